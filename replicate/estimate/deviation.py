@@ -1,0 +1,155 @@
+"""What a wrong ratio costs: paired accuracy drops at kappa times the claimed weight decay, and what follows from them.
+
+A drop is the accuracy at kappa = 1 less that at kappa, same learning rate and seed, averaged over learning rates; a cell
+gives one value a seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds within cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from replicate.estimate.result import Estimate, unknown
+from replicate.landscape import Landscape
+from replicate.paper.protocol import KAPPAS, RHO
+
+Floats = NDArray[np.float64]
+Drops = Mapping[float, Sequence[Floats]]
+"""kappa → one [S] array of drops (pp) a cell."""
+
+METHOD = "paired by seed, t over seeds within cells"
+
+
+def cell_drops(landscape: Landscape) -> dict[float, Floats]:
+    """Drops of one cell: kappa (1 left out) → [S] pp, NaN for a seed none of whose pairs is complete."""
+    found: dict[float, list[Floats]] = {kappa: [] for kappa in KAPPAS if kappa != 1}
+    for cut in landscape.slices():
+        reference = _row(cut.wds, RHO * cut.lr)
+        if reference is None:
+            continue
+        for kappa, rows in found.items():
+            row = _row(cut.wds, kappa * RHO * cut.lr)
+            if row is not None:
+                rows.append(cut.scores[reference] - cut.scores[row])
+    out = {}
+    for kappa, rows in found.items():
+        if rows:
+            # Every learning rate weighs the same: where a pair is missing, that learning rate's mean stands for it.
+            table = np.stack(rows)
+            table = table[np.isfinite(table).any(axis=1)]
+            if len(table):
+                filled = np.where(np.isfinite(table), table, np.nanmean(table, axis=1, keepdims=True))
+                seen = np.isfinite(table).any(axis=0)
+                out[kappa] = np.where(seen, filled.mean(axis=0), np.nan)
+    return out
+
+
+def _row(wds: Floats, wd: float) -> int | None:
+    """Index of `wd` among `wds` to within rounding to three digits, None where it was not run."""
+    close = np.nonzero(np.isclose(wds, wd, rtol=6e-3, atol=0))[0]
+    return int(close[0]) if len(close) else None
+
+
+def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float, float, int]:
+    """Mean over cells of [S] values: mean, low, high and number of values; infinite ends with one seed.
+
+    t interval with Satterthwaite's degrees of freedom (Satterthwaite 1946).
+    """
+    cells = [v[np.isfinite(v)] for v in values]
+    cells = [v for v in cells if len(v)]
+    n = int(sum(len(v) for v in cells))
+    mean = float(np.mean([v.mean() for v in cells]))
+    if any(len(v) < 2 for v in cells):
+        return mean, -math.inf, math.inf, n
+    parts = np.array([float(np.var(v, ddof=1)) / len(v) for v in cells]) / len(cells) ** 2
+    if parts.sum() == 0:
+        return mean, mean, mean, n
+    dof = float(parts.sum() ** 2 / np.sum(parts**2 / np.array([len(v) - 1 for v in cells])))
+    half = float(stats.t.ppf(0.5 + level / 2, dof) * np.sqrt(parts.sum()))
+    return mean, mean - half, mean + half, n
+
+
+def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Estimate:
+    """Drop at `kappa`, pp, averaged over cells; simultaneous over a `family` of kappas (Bonferroni)."""
+    if not drops.get(kappa):
+        return unknown("drop_pp", "pp", level, METHOD, ("no-pairs",), f"runs at kappa {kappa:g}")
+    value, low, high, n = cells_interval(drops[kappa], 1 - (1 - level) / family)
+    flags = () if math.isfinite(low) else ("one-seed",)
+    settle = "a second seed" if flags else "more seeds"
+    return Estimate("drop_pp", "pp", value, low, high, level, n, f"{METHOD}, simultaneous", flags, settle)
+
+
+def least(
+    quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], float]], level: float = 0.95
+) -> Estimate:
+    """The smallest of several quantities sign * mean + offset, pp.
+
+    `terms`: (name, sign, values a cell, offset). Lower end: the smallest lower end (that all lie above a bound needs no
+    adjustment: Berger and Hsu 1996). Upper end: the smallest upper end at a Bonferroni level (that one lies below does).
+    """
+    rows = []
+    for name, sign, values, offset in terms:
+        value, low, high, n = cells_interval([sign * v + offset for v in values], level)
+        high = cells_interval([sign * v + offset for v in values], 1 - (1 - level) / len(terms))[2]
+        rows.append((value, low, high, n, name))
+    value = min(r[0] for r in rows)
+    low, high = min(r[1] for r in rows), min(r[2] for r in rows)
+    flags = () if math.isfinite(low) else ("one-seed",)
+    return Estimate(
+        quantity, "pp", value, low, high, level, sum(r[3] for r in rows), f"{METHOD}, smallest of {len(rows)}", flags,
+        "more seeds", {"terms": {r[4]: r[0] for r in rows}, "smallest": min(rows)[4]},
+    )  # fmt: skip
+
+
+def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
+    """Exponent p of drop = c * abs(ln kappa)^p beyond the tolerance zone, from kappa = 5 to 10 and 1/5 to 1/10.
+
+    Averaged over sides and data sets; the standard error by the delta method on each seed's drops.
+    """
+    method = "log ratio of drops beyond the zone, delta method over seeds"
+    step = math.log(math.log(10) / math.log(5))
+    exponents: list[float] = []
+    influences: list[list[Floats]] = []
+    details: dict[str, float] = {}
+    for dataset, drops in by_dataset.items():
+        for near, far in ((5.0, 10.0), (0.2, 0.1)):
+            if not drops.get(near) or not drops.get(far):
+                return unknown("growth_exponent", "", level, method, ("no-pairs",), "runs at kappa .1 .2 5 10")
+            d_near, low_near, _, _ = cells_interval(drops[near], level)
+            d_far, low_far, _, _ = cells_interval(drops[far], level)
+            if low_near <= 0 or low_far <= 0:
+                flags = ("one-seed",) if math.isinf(low_near) else ("no-drop",)
+                settle = f"drops at kappa {near:g} and {far:g} that differ from 0 on {dataset}"
+                return unknown("growth_exponent", "", level, method, flags, settle)
+            exponents.append(math.log(d_far / d_near) / step)
+            influences.append(
+                [(f / d_far - n / d_near) / step for n, f in zip(drops[near], drops[far], strict=True)]
+            )
+            details[f"{dataset}, kappa {near:g} to {far:g}"] = exponents[-1]
+    value = float(np.mean(exponents))
+    # Sides of one data set share their seeds' reference runs: add the influences within a data set, then pool.
+    spread = 0.0
+    n = 0
+    for i in range(0, len(influences), 2):
+        both = [a + b for a, b in zip(influences[i], influences[i + 1], strict=True)]
+        mean, low, _, count = cells_interval(both, level)
+        spread += ((mean - low) / len(influences)) ** 2
+        n += count
+    half = math.sqrt(spread)
+    return Estimate("growth_exponent", "", value, value - half, value + half, level, n, method, (), "more seeds", details)
+
+
+def asymmetry(drops: Drops, level: float = 0.95) -> Estimate:
+    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp: above 0, too much decay costs more."""
+    pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
+    if not pairs:
+        return unknown("asymmetry_pp", "pp", level, METHOD, ("no-pairs",), "runs at kappa and 1 / kappa")
+    cells = range(len(drops[pairs[0][0]]))
+    values = [np.mean([drops[k][c] - drops[i][c] for k, i in pairs], axis=0) for c in cells]
+    value, low, high, n = cells_interval(values, level)
+    flags = () if math.isfinite(low) else ("one-seed",)
+    return Estimate("asymmetry_pp", "pp", value, low, high, level, n, METHOD, flags, "more seeds")

@@ -1,0 +1,98 @@
+"""What tuning the learning rate alone costs: best of the two-dimensional grid less best of the line wd = 0.1 * lr, pp.
+
+The maximum of noisy means is too high, the more so the more there are: 48 against 6. Here both maxima are taken over
+draws of smooth accuracy curves given the data, the same curves for grid and line, so the optimism of both is that of the
+smooth curve and cancels where they peak together; `cross_fitted` is the estimate without it, from held-out seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.estimate.optimum import accuracy_draws
+from replicate.estimate.result import Estimate, unknown
+from replicate.landscape import Landscape, Slice
+from replicate.paper.protocol import RHO
+
+Floats = NDArray[np.float64]
+
+DRAWS = 2000
+METHOD = "difference of maxima over draws of a smooth accuracy surface"
+
+
+def on_line(cut: Slice) -> NDArray[np.bool_]:
+    """[W], which weight decays are 0.1 * lr to within rounding."""
+    return np.isclose(cut.wds, RHO * cut.lr, rtol=6e-3, atol=0)
+
+
+def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Generator) -> Floats | None:
+    """Draws [K] of the gap, pp; None where grid or line was not run, or no slice can be fitted.
+
+    `grid`: the weight decays of the two-dimensional search (the paper's eight).
+    """
+    slices = landscape.slices()
+    best_grid, best_line = np.full(DRAWS, -np.inf), np.full(DRAWS, -np.inf)
+    for cut, draws in zip(slices, accuracy_draws(slices, rng, DRAWS), strict=True):
+        on_grid = np.isclose(cut.wds[:, None], np.asarray(grid)[None, :], rtol=6e-3, atol=0).any(axis=1)
+        best_grid = np.fmax(best_grid, _best(draws[:, on_grid]))
+        best_line = np.fmax(best_line, _best(draws[:, on_line(cut)]))
+    gap = best_grid - best_line
+    return gap if np.isfinite(gap).all() else None
+
+
+def _best(draws: Floats) -> Floats:
+    return np.fmax.reduce(draws, axis=1) if draws.shape[1] else np.full(len(draws), -np.inf)
+
+
+def summarise(quantity: str, draws: Floats | None, n: int, seeds: int, level: float = 0.95) -> Estimate:
+    """Median and equal-tailed interval of draws of a gap."""
+    if draws is None or seeds < 2:
+        flags = ("one-seed",) if seeds < 2 else ("no-pairs",)
+        return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
+    low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return Estimate(quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds))
+
+
+def _seeds(width: float, seeds: int) -> str:
+    """Seeds that make an interval of `width` as narrow as 0.3 pp, at least one more."""
+    needed = int(np.ceil(seeds * max(1.0, (width / 0.3) ** 2)))
+    return f"about {max(needed - seeds, 1)} more seeds"
+
+
+def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
+    """Gap, pp, of the configurations chosen on all seeds but one, measured on that one, averaged over seeds."""
+    rows: list[tuple[Floats, bool, bool]] = []
+    for cut in landscape.slices():
+        line = on_line(cut)
+        for i, wd in enumerate(cut.wds):
+            in_grid = bool(np.isclose(wd, np.asarray(grid), rtol=6e-3, atol=0).any())
+            if np.isfinite(cut.scores[i]).all():
+                rows.append((cut.scores[i], in_grid, bool(line[i])))
+    grid_rows = np.array([r[0] for r in rows if r[1]])
+    line_rows = np.array([r[0] for r in rows if r[2]])
+    if not len(grid_rows) or not len(line_rows) or grid_rows.shape[1] < 2:
+        return None
+    gaps = []
+    for seed in range(grid_rows.shape[1]):
+        others = np.arange(grid_rows.shape[1]) != seed
+        best_grid = grid_rows[grid_rows[:, others].mean(axis=1).argmax(), seed]
+        best_line = line_rows[line_rows[:, others].mean(axis=1).argmax(), seed]
+        gaps.append(best_grid - best_line)
+    return float(np.mean(gaps))
+
+
+def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
+    """The paper's gap, pp: largest mean over seeds on the grid less largest on the line."""
+    grid_means, line_means = [], []
+    for cut in landscape.slices():
+        usable = np.isfinite(cut.scores).any(axis=1)
+        for i in np.nonzero(usable)[0]:
+            mean = float(np.nanmean(cut.scores[i]))
+            if np.isclose(cut.wds[i], np.asarray(grid), rtol=6e-3, atol=0).any():
+                grid_means.append(mean)
+            if on_line(cut)[i]:
+                line_means.append(mean)
+    return max(grid_means) - max(line_means) if grid_means and line_means else None

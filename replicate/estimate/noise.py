@@ -1,0 +1,133 @@
+"""Noise of a landscape: scores of a slice, [W, S], to means freed of the seeds' own level and their standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from replicate.estimate.result import Estimate
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SliceNoise:
+    """The additive fit score[w, s] = mean[w] + seed[s] + residual[w, s] of one slice."""
+
+    mean: Floats
+    """[W], score, on the level of the average seed."""
+    count: NDArray[np.int64]
+    """[W], finite scores."""
+    residual_variance: Floats
+    """[W], unbiased variance of one run around the additive fit, each weight decay by itself; NaN with one seed."""
+    dof: Floats
+    """[W], degrees of freedom of `residual_variance`."""
+    level_variance: float
+    """Variance of the slice's common level: what the choice of seeds adds to all means of the slice alike."""
+
+
+def additive_fit(scores: Floats) -> SliceNoise:
+    """Two-way additive fit of `scores` [W, S] (percent), NaN for missing; every row needs one finite score."""
+    finite = np.isfinite(scores)
+    count = finite.sum(axis=1)
+    n_wd, n_seed = scores.shape
+    if n_seed == 1 or finite.sum() <= n_wd:
+        mean = np.nanmean(scores, axis=1)
+        nothing = np.full(n_wd, np.nan)
+        return SliceNoise(mean, count, nothing, np.zeros(n_wd), 0.0)
+    if finite.all():
+        mean = scores.mean(axis=1)
+        seed = scores.mean(axis=0) - scores.mean()
+        leverage_left = np.full(scores.shape, (1 - 1 / n_wd) * (1 - 1 / n_seed))
+    else:
+        mean, seed, leverage_left = _least_squares(scores, finite)
+    residual = np.where(finite, scores - mean[:, None] - seed[None, :], 0.0)
+    dof = np.where(finite, leverage_left, 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(dof > 1e-9, (residual**2).sum(axis=1) / dof, np.nan)
+    n_columns = int(finite.any(axis=0).sum())
+    level = float(np.var(seed[finite.any(axis=0)], ddof=1) / n_columns) if n_columns > 1 else 0.0
+    return SliceNoise(mean, count, variance, dof, level)
+
+
+def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Means, seed effects (summing to 0) and 1 - leverage of each score, where scores are missing."""
+    w, s = np.nonzero(finite)
+    n_wd, n_seed = scores.shape
+    design = np.zeros((len(w), n_wd + n_seed))
+    design[np.arange(len(w)), w] = 1
+    design[np.arange(len(w)), n_wd + s] = 1
+    pseudo_inverse = np.linalg.pinv(design)
+    beta = pseudo_inverse @ scores[w, s]
+    seen = finite.any(axis=0)
+    shift = beta[n_wd:][seen].mean()
+    left = np.zeros(scores.shape)
+    left[w, s] = 1 - np.einsum("ij,ji->i", design, pseudo_inverse)
+    return beta[:n_wd] + shift, np.where(seen, beta[n_wd:] - shift, 0.0), left
+
+
+def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
+    """Variances [N] shrunk towards their common level, and the degrees of freedom of that level.
+
+    Empirical Bayes with a scaled inverse chi-squared prior fitted by the moments of the log variances: G. Smyth,
+    "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. Entries
+    without degrees of freedom get the common level itself. All NaN: NaN comes back.
+    """
+    usable = (dof > 0.5) & np.isfinite(variance)
+    if not usable.any():
+        return np.full_like(variance, np.nan), 0.0
+    # A zero among the variances (identical scores) has no logarithm: floor it far below the typical one.
+    typical = float(np.sum(variance[usable] * dof[usable]) / np.sum(dof[usable]))
+    if typical <= 0:
+        return np.zeros_like(variance), float("inf")
+    v = np.maximum(variance[usable], 1e-3 * typical)
+    d = dof[usable]
+    e = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
+    spread = float(np.var(e, ddof=1) - np.mean(special.polygamma(1, d / 2))) if len(e) > 1 else 0.0
+    if spread <= 0:
+        prior_dof, prior = float("inf"), typical
+        return np.full_like(variance, prior), prior_dof
+    prior_dof = 2 * _inverse_trigamma(spread)
+    prior = float(np.exp(e.mean() + special.digamma(prior_dof / 2) - np.log(prior_dof / 2)))
+    seen = np.where(usable, dof, 0.0)
+    shrunk = (prior_dof * prior + seen * np.where(usable, variance, 0.0)) / (prior_dof + seen)
+    return shrunk, prior_dof
+
+
+def _inverse_trigamma(y: float) -> float:
+    """x with trigamma(x) = y, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
+    if y > 1e7:
+        return 1 / np.sqrt(y)
+    if y < 1e-6:
+        return 1 / y
+    x = 0.5 + 1 / y
+    for _ in range(50):
+        trigamma = float(special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / y) / float(special.polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return float(x)
+
+
+def seed_sd(scores: list[Floats], level: float = 0.95) -> Estimate:
+    """Seed-to-seed standard deviation, percentage points, pooled over configurations.
+
+    `scores`: one [S] array a configuration; independent normal runs are assumed, so the interval is the
+    chi-squared one with the summed degrees of freedom.
+    """
+    groups = [g[np.isfinite(g)] for g in scores]
+    groups = [g for g in groups if len(g) > 1]
+    dof = int(sum(len(g) - 1 for g in groups))
+    if dof == 0:
+        return Estimate("seed_sd_pp", "pp", None, 0.0, float("inf"), level, 0, "chi-squared", ("one-seed",))
+    variance = sum(float(np.var(g, ddof=1)) * (len(g) - 1) for g in groups) / dof
+    alpha = 1 - level
+    low = np.sqrt(dof * variance / stats.chi2.ppf(1 - alpha / 2, dof))
+    high = np.sqrt(dof * variance / stats.chi2.ppf(alpha / 2, dof))
+    return Estimate(
+        "seed_sd_pp", "pp", float(np.sqrt(variance)), float(low), float(high), level, dof, "pooled, chi-squared"
+    )

@@ -1,0 +1,334 @@
+"""Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
+
+Accuracy is a smooth unknown function of ln(weight decay): a Gaussian process with a Matérn-5/2 kernel (Rasmussen and
+Williams 2006, sections 2.2 and 4.2), its length scale weighed by marginal likelihood over all learning rates of the cell,
+its amplitude learning rate by learning rate. Draws of the process from its posterior have an argmax each; how much more
+often it falls at a place than it does under the prior is the likelihood of that place (a Bayes factor). Hence no shape
+is assumed, a flat slice says nothing, and an argmax at the end of the grid speaks for all that lies beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
+from replicate.landscape import Slice
+
+Floats = NDArray[np.float64]
+
+LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
+"""Length scales tried, in units of ln(weight decay)."""
+AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0])
+"""Amplitudes tried, in standard errors of a mean."""
+DRAWS = 800
+FINE = 97
+"""Points at which a draw is evaluated; its argmax is then refined by a parabola."""
+STEP = 0.02
+"""Spacing of the likelihood's grid in ln(weight decay)."""
+FLOOR = 2e-3
+"""Share of doubt: no slice alone can make a place less likely than this against knowing nothing."""
+ZERO_GAP = 40.0
+"""Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
+the others, near enough to be the best. An optimum there counts as beyond the grid."""
+JITTER = 1e-7
+
+
+@dataclass(frozen=True)
+class Points:
+    """What the process is fitted to at one learning rate."""
+
+    x: Floats
+    """[N], ln(weight decay), ascending."""
+    noise: SliceNoise
+    """Means and variances of the scores at `x`."""
+    low: float
+    """ln of the smallest positive weight decay: what lies below is beyond the grid."""
+    high: float
+    ceiling: float
+    """ln of the smallest weight decay above the grid at which training diverged; inf where none did."""
+    floor: float
+    """The same below the grid; -inf where none did."""
+    rows: NDArray[np.intp]
+    """Rows of the slice that are usable, and …"""
+    stands_for: NDArray[np.intp]
+    """… for each of them, which point stands for it (equal measurements are one point)."""
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OptimumCurve:
+    """The likelihood of the best weight decay of one learning rate."""
+
+    lr: float
+    start: float
+    """ln(weight decay) of the first grid point; the grid's spacing is `STEP`."""
+    table: Floats
+    """[G + 2], log-likelihood against knowing nothing: below the grid, on it, above it."""
+    draws: Floats
+    """[K], argmaxes of posterior draws; -inf and inf beyond the grid."""
+    ceiling: float
+    floor: float
+    flags: tuple[str, ...]
+
+    def at(self, x: Floats) -> Floats:
+        """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
+        last = len(self.table) - 1
+        index = np.clip(np.floor((np.clip(x, -1e6, 1e6) - self.start) / STEP + 1.5), 0, last).astype(np.int32)
+        value = self.table[index]
+        if np.isfinite(self.ceiling) or np.isfinite(self.floor):
+            value = np.where((x >= self.ceiling) | (x <= self.floor), np.log(FLOOR), value)
+        return value
+
+    def interval(self, deviance: float) -> tuple[float, float]:
+        """Where the log-likelihood is within `deviance` / 2 of its largest; open ends are infinite."""
+        inside = np.nonzero(self.table >= self.table.max() - deviance / 2)[0]
+        low, high = int(inside[0]), int(inside[-1])
+        left = -np.inf if low == 0 else self.start + (low - 1) * STEP
+        right = np.inf if high == len(self.table) - 1 else self.start + (high - 1) * STEP
+        return max(left, self.floor), min(right, self.ceiling)
+
+    @property
+    def best(self) -> float:
+        """The likeliest ln(weight decay); infinite beyond the grid."""
+        index = int(np.argmax(self.table))
+        if index == 0:
+            return -np.inf
+        return np.inf if index == len(self.table) - 1 else self.start + (index - 1) * STEP
+
+
+def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:
+    """One curve a slice; slices with fewer than three usable weight decays are left out."""
+    found = [(s.lr, p) for s in slices if (p := _points(s)) is not None]
+    if not found:
+        return []
+    lrs, points = [lr for lr, _ in found], [p for _, p in found]
+    fits = _fit(points, _variances_of_means([p.noise for p in points]))
+    return [_curve(lr, p, fit, rng) for lr, p, fit in zip(lrs, points, fits, strict=True)]
+
+
+def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) -> list[Floats]:
+    """Draws of the mean accuracy at every run weight decay, one [count, W] array a slice, from the same process.
+
+    What the seeds share within a slice is added to all its draws alike, so slices can be compared. Weight decays at
+    which training diverged are NaN; a slice with fewer than three usable ones is NaN altogether.
+    """
+    found = [_points(s) for s in slices]
+    points = [p for p in found if p is not None]
+    fits = iter(_fit(points, _variances_of_means([p.noise for p in points]))) if points else iter(())
+    out = []
+    for cut, p in zip(slices, found, strict=True):
+        table = np.full((count, len(cut.wds)), np.nan)
+        if p is not None:
+            fit = next(fits)
+            level = rng.normal(0, np.sqrt(p.noise.level_variance), (count, 1))
+            drawn = _draw(p, fit, rng, p.x, count) * fit.scale + p.noise.mean.mean() + level
+            table[:, p.rows] = drawn[:, p.stands_for]
+        out.append(table)
+    return out
+
+
+def _variances_of_means(noises: list[SliceNoise]) -> list[Floats]:
+    """Variance of each mean, [W] a slice, moderated over all slices of a cell; NaN where no seed is repeated."""
+    variance, _ = moderated_variance(
+        np.concatenate([n.residual_variance for n in noises]), np.concatenate([n.dof for n in noises])
+    )
+    ends = np.cumsum([len(n.mean) for n in noises])
+    return [v / n.count for v, n in zip(np.split(variance, ends[:-1]), noises, strict=True)]
+
+
+def _points(cut: Slice) -> Points | None:
+    """The usable weight decays of a slice, equal measurements merged; None where fewer than three are left."""
+    finite = np.isfinite(cut.scores).sum(axis=1)
+    diverged = cut.diverged.sum(axis=1)
+    usable = (finite > 0) & (diverged * 2 < finite + diverged)
+    flags = ("diverged",) if diverged.any() else ()
+    # Runs in which decay cannot act are one and the same training: one measurement, not several.
+    rows = [int(i) for i in np.nonzero(usable)[0]]
+    kept: list[int] = []
+    stands_for = []
+    for i in rows:
+        if kept and np.array_equal(cut.scores[kept[-1]], cut.scores[i], equal_nan=True):
+            kept[-1] = i
+        else:
+            kept.append(i)
+        stands_for.append(len(kept) - 1)
+    if len(kept) < 3 or (cut.wds[kept] > 0).sum() < 2:
+        return None
+    wds = cut.wds[kept]
+    x = np.log(np.where(wds > 0, wds, 1.0))
+    if wds[0] == 0:
+        x[0] = x[1] - ZERO_GAP
+    low, high = float(np.log(wds[wds > 0][0])), float(x[-1])
+    lost = cut.wds[(diverged > 0) & ~usable & (cut.wds > 0)]
+    above, below = lost[lost > wds[-1]], lost[lost < wds[0]]
+    ceiling = float(np.log(above.min())) if len(above) else np.inf
+    floor = float(np.log(below.max())) if len(below) and wds[0] > 0 else -np.inf
+    noise = additive_fit(cut.scores[kept])
+    return Points(x, noise, low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
+
+
+def _matern(distance: Floats, length: Floats | float) -> Floats:
+    """Matérn-5/2 correlation at `distance`."""
+    r = np.sqrt(5) * distance / length
+    return (1 + r + r**2 / 3) * np.exp(-r)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Weights of the (length, amplitude) pairs of one slice, and the noise they were found with."""
+
+    weights: Floats
+    """[L, A], sums to 1."""
+    variance: Floats
+    scale: float
+
+
+def _fit(cells: list[Points], variances: list[Floats]) -> list[_Fit]:
+    """Posterior weights of length scale (shared by the cell) and amplitude (slice by slice)."""
+    if any(np.isnan(v).any() for v in variances):
+        variance = _residual_variance(cells)
+        variances = [np.where(np.isnan(v), variance, v) for v in variances]
+    spread = max(float(np.ptp(p.noise.mean)) for p in cells)
+    least = max(1e-4 * spread, 1e-9) ** 2
+    variances = [np.maximum(v, least) for v in variances]
+    scales = [float(np.sqrt(np.median(v))) for v in variances]
+    evidence = [_log_evidence(p, v, s) for p, v, s in zip(cells, variances, scales, strict=True)]
+    by_slice = [logsumexp(e, axis=1) for e in evidence]
+    shared = np.sum(by_slice, axis=0)
+    length_weight = np.exp(shared - logsumexp(shared))
+    fits = []
+    for e, marginal, v, s in zip(evidence, by_slice, variances, scales, strict=True):
+        weights = length_weight[:, None] * np.exp(e - marginal[:, None])
+        fits.append(_Fit(weights, v, s))
+    return fits
+
+
+def _log_evidence(points: Points, variance: Floats, scale: float) -> Floats:
+    """Log marginal likelihood, [L, A], of the means with a free constant level."""
+    y = (points.noise.mean - points.noise.mean.mean()) / scale
+    distance = np.abs(points.x[:, None] - points.x[None, :])
+    correlation = np.stack([_matern(distance, length) for length in LENGTHS])
+    level = (10 * (np.ptp(y) + 1)) ** 2
+    kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
+    kernel = kernel + np.diag(variance / scale**2)
+    factor = np.linalg.cholesky(kernel)
+    white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
+    log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det)
+
+
+def _residual_variance(cells: list[Points]) -> float:
+    """Noise variance of a single run around smooth curves, where no seed is repeated: by largest evidence."""
+    spread = float(np.median([np.std(p.noise.mean) for p in cells])) or 1.0
+    candidates = (spread * np.geomspace(0.01, 1.0, 9)) ** 2
+    evidence = []
+    for variance in candidates:
+        total = 0.0
+        for p in cells:
+            scale = float(np.sqrt(variance))
+            log_evidence = _log_evidence(p, np.full(len(p.x), variance), scale)
+            total += float(logsumexp(log_evidence)) - len(p.x) * np.log(scale)
+        evidence.append(total)
+    return float(candidates[int(np.argmax(evidence))])
+
+
+def _draw(points: Points, fit: _Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:
+    """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors, less the mean score."""
+    y = (points.noise.mean - points.noise.mean.mean()) / fit.scale
+    noise = np.diag(fit.variance / fit.scale**2)
+    level = (10 * (np.ptp(y) + 1)) ** 2
+    weights = np.where(fit.weights > 0.01, fit.weights, 0).ravel()
+    counts = rng.multinomial(count, weights / weights.sum())
+    to_data = np.abs(grid[:, None] - points.x[None, :])
+    to_grid = np.abs(grid[:, None] - grid[None, :])
+    among = np.abs(points.x[:, None] - points.x[None, :])
+    out = []
+    for flat in np.nonzero(counts)[0]:
+        length = LENGTHS[flat // len(AMPLITUDES)]
+        amplitude = AMPLITUDES[flat % len(AMPLITUDES)] ** 2
+        data = amplitude * _matern(among, length) + level + noise
+        cross = amplitude * _matern(to_data, length) + level
+        gain = np.linalg.solve(data, cross.T).T
+        covariance = amplitude * _matern(to_grid, length) + level - gain @ cross.T
+        root = np.linalg.cholesky(covariance + JITTER * (amplitude + 1) * np.eye(len(grid)))
+        out.append(gain @ y + rng.standard_normal((counts[flat], len(grid))) @ root.T)
+    return np.concatenate(out)
+
+
+def _argmax(grid: Floats, draws: Floats) -> Floats:
+    """Argmax of each draw on an even grid, refined by the parabola through its neighbours; infinite at the ends."""
+    index = draws.argmax(axis=1)
+    inner = np.clip(index, 1, len(grid) - 2)
+    rows = np.arange(len(draws))
+    left, middle, right = draws[rows, inner - 1], draws[rows, inner], draws[rows, inner + 1]
+    curvature = left - 2 * middle + right
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.where(curvature < 0, 0.5 * (left - right) / curvature, 0.0)
+    place = grid[inner] + np.clip(shift, -1, 1) * (grid[1] - grid[0])
+    return np.where(index == 0, -np.inf, np.where(index == len(grid) - 1, np.inf, place))
+
+
+@lru_cache(maxsize=512)
+def _prior_argmax(width_over_length: float, with_zero: bool) -> tuple[float, float, Floats]:
+    """Where the argmax falls if nothing is known: share below, share above, and density over [0, 1] in 40 bins.
+
+    `with_zero`: weight decay 0 was tried as well, and an argmax there counts as below.
+    """
+    grid = np.linspace(0, 1, FINE)
+    rng = np.random.default_rng(0)
+    covariance = _matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
+    draws = rng.standard_normal((8000, FINE)) @ np.linalg.cholesky(covariance + JITTER * np.eye(FINE)).T
+    place = _argmax(grid, draws)
+    if with_zero:
+        place = np.where(rng.standard_normal(len(draws)) > draws.max(axis=1), -np.inf, place)
+    below, above = float(np.isneginf(place).mean()), float(np.isposinf(place).mean())
+    inner = place[np.isfinite(place)]
+    counts, _ = np.histogram(np.concatenate([inner, 1 - inner]), bins=40, range=(0, 1))
+    smooth = np.convolve(np.pad(counts, 4, mode="edge"), np.ones(9) / 9, mode="valid")
+    return below, above, smooth / smooth.sum() * 40 * (1 - below - above)
+
+
+def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> OptimumCurve:
+    grid = np.linspace(points.low, points.high, FINE)
+    with_zero = bool(points.x[0] < points.low)
+    if with_zero:
+        draws = _draw(points, fit, rng, np.append(grid, points.x[0]), DRAWS)
+        place = np.where(draws[:, -1] > draws[:, :-1].max(axis=1), -np.inf, _argmax(grid, draws[:, :-1]))
+    else:
+        place = _argmax(grid, _draw(points, fit, rng, grid, DRAWS))
+    width = points.high - points.low
+    inside = np.arange(points.low, points.high + STEP / 2, STEP)
+    prior_low = prior_high = 0.0
+    prior = np.zeros(len(inside))
+    for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
+        if weight > 0.01:
+            below, above, density = _prior_argmax(float(np.round(width / length, 1)), with_zero)
+            prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
+            prior_low += weight * below
+            prior_high += weight * above
+    finite = place[np.isfinite(place)]
+    counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
+    smoothed = _smooth(counts / (DRAWS * STEP), finite)
+    # The prior smoothed alike cancels what the kernel loses over the grid's ends.
+    ratio = smoothed / np.maximum(_smooth(prior, finite), 1e-12)
+    ratio_low = np.mean(np.isneginf(place)) / max(prior_low, 1e-3)
+    ratio_high = np.mean(np.isposinf(place)) / max(prior_high, 1e-3)
+    table = np.log((1 - FLOOR) * np.concatenate([[ratio_low], ratio, [ratio_high]]) + FLOOR)
+    return OptimumCurve(lr, float(inside[0]), table, place, points.ceiling, points.floor, points.flags)
+
+
+def _smooth(density: Floats, sample: Floats) -> Floats:
+    """`density` on the likelihood's grid, convolved with a Gaussian fit for `sample`."""
+    if len(sample) < 2:
+        return density
+    quartiles = np.percentile(sample, [25, 75])
+    spread = min(float(np.std(sample)), float(quartiles[1] - quartiles[0]) / 1.34 + 1e-3)
+    width = max(1.5 * STEP, 0.35 * spread)
+    reach = int(np.ceil(4 * width / STEP))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * STEP / width) ** 2)
+    return np.convolve(density, kernel / kernel.sum(), mode="full")[reach : reach + len(density)]

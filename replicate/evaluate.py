@@ -1,0 +1,444 @@
+"""From a claim and its landscapes to its verdict: which estimator answers which quantity of the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from replicate.estimate import combine, deviation, gap, noise, power_law, published
+from replicate.estimate.optimum import optimum_curves
+from replicate.estimate.result import Estimate, unknown
+from replicate.landscape import Landscape
+from replicate.paper.claims import Claim
+from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
+from replicate.runs import Cell
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict, position, rule, span
+
+Landscapes = Mapping[tuple[Cell, str], Landscape]
+"""(cell of the paper, variant) → landscape; `main` is the paper's own protocol, `sgd` the other optimiser, …"""
+
+LEVEL = 0.95
+
+
+def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence) -> Verdict:
+    """The verdict of `claim` from exactly the landscapes its parts name."""
+    found = estimate(claim, landscapes)
+    beside = secondary(claim, landscapes)
+    if claim.quantity == "rho_rejects":
+        return _rejection(claim, found, landscapes, evidence, beside)
+    return rule(claim, found, evidence, beside)
+
+
+def estimate(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """The estimate of the claim's quantity."""
+    return _ESTIMATORS[claim.quantity](claim, landscapes)
+
+
+def _rejection(
+    claim: Claim, found: Estimate, landscapes: Landscapes, evidence: Evidence, beside: dict[str, Any]
+) -> Verdict:
+    """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
+    n_cells = 10
+    family = _rho(claim, landscapes, 1 - (1 - LEVEL) / n_cells)
+    if not family.low <= RHO <= family.high:
+        outcome = CONTRADICTED
+        why = f"the interval that holds for all ten cells together, {span(family.low, family.high)}, excludes 0.10"
+    elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
+        outcome = REPLICATED if "few-optima" not in found.flags else INCONCLUSIVE
+        why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
+    else:
+        outcome = INCONCLUSIVE
+        why = "0.10 is not excluded for all ten cells together, nor is every other ratio beyond a factor 2"
+    return Verdict(claim.id, outcome, why, claim.margin, evidence, found,
+                   found.settle if outcome == INCONCLUSIVE else "", beside)  # fmt: skip
+
+
+# ---------------------------------------------------------------- per cell, shared by many claims
+
+
+class _ByContent:
+    """A landscape as a cache key: equal rows, equal key."""
+
+    def __init__(self, landscape: Landscape) -> None:
+        self.landscape = landscape
+        rows = landscape.frame[["lr", "wd", "seed", "score", "diverged"]].sort_values(["lr", "wd", "seed"])
+        hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+        self.digest = hashlib.sha256(hashed.tobytes()).digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByContent) and self.digest == other.digest
+
+    def rng(self) -> np.random.Generator:
+        """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""
+        return np.random.default_rng(int.from_bytes(self.digest[:8], "little"))
+
+
+@lru_cache(maxsize=256)
+def _line(key: _ByContent) -> power_law.LineFit | None:
+    return power_law.fit_line(optimum_curves(key.landscape.slices(), key.rng()))
+
+
+@lru_cache(maxsize=256)
+def _gap_draws(key: _ByContent) -> Any:
+    return gap.gap_draws(key.landscape, WEIGHT_DECAYS, key.rng())
+
+
+def _only(claim: Claim, landscapes: Landscapes) -> Landscape:
+    variants = {p.variant for p in claim.parts}
+    if len(claim.cells) != 1 or len(variants) != 1:
+        raise ValueError(f"{claim.id}: expected parts of one cell and variant, got {claim.parts}")
+    return landscapes[claim.cells[0], variants.pop()]
+
+
+def _mains(claim: Claim, landscapes: Landscapes) -> list[tuple[Cell, Landscape]]:
+    """(cell, landscape) of the claim's only variant, cell by cell, those that were run."""
+    variants = {p.variant for p in claim.parts}
+    return [(c, landscapes[c, v]) for c in claim.cells for v in variants if (c, v) in landscapes]
+
+
+def _on_line(
+    quantity: str, method: Callable[[power_law.LineFit], Estimate]
+) -> Callable[[Claim, Landscapes], Estimate]:
+    def run(claim: Claim, landscapes: Landscapes) -> Estimate:
+        fit = _line(_ByContent(_only(claim, landscapes)))
+        if fit is None:
+            return _too_few(quantity)
+        return method(fit)
+
+    return run
+
+
+def _too_few(quantity: str) -> Estimate:
+    return unknown(
+        quantity, "", LEVEL, "profile likelihood over set-valued optima", ("too-few-points",),
+        "three weight decays at a learning rate, at least",
+    )  # fmt: skip
+
+
+def _rho(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate:
+    fit = _line(_ByContent(_only(claim, landscapes)))
+    return _too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
+
+
+def _log_span(landscape: Landscape, level: float) -> combine.Span:
+    """ln(ratio) of one cell; the whole line where it is not known."""
+    fit = _line(_ByContent(landscape))
+    if fit is None or sum(fit.informative) < power_law.MIN_INFORMATIVE:
+        return combine.Span(0.0, -math.inf, math.inf)
+    value, low, high = power_law.log_ratio(fit, level)
+    return combine.Span(0.0 if value is None else value, low, high)
+
+
+def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
+    cells = _mains(claim, landscapes)
+    spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
+    pooled = combine.mean(spans)
+    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
+    open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
+    return Estimate(
+        "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
+        len(cells), "geometric mean over cells, recovered variances", ("open-cells",) if open_cells else (),
+        f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
+        {"ratios": {c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells}},
+    )  # fmt: skip
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """Largest ratio between two architectures' ratios, each averaged over its data sets."""
+    cells = _mains(claim, landscapes)
+    archs = tuple(dict.fromkeys(c.arch for c, _ in cells))
+    method = "largest pairwise ratio, recovered variances, Bonferroni below"
+    if len(archs) < 2:
+        return unknown("max_ratio", "times", LEVEL, method, ("one-architecture",), "a second architecture")
+    pairs = len(archs) * (len(archs) - 1) / 2
+
+    def spans(level: float) -> list[combine.Span]:
+        return [combine.mean([_log_span(l, level) for c, l in cells if c.arch == arch]) for arch in archs]
+
+    plain = spans(LEVEL)
+    known = [a for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)]
+    largest = combine.largest_distance(plain, spans(1 - (1 - LEVEL) / pairs))
+    unknown_archs = [a for a in archs if a not in known]
+    return Estimate(
+        "max_ratio", "times", math.exp(largest.value) if not unknown_archs else None, math.exp(largest.low),
+        _exp(largest.high), LEVEL, len(cells), method, ("open-cells",) if unknown_archs else (),
+        f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds",
+        {"ratios": {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if a in known}},
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- deviation
+
+
+def _drops(claim: Claim, landscapes: Landscapes, dataset: str) -> dict[float, list[Any]]:
+    out: dict[float, list[Any]] = {}
+    for cell, landscape in _mains(claim, landscapes):
+        if cell.dataset == dataset:
+            for kappa, values in deviation.cell_drops(landscape).items():
+                out.setdefault(kappa, []).append(values)
+    return out
+
+
+def _datasets(claim: Claim, landscapes: Landscapes) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(c.dataset for c, _ in _mains(claim, landscapes)))
+
+
+def _drop(claim: Claim, landscapes: Landscapes) -> Estimate:
+    arguments = dict(claim.arguments)
+    return deviation.drop(_drops(claim, landscapes, claim.cells[0].dataset), arguments["kappa"], LEVEL)
+
+
+def _hurts(claim: Claim, landscapes: Landscapes) -> Estimate:
+    drops = _drops(claim, landscapes, claim.cells[0].dataset)
+    if not drops.get(0.1) or not drops.get(10.0):
+        return unknown("hurts_pp", "pp", LEVEL, deviation.METHOD, ("no-pairs",), "runs at kappa 0.1 and 10")
+    return deviation.least("hurts_pp", [(f"kappa {k:g}", 1.0, drops[k], 0.0) for k in (0.1, 10.0)], LEVEL)
+
+
+def _zone(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """Slack of the tightest bound: under 1.2 pp within the zone, over 2 pp beyond."""
+    terms = []
+    for dataset in _datasets(claim, landscapes):
+        drops = _drops(claim, landscapes, dataset)
+        for kappa, values in drops.items():
+            inside = 0.5 <= kappa <= 2
+            terms.append((f"{dataset} kappa {kappa:g}", -1.0 if inside else 1.0, values, 1.2 if inside else -2.0))
+    if not terms:
+        return unknown("zone_pp", "pp", LEVEL, deviation.METHOD, ("no-pairs",), "runs at the kappas of Table 2")
+    return deviation.least("zone_pp", terms, LEVEL)
+
+
+def _growth(claim: Claim, landscapes: Landscapes) -> Estimate:
+    by_dataset = {d: _drops(claim, landscapes, d) for d in _datasets(claim, landscapes)}
+    return deviation.growth_exponent(by_dataset, LEVEL)
+
+
+def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
+    return deviation.asymmetry(_drops(claim, landscapes, "imagenet"), LEVEL)
+
+
+# ---------------------------------------------------------------- one-dimensional tuning
+
+
+def _gap(claim: Claim, landscapes: Landscapes) -> Estimate:
+    landscape = _only(claim, landscapes)
+    return gap.summarise("gap_pp", _gap_draws(_ByContent(landscape)), len(landscape.seeds), len(landscape.seeds), LEVEL)
+
+
+def _all_gaps(claim: Claim, landscapes: Landscapes) -> tuple[Any, int]:
+    """Draws [cells, K] of the gap of every cell, None where a cell has none; the smallest number of seeds."""
+    cells = [landscape for _, landscape in _mains(claim, landscapes)]
+    draws = [_gap_draws(_ByContent(landscape)) for landscape in cells]
+    seeds = min(len(landscape.seeds) for landscape in cells)
+    return (None if any(d is None for d in draws) else np.stack(draws)), seeds
+
+
+def _mean_gap(claim: Claim, landscapes: Landscapes) -> Estimate:
+    draws, seeds = _all_gaps(claim, landscapes)
+    mean = None if draws is None else draws.mean(axis=0)
+    return gap.summarise("mean_gap_pp", mean, 0 if draws is None else len(draws), seeds, LEVEL)
+
+
+def _max_gap(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """Largest gap: below a bound where every cell's is, above it where some cell's is at a Bonferroni level."""
+    draws, seeds = _all_gaps(claim, landscapes)
+    if draws is None:
+        return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
+    strict = gap.summarise("max_gap_pp", draws.mean(axis=0), len(draws), seeds, LEVEL)
+    if strict.value is None:
+        return strict
+    alpha = 1 - LEVEL
+    low = float(np.quantile(draws, alpha / 2 / len(draws), axis=1).max())
+    high = float(np.quantile(draws, 1 - alpha / 2, axis=1).max())
+    value = float(np.median(draws, axis=1).max())
+    return Estimate("max_gap_pp", "pp", value, low, high, LEVEL, len(draws), gap.METHOD, (), strict.settle)
+
+
+def _seed_scores(landscape: Landscape) -> list[Any]:
+    """Scores [S] of the configurations within 5 pp of the cell's best mean: those a tuner would look at."""
+    rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).sum() > 1]
+    means = [float(np.nanmean(row)) for row in rows]
+    return [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]
+
+
+def _gap_minus_seed_sd(claim: Claim, landscapes: Landscapes) -> Estimate:
+    mean = _mean_gap(claim, landscapes)
+    sd = noise.seed_sd([row for _, l in _mains(claim, landscapes) for row in _seed_scores(l)], LEVEL)
+    if mean.value is None or sd.value is None:
+        return unknown("gap_minus_seed_sd_pp", "pp", LEVEL, gap.METHOD, mean.flags or sd.flags, mean.settle)
+    d = combine.difference(combine.Span(mean.value, mean.low, mean.high), combine.Span(sd.value, sd.low, sd.high))
+    details = {"mean_gap_pp": mean.to_json(), "seed_sd_pp": sd.to_json()}
+    return Estimate(
+        "gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, f"{gap.METHOD}; chi-squared", (),
+        mean.settle, details,
+    )  # fmt: skip
+
+
+def _cost(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """Counted from the protocol, not measured."""
+    line = len(LRS) * len(SEEDS)
+    full = len(LRS) * len(WEIGHT_DECAYS) * len(SEEDS)
+    share = line / full
+    details = {"runs_line": line, "runs_grid": full}
+    return Estimate("cost_ratio", "", share, share, share, 1.0, full, "counted from the protocol", (), "", details)
+
+
+# ---------------------------------------------------------------- SGD
+
+
+def _sgd_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
+    """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
+    method = "ratio of ratios, recovered variances"
+    spans = []
+    for cell in claim.cells:
+        if (cell, "sgd") in landscapes and (cell, "main") in landscapes:
+            sgd, adamw = (_log_span(landscapes[cell, v], LEVEL) for v in ("sgd", "main"))
+            spans.append(combine.difference(sgd, adamw))
+    if not spans:
+        return unknown("sgd_ratio", "", LEVEL, method, ("no-pairs",), "SGD and AdamW runs of one cell")
+    pooled = combine.mean(spans)
+    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
+    return Estimate(
+        "sgd_ratio", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
+        len(spans), method, () if known else ("open-cells",), "" if known else "a closed ratio with both optimisers",
+    )  # fmt: skip
+
+
+_ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
+    "rho": _rho,
+    "rho_rejects": _rho,
+    "rho_sgd": _rho,
+    "rho_pooled": _rho_pooled,
+    "slope": _on_line("slope", power_law.slope),
+    "intercept_share": _on_line("intercept_share", power_law.intercept_share),
+    "r2": _on_line("r2", lambda fit: power_law.r_squared(fit, np.random.default_rng(0))),
+    "max_ratio": _max_ratio,
+    "drop_pp": _drop,
+    "hurts_pp": _hurts,
+    "zone_pp": _zone,
+    "growth_exponent": _growth,
+    "asymmetry_pp": _asymmetry,
+    "gap_pp": _gap,
+    "mean_gap_pp": _mean_gap,
+    "max_gap_pp": _max_gap,
+    "gap_minus_seed_sd_pp": _gap_minus_seed_sd,
+    "cost_ratio": _cost,
+    "sgd_ratio": _sgd_ratio,
+}
+
+
+# ---------------------------------------------------------------- beside the verdict
+
+
+def secondary(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
+    """Criteria that are shown beside the verdict and never decide it: above all, the paper's own method."""
+    if claim.quantity in ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2"):
+        landscape = _only(claim, landscapes)
+        beside = _published(landscape)
+        fit = _line(_ByContent(landscape))
+        if claim.quantity == "slope" and fit is not None:
+            beside["rival exponents"] = power_law.rivals(fit)
+        return beside
+    if claim.quantity == "gap_pp":
+        landscape = _only(claim, landscapes)
+        return {
+            "the paper's method (plug-in)": {"gap_pp": gap.plug_in(landscape, WEIGHT_DECAYS)},
+            "cross-fitted over seeds": {"gap_pp": gap.cross_fitted(landscape, WEIGHT_DECAYS)},
+        }
+    if claim.quantity == "max_ratio":
+        return _anova(claim, landscapes)
+    return {}
+
+
+def _published(landscape: Landscape) -> dict[str, Any]:
+    slices = landscape.slices()
+    if len(slices) < 2:
+        return {}
+    fit = published.published_fit(slices)
+    return {
+        "the paper's method": {
+            "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": _plain(fit.p_rho),
+            "slope": _plain(fit.slope), "intercept": _plain(fit.intercept), "intercept_p": _plain(fit.intercept_p),
+            "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
+        }
+    }  # fmt: skip
+
+
+def _anova(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
+    """One-way ANOVA of argmax / lr over architectures, one value a cell, learning rate: the paper's F(4, 45) ."""
+    groups: dict[str, list[float]] = {}
+    for cell, landscape in _mains(claim, landscapes):
+        slices = landscape.slices()
+        seeds = slices[0].scores.shape[1]
+        best = published.argmax_wds(slices, np.full((1, seeds), 1 / seeds))[0]
+        groups.setdefault(cell.arch, []).extend(best / np.array([s.lr for s in slices]))
+    arrays = [np.array(g) for g in groups.values()]
+    if len(arrays) < 2 or sum(len(a) for a in arrays) <= len(arrays):
+        return {}
+    f, p, between, within = published.anova(arrays)
+    return {"ANOVA over architectures": {"F": _plain(f), "p": p, "df": [between, within], "of": "argmax / lr"}}
+
+
+def _plain(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+# ---------------------------------------------------------------- anybody's sweep
+
+
+def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
+    """The trained-claim rules on landscapes of any origin: one entry a cell, JSON types throughout."""
+    from replicate.paper.registry import CLAIMS
+
+    by_quantity: dict[str, Claim] = {}
+    for claim in CLAIMS:
+        by_quantity.setdefault(claim.quantity, claim)
+    cells = []
+    for landscape in landscapes:
+        cells.append(_sweep_cell(landscape, by_quantity))
+    return {"cells": cells}
+
+
+def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, Any]:
+    evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
+    fit = _line(_ByContent(landscape))
+    out: dict[str, Any] = {"arch": landscape.arch, "dataset": landscape.dataset, "exponent": None, "rivals": {}}
+    verdicts: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    measured = {
+        "rho": _too_few("rho") if fit is None else power_law.ratio(fit),
+        "slope": _too_few("slope") if fit is None else power_law.slope(fit),
+        "intercept": _too_few("intercept_share") if fit is None else power_law.intercept_share(fit),
+        "r2": _too_few("r2") if fit is None else power_law.r_squared(fit, np.random.default_rng(0)),
+    }
+    lines = [gap.on_line(s).any() for s in landscape.slices()]
+    if all(lines) and landscape.metric == "accuracy":
+        grid = sorted(landscape.frame["wd"].unique())
+        draws = gap.gap_draws(landscape, grid, _ByContent(landscape).rng())
+        seeds = len(landscape.seeds)
+        measured["one-dim/gap"] = gap.summarise("gap_pp", draws, seeds, seeds)
+    for name, found in measured.items():
+        verdict = rule(by_quantity[found.quantity], found, evidence)
+        out[name] = found.to_json()
+        verdicts[name], reasons[name] = verdict.outcome, verdict.reason
+        if verdict.settle:
+            out[name]["settle"] = verdict.settle
+    if fit is not None:
+        out["rivals"] = power_law.rivals(fit)
+        out["exponent"] = out["rivals"]["exponent"]
+    out["verdicts"], out["reasons"] = verdicts, reasons
+    out["flags"] = sorted({flag for found in measured.values() for flag in found.flags})
+    return out

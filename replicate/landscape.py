@@ -1,0 +1,74 @@
+"""A landscape: the table of accuracy over (learning rate, weight decay, seed) of one cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+COLUMNS = ("lr", "wd", "seed", "score", "diverged")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The runs of one learning rate.
+
+    `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged.
+    `diverged`: [W, S], True where a run ended without a finite loss.
+    """
+
+    lr: float
+    wds: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    diverged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Scores of one cell. `score` is accuracy in percent, or minus the loss: higher is better either way."""
+
+    arch: str
+    dataset: str
+    frame: pd.DataFrame
+    """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row a run; score is NaN where diverged."""
+    metric: str = "accuracy"
+    """`accuracy` (percent) or `loss` (score is its negative)."""
+    synthetic: bool = False
+    """True where any row comes from a made landscape; every report shows it."""
+
+    def __post_init__(self) -> None:
+        missing = [c for c in COLUMNS if c not in self.frame.columns]
+        if missing:
+            raise ValueError(f"landscape {self.arch}-{self.dataset}: expected columns {COLUMNS}, missing {missing}")
+        repeated = self.frame.duplicated(["lr", "wd", "seed"])
+        if repeated.any():
+            row = self.frame[repeated].iloc[0]
+            raise ValueError(
+                f"landscape {self.arch}-{self.dataset}: expected one row a run, got lr={row.lr:g} wd={row.wd:g} "
+                f"seed={row.seed} more than once; drop or average the repeats"
+            )
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        return tuple(sorted(self.frame["seed"].unique()))
+
+    def slices(self) -> list[Slice]:
+        """One `Slice` a learning rate, ascending; the seed axis is the same in all of them."""
+        seeds = self.seeds
+        out = []
+        for lr, rows in self.frame.groupby("lr", sort=True):
+            wds = np.array(sorted(rows["wd"].unique()), dtype=np.float64)
+            row_of = {wd: i for i, wd in enumerate(wds)}
+            column_of = {seed: j for j, seed in enumerate(seeds)}
+            scores = np.full((len(wds), len(seeds)), np.nan)
+            diverged = np.zeros((len(wds), len(seeds)), dtype=bool)
+            i = rows["wd"].map(row_of).to_numpy()
+            j = rows["seed"].map(column_of).to_numpy()
+            scores[i, j] = rows["score"].to_numpy(dtype=np.float64)
+            diverged[i, j] = rows["diverged"].to_numpy(dtype=bool)
+            scores[diverged] = np.nan
+            out.append(Slice(float(lr), wds, scores, diverged))  # type: ignore[arg-type]
+        return out

@@ -1,0 +1,1 @@
+"""The paper as data: protocol, tables and claims, without logic."""

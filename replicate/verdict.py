@@ -1,0 +1,109 @@
+"""The decision rule: an estimate against a claim's margin gives a verdict, always with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicate.estimate.result import Estimate
+from replicate.paper.claims import Claim, Margin
+
+REPLICATED = "replicated"
+CONTRADICTED = "contradicted"
+INCONCLUSIVE = "inconclusive"
+NOT_RUN = "not run"
+OUTCOMES = (REPLICATED, CONTRADICTED, INCONCLUSIVE, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on."""
+
+    scale: str
+    probe: bool
+    """True unless the runs are the paper's own protocol on the paper's own cells."""
+    cells: tuple[str, ...] = ()
+    """What was really trained, e.g. `resnet50 on digits`."""
+    runs: int = 0
+    runs_missing: int = 0
+    seeds: int = 0
+    synthetic: bool = False
+
+    @property
+    def label(self) -> str:
+        """One phrase for tables: the scale and what kind of evidence it is."""
+        kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"
+        return f"{self.scale} ({kind})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one claim."""
+
+    claim_id: str
+    outcome: str
+    reason: str
+    margin: Margin
+    evidence: Evidence
+    estimate: Estimate | None = None
+    settle: str = ""
+    """What would settle an inconclusive or not-run claim."""
+    secondary: dict[str, Any] = field(default_factory=dict)
+    """Criteria beside the verdict (the paper's own method, the strict band, …); they never decide."""
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"{self.claim_id}: expected an outcome of {OUTCOMES}, got {self.outcome!r}")
+        if not self.reason:
+            raise ValueError(f"{self.claim_id}: expected a reason, got none")
+
+
+def position(low: float, high: float, margin: Margin) -> str:
+    """Where an interval lies: inside the margin, outside it, or neither (three-sided test)."""
+    if margin.low <= low and high <= margin.high:
+        return REPLICATED
+    if high < margin.low or low > margin.high:
+        return CONTRADICTED
+    return INCONCLUSIVE
+
+
+FORBIDS_REPLICATION = {"few-optima": "too few learning rates have an optimum that is closed on both sides"}
+"""Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""
+
+
+def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[str, Any] | None = None) -> Verdict:
+    """The verdict of `claim` from the estimate of its quantity: inside the margin, outside, or can't tell."""
+    outcome = position(estimate.low, estimate.high, claim.margin)
+    inside = {
+        REPLICATED: "lies inside the margin",
+        CONTRADICTED: "lies outside the margin",
+        INCONCLUSIVE: "reaches across the margin's edge",
+    }[outcome]
+    interval = f"{100 * estimate.level:g} % interval {span(estimate.low, estimate.high)} {estimate.unit}".rstrip()
+    reason = f"{interval} {inside} {span(claim.margin.low, claim.margin.high)}"
+    if estimate.flags:
+        reason += f" ({', '.join(estimate.flags)})"
+    if outcome == REPLICATED:
+        for flag in estimate.flags:
+            if flag in FORBIDS_REPLICATION:
+                outcome = INCONCLUSIVE
+                reason += f", but {FORBIDS_REPLICATION[flag]}"
+    found = dict(secondary or {})
+    if claim.strict is not None:
+        found["strict band"] = {
+            "band": [claim.strict.low, claim.strict.high],
+            "outcome": position(estimate.low, estimate.high, claim.strict),
+        }
+    settle = estimate.settle if outcome == INCONCLUSIVE else ""
+    return Verdict(claim.id, outcome, reason, claim.margin, evidence, estimate, settle, found)
+
+
+def not_run(claim: Claim, reason: str, evidence: Evidence, settle: str = "") -> Verdict:
+    """The verdict of a claim whose runs are not there."""
+    return Verdict(claim.id, NOT_RUN, reason, claim.margin, evidence, None, settle)
+
+
+def span(low: float, high: float) -> str:
+    """`[low, high]` to three digits; an open end as `…`."""
+    ends = [f"{x:.3g}" if abs(x) < float("inf") else "…" for x in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
