@@ -73,6 +73,8 @@ class OptimumCurve:
     """[K], argmaxes of posterior draws; -inf and inf beyond the grid."""
     ceiling: float
     floor: float
+    spacing: float
+    """Distance in ln(weight decay) between the runs around the likeliest place."""
     flags: tuple[str, ...]
 
     def at(self, x: Floats) -> Floats:
@@ -319,7 +321,14 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
     ratio_low = np.mean(np.isneginf(place)) / max(prior_low, 1e-3)
     ratio_high = np.mean(np.isposinf(place)) / max(prior_high, 1e-3)
     table = np.log((1 - FLOOR) * np.concatenate([[ratio_low], ratio, [ratio_high]]) + FLOOR)
-    return OptimumCurve(lr, float(inside[0]), table, place, points.ceiling, points.floor, points.flags)
+    spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
+    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags)
+
+
+def _spacing(x: Floats, place: float) -> float:
+    """Mean distance of the two gaps of `x` [N] nearest to `place`."""
+    nearest = np.argsort(np.abs((x[1:] + x[:-1]) / 2 - place))[:2]
+    return float(np.diff(x)[nearest].mean())
 
 
 def _smooth(density: Floats, sample: Floats) -> Floats:

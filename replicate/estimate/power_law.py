@@ -23,8 +23,12 @@ Floats = NDArray[np.float64]
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""
 CLOSED_DEVIANCE = float(stats.chi2.ppf(0.95, 1))
+BOUNDED_DEVIANCE = float(stats.chi2.ppf(0.99, 1))
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
+RESOLUTION = 0.1
+"""Share of the grid's spacing by which a ratio is widened: an asymmetric curve's peak between two grid points can't be
+placed better, whatever the noise, and the error is the same at every learning rate."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class LineFit:
     @property
     def bounded(self) -> int:
         """How many slices bound their optimum on at least one side; the others are plateaus."""
-        return sum(bool(np.isfinite(c.interval(CLOSED_DEVIANCE)).any()) for c in self.curves)
+        return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -146,7 +150,7 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
 
     The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
-    constant.
+    constant. The interval is widened by `RESOLUTION`.
     """
     profile = fit.loglik.max(axis=1)
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -155,7 +159,8 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     value = None
     if np.isfinite(low) and np.isfinite(high):
         value = float(fit.heights[int(np.argmax(profile))]) - fit.center
-    return value, low - fit.center, high - fit.center
+    spacing = float(np.mean([c.spacing for c in fit.curves]))
+    return value, low - fit.center - RESOLUTION * spacing, high - fit.center + RESOLUTION * spacing
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:

@@ -1,0 +1,113 @@
+"""The weight decays that cannot be told from the best: scores of a slice to a set that holds the best at a stated level.
+
+Subset selection (S. Gupta, "On some multiple decision (selection and ranking) rules", 1965; J. Hsu, "Multiple
+Comparisons", 1996, chapter 4): a weight decay is left out when some other one is better by more than a one-sided
+Dunnett bound. Scores are paired by seed through the additive fit; variances are moderated over the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from scipy.special import ndtr
+
+from replicate.estimate.noise import additive_fit, moderated_variance
+from replicate.landscape import Slice
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BestSet:
+    """The weight decays of one learning rate that hold the best one at `level`."""
+
+    lr: float
+    wds: tuple[float, ...]
+    low: float
+    """The next smaller weight decay that is left out, 0 where none is: the optimum of a unimodal curve lies above."""
+    high: float
+    """The next larger one that is left out (or diverged), infinite where none is."""
+    level: float
+    flags: tuple[str, ...]
+    """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is left out; `one-seed`;
+    `ceiling` and `chance`: the scores are within 0.5 pp of 100 % or of each other at the bottom."""
+
+
+@lru_cache(maxsize=1024)
+def dunnett_bound(others: int, dof: float, level: float) -> float:
+    """d with P(max over `others` of (Z_j - Z_0) / sqrt 2 <= d * s) = `level`, s² a mean square with `dof`.
+
+    Dunnett's one-sided bound at equal sample sizes (Dunnett 1955), by Gauss-Hermite and quantile quadrature; infinite
+    `dof` means a known variance.
+    """
+    if others < 1:
+        return 0.0
+    z, weight = np.polynomial.hermite_e.hermegauss(48)
+    weight = weight / weight.sum()
+    quantiles = (np.arange(64) + 0.5) / 64
+    s = np.ones(1) if not np.isfinite(dof) else np.sqrt(stats.chi2.ppf(quantiles, dof) / dof)
+
+    def missing(d: float) -> float:
+        inside = ndtr(np.sqrt(2) * d * s[:, None] + z[None, :]) ** others
+        return float((inside @ weight).mean() - level)
+
+    return float(optimize.brentq(missing, 0.0, 200.0))
+
+
+def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
+    """One set a slice; slices without a usable score are left out."""
+    kept = []
+    for cut in slices:
+        finite = np.isfinite(cut.scores).sum(axis=1)
+        lost = cut.diverged.sum(axis=1)
+        usable = (finite > 0) & (2 * lost < finite + lost)
+        if usable.any():
+            kept.append((cut, usable, additive_fit(cut.scores[usable])))
+    if not kept:
+        return []
+    variances, prior_dof = moderated_variance(
+        np.concatenate([n.residual_variance for _, _, n in kept]), np.concatenate([n.dof for _, _, n in kept])
+    )
+    parts = np.split(variances, np.cumsum([len(n.mean) for _, _, n in kept])[:-1])
+    sets = []
+    for (cut, usable, noise), variance in zip(kept, parts, strict=True):
+        dof = min(float(prior_dof + noise.dof.mean()), float(sum(n.dof.sum() for _, _, n in kept)))
+        inside = _inside(noise.mean, variance / noise.count, dof, level)
+        sets.append(_best_set(cut, usable, inside, noise.mean, bool(np.isnan(variance).any()), level))
+    return sets
+
+
+def _inside(mean: Floats, variance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
+    """[W], which means are not below some other one by more than the bound; all of them where nothing repeats."""
+    if np.isnan(variance).any():
+        return np.ones(len(mean), dtype=bool)
+    bound = dunnett_bound(len(mean) - 1, round(dof, 1), level)
+    lead = mean[None, :] - mean[:, None]
+    error = np.sqrt(variance[None, :] + variance[:, None])
+    return np.asarray((lead <= bound * error).all(axis=1))
+
+
+def _best_set(
+    cut: Slice, usable: NDArray[np.bool_], inside: NDArray[np.bool_], mean: Floats, one_seed: bool, level: float
+) -> BestSet:
+    wds = cut.wds[usable]
+    chosen = np.nonzero(inside)[0]
+    first, last = int(chosen[0]), int(chosen[-1])
+    beyond = cut.wds[~usable & (cut.wds > wds[last])]
+    low = float(wds[first - 1]) if first > 0 else 0.0
+    high = float(wds[last + 1]) if last + 1 < len(wds) else float(beyond.min()) if len(beyond) else np.inf
+    flags = []
+    if one_seed:
+        flags.append("one-seed")
+    if inside.all():
+        flags.append("plateau")
+    else:
+        flags += ["edge-low"] * (first == 0) + ["edge-high"] * bool(np.isinf(high))
+    if mean.max() > 99.5:
+        flags.append("ceiling")
+    return BestSet(cut.lr, tuple(float(w) for w in wds[inside]), low, high, level, tuple(flags))
