@@ -246,11 +246,12 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Estimate:
     """R² of best weight decay = rho * lr over the learning rates with a closed optimum, in the paper's definition.
 
-    The range of R² over all choices of the optima whose joint deviance is within the chi-squared quantile, found over
-    posterior draws, their shrinkages towards the likeliest optima, and the proportional lines.
+    The range of R² over the joint confidence region of the optima (deviance within the chi-squared quantile with one
+    degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima, and
+    the proportional lines. R² is bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
     """
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
-    method = "range of R² over likely optima"
+    method = "range of R² over the joint region of the optima"
     if len(curves) < 4:
         return Estimate(
             "r2", "", None, -np.inf, 1.0, level, len(curves), method, (*fit.flags, "few-optima"), _settle(fit)
@@ -259,11 +260,11 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     best = np.array([c.best for c in curves])
     draws = np.stack([rng.permutation(c.draws) for c in curves], axis=1)
     draws = draws[np.isfinite(draws).all(axis=1)]
-    towards = [best + t * (draws - best) for t in (0.25, 0.5, 0.75, 1.0)]
+    towards = [best + t * (draws - best) for t in (0.3, 0.6, 1.0, 1.3, 1.6)]
     lines = fit.heights[:, None] + (np.log(lrs) - fit.center)[None, :]
     candidates = np.concatenate([best[None, :], *towards, lines])
     loglik = sum(c.at(candidates[:, i]) for i, c in enumerate(curves))
-    threshold = float(stats.chi2.ppf(level, 1)) / 2 * fit.scale
+    threshold = float(stats.chi2.ppf(level, len(curves))) / 2 * fit.scale
     likely = candidates[loglik >= np.max(loglik) - threshold]
     values = origin_r_squared(lrs, np.exp(likely))
     point = float(origin_r_squared(lrs, np.exp(best)[None, :])[0])

@@ -1,0 +1,131 @@
+"""Rates of every verdict: studies to one row a study and quantity, each landscape judged as `replicate judge` does."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from replicate.calibration.studies import Study, true_values
+from replicate.evaluate import judge_sweep
+from replicate.landscape import Landscape
+from replicate.paper.claims import Margin
+from replicate.synthetic import draw
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+
+NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
+"""Name in a sweep's verdicts → quantity."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the rule for one quantity said over all landscapes of one study."""
+
+    study: Study
+    quantity: str
+    truth: float
+    margin: Margin
+    n: int
+    replicated: float
+    contradicted: float
+    inconclusive: float
+    wrong: float
+    """Share replicated though the truth is outside the margin by more than a tenth of it, or contradicted though
+    inside; NaN where the truth has no value (then every decisive verdict is wrong: see `decisive`)."""
+    decisive: float
+    coverage: float
+    """Share of intervals that hold the truth; NaN where it has no value."""
+    width: float
+    """Median width of the interval (ratio quantities: of its logarithm), inf where open."""
+
+
+def place(quantity: str, truth: float, margin: Margin) -> str:
+    """`inside`, `outside` (by more than a tenth of the margin) or `near` its edge from without."""
+    low, high = margin.low, margin.high
+    if low <= truth <= high:
+        return "inside"
+    if quantity == "rho":
+        truth, low, high = math.log(truth), math.log(low), math.log(high)
+    width = high - low if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
+    beyond = max(low - truth, truth - high)
+    return "outside" if beyond > width / 10 else "near"
+
+
+def landscape(study: Study, index: int) -> Landscape:
+    """The `index`-th landscape of `study`; the generator depends on nothing else."""
+    rng = np.random.default_rng([index, study.seeds, int(1000 * study.truth.slope) + 5000])
+    above = None
+    if study.diverged_factor is not None:
+        above = study.diverged_factor * study.truth.best_wd(1e-2) * 1e-2
+    return draw(
+        study.truth, study.wds, rng, seeds=range(study.seeds), missing=study.missing, diverged_above=above
+    )
+
+
+def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
+    study, start, stop = task
+    return [judge_sweep([landscape(study, i)])["cells"][0] for i in range(start, stop)]
+
+
+def rates(
+    found: Sequence[Study], n: int, processes: int, report: Callable[[int, int], None] | None = None
+) -> list[Rate]:
+    """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study."""
+    tasks = [(study, 0, n) for study in found]
+    out: list[Rate] = []
+    for done, (study, cells) in enumerate(zip(found, _map(_judged, tasks, processes), strict=True), start=1):
+        out += _summaries(study, cells)
+        if report is not None:
+            report(done, len(found))
+    return out
+
+
+def _map(function: Callable[[Any], Any], tasks: Sequence[Any], processes: int) -> Iterable[Any]:
+    if processes == 1:
+        yield from map(function, tasks)
+        return
+    # One thread each: the matrices are small, and threads of several processes would fight over the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, tasks)
+
+
+def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
+    from replicate.paper.registry import CLAIMS
+
+    truths = true_values(study)
+    out = []
+    for name, quantity in NAMES.items():
+        judged = [c for c in cells if name in c["verdicts"]]
+        if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):
+            continue
+        margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
+        outcomes = [c["verdicts"][name] for c in judged]
+        share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
+        truth = truths[quantity]
+        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c in judged])
+        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
+        if math.isnan(truth):
+            wrong = coverage = math.nan
+        else:
+            where = place(quantity, truth, margin)
+            wrong = share[CONTRADICTED] if where == "inside" else share[REPLICATED] if where == "outside" else 0.0
+            coverage = float(np.mean((lows <= truth + 1e-9) & (truth - 1e-9 <= highs)))
+        if quantity == "rho":
+            with np.errstate(divide="ignore"):
+                lows, highs = np.log(np.maximum(lows, 0)), np.log(highs)
+        out.append(
+            Rate(
+                study, quantity, truth, margin, len(judged), share[REPLICATED], share[CONTRADICTED],
+                share[INCONCLUSIVE], wrong, share[REPLICATED] + share[CONTRADICTED], coverage,
+                float(np.median(highs - lows)),
+            )
+        )  # fmt: skip
+    return out

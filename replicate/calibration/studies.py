@@ -1,0 +1,160 @@
+"""The studies of the calibration: which truths, shapes, grids, noises and seed counts the rules are tried on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
+from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
+
+SEED_COUNTS = (1, 3, 5, 10)
+SLOPES = (1.0, 0.5, 0.0, -0.5, -1.0)
+RATIOS = (0.005, 0.02, 0.045, 0.06, 0.18, 0.22, 1.0, 10.0)
+GRIDS = ("bracket", "paper", "ratio", "paper+line")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One row of the calibration."""
+
+    group: str
+    truth: Truth
+    grid: str = "bracket"
+    """`bracket` (seven weight decays, a factor 3 apart, around the optimum), `paper`, `ratio` or `paper+line`."""
+    seeds: int = 5
+    missing: float = 0.0
+    diverged_factor: float | None = None
+    """Runs with weight decay above this multiple of the best one (at the largest learning rates) diverged."""
+    factor: float = 3.0
+    """Spacing of the bracket."""
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the study within its group."""
+        t = self.truth
+        words = [f"b = {t.slope:g}", f"rho = {t.rho:g}", t.shape if t.depth else "flat", self.grid]
+        if t.noise != "normal":
+            words.append(t.noise)
+        if t.noise_sd_pp != 0.3:
+            words.append(f"SD {t.noise_sd_pp:g}")
+        if self.missing:
+            words.append(f"{100 * self.missing:g} % missing")
+        if self.diverged_factor:
+            words.append("diverged corner")
+        if self.factor != 3.0:
+            words.append(f"factor {self.factor:g}")
+        return ", ".join(words)
+
+    def wds(self, lr: float) -> Sequence[float]:
+        """The weight decays run at `lr`."""
+        if self.grid == "bracket":
+            return bracket_grid(self.truth, self.factor)(lr)
+        if self.grid == "paper":
+            return paper_grid(lr)
+        if self.grid == "ratio":
+            return ratio_grid(lr)
+        if self.grid == "paper+line":
+            return (*WEIGHT_DECAYS, float(f"{RHO * lr:.3g}"))
+        raise ValueError(f"expected a grid of {', '.join(GRIDS)}; got {self.grid!r}")
+
+
+def studies() -> list[Study]:
+    """All studies, in the order of the table."""
+    out = [
+        Study("slopes and shapes", Truth(slope=b, shape=shape), seeds=seeds)
+        for b in SLOPES
+        for shape in SHAPES
+        for seeds in SEED_COUNTS
+    ]
+    out += [Study("ratios", Truth(rho=rho, shape=s), seeds=5) for rho in RATIOS for s in ("table-2", "asymmetric")]
+    out += [Study("flat", Truth(depth=0.0), grid, n) for grid in ("bracket", "paper", "paper+line") for n in SEED_COUNTS]
+    edge = [Truth(), Truth(rho=1e5, slope=-1.0), Truth(rho=300.0, slope=0.0), Truth(rho=0.0005)]
+    out += [Study("edge of the grid", t, grid, n) for t in edge for grid in ("paper", "ratio") for n in (3, 5)]
+    out += [
+        Study("noise", Truth(noise=noise, noise_sd_pp=sd), seeds=n)
+        for noise in ("normal", "student", "heteroscedastic")
+        for sd in (0.25, 0.4)
+        for n in (3, 5)
+    ]
+    out += [Study("incomplete", Truth(slope=b), seeds=n, missing=0.15) for b in (1.0, -1.0) for n in (3, 5)]
+    out += [Study("incomplete", Truth(slope=b), seeds=5, diverged_factor=10.0) for b in (1.0, 0.0)]
+    out += [
+        Study("one-dimensional tuning", t, "paper+line", n)
+        for t in (
+            Truth(depth=0.0, lr_drop_pp=0.0),
+            Truth(rho=1.0, slope=0.0, depth=0.1),
+            Truth(rho=30.0, slope=0.0, depth=0.1),
+            Truth(rho=5.0, depth=0.3, lr_drop_pp=0.2),
+        )
+        for n in (3, 5, 10)
+    ]
+    return out
+
+
+def power_studies() -> list[Study]:
+    """Seeds and spacing against power, at Table 2's drops: the claim true, and the timescale rival true."""
+    return [
+        Study("power", Truth(slope=b), seeds=n, factor=factor)
+        for b in (1.0, -1.0)
+        for factor in (2.0, 3.0, 5.0, 10.0)
+        for n in (1, 2, 3, 5, 10)
+    ] + [Study("power of the gap", Truth(depth=0.0), "paper+line", n) for n in (3, 5, 7, 10, 15)]
+
+
+def true_values(study: Study) -> dict[str, float]:
+    """The true value of every quantity a sweep is judged by; NaN where the truth has none.
+
+    `intercept_share` is that of the straight line nearest to the true optima in ln, which is how it is estimated.
+    """
+    truth = study.truth
+    grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
+    line_best = max(float(_accuracy(study, lr, (RHO * lr,)).max()) for lr in LRS)
+    gap = grid_best - line_best
+    if truth.depth == 0:
+        nothing = math.nan
+        return {"rho": nothing, "slope": nothing, "intercept_share": nothing, "r2": nothing, "gap_pp": gap}
+    lrs = np.array(LRS)
+    best = np.array([truth.best_wd(lr) for lr in LRS])
+    rho = float(best @ lrs / (lrs @ lrs))
+    total = float(((best - best.mean()) ** 2).sum())
+    r2 = 1 - float(((best - rho * lrs) ** 2).sum()) / total if total > 1e-24 else 0.0
+    return {
+        "rho": truth.rho,
+        "slope": truth.slope,
+        "intercept_share": _intercept_share(lrs, best),
+        "r2": r2,
+        "gap_pp": gap,
+    }
+
+
+def _accuracy(study: Study, lr: float, wds: Sequence[float]) -> np.ndarray:
+    """Expected accuracy at `wds`, with weight decay 0 placed as `synthetic.draw` places it on the study's grid."""
+    grid = sorted({*study.wds(lr), *wds})
+    values = study.truth.accuracy(lr, grid)
+    return values[[grid.index(w) for w in wds]]
+
+
+def _intercept_share(lrs: np.ndarray, best: np.ndarray) -> float:
+    relative = lrs / np.exp(np.log(lrs).mean())
+    highest = float(relative.max() / (relative.max() - 1)) - 1e-6
+
+    def misfit(share: float) -> float:
+        line = np.log(np.maximum((1 - share) * relative + share, 1e-9))
+        return float(np.var(np.log(best) - line))
+
+    grid = np.linspace(-5, highest, 400)
+    start = grid[int(np.argmin([misfit(s) for s in grid]))]
+    found = optimize.minimize_scalar(misfit, bounds=(start - 0.05, min(start + 0.05, highest)), method="bounded")
+    return float(found.x)
+
+
+def thin(found: Sequence[Study], keep: int) -> list[Study]:
+    """Every n-th study so that about `keep` are left, spread over all groups; for a quick look."""
+    stride = max(1, len(found) // keep)
+    return [dataclasses.replace(s) for s in found[::stride]]
