@@ -25,7 +25,7 @@ METHOD = "paired by seed, t over seeds within cells"
 
 
 def cell_drops(landscape: Landscape) -> dict[float, Floats]:
-    """Drops of one cell: kappa (1 left out) → [S] pp, NaN for a seed none of whose pairs is complete."""
+    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed none of whose pairs is complete."""
     found: dict[float, list[Floats]] = {kappa: [] for kappa in KAPPAS if kappa != 1}
     for cut in landscape.slices():
         reference = _row(cut.wds, RHO * cut.lr)
@@ -35,7 +35,8 @@ def cell_drops(landscape: Landscape) -> dict[float, Floats]:
             row = _row(cut.wds, kappa * RHO * cut.lr)
             if row is not None:
                 rows.append(cut.scores[reference] - cut.scores[row])
-    out = {}
+    # A kappa without a pair keeps its place: cells are matched by their position in `Drops`.
+    out = {kappa: np.full(len(landscape.seeds), np.nan) for kappa in found}
     for kappa, rows in found.items():
         if rows:
             # Every learning rate weighs the same: where a pair is missing, that learning rate's mean stands for it.
@@ -73,9 +74,13 @@ def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float
     return mean, mean - half, mean + half, n
 
 
+def _measured(values: Sequence[Floats]) -> bool:
+    return any(np.isfinite(v).any() for v in values)
+
+
 def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Estimate:
     """Drop at `kappa`, pp, averaged over cells; simultaneous over a `family` of kappas (Bonferroni)."""
-    if not drops.get(kappa):
+    if not _measured(drops.get(kappa, ())):
         return unknown("drop_pp", "pp", level, METHOD, ("no-pairs",), f"runs at kappa {kappa:g}")
     value, low, high, n = cells_interval(drops[kappa], 1 - (1 - level) / family)
     flags = () if math.isfinite(low) else ("one-seed",)
@@ -93,6 +98,8 @@ def least(
     """
     rows = []
     for name, sign, values, offset in terms:
+        if not _measured(values):
+            return unknown(quantity, "pp", level, METHOD, ("no-pairs",), f"runs at {name}")
         value, low, high, n = cells_interval([sign * v + offset for v in values], level)
         high = cells_interval([sign * v + offset for v in values], 1 - (1 - level) / len(terms))[2]
         rows.append((value, low, high, n, name))
@@ -117,7 +124,7 @@ def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Est
     details: dict[str, float] = {}
     for dataset, drops in by_dataset.items():
         for near, far in ((5.0, 10.0), (0.2, 0.1)):
-            if not drops.get(near) or not drops.get(far):
+            if not _measured(drops.get(near, ())) or not _measured(drops.get(far, ())):
                 return unknown("growth_exponent", "", level, method, ("no-pairs",), "runs at kappa .1 .2 5 10")
             d_near, low_near, _, _ = cells_interval(drops[near], level)
             d_far, low_far, _, _ = cells_interval(drops[far], level)
@@ -145,11 +152,12 @@ def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Est
 
 def asymmetry(drops: Drops, level: float = 0.95) -> Estimate:
     """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp: above 0, too much decay costs more."""
-    pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
-    if not pairs:
-        return unknown("asymmetry_pp", "pp", level, METHOD, ("no-pairs",), "runs at kappa and 1 / kappa")
-    cells = range(len(drops[pairs[0][0]]))
+    tried = ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1))
+    pairs = [(k, i) for k, i in tried if _measured(drops.get(k, ())) and _measured(drops.get(i, ()))]
+    cells = range(len(drops[pairs[0][0]]) if pairs else 0)
     values = [np.mean([drops[k][c] - drops[i][c] for k, i in pairs], axis=0) for c in cells]
+    if not _measured(values):
+        return unknown("asymmetry_pp", "pp", level, METHOD, ("no-pairs",), "runs at kappa and 1 / kappa")
     value, low, high, n = cells_interval(values, level)
     flags = () if math.isfinite(low) else ("one-seed",)
     return Estimate("asymmetry_pp", "pp", value, low, high, level, n, METHOD, flags, "more seeds")

@@ -39,8 +39,9 @@ def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Genera
         on_grid = np.isclose(cut.wds[:, None], np.asarray(grid)[None, :], rtol=6e-3, atol=0).any(axis=1)
         best_grid = np.fmax(best_grid, _best(draws[:, on_grid]))
         best_line = np.fmax(best_line, _best(draws[:, on_line(cut)]))
-    gap = best_grid - best_line
-    return gap if np.isfinite(gap).all() else None
+    if not (np.isfinite(best_grid) & np.isfinite(best_line)).all():
+        return None
+    return best_grid - best_line
 
 
 def _best(draws: Floats) -> Floats:

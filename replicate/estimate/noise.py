@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
+from scipy.sparse import csgraph
 
 from replicate.estimate.result import Estimate
 
@@ -54,19 +55,30 @@ def additive_fit(scores: Floats) -> SliceNoise:
 
 
 def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Means, seed effects (summing to 0) and 1 - leverage of each score, where scores are missing."""
+    """Means, seed effects (summing to 0) and 1 - leverage of each score, where scores are missing.
+
+    Rows that no chain of shared seeds links are compared as though the seeds of each had the same mean effect, for
+    nothing else is known; a row that shares no seed with any other keeps its scatter as its noise.
+    """
     w, s = np.nonzero(finite)
     n_wd, n_seed = scores.shape
     design = np.zeros((len(w), n_wd + n_seed))
     design[np.arange(len(w)), w] = 1
     design[np.arange(len(w)), n_wd + s] = 1
+    _, group = csgraph.connected_components(design.T @ design, directed=False)
+    alone = (np.bincount(group[:n_wd], minlength=group.max() + 1) == 1) & (n_wd > 1)
+    design[:, n_wd:][:, alone[group[n_wd:]]] = 0
     pseudo_inverse = np.linalg.pinv(design)
-    beta = pseudo_inverse @ scores[w, s]
+    mean, seed = np.split(pseudo_inverse @ scores[w, s], [n_wd])
     seen = finite.any(axis=0)
-    shift = beta[n_wd:][seen].mean()
+    for g in np.unique(group[:n_wd]):
+        columns = seen & (group[n_wd:] == g)
+        shift = seed[columns].mean()
+        mean[group[:n_wd] == g] += shift
+        seed[columns] -= shift
     left = np.zeros(scores.shape)
     left[w, s] = 1 - np.einsum("ij,ji->i", design, pseudo_inverse)
-    return beta[:n_wd] + shift, np.where(seen, beta[n_wd:] - shift, 0.0), left
+    return mean, np.where(seen, seed, 0.0), left
 
 
 def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:

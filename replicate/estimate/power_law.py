@@ -281,7 +281,7 @@ def origin_r_squared(lrs: Floats, wds: Floats) -> Floats:
     residual = ((wds - rho[:, None] * lrs) ** 2).sum(axis=1)
     total = ((wds - wds.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(total > 0, 1 - residual / total, 0.0)
+        return np.where(np.ptp(wds, axis=1) > 0, 1 - residual / total, 0.0)
 
 
 RIVALS = {"coupled": 1, "independent": 0, "timescale": -1}

@@ -109,7 +109,7 @@ def published_fit(slices: Sequence[Slice]) -> PublishedFit:
         slope=slope,
         intercept=float(free.intercept) if free is not None else float("nan"),
         intercept_p=float(2 * stats.t.sf(abs(t), dof)) if free is not None else float("nan"),
-        r2=1 - residual / total if total > 0 else 0.0,
+        r2=1 - residual / total if np.ptp(best) > 0 else 0.0,
         optima=best,
     )
 
@@ -129,5 +129,9 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)
     ss_within = sum(((g - g.mean()) ** 2).sum() for g in groups)
+    # Equal groups without scatter, but for rounding, differ in nothing: no evidence, not the strongest there could be.
+    rounding = total * (1e-12 * max(float(np.abs(g).max()) for g in groups if len(g))) ** 2
+    if ss_between <= rounding and ss_within <= rounding:
+        return 0.0, 1.0, between, within
     f = float("inf") if ss_within == 0 else float(ss_between / between / (ss_within / within))
     return f, float(stats.f.sf(f, between, within)), between, within

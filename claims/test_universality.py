@@ -1,0 +1,22 @@
+"""The ratio does not depend on the architecture.
+
+Paper: section 4.1 reports F(4, 45) = 0.72, p = 0.58.
+
+Rule: no two architectures' ratios differ by a factor of 2 or more; the analysis of variance is reported beside it.
+
+Cost: the runs of rho in all ten cells; nothing beyond them.
+
+Run: pytest claims/test_universality.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fixtures.parametrize import claims_of
+from replicate.paper.claims import Claim
+
+
+@claims_of("universality")
+def test_claim(claim: Claim, judge: Callable[[Claim], None]) -> None:
+    judge(claim)

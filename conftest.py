@@ -1,0 +1,3 @@
+"""Options, fixtures and summary of the claims live in fixtures/."""
+
+pytest_plugins = ["fixtures.plugin"]

@@ -1,0 +1,126 @@
+"""What the command line accepts; errors are one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import NoReturn
+
+from replicate import __version__
+
+STORE_VARIABLE = "REPLICATE_STORE"
+STORE = ".replicate/store"
+"""Where the runs are kept unless `--store` or the variable says otherwise: in the current folder."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def parser() -> Parser:
+    """The parser of all commands; the chosen one is in `command`."""
+    top = Parser(
+        prog="replicate",
+        description="A paper's claims about AdamW's weight decay, judged from training runs.",
+        epilog="Exit status: 0 done, 1 a claim is contradicted, 2 unusable input.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"replicate {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    _plan(_command(commands, "plan", "Count the runs that a scale needs, has and lacks, and what they cost."))
+    _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
+    _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
+    _runs(_command(commands, "runs", "Look at the stored runs."))
+    _report(_command(commands, "report", "Judge from the store, without training, and write verdicts.json and .md."))
+    return top
+
+
+def _command(commands: argparse._SubParsersAction[Parser], name: str, summary: str) -> Parser:
+    return commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+
+
+def _json(command: Parser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+
+
+def _store(command: Parser) -> None:
+    default = os.environ.get(STORE_VARIABLE) or STORE
+    command.add_argument(
+        "--store",
+        metavar="DIR",
+        default=default,
+        help=f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})",
+    )
+
+
+def _scale(command: Parser, optional: str = "") -> None:
+    command.add_argument(
+        "--scale",
+        metavar="SCALE",
+        required=not optional,
+        help=optional or "smoke, embedded, fashion, cifar100 or imagenet",
+    )
+
+
+def _plan(command: Parser) -> None:
+    _scale(command)
+    _store(command)
+    _json(command)
+
+
+def _train(command: Parser) -> None:
+    _scale(command)
+    _store(command)
+    command.add_argument("--engine", choices=["local"], default="local", help="what trains: the cores of this machine")
+    command.add_argument("--processes", type=_positive, metavar="N",
+                         help="trainings at once (default: one a physical core)")  # fmt: skip
+    _json(command)
+
+
+def _judge(command: Parser) -> None:
+    command.add_argument(
+        "sweep", metavar="LANDSCAPE.csv",
+        help="columns lr, wd, accuracy or loss, and optionally seed, arch, dataset; - reads standard input",
+    )  # fmt: skip
+    command.add_argument("--metric", choices=["accuracy", "loss"], help="what to judge where the file has both")
+    command.add_argument(
+        "--columns", action="append", default=[], metavar="FIELD=COLUMN,…",
+        help="which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1",
+    )  # fmt: skip
+    _json(command)
+
+
+def _runs(command: Parser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
+    listing = actions.add_parser("list", help="one line a run", allow_abbrev=False)
+    _store(listing)
+    _json(listing)
+    show = actions.add_parser("show", help="all that is stored of one run", allow_abbrev=False)
+    show.add_argument("key", metavar="KEY", help="a run's key or its first digits")
+    _store(show)
+    _json(show)
+    export = actions.add_parser("export", help="the runs as a table", allow_abbrev=False)
+    export.add_argument("--format", choices=["csv"], default="csv")
+    _scale(export, optional="export this scale's landscapes, one row a point, ready for `replicate judge`")
+    export.add_argument("--variant", default="main", help="with --scale: main (default), sgd, batch-256, …")
+    _store(export)
+
+
+def _report(command: Parser) -> None:
+    _store(command)
+    command.add_argument("--out", metavar="DIR", required=True, help="where verdicts.json and verdicts.md go")
+    _scale(command, optional="which scale's runs to judge (default: the one of which the store holds most)")
+    _json(command)
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return value

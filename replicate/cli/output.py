@@ -1,0 +1,47 @@
+"""Printing: JSON for programs, aligned columns for people, notes on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def print_json(data: Any) -> None:
+    """`data` as JSON; numbers that JSON has no word for become null."""
+    print(json.dumps(_finite(data), indent=1, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    print(f"replicate: {text}", file=sys.stderr)
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table: numbers to the right, texts to the left."""
+    texts = [[str(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+    right = [bool(texts) and all(_is_number(row[i]) for row in texts) for i in range(len(header))]
+    lines = [
+        "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in [list(header), *texts]
+    ]
+    return "\n".join(lines)
+
+
+def _is_number(text: str) -> bool:
+    return text in {"", "-"} or text.replace(".", "").replace("-", "").replace("e", "").replace("+", "").isdigit()
+
+
+def _finite(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

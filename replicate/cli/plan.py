@@ -1,0 +1,79 @@
+"""`replicate plan`: the runs that a scale needs, part by part, and the claims they unlock."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from replicate import scales
+from replicate.cli.output import columns, note, print_json
+from replicate.paper.registry import CLAIMS
+from replicate.plan import Plan, make_plan
+from replicate.progress import duration
+from replicate.store import Store, StoreError, open_store
+
+UNUSABLE = (scales.ScaleError, StoreError)
+
+
+def run(options: argparse.Namespace) -> int:
+    scale = scales.get(options.scale)
+    plan = make_plan(CLAIMS, scale, _store(options.store))
+    if options.json:
+        print_json(plan.to_json() | {"store": options.store})
+    else:
+        print(text(plan, options.store))
+    return 0
+
+
+def _store(path: str) -> Store | None:
+    """The store at `path`, unchanged; None where there is none yet."""
+    if not Path(path).exists():
+        note(f"no store at {path} yet: counting from an empty one")
+        return None
+    return open_store(path, create=False, read_only=True)
+
+
+def text(plan: Plan, store: str) -> str:
+    """The plan for people."""
+    scale = plan.scale
+    kind = "a probe: its verdicts do not speak for the paper's cells" if scale.probe else "the paper's protocol"
+    lines = [
+        f"scale {scale.name}: {scale.summary} ({kind})",
+        f"runs: {len(plan.runs)} needed, {plan.stored} in {store}, {plan.to_train} to train",
+        f"landscape points: {plan.points}, of which {plan.inert} share the run without weight decay (theirs is too "
+        "small to change a float32 weight)",
+        _cost(plan),
+        f"claims: {len(plan.trained)} can be judged at this scale, {len(plan.left_out)} cannot",
+    ]
+    if scale.why_untrainable:
+        lines.append(f"not yet trainable: {scale.why_untrainable}")
+    rows = [
+        (
+            p.part.cell.id, p.part.variant, p.part.grid, p.points, len(p.runs), p.stored, len(p.runs) - p.stored,
+            "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}",
+            len(p.claims), _families(p.claims),
+        )
+        for p in plan.parts
+    ]  # fmt: skip
+    header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
+    lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
+    reasons: dict[str, list[str]] = {}
+    for claim, reason in plan.left_out.items():
+        reasons.setdefault(reason, []).append(claim)
+    if reasons:
+        lines += ["", "claims that cannot be judged at this scale:"]
+        lines += [f"  {len(of_reason)} ({_families(of_reason)}): {reason}" for reason, of_reason in reasons.items()]
+    return "\n".join(lines)
+
+
+def _families(claims: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(dict.fromkeys(claim.split("/")[0] for claim in claims))
+
+
+def _cost(plan: Plan) -> str:
+    if plan.seconds is None or plan.seconds_to_train is None:
+        return f"cost: {plan.rates.source}"
+    return (
+        f"cost: {duration(plan.seconds_to_train)} on one {plan.rates.device} for what is to train, "
+        f"{duration(plan.seconds)} for all; {plan.rates.source}"
+    )

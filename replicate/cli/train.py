@@ -1,0 +1,56 @@
+"""`replicate train`: fills the store with what a scale lacks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from replicate import scales
+from replicate.cli.output import note, print_json
+from replicate.collect import runs_for, split
+from replicate.paper.registry import CLAIMS
+from replicate.runs import Run
+from replicate.store import Store, StoreError, open_store
+
+
+class CannotTrain(Exception):
+    """A scale that is planned and not trainable; the message is one line."""
+
+
+UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain)
+
+
+def run(options: argparse.Namespace) -> int:
+    scale = scales.get(options.scale)
+    if scale.why_untrainable:
+        raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
+    store = open_store(options.store)
+    claims, _ = split(CLAIMS, scale)
+    runs = runs_for(claims, scale)
+    before = len(store.keys() & {r.key for r in runs})
+    note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
+    status = _train(store, runs, options.processes)
+    for notice in store.notices:
+        note(notice)
+    present = len(store.keys() & {r.key for r in runs})
+    if options.json:
+        print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
+    elif status == 0:
+        print(f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}")
+    return status
+
+
+def _train(store: Store, runs: list[Run], processes: int | None) -> int:
+    from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
+    from replicate.progress import Monitor
+
+    try:
+        with Monitor(store, runs):
+            local.ensure(store, runs, processes=processes)
+    except local.TrainingFailed as error:
+        print(f"replicate train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        note("interrupted; finished runs are kept, the same command goes on from there")
+        return 130
+    return 0

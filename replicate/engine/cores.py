@@ -1,0 +1,102 @@
+"""Slots: the shares of this machine that one training each may use, one a physical core that is ours to use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+SYSFS_CPUS = Path("/sys/devices/system/cpu")
+CGROUP_MOUNT = Path("/sys/fs/cgroup")
+CGROUPS_OF_SELF = Path("/proc/self/cgroup")
+
+
+def slots(processes: int | None = None) -> tuple[str, ...]:
+    """Names of `processes` slots, by default one for each physical core that this process may use.
+
+    Processes that ask for equal slots share them out by locks of these names (`Store.lease`). The name of the machine
+    is in them, hashed, so that machines that share a store don't share cores. More slots than cores only on demand.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes: expected 1 or more, got {processes}")
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    names = [f"{machine}-cpu-{core}" for core in physical_cores()]
+    if processes is not None:
+        names += [f"{machine}-extra-{i}" for i in range(processes - len(names))]
+        names = names[:processes]
+    return tuple(names)
+
+
+def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
+    """One logical processor of each physical core that this process may use, within its affinity and its quota."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+    else:
+        allowed = list(range(_physical_count_without_affinity()))
+    first_of_core: dict[str, int] = {}
+    for cpu in allowed:
+        try:
+            siblings = (sysfs / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
+        except OSError:
+            siblings = f"only {cpu}"
+        first_of_core.setdefault(siblings, cpu)
+    cores = list(first_of_core.values())
+    quota = cpu_quota()
+    if quota is not None:
+        cores = cores[: max(1, int(quota))]
+    return tuple(cores)
+
+
+def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> float | None:
+    """Processors' worth of time that the control groups of this process allow; None where they set no limit."""
+    try:
+        lines = cgroups.read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        # Inside a container the path may be the host's, while the mount shows the container's own group at its root.
+        own = path.strip("/")
+        if controllers == "":
+            tops = [mount, mount / "unified"]
+        elif "cpu" in controllers.split(","):
+            tops = [mount / controllers, mount / "cpu"]
+        else:
+            continue
+        for top in tops:
+            folder = top / own
+            for place in [folder, *folder.parents]:
+                if place != top and top not in place.parents:
+                    break
+                if (limit := _limit(place)) is not None:
+                    limits.append(limit)
+    return min(limits, default=None)
+
+
+def _limit(group: Path) -> float | None:
+    """Processors' worth of time that one control group allows, from either version's files."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _physical_count_without_affinity() -> int:
+    """Cores of a machine whose system cannot restrict a process to some of them."""
+    if sys.platform == "darwin":
+        try:
+            done = subprocess.run(["sysctl", "-n", "hw.physicalcpu"], capture_output=True, text=True, check=True)
+            return max(1, int(done.stdout))
+        except (OSError, ValueError, subprocess.CalledProcessError):
+            pass
+    return os.cpu_count() or 1

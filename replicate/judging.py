@@ -1,0 +1,74 @@
+"""From a store to verdicts: judged where a claim's runs are there, `not run` with the reason where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+
+from replicate import evaluate
+from replicate.collect import Missing, NotTrained, landscapes_for, runs_for, split
+from replicate.engine import provenance
+from replicate.paper.claims import Claim
+from replicate.paper.registry import REGISTRY_HASH
+from replicate.report.verdict_file import Entry, VerdictFile, entry
+from replicate.runs import Run
+from replicate.scales import Scale
+from replicate.store import Store
+from replicate.verdict import Evidence, Verdict, not_run
+
+
+def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
+    """The verdict of `claim` from what `store` holds; nothing is trained."""
+    try:
+        landscapes = landscapes_for(claim, scale, store)
+    except NotTrained as reason:
+        return not_run(claim, str(reason), Evidence(scale.name, scale.probe))
+    except Missing as missing:
+        evidence = Evidence(
+            scale.name, scale.probe, trained([claim], scale), missing.have, missing.need - missing.have, 0
+        )
+        return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
+    runs = runs_for([claim], scale)
+    evidence = Evidence(
+        scale=scale.name,
+        probe=scale.probe,
+        cells=trained([claim], scale),
+        runs=len(runs),
+        seeds=len({run.seed for run in runs}),
+        synthetic=any(landscape.synthetic for landscape in landscapes.values()),
+    )
+    return evaluate.judge(claim, landscapes, evidence)
+
+
+def trained(claims: Iterable[Claim], scale: Scale) -> tuple[str, ...]:
+    """What `scale` trains for `claims`, e.g. `resnet50 on digits`, each once."""
+    return tuple(dict.fromkeys(f"{run.arch} on {run.data.name}" for run in runs_for(claims, scale)))
+
+
+def verdict_file(
+    entries: Sequence[Entry], claims: Sequence[Claim], scale: Scale, why: str, store: Store
+) -> VerdictFile:
+    """The file of `entries`, with what the runs of `claims` in `store` say of themselves."""
+    answerable, _ = split(claims, scale)
+    runs: dict[str, Run] = {run.key: run for run in runs_for(answerable, scale)}
+    found = [stored for key in runs if (stored := store.read(key)) is not None]
+    return VerdictFile(
+        registry_hash=REGISTRY_HASH,
+        scale=scale.name,
+        why=why,
+        summary=scale.summary,
+        probe=scale.probe,
+        synthetic=any(stored.synthetic for stored in found),
+        trained=tuple(dict.fromkeys(f"{stored.run['arch']} on {stored.run['data']['name']}" for stored in found)),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions=provenance.versions(),
+        devices=tuple(sorted({str(stored.provenance.get("device_model", "unknown")) for stored in found})),
+        store_hash=store.content_hash(stored.key for stored in found),
+        store_runs=len(found),
+        entries=tuple(entries),
+    )
+
+
+def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
+    """The verdict file of all `claims`, judged from what `store` holds."""
+    return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)

@@ -1,0 +1,53 @@
+"""Layout: every name in a store's directory."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every name on disk."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """What makes a directory a store: its format."""
+        return self.root / "store.json"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def trainings(self) -> Path:
+        """One line a training: key, process id, seconds."""
+        return self.root / "trainings.log"
+
+    def record(self, key: str) -> Path:
+        return self.runs / key[:2] / f"{key}.json"
+
+    def run_lock(self, key: str) -> Path:
+        return self.root / "locks" / f"{key}.lock"
+
+    def lease(self, slot: str) -> Path:
+        return self.root / "leases" / f"{slot}.lock"
+
+    def set_aside(self, path: Path) -> Path:
+        return self.quarantine / f"{path.name}.{secrets.token_hex(4)}"
+
+    def temporary(self, target: Path) -> Path:
+        return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+
+    @staticmethod
+    def is_temporary(name: str) -> bool:
+        return name.startswith(".") and name.endswith(".tmp")

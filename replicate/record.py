@@ -1,0 +1,93 @@
+"""A record: the bytes in which the store keeps one finished run, believed only if every one is as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from replicate.runs import Run
+from replicate.train.result import Result
+
+FORMAT = 1
+
+
+class Corrupt(Exception):
+    """Bytes that are not the record they stand for; the message says why."""
+
+
+class NewerFormat(Exception):
+    """A record of a format that this version cannot read; the message is one line."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run as the store holds it."""
+
+    key: str
+    run: dict[str, Any]
+    """`Run.record()` of the run."""
+    result: Result
+    provenance: dict[str, Any]
+    synthetic: bool
+    """True where the result was made up, not trained."""
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of what was measured: the run and its result without the seconds it took."""
+        measured = {name: value for name, value in self.result.to_json().items() if name != "seconds"}
+        text = text_of({"key": self.key, "result": measured, "synthetic": self.synthetic})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal_run(run: Run, result: Result, provenance: dict[str, Any], synthetic: bool) -> bytes:
+    """The bytes of the record of `run`."""
+    return seal(
+        {
+            "format": FORMAT,
+            "key": run.key,
+            "run": run.record(),
+            "result": result.to_json(),
+            "provenance": provenance,
+            "synthetic": synthetic,
+        }
+    )
+
+
+def text_of(value: Any) -> str:
+    """The one way this project writes a JSON value: two equal values have equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def seal(body: dict[str, Any]) -> bytes:
+    """The file of a record: its text, with the checksum of it as a first field put in front of the others."""
+    text = text_of(body)
+    return f'{{"checksum":"{hashlib.sha256(text.encode()).hexdigest()}",{text[1:]}\n'.encode()
+
+
+def parse(blob: bytes, key: str) -> StoredRun:
+    """The record in `blob`, believed only if these are exactly the bytes that `seal_run` makes for `key`."""
+    if not blob:
+        raise Corrupt("expected a record, got an empty file")
+    try:
+        body = json.loads(blob)
+        given = body.pop("checksum")
+        if (whole := seal(body)) != blob:
+            expected = json.loads(whole)["checksum"]
+            if given != expected:
+                raise Corrupt(f"expected checksum {expected[:12]}…, got {str(given)[:12]}…")
+            raise Corrupt("expected the text as it was written, got one that differs outside its values")
+        if body["format"] > FORMAT:
+            raise NewerFormat(f"expected record format {FORMAT} or older, got {body['format']}")
+        if not key == body["key"] == key_of(body["run"]):
+            raise Corrupt(f"expected the run with key {key}, got that of {key_of(body['run'])}")
+        return StoredRun(key, body["run"], Result.from_json(body["result"]), body["provenance"], body["synthetic"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Corrupt(f"expected a whole record, got {type(error).__name__}: {error}") from error
+
+
+def key_of(record: dict[str, Any]) -> str:
+    """The key of the run that has `record`; equals `Run.key`."""
+    return hashlib.sha256(text_of(record).encode()).hexdigest()[:24]

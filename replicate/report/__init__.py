@@ -1,0 +1,1 @@
+"""Reports of verdicts: the verdict file, terminal text and Markdown; made from verdicts, never from test outcomes."""

@@ -1,0 +1,85 @@
+"""The verdict file as Markdown, fit for a pull request or a job summary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from replicate.report.text import (
+    counts_text,
+    estimate_text,
+    figure_text,
+    margin_text,
+    notices,
+    outcome_text,
+    reason_text,
+    same_reason,
+)
+from replicate.report.verdict_file import Entry, VerdictFile, write_text
+from replicate.verdict import NOT_RUN
+
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
+
+
+def write(path: Path, file: VerdictFile) -> None:
+    """Writes the Markdown report of `file` to `path`, whole or not at all."""
+    write_text(path, render(file))
+
+
+def render(file: VerdictFile) -> str:
+    """The report as one text: notices, counts, a table a family, what was not run, provenance."""
+    lines = [f"# Verdicts at scale {_escaped(file.scale)}", ""]
+    for notice in notices(file):
+        word, _, text = notice.partition(": ")
+        lines += [f"> **{word}.** {_escaped(text)}", ""]
+    lines += [f"**{_escaped(counts_text(file))}.**", ""]
+    families = dict.fromkeys(e.family for e in file.entries)
+    for family in families:
+        judged = [e for e in file.entries if e.family == family and outcome_text(e) != NOT_RUN]
+        if judged:
+            lines += [f"## {_escaped(family.replace('_', '-'))}", "", *_table(judged), ""]
+    groups = same_reason(file.entries)
+    if groups:
+        lines += ["## Not run", ""]
+        lines += [f"- {_escaped(reason)}: {', '.join(f'`{e.id}`' for e in entries)}" for reason, entries in groups]
+        lines += [""]
+    return "\n".join([*lines, "## Provenance", "", *_provenance(file), ""])
+
+
+def _table(entries: list[Entry]) -> list[str]:
+    head = ("claim", "paper", "here", "margin", "verdict", "n", "evidence", "reason")
+    out = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for e in entries:
+        v = e.verdict
+        cells = (
+            f"`{e.id}`<br>{_escaped(e.statement)}",
+            f"{_escaped(figure_text(e.figure))}<br>{_escaped(e.source)}",
+            _escaped(estimate_text(v.estimate)),
+            _escaped(margin_text(v.margin)),
+            f"**{outcome_text(e)}**",
+            "-" if v.estimate is None else str(v.estimate.n),
+            _escaped(v.evidence.label),
+            _escaped(reason_text(e)),
+        )
+        out.append(f"| {' | '.join(cells)} |")
+    return out
+
+
+def _provenance(file: VerdictFile) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items()))
+    return [
+        f"- scale: {_escaped(f'{file.scale} ({file.why}): {file.summary}')}",
+        f"- trained: {_escaped(', '.join(file.trained) or 'nothing')}",
+        f"- runs: {file.store_runs}, content hash `{file.store_hash}`",
+        f"- registry of claims: `{file.registry_hash}`",
+        f"- devices: {_escaped(', '.join(file.devices) or 'none')}",
+        f"- versions: {_escaped(versions)}",
+        f"- judged: {_escaped(file.created)}",
+    ]
+
+
+def _escaped(text: str) -> str:
+    """`text` on one line, with nothing in it that Markdown or HTML would take for markup."""
+    plain = " ".join(text.split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain)

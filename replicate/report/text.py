@@ -1,0 +1,92 @@
+"""The phrases that every report shares: numbers, intervals, margins, and the notice that evidence is a probe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from replicate.estimate.result import Estimate
+from replicate.paper.claims import Figure, Margin
+from replicate.report.verdict_file import Entry, VerdictFile
+from replicate.verdict import NOT_RUN, OUTCOMES, span
+
+CRASHED = "crashed"
+"""Shown in place of an outcome where judging ended in an error; never a verdict."""
+
+
+def outcome_text(entry: Entry) -> str:
+    """The outcome, or `crashed`."""
+    return CRASHED if entry.crashed else entry.verdict.outcome
+
+
+def reason_text(entry: Entry, settle: bool = True) -> str:
+    """Why the verdict is what it is and, with `settle`, what would settle it where that is known."""
+    if entry.crashed:
+        return entry.crashed
+    verdict = entry.verdict
+    return f"{verdict.reason}; to settle: {verdict.settle}" if settle and verdict.settle else verdict.reason
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    """`0.0983 [0.081, 0.115] pp`; the interval alone where the data single out no value."""
+    if estimate is None:
+        return "-"
+    if estimate.value is None or not math.isfinite(estimate.value):
+        if math.isinf(estimate.low) and math.isinf(estimate.high):
+            return "none"
+        text = span(estimate.low, estimate.high)
+    else:
+        text = f"{estimate.value:.3g} {span(estimate.low, estimate.high)}"
+    return f"{text} {estimate.unit}".rstrip()
+
+
+def figure_text(figure: Figure | None) -> str:
+    """The paper's figure as `0.098 [0.081, 0.115] pp`."""
+    if figure is None:
+        return "-"
+    interval = "" if figure.low is None or figure.high is None else f" {span(figure.low, figure.high)}"
+    return f"{figure.value:g}{interval} {figure.unit}".rstrip()
+
+
+def margin_text(margin: Margin) -> str:
+    """`[0.05, 0.2]`, or one-sided `≤ 0.3`; an exact value (a margin of rounding errors only) as `= 0.125`."""
+    if math.isinf(margin.low):
+        return f"≤ {margin.high:.3g}"
+    if math.isinf(margin.high):
+        return f"≥ {margin.low:.3g}"
+    if f"{margin.low:.6g}" == f"{margin.high:.6g}":
+        return f"= {margin.low:.3g}"
+    return span(margin.low, margin.high)
+
+
+def notices(file: VerdictFile) -> list[str]:
+    """What a reader must know before any verdict: that the evidence is a probe, or made up."""
+    out = []
+    trained = ", ".join(file.trained) if file.trained else "nothing"
+    if file.probe:
+        out.append(
+            f"PROBE: scale {file.scale} is not the paper's protocol ({file.summary}). Trained: {trained}. "
+            "The paper's own cells were not run; no verdict here speaks for them."
+        )
+    if file.synthetic:
+        out.append(
+            "SYNTHETIC: landscapes made by a formula are among the evidence; nothing here is about real training."
+        )
+    return out
+
+
+def counts_text(file: VerdictFile) -> str:
+    """`3 contradicted, 1 replicated, …`: every claim of the registry, once."""
+    crashed = sum(bool(e.crashed) for e in file.entries)
+    numbers = {**file.counts, NOT_RUN: file.counts[NOT_RUN] - crashed, CRASHED: crashed}
+    parts = [f"{numbers[o]} {o}" for o in (*OUTCOMES, CRASHED) if o != CRASHED or crashed]
+    return f"{len(file.entries)} claims: {', '.join(parts)}"
+
+
+def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
+    """Claims that were not run, grouped by reason in order of appearance."""
+    groups: dict[str, list[Entry]] = {}
+    for e in entries:
+        if outcome_text(e) == NOT_RUN:
+            groups.setdefault(reason_text(e), []).append(e)
+    return list(groups.items())

@@ -1,0 +1,283 @@
+"""Scales: how large a copy of the paper's experiment is trained, and which runs each part of a claim needs there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from replicate import data
+from replicate.paper.claims import Part
+from replicate.paper.protocol import (
+    ARCHITECTURES,
+    BATCH_SIZE,
+    EPOCHS,
+    KAPPAS,
+    LONG_EPOCHS,
+    LRS,
+    RHO,
+    SEEDS,
+    WARMUP_EPOCHS,
+    WEIGHT_DECAYS,
+)
+from replicate.runs import Cell, DataSpec, ModelSpec, Point, Run, point
+
+
+class NotTrained(Exception):
+    """A part that a scale does not train; the message is the reason, fit for a verdict."""
+
+
+class ScaleError(Exception):
+    """A scale that does not exist; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One copy of the experiment."""
+
+    name: str
+    probe: bool
+    """True unless it is the paper's protocol: its verdicts then never speak for the paper's own cells."""
+    summary: str
+    data: tuple[tuple[str, DataSpec], ...]
+    """Paper data set → what is trained in its place; a data set left out is not trained at this scale."""
+    models: tuple[tuple[str, ModelSpec], ...]
+    """Paper architecture → timm model."""
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    seeds: tuple[int, ...] = SEEDS
+    lrs: tuple[float, ...] = LRS
+    weight_decays: tuple[float, ...] = WEIGHT_DECAYS
+    kappas: tuple[float, ...] = KAPPAS
+    bracket: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all."""
+    augment: tuple[str, ...] = ()
+    eval_every_epochs: int = 1
+    variants: tuple[str, ...] = ("main",)
+    """`main`, `sgd`, `batch`, `schedule`, `long`: the kinds of variant that are trained."""
+    seconds_per_run: tuple[tuple[str, float], ...] | None = None
+    """Architecture → seconds of one core for a run of `main`, measured; None where no rate has been measured."""
+    why_untrainable: str = ""
+    """Non-empty: the scale is planned and counted, and this line says why it cannot be trained yet."""
+
+
+SMALL_MODELS = (
+    (
+        "resnet50",
+        ModelSpec("class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (16, 32, 32, 32)))),
+    ),
+    (
+        "vit_s16",
+        ModelSpec("class:VisionTransformer", (("patch_size", 2), ("embed_dim", 32), ("depth", 1), ("num_heads", 2))),
+    ),
+    (
+        "convnext_t",
+        ModelSpec(
+            "class:ConvNeXt",
+            (
+                ("depths", (1, 1, 0, 0)),
+                ("dims", (16, 32, 32, 32)),
+                ("patch_size", 2),
+                ("output_stride", 8),
+                ("ls_init_value", None),
+            ),
+        ),
+    ),
+    ("mixer_s16", ModelSpec("class:MlpMixer", (("patch_size", 2), ("embed_dim", 32), ("num_blocks", 2)))),
+    (
+        "swin_t",
+        ModelSpec(
+            "class:SwinTransformer",
+            (
+                ("patch_size", 2),
+                ("embed_dim", 16),
+                ("depths", (1, 1)),
+                ("num_heads", (2, 2)),
+                ("window_size", 2),
+            ),
+        ),
+    ),
+)
+
+PAPER_MODELS = tuple((a.name, ModelSpec(a.timm_name)) for a in ARCHITECTURES)
+ALL_VARIANTS = ("main", "sgd", "batch", "schedule", "long")
+NEEDS_GPU = "training at this scale is not built yet; use --scale embedded or smoke"
+
+SCALES: dict[str, Scale] = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            name="smoke",
+            probe=True,
+            summary="a few steps of every kind of run on 8 x 8 digits: tests the machinery and shows nothing",
+            data=(
+                ("cifar100", DataSpec("digits", train_images=64, label_noise=0.3)),
+                ("imagenet", DataSpec("digits", train_images=64, label_noise=0.3, split_seed=1)),
+            ),
+            models=SMALL_MODELS,
+            epochs=4,
+            warmup_epochs=1,
+            batch_size=32,
+            seeds=(0, 1),
+            lrs=(1e-4, 1e-3, 1e-2),
+            weight_decays=(0.0, 0.01, 0.1),
+            bracket=(1.0, 10.0),
+            eval_every_epochs=2,
+            variants=ALL_VARIANTS,
+        ),
+        Scale(
+            name="embedded",
+            probe=True,
+            summary="small models of the five families on 8 x 8 digits with noisy labels",
+            data=(("cifar100", DataSpec("digits", train_images=128, label_noise=0.3)),),
+            models=SMALL_MODELS,
+            epochs=30,
+            warmup_epochs=2,
+            batch_size=32,
+            seeds=(0, 1, 2),
+            eval_every_epochs=10,
+            variants=("main", "sgd"),
+        ),
+        Scale(
+            name="fashion",
+            probe=True,
+            summary="the paper's models on Fashion-MNIST, a tenth of the epochs",
+            data=(("cifar100", DataSpec("fashion")),),
+            models=PAPER_MODELS,
+            epochs=20,
+            warmup_epochs=1,
+            batch_size=128,
+            variants=("main", "sgd"),
+            why_untrainable=NEEDS_GPU,
+        ),
+        Scale(
+            name="cifar100",
+            probe=False,
+            summary="the paper's protocol on CIFAR-100",
+            data=(("cifar100", DataSpec("cifar100")),),
+            models=PAPER_MODELS,
+            epochs=EPOCHS["cifar100"],
+            warmup_epochs=WARMUP_EPOCHS,
+            batch_size=BATCH_SIZE["cifar100"],
+            variants=("main", "sgd"),
+            why_untrainable=NEEDS_GPU,
+        ),
+        Scale(
+            name="imagenet",
+            probe=False,
+            summary="the paper's protocol on ImageNet",
+            data=(("imagenet", DataSpec("imagenet")),),
+            models=PAPER_MODELS,
+            epochs=EPOCHS["imagenet"],
+            warmup_epochs=WARMUP_EPOCHS,
+            batch_size=BATCH_SIZE["imagenet"],
+            variants=("main", "batch", "schedule", "long"),
+            why_untrainable=NEEDS_GPU,
+        ),
+    )
+}
+
+
+def get(name: str) -> Scale:
+    """The scale called `name`."""
+    if name not in SCALES:
+        raise ScaleError(f"scale: expected one of {', '.join(SCALES)}; got {name!r}")
+    return SCALES[name]
+
+
+def points(scale: Scale, part: Part) -> list[Point]:
+    """The landscape points that `part` consists of at `scale`, by learning rate, weight decay, seed; none twice.
+
+    Raises `NotTrained` where the scale leaves the part out. A scale that cannot be trained yet has its points all the
+    same: `why_untrainable` tells.
+    """
+    return list(_points(scale, part))
+
+
+@lru_cache(maxsize=4096)
+def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
+    _require_trained(scale, part)
+    found = []
+    for lr in scale.lrs:
+        # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
+        lr = _rounded(lr * _batch_ratio(part))
+        for wd in weight_decays(scale, part, lr):
+            for seed in scale.seeds:
+                found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
+    return tuple(found)
+
+
+def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: float, seed: int) -> Run:
+    """The run of `cell` under `variant` with the peak learning rate `lr`."""
+    part = Part(cell, variant, "paper")
+    epochs = scale.epochs
+    if variant == "long":
+        epochs = round(epochs * LONG_EPOCHS / EPOCHS["imagenet"])
+    return Run(
+        arch=cell.arch,
+        model=dict(scale.models)[cell.arch],
+        data=dict(scale.data)[cell.dataset],
+        optimizer="sgd" if variant == "sgd" else "adamw",
+        lr=lr,
+        weight_decay=weight_decay,
+        seed=seed,
+        schedule=variant.removeprefix("schedule-") if variant.startswith("schedule-") else "cosine",
+        epochs=epochs,
+        warmup_epochs=scale.warmup_epochs,
+        batch_size=round(scale.batch_size * _batch_ratio(part)),
+        augment=scale.augment,
+        eval_every_epochs=scale.eval_every_epochs,
+    )
+
+
+def steps(run: Run) -> int:
+    """How many optimiser steps `run` takes; the last batch of an epoch may be smaller, as in the paper's script."""
+    return run.epochs * math.ceil(data.train_size(run.data) / run.batch_size)
+
+
+def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
+    """The weight decays that `part` needs at the peak learning rate `lr`, ascending, rounded to three digits."""
+    if part.grid == "paper":
+        values = scale.weight_decays
+    elif part.grid == "unit":
+        values = (RHO * lr,)
+    elif part.grid == "ratio":
+        values = tuple(kappa * RHO * lr for kappa in scale.kappas)
+    elif part.grid == "bracket":
+        taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
+        values = tuple(c / (lr * taken) for c in scale.bracket)
+    else:
+        raise ValueError(f"expected a grid of paper, unit, ratio, bracket; got {part.grid!r}")
+    return tuple(sorted({_rounded(v) for v in values}))
+
+
+def _require_trained(scale: Scale, part: Part) -> None:
+    """Raise `NotTrained` with the reason where `scale` leaves `part` out."""
+    kind = part.variant.partition("-")[0]
+    if kind not in ALL_VARIANTS:
+        raise ValueError(f"expected a variant of {', '.join(ALL_VARIANTS)}; got {part.variant!r}")
+    trained = dict(scale.data)
+    if part.cell.dataset not in trained:
+        raise NotTrained(f"{scale.name} has no stand-in for {part.cell.dataset}")
+    if part.cell.arch not in dict(scale.models):
+        raise NotTrained(f"{scale.name} has no model for {part.cell.arch}")
+    if kind not in scale.variants:
+        raise NotTrained(f"{scale.name} does not train the variant {part.variant}")
+    if kind == "sgd":
+        if part.cell.dataset != "cifar100":
+            raise NotTrained("the paper trained with SGD on CIFAR-100 alone")
+        if not next(a.convolutional for a in ARCHITECTURES if a.name == part.cell.arch):
+            raise NotTrained(f"the paper trained with SGD on convolutional networks alone, {part.cell.arch} is none")
+
+
+def _batch_ratio(part: Part) -> float:
+    """The batch of a part's variant as a multiple of the standard batch of its data set in the paper."""
+    kind, _, size = part.variant.partition("-")
+    return int(size) / BATCH_SIZE[part.cell.dataset] if kind == "batch" else 1.0
+
+
+def _rounded(value: float) -> float:
+    """To three digits, so that equal points of different grids are equal numbers."""
+    return float(f"{value:.3g}")

@@ -1,0 +1,1 @@
+"""Training: one run in a plain loop (`solo`), its learning-rate schedules, and what a training returns."""

@@ -1,0 +1,43 @@
+"""What a training returns, in plain values that fit a JSON record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one run. Accuracies are in percent of the test images."""
+
+    accuracy_pp: float
+    """At the end of training; of a diverged run, that of guessing: 100 / number of classes."""
+    best_accuracy_pp: float
+    """The largest of `history`: chosen on the test images, as the paper's script does; never judged on."""
+    diverged: bool
+    """True where the loss or a weight stopped being finite; training ended there."""
+    train_loss: float | None
+    """Mean over the last epoch's batches; None where diverged."""
+    history: tuple[float, ...]
+    """Test accuracy at each evaluation, the last one at the end of training; a diverged run's ends where it did."""
+    seconds: float
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy_pp", "best_accuracy_pp"):
+            value = getattr(self, name)
+            if not 0 <= value <= 100:
+                raise ValueError(f"{name}: expected a percentage from 0 to 100, got {value}")
+        if (self.train_loss is None) != self.diverged:
+            raise ValueError(f"expected a train_loss exactly where not diverged, got {self.train_loss}, {self.diverged}")
+        if self.train_loss is not None and not math.isfinite(self.train_loss):
+            raise ValueError(f"train_loss: expected a finite number, got {self.train_loss}")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return {**asdict(self), "history": list(self.history)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        """Inverse of `to_json`."""
+        return cls(**{**data, "history": tuple(data["history"])})

@@ -1,0 +1,134 @@
+"""One run, from its record to its result, in a plain loop: the reference that every faster way must agree with."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from replicate import data, models
+from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
+from replicate.runs import DataSpec, Run
+from replicate.train.result import Result
+from replicate.train.schedule import factor
+
+EVALUATION_BATCH = 500
+"""Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
+
+
+class TrainError(Exception):
+    """A run that cannot be trained as recorded; the message is one line."""
+
+
+def train(run: Run, device: str = "cpu") -> Result:
+    """Train `run` and evaluate it; the result depends on the record and the machine alone."""
+    if run.augment:
+        raise TrainError(f"augmentation {', '.join(run.augment)}: cannot be trained yet; expected a run without any")
+    with _reproducible(device):
+        return _train(run, device)
+
+
+def _train(run: Run, device: str) -> Result:
+    started = time.perf_counter()
+    train_images, train_labels, test_images, test_labels = _on_device(run.data, device)
+    info = data.info(run.data)
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed).to(device)
+    optimizer = _optimizer(run, model)
+
+    steps_per_epoch = math.ceil(len(train_labels) / run.batch_size)
+    steps, warmup_steps = run.epochs * steps_per_epoch, run.warmup_epochs * steps_per_epoch
+    history: list[float] = []
+    epoch_loss = math.nan
+    step = 0
+    for epoch in range(run.epochs):
+        model.train()
+        order = torch.randperm(len(train_labels), generator=_generator(run.seed, "order", epoch)).to(device)
+        losses = []
+        for batch in order.split(run.batch_size):
+            for group in optimizer.param_groups:
+                group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
+            loss = functional.cross_entropy(model(train_images[batch]), train_labels[batch])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+            step += 1
+        epoch_loss = torch.stack(losses).double().mean().item()
+        if not math.isfinite(epoch_loss) or not _finite(model):
+            chance = 100 / info.num_classes
+            return Result(chance, max([*history, chance]), True, None, tuple(history), time.perf_counter() - started)
+        if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
+            history.append(_accuracy_pp(model, test_images, test_labels))
+    return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
+
+
+def _optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
+    """One group for all parameters: the paper's script decays biases and norms like any other weight."""
+    if run.optimizer == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(), run.lr, betas=ADAMW_BETAS, eps=ADAMW_EPS, weight_decay=run.weight_decay, fused=True
+        )
+    if run.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), run.lr, momentum=SGD_MOMENTUM, weight_decay=run.weight_decay, fused=True
+        )
+    raise TrainError(f"optimizer: expected adamw or sgd, got {run.optimizer!r}")
+
+
+def _accuracy_pp(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Percent of `images` that `model` classifies as `labels`."""
+    model.eval()
+    with torch.inference_mode():
+        right = sum(
+            int((model(x).argmax(1) == y).sum())
+            for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
+        )
+    return 100 * right / len(labels)
+
+
+def _finite(model: nn.Module) -> bool:
+    """Whether every weight and running statistic is finite."""
+    return all(bool(t.isfinite().all()) for t in model.state_dict().values())
+
+
+def _generator(seed: int, what: str, epoch: int) -> torch.Generator:
+    """A generator of its own for each (seed, use, epoch): no draw depends on how many came before it."""
+    digest = hashlib.sha256(f"{seed}/{what}/{epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+@lru_cache(maxsize=8)
+def _on_device(spec: DataSpec, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The split's four arrays as tensors on `device`, once a process."""
+    split = data.load(spec)
+    arrays = (split.train_images, split.train_labels, split.test_images, split.test_labels)
+    return tuple(torch.tensor(a, device=device) for a in arrays)  # type: ignore[return-value]
+
+
+@contextmanager
+def _reproducible(device: str) -> Iterator[None]:
+    """Deterministic kernels, one thread on the CPU, denormals as zero; what was set before is put back.
+
+    Denormals: strong decay drives weights and moments through them, where a CPU is many times slower.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    if device == "cpu":
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill

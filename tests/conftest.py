@@ -1,0 +1,22 @@
+"""Every test in tests/ is marked `fast`, and a warning in one is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+HERE = Path(__file__).parent
+
+# No deadline and no random seed: a busy machine must not turn a test red, nor one run of it differ from the next.
+hypothesis.settings.register_profile("fast", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.fast)
+            # In front of the test's own marks, which may then allow a warning.
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)

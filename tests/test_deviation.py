@@ -1,0 +1,357 @@
+"""Drops at wrong ratios: closed forms, scipy's t tests, jackknife, coverage, and cells in which runs are missing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from replicate.estimate import deviation
+from replicate.estimate.deviation import asymmetry, cell_drops, cells_interval, drop, growth_exponent, least
+from replicate.landscape import Landscape
+from replicate.paper.protocol import LRS, RHO
+from replicate.synthetic import SHAPES, Truth, draw, ratio_grid
+from tests.landscapes import changed, rescaled, sweep
+
+Floats = NDArray[np.float64]
+OTHERS = (0.1, 0.2, 0.5, 2.0, 5.0, 10.0)
+
+
+def exact(shape: str = "quadratic", **truth: float) -> Landscape:
+    """Table 2's grid without noise."""
+    made = Truth(shape=shape, seed_sd_pp=0, noise_sd_pp=0, **truth)
+    return draw(made, ratio_grid, np.random.default_rng(0))
+
+
+def noisy(seed: int = 0, n_seeds: int = 4, lrs: tuple[float, ...] = LRS) -> Landscape:
+    return draw(Truth(), ratio_grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
+
+
+def at(landscape: Landscape, kappa: float) -> NDArray[np.bool_]:
+    """Which rows were run at kappa times the claimed weight decay."""
+    f = landscape.frame
+    return np.isclose(f["wd"], kappa * RHO * f["lr"], rtol=6e-3)
+
+
+def some_drops(means: dict[float, float], sd: float, seed: int, cells: int = 1, n_seeds: int = 5) -> deviation.Drops:
+    rng = np.random.default_rng(seed)
+    return {k: [m + rng.normal(0, sd, n_seeds) for _ in range(cells)] for k, m in means.items()}
+
+
+# ---------------------------------------------------------------- drops of a cell
+
+
+@pytest.mark.parametrize("shape", ["quadratic", "asymmetric", "table-2"])
+def test_drops_of_a_noiseless_cell_are_its_shape(shape: str) -> None:
+    found = cell_drops(exact(shape))
+    assert tuple(found) == OTHERS
+    for kappa, values in found.items():
+        np.testing.assert_allclose(values, SHAPES[shape](np.log(kappa)), rtol=6e-3)
+
+
+def test_a_drop_is_the_mean_over_learning_rates_of_paired_differences() -> None:
+    landscape = sweep({1e-3: {1e-5: [60, 61], 1e-4: [70, 72]}, 1e-2: {1e-4: [50, 57], 1e-3: [53, 54]}})
+    found = cell_drops(landscape)
+    np.testing.assert_allclose(found[0.1], [(10 + 3) / 2, (11 - 3) / 2])
+    assert np.isnan(found[10.0]).all()
+
+
+def test_weight_decays_rounded_to_three_digits_are_found() -> None:
+    lr = 3.33e-4
+    landscape = sweep({lr: {float(f"{k * RHO * lr:.3g}"): [70 - k, 71 - k] for k in (*OTHERS, 1.0)}})
+    for kappa, values in cell_drops(landscape).items():
+        np.testing.assert_allclose(values, kappa - 1)
+
+
+def test_a_weight_decay_one_per_cent_off_is_another_one() -> None:
+    landscape = sweep({1e-3: {1e-4: [70, 70], 1.01e-3: [60, 60]}})
+    assert np.isnan(cell_drops(landscape)[10.0]).all()
+
+
+def test_a_missing_pair_does_not_tilt_the_mean_over_learning_rates() -> None:
+    """The learning rates differ by 10 pp in drop; a seed that lacks one of them is not 5 pp off."""
+    landscape = sweep({1e-3: {1e-4: [70, 70], 1e-3: [60, 60]}, 1e-2: {1e-3: [70, 70, 70], 1e-2: [50, 50, math.nan]}})
+    np.testing.assert_allclose(cell_drops(landscape)[10.0], [15, 15, math.nan])
+
+
+@pytest.mark.parametrize("lost", [math.nan, -math.inf])
+def test_a_learning_rate_without_the_claimed_weight_decay_has_no_drop(lost: float) -> None:
+    landscape = sweep({1e-3: {1e-4: [70, 70], 1e-3: [60, 60]}, 1e-2: {1e-3: [lost, lost], 1e-2: [50, 50]}})
+    np.testing.assert_allclose(cell_drops(landscape)[10.0], 10)
+
+
+def test_nothing_measured_gives_nan() -> None:
+    for values in cell_drops(sweep({1e-3: {0.3: [70, 71]}})).values():
+        assert values.shape == (2,)
+        assert np.isnan(values).all()
+
+
+@given(st.integers(0, 50), st.floats(-20, 20), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_drops_see_differences_within_a_seed_alone(seed: int, shift: float, random: object) -> None:
+    """A constant, the seeds' own level at each learning rate, and the order of rows leave no trace."""
+    landscape = noisy(seed)
+    f = landscape.frame
+    effect = np.random.default_rng(seed).normal(0, 5, (len(LRS), 4))
+    level = effect[np.searchsorted(sorted(LRS), f["lr"]), f["seed"]]
+    moved = f.assign(score=f["score"] + shift + level).sample(frac=1, random_state=seed)
+    before, after = cell_drops(landscape), cell_drops(changed(landscape, moved))
+    assert before.keys() == after.keys()
+    for kappa in before:
+        np.testing.assert_allclose(after[kappa], before[kappa], atol=1e-9)
+
+
+def test_drops_depend_on_the_ratio_alone() -> None:
+    before, after = cell_drops(noisy()), cell_drops(rescaled(noisy(), lr=7.0, wd=7.0))
+    for kappa in OTHERS:
+        np.testing.assert_allclose(after[kappa], before[kappa])
+
+
+# ---------------------------------------------------------------- intervals of means over cells
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_one_cell_is_a_paired_t_interval(level: float) -> None:
+    landscape = noisy(lrs=(1e-3,))
+    f = landscape.frame
+    pair = [f[at(landscape, k)].sort_values("seed")["score"].to_numpy() for k in (1.0, 5.0)]
+    reference = stats.ttest_rel(*pair)
+    low, high = reference.confidence_interval(level)
+    mean, found_low, found_high, n = cells_interval([cell_drops(landscape)[5.0]], level)
+    assert (mean, found_low, found_high, n) == pytest.approx((np.mean(pair[0] - pair[1]), low, high, 4))
+
+
+def test_two_cells_are_welchs_interval() -> None:
+    """The mean of a and b is half the difference of a and -b."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(1, 0.2, 4), rng.normal(3, 1.5, 7)
+    low, high = stats.ttest_ind(a, -b, equal_var=False).confidence_interval(0.95)
+    assert cells_interval([a, b], 0.95)[1:3] == pytest.approx((low / 2, high / 2))
+
+
+def test_cells_weigh_the_same_whatever_their_seeds() -> None:
+    mean, _, _, n = cells_interval([np.array([1.0, 1.2, math.nan, 1.1]), np.full(3, math.nan), np.array([5.0, 6.0])], 0.9)
+    assert (mean, n) == (pytest.approx((1.1 + 5.5) / 2), 5)
+
+
+def test_one_seed_bounds_nothing_and_equal_seeds_leave_no_doubt() -> None:
+    assert cells_interval([np.array([1.0])], 0.95) == (1.0, -math.inf, math.inf, 1)
+    assert cells_interval([np.array([1.0, 1.1]), np.array([3.0])], 0.95)[1:3] == (-math.inf, math.inf)
+    assert cells_interval([np.full(3, 2.0)], 0.95) == (2.0, 2.0, 2.0, 3)
+
+
+@pytest.mark.parametrize(("cells", "n_seeds"), [(1, 3), (5, 3), (5, 5), (5, 10)])
+def test_coverage_of_a_mean_over_cells(cells: int, n_seeds: int) -> None:
+    """1,500 draws of cells whose noise differs threefold; 94 % less three standard errors (0.6 pp each) is 92.2 %.
+
+    Satterthwaite's approximation is exact for one cell and errs to the safe side for a few.
+    """
+    rng = np.random.default_rng(cells + n_seeds)
+    sd = np.linspace(0.15, 0.45, cells)[:, None]
+    inside = 0
+    for values in rng.normal(0, 1, (1500, cells, n_seeds)) * sd:
+        _, low, high, _ = cells_interval(list(values), 0.95)
+        inside += low <= 0 <= high
+    assert 0.922 < inside / 1500 < 0.99
+
+
+# ---------------------------------------------------------------- the drop at one kappa
+
+
+def test_drop_is_simultaneous_over_its_family() -> None:
+    drops = some_drops({5.0: 2.0}, 0.3, 0)
+    found = drop(drops, 5.0, level=0.95, family=6)
+    values = drops[5.0][0]
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(1 - 0.05 / 6)
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
+    assert (found.quantity, found.unit, found.level, found.n, found.flags) == ("drop_pp", "pp", 0.95, 5, ())
+    alone = drop(drops, 5.0, family=1)
+    assert found.low < alone.low < alone.high < found.high
+
+
+def test_all_six_drops_are_covered_together() -> None:
+    """300 cells of one shared reference and six rows: all six inside in 95 % or more; 99.9 % point of the binomial."""
+    rng = np.random.default_rng(3)
+    missed = 0
+    for _ in range(300):
+        reference = rng.normal(0, 0.3, 5)
+        drops = {k: [reference - rng.normal(0, 0.3, 5)] for k in OTHERS}
+        missed += any(not (e := drop(drops, k)).low <= 0 <= e.high for k in OTHERS)
+    assert missed <= stats.binom.ppf(0.999, 300, 0.05)
+
+
+@pytest.mark.parametrize("drops", [{}, {5.0: []}, {5.0: [np.full(3, math.nan)]}])
+def test_drop_without_pairs_is_unknown(drops: deviation.Drops) -> None:
+    found = drop(drops, 5.0)
+    assert (found.value, found.low, found.flags, found.settle) == (None, -math.inf, ("no-pairs",), "runs at kappa 5")
+
+
+def test_drop_of_one_seed_says_so() -> None:
+    found = drop({5.0: [np.array([2.0])]}, 5.0)
+    assert (found.value, found.low, found.high) == (2.0, -math.inf, math.inf)
+    assert (found.flags, found.settle) == (("one-seed",), "a second seed")
+
+
+# ---------------------------------------------------------------- the smallest of several
+
+
+def test_least_by_hand() -> None:
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([0.4, 0.5, 0.6])
+    found = least("zone_pp", [("a", 1.0, [a], 0.0), ("b", -1.0, [b], 1.2)])
+    plain = [stats.ttest_1samp(v, 0).confidence_interval(0.95) for v in (a, 1.2 - b)]
+    strict = [stats.ttest_1samp(v, 0).confidence_interval(0.975) for v in (a, 1.2 - b)]
+    assert found.value == pytest.approx(0.7)
+    assert found.low == pytest.approx(min(p.low for p in plain))  # that of a, though b is smaller
+    assert found.high == pytest.approx(min(p.high for p in strict))
+    assert found.details["smallest"] == "b"
+    assert found.details["terms"] == pytest.approx({"a": 2.0, "b": 0.7})
+
+
+def test_least_needs_every_term() -> None:
+    found = least("zone_pp", [("kappa 2", 1.0, [np.ones(3)], 0.0), ("kappa 5", 1.0, [np.full(3, math.nan)], 0.0)])
+    assert (found.value, found.flags, found.settle) == (None, ("no-pairs",), "runs at kappa 5")
+
+
+def test_least_of_one_seed_says_nothing() -> None:
+    found = least("hurts_pp", [("a", 1.0, [np.array([3.0])], 0.0)])
+    assert (found.low, found.high, found.flags) == (-math.inf, math.inf, ("one-seed",))
+
+
+def test_least_errs_as_seldom_as_it_says() -> None:
+    """Six terms, the smallest of them 0. An end above it may happen in 2.5 %, one below it in 5 %: 99.9 % points."""
+    rng = np.random.default_rng(4)
+    n, above, below = 400, 0, 0
+    for _ in range(n):
+        found = least("zone_pp", [(str(m), 1.0, [m + rng.normal(0, 0.3, 5)], 0.0) for m in (0, 0, 0.1, 0.5, 1, 2)])
+        above += found.low > 0
+        below += found.high < 0
+    assert above <= stats.binom.ppf(0.999, n, 0.025)
+    assert below <= stats.binom.ppf(0.999, n, 0.05)
+
+
+# ---------------------------------------------------------------- growth beyond the zone
+
+
+def powers(p: float, c: float = 1.0) -> dict[float, float]:
+    return {k: c * abs(math.log(k)) ** p for k in OTHERS}
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0])
+def test_growth_of_a_power_is_its_exponent(p: float) -> None:
+    found = growth_exponent({d: some_drops(powers(p, c), 1e-9, 0, cells=2) for d, c in (("x", 1.0), ("y", 3.0))})
+    assert found.value == pytest.approx(p, abs=1e-6)
+    assert found.low <= p <= found.high
+    assert found.high - found.low < 1e-6
+    assert set(found.details) == {f"{d}, kappa {k}" for d in ("x", "y") for k in ("5 to 10", "0.2 to 0.1")}
+
+
+def test_growth_interval_agrees_with_the_jackknife() -> None:
+    """One cell: t quantile times the jackknife's standard error, to the second order of 1 % noise."""
+    drops = some_drops(powers(2.0), 0.02, 1, n_seeds=8)
+    found = growth_exponent({"x": drops})
+    left_out = [growth_exponent({"x": {k: [np.delete(v[0], i)] for k, v in drops.items()}}).value for i in range(8)]
+    error = np.sqrt(7 / 8 * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 7) * error, rel=0.02)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+def test_growth_covers_what_it_says() -> None:
+    """Truth 2, five cells and seeds on two data sets, SD 0.2 pp: 200 draws, 99.9 % point of the binomial at 95 %."""
+    rng = np.random.default_rng(5)
+    missed = 0
+    for _ in range(200):
+        by_dataset = {d: some_drops(powers(2.0, 0.62), 0.2, int(rng.integers(10**9)), cells=5) for d in ("x", "y")}
+        found = growth_exponent(by_dataset)
+        missed += not found.low <= 2 <= found.high
+    assert missed <= stats.binom.ppf(0.999, 200, 0.05)
+
+
+@given(st.integers(0, 10**6), st.floats(0.1, 10))
+@settings(max_examples=25, deadline=None)
+def test_growth_does_not_depend_on_depth_or_side(seed: int, unit: float) -> None:
+    drops = some_drops(powers(2.0), 0.1, seed, cells=2)
+    before = growth_exponent({"x": drops})
+    deeper = growth_exponent({"x": {k: [unit * v for v in cells] for k, cells in drops.items()}})
+    mirrored = growth_exponent({"x": {1 / k: cells[::-1] for k, cells in drops.items()}})
+    for other in (deeper, mirrored):
+        assert (other.value, other.low, other.high) == pytest.approx((before.value, before.low, before.high), rel=1e-6)
+
+
+def test_growth_of_nothing_is_unknown() -> None:
+    flat = growth_exponent({"x": some_drops(dict.fromkeys(OTHERS, 0.0), 0.3, 0)})
+    assert (flat.value, flat.low, flat.high, flat.flags) == (None, -math.inf, math.inf, ("no-drop",))
+    assert flat.settle == "drops at kappa 5 and 10 that differ from 0 on x"
+    one = growth_exponent({"x": some_drops(powers(2.0), 0.1, 0, n_seeds=1)})
+    assert (one.value, one.flags) == (None, ("one-seed",))
+    part = growth_exponent({"x": some_drops({5.0: 2.0, 10.0: 3.0}, 0.1, 0)})
+    assert (part.value, part.flags) == (None, ("no-pairs",))
+
+
+# ---------------------------------------------------------------- asymmetry
+
+
+def test_asymmetry_by_hand() -> None:
+    drops = {10.0: [np.array([4.0, 5.0])], 0.1: [np.array([3.0, 3.0])], 5.0: [np.array([2.0, 3.0])]}
+    drops |= {0.2: [np.array([2.0, 2.0])], 2.0: [np.array([1.0, 1.0])], 0.5: [np.array([0.5, 1.0])]}
+    found = asymmetry(drops)
+    values = np.array([(1 + 0 + 0.5) / 3, (2 + 1 + 0) / 3])
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((values.mean(), low, high, 2))
+
+
+def test_asymmetry_of_known_shapes() -> None:
+    assert asymmetry({k: [v] for k, v in cell_drops(exact("quadratic")).items()}).value == pytest.approx(0, abs=0.02)
+    squares = np.mean([np.log(k) ** 2 for k in (2, 5, 10)])
+    found = asymmetry({k: [v] for k, v in cell_drops(exact("asymmetric")).items()})
+    assert found.value == pytest.approx(0.75 * squares, rel=0.01)
+
+
+def test_mirrored_drops_mirror_the_asymmetry() -> None:
+    drops = some_drops(powers(2.0), 0.3, 7, cells=3)
+    there, back = asymmetry(drops), asymmetry({1 / k: v for k, v in drops.items()})
+    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+
+
+def test_asymmetry_takes_the_pairs_that_were_run() -> None:
+    drops = {2.0: [np.array([2.0, 3.0])], 0.5: [np.array([1.0, 1.0])], 5.0: [np.full(2, math.nan)], 0.2: [np.ones(2)]}
+    assert asymmetry(drops).value == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("drops", [{}, {10.0: [np.ones(3)]}, {10.0: [np.full(3, math.nan)], 0.1: [np.ones(3)]}])
+def test_asymmetry_without_pairs_is_unknown(drops: deviation.Drops) -> None:
+    found = asymmetry(drops)
+    assert (found.value, found.flags, found.settle) == (None, ("no-pairs",), "runs at kappa and 1 / kappa")
+
+
+# ---------------------------------------------------------------- a cell in which a whole kappa diverged
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_cell_without_one_kappa_stays_in_its_place(broken: int) -> None:
+    """All runs at kappa = 10 of one cell diverged: the cells' other values are not mixed up, and nothing crashes."""
+    landscapes = [noisy(0), noisy(1)]
+    lost = at(landscapes[broken], 10.0)
+    f = landscapes[broken].frame
+    landscapes[broken] = changed(landscapes[broken], f.assign(score=f["score"].mask(lost), diverged=lost))
+    cells = [cell_drops(landscape) for landscape in landscapes]
+    drops = {k: [cell[k] for cell in cells] for k in OTHERS}
+    whole = {k: [cells[1 - broken][k]] for k in OTHERS}
+    assert drop(drops, 10.0).value == pytest.approx(whole[10.0][0].mean())
+    assert drop(drops, 5.0).value == pytest.approx(np.mean([c[5.0].mean() for c in cells]))
+    assert asymmetry(drops).value == pytest.approx(asymmetry(whole).value)
+    assert math.isfinite(growth_exponent({"x": drops}).high)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 5])
+def test_every_estimate_is_strict_json_with_its_value_inside(n_seeds: int) -> None:
+    drops = some_drops(powers(2.0), 0.1, 1, cells=2, n_seeds=n_seeds)
+    terms = [(str(k), 1.0, v, 0.0) for k, v in drops.items()]
+    for found in (drop(drops, 5.0), least("zone_pp", terms), growth_exponent({"x": drops}), asymmetry(drops)):
+        json.dumps(found.to_json(), allow_nan=False)
+        assert found.value is None or found.low <= found.value <= found.high

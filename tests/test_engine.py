@@ -1,0 +1,452 @@
+"""The local engine: each run trained exactly once, whoever dies, whatever else runs; with real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replicate.engine import cores, local, pool, worker
+from replicate.engine.local import TrainingFailed, WorkerDied, ensure
+from replicate.runs import Run
+from replicate.store import Store, StoreError, open_store
+from tests.faketrainer import NAME, fake_result, fake_run, train
+
+PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_worker_outlives_this_module() -> Iterator[None]:
+    yield
+    local.close()
+
+
+def fake_runs(n: int, **arguments: object) -> list[Run]:
+    return [fake_run(seed, **arguments) for seed in range(n)]
+
+
+def assert_complete(store: Store, runs: list[Run]) -> None:
+    """Every run stored with the trainer's numbers, and nothing else lying about."""
+    fresh = open_store(store.path)
+    for run in runs:
+        assert fresh.get(run).result == fake_result(run)
+    assert fresh.notices == []
+    assert leftovers(store) == []
+
+
+def leftovers(store: Store) -> list[str]:
+    return [p.name for p in store.path.rglob("*.tmp")]
+
+
+def times_trained(store: Store) -> Counter[str]:
+    return Counter(key for key, _, _ in store.trainings())
+
+
+def once(runs: list[Run]) -> Counter[str]:
+    return Counter(run.key for run in runs)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(condition: object, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def session(store: Store, body: str, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    """Another program that works on the store; `store`, `runs`, `ensure` and `NAME` are there for `body`."""
+    head = """
+        import os, sys
+        from replicate.engine.local import ensure
+        from replicate.store import open_store
+        from tests.faketrainer import NAME, fake_run
+        store = open_store(sys.argv[1])
+    """
+    program = textwrap.dedent(head) + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(store.path), *arguments],
+        env={**os.environ, "PYTHONPATH": PATH},
+        **options,
+    )
+
+
+# What is trained
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_missing_runs_are_trained_once_and_stored_ones_not_at_all(store: Store, in_process: bool) -> None:
+    runs = fake_runs(12)
+    ensure(store, runs[:5], in_process=in_process, trainer=NAME)
+    ensure(store, [*runs, *runs], in_process=in_process, trainer=NAME)
+    ensure(store, runs, in_process=in_process, trainer=NAME)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+    assert not list((store.path / "locks").iterdir())
+
+
+def test_a_pool_and_one_process_give_equal_results(store: Store, tmp_path: Path) -> None:
+    runs = [*fake_runs(3), fake_run(arch="diverging")]
+    other = open_store(tmp_path / "other")
+    ensure(store, runs, trainer=train)
+    ensure(other, runs[::-1], trainer=train, in_process=True)
+    keys = [run.key for run in runs]
+    assert store.content_hash(keys) == other.content_hash(keys)
+    assert store.get(runs[3]).result.diverged
+
+
+def test_the_pool_stays_for_the_next_call_and_imports_nothing_of_its_parent(store: Store) -> None:
+    ensure(store, fake_runs(4, arch="modules", sleep=0.02), processes=2, trainer=NAME)
+    pids = local._pool(2).pids
+    ensure(store, fake_runs(8, arch="modules", sleep=0.02), processes=2, trainer=NAME)
+    assert local._pool(2).pids == pids
+    assert {pid for _, pid, _ in store.trainings()} <= set(pids)
+    assert os.getpid() not in pids
+
+
+def test_provenance_names_versions_and_device_and_no_person_host_or_path(store: Store) -> None:
+    ensure(store, [fake_run()], in_process=True, trainer=train)
+    provenance = store.get(fake_run()).provenance
+    assert provenance["versions"].keys() == {"python", "torch", "timm", "numpy"}
+    assert provenance["code"].keys() == {"replicate", "result_version"}
+    assert provenance["device"] == "cpu"
+    assert provenance["seconds"] >= 0
+    blob = store.layout.record(fake_run().key).read_text()
+    for private in (str(Path.home()), os.uname().nodename if hasattr(os, "uname") else "", str(store.path)):
+        assert len(private) < 4 or private not in blob
+
+
+def test_corrupt_records_are_trained_again(store: Store) -> None:
+    runs = fake_runs(4)
+    ensure(store, runs, trainer=NAME)
+    store.layout.record(runs[1].key).write_bytes(b"")
+    path = store.layout.record(runs[2].key)
+    path.write_bytes(path.read_bytes()[:-40])
+    ensure(store, runs, trainer=NAME)
+    assert len(store.notices) == 2
+    assert times_trained(store) == once([*runs, runs[1], runs[2]])
+    assert_complete(store, runs)
+
+
+def test_a_record_that_never_reads_back_is_the_disks_fault(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = store.put
+
+    def put_then_rot(run: Run, *rest: object, **more: object) -> None:
+        put(run, *rest, **more)
+        store.layout.record(run.key).write_bytes(b"rot")
+
+    monkeypatch.setattr(store, "put", put_then_rot)
+    with pytest.raises(StoreError, match=r"expected quick on nowhere .* after training it 3 times.*check the disk"):
+        ensure(store, [fake_run()], in_process=True, trainer=train)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_an_exception_of_the_trainer_names_the_run_and_keeps_the_others(store: Store, in_process: bool) -> None:
+    bad = fake_run(seed=3, arch="failing", lr=0.003)
+    with pytest.raises(
+        TrainingFailed,
+        match=r"^training failing on nowhere lr=0\.003 wd=0\.1 seed=3 \(adamw, key [0-9a-f]{24}\) failed: "
+        r"ValueError: expected luck, got none",
+    ) as caught:
+        ensure(store, [fake_run(), bad], in_process=in_process, processes=1, trainer=NAME)
+    assert "in train" in str(caught.value) or caught.value.__cause__ is not None
+    assert_complete(store, [fake_run()])
+    assert not store.has(bad.key)
+    ensure(store, fake_runs(3), in_process=in_process, processes=1, trainer=NAME)
+    assert_complete(store, fake_runs(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tests.faketrainer:nothing", "where no function is"), ("no.such:train", "No module named")]
+)
+def test_a_trainer_that_is_not_there(store: Store, name: str, message: str) -> None:
+    with pytest.raises(TrainingFailed, match=message):
+        ensure(store, [fake_run()], processes=1, trainer=name)
+
+
+def test_a_run_that_brings_workers_down_is_named(store: Store) -> None:
+    runs = [fake_run(), fake_run(arch="crashing"), fake_run(1)]
+    with pytest.raises(
+        WorkerDied, match=r"training crashing on nowhere .* 3 workers died of it, the last by exit status 7"
+    ):
+        ensure(store, runs, processes=1, trainer=NAME)
+    ensure(store, [runs[0], runs[2]], processes=1, trainer=NAME)
+    assert_complete(store, [runs[0], runs[2]])
+
+
+@posix
+def test_a_worker_killed_in_a_run_costs_only_that_attempt(store: Store, tmp_path: Path) -> None:
+    runs = [*fake_runs(3), fake_run(arch="killing", once=str(tmp_path / "once")), *fake_runs(6)[3:]]
+    ensure(store, runs, processes=2, trainer=NAME)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+
+
+def test_a_worker_that_cannot_start_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_BOOT", "import sys; sys.exit('no such installation')")
+    broken = pool.Pool(2)
+    with pytest.raises(WorkerDied, match=r"could not start \(exit status 1\); check the installation\nno such inst"):
+        broken.train(store, [fake_run()], NAME, cores.slots(2))
+    broken.close()
+
+
+def test_a_store_that_fails_in_a_worker_is_a_store_error(store: Store) -> None:
+    (store.path / "locks").write_text("a file where a folder should be")
+    for in_process in (True, False):
+        with pytest.raises(StoreError, match=r"^cannot write .*; make room or make it writable"):
+            ensure(store, [fake_run()], in_process=in_process, trainer=NAME)
+
+
+def test_a_read_only_store_is_not_trained_into(store: Store) -> None:
+    with pytest.raises(StoreError, match="1 runs to train, but it was opened read-only"):
+        ensure(open_store(store.path, read_only=True), [fake_run()], trainer=NAME)
+
+
+@posix
+def test_kills_at_random_moments_lose_nothing_and_train_nothing_twice(store: Store) -> None:
+    runs = fake_runs(50, sleep=0.02)
+    ended = threading.Event()
+    rng = random.Random(0)
+    killed = []
+
+    def kill() -> None:
+        while not ended.wait(rng.uniform(0.02, 0.15)):
+            if pids := local._pool(3).pids:
+                killed.append(rng.choice(pids))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(killed[-1], signal.SIGKILL)
+            if len(killed) >= 10:
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        ensure(store, runs, processes=3, trainer=NAME)
+    finally:
+        ended.set()
+        killer.join()
+    assert len(killed) > 5
+    fresh = open_store(store.path)
+    assert all(fresh.get(run).result == fake_result(run) for run in runs)
+    assert fresh.notices == []
+    counts = times_trained(store)
+    # Between a record's rename and its line in the log a kill may fall: a line less, never one more.
+    assert max(counts.values()) == 1
+    assert len(counts) >= len(runs) - len(killed)
+
+
+# Others at work on the same store
+
+
+def test_two_pools_and_two_single_processes_share_one_store(store: Store, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    runs = fake_runs(40, sleep=0.03, log=str(log))
+    body = """
+        runs = [fake_run(seed, sleep=0.03, log=sys.argv[2]) for seed in range(40)]
+        ensure(store, runs, processes=2, in_process=sys.argv[3] == "True", trainer=NAME)
+        assert all(store.get(run) for run in runs)
+    """
+    others = [session(store, body, str(log), str(in_process)) for in_process in (True, True, False)]
+    ensure(store, runs, processes=2, trainer=NAME)
+    assert [other.wait(30) for other in others] == [0, 0, 0]
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+    # At no moment more trainings than slots.
+    spans = [(float(a), float(b)) for _, a, b in (text.split() for text in log.read_text().splitlines())]
+    assert len(spans) == len(runs)
+    assert max(sum(a <= start < b for a, b in spans) for start, _ in spans) <= 2
+
+
+def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
+    """The holder finishes: its result is taken. The holder dies: the run is trained here."""
+    run = fake_run(sleep=0.3)
+    body = "ensure(store, [fake_run(sleep=0.3)], processes=2, in_process=True, trainer=NAME)"
+    for dies, in_process in ((False, True), (True, False), (True, True)):
+        store.layout.record(run.key).unlink(missing_ok=True)
+        before = len(store.trainings())
+        holder = session(store, body)
+        wait_until(store.layout.run_lock(run.key).exists)
+        if dies:
+            killer = threading.Timer(0.1, holder.kill)
+            killer.start()
+        ensure(store, [run], processes=2, in_process=in_process, trainer=NAME)
+        holder.wait()
+        last = store.trainings()[-1]
+        assert len(store.trainings()) == before + 1
+        assert (last[1] == holder.pid) == (not dies)
+
+
+def test_without_a_free_slot_nothing_is_trained_until_there_is_one(store: Store) -> None:
+    names = cores.slots(1)
+    lease = store.lease(names[0])
+    lease.acquire()
+    done = threading.Thread(
+        target=ensure, args=(store, [fake_run()]), kwargs={"processes": 1, "in_process": True, "trainer": train}
+    )
+    done.start()
+    time.sleep(0.15)
+    assert not store.has(fake_run().key)
+    lease.release()
+    done.join(5)
+    assert store.has(fake_run().key)
+
+
+def test_waiting_for_a_slot_ends_when_others_have_done_the_work(store: Store) -> None:
+    with store.lease(cores.slots(1)[0]):
+        timer = threading.Timer(0.1, store.put, (fake_run(), fake_result(fake_run()), {}))
+        timer.start()
+        ensure(store, [fake_run()], processes=1, in_process=True, trainer=train)
+        timer.join()
+    assert store.trainings() == []
+
+
+# Ends of the controlling process
+
+LONG = """
+    print(os.getpid(), flush=True)
+    runs = [fake_run(seed, sleep=0.1) for seed in range(200)]
+    import threading, time
+    from replicate.engine import local
+    def tell():
+        while len(local._pool(2).pids) < 2: time.sleep(0.01)
+        print(*local._pool(2).pids, flush=True)
+    threading.Thread(target=tell, daemon=True).start()
+    ensure(store, runs, processes=2, trainer=NAME)
+"""
+
+
+@posix
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_the_end_of_the_parent_ends_its_workers_and_leaves_a_good_store(store: Store, how: str) -> None:
+    parent = session(store, LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    parent.stdout.readline()
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    wait_until(lambda: len(store.keys()) >= 5)
+    if how == "SIGINT":  # as Ctrl-C does: to every process of the group
+        os.killpg(parent.pid, signal.SIGINT)
+    else:
+        os.kill(parent.pid, getattr(signal, how))
+    _, stderr = parent.communicate(timeout=10)
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+    if how == "SIGINT":
+        assert b"KeyboardInterrupt" in stderr
+    finished = {key: store.layout.record(key).stat().st_mtime_ns for key in sorted(store.keys())}
+    assert 5 <= len(finished) < 200
+    assert leftovers(store) == []
+    runs = [fake_run(seed, sleep=0.1) for seed in range(12)]
+    ensure(store, runs, processes=2, trainer=NAME)
+    assert all(store.layout.record(key).stat().st_mtime_ns == mtime for key, mtime in finished.items())
+    assert all(store.get(run).result == fake_result(run) for run in runs)
+    assert max(times_trained(store).values()) == 1
+
+
+def test_pytest_and_a_module_as_parents(store: Store, tmp_path: Path) -> None:
+    """Neither pytest's nor a module's `__main__` is imported by the workers, and the runs get trained."""
+    body = """
+        import os
+        from replicate.engine.local import ensure
+        from replicate.store import open_store
+        from tests.faketrainer import NAME, fake_run
+
+        def test_it():
+            runs = [fake_run(seed, arch="modules") for seed in range({0}, {1})]
+            ensure(open_store(os.environ["STORE"]), runs, processes=1, trainer=NAME)
+
+        if __name__ in ("__main__", "__mp_main__"):
+            assert __name__ == "__main__"
+            test_it()
+    """
+    for i, arguments in enumerate(
+        (["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_inner0.py"], ["-m", "test_inner1"])
+    ):
+        (tmp_path / f"test_inner{i}.py").write_text(textwrap.dedent(body).format(2 * i, 2 * i + 2))
+        environment = {**os.environ, "PYTHONPATH": PATH, "STORE": str(store.path)}
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(store.keys()) == 4
+
+
+# Slots
+
+
+def test_physical_cores_count_siblings_once_and_respect_affinity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 9}, raising=False)
+    monkeypatch.setattr(cores, "cpu_quota", lambda: None)
+    for cpu in range(8):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    assert cores.physical_cores(tmp_path) == (0, 1, 2, 3, 9)
+    monkeypatch.setattr(cores, "cpu_quota", lambda: 2.5)
+    assert cores.physical_cores(tmp_path) == (0, 1)
+    monkeypatch.setattr(cores, "cpu_quota", lambda: 0.5)
+    assert cores.physical_cores(tmp_path) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "files", "expected"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "250000 100000"}, 2.5),
+        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/host/path\n", {"cpu.max": "300000 100000"}, 3.0),
+        ("4:cpu,acct:/x\n", {"cpu,acct/x/cpu.cfs_quota_us": "50000", "cpu,acct/x/cpu.cfs_period_us": "100000"}, 0.5),
+        ("4:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
+        ("1:memory:/x\n", {}, None),
+        ("0::/\n", {"cpu.max": "rubbish"}, None),
+    ],
+)  # fmt: skip
+def test_cpu_quota(tmp_path: Path, cgroups: str, files: dict[str, str], expected: float | None) -> None:
+    (tmp_path / "self").write_text(cgroups)
+    for name, text in files.items():
+        path = tmp_path / "mount" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert cores.cpu_quota(tmp_path / "self", tmp_path / "mount") == expected
+    assert cores.cpu_quota(tmp_path / "nothing", tmp_path / "mount") is None
+
+
+def test_slots_are_cores_first_and_more_only_on_demand() -> None:
+    default = cores.slots()
+    assert len(default) == len(cores.physical_cores())
+    more = cores.slots(len(default) + 2)
+    assert more[: len(default)] == default
+    assert [name.partition("-")[2] for name in more[-2:]] == ["extra-0", "extra-1"]
+    assert cores.slots(1) == default[:1]
+    with pytest.raises(ValueError, match="expected 1 or more, got 0"):
+        cores.slots(0)
+
+
+def test_describe_names_what_one_needs_to_find_a_run() -> None:
+    text = worker.describe(fake_run(4, lr=3e-4))
+    assert text == f"quick on nowhere lr=0.0003 wd=0.1 seed=4 (adamw, key {fake_run(4, lr=3e-4).key})"

@@ -1,0 +1,52 @@
+"""From a store to verdicts, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from replicate import judging, scales
+from replicate.collect import runs_for
+from replicate.paper.registry import CLAIMS, claim
+from replicate.store import open_store
+from replicate.train.result import Result
+from replicate.verdict import INCONCLUSIVE, NOT_RUN, REPLICATED
+
+SMOKE = scales.get("smoke")
+
+
+def test_missing_runs_are_named(tmp_path: Path) -> None:
+    verdict = judging.judge(claim("rho/resnet50-cifar100"), SMOKE, open_store(tmp_path / "store"))
+    need = len(runs_for([claim("rho/resnet50-cifar100")], SMOKE))
+    assert verdict.outcome == NOT_RUN
+    assert verdict.reason.startswith(f"{need} of {need} runs are not in the store (resnet50-cifar100: {need})")
+    assert verdict.settle == "`replicate train --scale smoke`"
+    assert (verdict.evidence.runs, verdict.evidence.runs_missing) == (0, need)
+
+
+def test_what_the_scale_leaves_out_is_not_run(tmp_path: Path) -> None:
+    verdict = judging.judge(claim("rho/resnet50-imagenet"), scales.get("cifar100"), open_store(tmp_path / "store"))
+    assert verdict.outcome == NOT_RUN
+    assert "imagenet" in verdict.reason
+
+
+def test_stored_runs_are_judged(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    rho = claim("rho/resnet50-cifar100")
+    for run in runs_for([rho], SMOKE):
+        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), {"device_model": "an abacus"}, synthetic=True)
+    verdict = judging.judge(rho, SMOKE, store)
+    assert verdict.outcome == INCONCLUSIVE  # every accuracy is the same
+    assert verdict.evidence.cells == ("resnet50 on digits",)
+    assert verdict.evidence.runs == len(runs_for([rho], SMOKE))
+    assert verdict.evidence.seeds == len(SMOKE.seeds)
+    assert verdict.evidence.synthetic
+
+    file = judging.judge_all(CLAIMS, SMOKE, "a test", store)
+    assert [e.id for e in file.entries] == [c.id for c in CLAIMS]
+    assert file.outcomes["one-dim/cost"] == REPLICATED
+    assert file.counts[NOT_RUN] > 0
+    assert file.store_runs == verdict.evidence.runs
+    assert file.trained == ("resnet50 on digits",)
+    assert file.devices == ("an abacus",)
+    assert file.probe
+    assert file.synthetic

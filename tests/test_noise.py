@@ -1,0 +1,296 @@
+"""Noise: the additive fit against least squares, limma's moderation derived afresh, the chi-squared interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+from statsmodels.regression.linear_model import OLS
+
+from replicate.estimate.noise import additive_fit, moderated_variance, seed_sd
+
+Floats = NDArray[np.float64]
+SIZES = st.tuples(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10**6))
+
+
+def drawn(n_wd: int, n_seed: int, seed: int, missing: float = 0.0) -> Floats:
+    """Scores with row and seed effects; row 0 and seed 0 are complete, so that everything stays linked."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(70, 3, (n_wd, 1)) + rng.normal(0, 1, (1, n_seed)) + rng.normal(0, 0.3, (n_wd, n_seed))
+    holes = rng.random(scores.shape) < missing
+    holes[0], holes[:, 0] = False, False
+    return np.where(holes, np.nan, scores)
+
+
+def least_squares(scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Row means at the average seed, sum of squared residuals and degrees of freedom of each row, by statsmodels."""
+    w, s = np.nonzero(np.isfinite(scores))
+    n_wd, n_seed = scores.shape
+    # Rows as dummies; seeds as deviations that sum to 0.
+    deviations = np.vstack([np.eye(n_seed - 1), -np.ones(n_seed - 1)])
+    fit = OLS(scores[w, s], np.hstack([np.eye(n_wd)[w], deviations[s]])).fit()
+    left = 1 - fit.get_influence().hat_matrix_diag
+    return (
+        fit.params[:n_wd],
+        np.bincount(w, weights=fit.resid**2, minlength=n_wd),
+        np.bincount(w, weights=left, minlength=n_wd),
+    )
+
+
+# ---------------------------------------------------------------- the additive fit
+
+
+def test_two_by_two_by_hand() -> None:
+    fit = additive_fit(np.array([[70.0, 72.0], [71.0, 75.0]]))
+    np.testing.assert_allclose(fit.mean, [71, 73])
+    # Residuals are +-0.5 everywhere, and each row has (2 - 1)(1 - 1/2) = 1/2 degree of freedom.
+    np.testing.assert_allclose(fit.residual_variance, [1.0, 1.0])
+    np.testing.assert_allclose(fit.dof, [0.5, 0.5])
+    # Seed effects are -1.5 and 1.5: variance 4.5, over two seeds.
+    assert fit.level_variance == pytest.approx(2.25)
+    assert fit.count.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(2, 2), (5, 3), (8, 5), (3, 10)])
+def test_agrees_with_ordinary_least_squares(shape: tuple[int, int], missing: float) -> None:
+    scores = drawn(*shape, seed=sum(shape), missing=missing)
+    fit = additive_fit(scores)
+    mean, squares, dof = least_squares(scores)
+    np.testing.assert_allclose(fit.mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(fit.dof, dof, atol=1e-10)
+    known = dof > 1e-9
+    np.testing.assert_allclose(fit.residual_variance[known], squares[known] / dof[known], rtol=1e-8)
+    assert np.isnan(fit.residual_variance[~known]).all()
+    assert fit.count.tolist() == np.isfinite(scores).sum(axis=1).tolist()
+
+
+def test_unbalanced_means_are_compared_at_the_average_seed() -> None:
+    """Seed 1 is 4 pp better throughout; the row that lacks it is not 2 pp worse."""
+    fit = additive_fit(np.array([[70.0, 74.0], [70.0, np.nan], [70.0, 74.0]]))
+    np.testing.assert_allclose(fit.mean, [72, 72, 72])
+
+
+def test_rows_without_a_common_seed_keep_their_means() -> None:
+    """Every run has a seed of its own, as in a sweep that draws seeds: means and scatter of each row by itself."""
+    scores = np.full((3, 8), np.nan)
+    scores[0, :3], scores[1, 3:6], scores[2, 6:] = [69, 70, 71], [70, 72, 74], [71, 71]
+    fit = additive_fit(scores)
+    np.testing.assert_allclose(fit.mean, [70, 72, 71])
+    np.testing.assert_allclose(fit.dof, [2, 2, 1])
+    np.testing.assert_allclose(fit.residual_variance, [1, 4, 0], atol=1e-12)
+
+
+def test_blocks_of_rows_with_seeds_of_their_own_keep_their_means() -> None:
+    """Two nights' worth of runs, other seeds each: paired within a night, means over the night's seeds between."""
+    first, second = drawn(3, 2, 1), drawn(4, 3, 2)
+    scores = np.full((7, 5), np.nan)
+    scores[:3, :2], scores[3:, 2:] = first, second
+    fit = additive_fit(scores)
+    np.testing.assert_allclose(fit.mean, np.concatenate([first.mean(axis=1), second.mean(axis=1)]))
+    apart = additive_fit(first), additive_fit(second)
+    np.testing.assert_allclose(fit.residual_variance, np.concatenate([a.residual_variance for a in apart]))
+    np.testing.assert_allclose(fit.dof, np.concatenate([a.dof for a in apart]))
+
+
+def test_one_seed_leaves_the_noise_unknown() -> None:
+    fit = additive_fit(np.array([[70.0], [71.0], [72.0]]))
+    assert fit.mean.tolist() == [70, 71, 72]
+    assert np.isnan(fit.residual_variance).all()
+    assert fit.dof.tolist() == [0, 0, 0]
+    assert fit.level_variance == 0
+
+
+def test_one_score_a_row_leaves_the_noise_unknown() -> None:
+    fit = additive_fit(np.array([[70.0, np.nan], [np.nan, 71.0]]))
+    assert fit.mean.tolist() == [70, 71]
+    assert np.isnan(fit.residual_variance).all()
+
+
+@pytest.mark.parametrize("row", [[70.0, 71.0, 75.0], [70.0, 71.0, np.nan]])
+def test_one_row_cannot_tell_seeds_from_noise(row: list[float]) -> None:
+    fit = additive_fit(np.array([row]))
+    np.testing.assert_allclose(fit.mean, [np.nanmean(row)])
+    assert np.isnan(fit.residual_variance).all()
+
+
+def test_equal_scores_have_no_noise() -> None:
+    fit = additive_fit(np.full((4, 3), 70.0))
+    np.testing.assert_allclose(fit.residual_variance, 0, atol=1e-20)
+    assert fit.level_variance == pytest.approx(0)
+
+
+@given(SIZES, st.floats(-50, 50), st.sampled_from([0.0, 0.3]))
+@settings(max_examples=40, deadline=None)
+def test_shifts_and_seed_effects_move_the_means_alone(size: tuple[int, int, int], shift: float, missing: float) -> None:
+    scores = drawn(*size, missing=missing)
+    effect = np.random.default_rng(size[2] + 1).normal(0, 5, size[1])
+    before, after = additive_fit(scores), additive_fit(scores + shift + effect)
+    np.testing.assert_allclose(after.mean, before.mean + shift + effect.mean(), atol=1e-8)
+    np.testing.assert_allclose(after.residual_variance, before.residual_variance, atol=1e-8)
+    np.testing.assert_allclose(after.dof, before.dof, atol=1e-9)
+    if missing == 0:
+        # The seeds' spread is that of their means, added effect included.
+        expected = np.var(scores.mean(axis=0) + effect, ddof=1) / size[1]
+        assert after.level_variance == pytest.approx(expected, rel=1e-8)
+
+
+@given(SIZES, st.sampled_from([0.0, 0.3]))
+@settings(max_examples=30, deadline=None)
+def test_order_of_rows_and_seeds_does_not_matter(size: tuple[int, int, int], missing: float) -> None:
+    scores = drawn(*size, missing=missing)
+    rng = np.random.default_rng(size[2])
+    rows, columns = rng.permutation(size[0]), rng.permutation(size[1])
+    before, after = additive_fit(scores), additive_fit(scores[rows][:, columns])
+    np.testing.assert_allclose(after.mean, before.mean[rows], rtol=1e-10)
+    np.testing.assert_allclose(after.residual_variance, before.residual_variance[rows], rtol=1e-6, atol=1e-10)
+    assert after.level_variance == pytest.approx(before.level_variance, rel=1e-8)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_residual_variance_is_unbiased(missing: float) -> None:
+    """Mean over rows and landscapes of variance / 0.09, weighted by degrees of freedom.
+
+    Under normal noise the weighted mean is chi-squared over its dof, so its standard deviation is sqrt(2 / dof).
+    """
+    fits = [additive_fit(drawn(6, 4, seed, missing)) for seed in range(150)]
+    dof = np.concatenate([f.dof for f in fits])
+    known = dof > 1e-9
+    ratio = np.concatenate([f.residual_variance for f in fits])[known] @ dof[known] / dof.sum() / 0.09
+    assert abs(ratio - 1) < 3 * np.sqrt(2 / dof.sum())
+
+
+# ---------------------------------------------------------------- moderation
+
+
+def limma(variance: Floats, dof: Floats) -> tuple[Floats, float]:
+    """Smyth 2004, section 6.2, written down directly; the trigamma function inverted by bisection."""
+    z = np.log(variance)
+    e = z - special.digamma(dof / 2) + np.log(dof / 2)
+    target = e.var(ddof=1) - special.polygamma(1, dof / 2).mean()
+    if target <= 0:
+        return np.full_like(variance, variance @ dof / dof.sum()), np.inf
+    half = optimize.brentq(lambda log_x: np.log(special.polygamma(1, np.exp(log_x)) / target), -20, 20, xtol=1e-13)
+    prior_dof = 2 * np.exp(half)
+    prior = np.exp(e.mean() + special.digamma(prior_dof / 2) - np.log(prior_dof / 2))
+    return (prior_dof * prior + dof * variance) / (prior_dof + dof), prior_dof
+
+
+@pytest.mark.parametrize("prior_dof", [0.6, 2, 8, 40, np.inf])
+def test_moderation_agrees_with_limma(prior_dof: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = np.full(60, 0.09) if np.isinf(prior_dof) else 0.09 * prior_dof / rng.chisquare(prior_dof, 60)
+    dof = rng.uniform(1.5, 6, 60)
+    variance = truth * rng.chisquare(dof) / dof
+    # The floor under variances without a logarithm is out of play here.
+    variance = np.maximum(variance, 2e-3 * variance @ dof / dof.sum())
+    found, found_dof = moderated_variance(variance, dof)
+    expected, expected_dof = limma(variance, dof)
+    assert found_dof == pytest.approx(expected_dof, rel=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_equal_variances_become_the_common_one() -> None:
+    """Spread below what chi-squared noise alone would bring: one variance for all, weighted by degrees of freedom."""
+    found, prior_dof = moderated_variance(np.array([1.0, 1.0, 1.6]), np.array([4.0, 4.0, 2.0]))
+    assert np.isinf(prior_dof)
+    np.testing.assert_allclose(found, 1.12)
+
+
+def test_entries_without_freedom_get_the_common_level() -> None:
+    found, _ = moderated_variance(np.array([1.0, 1.2, np.nan, 5.0]), np.array([4.0, 4.0, 0.0, 0.2]))
+    np.testing.assert_allclose(found, 1.1)
+
+
+def test_one_entry_is_its_own_level() -> None:
+    found, prior_dof = moderated_variance(np.array([2.0]), np.array([4.0]))
+    assert found.tolist() == [2.0]
+    assert np.isinf(prior_dof)
+
+
+def test_nothing_known_stays_unknown() -> None:
+    found, prior_dof = moderated_variance(np.array([np.nan, np.nan]), np.zeros(2))
+    assert np.isnan(found).all()
+    assert prior_dof == 0
+
+
+def test_zero_variances() -> None:
+    found, prior_dof = moderated_variance(np.zeros(3), np.full(3, 4.0))
+    assert found.tolist() == [0, 0, 0]
+    assert np.isinf(prior_dof)
+    some, _ = moderated_variance(np.array([0.0, 1.0, 1.0, 1.0]), np.full(4, 4.0))
+    assert np.isfinite(some).all()
+    assert 0 < some[0] < some[1]
+
+
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
+@settings(max_examples=40, deadline=None)
+def test_moderation_keeps_units_and_order(seed: int, unit: float) -> None:
+    rng = np.random.default_rng(seed)
+    dof = np.full(20, 3.0)
+    variance = rng.lognormal(0, 1.2, 20) * rng.chisquare(3, 20) / 3
+    found, prior_dof = moderated_variance(variance, dof)
+    scaled, scaled_dof = moderated_variance(unit * variance, dof)
+    np.testing.assert_allclose(scaled, unit * found, rtol=1e-6)
+    assert scaled_dof == pytest.approx(prior_dof, rel=1e-6)
+    # Shrinkage towards a common level never swaps two entries, and never leaves the range.
+    order = np.argsort(variance)
+    assert (np.diff(found[order]) >= -1e-12).all()
+    assert np.ptp(found) <= np.ptp(variance) + 1e-12
+
+
+def test_moderation_estimates_better_than_each_row_alone() -> None:
+    """What it is for: 40 rows with 2 degrees of freedom each and a common truth that varies by a quarter."""
+    rng = np.random.default_rng(5)
+    alone = moderated = 0.0
+    for _ in range(50):
+        truth = 0.09 * 30 / rng.chisquare(30, 40)
+        variance = truth * rng.chisquare(2, 40) / 2
+        alone += float(np.mean(np.log(variance / truth) ** 2))
+        moderated += float(np.mean(np.log(moderated_variance(variance, np.full(40, 2.0))[0] / truth) ** 2))
+    assert moderated < 0.2 * alone
+
+
+# ---------------------------------------------------------------- the standard deviation over seeds
+
+
+def test_seed_sd_is_pooled_and_its_interval_the_chi_squared_one() -> None:
+    groups = [np.array([70.0, 71.0, 72.0]), np.array([60.0, 60.5, np.nan]), np.array([50.0])]
+    found = seed_sd(groups, 0.9)
+    variance = (2 * 1.0 + 1 * 0.125) / 3
+    assert found.value == pytest.approx(np.sqrt(variance))
+    assert (found.n, found.level, found.unit) == (3, 0.9, "pp")
+    # The interval's ends are where the data would sit at the 5 % and 95 % points.
+    assert stats.chi2.sf(3 * variance / found.low**2, 3) == pytest.approx(0.05)
+    assert stats.chi2.cdf(3 * variance / found.high**2, 3) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("groups", [[], [np.array([70.0])], [np.array([70.0, np.nan]), np.array([np.nan])]])
+def test_seed_sd_needs_a_repeated_configuration(groups: list[Floats]) -> None:
+    found = seed_sd(groups)
+    assert (found.value, found.low, found.high, found.flags) == (None, 0.0, np.inf, ("one-seed",))
+
+
+def test_seed_sd_of_equal_scores_is_zero() -> None:
+    found = seed_sd([np.full(5, 70.0)])
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+@given(st.integers(0, 10**6), st.floats(-100, 100), st.floats(0.01, 100))
+@settings(max_examples=30, deadline=None)
+def test_seed_sd_keeps_units(seed: int, shift: float, unit: float) -> None:
+    scores = list(np.random.default_rng(seed).normal(0, 1, (3, 4)))
+    before, after = seed_sd(scores), seed_sd([unit * (g + shift) for g in scores[::-1]])
+    for name in ("value", "low", "high"):
+        assert getattr(after, name) == pytest.approx(unit * getattr(before, name), rel=1e-6)
+
+
+@pytest.mark.parametrize("n_seed", [3, 5, 10])
+def test_seed_sd_covers_what_it_says(n_seed: int) -> None:
+    """2,000 draws: the standard error of 95 % is 0.49 pp, and 1.5 pp is three of them."""
+    rng = np.random.default_rng(n_seed)
+    inside = [(e := seed_sd(list(g))).low <= 0.3 <= e.high for g in rng.normal(70, 0.3, (2000, 2, n_seed))]
+    assert abs(np.mean(inside) - 0.95) < 0.015
