@@ -10,12 +10,12 @@ import pandas as pd
 
 from replicate import scales
 from replicate.landscape import Landscape
-from replicate.paper.claims import Claim
+from replicate.paper.claims import Claim, Part
 from replicate.runs import Cell, Point, Run
 from replicate.scales import NotTrained, Scale
 from replicate.store import Store, StoredRun
 
-__all__ = ["Missing", "NotTrained", "landscapes_for", "missing_runs", "runs_for", "split"]
+__all__ = ["Missing", "NotTrained", "landscapes_for", "missing_runs", "parts_at", "runs_for", "split"]
 
 Key = tuple[Cell, str]
 """A cell and the variant of its training: what one landscape is of."""
@@ -85,10 +85,21 @@ def landscapes_for(claim: Claim, scale: Scale, store: Store) -> dict[Key, Landsc
     return {where: _landscape(where, of_cell, found) for where, of_cell in points.items()}
 
 
+def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
+    """The parts of `claim` that `scale` trains.
+
+    A claim over both data sets is judged on the one that the scale has (`replicate.judging` says so in the verdict);
+    anything else that the scale leaves out raises `NotTrained`.
+    """
+    trained = {dataset for dataset, _ in scale.data}
+    kept = tuple(part for part in claim.parts if part.cell.dataset in trained)
+    return kept or claim.parts
+
+
 def _points(claim: Claim, scale: Scale) -> dict[Key, list[Point]]:
     """The points of each cell and variant, each once although grids overlap, in order of lr, weight decay, seed."""
     found: dict[Key, dict[tuple[float, float, int], Point]] = {}
-    for part in claim.parts:
+    for part in parts_at(claim, scale):
         of_cell = found.setdefault((part.cell, part.variant), {})
         for point in scales.points(scale, part):
             before = of_cell.setdefault((point.lr, point.weight_decay, point.seed), point)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from replicate import evaluate
@@ -11,10 +12,10 @@ from replicate.engine import provenance
 from replicate.paper.claims import Claim
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.report.verdict_file import Entry, VerdictFile, entry
-from replicate.runs import Run
+from replicate.runs import Cell, Run
 from replicate.scales import Scale
 from replicate.store import Store
-from replicate.verdict import Evidence, Verdict, not_run
+from replicate.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
 
 
 def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
@@ -37,7 +38,18 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         seeds=len({run.seed for run in runs}),
         synthetic=any(landscape.synthetic for landscape in landscapes.values()),
     )
-    return evaluate.judge(claim, landscapes, evidence)
+    return _of_all_cells(claim, {cell for cell, _ in landscapes}, evaluate.judge(claim, landscapes, evidence))
+
+
+def _of_all_cells(claim: Claim, judged: set[Cell], verdict: Verdict) -> Verdict:
+    """`verdict` with a word on the cells it leaves out; at the paper's protocol those keep a claim from replicating."""
+    if len(judged) == len(claim.cells):
+        return verdict
+    reason = f"on {len(judged)} of the paper's {len(claim.cells)} cells: {verdict.reason}"
+    if verdict.outcome == REPLICATED and not verdict.evidence.probe:
+        left_out = ", ".join(cell.id for cell in claim.cells if cell not in judged)
+        return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=f"the runs of {left_out}")
+    return replace(verdict, reason=reason)
 
 
 def trained(claims: Iterable[Claim], scale: Scale) -> tuple[str, ...]:

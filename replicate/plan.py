@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicate import scales
-from replicate.collect import split
+from replicate.collect import parts_at, split
 from replicate.paper.claims import Claim, Part
 from replicate.runs import Point, Run
 from replicate.scales import Scale
@@ -68,7 +68,7 @@ class Plan:
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
-    """Claims that the scale can answer."""
+    """Claims that the scale can answer, one over both data sets also where it has only one of them."""
     left_out: Mapping[str, str]
     """Claim → why the scale cannot answer it."""
 
@@ -115,7 +115,7 @@ def make_plan(claims: Iterable[Claim], scale: Scale, store: Store | None) -> Pla
     trained, left_out = split(claims, scale)
     needed_by: dict[Part, list[str]] = {}
     for claim in trained:
-        for part in claim.parts:
+        for part in parts_at(claim, scale):
             needed_by.setdefault(part, []).append(claim.id)
     variants = list(dict.fromkeys(part.variant for part in needed_by))
     cells = list(dict.fromkeys(part.cell for part in needed_by))

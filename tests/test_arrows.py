@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
     ("runs", "landscape", "train.result"),
     ("paper",),
-    ("data", "synthetic", "estimate"),
+    ("data", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "verdict"),
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
@@ -27,7 +27,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 WITHOUT_TORCH = (
     *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "evaluate", "store", "collect"),
-    *("progress", "report", "table", "sweep", "plan", "judging", "cli", "audit", "calibration"),
+    *(
+        "layout",
+        "record",
+        "world",
+        "progress",
+        "report",
+        "table",
+        "sweep",
+        "plan",
+        "judging",
+        "cli",
+        "audit",
+        "calibration",
+    ),
 )
 GPU_STACK = {"torch", "timm", "torchvision"}
 

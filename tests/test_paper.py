@@ -75,7 +75,7 @@ def test_claim_is_complete(c: Claim) -> None:
     assert hash(c) == hash(dataclasses.replace(c))
 
 
-OTHER_QUANTITY = {"rho_rejects", "intercept_ratio", "max_ratio", "zone_pp", "gap_minus_seed_sd_pp"}
+OTHER_QUANTITY = {"rho_rejects", "intercept_share", "max_ratio", "zone_pp", "gap_minus_seed_sd_pp"}
 """Claims whose rule measures something else than the figure that the paper prints (a p, an F, a bound)."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from replicate import scales
 from replicate.cli.output import columns, note, print_json
-from replicate.collect import split
+from replicate.collect import parts_at, split
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
 from replicate.store import Store, StoredRun, StoreError, open_store
@@ -92,7 +92,7 @@ def _row(stored: StoredRun) -> dict[str, Any]:
 def _points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
     """The stored landscape points of `scale` under the paper's names of cells, each point once."""
     trained, _ = split(CLAIMS, scale)
-    parts = list(dict.fromkeys(part for claim in trained for part in claim.parts))
+    parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))
     variants = dict.fromkeys(part.variant for part in parts)
     if variant not in variants:
         raise NoSuchRun(f"--variant: expected one of {', '.join(variants)} at scale {scale.name}, got {variant!r}")

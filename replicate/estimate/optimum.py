@@ -96,11 +96,14 @@ class OptimumCurve:
 
     @property
     def best(self) -> float:
-        """The likeliest ln(weight decay); infinite beyond the grid."""
-        index = int(np.argmax(self.table))
+        """The likeliest ln(weight decay); infinite beyond the grid unless divergence bounds it there."""
+        index, last = int(np.argmax(self.table)), len(self.table) - 1
+        # Beyond the grid, where training diverged further on: halfway to there.
         if index == 0:
-            return -np.inf
-        return np.inf if index == len(self.table) - 1 else self.start + (index - 1) * STEP
+            return (self.start + self.floor) / 2
+        if index == last:
+            return (self.start + (last - 2) * STEP + self.ceiling) / 2
+        return self.start + (index - 1) * STEP
 
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:

@@ -114,7 +114,7 @@ def _ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 def _settle(fit: LineFit) -> str:
     """What would pin the line down, from the slices that do not."""
-    words = []
+    words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
             continue

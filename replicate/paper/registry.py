@@ -46,6 +46,7 @@ OPTIMUM = ("paper", "ratio", "bracket")
 
 def _cell_claims() -> Iterable[Claim]:
     """The claims of Table 1 and its text that speak of one cell each."""
+    p = stated("intercept/p").figure
     for row in TABLE_1:
         name, parts = row.cell.id, _parts([row.cell], OPTIMUM)
         yield Claim(
@@ -75,7 +76,7 @@ def _cell_claims() -> Iterable[Claim]:
             source="section 4.1", quantity="intercept_share", unit="", margin=Margin(-1.0, 0.5),
             rule="the intercept's share of the line's value at the geometric mean learning rate lies in [-1, 0.5]: "
             "there the line is then within a factor 2 of the proportional one",
-            parts=parts, figure=Figure(stated("intercept/p").figure.value, None, None, "p, at least", "section 4.1"),
+            parts=parts, figure=Figure(p.value, p.value, 1.0, "p", p.source),
         )  # fmt: skip
         yield Claim(
             id=f"r2/{name}", family="r2",

@@ -14,6 +14,7 @@ from replicate.report.text import (
     outcome_text,
     reason_text,
     same_reason,
+    trained_text,
 )
 from replicate.report.verdict_file import Entry, VerdictFile, write_text
 from replicate.verdict import NOT_RUN
@@ -69,7 +70,7 @@ def _provenance(file: VerdictFile) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items()))
     return [
         f"- scale: {_escaped(f'{file.scale} ({file.why}): {file.summary}')}",
-        f"- trained: {_escaped(', '.join(file.trained) or 'nothing')}",
+        f"- trained: {_escaped(trained_text(file))}",
         f"- runs: {file.store_runs}, content hash `{file.store_hash}`",
         f"- registry of claims: `{file.registry_hash}`",
         f"- devices: {_escaped(', '.join(file.devices) or 'none')}",

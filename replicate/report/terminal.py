@@ -132,15 +132,17 @@ def _narrow(
     width: int,
 ) -> list[Line]:
     """Claim, verdict and estimate on the first line, if need be on two; all else beneath."""
-    out = [Line(", ".join(headings[:3])), Line(f"{INDENT}{', '.join(headings[3:])}: reason")]
+    top = _row(headings[:3], widths)
+    top = top if len(top) <= width else ", ".join(headings[:3])
+    out = [Line(top), Line(f"{INDENT}{', '.join(headings[3:])}: reason")]
     for row, reason, outcome in zip(rows, reasons, outcomes, strict=True):
         text = _row(row[:3], widths)
         if len(text) > width:
-            out += [Line(row[0], outcome), Line(GAP + GAP.join(row[1:3]), outcome)]
+            out += [Line(row[0], outcome), *(Line(t, outcome) for t in _indented(" ".join(row[1:3]), width))]
         else:
             out.append(Line(text, outcome))
         margin, n, *evidence = row[3:]
-        out += [Line(t) for t in _indented(f"{', '.join((margin, f'n {n}', *evidence))}: {reason}", width)]
+        out += [Line(t) for t in _indented(f"{', '.join((f'margin {margin}', f'n {n}', *evidence))}: {reason}", width)]
     return out
 
 
@@ -163,4 +165,7 @@ def _listed(ids: Sequence[str], width: int) -> list[Line]:
 
 def _all_counts(file: VerdictFile) -> str:
     left_out = sum(not e.selected for e in file.entries)
-    return counts_text(file) + (f" ({left_out} of them not selected)" if left_out else "")
+    if not left_out:
+        return counts_text(file)
+    all_of_them = left_out == sum(outcome_text(e) == NOT_RUN for e in file.entries)
+    return f"{counts_text(file)} ({'' if all_of_them else f'{left_out} of them '}not selected)"

@@ -41,10 +41,12 @@ def estimate_text(estimate: Estimate | None) -> str:
 
 
 def figure_text(figure: Figure | None) -> str:
-    """The paper's figure as `0.098 [0.081, 0.115] pp`."""
+    """The paper's figure as `0.098 [0.081, 0.115] pp`; a test's as `p = 0.82`."""
     if figure is None:
         return "-"
     interval = "" if figure.low is None or figure.high is None else f" {span(figure.low, figure.high)}"
+    if figure.unit == "p" or figure.unit.startswith("F("):
+        return f"{figure.unit} = {figure.value:g}{interval}"
     return f"{figure.value:g}{interval} {figure.unit}".rstrip()
 
 
@@ -62,10 +64,9 @@ def margin_text(margin: Margin) -> str:
 def notices(file: VerdictFile) -> list[str]:
     """What a reader must know before any verdict: that the evidence is a probe, or made up."""
     out = []
-    trained = ", ".join(file.trained) if file.trained else "nothing"
     if file.probe:
         out.append(
-            f"PROBE: scale {file.scale} is not the paper's protocol ({file.summary}). Trained: {trained}. "
+            f"PROBE: scale {file.scale} is not the paper's protocol ({file.summary}). Trained: {trained_text(file)}. "
             "The paper's own cells were not run; no verdict here speaks for them."
         )
     if file.synthetic:
@@ -75,12 +76,20 @@ def notices(file: VerdictFile) -> list[str]:
     return out
 
 
+def trained_text(file: VerdictFile) -> str:
+    """`resnet50, vit_s16 on digits`: what was really trained, by data set."""
+    by_data: dict[str, list[str]] = {}
+    for text in file.trained:
+        arch, _, data = text.partition(" on ")
+        by_data.setdefault(data, []).append(arch)
+    return "; ".join(f"{', '.join(archs)} on {data}" for data, archs in by_data.items()) or "nothing"
+
+
 def counts_text(file: VerdictFile) -> str:
-    """`3 contradicted, 1 replicated, …`: every claim of the registry, once."""
-    crashed = sum(bool(e.crashed) for e in file.entries)
-    numbers = {**file.counts, NOT_RUN: file.counts[NOT_RUN] - crashed, CRASHED: crashed}
-    parts = [f"{numbers[o]} {o}" for o in (*OUTCOMES, CRASHED) if o != CRASHED or crashed]
-    return f"{len(file.entries)} claims: {', '.join(parts)}"
+    """`94 claims: 1 replicated, 3 contradicted, …`: every claim of the registry, once."""
+    shown = [outcome_text(e) for e in file.entries]
+    parts = [f"{shown.count(o)} {o}" for o in (*OUTCOMES, CRASHED) if o != CRASHED or o in shown]
+    return f"{len(shown)} claims: {', '.join(parts)}"
 
 
 def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:

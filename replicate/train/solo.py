@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,7 +41,8 @@ def _train(run: Run, device: str) -> Result:
     started = time.perf_counter()
     train_images, train_labels, test_images, test_labels = _on_device(run.data, device)
     info = data.info(run.data)
-    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed).to(device)
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(run, model)
 
     steps_per_epoch = math.ceil(len(train_labels) / run.batch_size)
@@ -108,8 +111,15 @@ def _generator(seed: int, what: str, epoch: int) -> torch.Generator:
 def _on_device(spec: DataSpec, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The split's four arrays as tensors on `device`, once a process."""
     split = data.load(spec)
-    arrays = (split.train_images, split.train_labels, split.test_images, split.test_labels)
-    return tuple(torch.tensor(a, device=device) for a in arrays)  # type: ignore[return-value]
+
+
+    def images(array: NDArray[np.float32]) -> Tensor:
+        return torch.tensor(array, device=device).to(memory_format=torch.channels_last)
+
+    def labels(array: NDArray[np.int64]) -> Tensor:
+        return torch.tensor(array, device=device)
+
+    return images(split.train_images), labels(split.train_labels), images(split.test_images), labels(split.test_labels)
 
 
 @contextmanager

@@ -1,0 +1,126 @@
+"""Synthetic worlds: what every run of a scale would measure if the paper were right, if a rival were, or if nothing were.
+
+They fill a store so that the whole way, from records to verdicts, can be shown to say yes, no and can't tell. Records
+are marked synthetic and belong to the scale `synthetic` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from replicate.paper.protocol import KAPPAS, RHO, RHO_SGD
+from replicate.runs import Run
+from replicate.train.result import Result
+
+SEED_SD_PP = 0.29
+"""What all runs of one cell and seed share; with `RUN_SD_PP` it makes the paper's seed-to-seed 0.3 pp."""
+RUN_SD_PP = 0.08
+PEAK_PP = 75.0
+BEST_LR = 1e-2
+"""The learning rate of the best accuracy. There alone the paper's grid holds weight decays near 0.1 * lr."""
+
+_LOG_KAPPAS = np.log(KAPPAS)
+_MEAN_DROPS = {
+    # kappa       0.1  0.2  0.5  1    2     5     10
+    "cifar100": (3.7, 2.1, 0.60, 0.0, 0.70, 2.10, 3.70),
+    "imagenet": (4.4, 2.5, 0.60, 0.0, 1.05, 2.45, 4.30),
+}
+"""Drops averaged over learning rates: within Table 2's margins, and growing fast enough for its (ln kappa)²."""
+_DROPS_AT_BEST_LR = (2.8, 1.6, 0.5, 0.0, -0.25, -0.18, 1.0)
+"""Where the optimum lies on the line, the grid cannot beat it, and the paper's gap of +0.18 pp could not be. So here,
+at the best learning rate, twice the claimed decay is best, and 5 times it, which is on the grid, 0.18 pp better."""
+_NEAR_ONE = (0.88, -0.02)
+"""(kappa, drop): the other learning rates' optimum, a little below 1, so that the mean ratio is 0.10 after all."""
+
+
+def _curve(drops: tuple[float, ...], knot: tuple[float, float] | None = None) -> Callable[[float], float]:
+    """Drop (pp) over ln kappa: monotone pieces through the table, straight on beyond it."""
+    x, y = list(_LOG_KAPPAS), list(drops)
+    if knot is not None:
+        x.append(float(np.log(knot[0])))
+        y.append(knot[1])
+        x, y = (list(v) for v in zip(*sorted(zip(x, y, strict=True)), strict=True))
+    curve = PchipInterpolator(x, y)
+    slope_low, slope_high = float(curve(x[0], 1)), float(curve(x[-1], 1))
+
+    def drop(log_kappa: float) -> float:
+        if log_kappa < x[0]:
+            return float(y[0] + slope_low * (log_kappa - x[0]))
+        if log_kappa > x[-1]:
+            return float(y[-1] + slope_high * (log_kappa - x[-1]))
+        return float(curve(log_kappa))
+
+    return drop
+
+
+_AT_BEST_LR = _curve(_DROPS_AT_BEST_LR)
+_ELSEWHERE = {
+    dataset: _curve(
+        tuple((6 * mean - best) / 5 for mean, best in zip(drops, _DROPS_AT_BEST_LR, strict=True)), _NEAR_ONE
+    )
+    for dataset, drops in _MEAN_DROPS.items()
+}
+
+
+def _lr_penalty(lr: float) -> float:
+    """Accuracy (pp) lost for not training at the best learning rate."""
+    return float(0.8 * abs(np.log(lr / BEST_LR)))
+
+
+def _paper(run: Run) -> float:
+    """Every trained claim of the paper holds."""
+    claimed = (RHO_SGD if run.optimizer == "sgd" else RHO) * run.lr
+    wd = max(run.weight_decay, 1e-3 * claimed)
+    main = run.optimizer == "adamw" and run.schedule == "cosine" and run.lr == BEST_LR and not _is_variant(run)
+    drop = _AT_BEST_LR if main else _ELSEWHERE[run.data.name.removeprefix("synthetic-")]
+    return PEAK_PP - _lr_penalty(run.lr) - drop(float(np.log(wd / claimed)))
+
+
+def _is_variant(run: Run) -> bool:
+    """Robustness runs: another batch size or length than the protocol's."""
+    dataset = run.data.name.removeprefix("synthetic-")
+    return (run.batch_size, run.epochs) != PROTOCOL[dataset]
+
+
+PROTOCOL = {"cifar100": (128, 200), "imagenet": (1024, 90)}
+"""(batch size, epochs) of the main runs."""
+
+
+def _timescale(run: Run) -> float:
+    """The best weight decay falls as 1 / lr: lr * decay * steps is what counts."""
+    best = 3e-5 / run.lr
+    wd = max(run.weight_decay, 1e-3 * best)
+    return PEAK_PP - _lr_penalty(run.lr) - 0.62 * min(float(np.log(wd / best) ** 2), 60.0)
+
+
+def _noise(run: Run) -> float:
+    """Nothing depends on the weight decay."""
+    return PEAK_PP - _lr_penalty(run.lr)
+
+
+WORLDS: dict[str, Callable[[Run], float]] = {"paper": _paper, "timescale": _timescale, "noise": _noise}
+
+
+@dataclass(frozen=True)
+class World:
+    """One of `WORLDS` with its noise."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in WORLDS:
+            raise ValueError(f"world: expected one of {', '.join(WORLDS)}; got {self.name!r}")
+
+    def result(self, run: Run) -> Result:
+        """What `run` measures in this world; depends on the run's record alone."""
+        shared = np.random.default_rng([run.seed, *f"{run.arch} {run.data.name}".encode()])
+        own = np.random.default_rng([int(run.key, 16) % 2**63, 1])
+        noise = SEED_SD_PP * shared.standard_normal() + RUN_SD_PP * own.standard_normal()
+        if self.name == "noise":
+            noise = SEED_SD_PP * shared.standard_normal() + 0.3 * own.standard_normal()
+        accuracy = float(np.clip(WORLDS[self.name](run) + noise, 1.0, 100.0))
+        return Result(accuracy, accuracy, False, 0.0, (accuracy,), 0.0)

@@ -1,0 +1,574 @@
+"""From claims and landscapes to verdicts: every quantity of the registry in worlds whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replicate import evaluate
+from replicate.estimate import combine, deviation, gap, noise, power_law
+from replicate.estimate.result import Estimate
+from replicate.evaluate import estimate, judge, judge_sweep, secondary
+from replicate.landscape import Landscape
+from replicate.paper.claims import Claim
+from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
+from replicate.paper.registry import CLAIMS, claim
+from replicate.runs import Cell
+from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict
+from tests.landscapes import LRS_3, changed, optimum_grid, rescaled, sweep, together, unit_grid
+
+EVIDENCE = Evidence("smoke", probe=True)
+QUANTITIES = tuple(dict.fromkeys(c.quantity for c in CLAIMS))
+FIRST = {q: next(c for c in CLAIMS if c.quantity == q) for q in QUANTITIES}
+LINE = ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2")
+RESNET = Cell("resnet50", "cifar100")
+
+World = dict[tuple[Cell, str], Landscape]
+
+
+@lru_cache(maxsize=512)
+def landscape_of(cell: Cell, variant: str, grids: frozenset[str], truth: Truth, n_seeds: int) -> Landscape:
+    grid: dict[str, Grid] = {
+        "paper": paper_grid, "unit": unit_grid, "ratio": ratio_grid, "bracket": bracket_grid(truth)
+    }  # fmt: skip
+    rng = np.random.default_rng(zlib.crc32(f"{cell.id} {variant} {sorted(grids)}".encode()))
+    union = together(*(grid[g] for g in sorted(grids)))
+    return draw(truth, union, rng, seeds=range(n_seeds), arch=cell.arch, dataset=cell.dataset)
+
+
+def world(c: Claim, truth: Truth, n_seeds: int = 5, others: Mapping[str, Truth] | None = None) -> World:
+    """Exactly the claim's landscapes in a world of `truth`; `others`: truths of single cells or variants.
+
+    SGD's ratio is a twentieth of AdamW's, as the paper has it.
+    """
+    grids: dict[tuple[Cell, str], set[str]] = defaultdict(set)
+    for part in c.parts:
+        grids[part.cell, part.variant].add(part.grid)
+    found = {}
+    for (cell, variant), names in grids.items():
+        here = replace(truth, rho=truth.rho / 20) if variant == "sgd" else truth
+        here = (others or {}).get(cell.arch, (others or {}).get(variant, here))
+        found[cell, variant] = landscape_of(cell, variant, frozenset(names), here, n_seeds)
+    return found
+
+
+def exact(**truth: Any) -> Truth:
+    return Truth(noise_sd_pp=1e-6, seed_sd_pp=1e-6, **truth)
+
+
+def verdict(quantity: str, truth: Truth, n_seeds: int = 5, **others: Truth) -> Verdict:
+    c = FIRST[quantity]
+    return judge(c, world(c, truth, n_seeds, others), EVIDENCE)
+
+
+# ---------------------------------------------------------------- every claim of the registry
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_every_quantity_is_estimated_in_its_own_name_and_unit(quantity: str) -> None:
+    c = FIRST[quantity]
+    found = judge(c, world(c, Truth(), 3), EVIDENCE)
+    assert found.claim_id == c.id
+    assert found.evidence == EVIDENCE
+    assert found.estimate is not None
+    assert (found.estimate.quantity, found.estimate.unit) == (c.quantity, c.unit)
+    assert found.estimate.value is not None
+    assert found.estimate.low <= found.estimate.value <= found.estimate.high
+    assert found.reason
+    assert found.settle or found.outcome != INCONCLUSIVE
+    text = json.dumps({"estimate": found.estimate.to_json(), "beside": found.secondary}, allow_nan=False)
+    assert Estimate.from_json(json.loads(text)["estimate"]) == found.estimate
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_no_quantity_of_a_flat_world_replicates_an_optimum(n_seeds: int) -> None:
+    """Accuracy does not depend on weight decay. The gap is then truly small, and drops truly are none."""
+    pools = ("rho_pooled", "max_ratio", "sgd_ratio") if n_seeds > 1 else ()
+    for quantity in (*LINE, *pools, "growth_exponent"):
+        assert verdict(quantity, Truth(depth=0), n_seeds).outcome == INCONCLUSIVE, quantity
+    for quantity in ("hurts_pp", "zone_pp", "drop_pp"):
+        expected = CONTRADICTED if n_seeds > 1 else INCONCLUSIVE
+        assert verdict(quantity, Truth(depth=0), n_seeds).outcome == expected, quantity
+
+
+def test_one_seed_measures_no_drop_and_no_gap() -> None:
+    for quantity in ("drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp"):
+        found = verdict(quantity, Truth(), 1)
+        assert (found.outcome, "one-seed" in found.reason) == (INCONCLUSIVE, True), quantity
+    for quantity in ("gap_pp", "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp"):
+        found = verdict(quantity, Truth(), 1)
+        assert (found.outcome, found.settle) == (INCONCLUSIVE, "a second seed"), quantity
+
+
+@pytest.mark.parametrize(
+    ("quantity", "truth", "expected"),
+    [
+        ("rho", Truth(), REPLICATED),
+        ("rho", Truth(rho=1.0), CONTRADICTED),
+        ("rho", Truth(rho=0.01), CONTRADICTED),
+        ("slope", Truth(shape="asymmetric"), REPLICATED),
+        ("slope", Truth(slope=0), CONTRADICTED),
+        ("slope", Truth(slope=-1), CONTRADICTED),
+        ("slope", Truth(slope=0.5), CONTRADICTED),
+        ("intercept_share", Truth(), REPLICATED),
+        ("intercept_share", Truth(slope=0), CONTRADICTED),
+        ("r2", Truth(), REPLICATED),
+        ("r2", Truth(slope=-1), CONTRADICTED),
+        ("rho_sgd", Truth(), REPLICATED),
+        ("rho_sgd", Truth(rho=2.0), CONTRADICTED),
+        ("rho_pooled", Truth(), REPLICATED),
+        ("rho_pooled", Truth(rho=0.4), CONTRADICTED),
+        ("sgd_ratio", Truth(), REPLICATED),
+        ("max_ratio", Truth(), REPLICATED),
+        ("hurts_pp", Truth(), REPLICATED),
+        ("hurts_pp", Truth(rho=1.0), CONTRADICTED),
+        ("zone_pp", Truth(depth=1.1), REPLICATED),
+        ("zone_pp", Truth(depth=0.7), CONTRADICTED),
+        ("growth_exponent", Truth(shape="quadratic"), REPLICATED),
+        ("growth_exponent", Truth(shape="kinked"), CONTRADICTED),
+        ("asymmetry_pp", Truth(shape="asymmetric"), REPLICATED),
+        ("asymmetry_pp", Truth(rho=0.3), CONTRADICTED),
+        ("gap_pp", Truth(), REPLICATED),
+        ("gap_pp", Truth(rho=0.5), CONTRADICTED),
+        ("mean_gap_pp", Truth(rho=0.5), CONTRADICTED),
+        ("max_gap_pp", Truth(), REPLICATED),
+        ("max_gap_pp", Truth(rho=0.5), CONTRADICTED),
+        ("gap_minus_seed_sd_pp", Truth(), REPLICATED),
+        ("gap_minus_seed_sd_pp", Truth(rho=0.5), CONTRADICTED),
+        ("cost_ratio", Truth(), REPLICATED),
+    ],
+)
+def test_verdicts_in_worlds_of_known_truth(quantity: str, truth: Truth, expected: str) -> None:
+    assert verdict(quantity, truth).outcome == expected
+
+
+def test_every_drop_of_table_2_is_judged_at_its_own_kappa_and_data_set() -> None:
+    """Quadratic, no noise: each drop is 0.62 ln² kappa, with all five cells of the data set in it."""
+    for c in CLAIMS:
+        if c.quantity == "drop_pp":
+            found = estimate(c, world(c, exact(shape="quadratic"), 2))
+            kappa = dict(c.arguments)["kappa"]
+            assert found.value == pytest.approx(0.62 * math.log(kappa) ** 2, rel=0.01)
+            assert found.n == 10
+
+
+def test_drops_of_the_other_data_set_stay_out() -> None:
+    c = claim("deviation/asymmetry")
+    landscapes = world(c, Truth(shape="asymmetric"))
+    mixed = {
+        (cell, v): l if cell.dataset == "imagenet" else landscape_of(cell, v, frozenset({"ratio"}), Truth(rho=9.0), 5)
+        for (cell, v), l in landscapes.items()
+    }
+    assert estimate(c, mixed) == estimate(c, landscapes)
+
+
+# ---------------------------------------------------------------- deviation, closed forms
+
+
+def test_zone_is_the_smallest_slack_by_hand() -> None:
+    """Quadratic wells: 0.298 pp at a factor 2 and 1.606 at a factor 5, which is 0.394 less than the 2 pp claimed."""
+    c = claim("deviation/tolerance-zone")
+    found = estimate(c, world(c, exact(shape="quadratic"), 2))
+    assert found.value == pytest.approx(0.62 * math.log(5) ** 2 - 2, abs=0.01)
+    assert found.details["smallest"] in {f"{d} kappa {k}" for d in ("cifar100", "imagenet") for k in ("0.2", "5")}
+    assert len(found.details["terms"]) == 12
+    assert found.details["terms"]["cifar100 kappa 2"] == pytest.approx(1.2 - 0.62 * math.log(2) ** 2, abs=0.01)
+
+
+def test_hurts_is_the_smaller_end() -> None:
+    c = claim("deviation/cifar100/hurts")
+    found = estimate(c, world(c, exact(shape="asymmetric"), 2))
+    assert found.value == pytest.approx(0.35 * math.log(10) ** 2, rel=0.01)
+
+
+def test_growth_and_asymmetry_by_hand() -> None:
+    c = claim("deviation/log-quadratic")
+    assert estimate(c, world(c, exact(shape="quadratic"), 2)).value == pytest.approx(2, abs=0.02)
+    c = claim("deviation/asymmetry")
+    squares = np.mean([math.log(k) ** 2 for k in (2, 5, 10)])
+    assert estimate(c, world(c, exact(shape="asymmetric"), 2)).value == pytest.approx(0.75 * squares, rel=0.01)
+
+
+@pytest.mark.parametrize("quantity", ["drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp"])
+def test_without_table_2s_grid_there_are_no_drops(quantity: str) -> None:
+    c = FIRST[quantity]
+    landscapes = {k: landscape_of(*k, frozenset({"unit"}), Truth(), 3) for k in world(c, Truth(), 3)}
+    found = estimate(c, landscapes)
+    assert (found.value, found.flags) == (None, ("no-pairs",))
+    assert found.settle
+
+
+# ---------------------------------------------------------------- pooling
+
+
+def test_pooled_ratio_is_the_geometric_mean_with_recovered_variances() -> None:
+    c = claim("rho/overall")
+    landscapes = world(c, Truth())
+    cells = [estimate(claim(f"rho/{cell.id}"), {(cell, "main"): landscapes[cell, "main"]}) for cell in c.cells]
+    logs = np.log([[e.value, e.low, e.high] for e in cells])
+    middle = logs[:, 0].mean()
+    down, up = (np.sqrt(((logs[:, i] - logs[:, 0]) ** 2).sum()) / 10 for i in (1, 2))
+    found = estimate(c, landscapes)
+    assert (found.value, found.low, found.high) == pytest.approx(tuple(np.exp([middle, middle - down, middle + up])))
+    assert (found.n, found.flags) == (10, ())
+    assert set(found.details["ratios"]) == {cell.id for cell in c.cells}
+
+
+@pytest.mark.parametrize("quantity", ["rho_pooled", "max_ratio", "sgd_ratio"])
+def test_one_open_cell_leaves_the_pool_open_and_is_named(quantity: str) -> None:
+    c = FIRST[quantity]
+    found = estimate(c, world(c, Truth(), 5, {"convnext_t": Truth(depth=0)}))
+    assert found.value is None
+    assert found.high == math.inf
+    assert found.flags == ("open-cells",)
+    if quantity != "sgd_ratio":
+        assert "convnext_t" in found.settle
+        assert "resnet50" not in found.settle
+        assert not any("convnext_t" in name for name in found.details["ratios"])
+
+
+def test_architectures_that_differ_contradict_universality() -> None:
+    """One of five at three times the others' ratio."""
+    c = claim("universality/anova")
+    found = estimate(c, world(c, Truth(), 5, {"swin_t": Truth(rho=0.3)}))
+    assert found.value == pytest.approx(3, rel=0.2)
+    assert 2 < found.low < 3 < found.high
+    assert found.details["ratios"]["swin_t"] == pytest.approx(0.3, rel=0.15)
+
+
+def test_one_architecture_cannot_show_universality() -> None:
+    c = claim("universality/anova")
+    only = {k: v for k, v in world(c, Truth()).items() if k[0].arch == "resnet50"}
+    found = estimate(c, only)
+    assert (found.value, found.flags, found.settle) == (None, ("one-architecture",), "a second architecture")
+
+
+def test_sgd_over_adamw_by_hand() -> None:
+    c = claim("sgd/differs")
+    landscapes = world(c, Truth())
+    expected = []
+    for cell in c.cells:
+        both = [power_law.log_ratio(_fit(landscapes[cell, v])) for v in ("sgd", "main")]
+        expected.append(combine.difference(*(combine.Span(*b) for b in both)))  # type: ignore[arg-type]
+    mean = combine.mean(expected)
+    found = estimate(c, landscapes)
+    assert (found.value, found.low, found.high) == pytest.approx(tuple(np.exp([mean.value, mean.low, mean.high])))
+    assert found.value == pytest.approx(0.05, rel=0.2)
+
+
+def _fit(landscape: Landscape) -> power_law.LineFit:
+    fit = evaluate._line(evaluate._ByContent(landscape))
+    assert fit is not None
+    return fit
+
+
+def test_sgd_without_adamw_is_unknown() -> None:
+    c = claim("sgd/differs")
+    only = {k: v for k, v in world(c, Truth()).items() if k[1] == "sgd"}
+    assert estimate(c, only).flags == ("no-pairs",)
+
+
+# ---------------------------------------------------------------- the gap
+
+
+def test_gaps_of_all_cells_by_hand() -> None:
+    """Mean and largest over the cells of the same draws; the largest's lower end at a Bonferroni level."""
+    mean, largest = claim("one-dim/mean-gap"), claim("one-dim/max-gap")
+    landscapes = world(mean, Truth(rho=0.5), 3)
+    draws = np.stack([evaluate._gap_draws(evaluate._ByContent(l)) for l in landscapes.values()])
+    found = estimate(mean, landscapes)
+    expected = np.quantile(draws.mean(axis=0), [0.025, 0.5, 0.975])
+    assert (found.low, found.value, found.high) == pytest.approx(tuple(expected))
+    found = estimate(largest, landscapes)
+    expected = [np.quantile(draws, q, axis=1).max() for q in (0.0025, 0.5, 0.975)]
+    assert (found.low, found.value, found.high) == pytest.approx(tuple(expected))
+
+
+def test_gap_against_the_spread_over_seeds_by_hand() -> None:
+    c = claim("one-dim/below-seed-noise")
+    landscapes = world(c, Truth(), 3)
+    mean = estimate(claim("one-dim/mean-gap"), landscapes)
+    rows = []
+    for landscape in landscapes.values():
+        table = landscape.frame.pivot_table(index=["lr", "wd"], columns="seed", values="score").to_numpy()
+        rows += [row for row in table if row.mean() >= table.mean(axis=1).max() - 5]
+    sd = noise.seed_sd(rows)
+    found = estimate(c, landscapes)
+    assert found.value == pytest.approx(mean.value - sd.value)
+    assert found.low == pytest.approx(found.value - math.hypot(mean.value - mean.low, sd.high - sd.value))
+    assert found.details["seed_sd_pp"] == sd.to_json()
+    # Runs of one configuration differ by what their seeds share and by their own noise.
+    assert sd.value == pytest.approx(math.hypot(0.2, 0.3), rel=0.25)
+
+
+def test_a_cell_without_a_line_leaves_the_gaps_unknown() -> None:
+    for claim_id in ("one-dim/mean-gap", "one-dim/max-gap", "one-dim/below-seed-noise"):
+        c = claim(claim_id)
+        landscapes = world(c, Truth(), 3)
+        cell = c.cells[4]
+        landscapes[cell, "main"] = landscape_of(cell, "main", frozenset({"paper"}), Truth(rho=7.0), 3)
+        found = estimate(c, landscapes)
+        # At 1e-2 the line is on the paper's grid; without that learning rate there is none.
+        frame = landscapes[cell, "main"].frame
+        landscapes[cell, "main"] = changed(landscapes[cell, "main"], frame[frame["lr"] < 5e-3])
+        found = estimate(c, landscapes)
+        assert (found.value, found.flags) == (None, ("no-pairs",))
+
+
+def test_cost_is_counted() -> None:
+    found = judge(claim("one-dim/cost"), {}, EVIDENCE)
+    assert found.estimate is not None
+    assert (found.estimate.low, found.estimate.high) == (0.125, 0.125)
+    assert found.estimate.details == {"runs_line": 30, "runs_grid": 240}
+    assert found.outcome == REPLICATED
+
+
+# ---------------------------------------------------------------- "no rejection of 0.10"
+
+
+@pytest.mark.parametrize(
+    ("plain", "family", "flags", "outcome", "reason"),
+    [
+        ((0.08, 0.12), (0.07, 0.14), (), REPLICATED, "the 95 % interval holds 0.10 and lies within a factor 2 of it"),
+        ((0.08, 0.12), (0.07, 0.14), ("few-optima",), INCONCLUSIVE, "the 95 % interval holds 0.10"),
+        ((0.11, 0.19), (0.101, 0.21), (), CONTRADICTED, "together, [0.101, 0.21], excludes 0.10"),
+        ((0.11, 0.19), (0.09, 0.21), (), INCONCLUSIVE, "0.10 is not excluded for all ten cells together"),
+        ((0.01, 0.9), (0.001, 2.0), (), INCONCLUSIVE, "nor is every other ratio beyond a factor 2"),
+        ((0.0, math.inf), (0.0, math.inf), ("plateau",), INCONCLUSIVE, "0.10 is not excluded"),
+    ],
+)
+def test_no_rejection_is_no_replication(
+    monkeypatch: pytest.MonkeyPatch, plain: Any, family: Any, flags: Any, outcome: str, reason: str
+) -> None:
+    """A large p from noise must not count; a rejection must hold for the ten cells together."""
+    c = FIRST["rho_rejects"]
+
+    def ratio(fit: object, level: float = 0.95, quantity: str = "rho") -> Estimate:
+        assert level in (0.95, pytest.approx(0.995))
+        ends = plain if level == 0.95 else family
+        return Estimate(quantity, "", None, *ends, level, 6, "made up", flags, "more seeds")
+
+    monkeypatch.setattr(power_law, "ratio", ratio)
+    found = judge(c, world(c, Truth(), 3), EVIDENCE)
+    assert found.outcome == outcome
+    assert reason in found.reason
+    assert found.settle == ("more seeds" if outcome == INCONCLUSIVE else "")
+
+
+# ---------------------------------------------------------------- laws
+
+
+@pytest.mark.parametrize("quantity", [*LINE, "drop_pp", "gap_pp", "growth_exponent", "mean_gap_pp"])
+def test_the_order_of_the_rows_changes_nothing_at_all(quantity: str) -> None:
+    c = FIRST[quantity]
+    landscapes = world(c, Truth(), 3)
+    shuffled = {k: changed(l, l.frame.sample(frac=1, random_state=1)) for k, l in landscapes.items()}
+    assert judge(c, shuffled, EVIDENCE) == judge(c, landscapes, EVIDENCE)
+
+
+def test_equal_rows_get_equal_verdicts_whatever_they_are_called() -> None:
+    landscape = landscape_of(RESNET, "main", frozenset({"paper", "ratio", "bracket"}), Truth(), 3)
+    renamed = Landscape("other", "name", landscape.frame.assign(best=1.0))
+    assert estimate(claim(f"slope/{RESNET.id}"), {(RESNET, "main"): renamed}) == estimate(
+        claim(f"slope/{RESNET.id}"), {(RESNET, "main"): landscape}
+    )
+
+
+def test_a_changed_score_is_noticed() -> None:
+    """Estimates are remembered by content: one changed number must not get the old answer."""
+    c = claim(f"rho/{RESNET.id}")
+    landscape = landscape_of(RESNET, "main", frozenset({"bracket"}), Truth(), 3)
+    before = estimate(c, {(RESNET, "main"): landscape})
+    changed_frame = landscape.frame.copy()
+    changed_frame.loc[0, "score"] += 5
+    after = estimate(c, {(RESNET, "main"): changed(landscape, changed_frame)})
+    assert (after.low, after.high) != (before.low, before.high)
+
+
+@pytest.mark.parametrize("quantity", ["rho", "slope", "r2", "intercept_share"])
+def test_the_zero_of_the_scores_does_not_matter(quantity: str) -> None:
+    """Other draws are made for other rows, so ends agree to within the draws' own error, a tenth of the spacing."""
+    c = FIRST[quantity]
+    landscapes = world(c, Truth(), 3)
+    found = [estimate(c, {k: rescaled(l, shift=s) for k, l in landscapes.items()}) for s in (0.0, -30.0)]
+    for end in ("low", "high"):
+        assert getattr(found[1], end) == pytest.approx(getattr(found[0], end), rel=0.12, abs=0.05)
+
+
+def test_a_claim_of_one_cell_needs_one_cell() -> None:
+    both = replace(claim(f"rho/{RESNET.id}"), parts=claim("rho/overall").parts)
+    message = rf"rho/{RESNET.id}: expected parts of one cell and variant, got \(Part\(cell=Cell\(arch='resnet50'"
+    with pytest.raises(ValueError, match=message):
+        estimate(both, world(both, Truth()))
+
+
+# ---------------------------------------------------------------- beside the verdict
+
+
+def test_the_papers_method_stands_beside() -> None:
+    c = claim(f"slope/{RESNET.id}")
+    beside = secondary(c, world(c, Truth()))
+    paper = beside["the paper's method"]
+    assert paper["slope"] == pytest.approx(1, abs=0.4)
+    assert paper["rho_low"] <= paper["rho"] <= paper["rho_high"]
+    assert list(paper["argmax_wd"]) == [f"{lr:g}" for lr in LRS]
+    assert beside["rival exponents"]["supported"] == "coupled"
+
+
+def test_gap_and_universality_have_the_papers_figures_beside_them() -> None:
+    c = FIRST["gap_pp"]
+    landscapes = world(c, Truth(), 3)
+    beside = secondary(c, landscapes)
+    landscape = next(iter(landscapes.values()))
+    assert beside["the paper's method (plug-in)"] == {"gap_pp": gap.plug_in(landscape, WEIGHT_DECAYS)}
+    assert beside["cross-fitted over seeds"] == {"gap_pp": gap.cross_fitted(landscape, WEIGHT_DECAYS)}
+    c = claim("universality/anova")
+    found = secondary(c, world(c, Truth()))["ANOVA over architectures"]
+    assert found["df"] == [4, 55]  # five architectures; two data sets of six learning rates each
+    assert 0 <= found["p"] <= 1
+
+
+def test_a_world_without_any_difference_gives_no_evidence_of_one() -> None:
+    """All optima exactly on the line: the analysis of variance has nothing to work on, and says so."""
+    c = claim("universality/anova")
+    landscapes = {k: landscape_of(*k, frozenset({"ratio"}), exact(), 2) for k in world(c, exact(), 2)}
+    assert secondary(c, landscapes)["ANOVA over architectures"]["p"] == 1.0
+
+
+def test_one_learning_rate_has_no_published_fit() -> None:
+    c = claim(f"rho/{RESNET.id}")
+    landscape = sweep({1e-3: {1e-5: [70, 71], 1e-4: [75, 76], 1e-3: [70, 71]}})
+    assert secondary(c, {(RESNET, "main"): landscape}) == {}
+
+
+# ---------------------------------------------------------------- anybody's sweep
+
+
+def judged(landscape: Landscape) -> dict[str, Any]:
+    """The only cell, through strict JSON."""
+    found = json.loads(json.dumps(judge_sweep([landscape]), allow_nan=False))
+    (cell,) = found["cells"]
+    return dict(cell)
+
+
+def sweep_of(truth: Truth, n_seeds: int = 3, grid: Grid | None = None, **options: Any) -> Landscape:
+    grid = grid or optimum_grid(truth)
+    return draw(truth, grid, np.random.default_rng(11), seeds=range(n_seeds), **options)
+
+
+@pytest.mark.parametrize(("b", "verdict_of_slope"), [(1, REPLICATED), (0, CONTRADICTED), (-1, CONTRADICTED)])
+def test_sweep_of_each_rival(b: int, verdict_of_slope: str) -> None:
+    found = judged(sweep_of(Truth(slope=b)))
+    assert found["exponent"] == b
+    assert found["verdicts"]["slope"] == verdict_of_slope
+    assert found["slope"]["low"] <= b <= found["slope"]["high"]
+    assert found["rho"]["low"] <= 0.1 <= found["rho"]["high"]
+    assert set(found["verdicts"]) == set(found["reasons"]) == {"rho", "slope", "intercept", "r2", "one-dim/gap"}
+    for name in found["verdicts"]:
+        assert {"value", "low", "high", "level", "flags"} <= set(found[name])
+
+
+def test_sweep_of_losses_has_the_line_and_no_gap_in_points() -> None:
+    landscape = sweep_of(Truth())
+    losses = Landscape("a", "d", landscape.frame.assign(score=landscape.frame["score"] / 30 - 4), "loss")
+    found = judged(losses)
+    assert found["verdicts"]["slope"] == REPLICATED
+    assert "one-dim/gap" not in found["verdicts"]
+    assert "one-dim/gap" in judged(landscape)["verdicts"]
+
+
+def test_sweep_without_the_line_has_no_gap() -> None:
+    assert "one-dim/gap" not in judged(sweep_of(Truth(), grid=bracket_grid(Truth(rho=0.13))))["verdicts"]
+
+
+def test_sweep_of_one_seed() -> None:
+    found = judged(sweep_of(Truth(), 1))
+    assert found["verdicts"]["slope"] in (REPLICATED, INCONCLUSIVE)
+    assert found["verdicts"]["one-dim/gap"] == INCONCLUSIVE
+    assert "one-seed" in found["flags"]
+
+
+def test_sweep_with_a_seed_of_its_own_for_every_run() -> None:
+    """Random seeds, none of them shared: three repeats a configuration are still three measurements."""
+    landscape = sweep_of(Truth(slope=-1))
+    own = changed(landscape, landscape.frame.assign(seed=np.arange(len(landscape.frame))))
+    found = judged(own)
+    assert found["exponent"] == -1
+    assert found["slope"]["low"] <= -1 <= found["slope"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("landscape", "flag"),
+    [
+        (sweep_of(Truth(rho=1e-3), grid=paper_grid), "edge-low"),
+        (sweep_of(Truth(rho=1e4), grid=paper_grid), "edge-high"),
+        (sweep_of(Truth(depth=0), grid=paper_grid), "plateau"),
+        (sweep_of(Truth(rho=10), diverged_above=3e-4, grid=paper_grid), "diverged"),
+        (sweep({1e-3: {0.1: [70, 71]}}), "too-few-points"),
+        (sweep({lr: dict.fromkeys((0.1, 0.2, 0.3), [-math.inf] * 2) for lr in LRS_3}), "too-few-points"),
+        (sweep({lr: dict.fromkeys((0.0, 0.2), [70, 71]) for lr in LRS_3}), "too-few-points"),
+    ],
+    ids=["edge low", "edge high", "plateau", "diverged", "one run", "all diverged", "zero and one more"],
+)
+def test_what_a_sweep_cannot_tell_is_named(landscape: Landscape, flag: str) -> None:
+    found = judged(landscape)
+    assert flag in found["flags"]
+    assert REPLICATED not in (found["verdicts"]["slope"], found["verdicts"]["rho"])
+    assert found["exponent"] is None or flag == "diverged"
+    if found["verdicts"]["slope"] == INCONCLUSIVE:
+        assert found["slope"]["settle"]
+
+
+@pytest.mark.parametrize(
+    "landscape",
+    [
+        sweep_of(Truth(), missing=0.5),
+        sweep_of(Truth(), 2, lrs=LRS[:1]),
+        sweep_of(Truth(), 2, lrs=LRS[:2]),
+        sweep_of(Truth(noise_sd_pp=0, seed_sd_pp=0)),
+        sweep({lr: {0.0: [1], 0.1: [1], 0.2: [1], 0.3: [1]} for lr in LRS_3}),
+        sweep({1e-3: {0.1: [70], 0.2: [71], 0.3: [70]}, 1e-2: {0.1: [70]}}),
+        Landscape("a", "d", pd.DataFrame({c: [] for c in ("lr", "wd", "seed", "score", "diverged")})),
+    ],
+    ids=["ragged", "one lr", "two lrs", "no noise", "chance", "one wd at one lr", "no rows"],
+)
+def test_odd_sweeps_are_judged_without_a_crash(landscape: Landscape) -> None:
+    found = judged(landscape)
+    assert set(found["verdicts"].values()) <= {REPLICATED, CONTRADICTED, INCONCLUSIVE}
+    assert all(found["reasons"].values())
+
+
+def test_cells_of_a_sweep_are_judged_apart() -> None:
+    first, second = sweep_of(Truth(), arch="one"), sweep_of(Truth(slope=-1), arch="two")
+    together_, apart = judge_sweep([first, second])["cells"], [judge_sweep([l])["cells"][0] for l in (first, second)]
+    assert together_ == apart
+    assert [c["arch"] for c in together_] == ["one", "two"]
+
+
+def test_a_sweep_and_a_claim_agree() -> None:
+    landscape = landscape_of(RESNET, "main", frozenset({"paper", "ratio", "bracket"}), Truth(), 3)
+    found = judge_sweep([landscape])["cells"][0]
+    for name, claim_id in (("rho", "rho"), ("slope", "slope"), ("intercept", "intercept"), ("r2", "r2")):
+        same = judge(claim(f"{claim_id}/{RESNET.id}"), {(RESNET, "main"): landscape}, EVIDENCE)
+        assert same.estimate is not None
+        assert found["verdicts"][name] == same.outcome
+        assert (found[name]["low"], found[name]["high"]) == (same.estimate.low, same.estimate.high)
+
+
+def test_the_drops_of_a_claim_are_those_of_its_cells() -> None:
+    c = claim("deviation/imagenet/kappa-5")
+    landscapes = world(c, Truth(), 4)
+    values = [deviation.cell_drops(l)[5.0] for l in landscapes.values()]
+    assert estimate(c, landscapes) == deviation.drop({5.0: values}, 5.0)
+    assert RHO == 0.1

@@ -1,0 +1,198 @@
+"""The pytest plugin and the store: what is trained for which claims, corrupt records, options, and live progress."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures import live, options, session
+from replicate import scales
+from replicate.collect import runs_for
+from replicate.paper.registry import claim
+from replicate.runs import Run
+from replicate.store import Store, open_store
+from tests.faketrainer import fake_result
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parent.parent
+SGD = "sgd/rho/resnet50-cifar100"
+SMOKE = scales.get("smoke")
+
+
+@pytest.fixture
+def tree(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with this one's plugin and the claims about SGD."""
+    monkeypatch.delenv("REPLICATE_STORE", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makeconftest('pytest_plugins = ["fixtures.plugin"]')
+    pytester.makeini(
+        "[pytest]\naddopts = --strict-markers --import-mode=importlib\nmarkers = claim(id): judges\n fast: f\n"
+    )
+    (pytester.path / "claims").mkdir()
+    shutil.copy(ROOT / "claims" / "test_sgd.py", pytester.path / "claims")
+    return pytester
+
+
+def run(tree: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return tree.runpytest_inprocess("claims", "-p", "no:cacheprovider", "--scale", "smoke", *arguments)
+
+
+def fill(store: Store, runs: Sequence[Run]) -> None:
+    for r in runs:
+        store.put(r, fake_result(r), {"device_model": "a stand-in"})
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the runs that are trained, by a stand-in that stores made-up results."""
+    keys: list[str] = []
+
+    def ensure(store: Store, runs: Sequence[Run], **arguments: Any) -> None:
+        assert arguments == {"in_process": False}
+        keys.extend(r.key for r in runs)
+        fill(store, runs)
+
+    monkeypatch.setattr(session.local, "ensure", ensure)
+    return keys
+
+
+def test_only_what_the_selected_claims_lack_is_trained(tree: pytest.Pytester, trained: list[str]) -> None:
+    wanted = runs_for([claim(SGD)], SMOKE)
+    result = run(tree, "-k", SGD)
+    result.stdout.fnmatch_lines([f"replicate: 1 claim selected, runs: {len(wanted)} needed, {len(wanted)} missing, *"])
+    assert sorted(trained) == sorted(r.key for r in wanted)
+    trained.clear()
+    result = run(tree, "-k", "sgd/rho")  # the other cell as well
+    both = {r.key for r in runs_for([claim(SGD), claim("sgd/rho/convnext_t-cifar100")], SMOKE)}
+    assert set(trained) == both - {r.key for r in wanted}
+    trained.clear()
+    result = run(tree, "-k", "sgd/rho")
+    result.stdout.fnmatch_lines([f"replicate: 2 claims selected, runs: {len(both)} needed, 0 missing"])
+    assert trained == []
+
+
+def test_the_file_says_what_the_verdicts_rest_on(tree: pytest.Pytester, trained: list[str]) -> None:
+    run(tree, "-k", SGD)
+    data = json.loads((tree.path / ".replicate" / "report" / "verdicts.json").read_text(encoding="utf-8"))
+    assert data["trained"] == ["resnet50 on digits"]
+    assert data["devices"] == ["a stand-in"]
+    assert data["store"]["runs"] == len(trained)
+    assert data["store"]["hash"] == open_store(tree.path / ".replicate" / "store").content_hash(trained)
+    assert {"python", "torch"} <= data["versions"].keys()
+
+
+def test_offline_trains_nothing_and_says_what_is_missing(tree: pytest.Pytester, trained: list[str]) -> None:
+    n = len(runs_for([claim(SGD)], SMOKE))
+    result = run(tree, "-k", SGD, "--offline")
+    result.stdout.fnmatch_lines(
+        [
+            f"not run (1): {n} of its {n} runs are not in the store; --offline trains nothing; to settle: the same*",
+            "exit status 0: no claim is contradicted",
+        ]
+    )
+    assert trained == []
+
+
+def test_a_scale_that_cannot_be_trained_says_so(tree: pytest.Pytester, trained: list[str]) -> None:
+    cannot = next(s for s in scales.SCALES.values() if s.why_untrainable and "sgd" in s.variants)
+    result = tree.runpytest_inprocess("claims", "-p", "no:cacheprovider", "--scale", cannot.name, "-k", SGD)
+    result.stdout.fnmatch_lines([f"not run (1): * runs are not in the store; {cannot.why_untrainable}"])
+    assert result.ret == 0
+    assert trained == []
+
+
+def test_a_corrupt_record_is_trained_again_and_told(tree: pytest.Pytester, trained: list[str]) -> None:
+    store = open_store(tree.path / "store")
+    wanted = runs_for([claim(SGD)], SMOKE)
+    fill(store, wanted)
+    path = store.layout.record(wanted[3].key)
+    path.write_bytes(path.read_bytes()[:100])
+    result = run(tree, "-k", SGD, "--store", "store")
+    assert trained == [wanted[3].key]
+    result.stdout.fnmatch_lines([f"store: runs/*/{wanted[3].key}.json is corrupt (*): moved to*"])
+
+
+def test_the_environment_names_the_store(
+    tree: pytest.Pytester, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLICATE_STORE", "elsewhere")
+    run(tree, "-k", SGD)
+    assert (tree.path / "elsewhere" / "store.json").exists()
+    run(tree, "-k", SGD, "--store", "typed")  # what is typed wins
+    assert (tree.path / "typed" / "store.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("devices", "environment", "visible"),
+    [
+        ((), {}, False),
+        (("nvidiactl",), {}, False),
+        (("nvidia0", "nvidiactl"), {}, True),
+        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": "0"}, True),
+        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": ""}, False),
+        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": "-1"}, False),
+        (("nvidia0", "nvidia1"), {"CUDA_VISIBLE_DEVICES": "1,0"}, True),
+        ((), {"CUDA_VISIBLE_DEVICES": "0"}, False),
+    ],
+)
+@pytest.mark.skipif("sys.platform == 'win32'", reason="no device files")
+def test_cuda_devices_are_seen_without_torch(
+    tmp_path: Path, devices: tuple[str, ...], environment: dict[str, str], visible: bool
+) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    assert options.cuda_visible(environment, tmp_path) is visible
+
+
+def test_auto_takes_the_largest_scale_that_can_be_trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "cuda_visible", lambda: False)
+    assert options.choose_scale("auto") == (scales.get("embedded"), "auto: no CUDA device is visible")
+    monkeypatch.setattr(options, "cuda_visible", lambda: True)
+    scale, why = options.choose_scale("auto")
+    assert (scale.name == "cifar100") != bool(scales.get("cifar100").why_untrainable)
+    assert "a CUDA device is visible" in why
+
+
+class Terminal(io.StringIO):
+    """A terminal's file that remembers what was written."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Reporter:
+    """As much of pytest's reporter as live progress looks at."""
+
+    class _tw:  # noqa: N801
+        _current_line = "claims/test_rho.py RC"
+
+
+def test_progress_gives_pytests_line_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(live, "_uncaptured", lambda: terminal)
+    monkeypatch.setattr(live.sys, "__stdout__", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    shown = live.Live(open_store(tmp_path / "store"), Reporter())  # type: ignore[arg-type]
+    shown._cover()
+    assert terminal.getvalue() == "\r" + 21 * " " + "\r"
+    with shown.hidden():
+        assert terminal.getvalue().endswith("\rclaims/test_rho.py RC")
+    with shown.hidden():
+        assert terminal.getvalue().count("claims/test_rho.py RC") == 1
+    shown.stop()
+
+
+def test_progress_in_a_log_starts_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(live, "_uncaptured", lambda: log)
+    monkeypatch.setattr(live.sys, "__stdout__", io.StringIO())
+    shown = live.Live(open_store(tmp_path / "store"), Reporter())  # type: ignore[arg-type]
+    shown._cover()
+    assert log.getvalue() == "\n"
