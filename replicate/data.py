@@ -88,14 +88,23 @@ def load(spec: DataSpec) -> Split:
     pixels, labels = _digits()
     size = train_size(spec)
     if size == len(labels):
-        raise DataError(f"{spec.name}: expected train_images below {len(labels)}, so that some are left to test on")
+        raise DataError(f"{spec.name}: expected train_images below {size}, so that some are left to test on")
     # A hash orders the images and draws the noise: the split cannot drift with a library's generator.
     order = np.argsort(_hashes(spec, "split", len(labels)), kind="stable")
+    tested = len(labels) - size if spec.test_images is None else spec.test_images
+    if not 0 < tested <= len(labels) - size:
+        raise DataError(
+            f"{spec.name}: expected test_images from 1 to the {len(labels) - size} left over, got {spec.test_images}"
+        )
     images = (pixels.astype(np.float32) / 16 - DIGITS_MEAN) / DIGITS_STD
     images = images.reshape(-1, 1, known.image_size, known.image_size).astype(np.float32)
-    train, test = np.sort(order[:size]), np.sort(order[size:])
+    train, test = np.sort(order[:size]), np.sort(order[size : size + tested])
     split = Split(
-        images[train], _noisy(labels[train], spec, known.num_classes), images[test], labels[test].astype(np.int64), known
+        images[train],
+        _noisy(labels[train], spec, known.num_classes),
+        images[test],
+        labels[test].astype(np.int64),
+        known,
     )
     for array in (split.train_images, split.train_labels, split.test_images, split.test_labels):
         array.setflags(write=False)
@@ -127,7 +136,9 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise DataError("digits: expected scikit-learn, which carries the images; not installed: pip install scikit-learn")
+        raise DataError(
+            "digits: expected scikit-learn, which carries the images; not installed: pip install scikit-learn"
+        )
     path = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     if not path.is_file():
         raise DataError(f"digits: expected the images at {path}, found no file; install scikit-learn anew")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from replicate.estimate import combine, deviation, gap, noise, power_law, published
-from replicate.estimate.optimum import optimum_curves
+from replicate import fits
+from replicate.beside import Landscapes, of_cells, only, secondary
+from replicate.estimate import combine, deviation, gap, noise, power_law
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
-from replicate.runs import Cell
+from replicate.paper.registry import CLAIMS
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict, position, rule, span
-
-Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""(cell of the paper, variant) → landscape; `main` is the paper's own protocol, `sgd` the other optimiser, …"""
 
 LEVEL = 0.95
 
@@ -59,57 +54,12 @@ def _rejection(
                    found.settle if outcome == INCONCLUSIVE else "", beside)  # fmt: skip
 
 
-# ---------------------------------------------------------------- per cell, shared by many claims
+# ---------------------------------------------------------------- Table 1
 
 
-class _ByContent:
-    """A landscape as a cache key: equal rows, equal key."""
-
-    def __init__(self, landscape: Landscape) -> None:
-        self.landscape = landscape
-        rows = landscape.frame[["lr", "wd", "seed", "score", "diverged"]].sort_values(["lr", "wd", "seed"])
-        hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-        self.digest = hashlib.sha256(hashed.tobytes()).digest()
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByContent) and self.digest == other.digest
-
-    def rng(self) -> np.random.Generator:
-        """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""
-        return np.random.default_rng(int.from_bytes(self.digest[:8], "little"))
-
-
-@lru_cache(maxsize=256)
-def _line(key: _ByContent) -> power_law.LineFit | None:
-    return power_law.fit_line(optimum_curves(key.landscape.slices(), key.rng()))
-
-
-@lru_cache(maxsize=256)
-def _gap_draws(key: _ByContent) -> Any:
-    return gap.gap_draws(key.landscape, WEIGHT_DECAYS, key.rng())
-
-
-def _only(claim: Claim, landscapes: Landscapes) -> Landscape:
-    variants = {p.variant for p in claim.parts}
-    if len(claim.cells) != 1 or len(variants) != 1:
-        raise ValueError(f"{claim.id}: expected parts of one cell and variant, got {claim.parts}")
-    return landscapes[claim.cells[0], variants.pop()]
-
-
-def _mains(claim: Claim, landscapes: Landscapes) -> list[tuple[Cell, Landscape]]:
-    """(cell, landscape) of the claim's only variant, cell by cell, those that were run."""
-    variants = {p.variant for p in claim.parts}
-    return [(c, landscapes[c, v]) for c in claim.cells for v in variants if (c, v) in landscapes]
-
-
-def _on_line(
-    quantity: str, method: Callable[[power_law.LineFit], Estimate]
-) -> Callable[[Claim, Landscapes], Estimate]:
+def _on_line(quantity: str, method: Callable[[power_law.LineFit], Estimate]) -> Callable[[Claim, Landscapes], Estimate]:
     def run(claim: Claim, landscapes: Landscapes) -> Estimate:
-        fit = _line(_ByContent(_only(claim, landscapes)))
+        fit = fits.line(only(claim, landscapes))
         if fit is None:
             return _too_few(quantity)
         return method(fit)
@@ -125,13 +75,13 @@ def _too_few(quantity: str) -> Estimate:
 
 
 def _rho(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate:
-    fit = _line(_ByContent(_only(claim, landscapes)))
+    fit = fits.line(only(claim, landscapes))
     return _too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
     """ln(ratio) of one cell; the whole line where it is not known."""
-    fit = _line(_ByContent(landscape))
+    fit = fits.line(landscape)
     if fit is None or sum(fit.informative) < power_law.MIN_INFORMATIVE:
         return combine.Span(0.0, -math.inf, math.inf)
     value, low, high = power_law.log_ratio(fit, level)
@@ -139,7 +89,7 @@ def _log_span(landscape: Landscape, level: float) -> combine.Span:
 
 
 def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
-    cells = _mains(claim, landscapes)
+    cells = of_cells(claim, landscapes)
     spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
     pooled = combine.mean(spans)
     known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
@@ -158,7 +108,7 @@ def _exp(x: float) -> float:
 
 def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     """Largest ratio between two architectures' ratios, each averaged over its data sets."""
-    cells = _mains(claim, landscapes)
+    cells = of_cells(claim, landscapes)
     archs = tuple(dict.fromkeys(c.arch for c, _ in cells))
     method = "largest pairwise ratio, recovered variances, Bonferroni below"
     if len(archs) < 2:
@@ -166,7 +116,9 @@ def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     pairs = len(archs) * (len(archs) - 1) / 2
 
     def spans(level: float) -> list[combine.Span]:
-        return [combine.mean([_log_span(l, level) for c, l in cells if c.arch == arch]) for arch in archs]
+        return [
+            combine.mean([_log_span(landscape, level) for c, landscape in cells if c.arch == arch]) for arch in archs
+        ]
 
     plain = spans(LEVEL)
     known = [a for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)]
@@ -185,7 +137,7 @@ def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 def _drops(claim: Claim, landscapes: Landscapes, dataset: str) -> dict[float, list[Any]]:
     out: dict[float, list[Any]] = {}
-    for cell, landscape in _mains(claim, landscapes):
+    for cell, landscape in of_cells(claim, landscapes):
         if cell.dataset == dataset:
             for kappa, values in deviation.cell_drops(landscape).items():
                 out.setdefault(kappa, []).append(values)
@@ -193,7 +145,7 @@ def _drops(claim: Claim, landscapes: Landscapes, dataset: str) -> dict[float, li
 
 
 def _datasets(claim: Claim, landscapes: Landscapes) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(c.dataset for c, _ in _mains(claim, landscapes)))
+    return tuple(dict.fromkeys(c.dataset for c, _ in of_cells(claim, landscapes)))
 
 
 def _drop(claim: Claim, landscapes: Landscapes) -> Estimate:
@@ -234,16 +186,17 @@ def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 
 def _gap(claim: Claim, landscapes: Landscapes) -> Estimate:
-    landscape = _only(claim, landscapes)
-    return gap.summarise("gap_pp", _gap_draws(_ByContent(landscape)), len(landscape.seeds), len(landscape.seeds), LEVEL)
+    landscape = only(claim, landscapes)
+    return gap.summarise("gap_pp", fits.gap_draws(landscape), len(landscape.seeds), len(landscape.seeds), LEVEL)
 
 
 def _all_gaps(claim: Claim, landscapes: Landscapes) -> tuple[Any, int]:
     """Draws [cells, K] of the gap of every cell, None where a cell has none; the smallest number of seeds."""
-    cells = [landscape for _, landscape in _mains(claim, landscapes)]
-    draws = [_gap_draws(_ByContent(landscape)) for landscape in cells]
+    cells = [landscape for _, landscape in of_cells(claim, landscapes)]
+    draws = [fits.gap_draws(landscape) for landscape in cells]
     seeds = min(len(landscape.seeds) for landscape in cells)
-    return (None if any(d is None for d in draws) else np.stack(draws)), seeds
+    found = [d for d in draws if d is not None]
+    return (np.stack(found) if len(found) == len(draws) else None), seeds
 
 
 def _mean_gap(claim: Claim, landscapes: Landscapes) -> Estimate:
@@ -276,7 +229,7 @@ def _seed_scores(landscape: Landscape) -> list[Any]:
 
 def _gap_minus_seed_sd(claim: Claim, landscapes: Landscapes) -> Estimate:
     mean = _mean_gap(claim, landscapes)
-    sd = noise.seed_sd([row for _, l in _mains(claim, landscapes) for row in _seed_scores(l)], LEVEL)
+    sd = noise.seed_sd([row for _, landscape in of_cells(claim, landscapes) for row in _seed_scores(landscape)], LEVEL)
     if mean.value is None or sd.value is None:
         return unknown("gap_minus_seed_sd_pp", "pp", LEVEL, gap.METHOD, mean.flags or sd.flags, mean.settle)
     d = combine.difference(combine.Span(mean.value, mean.low, mean.high), combine.Span(sd.value, sd.low, sd.high))
@@ -340,69 +293,11 @@ _ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
 }
 
 
-# ---------------------------------------------------------------- beside the verdict
-
-
-def secondary(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
-    """Criteria that are shown beside the verdict and never decide it: above all, the paper's own method."""
-    if claim.quantity in ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2"):
-        landscape = _only(claim, landscapes)
-        beside = _published(landscape)
-        fit = _line(_ByContent(landscape))
-        if claim.quantity == "slope" and fit is not None:
-            beside["rival exponents"] = power_law.rivals(fit)
-        return beside
-    if claim.quantity == "gap_pp":
-        landscape = _only(claim, landscapes)
-        return {
-            "the paper's method (plug-in)": {"gap_pp": gap.plug_in(landscape, WEIGHT_DECAYS)},
-            "cross-fitted over seeds": {"gap_pp": gap.cross_fitted(landscape, WEIGHT_DECAYS)},
-        }
-    if claim.quantity == "max_ratio":
-        return _anova(claim, landscapes)
-    return {}
-
-
-def _published(landscape: Landscape) -> dict[str, Any]:
-    slices = landscape.slices()
-    if len(slices) < 2:
-        return {}
-    fit = published.published_fit(slices)
-    return {
-        "the paper's method": {
-            "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": _plain(fit.p_rho),
-            "slope": _plain(fit.slope), "intercept": _plain(fit.intercept), "intercept_p": _plain(fit.intercept_p),
-            "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
-        }
-    }  # fmt: skip
-
-
-def _anova(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
-    """One-way ANOVA of argmax / lr over architectures, one value a cell, learning rate: the paper's F(4, 45) ."""
-    groups: dict[str, list[float]] = {}
-    for cell, landscape in _mains(claim, landscapes):
-        slices = landscape.slices()
-        seeds = slices[0].scores.shape[1]
-        best = published.argmax_wds(slices, np.full((1, seeds), 1 / seeds))[0]
-        groups.setdefault(cell.arch, []).extend(best / np.array([s.lr for s in slices]))
-    arrays = [np.array(g) for g in groups.values()]
-    if len(arrays) < 2 or sum(len(a) for a in arrays) <= len(arrays):
-        return {}
-    f, p, between, within = published.anova(arrays)
-    return {"ANOVA over architectures": {"F": _plain(f), "p": p, "df": [between, within], "of": "argmax / lr"}}
-
-
-def _plain(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None
-
-
 # ---------------------------------------------------------------- anybody's sweep
 
 
 def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
     """The trained-claim rules on landscapes of any origin: one entry a cell, JSON types throughout."""
-    from replicate.paper.registry import CLAIMS
-
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)
@@ -414,7 +309,7 @@ def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
 
 def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, Any]:
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
-    fit = _line(_ByContent(landscape))
+    fit = fits.line(landscape)
     out: dict[str, Any] = {"arch": landscape.arch, "dataset": landscape.dataset, "exponent": None, "rivals": {}}
     verdicts: dict[str, str] = {}
     reasons: dict[str, str] = {}
@@ -426,8 +321,8 @@ def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[
     }
     lines = [gap.on_line(s).any() for s in landscape.slices()]
     if all(lines) and landscape.metric == "accuracy":
-        grid = sorted(landscape.frame["wd"].unique())
-        draws = gap.gap_draws(landscape, grid, _ByContent(landscape).rng())
+        grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
+        draws = fits.gap_draws(landscape, grid)
         seeds = len(landscape.seeds)
         measured["one-dim/gap"] = gap.summarise("gap_pp", draws, seeds, seeds)
     for name, found in measured.items():

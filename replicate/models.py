@@ -70,9 +70,7 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
     return model
 
 
-def build_seeded(
-    spec: ModelSpec, num_classes: int, in_chans: int, image_size: int, seed: int
-) -> torch.nn.Module:
+def build_seeded(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int, seed: int) -> torch.nn.Module:
     """`build` with weights drawn from `seed` alone; the global generators are left as they were."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -38,6 +38,8 @@ class DataSpec:
     label_noise: float = 0.0
     """Share of the training labels replaced by another class, drawn from `split_seed`."""
     split_seed: int = 0
+    test_images: int | None = None
+    """None: the whole test split."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def ratio_grid(lr: float) -> Sequence[float]:
 
 
 def bracket_grid(truth: Truth, factor: float = 3.0, reach: int = 3) -> Grid:
-    """A grid of 2 * reach + 1 weight decays, `factor` apart, whose phase against the optimum differs by learning rate."""
+    """A grid of 2 * reach + 1 weight decays, `factor` apart, out of phase with the optima."""
 
     def grid(lr: float) -> Sequence[float]:
         step = np.log(factor)

@@ -1,4 +1,4 @@
-"""Synthetic worlds: what every run of a scale would measure if the paper were right, if a rival were, or if nothing were.
+"""Synthetic worlds: what every run of a scale would measure if the paper were right, a rival were, or nothing were.
 
 They fill a store so that the whole way, from records to verdicts, can be shown to say yes, no and can't tell. Records
 are marked synthetic and belong to the scale `synthetic` alone.

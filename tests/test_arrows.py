@@ -17,7 +17,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "landscape", "train.result"),
     ("paper",),
     ("data", "synthetic", "estimate", "world", "layout", "record"),
-    ("scales", "models", "verdict"),
+    ("scales", "models", "verdict", "fits"),
+    ("beside",),
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
     ("plan", "judging", "calibration", "audit"),
@@ -26,7 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A module imports from its own package and from lower layers."""
 
 WITHOUT_TORCH = (
-    *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "evaluate", "store", "collect"),
+    *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside"),
+    *("evaluate", "store", "collect"),
     *(
         "layout",
         "record",

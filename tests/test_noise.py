@@ -290,7 +290,7 @@ def test_seed_sd_keeps_units(seed: int, shift: float, unit: float) -> None:
 
 @pytest.mark.parametrize("n_seed", [3, 5, 10])
 def test_seed_sd_covers_what_it_says(n_seed: int) -> None:
-    """2,000 draws: the standard error of 95 % is 0.49 pp, and 1.5 pp is three of them."""
+    """1,000 draws: the standard error of 95 % is 0.69 pp, and 2.1 pp is three of them."""
     rng = np.random.default_rng(n_seed)
-    inside = [(e := seed_sd(list(g))).low <= 0.3 <= e.high for g in rng.normal(70, 0.3, (2000, 2, n_seed))]
-    assert abs(np.mean(inside) - 0.95) < 0.015
+    inside = [(e := seed_sd(list(g))).low <= 0.3 <= e.high for g in rng.normal(70, 0.3, (1000, 2, n_seed))]
+    assert abs(np.mean(inside) - 0.95) < 0.021

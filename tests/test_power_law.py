@@ -111,7 +111,7 @@ def least_squares(places: Floats, sds: Floats) -> tuple[Floats, Floats, float]:
 
 
 @given(normal_optima(), st.sampled_from([0.9, 0.95, 0.99]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_normal_optima_give_weighted_least_squares(data: tuple[Floats, Floats], level: float) -> None:
     """To within the steps of the tables (0.02) plus the step by which an interval is drawn outwards."""
     places, sds = data
@@ -141,7 +141,7 @@ def test_optima_far_from_any_line_widen_the_interval_and_say_so() -> None:
 
 
 @given(st.floats(-0.8, 0.8), st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: int) -> None:
     """Normal optima around wd = height * ((1 - share) * lr / g + share): deviance minimised by scipy instead."""
     lrs = np.array(LRS)
@@ -183,7 +183,7 @@ def test_a_power_law_that_no_straight_line_fits_is_a_misfit_of_the_intercept() -
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_known_sets_give_the_range_of_slopes_and_ratios_within_them(seed: int) -> None:
     """Partial identification: the extreme slopes and heights of all lines through the sets, by linear programming."""
     rng = np.random.default_rng(seed)
@@ -340,7 +340,7 @@ def shifted(curve: OptimumCurve, wd: float, lr: float) -> OptimumCurve:
 
 
 @given(normal_optima(), st.sampled_from([1e-2, 0.5, 3.0]), st.sampled_from([0.1, 8.0]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_units_move_the_ratio_and_nothing_else(data: tuple[Floats, Floats], wd: float, lr: float) -> None:
     curves = [normal(r, p, s) for r, p, s in zip(LRS, *data, strict=True)]
     before, after = line(curves), line([shifted(c, wd, lr) for c in curves])
@@ -353,7 +353,7 @@ def test_units_move_the_ratio_and_nothing_else(data: tuple[Floats, Floats], wd: 
 
 
 @given(normal_optima(), st.permutations(range(6)))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_the_order_of_the_learning_rates_does_not_matter(data: tuple[Floats, Floats], order: list[int]) -> None:
     curves = [normal(r, p, s) for r, p, s in zip(LRS, *data, strict=True)]
     before, after = line(curves), line([curves[i] for i in order])
@@ -377,8 +377,7 @@ def test_a_landscape_in_other_units_has_the_same_line(seed: int, shift: float, u
 # ---------------------------------------------------------------- landscapes
 
 
-@pytest.mark.parametrize("b", [1.0, 0.0, -1.0])
-@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize(("b", "n_seeds"), [(1.0, 3), (1.0, 5), (0.0, 5), (-1.0, 3)])
 def test_coverage_of_slope_ratio_and_intercept(b: float, n_seeds: int) -> None:
     """15 landscapes of a shape that is nobody's assumption: of 15 intervals at 95 % at most binom.ppf(0.999) = 4 may
     miss, and no slope or ratio may be judged wrongly more often than that."""
@@ -406,18 +405,17 @@ def test_power_at_the_papers_effect_size() -> None:
     assert min(right.values()) >= 8
 
 
-@pytest.mark.parametrize("grid", [paper_grid, ratio_grid])
-@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize(("grid", "n_seeds"), [(paper_grid, 1), (ratio_grid, 3)])
 def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
-    """12 landscapes without any optimum: at most binom.ppf(0.999, 12, 0.05) = 4 may bound slope or ratio at all, and
+    """10 landscapes without any optimum: at most binom.ppf(0.999, 10, 0.05) = 4 may bound slope or ratio at all, and
     none may put both ends of the slope within one rival's reach."""
     bounded = 0
-    for seed in range(12):
+    for seed in range(10):
         fit = fitted(drawn(Truth(depth=0), 500 + seed, n_seeds, grid))
         found = slope(fit)
         bounded += math.isfinite(found.low) or math.isfinite(found.high)
         assert rivals(fit)["supported"] is None
-    assert bounded <= stats.binom.ppf(0.999, 12, 0.05)
+    assert bounded <= stats.binom.ppf(0.999, 10, 0.05)
 
 
 def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:

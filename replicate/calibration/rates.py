@@ -63,9 +63,7 @@ def landscape(study: Study, index: int) -> Landscape:
     above = None
     if study.diverged_factor is not None:
         above = study.diverged_factor * study.truth.best_wd(1e-2) * 1e-2
-    return draw(
-        study.truth, study.wds, rng, seeds=range(study.seeds), missing=study.missing, diverged_above=above
-    )
+    return draw(study.truth, study.wds, rng, seeds=range(study.seeds), missing=study.missing, diverged_above=above)
 
 
 def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:

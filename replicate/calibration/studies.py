@@ -73,7 +73,9 @@ def studies() -> list[Study]:
         for seeds in SEED_COUNTS
     ]
     out += [Study("ratios", Truth(rho=rho, shape=s), seeds=5) for rho in RATIOS for s in ("table-2", "asymmetric")]
-    out += [Study("flat", Truth(depth=0.0), grid, n) for grid in ("bracket", "paper", "paper+line") for n in SEED_COUNTS]
+    out += [
+        Study("flat", Truth(depth=0.0), grid, n) for grid in ("bracket", "paper", "paper+line") for n in SEED_COUNTS
+    ]
     edge = [Truth(), Truth(rho=1e5, slope=-1.0), Truth(rho=300.0, slope=0.0), Truth(rho=0.0005)]
     out += [Study("edge of the grid", t, grid, n) for t in edge for grid in ("paper", "ratio") for n in (3, 5)]
     out += [

@@ -1,4 +1,4 @@
-"""The weight decays that cannot be told from the best: scores of a slice to a set that holds the best at a stated level.
+"""The weight decays that cannot be told from the best: a slice's scores to a set that holds the best at a stated level.
 
 Subset selection (S. Gupta, "On some multiple decision (selection and ranking) rules", 1965; J. Hsu, "Multiple
 Comparisons", 1996, chapter 4): a weight decay is left out when some other one is better by more than a one-sided
@@ -35,7 +35,7 @@ class BestSet:
     level: float
     flags: tuple[str, ...]
     """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is left out; `one-seed`;
-    `ceiling` and `chance`: the scores are within 0.5 pp of 100 % or of each other at the bottom."""
+    `ceiling`: the best score is within 0.5 of 100."""
 
 
 @lru_cache(maxsize=1024)

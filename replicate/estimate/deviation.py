@@ -1,7 +1,8 @@
 """What a wrong ratio costs: paired accuracy drops at kappa times the claimed weight decay, and what follows from them.
 
-A drop is the accuracy at kappa = 1 less that at kappa, same learning rate and seed, averaged over learning rates; a cell
-gives one value a seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds within cells.
+A drop is the accuracy at kappa = 1 less that at kappa, same learning rate and seed, averaged over learning rates; a
+cell gives one value a seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds within
+cells.
 """
 
 from __future__ import annotations
@@ -88,13 +89,12 @@ def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Es
     return Estimate("drop_pp", "pp", value, low, high, level, n, f"{METHOD}, simultaneous", flags, settle)
 
 
-def least(
-    quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], float]], level: float = 0.95
-) -> Estimate:
+def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], float]], level: float = 0.95) -> Estimate:
     """The smallest of several quantities sign * mean + offset, pp.
 
     `terms`: (name, sign, values a cell, offset). Lower end: the smallest lower end (that all lie above a bound needs no
-    adjustment: Berger and Hsu 1996). Upper end: the smallest upper end at a Bonferroni level (that one lies below does).
+    adjustment: Berger and Hsu 1996). Upper end: the smallest upper end at a Bonferroni level (that one lies below
+    does).
     """
     rows = []
     for name, sign, values, offset in terms:
@@ -133,9 +133,7 @@ def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Est
                 settle = f"drops at kappa {near:g} and {far:g} that differ from 0 on {dataset}"
                 return unknown("growth_exponent", "", level, method, flags, settle)
             exponents.append(math.log(d_far / d_near) / step)
-            influences.append(
-                [(f / d_far - n / d_near) / step for n, f in zip(drops[near], drops[far], strict=True)]
-            )
+            influences.append([(f / d_far - n / d_near) / step for n, f in zip(drops[near], drops[far], strict=True)])
             details[f"{dataset}, kappa {near:g} to {far:g}"] = exponents[-1]
     value = float(np.mean(exponents))
     # Sides of one data set share their seeds' reference runs: add the influences within a data set, then pool.
@@ -147,7 +145,9 @@ def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Est
         spread += ((mean - low) / len(influences)) ** 2
         n += count
     half = math.sqrt(spread)
-    return Estimate("growth_exponent", "", value, value - half, value + half, level, n, method, (), "more seeds", details)
+    return Estimate(
+        "growth_exponent", "", value, value - half, value + half, level, n, method, (), "more seeds", details
+    )
 
 
 def asymmetry(drops: Drops, level: float = 0.95) -> Estimate:

@@ -1,8 +1,8 @@
 """What tuning the learning rate alone costs: best of the two-dimensional grid less best of the line wd = 0.1 * lr, pp.
 
 The maximum of noisy means is too high, the more so the more there are: 48 against 6. Here both maxima are taken over
-draws of smooth accuracy curves given the data, the same curves for grid and line, so the optimism of both is that of the
-smooth curve and cancels where they peak together; `cross_fitted` is the estimate without it, from held-out seeds.
+draws of smooth accuracy curves given the data, the same curves for grid and line, so the optimism of both is that of
+the smooth curve and cancels where they peak together; `cross_fitted` is the estimate without it, from held-out seeds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def summarise(quantity: str, draws: Floats | None, n: int, seeds: int, level: fl
         flags = ("one-seed",) if seeds < 2 else ("no-pairs",)
         return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
     low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    return Estimate(quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds))
+    return Estimate(
+        quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds)
+    )
 
 
 def _seeds(width: float, seeds: int) -> str:

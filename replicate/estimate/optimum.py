@@ -1,10 +1,10 @@
 """Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
 
 Accuracy is a smooth unknown function of ln(weight decay): a Gaussian process with a Matérn-5/2 kernel (Rasmussen and
-Williams 2006, sections 2.2 and 4.2), its length scale weighed by marginal likelihood over all learning rates of the cell,
-its amplitude learning rate by learning rate. Draws of the process from its posterior have an argmax each; how much more
-often it falls at a place than it does under the prior is the likelihood of that place (a Bayes factor). Hence no shape
-is assumed, a flat slice says nothing, and an argmax at the end of the grid speaks for all that lies beyond.
+Williams 2006, sections 2.2 and 4.2), its length scale weighed by marginal likelihood over all learning rates of the
+cell, its amplitude learning rate by learning rate. Draws of the process from its posterior have an argmax each; how
+much more often it falls at a place than it does under the prior is the likelihood of that place (a Bayes factor). Hence
+no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid speaks for all that lies beyond.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The best weight decay as a function of the learning rate: likelihoods of six optima to slope, ratio, intercept and R².
+"""The best weight decay as a function of the learning rate: likelihoods of optima to slope, ratio, intercept and R².
 
 Every interval is a profile likelihood one: the values of the quantity for which some curve of the family is within the
 chi-squared quantile of the best (Venzon and Moolgavkar 1988). Optima that are only bounded, or not determined at all,
@@ -177,8 +177,8 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     if varying.low > 1.2 or varying.high < 0.8:
         flags = (*flags, "ratio-varies")
     return Estimate(
-        quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level, n,
-        "profile likelihood over set-valued optima", flags, settle, {"per_lr": optima(fit, level)},
+        quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level,
+        n, "profile likelihood over set-valued optima", flags, settle, {"per_lr": optima(fit, level)},
     )  # fmt: skip
 
 
@@ -198,7 +198,12 @@ def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
         low, high = curve.interval(deviance)
         best = curve.best if np.isfinite([low, high]).any() else np.nan
         rows.append(
-            {"lr": curve.lr, "wd": _plain(np.exp(best)), "low": _plain(np.exp(low)) or None, "high": _plain(np.exp(high))}
+            {
+                "lr": curve.lr,
+                "wd": _plain(np.exp(best)),
+                "low": _plain(np.exp(low)) or None,
+                "high": _plain(np.exp(high)),
+            }
         )
     return rows
 
@@ -214,8 +219,8 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     """delta / (rho * g + delta) of best weight decay = rho * lr + delta, g the geometric mean of the learning rates.
 
     0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above: falling.
-    Profiled over the line's value at g, all optima weighing by their likelihoods (in ln), not by ordinary least squares,
-    which sees the largest learning rates only.
+    Profiled over the line's value at g, all optima weighing by their likelihoods (in ln), not by ordinary least
+    squares, which sees the largest learning rates only.
     """
     lrs = np.array([c.lr for c in fit.curves])
     relative = lrs / np.exp(np.log(lrs).mean())
@@ -247,8 +252,8 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     """R² of best weight decay = rho * lr over the learning rates with a closed optimum, in the paper's definition.
 
     The range of R² over the joint confidence region of the optima (deviance within the chi-squared quantile with one
-    degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima, and
-    the proportional lines. R² is bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
+    degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima,
+    and the proportional lines. R² is bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
     """
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     method = "range of R² over the joint region of the optima"

@@ -1,7 +1,7 @@
 """The paper's own pipeline: mean over seeds, argmax, least squares, and its bootstrap, enumerated instead of drawn.
 
-It is reported beside every verdict, to compare with the paper's figures, and never decides one: an argmax at the edge of
-the grid or on a plateau enters as if it were measured, and a percentile interval of five seeds is too short.
+It is reported beside every verdict, to compare with the paper's figures, and never decides one: an argmax at the edge
+of the grid or on a plateau enters as if it were measured, and a percentile interval of five seeds is too short.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ class Result:
     accuracy_pp: float
     """At the end of training; of a diverged run, that of guessing: 100 / number of classes."""
     best_accuracy_pp: float
-    """The largest of `history`: chosen on the test images, as the paper's script does; never judged on."""
+    """The largest of `history` (and of guessing, where diverged): chosen on the test images, as the paper's script
+    does; never judged on."""
     diverged: bool
     """True where the loss or a weight stopped being finite; training ended there."""
     train_loss: float | None
@@ -29,7 +30,9 @@ class Result:
             if not 0 <= value <= 100:
                 raise ValueError(f"{name}: expected a percentage from 0 to 100, got {value}")
         if (self.train_loss is None) != self.diverged:
-            raise ValueError(f"expected a train_loss exactly where not diverged, got {self.train_loss}, {self.diverged}")
+            raise ValueError(
+                f"expected a train_loss exactly where not diverged, got {self.train_loss}, {self.diverged}"
+            )
         if self.train_loss is not None and not math.isfinite(self.train_loss):
             raise ValueError(f"train_loss: expected a finite number, got {self.train_loss}")
 

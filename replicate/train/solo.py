@@ -30,7 +30,12 @@ class TrainError(Exception):
 
 
 def train(run: Run, device: str = "cpu") -> Result:
-    """Train `run` and evaluate it; the result depends on the record and the machine alone."""
+    """Train `run` and evaluate it; the result depends on the record and the machine alone.
+
+    Test accuracy is taken after every `eval_every_epochs` epochs and after the last: at the small scales a look at all
+    test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
+    evaluation, a weight is not; it ends there with the accuracy of guessing.
+    """
     if run.augment:
         raise TrainError(f"augmentation {', '.join(run.augment)}: cannot be trained yet; expected a run without any")
     with _reproducible(device):
@@ -64,10 +69,12 @@ def _train(run: Run, device: str) -> Result:
             losses.append(loss.detach())
             step += 1
         epoch_loss = torch.stack(losses).double().mean().item()
-        if not math.isfinite(epoch_loss) or not _finite(model):
-            chance = 100 / info.num_classes
-            return Result(chance, max([*history, chance]), True, None, tuple(history), time.perf_counter() - started)
-        if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
+        evaluated = (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs
+        if not math.isfinite(epoch_loss) or (evaluated and not _finite(model)):
+            chance = 100 / info.num_classes  # a broken model answers one class for everything, or nothing at all
+            best = max([*history, chance])
+            return Result(chance, best, True, None, tuple(history), time.perf_counter() - started)
+        if evaluated:
             history.append(_accuracy_pp(model, test_images, test_labels))
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
@@ -111,7 +118,6 @@ def _generator(seed: int, what: str, epoch: int) -> torch.Generator:
 def _on_device(spec: DataSpec, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The split's four arrays as tensors on `device`, once a process."""
     split = data.load(spec)
-
 
     def images(array: NDArray[np.float32]) -> Tensor:
         return torch.tensor(array, device=device).to(memory_format=torch.channels_last)

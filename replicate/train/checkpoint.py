@@ -1,0 +1,137 @@
+"""Checkpoints: tensors and plain values to a file that is there whole or not at all, and back without running code.
+
+A file is its SHA-256 in hexadecimal, a line feed, and what `torch.save` writes. A file that fails its checksum, is cut
+off, or was written for other work counts as none, with a word: training starts over, and the file is overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+FORMAT = 1
+_DIGEST = 64
+_CHUNK = 1 << 20
+
+Notice = Callable[[str], None]
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written; the message is one line."""
+
+
+class Checkpoint:
+    """The file for one piece of work, whose parts are named by `identity`: equal work, equal file.
+
+    One process at a time may use it: whoever holds the locks of the runs in question.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], identity: Sequence[str], notice: Notice) -> None:
+        text = json.dumps([FORMAT, *identity], separators=(",", ":"))
+        self.identity = hashlib.sha256(text.encode()).hexdigest()
+        self.path = Path(folder, f"{self.identity[:24]}.checkpoint")
+        self._notice = notice
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state`: tensors, and lists and dicts of plain values."""
+        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("xb") as file:
+                    file.write(b" " * _DIGEST + b"\n")
+                    body = _Hashed(file)
+                    torch.save({"identity": self.identity, "state": state}, body)
+                    file.seek(0)
+                    file.write(body.digest.hexdigest().encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync(self.path.parent)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {self.path}: {error.strerror or error}; make room or make it writable"
+            ) from error
+
+    def load(self, device: str) -> dict[str, Any] | None:
+        """What was saved last, its tensors on `device`; None where there is nothing that can be believed."""
+        self._sweep()
+        try:
+            with self.path.open("rb") as file:
+                return self._read(file, device)
+        except FileNotFoundError:
+            return None
+        except _Unusable as why:
+            self._notice(f"checkpoint {self.path.name}: {why}; training starts over")
+        except OSError as error:
+            self._notice(f"checkpoint {self.path.name}: cannot be read ({error.strerror}); training starts over")
+        return None
+
+    def discard(self) -> None:
+        """Delete the file: the work is done."""
+        self._sweep()
+        self.path.unlink(missing_ok=True)
+
+    def _read(self, file: IO[bytes], device: str) -> dict[str, Any]:
+        head = file.read(_DIGEST + 1)
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        if head != digest.hexdigest().encode() + b"\n":
+            given = head[:12].decode("ascii", "replace")
+            raise _Unusable(f"expected SHA-256 {digest.hexdigest()[:12]}…, got {given}…: cut off or altered")
+        file.seek(_DIGEST + 1)
+        try:
+            found = torch.load(file, map_location=device, weights_only=True)
+            if found["identity"] != self.identity:
+                raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
+            state: dict[str, Any] = found["state"]
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise _Unusable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        return state
+
+    def _sweep(self) -> None:
+        """Delete what writers of this file that were killed have left."""
+        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+class _Unusable(Exception):
+    """A file that cannot be believed, and why."""
+
+
+class _Hashed(io.RawIOBase):
+    """Passes on what is written and hashes it: a checkpoint may be too large for a second copy in memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self._file.write(data)
+        return len(data)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where folders can be synced at all."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,121 @@
+"""Lanes: one model at many settings of its weights, evaluated together as one function of stacked tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Function = Callable[[Sequence[Tensor], dict[str, Tensor], Tensor], Tensor]
+
+
+class Lanes:
+    """`count` copies of a model, equal at first, that see the same images.
+
+    `theta` [count, P] holds the weights, `statistics` the running statistics of batch normalisation, [count, ...] each.
+    No lane's output or gradient takes anything from another lane.
+    """
+
+    def __init__(self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None) -> None:
+        """`compute_dtype`: of the forward and backward pass, by default that of the weights; `theta` keeps its own."""
+        self.count = count
+        self._template = stackable(model)
+        named = {name: p.detach() for name, p in model.named_parameters()}
+        self._names = list(named)
+        self._shapes = [p.shape for p in named.values()]
+        self.slices = list(pairwise(accumulate((p.numel() for p in named.values()), initial=0)))
+        flat = torch.cat([p.flatten() for p in named.values()])
+        self.theta = flat.expand(count, -1).clone()
+        per_lane = _statistics(self._template)
+        buffers = dict(self._template.named_buffers())
+        # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
+        self.statistics = {name: buffers[name].expand(count, *buffers[name].shape).clone() for name in per_lane}
+        self._constants = {name: b for name, b in buffers.items() if name not in per_lane}
+        self.compute_dtype = compute_dtype or self.theta.dtype
+        self._own_dtype = self.compute_dtype == self.theta.dtype
+        self._leaves = self._split(self.theta) if self._own_dtype else []
+        self._forward = vmap(self._one, in_dims=(0, 0, None))
+
+    def leaves(self) -> list[Tensor]:
+        """The weights as tensors [count, ...] that gradients are taken for: views of `theta`, or rounded copies."""
+        return self._leaves if self._own_dtype else self._split(self.theta.to(self.compute_dtype))
+
+    def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy [count] over the batch; updates the running statistics."""
+        self._template.train()
+        logits = self._forward(leaves, self.statistics, images.to(self.compute_dtype))
+        return _cross_entropy(logits, labels)
+
+    @torch.no_grad()
+    def right(self, images: Tensor, labels: Tensor, batch: int) -> Tensor:
+        """How many of `images` each lane classifies as `labels`: int64 [count]; `batch` images a forward pass."""
+        self._template.eval()
+        leaves = [leaf.detach() for leaf in self.leaves()]
+        right = torch.zeros(self.count, dtype=torch.int64, device=images.device)
+        for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+            right += (self._forward(leaves, self.statistics, x.to(self.compute_dtype)).argmax(2) == y).sum(1)
+        return right
+
+    def finite(self) -> Tensor:
+        """Whether every weight and running statistic of a lane is finite: bool [count]."""
+        found = self.theta.isfinite().all(1)
+        for statistic in self.statistics.values():
+            found &= statistic.flatten(1).isfinite().all(1)
+        return found
+
+    def _split(self, theta: Tensor) -> list[Tensor]:
+        parts = zip(self.slices, self._shapes, strict=True)
+        return [theta[:, a:b].view(self.count, *shape).detach().requires_grad_() for (a, b), shape in parts]
+
+    def _one(self, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
+        """Logits of one lane, as vmap sees it."""
+        state = {**dict(zip(self._names, leaves, strict=True)), **self._constants, **statistics}
+        logits: Tensor = functional_call(self._template, state, (images,))
+        return logits
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the batch of each lane of `logits` [count, batch, classes], in float32 or better."""
+    count, batch, _ = logits.shape
+    flat = logits.flatten(0, 1)
+    flat = flat if flat.dtype == torch.float64 else flat.float()
+    each = functional.cross_entropy(flat, labels.repeat(count), reduction="none")
+    return each.view(count, batch).mean(1)
+
+
+class _MeanPool(nn.Module):
+    """Adaptive average pooling to one pixel: torch's own has no batching rule for channels-last input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+def stackable(model: nn.Module) -> nn.Module:
+    """`model` as vmap can take it: no operation without a batching rule, nothing counted that is not used.
+
+    Changes the modules in place; parameters, statistics and, but for rounding, outputs are the same.
+    """
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # timm's switch; the fused kernel of the CPU has no batching rule
+        if isinstance(module, _BatchNorm) and module.momentum is not None:
+            module.num_batches_tracked = None  # read only where there is no momentum
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(module, name, _MeanPool())
+    return model
+
+
+def _statistics(model: nn.Module) -> set[str]:
+    """Names of the buffers that training changes: the others are constants that all lanes share."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    }
