@@ -35,8 +35,11 @@ DATASETS = {
     "fashion": Info(60_000, 10, 1, 32),
     "cifar100": Info(50_000, 100, 3, 32),
     "imagenet": Info(1_281_167, 1000, 3, 224),
+    "synthetic-cifar100": Info(50_000, 100, 3, 32),
+    "synthetic-imagenet": Info(50_000, 1000, 3, 224),
 }
-"""`digits`: the 8 x 8 digits that come with scikit-learn, without a split of their own: what is not trained on is test."""
+"""`digits`: the 8 x 8 digits that come with scikit-learn, without a split of their own:
+what is not trained on is test. `synthetic-…`: no images at all, see `replicate.world`."""
 
 DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
@@ -96,8 +99,8 @@ def load(spec: DataSpec) -> Split:
         raise DataError(
             f"{spec.name}: expected test_images from 1 to the {len(labels) - size} left over, got {spec.test_images}"
         )
-    images = (pixels.astype(np.float32) / 16 - DIGITS_MEAN) / DIGITS_STD
-    images = images.reshape(-1, 1, known.image_size, known.image_size).astype(np.float32)
+    shape = (-1, known.in_chans, known.image_size, known.image_size)
+    images = ((pixels.reshape(shape) / np.float32(16) - DIGITS_MEAN) / DIGITS_STD).astype(np.float32)
     train, test = np.sort(order[:size]), np.sort(order[size : size + tested])
     split = Split(
         images[train],
@@ -157,5 +160,5 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def _require_loadable(spec: DataSpec) -> Info:
     known = info(spec)
     if not known.loadable:
-        raise DataError(f"{spec.name}: cannot be loaded yet; use a scale on digits (smoke, embedded)")
+        raise DataError(f"{spec.name}: cannot be loaded yet; use a scale on digits: --scale smoke, --scale embedded")
     return known

@@ -38,7 +38,7 @@ class ModelError(Exception):
 
 def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> torch.nn.Module:
     """The module that `spec` names, initialised from torch's global generator (fork it to fix the weights)."""
-    arguments = {key: list(value) if isinstance(value, list) else value for key, value in spec.arguments}
+    arguments = dict(spec.arguments)
     arguments |= {"num_classes": num_classes, "in_chans": in_chans, **NO_STOCHASTIC_LAYERS}
     if spec.name.startswith("class:"):
         name = spec.name.removeprefix("class:")
@@ -48,6 +48,8 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
         if issubclass(cls, SIZED):
             arguments["img_size"] = image_size
         if "block" in arguments:
+            if arguments["block"] not in BLOCKS:
+                raise ModelError(f"model: expected block {' or '.join(BLOCKS)}, got {arguments['block']!r}")
             arguments["block"] = BLOCKS[arguments["block"]]
         make = cls
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from replicate.runs import Run
+from replicate.runs import Run, is_synthetic
 from replicate.train.result import Result
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class StoredRun:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def seal_run(run: Run, result: Result, provenance: dict[str, Any], synthetic: bool) -> bytes:
+def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
     """The bytes of the record of `run`."""
     return seal(
         {
@@ -51,7 +51,7 @@ def seal_run(run: Run, result: Result, provenance: dict[str, Any], synthetic: bo
             "run": run.record(),
             "result": result.to_json(),
             "provenance": provenance,
-            "synthetic": synthetic,
+            "synthetic": run.synthetic,
         }
     )
 
@@ -83,6 +83,8 @@ def parse(blob: bytes, key: str) -> StoredRun:
             raise NewerFormat(f"expected record format {FORMAT} or older, got {body['format']}")
         if not key == body["key"] == key_of(body["run"]):
             raise Corrupt(f"expected the run with key {key}, got that of {key_of(body['run'])}")
+        if body["synthetic"] != is_synthetic(body["run"]["data"]["name"]):
+            raise Corrupt(f"expected synthetic data exactly where marked, got {body['run']['data']['name']}")
         return StoredRun(key, body["run"], Result.from_json(body["result"]), body["provenance"], body["synthetic"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Corrupt(f"expected a whole record, got {type(error).__name__}: {error}") from error

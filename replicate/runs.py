@@ -75,15 +75,28 @@ class Run:
     eval_every_epochs: int = 1
     """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether its result is made up by `replicate.world`, never trained."""
+        return is_synthetic(self.data.name)
+
     def record(self) -> dict[str, Any]:
         """The run as plain JSON types: what the key is computed from, and what provenance stores."""
-        return json.loads(json.dumps({"result_version": RESULT_VERSION, **dataclasses.asdict(self)}))
+        return json.loads(json.dumps(self._fields()))
 
     @cached_property
     def key(self) -> str:
         """24 hexadecimal digits of the SHA-256 of the record, defaults included."""
-        text = json.dumps(self.record(), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def _fields(self) -> dict[str, Any]:
+        return {"result_version": RESULT_VERSION, **dataclasses.asdict(self)}
+
+
+def is_synthetic(dataset: str) -> bool:
+    """Whether a data set of this name is a made-up world's, without images."""
+    return dataset.startswith("synthetic-")
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
 def point(run: Run) -> Point:
     """The landscape point of `run`, with decay that cannot act replaced by 0 in the run that is trained."""
     trained = run
-    if run.optimizer == "adamw" and weight_decay_is_inert(run.lr, run.weight_decay):
+    if run.optimizer == "adamw" and not run.synthetic and weight_decay_is_inert(run.lr, run.weight_decay):
         trained = dataclasses.replace(run, weight_decay=0.0)
     return Point(run.lr, run.weight_decay, run.seed, trained)
 

@@ -119,10 +119,13 @@ class Store:
                 return None
         return None
 
-    def put(self, run: Run, result: Result, provenance: dict[str, Any], *, synthetic: bool = False) -> StoredRun:
-        """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result."""
-        blob = seal_run(run, result, provenance, synthetic)
-        self._write(self.layout.record(run.key), blob)
+    def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
+        """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result.
+
+        `durable` False leaves out the wait for the disk, for what can be made again in a moment.
+        """
+        blob = seal_run(run, result, provenance)
+        self._write(self.layout.record(run.key), blob, durable)
         return parse(blob, run.key)
 
     def lock(self, run: Run) -> BaseFileLock:
@@ -248,7 +251,7 @@ class Store:
         target.replace(path)  # what was moved is a good record that another process had put there in the meantime
         return False
 
-    def _write(self, target: Path, blob: bytes) -> None:
+    def _write(self, target: Path, blob: bytes, durable: bool = True) -> None:
         """Write a file whole or not at all."""
         if self.read_only:
             raise StoreError(f"cannot write {target}: the store was opened read-only")
@@ -260,11 +263,13 @@ class Store:
                     with temporary.open("xb") as file:
                         file.write(blob)
                         file.flush()
-                        os.fsync(file.fileno())
+                        if durable:
+                            os.fsync(file.fileno())
                     temporary.replace(target)
                 finally:
                     temporary.unlink(missing_ok=True)
-                _sync_directory(target.parent)
+                if durable:
+                    _sync_directory(target.parent)
                 return
             except FileNotFoundError as error:  # swept by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:

@@ -107,14 +107,6 @@ def test_a_diverged_run_has_no_score(scale: Scale, store: Store) -> None:
     assert frame.diverged.dtype == bool
 
 
-def test_one_synthetic_run_makes_the_landscape_synthetic(scale: Scale, store: Store) -> None:
-    fill(store, BOTH, scale=scale)
-    run = next(run for run in runs_for([BOTH], scale) if run.arch == "resnet50")
-    store.put(run, fake_result(run), {}, synthetic=True)
-    found = landscapes_for(BOTH, scale, store)
-    assert (found[ONE, "main"].synthetic, found[TWO, "main"].synthetic) == (True, False)
-
-
 def test_missing_runs_are_counted_by_cell_and_never_skipped(scale: Scale, store: Store) -> None:
     one = claim(Part(ONE, "main", "paper"))
     fill(store, one, scale=scale)

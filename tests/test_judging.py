@@ -26,20 +26,20 @@ def test_missing_runs_are_named(tmp_path: Path) -> None:
 def test_what_the_scale_leaves_out_is_not_run(tmp_path: Path) -> None:
     verdict = judging.judge(claim("rho/resnet50-imagenet"), scales.get("cifar100"), open_store(tmp_path / "store"))
     assert verdict.outcome == NOT_RUN
-    assert "imagenet" in verdict.reason
+    assert "ImageNet" in verdict.reason
 
 
 def test_stored_runs_are_judged(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     rho = claim("rho/resnet50-cifar100")
     for run in runs_for([rho], SMOKE):
-        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), {"device_model": "an abacus"}, synthetic=True)
+        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), {"device_model": "an abacus"})
     verdict = judging.judge(rho, SMOKE, store)
     assert verdict.outcome == INCONCLUSIVE  # every accuracy is the same
     assert verdict.evidence.cells == ("resnet50 on digits",)
     assert verdict.evidence.runs == len(runs_for([rho], SMOKE))
     assert verdict.evidence.seeds == len(SMOKE.seeds)
-    assert verdict.evidence.synthetic
+    assert not verdict.evidence.synthetic
 
     file = judging.judge_all(CLAIMS, SMOKE, "a test", store)
     assert [e.id for e in file.entries] == [c.id for c in CLAIMS]
@@ -49,4 +49,4 @@ def test_stored_runs_are_judged(tmp_path: Path) -> None:
     assert file.trained == ("resnet50 on digits",)
     assert file.devices == ("an abacus",)
     assert file.probe
-    assert file.synthetic
+    assert not file.synthetic

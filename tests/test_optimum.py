@@ -103,12 +103,17 @@ def test_beyond_the_grid_all_places_are_alike() -> None:
 
 
 def test_a_flat_slice_says_nothing() -> None:
-    """30 flat slices: the interval is the whole line in at least as many as a 95 % interval leaves (99.9 % point)."""
+    """30 flat slices: the interval is the whole line in at least as many as a 95 % interval leaves (99.9 % point), and
+    the likelihood against knowing nothing is 1 on average at every place, as a Bayes factor's is."""
     landscapes = [drawn(Truth(depth=0), seed, 5, paper_grid) for seed in range(10)]
-    ends = np.array([c.interval(CHI2) for landscape in landscapes for c in curves(landscape)])
-    assert len(ends) == 30
-    bounded = np.isfinite(ends).any(axis=1).sum()
+    found = [c for landscape in landscapes for c in curves(landscape)]
+    assert len(found) == 30
+    bounded = sum(bool(np.isfinite(c.interval(CHI2)).any()) for c in found)
     assert bounded <= stats.binom.ppf(0.999, 30, 0.05)
+    places = [-9.0, *np.linspace(math.log(0.0012), math.log(0.29), 5), 9.0]
+    factors = np.mean([np.exp(c.at(np.array(places))) for c in found], axis=0)
+    assert (factors > 0.6).all()
+    assert (factors < 1.6).all()
 
 
 @pytest.mark.parametrize("n_seeds", [1, 3])

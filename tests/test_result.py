@@ -71,6 +71,12 @@ def _as_stored(estimate: Estimate) -> Estimate:
     return replace(estimate, low=low, high=high)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-math.inf, math.inf), (-math.inf, 0.2), (0.1, math.inf), (0.1, 0.2)])
+def test_open_ends_survive_json(low: float, high: float) -> None:
+    found = Estimate.from_json(Estimate("rho", "", None, low, high, 0.95, 5, "made up").to_json())
+    assert (found.low, found.high) == (low, high)
+
+
 def test_json_of_another_version_is_refused() -> None:
     with pytest.raises(TypeError, match="colour"):
         Estimate.from_json({**unknown("rho", "", 0.95, "none", ()).to_json(), "colour": "red"})

@@ -81,17 +81,17 @@ def results(draw: st.DrawFn) -> Result:
     return Result(draw(percent), draw(percent), diverged, loss, history, draw(positive))
 
 
-@given(run=runs, result=results(), synthetic=st.booleans(), remark=values)
+@given(run=runs, result=results(), remark=values)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_put_is_what_is_got_bit_for_bit(
-    store: Store, run: Run, result: Result, synthetic: bool, remark: object
+    store: Store, run: Run, result: Result, remark: object
 ) -> None:
-    store.put(run, result, {"remark": remark}, synthetic=synthetic)
+    store.put(run, result, {"remark": remark})
     stored = Store(store.path).get(run)
     assert stored is not None
     assert stored.result == result
     assert [x.hex() for x in stored.result.history] == [x.hex() for x in result.history]
-    assert stored.synthetic is synthetic
+    assert stored.synthetic is run.synthetic
     assert stored.run == run.record()
     assert key_of(stored.run) == stored.key == run.key
     again = run_from_record(stored.run)

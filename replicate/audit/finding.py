@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,7 +115,14 @@ def from_checks(
     )  # fmt: skip
 
 
+def number(x: float, digits: int = 3) -> str:
+    """`x` to some digits; `undefined` where it is not finite, 0 where only rounding keeps it from that."""
+    if not math.isfinite(x):
+        return "undefined"
+    return f"{0.0 if abs(x) < 1e-12 else x:.{digits}g}"
+
+
 def span(low: float, high: float, digits: int = 3) -> str:
     """`[0.58, 0.586]`, or one number where both ends print alike."""
-    ends = [f"{x:.{digits}g}" for x in (low, high)]
+    ends = number(low, digits), number(high, digits)
     return ends[0] if ends[0] == ends[1] else f"[{ends[0]}, {ends[1]}]"

@@ -142,5 +142,3 @@ def inert_decay(paper: Reported) -> Finding:
         "the weights were kept in float64, or these learning rates were left out of table and fit",
         {"inert": [[float(lr), k] for lr, k in inert], "smallest kappa that acts": first},
     )  # fmt: skip
-
-

@@ -187,30 +187,35 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         "fits": {fit: vars(r) for fit, r in found.items()},
         "smallest ratio through the origin with a slope": smallest,
     }
-    evidence = f"Of {number:,} assignments of the grid's weight decays to the learning rates "
+    counts = "; ".join(f"{fit}: {r.rho}, {r.rho_r2}, {r.all_three}" for fit, r in found.items())
+    wanted = f"{', '.join(statistics[:-1])} and {statistics[-1]}" if statistics[1:] else statistics[0]
     if reached:
         fit = reached[0]
-        evidence += f"{found[fit].all_three} give {', '.join(statistics)} together (fit: {fit})."
+        evidence = (
+            f"{found[fit].all_three} of the {number:,} ways to pick a weight decay of the grid at each learning rate "
+            f"{'gives' if found[fit].all_three == 1 else 'give'} {wanted} (line: {fit})."
+        )
     else:
-        counts = "; ".join(f"{fit}: {r.rho}, {r.rho_r2}, {r.all_three}" for fit, r in found.items())
-        evidence += (
-            f"none gives {', '.join(statistics)} together, whichever line is fitted "
-            f"(ratio alone, then R² too, then slope too: {counts})"
+        evidence = (
+            f"None of the {number:,} ways to pick a weight decay of the grid at each learning rate gives {wanted}: {first.rho} give "
+            "the ratio"
         )
         if first.best_r2 is not None and row.r2:
-            evidence += f"; with the ratio, R² about the mean is at most {first.best_r2:.2f}"
+            evidence += f", with R² at most {first.best_r2:.2f}"
         if smallest is not None and row.slope:
-            evidence += f"; where every best weight decay is above 0, as a slope needs, the ratio is at least {smallest:.3g}"
+            evidence += (
+                f"; every way that has a slope, all weight decays above 0, has a ratio of at least {smallest:.3g}"
+            )
             like_slope = _prints_like(fits.slope, row.slope.value)
             if like_slope.any():
                 least = float(fits.rho[like_slope].min())
                 details["smallest ratio with the reported slope"] = least
-                evidence += f", and with the reported slope at least {least:.3g}"
+                evidence += f", with this slope of at least {least:.3g}"
         evidence += "."
     closest = first.closest
     return Finding(
         f"audit/reachability/{row.cell}", row.source, ", ".join(statistics),
-        f"closest: ratio {first.closest_rho:.3g}, R² {first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
+        f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² {first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),
         outcome, evidence,
         "the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "

@@ -227,7 +227,9 @@ class Reported:
     bibliography: Bibliography | None = None
     script: tuple[Point, ...] = ()
     contradictions: tuple[Point, ...] = ()
-    """Pairs of statements on one thing, and what cited work is said and found to say."""
+    """Pairs of statements on one thing."""
+    cited_work: tuple[Point, ...] = ()
+    """What cited work is said to show, and what it shows."""
     recipes: tuple[Recipe, ...] = ()
 
     @property

@@ -37,6 +37,7 @@ def published() -> Reported:
         bibliography=readings.BIBLIOGRAPHY,
         script=readings.SCRIPT,
         contradictions=readings.CONTRADICTIONS,
+        cited_work=readings.CITED_WORK,
         recipes=readings.RECIPES,
     )
 
@@ -92,6 +93,6 @@ def _experiments() -> tuple[Experiment, ...]:
     return (
         Experiment("three other batch sizes", grid * (len(protocol.ROBUST_BATCH_SIZES) - 1), "section 4.4"),
         Experiment("two other schedules", grid * (len(protocol.SCHEDULES) - 1), "section 4.4"),
-        Experiment("300 epochs, two architectures", grid * 2, "section 4.4"),
-        Experiment(f"SGD, {cnns} convolutional networks", grid * cnns, "section 4.4"),
+        Experiment("300 epochs for two architectures", grid * 2, "section 4.4"),
+        Experiment(f"SGD for {cnns} convolutional networks", grid * cnns, "section 4.4"),
     )

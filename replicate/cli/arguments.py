@@ -25,7 +25,7 @@ def parser() -> Parser:
     top = Parser(
         prog="replicate",
         description="A paper's claims about AdamW's weight decay, judged from training runs.",
-        epilog="Exit status: 0 done, 1 a claim is contradicted, 2 unusable input.",
+        epilog="Exit status: 0 done, 1 a claim is contradicted or a finding inconsistent, 2 unusable input.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"replicate {__version__}")
@@ -34,6 +34,9 @@ def parser() -> Parser:
     _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
     _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
     _runs(_command(commands, "runs", "Look at the stored runs."))
+    _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
+    _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
+    _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
     _report(_command(commands, "report", "Judge from the store, without training, and write verdicts.json and .md."))
     return top
 
@@ -42,7 +45,7 @@ def _command(commands: argparse._SubParsersAction[Parser], name: str, summary: s
     return commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
 
 
-def _json(command: Parser) -> None:
+def _json(command: argparse._ActionsContainer) -> None:
     command.add_argument("--json", action="store_true", help="print JSON alone on standard output")
 
 
@@ -61,7 +64,7 @@ def _scale(command: Parser, optional: str = "") -> None:
         "--scale",
         metavar="SCALE",
         required=not optional,
-        help=optional or "smoke, embedded, fashion, cifar100 or imagenet",
+        help=optional or "smoke, embedded, fashion, cifar100, imagenet or synthetic",
     )
 
 
@@ -109,10 +112,40 @@ def _runs(command: Parser) -> None:
     _store(export)
 
 
+def _audit(command: Parser) -> None:
+    command.add_argument(
+        "folder", metavar="FOLDER", nargs="?",
+        help="another paper: a folder with grid.csv (lr, wd), table-1.csv (arch, dataset, rho, …) and, if it has them, "
+        "table-2.csv (kappa, dataset, drop, …) and figures.csv (name, value, …); default: the paper of this project",
+    )  # fmt: skip
+    command.add_argument("--verbose", action="store_true", help="with what each finding assumes and would take")
+    command.add_argument("--picture", metavar="FILE.svg", help="also draw the grid against the claimed line")
+    form = command.add_mutually_exclusive_group()
+    _json(form)
+    form.add_argument("--markdown", action="store_true", help="print the whole audit as a Markdown document")
+
+
 def _report(command: Parser) -> None:
     _store(command)
     command.add_argument("--out", metavar="DIR", required=True, help="where verdicts.json and verdicts.md go")
     _scale(command, optional="which scale's runs to judge (default: the one of which the store holds most)")
+    _json(command)
+
+
+def _calibrate(command: Parser) -> None:
+    command.add_argument("--landscapes", type=_positive, default=400, metavar="N", help="per study (default: 400)")
+    command.add_argument("--studies", type=_positive, metavar="N", help="about N of the studies (default: all)")
+    command.add_argument("--processes", type=_positive, metavar="N", help="default: one a physical core")
+    command.add_argument("--out", metavar="FILE.md", help="write the tables there as well")
+    _json(command)
+
+
+def _synthesize(command: Parser) -> None:
+    command.add_argument(
+        "--world", required=True, metavar="WORLD",
+        help="paper (all its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",
+    )  # fmt: skip
+    _store(command)
     _json(command)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from replicate.estimate.optimum import accuracy_draws
 from replicate.estimate.result import Estimate, unknown
@@ -85,6 +86,19 @@ def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
         best_line = line_rows[line_rows[:, others].mean(axis=1).argmax(), seed]
         gaps.append(best_grid - best_line)
     return float(np.mean(gaps))
+
+
+def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> Estimate:
+    """Mean gap, pp, from one cross-fitted gap a cell; the t interval takes the spread between cells as noise."""
+    method = "cross-fitted over seeds, t over cells"
+    if len(gaps) < cells or len(gaps) < 2:
+        return unknown("mean_gap_pp", "pp", level, method, ("no-pairs",), "two seeds in each of two cells at least")
+    value = float(np.mean(gaps))
+    half = float(stats.t.ppf(0.5 + level / 2, len(gaps) - 1) * np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
+    return Estimate(
+        "mean_gap_pp", "pp", value, value - half, value + half, level, len(gaps), method, (), "more seeds",
+        {"gaps_pp": [float(g) for g in gaps]},
+    )  # fmt: skip
 
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:

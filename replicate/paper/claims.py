@@ -19,7 +19,7 @@ class Part:
     variant: str
     """`main`, `sgd`, `batch-256` … `batch-2048`, `schedule-step`, `schedule-linear`, `long`."""
     grid: str
-    """`paper` (6 x 8), `unit` (weight decay 0.1 x lr), `ratio` (kappa x 0.1 x lr, unit included) or `bracket`."""
+    """`paper` (6 x 8), `unit` (weight decay 0.1 x lr; 0.005 x lr for `sgd`), `ratio` (kappa x unit) or `bracket`."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class Checkpoint:
                 raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
             state: dict[str, Any] = found["state"]
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise _Unusable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+            words = next(iter(str(error).splitlines()), "no message")
+            raise _Unusable(f"{type(error).__name__}: {words}") from error
         return state
 
     def _sweep(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -11,44 +11,62 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Function = Callable[[Sequence[Tensor], dict[str, Tensor], Tensor], Tensor]
+NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+ALIGNMENT_BYTES = 64
+"""Of torch's own allocations on a CPU; those on a GPU are coarser."""
 
 
 class Lanes:
     """`count` copies of a model, equal at first, that see the same images.
 
-    `theta` [count, P] holds the weights, `statistics` the running statistics of batch normalisation, [count, ...] each.
+    `theta` [count, P] holds the weights, `statistics` the running means and variances of batch normalisation,
+    [count, ...] each: the only buffers that training changes.
     No lane's output or gradient takes anything from another lane.
     """
 
     def __init__(self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None) -> None:
-        """`compute_dtype`: of the forward and backward pass, by default that of the weights; `theta` keeps its own."""
+        """`compute_dtype`: of products and activations, by default that of the weights; `theta` keeps its own.
+
+        Normalisation, the loss and running statistics stay in the type of the weights, as under autocast.
+        """
         self.count = count
         self._template = stackable(model)
         named = {name: p.detach() for name, p in model.named_parameters()}
-        self._names = list(named)
+        self.names = list(named)
         self._shapes = [p.shape for p in named.values()]
-        self.slices = list(pairwise(accumulate((p.numel() for p in named.values()), initial=0)))
-        flat = torch.cat([p.flatten() for p in named.values()])
+        starts = list(accumulate((_aligned(p) for p in named.values()), initial=0))
+        self.slices = [(start, start + p.numel()) for start, p in zip(starts, named.values(), strict=False)]
+        """Columns of `theta` that each of the model's parameters takes; those between stay zero."""
+        flat = next(iter(named.values())).new_zeros(starts[-1])
+        for (a, b), p in zip(self.slices, named.values(), strict=True):
+            flat[a:b] = p.flatten()
         self.theta = flat.expand(count, -1).clone()
-        per_lane = _statistics(self._template)
+        per_lane = _names_in(self._template, _BatchNorm, buffers=True)
         buffers = dict(self._template.named_buffers())
         # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
         self.statistics = {name: buffers[name].expand(count, *buffers[name].shape).clone() for name in per_lane}
         self._constants = {name: b for name, b in buffers.items() if name not in per_lane}
-        self.compute_dtype = compute_dtype or self.theta.dtype
-        self._own_dtype = self.compute_dtype == self.theta.dtype
-        self._leaves = self._split(self.theta) if self._own_dtype else []
+        self._dtype = compute_dtype or self.theta.dtype
+        self._exact = set(self.names)
+        if self._dtype != self.theta.dtype:
+            self._exact = _names_in(self._template, NORMALISATION)
+            self._constants = {k: b.to(self._dtype) if b.is_floating_point() else b for k, b in self._constants.items()}
+            _cast_around(self._template, self.theta.dtype, self._dtype)
+        self._views = self._split(self.theta)
         self._forward = vmap(self._one, in_dims=(0, 0, None))
 
     def leaves(self) -> list[Tensor]:
         """The weights as tensors [count, ...] that gradients are taken for: views of `theta`, or rounded copies."""
-        return self._leaves if self._own_dtype else self._split(self.theta.to(self.compute_dtype))
+        if len(self._exact) == len(self.names):
+            return self._views
+        copies = zip(self.names, self._views, self._split(self.theta.to(self._dtype)), strict=True)
+        return [view if name in self._exact else copy for name, view, copy in copies]
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy [count] over the batch; updates the running statistics."""
         self._template.train()
-        logits = self._forward(leaves, self.statistics, images.to(self.compute_dtype))
+        logits = self._forward(leaves, self.statistics, images.to(self._dtype))
         return _cross_entropy(logits, labels)
 
     @torch.no_grad()
@@ -58,7 +76,7 @@ class Lanes:
         leaves = [leaf.detach() for leaf in self.leaves()]
         right = torch.zeros(self.count, dtype=torch.int64, device=images.device)
         for x, y in zip(images.split(batch), labels.split(batch), strict=True):
-            right += (self._forward(leaves, self.statistics, x.to(self.compute_dtype)).argmax(2) == y).sum(1)
+            right += (self._forward(leaves, self.statistics, x.to(self._dtype)).argmax(2) == y).sum(1)
         return right
 
     def finite(self) -> Tensor:
@@ -74,7 +92,7 @@ class Lanes:
 
     def _one(self, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
         """Logits of one lane, as vmap sees it."""
-        state = {**dict(zip(self._names, leaves, strict=True)), **self._constants, **statistics}
+        state = {**dict(zip(self.names, leaves, strict=True)), **self._constants, **statistics}
         logits: Tensor = functional_call(self._template, state, (images,))
         return logits
 
@@ -111,11 +129,29 @@ def stackable(model: nn.Module) -> nn.Module:
     return model
 
 
-def _statistics(model: nn.Module) -> set[str]:
-    """Names of the buffers that training changes: the others are constants that all lanes share."""
-    return {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-        for name, _ in module.named_buffers(recurse=False)
-    }
+def _aligned(p: Tensor) -> int:
+    """Elements of `p`, rounded up so that what follows lies as in a tensor of its own.
+
+    Matrix products may round differently by where in memory their arguments begin: no lane, and no parameter, must
+    lie otherwise than the others.
+    """
+    elements = ALIGNMENT_BYTES // p.element_size()
+    return -(-p.numel() // elements) * elements
+
+
+def _names_in(model: nn.Module, kinds: type | tuple[type, ...], buffers: bool = False) -> set[str]:
+    """Names of the parameters, or else the `buffers`, that modules of `kinds` own."""
+    found = set()
+    for prefix, module in model.named_modules():
+        if isinstance(module, kinds):
+            own = module.named_buffers(prefix, recurse=False) if buffers else module.named_parameters(prefix, recurse=False)
+            found |= {name for name, _ in own}
+    return found
+
+
+def _cast_around(model: nn.Module, inner: torch.dtype, outer: torch.dtype) -> None:
+    """Let normalisation compute in `inner` between layers that compute in `outer`."""
+    for module in model.modules():
+        if isinstance(module, NORMALISATION):
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(inner), *inputs[1:]))
+            module.register_forward_hook(lambda _, inputs, output: output.to(outer))

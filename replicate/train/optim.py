@@ -14,7 +14,9 @@ from torch import Tensor
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs import Run
-from replicate.train.schedule import shares
+from replicate.train.schedule import factors
+
+OPTIMIZERS = ("adamw", "sgd")
 
 DECAY, STEP_SIZE, CORRECTION = 0, 1, 2
 """Rows of the coefficients of a step. AdamW: factor on the weights, step size, root of the second bias correction.
@@ -39,8 +41,6 @@ def order_of(runs: Sequence[Run]) -> list[int]:
 def adamw_lanes(runs: Sequence[Run]) -> int:
     """How many lanes use AdamW: the first ones."""
     count = sum(run.optimizer == "adamw" for run in runs)
-    if any(run.optimizer not in ("adamw", "sgd") for run in runs):
-        raise ValueError(f"optimizer: expected adamw or sgd, got {', '.join(sorted({r.optimizer for r in runs}))}")
     if any(run.optimizer != "adamw" for run in runs[:count]):
         raise ValueError("expected the runs with AdamW first; see `order_of`")
     return count
@@ -53,9 +53,9 @@ def zeros(runs: Sequence[Run], theta: Tensor) -> Moments:
 
 def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tensor) -> Tensor:
     """What each step needs of each lane: [steps, 3, lanes] of the type and on the device of `like`."""
-    factors = {name: shares(name, steps, warmup_steps) for name in {run.schedule for run in runs}}
+    by_name = {name: factors(name, steps, warmup_steps) for name in {run.schedule for run in runs}}
     lr = torch.tensor([[run.lr] for run in runs], dtype=torch.float64)
-    lr = (lr * torch.tensor([factors[run.schedule] for run in runs], dtype=torch.float64)).T  # [steps, lanes]
+    lr = (lr * torch.tensor([by_name[run.schedule] for run in runs], dtype=torch.float64)).T  # [steps, lanes]
     decay = torch.tensor([run.weight_decay for run in runs], dtype=torch.float64).expand(steps, -1)
     taken = torch.arange(1, steps + 1, dtype=torch.float64)[:, None]
     first, second = (1 - torch.tensor(beta, dtype=torch.float64) ** taken for beta in ADAMW_BETAS)
@@ -70,7 +70,7 @@ def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tenso
 
 def freeze(table: Tensor, alive: Tensor) -> None:
     """Set to zero, in the coefficients of all steps, what moves the weights of lanes that are not `alive` [lanes]."""
-    table[:, : CORRECTION].masked_fill_(~alive, 0)
+    table[:, :CORRECTION].masked_fill_(~alive, 0)
 
 
 @torch.no_grad()
@@ -89,9 +89,7 @@ def update(
         weights, first = theta[:, a:b], moments.first[:, a:b]
         if adamw:
             on = slice(0, adamw)
-            adamw_(
-                weights[on], g[on], first[on], moments.second[:, a:b], decay[on], step_size[on], correction[on]
-            )
+            adamw_(weights[on], g[on], first[on], moments.second[:, a:b], decay[on], step_size[on], correction[on])
         if adamw < len(theta):
             on = slice(adamw, None)
             sgd_(weights[on], g[on], first[on], decay[on], step_size[on])

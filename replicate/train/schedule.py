@@ -1,7 +1,7 @@
 """Learning-rate schedules: the factor on the peak learning rate at each step, after a linear warm-up.
 
-Every schedule moves once a step. The paper does not say whether its own moves once a step or, as its script does,
-once an epoch; over hundreds of epochs the two agree to a percent, while over the few epochs of a small scale one value an
+Every schedule moves once a step. The paper does not say whether its own does so too or, as in its script, once an
+epoch; over hundreds of epochs the two agree to a percent, while over the few epochs of a small scale one value an
 epoch would be a staircase. No factor exceeds 1, so the peak learning rate of a run is the largest it ever uses
 (`runs.weight_decay_is_inert` rests on that).
 """
@@ -36,6 +36,6 @@ def factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1 - done
 
 
-def shares(schedule: str, steps: int, warmup_steps: int) -> list[float]:
+def factors(schedule: str, steps: int, warmup_steps: int) -> list[float]:
     """`factor` at every step, in order."""
     return [factor(schedule, step, steps, warmup_steps) for step in range(steps)]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ def train(run: Run, device: str = "cpu") -> Result:
     """
     if run.augment:
         raise TrainError(f"augmentation {', '.join(run.augment)}: cannot be trained yet; expected a run without any")
+    if not run.warmup_epochs < run.epochs:
+        raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
     with _reproducible(device):
         return _train(run, device)
 
@@ -135,16 +138,17 @@ def _reproducible(device: str) -> Iterator[None]:
     Denormals: strong decay drives weights and moments through them, where a CPU is many times slower.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
+    fill = settings.fill_uninitialized_memory
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
+    settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
         torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        settings.fill_uninitialized_memory = fill

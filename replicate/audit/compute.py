@@ -1,0 +1,125 @@
+"""Could the runs be made in the hours that are named? Operations of the models, the peak of the device, published rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from replicate.audit.finding import Check, Finding, from_checks
+from replicate.audit.flop_counts import COUNTED_WITH, FLOPS
+from replicate.audit.reported import Campaign, Reported, need
+
+PEAK_FLOPS = 312e12
+"""A100, dense FP16 or BF16 with FP32 accumulation (NVIDIA A100 Tensor Core GPU Architecture, white paper, table 1)."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A published training rate at 224 x 224 in mixed precision, images a second on one device."""
+
+    images_per_second: float
+    device: str
+    source: str
+
+
+A100_RESNET50 = (
+    Rate(2470, "A100 80GB", "NVIDIA/DeepLearningExamples, PyTorch ResNet-50 v1.5: 90 epochs in about 14 hours on one"),
+    Rate(2600, "A100", "huggingface/pytorch-image-models issue 1491: timm's benchmark, without loading images"),
+)
+
+RTX_3090 = {
+    "resnet50": 1218.01,
+    "vit_s16": 1057.92,
+    "convnext_t": 819.24,
+    "mixer_s16": 1660.76,
+    "swin_t": 648.69,
+}
+"""huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, train_samples_per_sec."""
+
+SLACK = 1.5
+"""A claimed rate may exceed the published ones by this factor before it counts as off: tuned code can be faster."""
+
+
+def a100_rate(arch: str) -> float:
+    """Images a second of one A100 at 224 x 224: ResNet-50's best published rate, others by their ratio to it on an RTX 3090."""
+    best = max(rate.images_per_second for rate in A100_RESNET50)
+    return best * RTX_3090[arch] / RTX_3090["resnet50"]
+
+
+def images(campaign: Campaign) -> float:
+    """Training images that all runs of a campaign see."""
+    return float(campaign.runs) * campaign.epochs * campaign.train_images
+
+
+def claimed_rate(campaign: Campaign) -> float:
+    """Images a second of one device that the claimed hours come to; those of evaluation are left out in the paper's favour."""
+    return images(campaign) / (campaign.hours.high * 3600)
+
+
+def peak_share(campaign: Campaign, archs: list[str]) -> float:
+    """Share of the device's peak that training at the claimed rate takes."""
+    mean = float(np.mean([FLOPS[arch, campaign.image_size].training for arch in archs]))
+    return claimed_rate(campaign) * mean / PEAK_FLOPS
+
+
+def published_hours(campaign: Campaign, archs: list[str]) -> float:
+    """Device-hours of the campaign at the published rates, the runs shared equally among the architectures."""
+    return float(np.mean([images(campaign) / a100_rate(arch) for arch in archs])) / 3600
+
+
+def compute(paper: Reported) -> Finding:
+    """`audit/compute`."""
+    need(paper.campaigns, "device-hours of the runs")
+    archs = [learner.name for learner in paper.learners]
+    need(archs and all(arch in RTX_3090 for arch in archs), f"architectures among {', '.join(RTX_3090)}")
+    need(all((archs[0], c.image_size) in FLOPS for c in paper.campaigns), "images of 32 or 224 pixels")
+    checks, parts = [], []
+    details: dict[str, Any] = {"operations counted with": COUNTED_WITH, "peak, FLOP/s": PEAK_FLOPS}
+    for c in paper.campaigns:
+        rate, share = claimed_rate(c), peak_share(c, archs)
+        found: dict[str, Any] = {
+            "images a second and device": rate,
+            "steps a second and device": rate / c.batch_size,
+            "share of peak": share,
+            "share of peak by architecture": {a: peak_share(c, [a]) for a in archs},
+            "PFLOP a run": {a: FLOPS[a, c.image_size].training * c.epochs * c.train_images / 1e15 for a in archs},
+        }
+        text = f"{c.dataset}: {rate:,.0f} images a second and A100, {100 * share:.0f} % of its peak"
+        checks.append(
+            Check(
+                f"{c.dataset}, share of peak",
+                f"{c.hours.text} hours",
+                f"{100 * share:.0f} %",
+                share < 1,
+                "published script",
+                True,
+            )
+        )
+        if c.image_size == 224:
+            hours = published_hours(c, archs)
+            resnet = max(r.images_per_second for r in A100_RESNET50)
+            found |= {
+                "hours at published rates": hours,
+                "published rates": {a: a100_rate(a) for a in archs},
+                "sources": [f"{r.images_per_second:g} on {r.device}: {r.source}" for r in A100_RESNET50],
+            }
+            checks.append(
+                Check(f"{c.dataset}, hours", c.hours.text, f"{hours:,.0f} at published rates",
+                      c.hours.high * SLACK >= hours, "published script")
+            )  # fmt: skip
+            text += (
+                f", where {resnet:,.0f} is the best published rate of ResNet-50, and all runs at published rates take {hours:,.0f} hours "
+                f"in place of {c.hours.text}"
+            )
+        parts.append(text)
+        details[c.dataset] = found
+    return from_checks(
+        "audit/compute", "published script, hardware requirements",
+        ", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns), checks,
+        f"{'; '.join(parts)}.",
+        f"mixed precision on A100s; operations counted on timm's models, forward and backward; rates of ResNet-50 measured on an "
+        f"A100, the others' scaled by their ratio to it on an RTX 3090; up to {SLACK:g} times the published rate is let pass",
+        "the runs were shorter, at a lower resolution, or on more or faster devices", details,
+    )  # fmt: skip

@@ -1,0 +1,236 @@
+"""The table of accuracy drops against what abstract and text say about it: range, zone, growth, asymmetry."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import optimize, stats
+
+from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.reported import DropRow, Floats, Reported, need
+
+GROWTH = (1.5, 2.5)
+"""Exponents of ln kappa that count as about 2."""
+LEVEL = 0.01
+
+
+def _zone(paper: Reported) -> tuple[float, float]:
+    """The smallest and the largest kappa of the tolerance zone: a factor 2 where the text gives none."""
+    if not paper.states("deviation/zone"):
+        return 0.5, 2.0
+    low, high = paper.figure("deviation/zone").measured.interval
+    return low.value, high.value
+
+
+def _split(paper: Reported) -> tuple[list[DropRow], list[DropRow]]:
+    """Drops inside the tolerance zone (its edges included) and beyond it."""
+    need(paper.drops, "a table of accuracy drops")
+    low, high = _zone(paper)
+    inside = [row for row in paper.drops if low <= row.kappa <= high and row.kappa != 1]
+    beyond = [row for row in paper.drops if not low <= row.kappa <= high]
+    need(beyond, "drops beyond the tolerance zone")
+    return inside, beyond
+
+
+def _values(rows: list[DropRow]) -> tuple[DropRow, DropRow]:
+    """The rows with the smallest and the largest drop."""
+    return min(rows, key=lambda r: r.drop.value.value), max(rows, key=lambda r: r.drop.value.value)
+
+
+def deviation_range(paper: Reported) -> Finding:
+    """`audit/deviation-range`: the range of drops in the abstract against the rows of which it speaks."""
+    figure = paper.figure("deviation/factor-2")
+    low, high = figure.measured.interval
+    inside, beyond = _split(paper)
+    smallest, largest = _values(beyond)
+    checks = [
+        Check("smallest drop beyond a factor 2", low.text, smallest.drop.value.text,
+              low.meets(smallest.drop.value.low, smallest.drop.value.high), figure.source),
+        Check("largest drop beyond a factor 2", high.text, largest.drop.value.text,
+              high.meets(largest.drop.value.low, largest.drop.value.high), figure.source),
+    ]  # fmt: skip
+    evidence = (
+        f"Beyond a factor 2 the table's drops run from {smallest.drop.value.text} to {largest.drop.value.text} pp; the abstract "
+        f"has {low.text} to {high.text}"
+    )
+    if inside:
+        edge = _values(inside)
+        evidence += f" (at a factor 2 exactly: {edge[0].drop.value.text} to {edge[1].drop.value.text})"
+    return from_checks(
+        "audit/deviation-range", figure.source, f"{low.text} to {high.text} pp beyond a factor 2", checks, evidence + ".",
+        "the range is that of the table's rows beyond a factor 2",
+        "the lower end is the largest drop inside the zone, taken as a bound for all beyond it",
+    )  # fmt: skip
+
+
+def tolerance_zone(paper: Reported) -> Finding:
+    """`audit/tolerance-zone`: drops inside the zone below one bound, beyond it above another; 2 times off costs about 1."""
+    inside, beyond = _split(paper)
+    checks = []
+    if paper.states("deviation/zone-drop"):
+        bound = paper.figure("deviation/zone-drop")
+        limit = bound.measured.value
+        checks += [
+            Check(f"kappa {r.kappa:g} on {r.dataset}", f"below {limit.text}", r.drop.value.text,
+                  r.drop.value.low < limit.value, bound.source, True)
+            for r in inside
+        ]  # fmt: skip
+    if paper.states("deviation/beyond-zone-drop"):
+        bound = paper.figure("deviation/beyond-zone-drop")
+        limit = bound.measured.value
+        checks += [
+            Check(f"kappa {r.kappa:g} on {r.dataset}", f"above {limit.text}", r.drop.value.text,
+                  r.drop.value.high > limit.value, bound.source, True)
+            for r in beyond
+        ]  # fmt: skip
+    if paper.states("deviation/factor-2/script") and inside:
+        about = paper.figure("deviation/factor-2/script")
+        mean = float(np.mean([r.drop.value.value for r in inside]))
+        checks.append(
+            Check("mean drop at a factor 2", f"about {about.measured.value.text}", f"{mean:.2g}",
+                  about.measured.value.meets(mean - 0.05, mean + 0.05), about.source)
+        )  # fmt: skip
+    need(checks, "bounds on the drops inside and beyond a tolerance zone")
+    fine = sum(c.holds for c in checks)
+    at_bound = [r for r in inside if paper.states("deviation/zone-drop")
+                and r.drop.value.value >= paper.value("deviation/zone-drop")]  # fmt: skip
+    note = "".join(f"; kappa {r.kappa:g} on {r.dataset} prints the bound itself" for r in at_bound)
+    return from_checks(
+        "audit/tolerance-zone", "section 4.2, published script", "bounds on the drops inside and beyond the zone", checks,
+        f"{fine} of {len(checks)} statements about drops inside and beyond the tolerance zone hold in the table{note}.",
+        "a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are left aside",
+        "a bound or a drop is misprinted",
+    )  # fmt: skip
+
+
+def _arrays(rows: list[DropRow]) -> tuple[Floats, Floats, Floats]:
+    """abs(ln kappa), drops and standard errors (half width over 1.96)."""
+    x = np.array([abs(math.log(row.kappa)) for row in rows])
+    y = np.array([row.drop.value.value for row in rows])
+    error = np.array([sum(row.drop.half_width) / 2 for row in rows]) / stats.norm.ppf(0.975)
+    return x, y, error
+
+
+def quadratic_misfit(rows: list[DropRow]) -> tuple[float, float, float]:
+    """Smallest chi square of beta * (abs(ln kappa) - gamma)^2 beyond gamma, 0 inside; beta and gamma."""
+    x, y, error = _arrays(rows)
+
+    def fit(gamma: float) -> tuple[float, float]:
+        shape = np.maximum(x - gamma, 0.0) ** 2 / error
+        scaled = y / error
+        beta = max(float(shape @ scaled) / float(shape @ shape), 0.0) if shape.any() else 0.0
+        return float(((scaled - beta * shape) ** 2).sum()), beta
+
+    gammas = np.linspace(0, x.max() * 0.99, 400)
+    k = int(np.argmin([fit(g)[0] for g in gammas]))
+    ends = gammas[max(k - 1, 0)], gammas[min(k + 1, len(gammas) - 1)]
+    gamma = float(optimize.minimize_scalar(lambda g: fit(g)[0], bounds=ends, method="bounded").x)
+    gamma = min((gamma, float(gammas[k])), key=lambda g: fit(g)[0])
+    chi2, beta = fit(gamma)
+    return chi2, beta, gamma
+
+
+def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
+    """Exponents of ln kappa between the two outermost kappas of each side, with standard errors: (side, exponent, error)."""
+    out = []
+    for side, keep in (("below", lambda k: k < 1), ("above", lambda k: k > 1)):
+        pair = sorted((r for r in rows if keep(r.kappa)), key=lambda r: abs(math.log(r.kappa)))[-2:]
+        if len(pair) < 2 or min(r.drop.value.value for r in pair) <= 0:
+            continue
+        x, y, error = _arrays(pair)
+        step = math.log(x[1] / x[0])
+        relative = math.hypot(*(error / y))
+        out.append((f"{rows[0].dataset}, {side} 1", math.log(y[1] / y[0]) / step, relative / step))
+    return out
+
+
+def growth(paper: Reported) -> Finding:
+    """`audit/deviation-growth`: does the table grow as (ln kappa)^2, or as the paper's own fit does?"""
+    need(paper.drops, "a table of accuracy drops")
+    checks, exponents, fits = [], [], {}
+    datasets = list(dict.fromkeys(row.dataset for row in paper.drops))
+    for dataset in datasets:
+        rows = [row for row in paper.drops if row.dataset == dataset and row.kappa != 1]
+        need(
+            len(rows) > 2 and all(row.drop.has_interval for row in rows), "drops with intervals at more than two kappas"
+        )
+        chi2, beta, gamma = quadratic_misfit(rows)
+        p = float(stats.chi2.sf(chi2, len(rows) - 2))
+        fits[dataset] = {"chi square": chi2, "p": p, "beta": beta, "gamma": gamma}
+        checks.append(
+            Check(f"{dataset}: drop = beta (abs(ln kappa) - gamma)^2", f"a fit of {len(rows)} rows",
+                  f"chi square {chi2:.1f} on {len(rows) - 2}, p = {p:.2g}", p >= LEVEL / len(datasets), "section 3.3", True)
+        )  # fmt: skip
+        exponents += growth_exponents(rows)
+    evidence = "The best fit of the paper's curve has " + ", ".join(
+        f"p = {f['p']:.2g} on {d} (chi square {f['chi square']:.1f})" for d, f in fits.items()
+    )
+    details: dict[str, object] = {"fits": fits}
+    if exponents:
+        weights = np.array([e[2] for e in exponents]) ** -2.0
+        mean = float(np.average([e[1] for e in exponents], weights=weights))
+        half = float(stats.norm.ppf(0.975) / math.sqrt(weights.sum()))
+        details["exponents"] = {name: [value, error] for name, value, error in exponents}
+        details["exponent"] = [mean, mean - half, mean + half]
+        # A tolerance zone makes the outer growth steeper than quadratic, so only too flat a growth speaks against it.
+        checks.append(
+            Check("exponent between the outermost kappas", "about 2", f"{mean:.2f} {span(mean - half, mean + half)}",
+                  mean + half >= GROWTH[0], "section 4.2", True)
+        )  # fmt: skip
+        evidence += (
+            f"; between the two outermost kappas of each side the drop grows as (ln kappa)^{mean:.2f}, 95 % interval "
+            f"{span(mean - half, mean + half)}"
+        )
+    return from_checks(
+        "audit/deviation-growth", "sections 3.3 and 4.2", "growth about as (ln kappa)^2 past a tolerance zone", checks,
+        evidence + ".",
+        "independent normal errors of the interval's half width over 1.96 (the reference that all drops share makes their "
+        "ratios more certain, not less); beta and gamma are fitted to each data set",
+        "the statement is about kappas beyond those of the table",
+        details,
+    )  # fmt: skip
+
+
+def asymmetry(paper: Reported) -> Finding:
+    """`audit/asymmetry`: at which kappas too much weight decay costs more than too little."""
+    need(paper.drops, "a table of accuracy drops")
+    claimed = [f.name.partition("/")[2] for f in paper.figures if f.name.startswith("asymmetry/")]
+    need(claimed, "a data set on which too much weight decay is said to cost more, as a figure asymmetry/<dataset>")
+    checks, means, rows_of = [], {}, {}
+    for dataset in dict.fromkeys(row.dataset for row in paper.drops):
+        rows = paper.drops_on(dataset)
+        pairs = [(k, 1 / k) for k in sorted(rows) if k > 1 and any(math.isclose(1 / k, other) for other in rows)]
+        differences = {}
+        for kappa, inverse in pairs:
+            above = rows[kappa].drop.value
+            below = next(row.drop.value for k, row in rows.items() if math.isclose(k, inverse))
+            difference, slack = above.value - below.value, above.half + below.half
+            differences[kappa] = difference
+            if dataset in claimed:
+                checks.append(
+                    Check(f"{dataset}, kappa {kappa:g} less 1/{kappa:g}", "above 0", f"{difference:+.2g}",
+                          difference + slack > 0, paper.figure(f"asymmetry/{dataset}").source)
+                )  # fmt: skip
+        need(differences, f"drops at some kappa and at 1 / kappa on {dataset}")
+        means[dataset], rows_of[dataset] = float(np.mean(list(differences.values()))), differences
+    for dataset in claimed:
+        source = paper.figure(f"asymmetry/{dataset}").source
+        checks.append(Check(f"{dataset}, mean", "above 0", f"{means[dataset]:+.2f}", means[dataset] > 0, source, True))
+        checks += [
+            Check(f"{other} against {dataset}", "weaker", f"{round(means[other], 2) + 0.0:+.2f} against {means[dataset]:+.2f}",
+                  means[other] < means[dataset], source, True)
+            for other in means if other not in claimed
+        ]  # fmt: skip
+    each = "; ".join(
+        f"{d}: "
+        + ", ".join(f"{v:+.1f} at {k:g}" for k, v in differences.items())
+        + f", mean {round(means[d], 2) + 0.0:+.2f}"
+        for d, differences in rows_of.items()
+    )
+    return from_checks(
+        "audit/asymmetry", "section 4.2", f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere", checks,
+        f"Drop at kappa less drop at 1/kappa, pp: {each}.",
+        "the printed drops and their rounding; the drops' intervals, wider than these differences, are left aside",
+        "the statement is about the mean over kappas, or about factors up to 5", {"differences": rows_of, "means": means},
+    )  # fmt: skip

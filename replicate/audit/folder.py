@@ -1,0 +1,202 @@
+"""A paper from a folder of CSV files, so that anybody's grid search can be audited.
+
+- `grid.csv`: columns `lr`, `wd`: one row a point of the grid (more columns and repeated rows are ignored, so a sweep's own
+  table of runs will do).
+- `table-1.csv`: a row a cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`, `slope_low`,
+  `slope_high`, `r2`.
+- `table-2.csv` (optional): a row a drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p` (`0.002` or `<0.001`).
+- `figures.csv` (optional): figures of the text with `name`, `value`, and optionally `low`, `high`, `source`. The names are those of
+  `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` let most audits run.
+
+Write every number as the paper prints it: 0.10 stands for all that rounds to it, and 0.1 for more. A range without a middle has
+`low` and `high` only. The shorter the folder, the fewer audits: those that lack something are named with what they lack.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from replicate.audit.reported import DropRow, Measured, Printed, RatioRow, Reported, StatedFigure
+from replicate.table import Table, TableError, read_table
+
+T = TypeVar("T")
+
+GRID, RATIOS, DROPS, FIGURES = "grid.csv", "table-1.csv", "table-2.csv", "figures.csv"
+
+
+class PaperError(ValueError):
+    """A folder that is no paper; the message is one line."""
+
+
+def read(folder: str) -> Reported:
+    """The paper in `folder`."""
+    path = Path(folder)
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing there"
+        raise PaperError(f"{folder}: expected a folder with {GRID} and {RATIOS}, got {found}; name the folder")
+    for name in (GRID, RATIOS):
+        if not (path / name).exists():
+            raise PaperError(
+                f"{folder}: expected {GRID} and {RATIOS} in it, found no {name}; `replicate audit --help` says more"
+            )
+    try:
+        ratios = tuple(_rows(path / RATIOS, ("arch", "dataset", "rho"), _ratio_row))
+        drops = tuple(_rows(path / DROPS, ("kappa", "dataset", "drop"), _drop_row)) if (path / DROPS).exists() else ()
+        figures = tuple(_rows(path / FIGURES, ("name", "value"), _figure)) if (path / FIGURES).exists() else ()
+        grid = _grid(path / GRID)
+    except TableError as error:
+        raise PaperError(str(error)) from None
+    _once(path / RATIOS, [row.cell for row in ratios])
+    _once(path / DROPS, [f"kappa {row.kappa:g} on {row.dataset}" for row in drops])
+    _once(path / FIGURES, [figure.name for figure in figures])
+    return Reported(path.resolve().name, grid, ratios, drops, figures)
+
+
+def _once(path: Path, names: list[str]) -> None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise PaperError(f"{path}: expected each row once, got {repeated} twice; remove one")
+
+
+class _Row:
+    """One row of a table, its fields by column; empty fields are absent."""
+
+    def __init__(self, table: Table, index: int) -> None:
+        self._fields = dict(zip(table.header, table.rows[index], strict=True))
+        self.where = f"{table.name}, row {table.lines[index]}"
+        self.source = f"{Path(table.name).name}, row {table.lines[index]}"
+
+    def text(self, column: str) -> str:
+        if not self._fields.get(column):
+            raise PaperError(f"{self.where}: expected a value in column {column}, got none")
+        return self._fields[column]
+
+    def optional(self, column: str) -> str:
+        return self._fields.get(column, "")
+
+    def printed(self, column: str) -> Printed | None:
+        text = self._fields.get(column, "")
+        if not text:
+            return None
+        try:
+            return Printed.parse(text)
+        except ValueError as error:
+            raise PaperError(f"{self.where}, column {column}: {error}") from None
+
+    def needed(self, column: str) -> Printed:
+        self.text(column)
+        found = self.printed(column)
+        assert found is not None
+        return found
+
+    def measured(self, value: str, low: str, high: str) -> Measured:
+        ends = self.printed(low), self.printed(high)
+        if (ends[0] is None) != (ends[1] is None):
+            raise PaperError(f"{self.where}: expected both {low} and {high} or neither, got one")
+        return Measured(self.needed(value), *ends)
+
+
+def _rows(path: Path, needed: Iterable[str], make: Callable[[_Row], T]) -> list[T]:
+    table = read_table(str(path))
+    for column in needed:
+        if column not in table.header:
+            raise PaperError(f"{path}: expected a column {column}, found {table.columns}")
+    if not table.rows:
+        raise PaperError(f"{path}: expected a row at least, got none")
+    return [make(_Row(table, i)) for i in range(len(table.rows))]
+
+
+def _ratio_row(row: _Row) -> RatioRow:
+    rho = row.measured("rho", "rho_low", "rho_high")
+    if rho.value.value <= 0:
+        raise PaperError(f"{row.where}, column rho: expected a ratio above 0, got {rho.value.text}")
+    slope = row.measured("slope", "slope_low", "slope_high") if row.printed("slope") else None
+    return RatioRow(row.text("arch"), row.text("dataset"), rho, row.printed("p"), slope, row.printed("r2"), row.source)
+
+
+def _drop_row(row: _Row) -> DropRow:
+    kappa = row.needed("kappa").value
+    if kappa <= 0:
+        raise PaperError(f"{row.where}, column kappa: expected a number above 0, got {row.text('kappa')}")
+    return DropRow(kappa, row.text("dataset"), row.measured("drop", "low", "high"), *_p(row), row.source)
+
+
+def _p(row: _Row) -> tuple[Printed | None, bool]:
+    """The printed p and whether the paper says `below` it."""
+    try:
+        return row.printed("p"), False
+    except PaperError:
+        text = row.text("p")
+        if not text.startswith("<"):
+            raise
+        try:
+            return Printed.parse(text[1:]), True
+        except ValueError as error:
+            raise PaperError(f"{row.where}, column p: {error}") from None
+
+
+def _figure(row: _Row) -> StatedFigure:
+    source = row.optional("source") or row.source
+    if row.printed("value") is None:
+        low, high = row.needed("low"), row.needed("high")
+        middle = Printed(f"{(low.value + high.value) / 2:g}")
+        return StatedFigure(row.text("name"), Measured(middle, low, high), source)
+    return StatedFigure(row.text("name"), row.measured("value", "low", "high"), source)
+
+
+def _grid(path: Path) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    points: dict[float, set[float]] = {}
+    for lr, wd in _rows(path, ("lr", "wd"), lambda row: (row.needed("lr").value, row.needed("wd").value)):
+        if lr <= 0 or wd < 0:
+            raise PaperError(
+                f"{path}: expected learning rates above 0 and weight decays of at least 0, got lr {lr:g}, wd {wd:g}"
+            )
+        points.setdefault(lr, set()).add(wd)
+    return tuple((lr, tuple(sorted(points[lr]))) for lr in sorted(points))
+
+
+def write(paper: Reported, folder: Path) -> None:
+    """Writes the four files that `read` reads: grid, tables and figures, not what a folder cannot hold."""
+
+    def text(printed: Printed | None) -> str:
+        return "" if printed is None else printed.text
+
+    def table(name: str, header: str, rows: Iterable[Iterable[object]]) -> None:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header.split())
+        writer.writerows(rows)
+        (folder / name).write_text(out.getvalue(), encoding="utf-8")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table(GRID, "lr wd", [(f"{lr:g}", f"{wd:g}") for lr, wds in paper.grid for wd in wds])
+    table(
+        RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2",
+        [
+            (
+                r.arch, r.dataset, r.rho.value.text, text(r.rho.low), text(r.rho.high), text(r.p),
+                *(("", "", "") if r.slope is None else (r.slope.value.text, text(r.slope.low), text(r.slope.high))), text(r.r2),
+            )
+            for r in paper.ratios
+        ],
+    )  # fmt: skip
+    if paper.drops:
+        table(
+            DROPS, "kappa dataset drop low high p",
+            [
+                (f"{d.kappa:g}", d.dataset, d.drop.value.text, text(d.drop.low), text(d.drop.high), ("<" if d.p_below else "") + text(d.p))
+                for d in paper.drops
+            ],
+        )  # fmt: skip
+    if paper.figures:
+        table(
+            FIGURES, "name value low high source",
+            [
+                (f.name, f.measured.value.text, text(f.measured.low), text(f.measured.high), f.source)
+                for f in paper.figures
+            ],
+        )  # fmt: skip

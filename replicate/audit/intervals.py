@@ -1,0 +1,198 @@
+"""The paper's intervals among themselves: do they look like percentile bootstraps of a few seeds, and do they add up?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.reported import Floats, Measured, Reported, need
+from replicate.estimate.published import resamples
+
+LEVEL = 0.001
+"""An interval is called unlikely where its probability is below this."""
+SPREAD_LEVEL = 0.01
+CELLS = 20_000
+"""Simulated cells."""
+
+
+@lru_cache(maxsize=4)
+def bootstrap_intervals(seeds: int) -> tuple[Floats, Floats, Floats]:
+    """Mean of `seeds` normal values and the ends of its 95 % percentile interval, each [CELLS], all resamples counted.
+
+    The mean is the smoothest statistic there is: an argmax over a grid gives lumpier intervals, not more regular ones.
+    """
+    values = np.random.default_rng(0).normal(size=(CELLS, seeds))
+    shares, probability = resamples(seeds)
+    means = values @ shares.T
+    order = np.argsort(means, axis=1)
+    weight = np.cumsum(probability[order], axis=1)
+    sorted_means = np.take_along_axis(means, order, axis=1)
+    ends = []
+    for q in (0.025, 0.975):
+        at = (weight < q - 1e-12).sum(axis=1)
+        ends.append(np.take_along_axis(sorted_means, at[:, None], axis=1)[:, 0])
+    return values.mean(axis=1), ends[0], ends[1]
+
+
+def symmetric(measured: Measured) -> bool:
+    """Whether the printed value is exactly the middle of the printed interval."""
+    low, high = measured.interval
+    return abs(low.value + high.value - 2 * measured.value.value) < 1e-9
+
+
+def chance_of_symmetry(measured: Measured, seeds: int) -> float:
+    """How often a percentile bootstrap interval this wide prints symmetrically about its value."""
+    mean, low, high = bootstrap_intervals(seeds)
+    half = sum(measured.half_width) / 2
+    unit = 2 * measured.value.half
+    scale = half / ((high - low) / 2) / unit
+    offset = np.random.default_rng(1).random(len(mean))  # where the value lies between two printable numbers
+    printed = [np.round(offset + scale * (x - mean)) for x in (low, mean, high)]
+    return float(np.mean(printed[0] + printed[2] == 2 * printed[1]))
+
+
+def _bootstrapped(paper: Reported) -> list[tuple[str, Measured]]:
+    """The intervals of the table of ratios."""
+    rows = [(f"ratio, {row.cell}", row.rho) for row in paper.ratios if row.rho.has_interval]
+    rows += [(f"slope, {row.cell}", row.slope) for row in paper.ratios if row.slope and row.slope.has_interval]
+    need(rows, "intervals in the table of ratios")
+    return rows
+
+
+def _seeds(paper: Reported) -> int:
+    seeds = int(paper.value("count/seeds"))
+    need(2 <= seeds <= 8, "between 2 and 8 seeds")
+    return seeds
+
+
+def symmetry(paper: Reported) -> Finding:
+    """`audit/interval-symmetry`: percentile bootstrap intervals are not symmetric; how many here are?"""
+    seeds = _seeds(paper)
+    rows = _bootstrapped(paper)
+    chances = [chance_of_symmetry(m, seeds) for _, m in rows]
+    seen = [symmetric(m) for _, m in rows]
+    # Probability of at least so many: the distribution of a sum of independent yes-or-no draws.
+    distribution = np.ones(1)
+    for p in chances:
+        distribution = np.convolve(distribution, [1 - p, p])
+    tail = float(distribution[sum(seen) :].sum())
+    check = Check(
+        "intervals with the value exactly in the middle", f"{sum(seen)} of {len(rows)}",
+        f"{sum(chances):.1f} expected", tail >= LEVEL, "table of ratios",
+    )  # fmt: skip
+    return from_checks(
+        "audit/interval-symmetry", "section 3.2, table of ratios", f"{len(rows)} intervals by the bootstrap over seeds", [check],
+        f"{sum(seen)} of {len(rows)} intervals of the table of ratios are symmetric about their value to the last digit; of "
+        f"percentile bootstraps over {seeds} seeds about {sum(chances):.1f} would be (probability of so many: {tail:.1g}).",
+        f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as a mean",
+        "the intervals are an estimate plus and minus a multiple of a standard error, and not percentiles",
+        {"probability": tail},
+    )  # fmt: skip
+
+
+def _spread_of_widths(measured: Sequence[Measured]) -> float:
+    """Largest standard deviation of the log half widths that print like these."""
+    ranges = np.array([m.half_width for m in measured])
+    middle = np.median(ranges.mean(axis=1))
+    # Each width as far from the middle as its rounding allows.
+    low, high = np.log(np.maximum(ranges[:, 0], 1e-300) / middle), np.log(ranges[:, 1] / middle)
+    return float(np.std(np.where(np.abs(low) > np.abs(high), low, high), ddof=1))
+
+
+def widths(paper: Reported) -> Finding:
+    """`audit/interval-widths`: intervals from a few seeds differ in width by chance; do these? (Simonsohn 2013.)"""
+    seeds = _seeds(paper)
+    need(len(paper.ratios) >= 4, "at least four cells")
+    checks, parts = [], {}
+    _, low, high = bootstrap_intervals(seeds)
+    logs = np.log((high - low) / 2)
+    for name, measured in (
+        ("ratio", [row.rho for row in paper.ratios]),
+        ("slope", [row.slope for row in paper.ratios if row.slope is not None]),
+    ):
+        if len(measured) < 4 or not all(m.has_interval for m in measured):
+            continue
+        spread = _spread_of_widths(measured)
+        draws = np.random.default_rng(2).choice(logs, size=(20_000, len(measured))).std(axis=1, ddof=1)
+        chance = float(np.mean(draws <= spread))
+        parts[name] = (spread, float(np.median(draws)), chance)
+        checks.append(
+            Check(f"spread of the {name}'s interval widths", f"at most {100 * spread:.0f} %",
+                  f"about {100 * np.median(draws):.0f} %", chance >= LEVEL, "table of ratios")
+        )  # fmt: skip
+    need(checks, "intervals in the table of ratios")
+    each = " and ".join(
+        f"those of the {name} by at most {100 * s:.0f} % (probability {f'{c:.2g}' if c else 'below 0.0001'})"
+        for name, (s, _, c) in parts.items()
+    )
+    usual = max(m for _, m, _ in parts.values())
+    return from_checks(
+        "audit/interval-widths", "table of ratios", "intervals from 5 seeds a cell", checks,
+        f"Intervals from {seeds} seeds vary in width between cells by about {100 * usual:.0f} % by chance alone; {each}.",
+        f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as alike as they can "
+        "be; a standard deviation of log widths",
+        "one standard error, pooled over the cells, stands behind all intervals", {"probability": {k: v[2] for k, v in parts.items()}},
+    )  # fmt: skip
+
+
+def spread(paper: Reported) -> Finding:
+    """`audit/spread`: do the cells differ as much as their intervals say they should? (Fisher's test of too good a fit.)"""
+    checks, chances = [], {}
+    for name, measured in (
+        ("ratio", [row.rho for row in paper.ratios]),
+        ("slope", [row.slope for row in paper.ratios if row.slope is not None]),
+    ):
+        if len(measured) < 3 or not all(m.has_interval for m in measured):
+            continue
+        values = np.array([m.value.value for m in measured])
+        errors = np.array([sum(m.half_width) / 2 for m in measured]) / stats.norm.ppf(0.975)
+        mean = np.average(values, weights=errors**-2)
+        chi2 = float((((values - mean) / errors) ** 2).sum())
+        low = float(stats.chi2.cdf(chi2, len(values) - 1))
+        chances[name] = low
+        checks.append(
+            Check(f"chi square of the {name}s", f"{len(values) - 1} expected", f"{chi2:.1f}",
+                  SPREAD_LEVEL / 2 <= low <= 1 - SPREAD_LEVEL / 2, "table of ratios")
+        )  # fmt: skip
+    need(checks, "intervals in the table of ratios")
+    each = ", ".join(f"{name} {p:.2g}" for name, p in chances.items())
+    return from_checks(
+        "audit/spread", "table of ratios", "estimates and intervals of the cells", checks,
+        f"The probability that the cells differ as little as they do, given their intervals: {each}.",
+        "independent cells with one true value and normal errors of the interval's half width over 1.96; two-sided at 1 %",
+        "the cells share their errors, or the intervals are too wide or too narrow", {"probability": chances},
+    )  # fmt: skip
+
+
+def pooled(paper: Reported) -> Finding:
+    """`audit/pooled-interval`: the pooled ratio and its interval against the table they summarise."""
+    figure = paper.figure("rho")
+    need(all(row.rho.has_interval for row in paper.ratios), "intervals in the table of ratios")
+    values = np.array([row.rho.value.value for row in paper.ratios])
+    slack = max(row.rho.value.half for row in paper.ratios)
+    mean = float(values.mean())
+    halves = np.array([sum(row.rho.half_width) / 2 for row in paper.ratios])
+    independent = float(np.sqrt((halves**2).sum()) / len(halves))
+    between = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    least, most = figure.measured.half_width
+    usual = min(independent, between), max(independent, between)
+    shared = (least / float(halves.mean())) ** 2
+    correlation = (shared * len(halves) - 1) / (len(halves) - 1)
+    checks = [
+        Check("mean of the cells", figure.measured.value.text, span(mean - slack, mean + slack),
+              figure.measured.value.meets(mean - slack, mean + slack), figure.source, decides=True),
+        Check("half width", span(least, most, 2), span(*usual, 2), least <= 1.5 * usual[1] and most >= usual[0] / 1.5,
+              figure.source),
+    ]  # fmt: skip
+    return from_checks(
+        "audit/pooled-interval", figure.source, figure.measured.text, checks,
+        f"The mean of the {len(values)} cells is {mean:.4f}; pooling them gives an interval of plus or minus "
+        f"{span(*usual, 2)}, the paper's is {span(least, most, 2)} (that of a single cell: {halves.mean():.2g}).",
+        "independent cells: either their intervals are added in quadrature, or a t interval is taken over the cells",
+        f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is meant for one cell",
+        {"mean": mean, "half width from the intervals": independent, "half width over cells": between},
+    )  # fmt: skip

@@ -1,0 +1,162 @@
+"""The search along the claimed line: its gap to the grid against its bound, the seeds' noise, and what it can be at all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.pipeline import expected_drop
+from replicate.audit.reported import Floats, Reported, need
+
+DRAWS = 20_000
+
+
+def within_bound(paper: Reported) -> Finding:
+    """`audit/within-0.3`: a bound for every cell against the largest gap."""
+    largest = paper.figure("one-dim/max-gap")
+    value = largest.measured.value
+    checks = []
+    for name in ("one-dim/gap", "one-dim/gap/abstract"):
+        if paper.states(name):
+            bound = paper.figure(name)
+            limit = bound.measured.value
+            checks.append(
+                Check("largest gap", f"within {limit.text} pp everywhere", f"{value.text} pp", value.low <= limit.value,
+                      bound.source, decides=True)
+            )  # fmt: skip
+    need(checks, "a bound on the gap, the figure one-dim/gap")
+    return from_checks(
+        "audit/within-0.3", ", ".join(c.source for c in checks), f"every cell {checks[0].printed.removesuffix(' everywhere')}",
+        checks, f"Every cell is said to be {checks[0].printed.removesuffix(' everywhere')} of the grid, and the largest gap "
+        f"given is {value.text} pp.",
+        "a bound is exact, and the largest gap may be anything that rounds to the printed one",
+        f"the bound is meant to its printed digit only ({value.text} rounds to it)",
+    )  # fmt: skip
+
+
+def mean_gap(paper: Reported) -> Finding:
+    """`audit/mean-gap`: mean, interval and maximum of the gaps among themselves."""
+    figure, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap").measured.value
+    n = len(paper.ratios)
+    need(n >= 2, "two cells at least")
+    mean = figure.measured.value
+    low, high = figure.measured.interval
+    sd = figure.measured.half_width[1] / float(stats.norm.ppf(0.975)) * math.sqrt(n)
+    # Samuelson's inequality: no value lies farther from the mean than (n - 1) / sqrt(n) standard deviations.
+    reach = sd * (n - 1) / math.sqrt(n)
+    checks = [
+        Check("interval", f"holds {mean.text}", figure.measured.text, low.low <= mean.value <= high.high, figure.source),
+        Check("largest gap", largest.text, f"between {mean.text} and {mean.high + reach:.2g}",
+              mean.low <= largest.high and largest.low <= mean.high + reach, figure.source),
+    ]  # fmt: skip
+    return from_checks(
+        "audit/mean-gap", figure.source, f"mean {figure.measured.text}, largest {largest.text} pp", checks,
+        f"{n} gaps with mean {figure.measured.text} can be as large as {mean.high + reach:.2g} pp; the largest is {largest.text}.",
+        "the interval is 1.96 standard errors of a mean over cells; Samuelson's inequality (1968), free of any distribution",
+        "mean, interval or maximum is misprinted",
+    )  # fmt: skip
+
+
+def noise_floor(paper: Reported) -> Finding:
+    """`audit/noise-floor`: mean and largest gap against the standard deviation between seeds."""
+    mean, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap")
+    low, high = paper.figure("one-dim/seed-sd").measured.interval
+    gap, most = mean.measured.value, largest.measured.value
+    checks = [
+        Check("mean gap", f"below {low.text} to {high.text}", gap.text, gap.low < low.high, mean.source, True),
+        Check("largest gap", f"below {low.text} to {high.text}", most.text, most.low < low.high, largest.source),
+    ]
+    seeds = int(paper.value("count/seeds"))
+    errors = [sd.value * math.sqrt(2 / seeds) for sd in (low, high)]
+    evidence = (
+        f"The mean gap {gap.text} pp is {'below' if checks[0].holds else 'not below'} the smallest standard deviation between "
+        f"seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} (range to {high.text})"
+    )
+    details = {"standard error of a difference of two means": errors}
+    return from_checks(
+        "audit/noise-floor", mean.source, f"gaps of {gap.text} and {most.text} pp within the noise of {low.text} to {high.text}",
+        checks, evidence + f"; two means of {seeds} seeds differ with a standard error of {span(*errors, 2)}.",
+        "the noise floor is the standard deviation between single seeds; a bound holds where it holds for the smallest",
+        "the cell with the largest gap is one with a standard deviation near the upper end", details,
+    )  # fmt: skip
+
+
+def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rng: np.random.Generator) -> Floats:
+    """Draws of the mean gap over `cells`: maximum over noisy means of the grid less that of the line, [DRAWS].
+
+    `truth`: expected accuracies of the grid's points, any shape; `line`: of the line's. Runs of the line are trained anew, which
+    is the reading under which the gap comes out largest.
+    """
+    error = sd / math.sqrt(seeds)
+    pool = DRAWS  # cells are drawn from a pool of simulated ones
+    grid = (truth.ravel() + rng.normal(0, error, (pool, truth.size))).max(axis=1)
+    along = (line.ravel() + rng.normal(0, error, (pool, line.size))).max(axis=1)
+    return np.asarray(rng.choice(grid - along, size=(DRAWS, cells)).mean(axis=1))
+
+
+def gap_sign(paper: Reported) -> Finding:
+    """`audit/gap-sign`: where the line holds the best weight decay of every learning rate, no grid can beat it.
+
+    Let a(lr, wd) be the expected accuracy and rho * lr its argmax over wd at each learning rate. Then
+    max over the grid <= max over lr of a(lr, rho * lr): the true gap is at most 0. A cell whose own ratio is rho' instead of
+    rho loses at most the drop at kappa = rho / rho'. The plug-in gap, a maximum over many noisy means less one over few, can be
+    above 0 by optimism; how far is simulated under the paper's own drops, and under no effect of weight decay.
+    """
+    figure = paper.figure("one-dim/mean-gap")
+    low, _ = figure.measured.interval
+    value = figure.measured.value
+    need(paper.drops, "a table of accuracy drops")
+    allowed = []
+    for row in paper.ratios:
+        kappa = paper.rho / row.rho.value.value
+        dataset = row.dataset if any(d.dataset == row.dataset for d in paper.drops) else paper.drops[0].dataset
+        allowed.append(float(expected_drop(paper, dataset, np.array([math.log(kappa)]), "level")[0]))
+    bound = float(np.mean(allowed))
+    above = low.low > bound
+    details: dict[str, object] = {"true gap at most": bound}
+    evidence = (
+        f"If {paper.rho:g} x lr is the best weight decay at each learning rate the true gap is at most 0 (at most {bound:.2f} pp "
+        f"with the table's own ratios), but its interval is {figure.measured.text}"
+    )
+    if paper.states("one-dim/seed-sd") and paper.states("count/seeds"):
+        text, found = _simulated(paper, value.low)
+        evidence += text
+        details |= found
+    check = Check("mean gap", figure.measured.text, f"at most {bound:.2f}", not above, figure.source, decides=True)
+    return from_checks(
+        "audit/gap-sign", figure.source, f"mean gap {figure.measured.text} pp", [check], evidence + ".",
+        "the claim itself, the drops of the paper's table between its rows in a straight line over ln kappa, and "
+        "independent normal seeds with the stated standard deviation",
+        "the gap is the optimism of a maximum over noisy means, or the best weight decays lie off the line", details,
+    )  # fmt: skip
+
+
+def _simulated(paper: Reported, reported: float) -> tuple[str, dict[str, object]]:
+    """What the plug-in mean gap comes to at the largest stated noise, in words and numbers."""
+    _, sd = paper.figure("one-dim/seed-sd").measured.interval
+    seeds, cells = int(paper.value("count/seeds")), len(paper.ratios)
+    rng = np.random.default_rng(0)
+    best, likely = -math.inf, 0.0
+    for lr, wds in paper.grid:  # the learning rate that is best, all others far behind
+        with np.errstate(divide="ignore"):
+            x = np.log(np.array(wds) / (paper.rho * lr))
+        truth = -expected_drop(paper, paper.drops[0].dataset, x, "level")
+        draws = gap_draws(truth, np.zeros(1), sd.value, seeds, cells, rng)
+        if draws.mean() > best:
+            best, likely = float(draws.mean()), float(np.mean(draws >= reported))
+    most = max(len(wds) for _, wds in paper.grid)
+    flat = gap_draws(np.zeros(most), np.zeros(1), sd.value, seeds, cells, rng)
+    everywhere = gap_draws(np.zeros((len(paper.grid), most)), np.zeros(len(paper.grid)), sd.value, seeds, cells, rng)
+    text = (
+        f"; with the table's drops and noise of {sd.text} the plug-in gap averages {best:.2f} at most and reaches {reported:.3g} "
+        f"with probability {likely:.2g}, whereas weight decay without any effect gives {everywhere.mean():.2f} to {flat.mean():.2f}"
+    )
+    return text, {
+        "plug-in gap under the claims": best,
+        "probability of the reported gap under the claims": likely,
+        "plug-in gap if neither lr nor wd matters": float(everywhere.mean()),
+        "plug-in gap if wd does not matter at the best lr": float(flat.mean()),
+    }

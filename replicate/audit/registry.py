@@ -1,0 +1,128 @@
+"""AUDITS: every audit and theory check by its id, and running those that a paper gives enough for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from replicate.audit import (
+    compute,
+    counts,
+    deviation,
+    documents,
+    grid,
+    intervals,
+    one_dim,
+    pipeline,
+    practice,
+    reachability,
+    significance,
+)
+from replicate.audit.finding import OUTCOMES, Finding, NotStated
+from replicate.audit.reported import RatioRow, Reported
+from replicate.audit.theory import equilibrium, inertness, quadratic, scale
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One check of one paper."""
+
+    id: str
+    find: Callable[[], Finding]
+    """Raises NotStated where the paper does not say enough."""
+
+    @property
+    def family(self) -> str:
+        """`audit` or `theory`."""
+        return self.id.partition("/")[0]
+
+
+Find = Callable[[Reported], Finding]
+
+PER_CELL: tuple[tuple[str, Callable[[Reported, RatioRow], Finding]], ...] = (
+    ("audit/reachability", reachability.find),
+    ("audit/p-values", significance.p_value),
+)
+PER_PAPER: tuple[tuple[str, Find], ...] = (
+    ("audit/on-grid", grid.line_and_drops),
+    ("audit/inert-decay", grid.inert_decay),
+    ("audit/sgd-on-grid", grid.sgd_line),
+    ("audit/pipeline-on-truth", pipeline.on_truth),
+    ("audit/p-reference", significance.one_reference),
+    ("audit/none-rejects", significance.none_rejects),
+    ("audit/slopes-hold-one", significance.slopes_hold_one),
+    ("audit/drop-p", significance.drop_p),
+    ("audit/anova-p", significance.anova_p),
+    ("audit/anova-df", significance.anova_df),
+    ("audit/anova-f", significance.anova_f),
+    ("audit/pooled-interval", intervals.pooled),
+    ("audit/interval-symmetry", intervals.symmetry),
+    ("audit/interval-widths", intervals.widths),
+    ("audit/spread", intervals.spread),
+    ("audit/run-count", counts.run_count),
+    ("audit/grid-count", counts.grid_count),
+    ("audit/uncounted-runs", counts.uncounted),
+    ("audit/saving", counts.saving),
+    ("audit/within-0.3", one_dim.within_bound),
+    ("audit/gap-sign", one_dim.gap_sign),
+    ("audit/mean-gap", one_dim.mean_gap),
+    ("audit/noise-floor", one_dim.noise_floor),
+    ("audit/deviation-range", deviation.deviation_range),
+    ("audit/tolerance-zone", deviation.tolerance_zone),
+    ("audit/deviation-growth", deviation.growth),
+    ("audit/asymmetry", deviation.asymmetry),
+    ("audit/robust-range", practice.robust_range),
+    ("audit/300-epochs-baseline", practice.baseline),
+    ("audit/three-cnns", counts.three_cnns),
+    ("audit/recipe-arithmetic", practice.recipe_arithmetic),
+    ("audit/recipes", practice.recipes),
+    ("audit/compute", compute.compute),
+    ("audit/script", documents.script),
+    ("audit/contradictory-statements", documents.contradictions),
+    ("audit/references", documents.references),
+    ("audit/cited-work", documents.cited_work),
+    ("theory/effective-l2", quadratic.effective_l2),
+    ("theory/constant-ratio-preserves-balance", scale.balance),
+    ("theory/equilibrium-norm", equilibrium.equilibrium),
+    ("theory/l2-closed-form", quadratic.l2_closed_form),
+    ("theory/inertness", inertness.inertness),
+)
+
+
+def audits(paper: Reported) -> tuple[Audit, ...]:
+    """Every audit of `paper`, in a fixed order; none has run yet."""
+    cells = [
+        Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios
+    ]  # fmt: skip
+    return (*cells, *(Audit(name, partial(find, paper)) for name, find in PER_PAPER))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of the audits of one paper."""
+
+    paper: str
+    findings: tuple[Finding, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """(id, what the paper does not give)."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings by outcome, all three present."""
+        return {o: sum(f.outcome == o for f in self.findings) for o in OUTCOMES}
+
+
+def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
+    """The findings of all audits of `paper`, or of those `chosen`."""
+    findings, left_out = [], []
+    for audit in audits(paper) if chosen is None else chosen:
+        try:
+            finding = audit.find()
+        except NotStated as missing:
+            left_out.append((audit.id, str(missing)))
+            continue
+        if finding.id != audit.id:
+            raise ValueError(f"expected a finding called {audit.id}, got one called {finding.id}")
+        findings.append(finding)
+    return Report(paper.name, tuple(findings), tuple(left_out))

@@ -1,0 +1,73 @@
+"""How much decay can do at all: the total shrinkage of a weight over the whole training, at the claimed weight decays.
+
+Each step multiplies a weight by 1 - lr_t wd, so over training it is multiplied by exp(-wd * sum of lr_t), and a change that an
+early step made is shrunk by no more than that. Two runs whose total shrinkage is nearly the same differ by no more than two
+seeds do, whatever the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from replicate.audit.finding import Check, Finding, from_checks
+from replicate.audit.reported import Campaign, Reported, need
+from replicate.train.schedule import factor
+
+FELT = 0.01
+"""A change of all weights by less than this share over the whole training is taken as not felt."""
+COSTLY_PP = 1.0
+"""A drop that such a change cannot explain."""
+
+
+@lru_cache(maxsize=8)
+def schedule_sum(epochs: int, warmup_epochs: int, steps_per_epoch: int) -> float:
+    """Sum over all steps of the learning rate as a share of its peak, for warm-up and cosine."""
+    steps, warmup = epochs * steps_per_epoch, warmup_epochs * steps_per_epoch
+    return math.fsum(factor("cosine", step, steps, warmup) for step in range(steps))
+
+
+def total_decay(campaign: Campaign, lr: float, wd: float) -> float:
+    """wd times the sum of the learning rates: the weights shrink by exp of minus this."""
+    steps = math.ceil(campaign.train_images / campaign.batch_size)
+    return wd * lr * schedule_sum(campaign.epochs, campaign.warmup_epochs, steps)
+
+
+def effect(campaign: Campaign, lr: float, rho: float, kappa: float) -> float:
+    """Share by which kappa times the claimed weight decay changes an undisturbed weight against the claimed one."""
+    return abs(math.expm1(-(kappa - 1) * total_decay(campaign, lr, rho * lr)))
+
+
+def inertness(paper: Reported) -> Finding:
+    """`theory/inertness`: at which learning rates a tenfold change can be felt, against the table of drops."""
+    need(paper.campaigns, "epochs, batch and data set sizes")
+    need(paper.drops, "a table of accuracy drops")
+    checks, details, parts = [], {}, []
+    for c in paper.campaigns:
+        rows = paper.drops_on(c.dataset)
+        effects = {k: {float(lr): effect(c, float(lr), paper.rho, k) for lr in paper.lrs} for k in sorted(rows)}
+        decay = {float(lr): total_decay(c, float(lr), paper.rho * float(lr)) for lr in paper.lrs}
+        details[c.dataset] = {"wd x sum of lr at kappa 1": decay, "change of the weights": effects}
+        for kappa, row in sorted(rows.items()):
+            if row.drop.value.high < COSTLY_PP:
+                continue
+            dead = [lr for lr, x in effects[kappa].items() if x < FELT]
+            checks.append(
+                Check(f"{c.dataset}, kappa {kappa:g}", f"{row.drop.value.text} pp",
+                      f"weights change by less than {100 * FELT:g} % at {len(dead)} of {len(paper.lrs)} learning rates",
+                      not dead, row.source, decides=2 * len(dead) > len(paper.lrs))
+            )  # fmt: skip
+        ends = max(rows), min(rows)
+        more, less = (", ".join(f"{100 * x:.2g}" for x in effects[k].values()) for k in ends)
+        parts.append(
+            f"{c.dataset}: kappa {ends[0]:g} in place of 1 makes weights smaller by {more} % at the {len(paper.lrs)} learning "
+            f"rates, kappa {ends[1]:g} larger by {less} %, where {rows[ends[0]].drop.value.text} and "
+            f"{rows[ends[1]].drop.value.text} pp are reported"
+        )
+    need(checks, f"drops of {COSTLY_PP:g} pp at least")
+    return from_checks(
+        "theory/inertness", "sections 3.1 and 4.2", "drops of 1 to 4 pp at every learning rate", checks,
+        f"Over the whole training, on {'; on '.join(parts)}.",
+        f"the schedule of the protocol; a change of all weights by less than {100 * FELT:g} % costs no accuracy beyond the seeds' noise",
+        "the drops were measured at the largest learning rates alone", details,
+    )  # fmt: skip

@@ -1,0 +1,43 @@
+"""`replicate audit`: what a paper's own figures, design and theory say about it; nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from replicate.audit import text
+from replicate.audit.folder import PaperError, read
+from replicate.audit.picture import picture
+from replicate.audit.registry import run as run_audits
+from replicate.audit.subject import published
+from replicate.cli.output import note
+from replicate.report.verdict_file import write_text
+
+
+class CannotWrite(Exception):
+    """A picture that cannot be written; the message is one line."""
+
+
+UNUSABLE = (PaperError, CannotWrite)
+
+
+def run(options: argparse.Namespace) -> int:
+    paper = published() if options.folder is None else read(options.folder)
+    report = run_audits(paper)
+    if options.picture:
+        try:
+            write_text(Path(options.picture), picture(paper))
+        except OSError as error:
+            raise CannotWrite(
+                f"--picture {options.picture}: expected a file that can be written, got: {error.strerror}"
+            ) from None
+        note(f"written: {options.picture}")
+    if options.json:
+        print(text.json_text(report), end="")
+    elif options.markdown:
+        print(text.markdown(report), end="")
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns
+        print("\n".join(text.lines(report, width, options.verbose)))
+    return int(any(n for outcome, n in report.counts.items() if outcome != text.CONSISTENT))

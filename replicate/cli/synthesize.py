@@ -1,0 +1,45 @@
+"""`replicate synthesize`: fills a store with the runs of a made-up world, for `pytest claims/ --scale synthetic`."""
+
+from __future__ import annotations
+
+import argparse
+
+from replicate import __version__, scales, world
+from replicate.cli.output import note, print_json
+from replicate.collect import runs_for, split
+from replicate.paper.registry import CLAIMS
+from replicate.store import StoreError, open_store
+
+
+class UnknownWorld(Exception):
+    """A world that does not exist, or a store that holds another one; the message is one line."""
+
+
+UNUSABLE: tuple[type[Exception], ...] = (StoreError, UnknownWorld)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.world not in world.WORLDS:
+        raise UnknownWorld(f"--world: expected one of {', '.join(world.WORLDS)}; got {options.world!r}")
+    store = open_store(options.store)
+    claims, _ = split(CLAIMS, scales.SYNTHETIC)
+    runs = runs_for(claims, scales.SYNTHETIC)
+    made = 0
+    for one in runs:
+        stored = store.get(one)
+        if stored is None:
+            store.put(
+                one, world.result(options.world, one), {"world": options.world, "code": __version__}, durable=False
+            )
+            made += 1
+        elif stored.provenance.get("world") != options.world:
+            raise UnknownWorld(
+                f"store {store.path}: expected runs of the world {options.world}, got "
+                f"{stored.provenance.get('world')!r}; name another folder with --store"
+            )
+    note(f"world {options.world}: {made} runs made, {len(runs) - made} there before")
+    if options.json:
+        print_json({"world": options.world, "runs": len(runs), "made": made})
+    else:
+        print(f"judge them: pytest claims/ --scale synthetic --store {store.path}")
+    return 0

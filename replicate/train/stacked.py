@@ -1,0 +1,331 @@
+"""Runs that differ in learning rate, decay, schedule and optimiser, trained in lock-step on one device: fast.
+
+One model, one initialisation, one order of batches: each batch is fetched once and goes through all lanes. A lane
+computes what `solo` computes, but for rounding: kernels for many lanes add in another order. Nothing of a lane
+enters another, so one that diverges is frozen and the others go on as if it were not there.
+
+With two lanes or more, a lane's result is the same to the last bit whatever the number of lanes, its place among them
+and its company (measured on a CPU, `ci/test_stacked_bits.py`; not on a GPU). One lane alone takes other kernels, so a
+run alone is given a twin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from replicate import data, models
+from replicate.runs import Run
+from replicate.train import optim, solo
+from replicate.train.accelerate import Captured
+from replicate.train.checkpoint import Checkpoint
+from replicate.train.lanes import Lanes
+from replicate.train.result import Result
+from replicate.train.solo import TrainError
+
+log = logging.getLogger(__name__)
+
+FEWEST_LANES = 2
+
+State = dict[str, Any]
+
+COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
+"""Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a stack is trained. But for `precision`, nothing here changes a result beyond its rounding."""
+
+    lanes: int | None = None
+    """The most at once, 2 or more; None: all."""
+    precision: str = "float32"
+    """`float32`, or `bf16` for the passes with float32 weights, moments, statistics and losses."""
+    compiled: bool = False
+    """Through torch.compile, for fixed shapes."""
+    graph: bool = False
+    """Steps replayed as CUDA graphs."""
+    checkpoints: Path | None = None
+    """Folder for them; None: none are written."""
+    checkpoint_seconds: float = 300.0
+    notice: Callable[[str], None] = log.warning
+    """Takes what somebody should know: a line each."""
+    shrunk: Callable[[int], None] | None = None
+    """Told how many lanes are left at once when memory has run out."""
+
+
+def stack_key(run: Run) -> Run:
+    """Equal for runs that can be trained in one stack."""
+    return dataclasses.replace(run, lr=0.0, weight_decay=0.0, optimizer="", schedule="")
+
+
+def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None) -> list[Result]:
+    """Train `runs`, which must have one `stack_key`; their results, in order. `seconds` is each run's share.
+
+    Where memory runs out, half as many lanes go on from the last checkpoint, or from the start without one.
+    """
+    how = how or How()
+    _check(runs, device, how)
+    order = optim.order_of(runs)
+    ordered = [runs[i] for i in order]
+    results: dict[int, Result] = {}
+    outgrown: list[Checkpoint] = []
+    waiting = deque(_Piece(0, len(runs)).cut(how.lanes or len(runs)))
+    with solo._reproducible(device):
+        while waiting:
+            piece = waiting.popleft()
+            own = ordered[piece.start : piece.stop]
+            twins = own * FEWEST_LANES if len(own) < FEWEST_LANES else own
+            checkpoint = _checkpoint(twins, device, how)
+            try:
+                done = _Stack(twins, device, how).train(checkpoint, piece.begun)[: len(own)]
+                results |= dict(zip(order[piece.start : piece.stop], done, strict=True))
+                continue
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if len(own) <= FEWEST_LANES:
+                    raise TrainError(
+                        f"out of memory on {device} with {FEWEST_LANES} lanes, the fewest of a stack; train such runs "
+                        f"alone: {_first_line(error)}"
+                    ) from error
+            # Only outside the except clause: the traceback holds on to the stack's tensors.
+            gc.collect()
+            if device != "cpu":
+                torch.cuda.empty_cache()
+            half = max(FEWEST_LANES, len(own) // 2)
+            how.notice(f"out of memory on {device} with {len(own)} lanes: going on with {half} at a time")
+            if how.shrunk is not None:
+                how.shrunk(half)
+            if checkpoint is not None:
+                piece.begun = checkpoint.load("cpu") or piece.begun
+                outgrown.append(checkpoint)  # kept until its parts are done: this process may be killed before
+            waiting = deque(cut for whole in (piece, *waiting) for cut in whole.cut(half))
+    for checkpoint in outgrown:
+        checkpoint.discard()
+    return [results[i] for i in range(len(runs))]
+
+
+@dataclass
+class _Piece:
+    """Lanes from `start` to before `stop`, to be trained together from the state in which they have `begun`."""
+
+    start: int
+    stop: int
+    begun: State | None = None
+
+    def cut(self, most: int) -> list[_Piece]:
+        """Itself in pieces of at most `most` lanes."""
+        found = []
+        for a in range(self.start, self.stop, most):
+            b = min(a + most, self.stop)
+            lanes = [*range(a - self.start, b - self.start)]
+            lanes = lanes * FEWEST_LANES if len(lanes) < FEWEST_LANES else lanes
+            found.append(_Piece(a, b, None if self.begun is None else _part(self.begun, lanes)))
+        return found
+
+
+def _part(state: State, lanes: Sequence[int]) -> State:
+    """The state of `lanes`: whatever is a tensor or a list has the lanes first, though not all of them in `second`."""
+    taken: State = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            taken[name] = _part(value, lanes)
+        elif isinstance(value, Tensor):
+            taken[name] = value[[lane for lane in lanes if lane < len(value)]]
+        else:
+            taken[name] = [value[lane] for lane in lanes] if isinstance(value, list) else value
+    return taken
+
+
+class _Stack:
+    """A stack in training; lanes with AdamW come first."""
+
+    def __init__(self, runs: Sequence[Run], device: str, how: How) -> None:
+        self.runs, self.device, self.how = runs, device, how
+        self.started = time.perf_counter()
+        self.earlier_seconds = 0.0
+        run = runs[0]
+        self.images, self.labels, self.test_images, self.test_labels = solo._on_device(run.data, device)
+        self.info = data.info(run.data)
+        model = models.build_seeded(
+            run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
+        )
+        self.lanes = Lanes(model.to(device), len(runs), COMPUTE_DTYPES[how.precision])
+        self.moments = optim.zeros(runs, self.lanes.theta)
+        self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
+        self.steps = run.epochs * self.steps_per_epoch
+        warmup_steps = run.warmup_epochs * self.steps_per_epoch
+        self.table = optim.coefficients(runs, self.steps, warmup_steps, self.lanes.theta)
+        self.taken = 0
+        self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
+        self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=self.lanes.theta.dtype, device=device)
+        """Of the batches of the present epoch."""
+        self.history: list[list[float]] = [[] for _ in runs]
+        self._losses = torch.compile(self.lanes.losses, dynamic=False) if how.compiled else self.lanes.losses
+        self._update = torch.compile(optim.update, dynamic=False) if how.compiled else optim.update
+        self._captured: dict[int, Captured] = {}
+
+    def train(self, checkpoint: Checkpoint | None, begun: State | None) -> list[Result]:
+        """Go on from the checkpoint, from `begun`, or from the start, to the end."""
+        state = checkpoint.load(self.device) if checkpoint is not None else None
+        if state is not None or begun is not None:
+            self.restore(state or begun or {})
+        saved = time.monotonic()
+        run = self.runs[0]
+        batches: tuple[Tensor, ...] = ()
+        while self.taken < self.steps and (self.taken % self.steps_per_epoch or bool(self.alive.any())):
+            epoch, within = divmod(self.taken, self.steps_per_epoch)
+            if not batches or within == 0:
+                batches = self.order(epoch).split(run.batch_size)
+            self.losses[:, within] = self.step(batches[within])
+            self.taken += 1
+            if within + 1 == self.steps_per_epoch:
+                self.end_epoch()
+                if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
+                    self.evaluate()
+            if checkpoint is not None and time.monotonic() - saved >= self.how.checkpoint_seconds:
+                checkpoint.save(self.state())
+                saved = time.monotonic()
+        results = self.results()
+        if checkpoint is not None:
+            checkpoint.discard()
+        return results
+
+    def order(self, epoch: int) -> Tensor:
+        """Indices of the training images in the order of `epoch`."""
+        generator = solo._generator(self.runs[0].seed, "order", epoch)
+        return torch.randperm(len(self.labels), generator=generator).to(self.device)
+
+    def step(self, index: Tensor) -> Tensor:
+        """One step of all lanes on the images at `index`; their losses [lanes]."""
+        now = self.table[self.taken]
+        if not self.how.graph:
+            return self.eager_step(index, now)
+        if len(index) not in self._captured:
+            self._captured[len(index)] = Captured(self.eager_step, index, now, self.tensors())
+        return self._captured[len(index)](index, now)
+
+    def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
+        """`step` with the coefficients `now`: reads and writes device memory alone."""
+        leaves = self.lanes.leaves()
+        losses = self._losses(leaves, self.images[index], self.labels[index])
+        gradients = torch.autograd.grad(losses.sum(), leaves)
+        self._update(self.lanes.theta, self.moments, gradients, self.lanes.slices, now)
+        return losses.detach()
+
+    def end_epoch(self) -> None:
+        """Freeze the lanes that are not finite any more: all zeros from now on, so that they stay quiet and cheap."""
+        self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
+        for tensor in (self.lanes.theta, *self.lanes.statistics.values(), self.moments.first, self.moments.second):
+            dead = ~self.alive[: len(tensor)]
+            tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
+        optim.freeze(self.table, self.alive)
+
+    def evaluate(self) -> None:
+        """Add the test accuracy of each lane that is alive to its history."""
+        right = self.lanes.right(self.test_images, self.test_labels, self.runs[0].batch_size)
+        for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
+            if alive:
+                history.append(100 * count / len(self.test_labels))
+
+    def results(self) -> list[Result]:
+        """The result of each lane."""
+        seconds = (self.earlier_seconds + time.perf_counter() - self.started) / len(self.runs)
+        chance = 100 / self.info.num_classes
+        lanes = zip(self.alive.tolist(), self.losses.double().mean(1).tolist(), self.history, strict=True)
+        return [
+            Result(history[-1], max(history), False, loss, tuple(history), seconds)
+            if alive
+            else Result(chance, max([*history, chance]), True, None, tuple(history), seconds)
+            for alive, loss, history in lanes
+        ]
+
+    def tensors(self) -> list[Tensor]:
+        """What a step changes in place."""
+        return [self.lanes.theta, self.moments.first, self.moments.second, *self.lanes.statistics.values()]
+
+    def state(self) -> State:
+        """All that the rest of the training depends on; the order of the batches depends on seed and epoch alone."""
+        return {
+            "taken": self.taken,
+            "theta": self.lanes.theta,
+            "first": self.moments.first,
+            "second": self.moments.second,
+            "statistics": dict(self.lanes.statistics),
+            "alive": self.alive,
+            "losses": self.losses,
+            "history": self.history,
+            "lane_seconds": (self.earlier_seconds + time.perf_counter() - self.started) / len(self.runs),
+        }
+
+    def restore(self, state: State) -> None:
+        """Inverse of `state`."""
+        self.taken = state["taken"]
+        self.earlier_seconds = state["lane_seconds"] * len(self.runs)
+        self.history = [list(history) for history in state["history"]]
+        for mine, name in (
+            (self.lanes.theta, "theta"),
+            (self.moments.first, "first"),
+            (self.moments.second, "second"),
+            (self.alive, "alive"),
+            (self.losses, "losses"),
+        ):
+            mine.copy_(state[name])
+        for name, mine in self.lanes.statistics.items():
+            mine.copy_(state["statistics"][name])
+        optim.freeze(self.table, self.alive)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory has run out, of the device or of the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def _check(runs: Sequence[Run], device: str, how: How) -> None:
+    """Raise `TrainError` where `runs` are no stack or cannot be trained that way on `device`."""
+    if not runs:
+        raise TrainError("stack: expected one run or more, got none")
+    if runs[0].augment:
+        raise TrainError(f"augmentation {', '.join(runs[0].augment)}: cannot be trained yet; expected runs without any")
+    for run in runs:
+        if run.optimizer not in optim.OPTIMIZERS:
+            raise TrainError(f"optimizer: expected one of {', '.join(optim.OPTIMIZERS)}; got {run.optimizer!r}")
+        if stack_key(run) != stack_key(runs[0]):
+            ours, theirs = stack_key(runs[0]).record(), stack_key(run).record()
+            name = next(name for name in ours if ours[name] != theirs[name])
+            raise TrainError(
+                f"stack: expected runs of one {name}, got {ours[name]} and {theirs[name]}; stack by stack_key"
+            )
+    if how.lanes is not None and how.lanes < FEWEST_LANES:
+        raise TrainError(f"lanes: expected {FEWEST_LANES} or more, got {how.lanes}")
+    if how.precision not in COMPUTE_DTYPES:
+        raise TrainError(f"precision: expected one of {', '.join(COMPUTE_DTYPES)}; got {how.precision!r}")
+    if device == "cpu" and (how.graph or how.precision == "bf16"):
+        raise TrainError(f"{'graph' if how.graph else 'bf16'}: expected a CUDA device, got cpu")
+
+
+def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None:
+    """The checkpoint of this stack under this way of computing: it goes on with the same bits, or not at all."""
+    if how.checkpoints is None:
+        return None
+    kind = [how.precision, "compiled" if how.compiled else "eager", device.partition(":")[0], torch.__version__]
+    return Checkpoint(how.checkpoints, [*kind, *(run.key for run in runs)], how.notice)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

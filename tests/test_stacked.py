@@ -1,0 +1,408 @@
+"""Stacked training against the plain loop, in float64 on shapes so small that rounding cannot hide a mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from replicate import data, models
+from replicate.runs import DataSpec, ModelSpec, Run
+from replicate.train import optim, solo, stacked
+from replicate.train.result import Result
+from replicate.train.solo import TrainError
+from replicate.train.stacked import How, stack_key, train_stack
+
+DATA = DataSpec("digits", train_images=20, split_seed=77)
+"""20 images for training, so that the third batch of 8 is smaller, and 30 of the others to test on."""
+
+MODELS = {
+    "resnet50": ModelSpec(
+        "class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (4, 8, 8, 8)))
+    ),
+    "vit_s16": ModelSpec(
+        "class:VisionTransformer", (("patch_size", 4), ("embed_dim", 8), ("depth", 1), ("num_heads", 2))
+    ),
+    "convnext_t": ModelSpec(
+        "class:ConvNeXt", (("depths", (1, 1, 0, 0)), ("dims", (4, 8, 8, 8)), ("patch_size", 2), ("output_stride", 8))
+    ),
+    "mixer_s16": ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 8), ("num_blocks", 1))),
+    # Two blocks in the first stage, so that one has shifted windows and their mask.
+    "swin_t": ModelSpec(
+        "class:SwinTransformer",
+        (("patch_size", 2), ("embed_dim", 8), ("depths", (2, 1)), ("num_heads", (2, 2)), ("window_size", 2)),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_fallback() -> Iterator[None]:
+    """vmap's loop over lanes, for operations without a batching rule, is an error (a warning is one as well)."""
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
+
+
+@pytest.fixture(autouse=True)
+def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Both trainers compute in float64, on few test images."""
+    build, load = models.build_seeded, data.load
+
+    def load_float64(spec: DataSpec) -> data.Split:
+        split = load(spec)
+        return dataclasses.replace(
+            split,
+            train_images=split.train_images.astype(np.float64),
+            test_images=split.test_images[:30].astype(np.float64),
+            test_labels=split.test_labels[:30],
+        )
+
+    monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
+    monkeypatch.setattr(data, "load", load_float64)
+    solo._on_device.cache_clear()
+    yield
+    solo._on_device.cache_clear()
+
+
+def make(arch: str = "mixer_s16", lr: float = 1e-2, weight_decay: float = 0.1, **changes: object) -> Run:
+    """Four epochs of three steps."""
+    run = Run(
+        arch=arch,
+        model=MODELS[arch],
+        data=DATA,
+        optimizer="adamw",
+        lr=lr,
+        weight_decay=weight_decay,
+        seed=3,
+        schedule="cosine",
+        epochs=4,
+        warmup_epochs=1,
+        batch_size=8,
+        eval_every_epochs=2,
+    )
+    return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
+
+
+def close(got: Result, expected: Result) -> bool:
+    """Equal but for 1e-10 in the loss and the seconds taken."""
+    if expected.train_loss is None or got.train_loss is None:
+        same_loss = got.train_loss is expected.train_loss
+    else:
+        same_loss = abs(got.train_loss - expected.train_loss) < 1e-10
+    blank = {"train_loss": 0.0, "seconds": 0.0, "diverged": False}
+    return (
+        same_loss
+        and got.diverged == expected.diverged
+        and dataclasses.replace(got, **blank) == dataclasses.replace(expected, **blank)
+    )
+
+
+def timeless(results: list[Result]) -> list[Result]:
+    return [dataclasses.replace(r, seconds=0.0) for r in results]
+
+
+@pytest.mark.parametrize("arch", MODELS)
+def test_lanes_equal_solo(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and running statistics to 1e-10 after 21 steps, whatever the optimiser, schedule and company."""
+    runs = [
+        make(arch, 3e-2, 0.3, epochs=7, optimizer="sgd"),
+        make(arch, 3e-3, 0.0, epochs=7),
+        make(arch, 3e-3, 10.0, epochs=7, schedule="linear"),
+        make(arch, 1e-1, 0.1, epochs=7, optimizer="sgd", schedule="step"),
+        make(arch, 1e-3, 30.0, epochs=7),
+    ]
+    modules, stacks = [], []
+    build, stack = models.build_seeded, stacked._Stack
+    monkeypatch.setattr(models, "build_seeded", lambda *a, **k: modules.append(build(*a, **k)) or modules[-1])
+    alone = [solo.train(run) for run in runs]
+    reference = modules[: len(runs)]
+    monkeypatch.setattr(stacked, "_Stack", lambda *a: stacks.append(stack(*a)) or stacks[-1])
+    together = train_stack(runs)
+    assert [close(a, b) for a, b in zip(together, alone, strict=True)] == [True] * len(runs)
+    lanes = stacks[0].lanes
+    for lane, index in enumerate(optim.order_of(runs)):
+        for (a, b), weights in zip(lanes.slices, reference[index].parameters(), strict=True):
+            assert weights.dtype == torch.float64
+            assert (lanes.theta[lane, a:b] - weights.flatten()).abs().max() < 1e-10
+        for name, statistic in lanes.statistics.items():
+            assert (statistic[lane] - reference[index].state_dict()[name]).abs().max() < 1e-10
+    assert bool(lanes.statistics) == (arch == "resnet50")
+    assert len({r.train_loss for r in together}) == len(runs)
+
+
+@pytest.mark.parametrize("most", [2, 3, None])
+def test_size_and_company_do_not_matter(most: int | None) -> None:
+    runs = [make(lr=lr, weight_decay=wd) for lr, wd in itertools.product((1e-3, 1e-2, 3e-2), (0.0, 3.0))]
+    whole = train_stack(runs)
+    cut = train_stack(list(reversed(runs))[1:], how=How(lanes=most))
+    assert [close(a, b) for a, b in zip(cut, list(reversed(whole))[1:], strict=True)] == [True] * 5
+
+
+def test_a_run_alone_is_given_a_twin() -> None:
+    run = make()
+    assert close(train_stack([run])[0], solo.train(run))
+
+
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
+def test_a_lane_that_diverges_does_not_touch_the_others(optimizer: str) -> None:
+    """It ends as alone, history included, and the others as without it."""
+    bad = make(lr=1e200, optimizer=optimizer, eval_every_epochs=1)
+    late = make(lr=1e4, weight_decay=1e4, optimizer=optimizer, eval_every_epochs=1)  # overflows after some steps
+    good = [make(lr=lr, optimizer=optimizer, eval_every_epochs=1) for lr in (1e-3, 1e-2)]
+    together = train_stack([bad, good[0], late, good[1]])
+    assert [r.diverged for r in together] == [True, False, True, False]
+    assert together[0].accuracy_pp == 10.0 and together[0].train_loss is None
+    assert len(together[0].history) < len(together[2].history) < 4
+    assert [close(a, b) for a, b in zip(together[1::2], train_stack(good), strict=True)] == [True, True]
+    for got, run in zip(together, (bad, good[0], late, good[1]), strict=True):
+        assert close(got, solo.train(run)), run.lr
+
+
+def test_frozen_lanes_stay_quiet() -> None:
+    """All zeros after the epoch in which they diverged; with no lane left, training ends."""
+    stack = stacked._Stack([make(lr=1e200), make(lr=1e200)], "cpu", How())
+    assert [r.history for r in stack.train(None, None)] == [(), ()]
+    assert stack.taken == 3
+    assert not stack.lanes.theta.any() and not stack.moments.first.any()
+
+
+def test_decay_too_small_to_act_is_none() -> None:
+    """In the type of the weights: the same bits as without decay."""
+    results = train_stack([make(lr=1e-3, weight_decay=1e-14), make(lr=1e-3, weight_decay=0.0)])
+    assert len(set(timeless(results))) == 1
+
+
+def test_seconds_are_shared_out() -> None:
+    results = train_stack([make(), make(lr=1e-3)])
+    assert 0 < results[0].seconds == results[1].seconds
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 3, 8, 11])
+def test_killed_and_resumed_gives_the_same_bits(
+    killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in a step with a checkpoint after each, in three sessions; one lane has diverged by then."""
+    runs = [make("resnet50", 1e-2, 0.1), make("resnet50", 1e200), make("resnet50", 1e-2, 0.3, optimizer="sgd")]
+    how = How(checkpoints=tmp_path, checkpoint_seconds=0)
+    expected = train_stack(runs)
+    step, taken = stacked._Stack.step, []
+
+    def mortal(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
+        if len(taken) == killed_at:
+            stack.lanes.theta[0, :5] = 7.0  # what is in memory is lost
+            raise Killed
+        taken.append(stack.taken)
+        return step(stack, index)
+
+    monkeypatch.setattr(stacked._Stack, "step", mortal)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train_stack(runs, how=how)
+        killed_at += 1
+        if killed_at > 11:
+            break
+    monkeypatch.setattr(stacked._Stack, "step", lambda s, i: taken.append(s.taken) or step(s, i))
+    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert taken == list(range(12))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_between_the_last_step_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [make(), make(lr=1e-3)]
+    how = How(checkpoints=tmp_path, checkpoint_seconds=0)
+    expected = train_stack(runs)
+
+    def mortal(stack: stacked._Stack) -> list[Result]:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stacked._Stack, "results", mortal)
+        with pytest.raises(Killed):
+            train_stack(runs, how=how)
+    monkeypatch.setattr(stacked._Stack, "step", mortal)
+    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+
+
+def test_corrupt_checkpoint_starts_over_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, words = [make(), make(lr=1e-3)], []
+    how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=words.append)
+    expected = train_stack(runs)
+    with monkeypatch.context() as patch:
+        patch.setattr(stacked._Stack, "evaluate", lambda stack: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train_stack(runs, how=how)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-100])
+    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert len(words) == 1 and words[0].endswith("cut off or altered; training starts over")
+
+
+def test_no_checkpoint_before_its_time(tmp_path: Path) -> None:
+    train_stack([make(), make(lr=1e-3)], how=How(checkpoints=tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
+def exhausted_above(
+    lanes: int, monkeypatch: pytest.MonkeyPatch, first_step: int = 0, error: Exception | None = None
+) -> list[tuple[int, int]]:
+    """Make memory run out in steps from `first_step` on with more than `lanes`; (lanes, step) of the others."""
+    step, taken = stacked._Stack.step, []
+
+    def limited(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
+        if len(stack.runs) > lanes and stack.taken >= first_step:
+            stack.lanes.theta.fill_(7.0)  # a step may be half done
+            raise error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        taken.append((len(stack.runs), stack.taken))
+        return step(stack, index)
+
+    monkeypatch.setattr(stacked._Stack, "step", limited)
+    return taken
+
+
+NINE = [make(lr=lr, weight_decay=wd) for lr in (1e-3, 3e-3, 1e-2) for wd in (0.0, 1.0, 10.0)]
+
+
+def test_out_of_memory_halves_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = train_stack(NINE)
+    words: list[str] = []
+    sizes: list[int] = []
+    taken = exhausted_above(3, monkeypatch)
+    got = train_stack(NINE, how=How(notice=words.append, shrunk=sizes.append))
+    assert [close(a, b) for a, b in zip(got, expected, strict=True)] == [True] * 9
+    assert words == [
+        "out of memory on cpu with 9 lanes: going on with 4 at a time",
+        "out of memory on cpu with 4 lanes: going on with 2 at a time",
+    ]
+    assert sizes == [4, 2]
+    assert {lanes for lanes, _ in taken} == {2}
+
+
+def test_out_of_memory_goes_on_from_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps done by all lanes together are not done again, though memory runs out twice."""
+    runs = [*NINE, make(lr=1e200), make(optimizer="sgd"), make(lr=3e-2, optimizer="sgd")]
+    expected = train_stack(runs)
+    taken = exhausted_above(3, monkeypatch, first_step=8)
+    got = train_stack(runs, how=How(checkpoints=tmp_path, checkpoint_seconds=0, notice=lambda _: None))
+    assert [close(a, b) for a, b in zip(got, expected, strict=True)] == [True] * 12
+    assert taken == [(12, s) for s in range(8)] + 4 * [(3, s) for s in range(8, 12)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_memory_then_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next session finds the whole stack's checkpoint, halves it again, and goes on with the parts' own."""
+    expected = train_stack(NINE)
+    taken = exhausted_above(5, monkeypatch, first_step=8)
+    how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=lambda _: None)
+    with monkeypatch.context() as patch:
+        evaluate = stacked._Stack.evaluate
+        patch.setattr(stacked._Stack, "evaluate", lambda s: evaluate(s) if s.taken < 11 else solo._raise(Killed))
+        patch.setattr(solo, "_raise", lambda error: (_ for _ in ()).throw(error), raising=False)
+        with pytest.raises(Killed):
+            train_stack(NINE, how=how)
+    assert taken == [(9, s) for s in range(8)] + [(4, s) for s in range(8, 12)]
+    taken.clear()
+    got = train_stack(NINE, how=how)
+    assert [close(a, b) for a, b in zip(got, expected, strict=True)] == [True] * 9
+    assert taken[0] == (4, 11)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_every_word_for_out_of_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    exhausted_above(2, monkeypatch, error=error)
+    assert len(train_stack(NINE[:3], how=How(notice=lambda _: None))) == 3
+
+
+def test_out_of_memory_with_the_fewest_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    exhausted_above(0, monkeypatch)
+    with pytest.raises(TrainError) as caught:
+        train_stack(NINE[:2], how=How(notice=lambda _: None))
+    assert str(caught.value) == (
+        "out of memory on cpu with 2 lanes, the fewest of a stack; train such runs alone: "
+        "CUDA out of memory. Tried to allocate 2.00 GiB."
+    )
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    exhausted_above(0, monkeypatch, error=RuntimeError("shape mismatch"))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        train_stack(NINE)
+
+
+@pytest.mark.parametrize(
+    ("runs", "how", "message"),
+    [
+        ([], How(), "stack: expected one run or more, got none"),
+        ([make(), make(seed=4)], How(), "stack: expected runs of one seed, got 3 and 4; stack by stack_key"),
+        (
+            [make(augment=("crop", "flip"))],
+            How(),
+            "augmentation crop, flip: cannot be trained yet; expected runs without any",
+        ),
+        ([make(optimizer="lion")], How(), "optimizer: expected one of adamw, sgd; got 'lion'"),
+        ([make()], How(lanes=1), "lanes: expected 2 or more, got 1"),
+        ([make()], How(precision="fp8"), "precision: expected one of float32, bf16; got 'fp8'"),
+        ([make()], How(precision="bf16"), "bf16: expected a CUDA device, got cpu"),
+        ([make()], How(graph=True), "graph: expected a CUDA device, got cpu"),
+    ],
+)
+def test_bad_input(runs: list[Run], how: How, message: str) -> None:
+    with pytest.raises(TrainError) as caught:
+        train_stack(runs, how=how)
+    assert str(caught.value) == message
+
+
+def test_stack_key() -> None:
+    run = make()
+    for same in (make(lr=1.0), make(weight_decay=0.0), make(optimizer="sgd"), make(schedule="step")):
+        assert stack_key(same) == stack_key(run)
+    for other in (make("vit_s16"), make(seed=4), make(epochs=8), make(batch_size=4), make(data=DataSpec("digits"))):
+        assert stack_key(other) != stack_key(run)
+    assert stack_key(make(model=ModelSpec("other"))) != stack_key(run)
+
+
+def test_fallback_loop_is_an_error() -> None:
+    """What the other tests rely on: the layer that `stackable` replaces cannot pass unnoticed."""
+    pool = torch.nn.AdaptiveAvgPool2d(1)
+    channels_last = torch.zeros(2, 1, 3, 4, 4).permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    with pytest.raises(RuntimeError, match="fallback"):
+        torch.func.vmap(pool)(channels_last)
+
+
+NORMS = {"bn1", "bn2", "norm", "norm1", "norm2", "norm_pre", "1"}
+
+
+@pytest.mark.parametrize("arch", MODELS)
+def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train_stack` takes it on a GPU alone, since a CPU gains nothing; the casts are the same."""
+    monkeypatch.undo()  # back to float32
+    solo._on_device.cache_clear()
+    stack = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How(precision="bf16"))
+    exact = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How())
+    index = stack.order(0)[:8]
+    leaves = dict(zip(stack.lanes.names, stack.lanes.leaves(), strict=True))
+    rounded = {name for name, leaf in leaves.items() if leaf.dtype == torch.bfloat16}
+    assert {name.split(".")[-2] for name in set(leaves) - rounded if "." in name} <= NORMS
+    assert not {name.split(".")[-2] for name in rounded if "." in name} & NORMS
+    losses, reference = stack.step(index), exact.step(index)
+    assert losses.dtype == torch.float32 and (losses - reference).abs().max() < 0.05
+    assert stack.lanes.theta.dtype == torch.float32
+    assert {s.dtype for s in stack.lanes.statistics.values()} <= {torch.float32}
+    assert (stack.moments.first - exact.moments.first).norm() < 0.1 * exact.moments.first.norm()
