@@ -30,7 +30,8 @@ BATCH = 2
 def convolution_backward(
     grad_out_shape: list[int], x_shape: list[int], w_shape: list[int], *arguments: Any, **_: Any
 ) -> int:
-    """Gradients of input and weights cost a forward pass each; PyTorch's own count forgets the groups of a depthwise one."""
+    """Gradients of input and weights cost a forward pass each; PyTorch's own count forgets the groups of a depthwise
+    one."""
     output_mask = arguments[-1]
     return sum(output_mask[:2]) * 2 * math.prod(grad_out_shape) * math.prod(w_shape[1:])
 
@@ -82,7 +83,7 @@ def main() -> None:
             refusals.append(f'    "{arch.name}": "{error[:100]}",\n')
             print(f"{arch.name} refuses 32 x 32: {error}")
     TARGET.write_text(
-        f'''"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py: do not edit."""
+        f'''"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py."""
 
 from __future__ import annotations
 

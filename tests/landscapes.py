@@ -40,7 +40,9 @@ def changed(landscape: Landscape, frame: pd.DataFrame) -> Landscape:
     return Landscape(landscape.arch, landscape.dataset, frame, landscape.metric, landscape.synthetic)
 
 
-def rescaled(landscape: Landscape, lr: float = 1.0, wd: float = 1.0, score: float = 1.0, shift: float = 0.0) -> Landscape:
+def rescaled(
+    landscape: Landscape, lr: float = 1.0, wd: float = 1.0, score: float = 1.0, shift: float = 0.0
+) -> Landscape:
     """`landscape` in other units: each column multiplied, `shift` added to the scores."""
     f = landscape.frame
     return changed(landscape, f.assign(lr=f["lr"] * lr, wd=f["wd"] * wd, score=f["score"] * score + shift))

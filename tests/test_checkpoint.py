@@ -1,3 +1,5 @@
+"""Checkpoints: whole or not at all, believed only when whole, and never a way to run code."""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,7 +13,12 @@ import torch
 
 from replicate.train.checkpoint import Checkpoint, CheckpointError
 
-STATE = {"taken": 3, "theta": torch.arange(6.0).view(2, 3), "alive": torch.tensor([True, False]), "history": [[1.5], []]}
+STATE = {
+    "taken": 3,
+    "theta": torch.arange(6.0).view(2, 3),
+    "alive": torch.tensor([True, False]),
+    "history": [[1.5], []],
+}
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ def test_cut_off(checkpoint: Checkpoint, words: list[str], keep: int) -> None:
 def test_every_altered_byte_is_noticed(checkpoint: Checkpoint, words: list[str]) -> None:
     checkpoint.save(STATE)
     whole = checkpoint.path.read_bytes()
-    places = [*range(0, 70), *range(70, len(whole), 97), len(whole) - 1]
+    places = [*range(70), *range(70, len(whole), 97), len(whole) - 1]
     for place in places:
         altered = bytearray(whole)
         altered[place] ^= 1
@@ -142,7 +149,7 @@ def test_failed_write_leaves_the_last_one(
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     checkpoint = Checkpoint(tmp_path / "file", ["x"], print)
-    with pytest.raises(CheckpointError, match="cannot write .*; make room or make it writable"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*; make room or make it writable"):
         checkpoint.save(STATE)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from replicate.estimate.gap import cross_fitted, gap_draws, on_line, plug_in, summarise
+from replicate.estimate.gap import cross_fitted, gap_draws, mean_over_cells, on_line, plug_in, summarise
 from replicate.landscape import Landscape
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
 from replicate.synthetic import Truth, draw, paper_grid
@@ -87,7 +87,7 @@ def test_cross_fitted_agrees_with_brute_force(seed: int) -> None:
 
 
 def test_cross_fitted_by_hand() -> None:
-    # Held-out 0: the others choose (1e-2, 1e-3) for both. 1: (1e-3, 0.1) and (1e-3, 1e-4). 2: 0.1 at 1e-3, line at 1e-2.
+    # Without 0: (1e-2, 1e-3) for both. Without 1: (1e-3, 0.1) and (1e-3, 1e-4). Without 2: (1e-3, 0.1), (1e-2, 1e-3).
     assert cross_fitted(SMALL, WEIGHT_DECAYS) == pytest.approx(np.mean([71 - 71, 70 - 70, 71 - 70]))
 
 
@@ -112,7 +112,8 @@ def test_one_seed_cannot_be_cross_fitted() -> None:
 
 
 @pytest.mark.parametrize(
-    "truth", [Truth(), Truth(slope=0, rho=30), Truth(rho=5, lr_drop_pp=0.2), Truth(slope=-1, rho=300, shape="asymmetric")]
+    "truth",
+    [Truth(), Truth(slope=0, rho=30), Truth(rho=5, lr_drop_pp=0.2), Truth(slope=-1, rho=300, shape="asymmetric")],
 )
 def test_a_gap_without_noise_is_measured_exactly(truth: Truth) -> None:
     quiet = Truth(**{**truth.__dict__, "noise_sd_pp": 1e-3, "seed_sd_pp": 1e-3})
@@ -128,7 +129,11 @@ def test_a_clear_gap_is_measured_to_within_its_noise() -> None:
     landscape = drawn(truth, 1)
     expected = true_gap(truth)
     assert expected > 2
-    for found in (np.median(draws_of(landscape)), plug_in(landscape, WEIGHT_DECAYS), cross_fitted(landscape, WEIGHT_DECAYS)):
+    for found in (
+        np.median(draws_of(landscape)),
+        plug_in(landscape, WEIGHT_DECAYS),
+        cross_fitted(landscape, WEIGHT_DECAYS),
+    ):
         assert found == pytest.approx(expected, abs=0.6)  # 3 * 0.3 * sqrt(2 / 5)
 
 
@@ -229,3 +234,35 @@ def test_summary_without_draws_or_seeds_is_unknown() -> None:
     one = summarise("gap_pp", np.zeros(10), 1, 1)
     assert (one.low, one.high, one.flags, one.settle) == (-math.inf, math.inf, ("one-seed",), "a second seed")
     json.dumps([nothing.to_json(), one.to_json()], allow_nan=False)
+
+
+# ---------------------------------------------------------------- the mean over cells
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_mean_over_cells_is_a_t_interval(level: float) -> None:
+    gaps = [0.1, 0.25, -0.05, 0.4]
+    found = mean_over_cells(gaps, 4, level)
+    low, high = stats.ttest_1samp(gaps, 0).confidence_interval(level)
+    assert (found.value, found.low, found.high) == pytest.approx((0.175, low, high))
+    assert (found.n, found.level, found.flags) == (4, level, ())
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("gaps", "cells"), [([], 0), ([0.1], 1), ([0.1, 0.2], 3)])
+def test_mean_over_cells_needs_every_cell_and_two_of_them(gaps: list[float], cells: int) -> None:
+    found = mean_over_cells(gaps, cells)
+    assert (found.value, found.low, found.flags) == (None, -math.inf, ("no-pairs",))
+    assert found.settle
+
+
+def test_the_mean_of_true_gaps_of_zero_is_covered() -> None:
+    """12 worlds of five flat cells: 0 is missed at most binom.ppf(0.999, 12, 0.05) = 4 times, and not always above."""
+    missed, values = 0, []
+    for first in range(0, 60, 5):
+        gaps = [cross_fitted(drawn(FLAT, 1000 + first + i, 3), WEIGHT_DECAYS) for i in range(5)]
+        found = mean_over_cells([g for g in gaps if g is not None], 5)
+        missed += not found.low <= 0 <= found.high
+        values.append(found.value)
+    assert missed <= stats.binom.ppf(0.999, 12, 0.05)
+    assert abs(np.mean(values)) < 0.11  # three standard errors of 60 cross-fitted gaps, 0.27 pp each

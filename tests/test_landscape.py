@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ def test_missing_columns_are_named() -> None:
 def test_repeated_runs_are_named() -> None:
     message = "landscape a-d: expected one row a run, got lr=0.001 wd=0.1 seed=3 more than once; drop or average"
     with pytest.raises(ValueError, match=message):
-        Landscape("a", "d", frame((1e-3, 0.1, 3, 70.0, False), (1e-3, 0.1, 4, 70.0, False), (1e-3, 0.1, 3, 71.0, False)))
+        Landscape(
+            "a", "d", frame((1e-3, 0.1, 3, 70.0, False), (1e-3, 0.1, 4, 70.0, False), (1e-3, 0.1, 3, 71.0, False))
+        )
 
 
 def test_slices_by_hand() -> None:
@@ -86,9 +89,9 @@ CELLS = st.tuples(st.sampled_from([1e-4, 1e-3, 0.3]), st.sampled_from([0.0, 1e-9
 
 @given(st.dictionaries(CELLS, st.floats(0, 100), min_size=1, max_size=30), st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_slices_hold_every_row_once_in_any_order(scores: dict[tuple[float, float, int], float], random: object) -> None:
+def test_slices_hold_every_row_once_in_any_order(scores: dict[tuple[float, float, int], float], random: Random) -> None:
     rows = [(*cell, score, False) for cell, score in scores.items()]
-    random.shuffle(rows)  # type: ignore[attr-defined]
+    random.shuffle(rows)
     landscape = Landscape("a", "d", frame(*rows))
     found = {
         (cut.lr, wd, landscape.seeds[j]): cut.scores[i, j]

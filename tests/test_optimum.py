@@ -1,4 +1,4 @@
-"""The best weight decay of one learning rate: where it is known, where it is open, and how often the interval is right."""
+"""The best weight decay of one learning rate: where it is known, where it is open, how often the interval is right."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def well(wds: Sequence[float], best: float, n_seeds: int = 4, noise: float = 0.1
     return np.asarray(75 - depth * x[:, None] ** 2 + noises)
 
 
-def drawn(truth: Truth, seed: int, n_seeds: int = 3, grid: Grid | None = None, lrs: Sequence[float] = LRS_3) -> Landscape:
+def drawn(
+    truth: Truth, seed: int, n_seeds: int = 3, grid: Grid | None = None, lrs: Sequence[float] = LRS_3
+) -> Landscape:
     grid = grid or bracket_grid(truth)
     return draw(truth, grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
 
@@ -138,7 +140,10 @@ def test_more_certainty_takes_a_wider_interval(a: float, b: float) -> None:
 def test_the_interval_is_where_the_likelihood_is_high() -> None:
     found = curve(WDS, well(WDS, 0.05, noise=0.5))
     low, high = found.interval(CHI2)
-    inside, outside = found.at(np.array([low + STEP, high - STEP])), found.at(np.array([low - 2 * STEP, high + 2 * STEP]))
+    inside, outside = (
+        found.at(np.array([low + STEP, high - STEP])),
+        found.at(np.array([low - 2 * STEP, high + 2 * STEP])),
+    )
     level = found.at(np.array([found.best]))[0] - CHI2 / 2
     assert (inside >= level - 0.1).all()
     assert (outside < level).all()
@@ -158,7 +163,9 @@ def test_divergence_bounds_the_optimum_from_above() -> None:
     (found,) = optimum_curves([lost(WDS, well(WDS, 3.0), gone)], np.random.default_rng(0))
     low, high = found.interval(CHI2)
     assert math.log(WDS[2]) < low < high == pytest.approx(math.log(WDS[5]))
-    assert found.at(np.array([math.log(WDS[5]) + 0.01]))[0] < found.at(np.array([math.log(WDS[5]) - 0.01]))[0] - CHI2 / 2
+    assert (
+        found.at(np.array([math.log(WDS[5]) + 0.01]))[0] < found.at(np.array([math.log(WDS[5]) - 0.01]))[0] - CHI2 / 2
+    )
     assert found.flags == ("diverged",)
 
 
@@ -347,8 +354,7 @@ def test_draws_cover_the_true_accuracy() -> None:
 
 
 def test_draws_share_what_the_seeds_share() -> None:
-    """Seeds that differ by 2 pp everywhere: every accuracy of a slice is uncertain by 2 / sqrt(5), their differences are
-    not."""
+    """Seeds that differ by 2 pp everywhere: each accuracy of a slice is uncertain by 2 / sqrt(5), differences are not."""
     cut = one_slice(WDS, well(WDS, 0.05, 1, 0) + np.array([-3, -1, 0, 1, 3]) + well(WDS, 0.05, 5, 0.01) * 1e-9)
     (table,) = accuracy_draws([cut], np.random.default_rng(0), 4000)
     level = np.std([-3, -1, 0, 1, 3], ddof=1) / math.sqrt(5)

@@ -140,13 +140,13 @@ def test_optima_far_from_any_line_widen_the_interval_and_say_so() -> None:
     assert np.diff(ends(slope(fit)))[0] == pytest.approx(2 * 1.96 * math.sqrt(deviance / 4) * errors[1], abs=0.05)
 
 
-@given(st.floats(-0.8, 0.8), st.integers(0, 10**6))
+@given(st.floats(0, 0.8), st.integers(0, 10**6))
 @settings(max_examples=6, deadline=None)
 def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: int) -> None:
     """Normal optima around wd = height * ((1 - share) * lr / g + share): deviance minimised by scipy instead."""
     lrs = np.array(LRS)
     relative = lrs / np.exp(X.mean())
-    straight = np.log((1 - share) * relative + share) if share >= 0 else np.log(np.maximum(relative - share * 0, 1e-9))
+    straight = np.log((1 - share) * relative + share)
     sds = np.full(6, 0.3)
     places = -8 + straight + 0.5 * sds * np.random.default_rng(seed).normal(size=6)
 
@@ -235,7 +235,9 @@ def test_plateaus_leave_everything_open() -> None:
 
 
 def test_two_measured_optima_are_no_line() -> None:
-    curves = [normal(lr, -9 + x, 0.2) if i < 2 else within(lr, -99, 99) for i, (lr, x) in enumerate(zip(LRS, X, strict=True))]
+    curves = [
+        normal(lr, -9 + x, 0.2) if i < 2 else within(lr, -99, 99) for i, (lr, x) in enumerate(zip(LRS, X, strict=True))
+    ]
     fit = line(curves)
     assert ends(slope(fit)) == (-math.inf, math.inf)
     assert ends(intercept_share(fit)) == (-math.inf, math.inf)
@@ -270,7 +272,9 @@ def test_more_certainty_takes_wider_intervals() -> None:
 def test_optima_are_listed_as_weight_decays_with_open_ends() -> None:
     curves = [normal(1e-3, math.log(1e-4), 0.2), within(3e-3, -99, -7), within(1e-2, -99, 99)]
     first, second, third = optima(line(curves))
-    assert first == pytest.approx({"lr": 1e-3, "wd": 1e-4, "low": 1e-4 * math.exp(-0.39), "high": 1e-4 * math.exp(0.39)}, rel=0.03)
+    assert first == pytest.approx(
+        {"lr": 1e-3, "wd": 1e-4, "low": 1e-4 * math.exp(-0.39), "high": 1e-4 * math.exp(0.39)}, rel=0.03
+    )
     assert second["low"] is None
     assert second["high"] == pytest.approx(math.exp(-7), rel=0.03)
     assert third == {"lr": 1e-2, "wd": None, "low": None, "high": None}
@@ -278,7 +282,7 @@ def test_optima_are_listed_as_weight_decays_with_open_ends() -> None:
 
 def test_r_squared_of_a_line_through_the_origin_by_hand() -> None:
     lrs, wds = np.array([1.0, 2.0, 3.0]), np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 4.0]])
-    # Third: rho = 10/14, residuals 16/7, 4/7, -8/7, squared sum 48/7, total 2. Fourth: rho = 17/14, sum 5/14, total 14/3.
+    # Third: rho = 10/14, residuals 16/7, 4/7, -8/7: squares 48/7, total 2. Fourth: rho = 17/14, 5/14, total 14/3.
     np.testing.assert_allclose(origin_r_squared(lrs, wds), [1, 0, 1 - 24 / 7, 1 - 5 / 14 / (14 / 3)])
 
 
@@ -290,7 +294,9 @@ def test_r_squared_of_equal_optima_is_zero(value: float) -> None:
 
 
 def test_r_squared_of_a_sharp_proportional_line_is_one() -> None:
-    found = r_squared(line([normal(lr, -2.3 + x, 0.05) for lr, x in zip(LRS, X, strict=True)]), np.random.default_rng(0))
+    found = r_squared(
+        line([normal(lr, -2.3 + x, 0.05) for lr, x in zip(LRS, X, strict=True)]), np.random.default_rng(0)
+    )
     assert found.value == pytest.approx(1, abs=0.01)
     assert found.low > 0.9
     assert found.high == pytest.approx(1, abs=1e-3)
@@ -303,7 +309,9 @@ def test_r_squared_of_constant_optima_is_far_below_the_margin() -> None:
 
 
 def test_r_squared_needs_four_closed_optima() -> None:
-    curves = [normal(lr, -9 + x, 0.2) if i < 3 else within(lr, -99, 99) for i, (lr, x) in enumerate(zip(LRS, X, strict=True))]
+    curves = [
+        normal(lr, -9 + x, 0.2) if i < 3 else within(lr, -99, 99) for i, (lr, x) in enumerate(zip(LRS, X, strict=True))
+    ]
     found = r_squared(line(curves), np.random.default_rng(0))
     assert (found.value, found.low, found.high, found.n) == (None, -math.inf, 1.0, 3)
     assert "few-optima" in found.flags
@@ -400,8 +408,8 @@ def test_power_at_the_papers_effect_size() -> None:
     right = {"slope": 0, "rho": 0}
     for seed in range(10):
         fit = fitted(drawn(Truth(), 400 + seed))
-        right["slope"] += 0.8 <= slope(fit).low and slope(fit).high <= 1.2
-        right["rho"] += 0.05 <= ratio(fit).low and ratio(fit).high <= 0.2
+        right["slope"] += slope(fit).low >= 0.8 and slope(fit).high <= 1.2
+        right["rho"] += ratio(fit).low >= 0.05 and ratio(fit).high <= 0.2
     assert min(right.values()) >= 8
 
 
@@ -419,13 +427,13 @@ def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
 
 
 def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
-    """The claimed optima of the smaller learning rates lie below the smallest weight decay tried: open, with the reason."""
+    """The claimed optima of the smaller learning rates lie below the smallest weight decay: open, with the reason."""
     fit = fitted(drawn(Truth(), 0, grid=paper_grid))
     found = slope(fit)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert {"edge-low", "few-optima"} <= set(found.flags)
     assert "weight decays below 0.001 at lr 5e-05" in found.settle
-    assert 0.1 <= ratio(fit).high
+    assert ratio(fit).high >= 0.1
 
 
 def test_a_timescale_world_contradicts() -> None:
@@ -447,8 +455,8 @@ def test_the_ratio_is_that_at_the_centre_of_the_learning_rates() -> None:
         {1e-3: {0.1: [70]}},
         {1e-3: {0.1: [70, 71], 0.3: [71, 70]}, 1e-2: {0.1: [70, 71], 0.3: [71, 70]}},
         {1e-3: {0.0: [70, 71], 0.3: [71, 70]}},
-        {lr: dict.fromkeys((0.1, 0.2, 0.3, 0.4), [-math.inf, -math.inf]) for lr in LRS},
-        {lr: dict.fromkeys((0.1, 0.2, 0.3, 0.4), [1.0, 1.0]) for lr in LRS},
+        {lr: {wd: [-math.inf, -math.inf] for wd in (0.1, 0.2, 0.3, 0.4)} for lr in LRS},
+        {lr: {wd: [1.0, 1.0] for wd in (0.1, 0.2, 0.3, 0.4)} for lr in LRS},
     ],
     ids=["one row", "two weight decays", "zero and one more", "all diverged", "all equal"],
 )
@@ -470,7 +478,18 @@ def test_landscapes_without_a_curve_have_no_line(scores: dict[float, dict[float,
         draw(Truth(rho=10), paper_grid, np.random.default_rng(0), diverged_above=1e-4),
         rescaled(drawn(Truth(), 2, 3), score=-0.01),
     ],
-    ids=["one seed", "one lr", "two lrs", "edge low", "edge high", "constant", "no noise", "ragged", "diverged", "upside down"],
+    ids=[
+        "one seed",
+        "one lr",
+        "two lrs",
+        "edge low",
+        "edge high",
+        "constant",
+        "no noise",
+        "ragged",
+        "diverged",
+        "upside down",
+    ],
 )
 def test_odd_landscapes_give_strict_json_with_the_value_inside(landscape: Landscape) -> None:
     fit = fit_line(optimum_curves(landscape.slices(), np.random.default_rng(0)))

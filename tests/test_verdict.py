@@ -34,9 +34,7 @@ NUMBER = st.floats(allow_nan=False)
 
 
 def claim(margin: Margin, strict: Margin | None = None) -> Claim:
-    return Claim(
-        "rho/made-up", "rho", "It is so.", "nowhere", "rho", "pp", margin, "it lies inside", (), strict=strict
-    )
+    return Claim("rho/made-up", "rho", "It is so.", "nowhere", "rho", "pp", margin, "it lies inside", (), strict=strict)
 
 
 def estimate(low: float, high: float, flags: tuple[str, ...] = (), settle: str = "more seeds") -> Estimate:
@@ -78,7 +76,9 @@ def test_position_in_a_one_sided_margin(low: float, high: float, expected: str) 
     assert position(-high, -low, Margin(-0.3, INF)) == expected
 
 
-@given(st.lists(NUMBER, min_size=2, max_size=2).map(sorted), st.lists(NUMBER, min_size=2, max_size=2).map(sorted), NUMBER)
+@given(
+    st.lists(NUMBER, min_size=2, max_size=2).map(sorted), st.lists(NUMBER, min_size=2, max_size=2).map(sorted), NUMBER
+)
 def test_position_laws(ends: list[float], inner: list[float], edge: float) -> None:
     """Reflection; and a narrower interval never turns one decision into the other, nor a decision into doubt."""
     if inner[0] == inner[1]:
@@ -167,7 +167,10 @@ def test_what_stands_beside_is_copied() -> None:
     assert beside == {}
 
 
-@given(st.lists(NUMBER, min_size=2, max_size=2).map(sorted), st.lists(st.sampled_from(["misfit", "few-optima"]), max_size=2))
+@given(
+    st.lists(NUMBER, min_size=2, max_size=2).map(sorted),
+    st.lists(st.sampled_from(["misfit", "few-optima"]), max_size=2),
+)
 def test_no_interval_crashes_the_rule(ends: list[float], flags: list[str]) -> None:
     found = rule(claim(Margin(0.05, 0.2)), estimate(*ends, tuple(flags)), EVIDENCE)
     assert found.outcome in OUTCOMES

@@ -1,4 +1,6 @@
-"""Could the runs be made in the hours that are named? Operations of the models, the peak of the device, published rates."""
+"""Could the runs be made in the hours that are named? Operations of the models, the peak of the device, published
+rates.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ SLACK = 1.5
 
 
 def a100_rate(arch: str) -> float:
-    """Images a second of one A100 at 224 x 224: ResNet-50's best published rate, others by their ratio to it on an RTX 3090."""
+    """Images a second of one A100 at 224 x 224: ResNet-50's best published rate, others by their ratio to it on an RTX
+    3090.
+    """
     best = max(rate.images_per_second for rate in A100_RESNET50)
     return best * RTX_3090[arch] / RTX_3090["resnet50"]
 
@@ -54,7 +58,9 @@ def images(campaign: Campaign) -> float:
 
 
 def claimed_rate(campaign: Campaign) -> float:
-    """Images a second of one device that the claimed hours come to; those of evaluation are left out in the paper's favour."""
+    """Images a second of one device that the claimed hours come to; those of evaluation are left out in the paper's
+    favour.
+    """
     return images(campaign) / (campaign.hours.high * 3600)
 
 
@@ -110,8 +116,8 @@ def compute(paper: Reported) -> Finding:
                       c.hours.high * SLACK >= hours, "published script")
             )  # fmt: skip
             text += (
-                f", where {resnet:,.0f} is the best published rate of ResNet-50, and all runs at published rates take {hours:,.0f} hours "
-                f"in place of {c.hours.text}"
+                f", where {resnet:,.0f} is the best published rate of ResNet-50, and all runs at published rates "
+                f"take {hours:,.0f} hours in place of {c.hours.text}"
             )
         parts.append(text)
         details[c.dataset] = found
@@ -119,7 +125,9 @@ def compute(paper: Reported) -> Finding:
         "audit/compute", "published script, hardware requirements",
         ", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns), checks,
         f"{'; '.join(parts)}.",
-        f"mixed precision on A100s; operations counted on timm's models, forward and backward; rates of ResNet-50 measured on an "
-        f"A100, the others' scaled by their ratio to it on an RTX 3090; up to {SLACK:g} times the published rate is let pass",
+        "mixed precision on A100s; operations counted on timm's models, forward and backward; rates of ResNet-50 "
+        "measured on an "
+        f"A100, the others' scaled by their ratio to it on an RTX 3090; up to {SLACK:g} times the published rate is "
+        "let pass",
         "the runs were shorter, at a lower resolution, or on more or faster devices", details,
     )  # fmt: skip

@@ -59,14 +59,19 @@ def run_count(paper: Reported) -> Finding:
     )
     wrong = [c for c in checks if not c.holds]
     evidence = (
-        f"{len(paper.architectures)} architectures, {_points(paper)} grid points and {_seeds(paper)} seeds make {one:,} runs a "
-        f"data set and {all_:,} on {len(paper.datasets)}"
+        f"{len(paper.architectures)} architectures, {_points(paper)} grid points and {_seeds(paper)} seeds make "
+        f"{one:,} runs a data set and {all_:,} on {len(paper.datasets)}"
     )
     if wrong:
-        evidence += f"; {', '.join(dict.fromkeys(c.source for c in wrong))} have {', '.join(dict.fromkeys(c.printed for c in wrong))}"
+        where, printed = (
+            ", ".join(dict.fromkeys(texts)) for texts in zip(*((c.source, c.printed) for c in wrong), strict=True)
+        )
+        evidence += f"; {where} have {printed}"
     return from_checks(
-        "audit/run-count", "title, abstract, sections 1 and 3.1", ", ".join(f"{c.what}: {c.printed}" for c in checks[3:]), checks,
-        evidence + ".", "every cell was trained on the whole grid with every seed", "title and abstract count one data set",
+        "audit/run-count", "title, abstract, sections 1 and 3.1",
+        ", ".join(f"{c.what}: {c.printed}" for c in checks[3:]), checks,
+        evidence + ".", "every cell was trained on the whole grid with every seed",
+        "title and abstract count one data set",
     )  # fmt: skip
 
 
@@ -129,7 +134,8 @@ def saving(paper: Reported) -> Finding:
         ]
     checks = _all(paper, rows)
     wrong = [f"{c.printed} ({c.source})" for c in checks if not c.holds]
-    evidence = f"{line} runs against {full} are a share of 1/{full / line:g}: {sum(c.holds for c in checks)} of {len(checks)} figures follow"
+    fine = sum(c.holds for c in checks)
+    evidence = f"{line} runs against {full} are a share of 1/{full / line:g}: {fine} of {len(checks)} figures follow"
     if wrong:
         evidence += f", {', '.join(wrong)} do not"
     details = {}
@@ -137,7 +143,8 @@ def saving(paper: Reported) -> Finding:
         like = rates * paper.value("cost/typical-grid/weight-decays") / rates
         details["typical grid over line, the same seeds for both"] = like
     return from_checks(
-        "audit/saving", "abstract, sections 1, 3.4, 4.3 and 7", ", ".join(f"{c.what}: {c.printed}" for c in checks), checks,
+        "audit/saving", "abstract, sections 1, 3.4, 4.3 and 7", ", ".join(f"{c.what}: {c.printed}" for c in checks),
+        checks,
         evidence + ".", "cost is counted in runs; both searches use the same epochs",
         "one sixth is meant as a lower bound on what is saved", details,
     )  # fmt: skip
@@ -165,7 +172,8 @@ def uncounted(paper: Reported) -> Finding:
         "audit/uncounted-runs", "sections 3.1 and 4.2 to 4.4", f"{counted:,.0f} runs in all", [check],
         f"Beyond the grids' {grid:,} runs the paper's statements need {extra:,} more ({each})."
         if extra else f"The {counted:,.0f} runs that are counted are all that the statements need.",
-        "a best weight decay is found on a whole grid, a drop at every learning rate, each in every cell with every seed",
+        "a best weight decay is found on a whole grid, a drop at every learning rate, each in every cell with every "
+        "seed",
         "the robustness checks and drops were made on fewer runs than the grid, at some learning rates only",
         {what: n for what, n, _ in parts},
     )  # fmt: skip
@@ -178,8 +186,8 @@ def three_cnns(paper: Reported) -> Finding:
     check = _compared(paper, "count/cnns", "convolutional networks", len(cnns))
     return from_checks(
         "audit/three-cnns", check.source, f"{check.printed} convolutional networks", [check],
-        f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks ({', '.join(cnns)}); the paper "
-        f"has {check.printed}.",
+        f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks ({', '.join(cnns)}); the "
+        f"paper has {check.printed}.",
         "an MLP-Mixer is no convolutional network, nor is a Swin transformer",
         "one of the others is counted among them, and named",
     )  # fmt: skip

@@ -51,21 +51,24 @@ def deviation_range(paper: Reported) -> Finding:
               high.meets(largest.drop.value.low, largest.drop.value.high), figure.source),
     ]  # fmt: skip
     evidence = (
-        f"Beyond a factor 2 the table's drops run from {smallest.drop.value.text} to {largest.drop.value.text} pp; the abstract "
-        f"has {low.text} to {high.text}"
+        f"Beyond a factor 2 the table's drops run from {smallest.drop.value.text} to {largest.drop.value.text} pp; "
+        f"the abstract has {low.text} to {high.text}"
     )
     if inside:
         edge = _values(inside)
         evidence += f" (at a factor 2 exactly: {edge[0].drop.value.text} to {edge[1].drop.value.text})"
     return from_checks(
-        "audit/deviation-range", figure.source, f"{low.text} to {high.text} pp beyond a factor 2", checks, evidence + ".",
+        "audit/deviation-range", figure.source, f"{low.text} to {high.text} pp beyond a factor 2", checks,
+        evidence + ".",
         "the range is that of the table's rows beyond a factor 2",
         "the lower end is the largest drop inside the zone, taken as a bound for all beyond it",
     )  # fmt: skip
 
 
 def tolerance_zone(paper: Reported) -> Finding:
-    """`audit/tolerance-zone`: drops inside the zone below one bound, beyond it above another; 2 times off costs about 1."""
+    """`audit/tolerance-zone`: drops inside the zone below one bound, beyond it above another; 2 times off costs about
+    1.
+    """
     inside, beyond = _split(paper)
     checks = []
     if paper.states("deviation/zone-drop"):
@@ -97,9 +100,11 @@ def tolerance_zone(paper: Reported) -> Finding:
                 and r.drop.value.value >= paper.value("deviation/zone-drop")]  # fmt: skip
     note = "".join(f"; kappa {r.kappa:g} on {r.dataset} prints the bound itself" for r in at_bound)
     return from_checks(
-        "audit/tolerance-zone", "section 4.2, published script", "bounds on the drops inside and beyond the zone", checks,
+        "audit/tolerance-zone", "section 4.2, published script", "bounds on the drops inside and beyond the zone",
+        checks,
         f"{fine} of {len(checks)} statements about drops inside and beyond the tolerance zone hold in the table{note}.",
-        "a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are left aside",
+        "a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are left "
+        "aside",
         "a bound or a drop is misprinted",
     )  # fmt: skip
 
@@ -112,30 +117,39 @@ def _arrays(rows: list[DropRow]) -> tuple[Floats, Floats, Floats]:
     return x, y, error
 
 
-def quadratic_misfit(rows: list[DropRow]) -> tuple[float, float, float]:
-    """Smallest chi square of beta * (abs(ln kappa) - gamma)^2 beyond gamma, 0 inside; beta and gamma."""
-    x, y, error = _arrays(rows)
+def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], float]:
+    """Smallest chi square of beta * (abs(ln kappa) - gamma)^2 beyond gamma, 0 inside; beta below and above 1, gamma.
 
-    def fit(gamma: float) -> tuple[float, float]:
-        shape = np.maximum(x - gamma, 0.0) ** 2 / error
-        scaled = y / error
-        beta = max(float(shape @ scaled) / float(shape @ shape), 0.0) if shape.any() else 0.0
-        return float(((scaled - beta * shape) ** 2).sum()), beta
+    Each side has a beta of its own, which is more than the paper's curve allows and what its asymmetry asks for.
+    """
+    sides = [_arrays([r for r in rows if (r.kappa > 1) == above]) for above in (False, True)]
 
-    gammas = np.linspace(0, x.max() * 0.99, 400)
-    k = int(np.argmin([fit(g)[0] for g in gammas]))
+    def fit(gamma: float) -> tuple[float, tuple[float, float]]:
+        chi2, betas = 0.0, []
+        for x, y, error in sides:
+            shape, scaled = np.maximum(x - gamma, 0.0) ** 2 / error, y / error
+            betas.append(max(float(shape @ scaled) / float(shape @ shape), 0.0) if shape.any() else 0.0)
+            chi2 += float(((scaled - betas[-1] * shape) ** 2).sum())
+        return chi2, (betas[0], betas[1])
+
+    farthest = max(abs(math.log(r.kappa)) for r in rows)
+    gammas = np.linspace(0, 0.99 * farthest, 400)
+    k = int(np.argmin([fit(float(g))[0] for g in gammas]))
     ends = gammas[max(k - 1, 0)], gammas[min(k + 1, len(gammas) - 1)]
-    gamma = float(optimize.minimize_scalar(lambda g: fit(g)[0], bounds=ends, method="bounded").x)
+    gamma = float(optimize.minimize_scalar(lambda g: fit(float(g))[0], bounds=ends, method="bounded").x)
     gamma = min((gamma, float(gammas[k])), key=lambda g: fit(g)[0])
-    chi2, beta = fit(gamma)
-    return chi2, beta, gamma
+    chi2, betas = fit(gamma)
+    return chi2, betas, gamma
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """Exponents of ln kappa between the two outermost kappas of each side, with standard errors: (side, exponent, error)."""
+    """Exponents of ln kappa between the two outermost kappas of each side, with standard errors: (side, exponent,
+    error).
+    """
     out = []
-    for side, keep in (("below", lambda k: k < 1), ("above", lambda k: k > 1)):
-        pair = sorted((r for r in rows if keep(r.kappa)), key=lambda r: abs(math.log(r.kappa)))[-2:]
+    for side in ("below", "above"):
+        outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))
+        pair = sorted(outer, key=lambda r: abs(math.log(r.kappa)))[-2:]
         if len(pair) < 2 or min(r.drop.value.value for r in pair) <= 0:
             continue
         x, y, error = _arrays(pair)
@@ -156,11 +170,13 @@ def growth(paper: Reported) -> Finding:
             len(rows) > 2 and all(row.drop.has_interval for row in rows), "drops with intervals at more than two kappas"
         )
         chi2, beta, gamma = quadratic_misfit(rows)
-        p = float(stats.chi2.sf(chi2, len(rows) - 2))
+        dof = len(rows) - 3
+        p = float(stats.chi2.sf(chi2, dof))
         fits[dataset] = {"chi square": chi2, "p": p, "beta": beta, "gamma": gamma}
         checks.append(
             Check(f"{dataset}: drop = beta (abs(ln kappa) - gamma)^2", f"a fit of {len(rows)} rows",
-                  f"chi square {chi2:.1f} on {len(rows) - 2}, p = {p:.2g}", p >= LEVEL / len(datasets), "section 3.3", True)
+                  f"chi square {chi2:.1f} on {dof}, p = {p:.2g}", p >= LEVEL / len(datasets), "section 3.3",
+                  True)
         )  # fmt: skip
         exponents += growth_exponents(rows)
     evidence = "The best fit of the paper's curve has " + ", ".join(
@@ -185,8 +201,8 @@ def growth(paper: Reported) -> Finding:
     return from_checks(
         "audit/deviation-growth", "sections 3.3 and 4.2", "growth about as (ln kappa)^2 past a tolerance zone", checks,
         evidence + ".",
-        "independent normal errors of the interval's half width over 1.96 (the reference that all drops share makes their "
-        "ratios more certain, not less); beta and gamma are fitted to each data set",
+        "independent normal errors of the interval's half width over 1.96 (the reference that all drops share makes "
+        "their ratios more certain, not less); gamma and a beta for each side are fitted to each data set",
         "the statement is about kappas beyond those of the table",
         details,
     )  # fmt: skip
@@ -218,7 +234,8 @@ def asymmetry(paper: Reported) -> Finding:
         source = paper.figure(f"asymmetry/{dataset}").source
         checks.append(Check(f"{dataset}, mean", "above 0", f"{means[dataset]:+.2f}", means[dataset] > 0, source, True))
         checks += [
-            Check(f"{other} against {dataset}", "weaker", f"{round(means[other], 2) + 0.0:+.2f} against {means[dataset]:+.2f}",
+            Check(f"{other} against {dataset}", "weaker",
+                  f"{round(means[other], 2) + 0.0:+.2f} against {means[dataset]:+.2f}",
                   means[other] < means[dataset], source, True)
             for other in means if other not in claimed
         ]  # fmt: skip
@@ -229,8 +246,10 @@ def asymmetry(paper: Reported) -> Finding:
         for d, differences in rows_of.items()
     )
     return from_checks(
-        "audit/asymmetry", "section 4.2", f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere", checks,
+        "audit/asymmetry", "section 4.2",
+        f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere", checks,
         f"Drop at kappa less drop at 1/kappa, pp: {each}.",
         "the printed drops and their rounding; the drops' intervals, wider than these differences, are left aside",
-        "the statement is about the mean over kappas, or about factors up to 5", {"differences": rows_of, "means": means},
+        "the statement is about the mean over kappas, or about factors up to 5",
+        {"differences": rows_of, "means": means},
     )  # fmt: skip

@@ -18,14 +18,17 @@ def script(paper: Reported) -> Finding:
     checks = _checks(paper.script)
     wrong = [c for c in checks if not c.holds]
     severe = [c.what for c in wrong if c.decides]
-    evidence = f"{len(checks) - len(wrong)} of {len(checks)} points of the described protocol are what the published script does"
+    fine = len(checks) - len(wrong)
+    evidence = f"{fine} of {len(checks)} points of the described protocol are what the published script does"
     if wrong:
         evidence += f"; it differs in: {'; '.join(c.what for c in wrong)}"
     if severe:
         evidence += f"; results that the script cannot give: {'; '.join(severe)}"
     return from_checks(
-        "audit/script", "sections 3 and 4, published scripts", f"{len(checks)} points of the protocol", checks, evidence + ".",
-        "the script is the one that made the results; that timm's models refuse 32 x 32 images was tried (ci/count_flops.py)",
+        "audit/script", "sections 3 and 4, published scripts", f"{len(checks)} points of the protocol", checks,
+        evidence + ".",
+        "the script is the one that made the results; that timm's models refuse 32 x 32 images was tried "
+        "(ci/count_flops.py)",
         "the results were made with another script than the published one",
     )  # fmt: skip
 
@@ -51,9 +54,11 @@ def cited_work(paper: Reported) -> Finding:
     wrong = [c for c in checks if not c.holds]
     evidence = "; ".join(f"{c.what}: {c.printed}, while {c.recomputed}" for c in wrong)
     return from_checks(
-        "audit/cited-work", ", ".join(dict.fromkeys(c.source for c in checks)), ", ".join(c.what for c in checks), checks,
+        "audit/cited-work", ", ".join(dict.fromkeys(c.source for c in checks)), ", ".join(c.what for c in checks),
+        checks,
         f"{evidence}." if wrong else f"{len(checks)} cited works show what they are cited for.",
-        "the works are those of the reference list, by title and venue", "other works by these authors are meant, and listed",
+        "the works are those of the reference list, by title and venue",
+        "other works by these authors are meant, and listed",
     )  # fmt: skip
 
 
@@ -77,11 +82,12 @@ def references(paper: Reported) -> Finding:
         Check("cited and not listed", f"{len(cited)} works cited", shown(unlisted), not unlisted, "references"),
         Check("listed and not cited", f"{len(listed)} works listed", shown(uncited), not uncited, "references"),
         Check("year of the citation against that of the venue", "agree",
-              ", ".join(f"{w.author} {w.year}, venue {w.venue_year}" for w in years) or "agree", not years, "references"),
+              ", ".join(f"{w.author} {w.year}, venue {w.venue_year}" for w in years) or "agree", not years,
+              "references"),
     ]  # fmt: skip
     return from_checks(
         "audit/references", "references", f"{len(cited)} works cited, {len(listed)} listed", checks,
-        f"Of {len(cited)} works cited {len(unlisted)} are not in the list of {len(listed)}, {len(uncited)} are listed and not "
-        f"cited, and {len(years)} have another year than their venue.",
+        f"Of {len(cited)} works cited {len(unlisted)} are not in the list of {len(listed)}, {len(uncited)} are "
+        f"listed and not cited, and {len(years)} have another year than their venue.",
         "a work goes by author and year", "the list is completed and its years are corrected",
     )  # fmt: skip

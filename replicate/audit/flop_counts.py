@@ -1,4 +1,4 @@
-"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py: do not edit."""
+"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py."""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
 """A paper from a folder of CSV files, so that anybody's grid search can be audited.
 
-- `grid.csv`: columns `lr`, `wd`: one row a point of the grid (more columns and repeated rows are ignored, so a sweep's own
-  table of runs will do).
-- `table-1.csv`: a row a cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`, `slope_low`,
-  `slope_high`, `r2`.
-- `table-2.csv` (optional): a row a drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p` (`0.002` or `<0.001`).
-- `figures.csv` (optional): figures of the text with `name`, `value`, and optionally `low`, `high`, `source`. The names are those of
-  `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` let most audits run.
+- `grid.csv`: columns `lr`, `wd`: one row a point of the grid (more columns and repeated rows are ignored, so a sweep's
+  own table of runs will do).
+- `table-1.csv`: a row a cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`,
+  `slope_low`, `slope_high`, `r2`.
+- `table-2.csv` (optional): a row a drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p` (`0.002` or
+  `<0.001`).
+- `figures.csv` (optional): figures of the text with `name`, `value`, and optionally `low`, `high`, `source`. The names
+  are those of `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` let most audits run.
 
-Write every number as the paper prints it: 0.10 stands for all that rounds to it, and 0.1 for more. A range without a middle has
-`low` and `high` only. The shorter the folder, the fewer audits: those that lack something are named with what they lack.
+Write every number as the paper prints it: 0.10 stands for all that rounds to it, and 0.1 for more. A range without a
+middle has `low` and `high` only. The shorter the folder, the fewer audits: those that lack something are named with
+what they lack.
 """
 
 from __future__ import annotations
@@ -179,7 +181,8 @@ def write(paper: Reported, folder: Path) -> None:
         [
             (
                 r.arch, r.dataset, r.rho.value.text, text(r.rho.low), text(r.rho.high), text(r.p),
-                *(("", "", "") if r.slope is None else (r.slope.value.text, text(r.slope.low), text(r.slope.high))), text(r.r2),
+                *(("", "", "") if r.slope is None else (r.slope.value.text, text(r.slope.low), text(r.slope.high))),
+                text(r.r2),
             )
             for r in paper.ratios
         ],
@@ -188,7 +191,8 @@ def write(paper: Reported, folder: Path) -> None:
         table(
             DROPS, "kappa dataset drop low high p",
             [
-                (f"{d.kappa:g}", d.dataset, d.drop.value.text, text(d.drop.low), text(d.drop.high), ("<" if d.p_below else "") + text(d.p))
+                (f"{d.kappa:g}", d.dataset, d.drop.value.text, text(d.drop.low), text(d.drop.high),
+                      ("<" if d.p_below else "") + text(d.p))
                 for d in paper.drops
             ],
         )  # fmt: skip

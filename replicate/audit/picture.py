@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from html import escape
 
+from replicate.audit.finding import NotStated
 from replicate.audit.reachability import enumerate_fits
-from replicate.audit.reported import NotStated, Reported
+from replicate.audit.reported import Reported
 from replicate.runs import weight_decay_is_inert
 
 WIDTH, HEIGHT = 760, 520
@@ -35,7 +36,8 @@ def picture(paper: Reported) -> str:
         return plot_bottom - share * (plot_bottom - TOP)
 
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="22" font-size="14">{escape(_title(paper))}</text>',
         f'<text x="{LEFT}" y="40" fill="#555">{escape(_subtitle(paper))}</text>',

@@ -26,7 +26,11 @@ def robust_range(paper: Reported) -> Finding:
         inside = low.value <= ends[0].value and ends[1].value <= high.value
         checks.append(
             Check(
-                figure.name, f"within {low.text} to {high.text}", span(*(e.value for e in ends)), inside, figure.source
+                figure.name,
+                f"within {low.text} to {high.text}",
+                span(ends[0].value, ends[1].value),
+                inside,
+                figure.source,
             )
         )
     need(checks, "ratios of robustness checks")
@@ -62,7 +66,8 @@ def baseline(paper: Reported) -> Finding:
     each = ", ".join(f"{row.arch} {row.rho.value.text}" for row in rows)
     return from_checks(
         "audit/300-epochs-baseline", figure.source, f"{value.text} before more epochs", checks,
-        f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts from {value.text}.",
+        f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts from "
+        f"{value.text}.",
         "the check starts from the table's own runs, averaged over the two cells",
         "the baseline is that of ResNet-50 alone, or the pooled ratio",
     )  # fmt: skip

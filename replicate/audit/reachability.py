@@ -1,8 +1,9 @@
 """Can the table of ratios come from the grid? Every assignment of its weight decays to the learning rates is tried.
 
-The pipeline picks one weight decay of the grid at each learning rate and fits a line, so a reported ratio, R squared and
-log-log slope are functions of that choice, and there are finitely many: 8^6 = 262,144 on the paper's grid. Noise, seeds
-and the size of the effect do not matter. (The idea of enumerating what can be reported: Brown and Heathers' GRIM test, 2017.)
+The pipeline picks one weight decay of the grid at each learning rate and fits a line, so a reported ratio, R squared
+and log-log slope are functions of that choice, and there are finitely many: 8^6 = 262,144 on the paper's grid. Noise,
+seeds and the size of the effect do not matter. (The idea of enumerating what can be reported: Brown and Heathers' GRIM
+test, 2017.)
 """
 
 from __future__ import annotations
@@ -119,8 +120,9 @@ class Reach:
     best_r2: float | None
     """Largest R² among those with the reported ratio."""
     closest: tuple[float, ...] | None
-    """Of the assignments that have a slope, the one with the smallest of its largest distances: that of the ratio in shares
-    of the reported one, those of R² and slope as they are."""
+    """Of the assignments that have a slope, the one with the smallest of its largest distances: that of the ratio in
+    shares of the reported one, those of R² and slope as they are.
+    """
     closest_rho: float
     closest_r2: float
     closest_slope: float
@@ -144,7 +146,8 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
         rho=int(like_rho.sum()), rho_r2=int(like_r2.sum()), all_three=int(like_all.sum()),
         best_r2=float(r2[like_rho].max()) if like_rho.any() else None,
         closest=assignment(grid, k) if np.isfinite(far[k]) else None,
-        closest_rho=float(rho[k]), closest_r2=float(r2[k]), closest_slope=float(fits.slope[k]) + 0.0, distance=float(far[k]),
+        closest_rho=float(rho[k]), closest_r2=float(r2[k]), closest_slope=float(fits.slope[k]) + 0.0,
+        distance=float(far[k]),
     )  # fmt: skip
 
 
@@ -197,8 +200,8 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         )
     else:
         evidence = (
-            f"None of the {number:,} ways to pick a weight decay of the grid at each learning rate gives {wanted}: {first.rho} give "
-            "the ratio"
+            f"None of the {number:,} ways to pick a weight decay of the grid at each learning rate gives {wanted}: "
+            f"{first.rho} give the ratio"
         )
         if first.best_r2 is not None and row.r2:
             evidence += f", with R² at most {first.best_r2:.2f}"
@@ -215,7 +218,8 @@ def find(paper: Reported, row: RatioRow) -> Finding:
     closest = first.closest
     return Finding(
         f"audit/reachability/{row.cell}", row.source, ", ".join(statistics),
-        f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² {first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
+        f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² "
+        f"{first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),
         outcome, evidence,
         "the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "

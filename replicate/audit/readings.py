@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from replicate.audit.reported import Bibliography, Point, Recipe, StatedFigure, Work
-from replicate.audit.reported import Measured as M
-from replicate.audit.reported import Printed as P
+from replicate.audit.reported import Bibliography, Measured, Point, Printed, Recipe, StatedFigure, Work
 
 BIBLIOGRAPHY = Bibliography(
     cited=(
@@ -96,7 +94,7 @@ RECIPES = (
 
 
 def _figure(name: str, printed: str, source: str) -> StatedFigure:
-    return StatedFigure(name, M(P(printed)), source)
+    return StatedFigure(name, Measured(Printed(printed)), source)
 
 
 FIGURES = (

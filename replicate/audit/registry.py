@@ -55,7 +55,6 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
     ("audit/drop-p", significance.drop_p),
     ("audit/anova-p", significance.anova_p),
     ("audit/anova-df", significance.anova_df),
-    ("audit/anova-f", significance.anova_f),
     ("audit/pooled-interval", intervals.pooled),
     ("audit/interval-symmetry", intervals.symmetry),
     ("audit/interval-widths", intervals.widths),

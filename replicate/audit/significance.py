@@ -1,4 +1,6 @@
-"""The paper's tests: p-values against estimates and intervals, the analysis of variance against its degrees of freedom."""
+"""The paper's tests: p-values against estimates and intervals, the analysis of variance against its degrees of
+freedom.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,8 @@ def one_reference(paper: Reported) -> Finding:
     return from_checks(
         "audit/p-reference", "section 3.6, table of ratios", f"p-values of {paper.rho:g}", [check], evidence,
         "one test is used for all rows; degrees of freedom from 2 to 100 are tried, and the normal distribution",
-        "the rows were tested in different ways", {"rows that fit by degrees of freedom": {f"{k:g}": v for k, v in fits.items()}},
+        "the rows were tested in different ways",
+        {"rows that fit by degrees of freedom": {f"{k:g}": v for k, v in fits.items()}},
     )  # fmt: skip
 
 
@@ -111,7 +114,8 @@ def none_rejects(paper: Reported) -> Finding:
     return from_checks(
         "audit/none-rejects", "section 4.1", f"none of {len(rows)} rejects {paper.rho:g} at 5 %", checks,
         f"{fine} of {len(rows)} rows have p of at least 0.05 and an interval that holds {paper.rho:g}.",
-        "a 95 % interval and a test at 5 % belong together; that a test does not reject is no evidence for the hypothesis",
+        "a 95 % interval and a test at 5 % belong together; that a test does not reject is no evidence for the "
+        "hypothesis",
         "a row's p or interval is misprinted",
     )  # fmt: skip
 
@@ -216,54 +220,8 @@ def anova_df(paper: Reported) -> Finding:
     verdict = "not significant with any" if min(ps.values()) > ALPHA else "significant with some"
     return from_checks(
         "audit/anova-df", "sections 3.6 and 4.1", f"({between:g}, {within:g})", checks,
-        f"The results use {named} degrees of freedom, and the table's {estimates} estimates have ({table[0]}, {table[1]}); "
-        f"F = {f:g} is {verdict} (p = {each}).",
+        f"The results use {named} degrees of freedom, and the table's {estimates} estimates have ({table[0]}, "
+        f"{table[1]}); F = {f:g} is {verdict} (p = {each}).",
         "a one-way analysis of variance over architectures, of one value a cell or one value a cell and seed",
         "methods and results describe one analysis, whose values are named", {"p": ps},
-    )  # fmt: skip
-
-
-def anova_f_range(paper: Reported, seeds: int) -> tuple[float, float]:
-    """Smallest and largest F over architectures of one ratio a cell and seed, given the table of ratios.
-
-    Between: the cells' ratios, each anything that prints like the reported one. Within: what differs between an
-    architecture's data sets, and between seeds, whose variance is that of the cell's estimate times the seeds; the half width is
-    taken for between 1.75 (a percentile bootstrap of 5 seeds) and 2.78 (t, 4 degrees of freedom) standard errors.
-    """
-    by_arch = [[row for row in paper.ratios if row.arch == a] for a in paper.architectures]
-    n = [seeds * len(rows) for rows in by_arch]
-    total, groups = sum(n), len(by_arch)
-    means = np.array([np.mean([r.rho.value.value for r in rows]) for rows in by_arch])
-    slack = max(r.rho.value.half for r in paper.ratios)
-    grand = float(np.average(means, weights=n))
-    off = np.abs(means - grand)
-    # The grand mean moves by at most the slack as well.
-    between = [float(np.dot(n, x**2)) / (groups - 1) for x in (np.maximum(off - 2 * slack, 0), off + 2 * slack)]
-    within = [0.0, 0.0]
-    for rows, mean in zip(by_arch, means, strict=True):
-        for row in rows:
-            away = abs(row.rho.value.value - mean)
-            halves = row.rho.half_width
-            for i, (half, c, sign) in enumerate(((halves[0], 2.78, -1), (halves[1], 1.75, 1))):
-                variance = (half / c) ** 2 * seeds
-                within[i] += (seeds - 1) * variance + seeds * max(away + sign * 2 * slack, 0.0) ** 2
-    within = [w / (total - groups) for w in within]
-    return between[0] / within[1], between[1] / within[0] if within[0] else float("inf")
-
-
-def anova_f(paper: Reported) -> Finding:
-    """`audit/anova-f`: F against the table's own ratios and intervals."""
-    f = paper.figure("anova/f")
-    seeds = int(paper.value("count/seeds"))
-    need(all(row.rho.has_interval for row in paper.ratios), "intervals in the table of ratios")
-    low, high = anova_f_range(paper, seeds)
-    value = f.measured.value
-    n = seeds * len(paper.ratios)
-    check = Check("F", value.text, span(low, high), value.meets(low, high), f.source)
-    return from_checks(
-        "audit/anova-f", f.source, f"F = {value.text}", [check],
-        f"With one value a cell and seed ({n} in all) the table of ratios allows F in {span(low, high)}; the paper prints "
-        f"{value.text}.",
-        "the values are one ratio a cell and seed; an interval's half width is 1.75 to 2.78 standard errors",
-        "the analysis was of other values",
     )  # fmt: skip

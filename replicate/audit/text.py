@@ -24,8 +24,9 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~<>])")
 def to_json(report: Report, ids: Sequence[str] | None = None) -> dict[str, Any]:
     """The report as JSON types. `ids`: every audit there is, so that those that were not run can be named.
 
-    `format` 1, `paper`, `counts` by outcome, `findings` (`id`, `outcome`, `evidence`, `source`, `claimed`, `recomputed`,
-    `assumes`, `consistent_if`, `checks`, `details`), `left_out` (`id`, `missing`: what the paper does not give) and `not_run`.
+    `format` 1, `paper`, `counts` by outcome, `findings` (`id`, `outcome`, `evidence`, `source`, `claimed`,
+    `recomputed`, `assumes`, `consistent_if`, `checks`, `details`), `left_out` (`id`, `missing`: what the paper does not
+    give) and `not_run`.
     """
     done = {f.id for f in report.findings} | {name for name, _ in report.left_out}
     return {
@@ -72,7 +73,9 @@ def counts_text(report: Report) -> str:
 
 
 def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
-    """The report for a terminal: the severe findings first, a sentence each; `verbose` adds source, assumption and remedy."""
+    """The report for a terminal: the severe findings first, a sentence each; `verbose` adds source, assumption and
+    remedy.
+    """
     width = max(width, 40)
 
     def indented(text: str, by: int = 4) -> list[str]:

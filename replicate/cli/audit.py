@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from replicate.audit import text
+from replicate.audit.finding import CONSISTENT
 from replicate.audit.folder import PaperError, read
 from replicate.audit.picture import picture
 from replicate.audit.registry import run as run_audits
@@ -40,4 +41,4 @@ def run(options: argparse.Namespace) -> int:
     else:
         width = shutil.get_terminal_size((100, 24)).columns
         print("\n".join(text.lines(report, width, options.verbose)))
-    return int(any(n for outcome, n in report.counts.items() if outcome != text.CONSISTENT))
+    return int(any(n for outcome, n in report.counts.items() if outcome != CONSISTENT))

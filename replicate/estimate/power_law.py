@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""
+HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(stats.chi2.ppf(0.95, 1))
 BOUNDED_DEVIANCE = float(stats.chi2.ppf(0.99, 1))
 MIN_INFORMATIVE = 3
@@ -98,7 +99,7 @@ def _heights(curves: Sequence[OptimumCurve]) -> Floats:
     past_high = 12.0 if any(np.isinf(high) for _, high in ends) else 2.0
     low = min(c.start for c in curves) - past_low
     high = max(c.start + STEP * len(c.table) for c in curves) + past_high
-    return np.arange(low, high, STEP)
+    return np.arange(low, high, HEIGHT_STEP)
 
 
 def _inside(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:

@@ -14,7 +14,7 @@ import pickle
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -50,7 +50,7 @@ class Checkpoint:
                 with temporary.open("xb") as file:
                     file.write(b" " * _DIGEST + b"\n")
                     body = _Hashed(file)
-                    torch.save({"identity": self.identity, "state": state}, body)
+                    torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", body))
                     file.seek(0)
                     file.write(body.digest.hexdigest().encode())
                     file.flush()

@@ -42,7 +42,7 @@ class Lanes:
         for (a, b), p in zip(self.slices, named.values(), strict=True):
             flat[a:b] = p.flatten()
         self.theta = flat.expand(count, -1).clone()
-        per_lane = _names_in(self._template, _BatchNorm, buffers=True)
+        per_lane = _names_in(self._template, (_BatchNorm,), buffers=True)
         buffers = dict(self._template.named_buffers())
         # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
         self.statistics = {name: buffers[name].expand(count, *buffers[name].shape).clone() for name in per_lane}
@@ -120,7 +120,7 @@ def stackable(model: nn.Module) -> nn.Module:
     """
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # timm's switch; the fused kernel of the CPU has no batching rule
+            setattr(module, "fused_attn", False)  # noqa: B010  timm's switch: the CPU's fused kernel has no batching rule
         if isinstance(module, _BatchNorm) and module.momentum is not None:
             module.num_batches_tracked = None  # read only where there is no momentum
         for name, child in module.named_children():
@@ -139,13 +139,13 @@ def _aligned(p: Tensor) -> int:
     return -(-p.numel() // elements) * elements
 
 
-def _names_in(model: nn.Module, kinds: type | tuple[type, ...], buffers: bool = False) -> set[str]:
+def _names_in(model: nn.Module, kinds: tuple[type[nn.Module], ...], buffers: bool = False) -> set[str]:
     """Names of the parameters, or else the `buffers`, that modules of `kinds` own."""
     found = set()
     for prefix, module in model.named_modules():
         if isinstance(module, kinds):
-            own = module.named_buffers(prefix, recurse=False) if buffers else module.named_parameters(prefix, recurse=False)
-            found |= {name for name, _ in own}
+            named = module.named_buffers if buffers else module.named_parameters
+            found |= {name for name, _ in named(prefix, recurse=False)}
     return found
 
 

@@ -11,6 +11,8 @@ run alone is given a twin.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import gc
 import logging
@@ -19,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,8 @@ log = logging.getLogger(__name__)
 FEWEST_LANES = 2
 
 State = dict[str, Any]
+
+LARGEST_KEPT_BYTES = 1 << 30
 
 COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
 """Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
@@ -82,6 +87,8 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
     results: dict[int, Result] = {}
     outgrown: list[Checkpoint] = []
     waiting = deque(_Piece(0, len(runs)).cut(how.lanes or len(runs)))
+    if device == "cpu":
+        keep_freed_memory()
     with solo._reproducible(device):
         while waiting:
             piece = waiting.popleft()
@@ -294,6 +301,20 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, for this process from now on, where that is glibc.
+
+    A stack's activations are megabytes each. glibc gives such blocks back to the system at once and gets them again,
+    page by page and zeroed, in the next operation: up to a third of a step.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(m_mmap_threshold, LARGEST_KEPT_BYTES)
+        mallopt(m_trim_threshold, 2 * LARGEST_KEPT_BYTES - 1)
 
 
 def _check(runs: Sequence[Run], device: str, how: How) -> None:

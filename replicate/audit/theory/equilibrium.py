@@ -1,9 +1,9 @@
 """AdamW on pure noise: the norm at which growth and decay balance, and how far a step then turns the weights.
 
 With gradients that point anywhere, steps lengthen the weights as a random walk does and decay shortens them, until
-|w|^2 (1 - 2 lr wd) + lr^2 d = |w|^2, hence |w| = sqrt(lr d / (2 wd)); a step, averaged over 1 / (1 - beta_1) gradients, turns w by
-sqrt(2 lr wd (1 - beta_1) / (1 + beta_1)) (Kosson et al. 2023, table 2). The pace of learning depends on lr * wd alone, and it
-takes about 1 / (2 lr wd) steps to get there.
+|w|^2 (1 - 2 lr wd) + lr^2 d = |w|^2, hence |w| = sqrt(lr d / (2 wd)); a step, averaged over 1 / (1 - beta_1) gradients,
+turns w by sqrt(2 lr wd (1 - beta_1) / (1 + beta_1)) (Kosson et al. 2023, table 2). The pace of learning depends on lr *
+wd alone, and it takes about 1 / (2 lr wd) steps to get there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ TOLERANCE = 0.05
 def random_walk(
     lr: float, wd: float, size: int, steps: int, rng: np.random.Generator, start_share: float = 1.0
 ) -> tuple[float, float]:
-    """Root mean square norm and mean angle a step of AdamW on gradients of pure noise, over the second half of the steps."""
+    """Root mean square norm and mean angle a step of AdamW on gradients of pure noise, over the second half of the
+    steps.
+    """
     beta_1, beta_2 = ADAMW_BETAS
     expected = math.sqrt(lr * size / (2 * wd))
     w = rng.normal(size=size)
@@ -68,11 +70,13 @@ def equilibrium(paper: Reported) -> Finding:
             what = f"{name} at lr {lr:g}, wd {wd:g}"
             checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", errors[-1] < TOLERANCE, "section 3.5"))
     return from_checks(
-        "theory/equilibrium-norm", "section 3.5", "norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
+        "theory/equilibrium-norm", "section 3.5",
+        "norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
         checks,
-        f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two settings with one "
-        f"lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by {turns[0]:.4f} and {turns[2]:.4f}: the "
-        "product sets the pace, not the ratio.",
+        f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
+        "settings with one "
+        f"lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by {turns[0]:.4f} and "
+        f"{turns[2]:.4f}: the product sets the pace, not the ratio.",
         f"gradients of independent normal noise in {SIZE:,} dimensions, {STEPS:,} steps, the second half counted",
         "gradients have a direction that lasts",
         {"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},

@@ -1,8 +1,8 @@
 """How much decay can do at all: the total shrinkage of a weight over the whole training, at the claimed weight decays.
 
-Each step multiplies a weight by 1 - lr_t wd, so over training it is multiplied by exp(-wd * sum of lr_t), and a change that an
-early step made is shrunk by no more than that. Two runs whose total shrinkage is nearly the same differ by no more than two
-seeds do, whatever the loss.
+Each step multiplies a weight by 1 - lr_t wd, so over training it is multiplied by exp(-wd * sum of lr_t), and a change
+that an early step made is shrunk by no more than that. Two runs whose total shrinkage is nearly the same differ by no
+more than two seeds do, whatever the loss.
 """
 
 from __future__ import annotations
@@ -60,14 +60,15 @@ def inertness(paper: Reported) -> Finding:
         ends = max(rows), min(rows)
         more, less = (", ".join(f"{100 * x:.2g}" for x in effects[k].values()) for k in ends)
         parts.append(
-            f"{c.dataset}: kappa {ends[0]:g} in place of 1 makes weights smaller by {more} % at the {len(paper.lrs)} learning "
-            f"rates, kappa {ends[1]:g} larger by {less} %, where {rows[ends[0]].drop.value.text} and "
+            f"{c.dataset}: kappa {ends[0]:g} in place of 1 makes weights smaller by {more} % at the {len(paper.lrs)} "
+            f"learning rates, kappa {ends[1]:g} larger by {less} %, where {rows[ends[0]].drop.value.text} and "
             f"{rows[ends[1]].drop.value.text} pp are reported"
         )
     need(checks, f"drops of {COSTLY_PP:g} pp at least")
     return from_checks(
         "theory/inertness", "sections 3.1 and 4.2", "drops of 1 to 4 pp at every learning rate", checks,
         f"Over the whole training, on {'; on '.join(parts)}.",
-        f"the schedule of the protocol; a change of all weights by less than {100 * FELT:g} % costs no accuracy beyond the seeds' noise",
+        f"the schedule of the protocol; a change of all weights by less than {100 * FELT:g} % costs no accuracy "
+        "beyond the seeds' noise",
         "the drops were measured at the largest learning rates alone", details,
     )  # fmt: skip

@@ -1,15 +1,16 @@
 """Fixed points on a quadratic: what penalty does decoupled decay come to, and how does it depend on the learning rate?
 
-The paper's own simplified update (section 3.5) about a minimum theta_0 that is not at the origin, L = 1/2 (theta - theta_0)' H
-(theta - theta_0), preconditioner P = H^(-1/2), gradient g = H (theta - theta_0):
+The paper's own simplified update (section 3.5) about a minimum theta_0 that is not at the origin, L = 1/2 (theta -
+theta_0)' H (theta - theta_0), preconditioner P = H^(-1/2), gradient g = H (theta - theta_0):
 
     theta <- theta - eta P g - eta wd theta                                  (PyTorch: decay is multiplied by eta)
 
 At a fixed point eta (P g + wd theta) = 0, and eta divides out: P g = -wd theta, which is the minimum of
-L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. The penalty is wd and free of eta. The paper
-notes that the decay's gradient is that of eta wd/2 |theta|^2 and that each step carries one factor eta, which makes the
-penalty wd/2 |theta|^2; it then writes wd/(2 eta) |theta|^2, dividing by eta once more than its update rule does. (Its fixed point
-also has H^(-1) where its preconditioner gives H^(-1/2).) Only where decay is *not* multiplied by eta,
+L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. The penalty is wd and free of eta. The
+paper notes that the decay's gradient is that of eta wd/2 |theta|^2 and that each step carries one factor eta, which
+makes the penalty wd/2 |theta|^2; it then writes wd/(2 eta) |theta|^2, dividing by eta once more than its update rule
+does. (Its fixed point also has H^(-1) where its preconditioner gives H^(-1/2).) Only where decay is *not* multiplied by
+eta,
 
     theta <- theta - eta P g - wd theta                                      (the other convention)
 
@@ -103,18 +104,22 @@ def effective_l2(paper: Reported) -> Finding:
     )  # fmt: skip
     return from_checks(
         "theory/effective-l2", claimed.source, f"effective penalty wd x lr^{value:g}", [check],
-        f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} at fixed wd (the paper "
-        f"has lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; lr^{unscaled:.2f} holds only where decay is not "
-        "multiplied by lr.",
-        f"a quadratic in {len(problem()[2])} dimensions, curvatures from 0.1 to 10, five learning rates, float64, iterated until "
-        "nothing moves",
-        "decay is not multiplied by the learning rate, which is not the update that the paper writes down and PyTorch's AdamW has",
+        f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} at fixed "
+        "wd (the paper "
+        f"has lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; lr^{unscaled:.2f} holds only where "
+        "decay is not multiplied by lr.",
+        f"a quadratic in {len(problem()[2])} dimensions, curvatures from 0.1 to 10, five learning rates, float64, "
+        "iterated until nothing moves",
+        "decay is not multiplied by the learning rate, which is not the update that the paper writes down and "
+        "PyTorch's AdamW has",
         {"exponents": exponents},
     )  # fmt: skip
 
 
 def l2_closed_form(paper: Reported) -> Finding:
-    """`theory/l2-closed-form`: gradient descent with an L2 term ends at (H + wd I)^(-1) H theta_0 (Goodfellow et al., 7.1.1)."""
+    """`theory/l2-closed-form`: gradient descent with an L2 term ends at (H + wd I)^(-1) H theta_0 (Goodfellow et al.,
+    7.1.1).
+    """
     paper.figure("theory/penalty-exponent")  # a paper without this theory makes no such claim
     hessian, _, minimum = problem()
     identity = np.eye(len(minimum))
@@ -130,6 +135,7 @@ def l2_closed_form(paper: Reported) -> Finding:
     )
     return from_checks(
         "theory/l2-closed-form", "section 2", "the minimum with L2 is (H + wd I)^-1 H theta_0", [check],
-        f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and three weight decays.",
+        f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and three "
+        "weight decays.",
         "a quadratic, float64", "the Hessian is another one", {"largest relative difference": worst},
     )  # fmt: skip

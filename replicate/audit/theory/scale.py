@@ -1,16 +1,16 @@
 """Scale-invariant losses: which change of weight decay with the learning rate leaves the trajectory as it was?
 
-Weights in front of a normalisation enter the loss by their direction alone: f(k w) = f(w), so the gradient at k w is that at w
-divided by k. AdamW's normalised step u = m / (sqrt(v) + epsilon) is then the same at k w as at w if epsilon is divided by k as
-well, and from
+Weights in front of a normalisation enter the loss by their direction alone: f(k w) = f(w), so the gradient at k w is
+that at w divided by k. AdamW's normalised step u = m / (sqrt(v) + epsilon) is then the same at k w as at w if epsilon
+is divided by k as well, and from
 
     w <- w - lr u - lr wd w
     k w <- k w - (k lr) u - (k lr)(wd / k)(k w)
 
-(lr, wd, w_0, epsilon) -> (k lr, wd / k, k w_0, epsilon / k) maps a trajectory onto k times itself: same directions, same
-loss, same accuracy at every step. The balance of optimisation and decay is kept by wd proportional to 1 / lr (lr * wd constant), and
-not by wd proportional to lr. Where decay is not multiplied by lr, the same argument asks for a constant wd. (van Laarhoven 2017;
-Li and Arora 2020; Wang and Aitchison 2024; Kosson et al. 2023.)
+(lr, wd, w_0, epsilon) -> (k lr, wd / k, k w_0, epsilon / k) maps a trajectory onto k times itself: same directions,
+same loss, same accuracy at every step. The balance of optimisation and decay is kept by wd proportional to 1 / lr (lr *
+wd constant), and not by wd proportional to lr. Where decay is not multiplied by lr, the same argument asks for a
+constant wd. (van Laarhoven 2017; Li and Arora 2020; Wang and Aitchison 2024; Kosson et al. 2023.)
 """
 
 from __future__ import annotations
@@ -108,12 +108,13 @@ def balance(paper: Reported) -> Finding:
     )
     each = ", ".join(f"{name} {x:.2g}" for name, x in angles.items())
     return from_checks(
-        "theory/constant-ratio-preserves-balance", claimed.source, f"{own} keeps the balance of optimisation and regularisation",
+        "theory/constant-ratio-preserves-balance", claimed.source,
+        f"{own} keeps the balance of optimisation and regularisation",
         [check],
-        f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away by (radians) {each}; "
-        f"{exact} keeps it exactly, {own} {'does' if angles[own] < 1e-9 else 'does not'}.",
-        "a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with the paper's betas in "
-        f"float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
+        f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away by "
+        f"(radians) {each}; {exact} keeps it exactly, {own} {'does' if angles[own] < 1e-9 else 'does not'}.",
+        "a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with the "
+        f"paper's betas in float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
         "the balance meant is that of a penalty, and decay is not multiplied by the learning rate",
         {"angle, PyTorch's convention": angles, "angle, decay not multiplied by lr": other},
     )  # fmt: skip

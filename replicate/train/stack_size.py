@@ -1,0 +1,204 @@
+"""How many lanes a stack should have on a device, or none at all: measured for a moment, decided, remembered.
+
+The choice changes speed, and the rounding of results where it falls between stack and plain loop; nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch.nn import functional
+
+from replicate import data, models
+from replicate.runs import Run
+from replicate.train import solo, stacked
+from replicate.train.stacked import FEWEST_LANES, How
+
+FORMAT = 1
+
+ALONE = 0
+"""For a number of lanes: train each run by itself, in the plain loop."""
+
+MOST_LANES = 64
+WORTH = 1.1
+"""A stack must be this many times as fast as the plain loop: below, its twin of a run and its waiting eat the gain."""
+NEARLY = 0.95
+"""Fewer lanes at this share of the best rate are preferred: they leave memory and work for others."""
+STOP = 0.8
+"""Larger stacks are not tried once a rate has fallen to this share of the best one."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Steps of a run a second: a stack of ten lanes that makes a step a second has rate ten."""
+
+    alone: float
+    stacked: tuple[tuple[int, float], ...]
+    """Lanes → rate, ascending."""
+    limit: int | None = None
+    """Lanes above which memory has run out, in the measurement or in a training."""
+
+
+def best(rates: Rates) -> int:
+    """The number of lanes to train with, or `ALONE`."""
+    fits = [(lanes, rate) for lanes, rate in rates.stacked if rates.limit is None or lanes <= rates.limit]
+    top = max((rate for _, rate in fits), default=0.0)
+    if top < WORTH * rates.alone:
+        return ALONE
+    return min(lanes for lanes, rate in fits if rate >= NEARLY * top)
+
+
+def choose(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> int:
+    """The number of lanes for stacks of runs like `run`: as remembered in `folder`, else measured now.
+
+    Measuring takes about `seconds` for each of some seven stacks. Processes that measure at the same time both do so,
+    and the later answer stays.
+    """
+    how = how or How()
+    path = _path(run, device, folder, how)
+    rates = _read(path, how.notice)
+    if rates is None:
+        rates = measure(run, device, how, seconds)
+        _write(path, _identity(run, device, how), rates)
+    return best(rates)
+
+
+def remember_limit(run: Run, device: str, folder: Path, lanes: int, how: How | None = None) -> None:
+    """Keep in `folder` that memory has run out above `lanes`; fits `How.shrunk`, with the rest bound."""
+    how = how or How()
+    path = _path(run, device, folder, how)
+    rates = _read(path, how.notice)
+    if rates is not None:
+        lowest = lanes if rates.limit is None else min(lanes, rates.limit)
+        _write(path, _identity(run, device, how), dataclasses.replace(rates, limit=lowest))
+
+
+def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25, most: int = MOST_LANES) -> Rates:
+    """Rates of training steps alone and in stacks of 2, 4, 8, … up to `most` lanes, one after the other."""
+    how = how or How()
+    run = dataclasses.replace(run, epochs=max(run.epochs, 1))
+    if device == "cpu":
+        stacked.keep_freed_memory()
+    with solo._reproducible(device):
+        alone = 1 / _seconds_of(_solo_step(run, device), device, seconds)
+        rates: list[tuple[int, float]] = []
+        lanes, limit = FEWEST_LANES, None
+        while lanes <= most:
+            try:
+                stack = stacked._Stack([run] * lanes, device, how)
+                batch = stack.order(0)[: run.batch_size]
+                rates.append((lanes, lanes / _seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
+            except Exception as error:
+                if not stacked.out_of_memory(error):
+                    raise
+                limit = lanes // 2
+                break
+            finally:
+                stack = None  # type: ignore[assignment]
+            if rates[-1][1] < STOP * max(rate for _, rate in rates):
+                break
+            lanes *= 2
+    return Rates(alone, tuple(rates), limit)
+
+
+def _solo_step(run: Run, device: str) -> Callable[[], Any]:
+    """A step of the plain loop, on the same batch each time."""
+    images, labels, _, _ = solo._on_device(run.data, device)
+    info = data.info(run.data)
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = solo._optimizer(run, model)
+    batch = torch.arange(min(run.batch_size, len(labels)), device=device)
+
+    def step() -> None:
+        loss = functional.cross_entropy(model(images[batch]), labels[batch])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _seconds_of(step: Callable[[], Any], device: str, seconds: float) -> float:
+    """The shortest of the times that `step` took within about `seconds`, after two steps that do not count.
+
+    On a CPU, time in which the process had no core does not count.
+    """
+    now = time.process_time if device == "cpu" else time.perf_counter
+    for _ in range(2):
+        step()
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(found) < 3 or time.perf_counter() < end:
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        started = now()
+        step()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        found.append(now() - started)
+    return max(min(found), 1e-9)
+
+
+def _identity(run: Run, device: str, how: How) -> dict[str, Any]:
+    """All that a rate depends on."""
+    cpu = device == "cpu"
+    return {
+        "format": FORMAT,
+        "model": dataclasses.asdict(run.model),
+        "data": dataclasses.asdict(data.info(run.data)),
+        "batch_size": run.batch_size,
+        "augment": list(run.augment),
+        "optimizer": run.optimizer,
+        "precision": how.precision,
+        "compiled": how.compiled,
+        "graph": how.graph,
+        "device": torch.backends.cpu.get_cpu_capability() if cpu else torch.cuda.get_device_name(device),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def _path(run: Run, device: str, folder: Path, how: How) -> Path:
+    text = json.dumps(_identity(run, device, how), sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+
+def _read(path: Path, notice: Callable[[str], None]) -> Rates | None:
+    try:
+        found = json.loads(path.read_bytes())["rates"]
+        stacks = tuple((int(lanes), float(rate)) for lanes, rate in found["stacked"])
+        return Rates(float(found["alone"]), stacks, None if found["limit"] is None else int(found["limit"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        notice(f"{path.name}: expected measured rates, got {type(error).__name__}: {error}; measuring anew")
+        return None
+
+
+def _write(path: Path, identity: dict[str, Any], rates: Rates) -> None:
+    """Whole or not at all; a measurement that cannot be kept is made again next time."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="ascii") as file:
+                json.dump({"of": identity, "rates": dataclasses.asdict(rates)}, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError:
+        pass
