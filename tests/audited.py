@@ -90,8 +90,12 @@ def ratio_row(arch: str, dataset: str, slices: list[Slice]) -> RatioRow:
     p = float(2 * stats.t.sf(abs(rho - RHO) * stats.t.ppf(0.975, 20) / half, 20)) if half else None
     r2 = 1 - ((best - rho * lrs) ** 2).sum() / ((best - best.mean()) ** 2).sum()
     return RatioRow(
-        arch, dataset, measured(rho, *ends, 2), None if p is None else printed(p, 2),
-        measured(float(_slopes(best[None])[0]), *slope_ends, 3), printed(r2, 3),
+        arch,
+        dataset,
+        measured(rho, *ends, 2),
+        None if p is None else printed(p, 2),
+        measured(float(_slopes(best[None])[0]), *slope_ends, 3),
+        printed(r2, 3),
     )
 
 
@@ -125,7 +129,8 @@ def _figures(paper: Reported, cells: dict[tuple[str, str], list[Slice]]) -> tupl
     # The analysis of variance is of one ratio a cell and seed.
     one_seed = np.eye(SEEDS)
     groups = [
-        np.concatenate([origin_slope(np.array(LRS), argmax_wds(cells[a, d], one_seed)) for d in DATASETS]) for a in ARCHS
+        np.concatenate([origin_slope(np.array(LRS), argmax_wds(cells[a, d], one_seed)) for d in DATASETS])
+        for a in ARCHS
     ]
     f, _ = stats.f_oneway(*groups)
     f = float(f"{f:.2f}")
@@ -220,7 +225,8 @@ def change_figure(paper: Reported, name: str, value: str, low: str = "", high: s
 def change_drop(paper: Reported, kappa: float, dataset: str, drop: Measured, **fields: Any) -> Reported:
     """The paper with one drop replaced."""
     rows = tuple(
-        dataclasses.replace(r, drop=drop, **fields) if (r.kappa, r.dataset) == (kappa, dataset) else r for r in paper.drops
+        dataclasses.replace(r, drop=drop, **fields) if (r.kappa, r.dataset) == (kappa, dataset) else r
+        for r in paper.drops
     )
     return dataclasses.replace(paper, drops=rows)
 

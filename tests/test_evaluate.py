@@ -240,12 +240,35 @@ def test_one_open_cell_leaves_the_pool_open_and_is_named(claim_id: str) -> None:
         assert not any("convnext_t" in name for name in found.details["ratios"])
 
 
+def test_a_cell_with_two_measured_optima_leaves_the_pool_open() -> None:
+    """Its own ratio has an interval, which two learning rates cannot vouch for."""
+    c = claim("robust/long")
+    landscapes = world(c, Truth(), 3)
+    key = (c.cells[1], "long")
+    frame = landscapes[key].frame
+    landscapes[key] = changed(landscapes[key], frame[frame["lr"].isin(LRS[:2])])
+    found = estimate(c, landscapes)
+    assert (found.value, found.low, found.high, found.flags) == (None, 0.0, math.inf, ("open-cells",))
+    assert found.settle == f"a closed ratio in {c.cells[1].id}"
+
+
 def test_architectures_that_differ_contradict_universality() -> None:
     """One of five at three times the others' ratio."""
     c = claim("universality/anova")
-    found = estimate(c, world(c, Truth(), 5, {"swin_t": Truth(rho=0.3)}))
+    landscapes = world(c, Truth(), 5, {"swin_t": Truth(rho=0.3)})
+    found = estimate(c, landscapes)
     assert found.value == pytest.approx(3, rel=0.2)
     assert 2 < found.low < 3 < found.high
+
+    def spans(level: float) -> list[combine.Span]:
+        logs = {cell: power_law.log_ratio(fits.line(landscapes[cell, "main"]), level) for cell in c.cells}  # type: ignore[arg-type]
+        archs = dict.fromkeys(cell.arch for cell in c.cells)
+        return [combine.mean([combine.Span(*logs[cell]) for cell in c.cells if cell.arch == a]) for a in archs]  # type: ignore[arg-type]
+
+    by_hand = combine.largest_distance(spans(0.95), spans(1 - 0.05 / 10))  # ten pairs of five architectures
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (math.exp(by_hand.value), math.exp(by_hand.low), math.exp(by_hand.high))
+    )
     assert found.details["ratios"]["swin_t"] == pytest.approx(0.3, rel=0.15)
 
 
@@ -564,12 +587,9 @@ def test_odd_sweeps_are_judged_without_a_crash(landscape: Landscape) -> None:
 
 def test_cells_of_a_sweep_are_judged_apart() -> None:
     first, second = sweep_of(Truth(), arch="one"), sweep_of(Truth(slope=-1), arch="two")
-    together_, apart = (
-        judge_sweep([first, second])["cells"],
-        [judge_sweep([one])["cells"][0] for one in (first, second)],
-    )
-    assert together_ == apart
-    assert [c["arch"] for c in together_] == ["one", "two"]
+    found = judge_sweep([first, second])["cells"]
+    assert found == [judge_sweep([one])["cells"][0] for one in (first, second)]
+    assert [c["arch"] for c in found] == ["one", "two"]
 
 
 def test_a_sweep_and_a_claim_agree() -> None:

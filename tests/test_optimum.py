@@ -354,7 +354,7 @@ def test_draws_cover_the_true_accuracy() -> None:
 
 
 def test_draws_share_what_the_seeds_share() -> None:
-    """Seeds that differ by 2 pp everywhere: each accuracy of a slice is uncertain by 2 / sqrt(5), differences are not."""
+    """Seeds that differ by 2 pp everywhere: each accuracy is uncertain by 2 / sqrt(5), their differences are not."""
     cut = one_slice(WDS, well(WDS, 0.05, 1, 0) + np.array([-3, -1, 0, 1, 3]) + well(WDS, 0.05, 5, 0.01) * 1e-9)
     (table,) = accuracy_draws([cut], np.random.default_rng(0), 4000)
     level = np.std([-3, -1, 0, 1, 3], ddof=1) / math.sqrt(5)

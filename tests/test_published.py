@@ -125,13 +125,13 @@ def written_afresh(landscape: Landscape, seeds: NDArray[np.int64]) -> float:
     return float(OLS(np.array([means[lr].idxmax() for lr in lrs]), lrs).fit().params[0])
 
 
-@pytest.mark.parametrize("n_seeds", [2, 3])
-def test_enumeration_is_the_limit_of_the_bootstrap(n_seeds: int) -> None:
+@pytest.mark.parametrize(("n_seeds", "seed"), [(2, 1), (3, 1), (3, 7)])
+def test_enumeration_is_the_limit_of_the_bootstrap(n_seeds: int, seed: int) -> None:
     """Every ordered resample, by group-by: the same distribution of rho, so the same interval and p.
 
     Flat, so that nearly every resample has a rho of its own.
     """
-    landscape = drawn(7 if n_seeds == 3 else 1, n_seeds, Truth(depth=0))
+    landscape = drawn(seed, n_seeds, Truth(depth=0))
     every = np.array([written_afresh(landscape, np.array(s)) for s in product(range(n_seeds), repeat=n_seeds)])
     found = published_fit(landscape.slices())
     assert found.rho_low == pytest.approx(np.percentile(every, 2.5, method="inverted_cdf"))

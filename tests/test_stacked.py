@@ -17,7 +17,8 @@ from replicate.train import optim, solo, stacked
 from replicate.train.lanes import NORMALISATION
 from replicate.train.result import Result
 from replicate.train.solo import TrainError
-from replicate.train.stacked import How, stack_key, train_stack
+from replicate.train.groups import stack_key, stacks
+from replicate.train.stacked import How, OutOfMemory, train_stack
 
 DATA = DataSpec("digits", train_images=20, split_seed=77)
 """20 images for training, so that the third batch of 8 is smaller, and 30 of the others to test on."""
@@ -334,11 +335,10 @@ def test_every_word_for_out_of_memory(error: Exception, monkeypatch: pytest.Monk
 
 def test_out_of_memory_with_the_fewest_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     exhausted_above(0, monkeypatch)
-    with pytest.raises(TrainError) as caught:
+    with pytest.raises(OutOfMemory) as caught:
         train_stack(NINE[:2], how=How(notice=lambda _: None))
     assert str(caught.value) == (
-        "out of memory on cpu with 2 lanes, the fewest of a stack; train such runs alone: "
-        "CUDA out of memory. Tried to allocate 2.00 GiB."
+        "out of memory on cpu with 2 lanes, the fewest of a stack: CUDA out of memory. Tried to allocate 2.00 GiB."
     )
 
 
@@ -378,6 +378,15 @@ def test_stack_key() -> None:
     for other in (make("vit_s16"), make(seed=4), make(epochs=8), make(batch_size=4), make(data=DataSpec("digits"))):
         assert stack_key(other) != stack_key(run)
     assert stack_key(make(model=ModelSpec("other"))) != stack_key(run)
+
+
+def test_stacks_are_filled_in_order() -> None:
+    a, b = [make(lr=lr) for lr in (1e-3, 1e-2, 1e-1)], [make("vit_s16", lr=lr) for lr in (1e-3, 1e-2)]
+    assert stacks([a[0], b[0], a[1], a[2], b[1]], 2) == [a[:2], a[2:], b]
+    assert stacks([a[0], b[0], a[1], a[2], b[1]], 9) == [a, b]
+    assert stacks([], 2) == []
+    with pytest.raises(ValueError, match="most: expected 1 or more, got 0"):
+        stacks(a, 0)
 
 
 def test_fallback_loop_is_an_error() -> None:

@@ -16,7 +16,6 @@ from replicate.estimate.published import resamples
 
 LEVEL = 0.001
 """An interval is called unlikely where its probability is below this."""
-SPREAD_LEVEL = 0.01
 CELLS = 20_000
 """Simulated cells."""
 
@@ -143,38 +142,6 @@ def widths(paper: Reported) -> Finding:
         "they can be; a standard deviation of log widths",
         "one standard error, pooled over the cells, stands behind all intervals",
         {"probability": {k: v[2] for k, v in parts.items()}},
-    )  # fmt: skip
-
-
-def spread(paper: Reported) -> Finding:
-    """`audit/spread`: do the cells differ as much as their intervals say they should? (Fisher's test of too good a
-    fit.)
-    """
-    checks, chances = [], {}
-    for name, measured in (
-        ("ratio", [row.rho for row in paper.ratios]),
-        ("slope", [row.slope for row in paper.ratios if row.slope is not None]),
-    ):
-        if len(measured) < 3 or not all(m.has_interval for m in measured):
-            continue
-        values = np.array([m.value.value for m in measured])
-        errors = np.array([sum(m.half_width) / 2 for m in measured]) / stats.norm.ppf(0.975)
-        mean = np.average(values, weights=errors**-2)
-        chi2 = float((((values - mean) / errors) ** 2).sum())
-        low = float(stats.chi2.cdf(chi2, len(values) - 1))
-        chances[name] = low
-        checks.append(
-            Check(f"chi square of the {name}s", f"{len(values) - 1} expected", f"{chi2:.1f}",
-                  low >= SPREAD_LEVEL, "table of ratios")
-        )  # fmt: skip
-    need(checks, "intervals in the table of ratios")
-    each = ", ".join(f"{name} {p:.2g}" for name, p in chances.items())
-    return from_checks(
-        "audit/spread", "table of ratios", "estimates and intervals of the cells", checks,
-        f"The probability that the cells differ as little as they do, given their intervals: {each}.",
-        "independent cells with one true value and normal errors of the interval's half width over 1.96; two-sided "
-        "at 1 %",
-        "the cells share their errors, or the intervals are too wide", {"probability": chances},
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 The truth: at each learning rate the best weight decay is rho * lr, and other ones lose what the table of drops says, in
 a straight line over ln kappa between its rows (several courses next to kappa 1 and beyond the table). Seeds add
 independent normal noise. The pipeline: mean over seeds, argmax over the grid's weight decays, least squares through the
-origin, and percentiles over resampled seeds, all resamples counted. """
+origin, and percentiles over resampled seeds, all resamples counted.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ BEYOND = ("level", "grow", "level at 0")
 
 INSIDE = ("straight", "quadratic", "flat")
 """Between kappa 1 and its neighbours in the table: a straight line over ln kappa, a parabola, or nothing lost in
-ZONE."""
+ZONE.
+"""
 ZONE = math.log(2)
 
 CELLS = 200

@@ -136,7 +136,8 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
     like_rho = _prints_like(rho, row.rho.value)
     like_r2 = like_rho & _prints_like(r2, row.r2) if row.r2 else like_rho
     like_all = like_r2 & _prints_like(fits.slope, row.slope.value) if row.slope else like_r2
-    far = np.abs(rho / row.rho.value.value - 1)
+    printed = row.rho.value
+    far = np.abs(rho - printed.value) / max(abs(printed.value), printed.half)
     if row.r2:
         far = np.maximum(far, np.abs(r2 - row.r2.value))
     if row.slope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +59,6 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
     ("audit/pooled-interval", intervals.pooled),
     ("audit/interval-symmetry", intervals.symmetry),
     ("audit/interval-widths", intervals.widths),
-    ("audit/spread", intervals.spread),
     ("audit/run-count", counts.run_count),
     ("audit/grid-count", counts.grid_count),
     ("audit/uncounted-runs", counts.uncounted),
@@ -112,6 +112,15 @@ class Report:
         return {o: sum(f.outcome == o for f in self.findings) for o in OUTCOMES}
 
 
+def _without_sections(finding: Finding) -> Finding:
+    """The finding on a paper whose sections are not those of this project's paper."""
+    checks = tuple(
+        dataclasses.replace(c, source="the paper" if "section" in c.source else c.source) for c in finding.checks
+    )
+    source = "the paper" if "section" in finding.source else finding.source
+    return dataclasses.replace(finding, source=source, checks=checks)
+
+
 def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
     """The findings of all audits of `paper`, or of those `chosen`."""
     findings, left_out = [], []
@@ -123,5 +132,5 @@ def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
             continue
         if finding.id != audit.id:
             raise ValueError(f"expected a finding called {audit.id}, got one called {finding.id}")
-        findings.append(finding)
+        findings.append(finding if paper.sectioned else _without_sections(finding))
     return Report(paper.name, tuple(findings), tuple(left_out))

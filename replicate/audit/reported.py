@@ -231,6 +231,8 @@ class Reported:
     cited_work: tuple[Point, ...] = ()
     """What cited work is said to show, and what it shows."""
     recipes: tuple[Recipe, ...] = ()
+    sectioned: bool = False
+    """Whether its sections are numbered like those of the paper of this project, which the findings name."""
 
     @property
     def lrs(self) -> Floats:

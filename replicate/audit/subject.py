@@ -39,6 +39,7 @@ def published() -> Reported:
         contradictions=readings.CONTRADICTIONS,
         cited_work=readings.CITED_WORK,
         recipes=readings.RECIPES,
+        sectioned=True,
     )
 
 

@@ -83,7 +83,7 @@ def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
         return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
     for outcome, group in by_severity(report.findings):
-        yield f"{TITLES[outcome]} ({outcome}, {len(group)})"
+        yield from textwrap.wrap(f"{TITLES[outcome]} ({outcome}, {len(group)})", width, break_on_hyphens=False)
         for finding, likewise in [(f, []) for f in group] if verbose else _first_of_cells(group):
             yield f"  {finding.id}  [{finding.source}]"
             yield from indented(finding.evidence)
@@ -97,12 +97,12 @@ def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
                 yield from indented(f"consistent if: {finding.consistent_if}")
         yield ""
     if report.left_out:
-        yield f"Not audited ({len(report.left_out)}): the paper does not give"
+        yield from textwrap.wrap(f"Not audited ({len(report.left_out)}): the paper does not give", width)
         for missing in dict.fromkeys(text for _, text in report.left_out):
             names = [name for name, text in report.left_out if text == missing]
             yield from indented(f"{missing}: {', '.join(names)}", 2)
         yield ""
-    yield counts_text(report)
+    yield from textwrap.wrap(counts_text(report), width, break_on_hyphens=False)
 
 
 def _first_of_cells(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:
@@ -127,7 +127,7 @@ def markdown(report: Report) -> str:
     for outcome, group in by_severity(report.findings):
         out += [f"## {TITLES[outcome]} ({outcome})", ""]
         for f in group:
-            out += [f"### `{f.id}`", "", _escaped(f.evidence), ""]
+            out += [f"### {_code(f.id)}", "", _escaped(f.evidence), ""]
             rows = [("where", f.source), ("claimed", f.claimed), ("recomputed", f.recomputed), ("assumes", f.assumes)]
             if f.consistent_if:
                 rows.append(("consistent if", f.consistent_if))
@@ -135,9 +135,14 @@ def markdown(report: Report) -> str:
             out.append("")
     if report.left_out:
         out += ["## Not audited", ""]
-        out += [f"- `{name}`: the paper does not give {_escaped(missing)}" for name, missing in report.left_out]
+        out += [f"- {_code(name)}: the paper does not give {_escaped(missing)}" for name, missing in report.left_out]
         out.append("")
     return "\n".join(out)
+
+
+def _code(name: str) -> str:
+    """A name as code, in which nothing is markup but the mark that ends it."""
+    return f"`{' '.join(name.replace('`', chr(39)).split())}`"
 
 
 def _escaped(text: str) -> str:

@@ -13,10 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 from scipy.special import ndtr
 
 from replicate.estimate.noise import additive_fit, moderated_variance
+from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,7 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
     z, weight = np.polynomial.hermite_e.hermegauss(48)
     weight = weight / weight.sum()
     quantiles = (np.arange(64) + 0.5) / 64
-    s = np.ones(1) if not np.isfinite(dof) else np.sqrt(stats.chi2.ppf(quantiles, dof) / dof)
+    s = np.ones(1) if not np.isfinite(dof) else np.sqrt(chi2_quantile(quantiles, dof) / dof)
 
     def missing(d: float) -> float:
         inside = ndtr(np.sqrt(2) * d * s[:, None] + z[None, :]) ** others

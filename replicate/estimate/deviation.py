@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.protocol import KAPPAS, RHO
@@ -71,7 +71,7 @@ def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float
     if parts.sum() == 0:
         return mean, mean, mean, n
     dof = float(parts.sum() ** 2 / np.sum(parts**2 / np.array([len(v) - 1 for v in cells])))
-    half = float(stats.t.ppf(0.5 + level / 2, dof) * np.sqrt(parts.sum()))
+    half = t_quantile(0.5 + level / 2, dof) * math.sqrt(parts.sum())
     return mean, mean - half, mean + half, n
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from replicate.estimate.optimum import accuracy_draws
+from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO
@@ -94,7 +94,7 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
     if len(gaps) < cells or len(gaps) < 2:
         return unknown("mean_gap_pp", "pp", level, method, ("no-pairs",), "two seeds in each of two cells at least")
     value = float(np.mean(gaps))
-    half = float(stats.t.ppf(0.5 + level / 2, len(gaps) - 1) * np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
+    half = t_quantile(0.5 + level / 2, len(gaps) - 1) * float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
     return Estimate(
         "mean_gap_pp", "pp", value, value - half, value + half, level, len(gaps), method, (), "more seeds",
         {"gaps_pp": [float(g) for g in gaps]},

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 from scipy.sparse import csgraph
 
+from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.result import Estimate
 
 Floats = NDArray[np.float64]
@@ -138,8 +139,8 @@ def seed_sd(scores: list[Floats], level: float = 0.95) -> Estimate:
         return Estimate("seed_sd_pp", "pp", None, 0.0, float("inf"), level, 0, "chi-squared", ("one-seed",))
     variance = sum(float(np.var(g, ddof=1)) * (len(g) - 1) for g in groups) / dof
     alpha = 1 - level
-    low = np.sqrt(dof * variance / stats.chi2.ppf(1 - alpha / 2, dof))
-    high = np.sqrt(dof * variance / stats.chi2.ppf(alpha / 2, dof))
+    low = np.sqrt(dof * variance / chi2_quantile(1 - alpha / 2, dof))
+    high = np.sqrt(dof * variance / chi2_quantile(alpha / 2, dof))
     return Estimate(
         "seed_sd_pp", "pp", float(np.sqrt(variance)), float(low), float(high), level, dof, "pooled, chi-squared"
     )

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from replicate.estimate.optimum import STEP, OptimumCurve
+from replicate.estimate.quantiles import chi2_quantile, chi2_tail
 from replicate.estimate.result import Estimate, unknown
 
 Floats = NDArray[np.float64]
@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""
 HEIGHT_STEP = 2 * STEP
-CLOSED_DEVIANCE = float(stats.chi2.ppf(0.95, 1))
-BOUNDED_DEVIANCE = float(stats.chi2.ppf(0.99, 1))
+CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
+BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
 RESOLUTION = 0.1
@@ -83,7 +83,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     free = sum(float(c.table.max()) for c in curves)
     dof = int(closed.sum()) - 2
     deviance = 2 * (free - float(total.max()))
-    misfit_p = float(stats.chi2.sf(deviance, dof)) if dof > 0 else float("nan")
+    misfit_p = chi2_tail(deviance, dof) if dof > 0 else float("nan")
     scale = max(1.0, deviance / dof) if dof > 0 else 1.0
     return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))
 
@@ -103,7 +103,7 @@ def _heights(curves: Sequence[OptimumCurve]) -> Floats:
 
 
 def _inside(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:
-    threshold = scale * float(stats.chi2.ppf(level, 1)) / 2
+    threshold = scale * float(chi2_quantile(level, 1)) / 2
     return np.nonzero(profile >= profile.max() - threshold)[0]
 
 
@@ -193,7 +193,7 @@ def _more_seeds(width: float, half_margin: float) -> str:
 
 def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
     """The set-valued optimum of every learning rate: `lr`, `wd`, `low`, `high`; None where open."""
-    deviance = float(stats.chi2.ppf(level, 1))
+    deviance = float(chi2_quantile(level, 1))
     rows: list[dict[str, float | None]] = []
     for curve in fit.curves:
         low, high = curve.interval(deviance)
@@ -235,7 +235,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     best = max(float(profile.max()), float(fit.loglik.max()))
     if fit.bounded < MIN_INFORMATIVE:
         return unknown("intercept_share", "", level, "profile likelihood over set-valued optima", flags, _settle(fit))
-    threshold = fit.scale * float(stats.chi2.ppf(level, 1)) / 2
+    threshold = fit.scale * float(chi2_quantile(level, 1)) / 2
     inside = np.nonzero(profile >= best - threshold)[0]
     if not len(inside):
         # A power law fits and no straight line does: the lines nearest to fitting.
@@ -270,7 +270,7 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     lines = fit.heights[:, None] + (np.log(lrs) - fit.center)[None, :]
     candidates = np.concatenate([best[None, :], *towards, lines])
     loglik = sum(c.at(candidates[:, i]) for i, c in enumerate(curves))
-    threshold = float(stats.chi2.ppf(level, len(curves))) / 2 * fit.scale
+    threshold = float(chi2_quantile(level, len(curves))) / 2 * fit.scale
     likely = candidates[loglik >= np.max(loglik) - threshold]
     values = origin_r_squared(lrs, np.exp(likely))
     point = float(origin_r_squared(lrs, np.exp(best)[None, :])[0])

@@ -14,8 +14,8 @@ from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from replicate.estimate.quantiles import f_tail, normal_tail, t_tail
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
@@ -86,6 +86,8 @@ def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
 
 def published_fit(slices: Sequence[Slice]) -> PublishedFit:
     """The paper's estimates from the slices of one cell (two learning rates at least)."""
+    from scipy.stats import linregress  # not at the top: half a second, which a sweep's judging does not need
+
     if len(slices) < 2:
         raise ValueError(f"the paper's fit: expected at least two learning rates, got {len(slices)}")
     lrs = np.array([s.lr for s in slices])
@@ -95,7 +97,7 @@ def published_fit(slices: Sequence[Slice]) -> PublishedFit:
     rhos = origin_slope(lrs, argmax_wds(slices, shares))
     rho = float(origin_slope(lrs, best[None, :])[0])
     spread = float(np.sqrt(probability @ (rhos - probability @ rhos) ** 2))
-    free = stats.linregress(lrs, best) if len(lrs) > 2 else None
+    free = linregress(lrs, best) if len(lrs) > 2 else None
     total = float(((best - best.mean()) ** 2).sum())
     residual = float(((best - rho * lrs) ** 2).sum())
     slope = float(np.polyfit(np.log(lrs), np.log(best), 1)[0]) if (best > 0).all() else float("nan")
@@ -105,10 +107,10 @@ def published_fit(slices: Sequence[Slice]) -> PublishedFit:
         rho=rho,
         rho_low=weighted_percentile(rhos, probability, 2.5),
         rho_high=weighted_percentile(rhos, probability, 97.5),
-        p_rho=float(2 * stats.norm.sf(abs(rho - 0.10) / spread)) if spread > 0 else float("nan"),
+        p_rho=2 * normal_tail(abs(rho - 0.10) / spread) if spread > 0 else float("nan"),
         slope=slope,
         intercept=float(free.intercept) if free is not None else float("nan"),
-        intercept_p=float(2 * stats.t.sf(abs(t), dof)) if free is not None else float("nan"),
+        intercept_p=2 * t_tail(abs(t), dof) if free is not None else float("nan"),
         r2=1 - residual / total if np.ptp(best) > 0 else 0.0,
         optima=best,
     )
@@ -134,4 +136,4 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     if ss_between <= rounding and ss_within <= rounding:
         return 0.0, 1.0, between, within
     f = float("inf") if ss_within == 0 else float(ss_between / between / (ss_within / within))
-    return f, float(stats.f.sf(f, between, within)), between, within
+    return f, f_tail(f, between, within), between, within

@@ -50,16 +50,24 @@ class Rates:
     """Lanes above which memory has run out, in the measurement or in a training."""
 
 
-def best(rates: Rates) -> int:
-    """The number of lanes to train with, or `ALONE`."""
+def best(rates: Rates, may_be_alone: bool = True) -> int:
+    """The number of lanes to train with; where it `may_be_alone`, `ALONE` if stacks are not worth it."""
     fits = [(lanes, rate) for lanes, rate in rates.stacked if rates.limit is None or lanes <= rates.limit]
     top = max((rate for _, rate in fits), default=0.0)
-    if top < WORTH * rates.alone:
+    if not fits or (may_be_alone and top < WORTH * rates.alone):
         return ALONE
     return min(lanes for lanes, rate in fits if rate >= NEARLY * top)
 
 
-def choose(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> int:
+def choose(
+    run: Run,
+    device: str,
+    folder: Path,
+    how: How | None = None,
+    *,
+    may_be_alone: bool = True,
+    seconds: float = 0.25,
+) -> int:
     """The number of lanes for stacks of runs like `run`: as remembered in `folder`, else measured now.
 
     Measuring takes about `seconds` for each of some seven stacks. Processes that measure at the same time both do so,
@@ -71,11 +79,11 @@ def choose(run: Run, device: str, folder: Path, how: How | None = None, seconds:
     if rates is None:
         rates = measure(run, device, how, seconds)
         _write(path, _identity(run, device, how), rates)
-    return best(rates)
+    return best(rates, may_be_alone)
 
 
-def remember_limit(run: Run, device: str, folder: Path, lanes: int, how: How | None = None) -> None:
-    """Keep in `folder` that memory has run out above `lanes`; fits `How.shrunk`, with the rest bound."""
+def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How | None = None) -> None:
+    """Keep in `folder` that memory has run out above `lanes`, where rates are kept."""
     how = how or How()
     path = _path(run, device, folder, how)
     rates = _read(path, how.notice)

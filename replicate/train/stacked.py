@@ -33,6 +33,7 @@ from replicate.runs import Run
 from replicate.train import optim, solo
 from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import Checkpoint
+from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
 from replicate.train.result import Result
 from replicate.train.solo import TrainError
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 FEWEST_LANES = 2
 
 State = dict[str, Any]
-
-LARGEST_KEPT_BYTES = 1 << 30
 
 COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
 """Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
@@ -70,9 +69,8 @@ class How:
     """Told how many lanes are left at once when memory has run out."""
 
 
-def stack_key(run: Run) -> Run:
-    """Equal for runs that can be trained in one stack."""
-    return dataclasses.replace(run, lr=0.0, weight_decay=0.0, optimizer="", schedule="")
+class OutOfMemory(TrainError):
+    """The smallest stack is too large."""
 
 
 def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None) -> list[Result]:
@@ -103,9 +101,9 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
                 if not out_of_memory(error):
                     raise
                 if len(own) <= FEWEST_LANES:
-                    raise TrainError(
-                        f"out of memory on {device} with {FEWEST_LANES} lanes, the fewest of a stack; train such runs "
-                        f"alone: {_first_line(error)}"
+                    raise OutOfMemory(
+                        f"out of memory on {device} with {FEWEST_LANES} lanes, the fewest of a stack: "
+                        f"{_first_line(error)}"
                     ) from error
             # Only outside the except clause: the traceback holds on to the stack's tensors.
             gc.collect()
@@ -313,8 +311,8 @@ def keep_freed_memory() -> None:
     m_trim_threshold, m_mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, LARGEST_KEPT_BYTES)
-        mallopt(m_trim_threshold, 2 * LARGEST_KEPT_BYTES - 1)
+        mallopt(m_mmap_threshold, 32 << 20)  # glibc refuses more
+        mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def _check(runs: Sequence[Run], device: str, how: How) -> None:

@@ -112,7 +112,7 @@ def balance(paper: Reported) -> Finding:
         f"{own} keeps the balance of optimisation and regularisation",
         [check],
         f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away by "
-        f"(radians) {each}; {exact} keeps it exactly, {own} {'does' if angles[own] < 1e-9 else 'does not'}.",
+        f"(radians) {each}; {exact} keeps it exactly{'' if own == exact else f', {own} does not'}.",
         "a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with the "
         f"paper's betas in float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
         "the balance meant is that of a penalty, and decay is not multiplied by the learning rate",
