@@ -179,7 +179,7 @@ def _growth(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 
 def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
-    return deviation.asymmetry(_drops(claim, landscapes, "imagenet"), LEVEL)
+    return deviation.asymmetry(_drops(claim, landscapes, "imagenet"), _drops(claim, landscapes, "cifar100"), LEVEL)
 
 
 # ---------------------------------------------------------------- one-dimensional tuning
@@ -187,7 +187,13 @@ def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 def _gap(claim: Claim, landscapes: Landscapes) -> Estimate:
     landscape = only(claim, landscapes)
-    return gap.summarise("gap_pp", fits.gap_draws(landscape), len(landscape.seeds), len(landscape.seeds), LEVEL)
+    return _cell_gap(landscape, WEIGHT_DECAYS)
+
+
+def _cell_gap(landscape: Landscape, grid: tuple[float, ...]) -> Estimate:
+    seeds = len(landscape.seeds)
+    plug_in = gap.plug_in(landscape, grid)
+    return gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, LEVEL, plug_in)
 
 
 def _all_gaps(claim: Claim, landscapes: Landscapes) -> tuple[Any, int]:
@@ -211,26 +217,25 @@ def _max_gap(claim: Claim, landscapes: Landscapes) -> Estimate:
     draws, seeds = _all_gaps(claim, landscapes)
     if draws is None:
         return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
-    strict = gap.summarise("max_gap_pp", draws.mean(axis=0), len(draws), seeds, LEVEL)
-    if strict.value is None:
-        return strict
-    alpha = 1 - LEVEL
-    low = float(np.quantile(draws, alpha / 2 / len(draws), axis=1).max())
-    high = float(np.quantile(draws, 1 - alpha / 2, axis=1).max())
-    value = float(np.median(draws, axis=1).max())
-    return Estimate("max_gap_pp", "pp", value, low, high, LEVEL, len(draws), gap.METHOD, (), strict.settle)
+    cells = [_cell_gap(landscape, WEIGHT_DECAYS) for _, landscape in of_cells(claim, landscapes)]
+    if any(cell.value is None for cell in cells):
+        return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
+    low = float(np.quantile(draws, (1 - LEVEL) / 2 / len(draws), axis=1).max())
+    high = max(cell.high for cell in cells)
+    value = max(cell.value for cell in cells if cell.value is not None)
+    return Estimate("max_gap_pp", "pp", value, low, high, LEVEL, len(draws), gap.METHOD, (), "more seeds")
 
 
-def _seed_scores(landscape: Landscape) -> list[Any]:
-    """Scores [S] of the configurations within 5 pp of the cell's best mean: those a tuner would look at."""
-    rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).sum() > 1]
+def _seed_scores(landscape: Landscape) -> Any:
+    """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those a tuner would look at."""
+    rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).any()]
     means = [float(np.nanmean(row)) for row in rows]
-    return [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]
+    return np.array([row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5])
 
 
 def _gap_minus_seed_sd(claim: Claim, landscapes: Landscapes) -> Estimate:
     mean = _mean_gap(claim, landscapes)
-    sd = noise.seed_sd([row for _, landscape in of_cells(claim, landscapes) for row in _seed_scores(landscape)], LEVEL)
+    sd = noise.seed_sd([_seed_scores(landscape) for _, landscape in of_cells(claim, landscapes)], LEVEL)
     if mean.value is None or sd.value is None:
         return unknown("gap_minus_seed_sd_pp", "pp", LEVEL, gap.METHOD, mean.flags or sd.flags, mean.settle)
     d = combine.difference(combine.Span(mean.value, mean.low, mean.high), combine.Span(sd.value, sd.low, sd.high))
@@ -323,9 +328,7 @@ def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[
     lines = [gap.on_line(s).any() for s in landscape.slices()]
     if all(lines) and landscape.metric == "accuracy":
         grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
-        draws = fits.gap_draws(landscape, grid)
-        seeds = len(landscape.seeds)
-        measured["one-dim/gap"] = gap.summarise("gap_pp", draws, seeds, seeds)
+        measured["one-dim/gap"] = _cell_gap(landscape, grid)
     for name, found in measured.items():
         verdict = rule(by_quantity[found.quantity], found, evidence)
         out[name] = found.to_json()

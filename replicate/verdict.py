@@ -67,7 +67,10 @@ def position(low: float, high: float, margin: Margin) -> str:
     return INCONCLUSIVE
 
 
-FORBIDS_REPLICATION = {"few-optima": "too few learning rates have an optimum that is closed on both sides"}
+FORBIDS_REPLICATION = {
+    "few-optima": "too few learning rates have an optimum that is closed on both sides",
+    "ratio-varies": "the ratio changes with the learning rate, so no one number is it",
+}
 """Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""
 
 

@@ -77,7 +77,7 @@ def _slopes(optima: Floats) -> Floats:
 
 
 def ratio_row(arch: str, dataset: str, slices: list[Slice]) -> RatioRow:
-    """A row of the table of ratios by the paper's pipeline; p by a t test with 20 degrees of freedom from the interval."""
+    """A row of the table of ratios by the paper's pipeline; p from the interval by t with 20 degrees of freedom."""
     shares, probability = resamples(SEEDS)
     lrs = np.array(LRS)
     best = argmax_wds(slices, np.full((1, SEEDS), 1 / SEEDS))[0]

@@ -67,6 +67,15 @@ def report() -> Report:
     return run(published())
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """A folder that takes no time: two cells, two learning rates."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "grid.csv").write_text("lr,wd\n1e-3,1e-4\n1e-2,1e-3\n1e-2,1e-2\n")
+    (tmp_path / "small" / "table-1.csv").write_text("arch,dataset,rho\na,x,0.10\nb,x,0.10\n")
+    return str(tmp_path / "small")
+
+
 def test_every_id_is_there_once(report: Report) -> None:
     ids = [f.id for f in report.findings]
     assert len(ids) == len(set(ids))
@@ -271,16 +280,16 @@ class TestCommand:
         assert main(["audit", str(tmp_path / "paper")]) == 1
         assert "A figure or statement is off (inconsistent, 1)\n  audit/saving  [the paper]" in capsys.readouterr().out
 
-    def test_picture(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_picture(self, tmp_path: Path, small: str, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "grid.svg"
-        assert main(["audit", str(EXAMPLE), "--picture", str(path)]) == 0
+        assert main(["audit", small, "--picture", str(path)]) == 0
         ElementTree.parse(path)
         assert f"written: {path}" in capsys.readouterr().err
-        assert main(["audit", str(EXAMPLE), "--picture", str(ROOT / "README.md" / "x.svg")]) == 2
+        assert main(["audit", small, "--picture", str(ROOT / "README.md" / "x.svg")]) == 2
         assert "expected a file that can be written, got: " in capsys.readouterr().err
 
-    def test_loads_no_gpu_stack(self) -> None:
-        command = [sys.executable, "-X", "importtime", "-m", "replicate", "audit", str(EXAMPLE), "--json"]
+    def test_loads_no_gpu_stack(self, small: str) -> None:
+        command = [sys.executable, "-X", "importtime", "-m", "replicate", "audit", small, "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         loaded = {

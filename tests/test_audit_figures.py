@@ -28,8 +28,14 @@ MADE_UP = made_up(4)
 class TestPrinted:
     @pytest.mark.parametrize(
         ("text", "low", "high"),
-        [("0.10", 0.095, 0.105), ("0.1", 0.05, 0.15), ("1200", 1199.5, 1200.5), ("5e-5", 4.5e-5, 5.5e-5), ("1/6", 1 / 6, 1 / 6)],
-    )  # fmt: skip
+        [
+            ("0.10", 0.095, 0.105),
+            ("0.1", 0.05, 0.15),
+            ("1200", 1199.5, 1200.5),
+            ("5e-5", 4.5e-5, 5.5e-5),
+            ("1/6", 1 / 6, 1 / 6),
+        ],
+    )
     def test_rounding_interval(self, text: str, low: float, high: float) -> None:
         found = Printed.parse(text)
         assert (found.low, found.high) == pytest.approx((low, high))
@@ -125,8 +131,11 @@ class TestAnova:
         paper = Reported("true", PAPER.grid, PAPER.ratios)
         p = float(stats.f.sf(f, between, within))
         for name, text in (
-            ("anova/f", f"{f:.2f}"), ("anova/p", f"{p:.2f}"), ("anova/df-between", f"{between}"), ("anova/df-within", f"{within}"),
-        ):  # fmt: skip
+            ("anova/f", f"{f:.2f}"),
+            ("anova/p", f"{p:.2f}"),
+            ("anova/df-between", f"{between}"),
+            ("anova/df-within", f"{within}"),
+        ):
             paper = change_figure(paper, name, text)
         assert significance.anova_p(paper).outcome == CONSISTENT
 

@@ -14,10 +14,10 @@ import torch
 from replicate import data, models
 from replicate.runs import DataSpec, ModelSpec, Run
 from replicate.train import optim, solo, stacked
+from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
 from replicate.train.result import Result
 from replicate.train.solo import TrainError
-from replicate.train.groups import stack_key, stacks
 from replicate.train.stacked import How, OutOfMemory, train_stack
 
 DATA = DataSpec("digits", train_images=20, split_seed=77)

@@ -208,8 +208,7 @@ def on_truth(paper: Reported) -> Finding:
         f"independent normal seeds of the stated standard deviation; {CELLS} simulated cells a truth, {GROUPS:,} "
         "papers of them; "
         "beyond its kappas the table's drop stays level, grows on, or grows on above and stays level below; next to "
-        "kappa 1 "
-        "it is straight, a parabola, or 0 within a factor 2",
+        "kappa 1 it is straight, a parabola, or 0 within a factor 2",
         "the best weight decays were searched on another grid than the one described",
         {"ranges": ranges, "on a grid that holds the line": seen,
               "share of the ratio decided by each learning rate": leverage.tolist()},

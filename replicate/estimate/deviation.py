@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.combine import Span, difference
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
@@ -40,14 +41,25 @@ def cell_drops(landscape: Landscape) -> dict[float, Floats]:
     out = {kappa: np.full(len(landscape.seeds), np.nan) for kappa in found}
     for kappa, rows in found.items():
         if rows:
-            # Every learning rate weighs the same: where a pair is missing, that learning rate's mean stands for it.
             table = np.stack(rows)
             table = table[np.isfinite(table).any(axis=1)]
             if len(table):
-                filled = np.where(np.isfinite(table), table, np.nanmean(table, axis=1, keepdims=True))
-                seen = np.isfinite(table).any(axis=0)
-                out[kappa] = np.where(seen, filled.mean(axis=0), np.nan)
+                out[kappa] = _seed_means(table)
     return out
+
+
+def _seed_means(table: Floats) -> Floats:
+    """Mean over learning rates, [S] from [E, S], every learning rate weighing the same; NaN for a seed without any.
+
+    Where a pair is missing, its learning rate's mean stands for it. That draws the seed towards the others, by the
+    share of its pairs that are there; its distance from them is drawn out again by as much, so the spread keeps its size.
+    """
+    finite = np.isfinite(table)
+    filled = np.where(finite, table, np.nanmean(table, axis=1, keepdims=True)).mean(axis=0)
+    share = finite.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = (filled - filled[share > 0].mean()) / share
+    return np.where(share > 0, filled[share > 0].mean() + spread, np.nan)
 
 
 def _row(wds: Floats, wd: float) -> int | None:
@@ -150,14 +162,38 @@ def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Est
     )
 
 
-def asymmetry(drops: Drops, level: float = 0.95) -> Estimate:
-    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp: above 0, too much decay costs more."""
-    tried = ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1))
-    pairs = [(k, i) for k, i in tried if _measured(drops.get(k, ())) and _measured(drops.get(i, ()))]
-    cells = range(len(drops[pairs[0][0]]) if pairs else 0)
-    values = [np.mean([drops[k][c] - drops[i][c] for k, i in pairs], axis=0) for c in cells]
-    if not _measured(values):
-        return unknown("asymmetry_pp", "pp", level, METHOD, ("no-pairs",), "runs at kappa and 1 / kappa")
-    value, low, high, n = cells_interval(values, level)
+def _asymmetries(drops: Drops) -> list[Floats]:
+    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, one [S] a cell; above 0, too much costs more."""
+    pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
+    if not pairs:
+        return []
+    return [np.mean([drops[k][c] - drops[i][c] for k, i in pairs], axis=0) for c in range(len(drops[pairs[0][0]]))]
+
+
+def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
+    """The smaller of: the asymmetry of `drops`; by how much it exceeds the absolute one of `others`, pp.
+
+    Lower end and upper end as in `least`.
+    """
+    method = f"{METHOD}; recovered variances"
+    here, there = _asymmetries(drops), _asymmetries(others)
+    if not _any_measured(here) or not _any_measured(there):
+        return unknown(
+            "asymmetry_pp", "pp", level, method, ("no-pairs",), "runs at kappa and 1 / kappa on both data sets"
+        )
+    ends = []
+    for at in (level, 1 - (1 - level) / 2):
+        one, other = (Span(*cells_interval(values, at)[:3]) for values in (here, there))
+        other = other if other.value >= 0 else Span(-other.value, -other.high, -other.low)
+        ends.append((one, difference(one, other)))
+    plain, strict = ends
+    value = min(part.value for part in plain)
+    low, high = min(part.low for part in plain), min(part.high for part in strict)
     flags = () if math.isfinite(low) else ("one-seed",)
-    return Estimate("asymmetry_pp", "pp", value, low, high, level, n, METHOD, flags, "more seeds")
+    n = int(sum(np.isfinite(v).sum() for v in here))
+    details = {"asymmetry_pp": plain[0].value, "excess_over_the_other_pp": plain[1].value}
+    return Estimate("asymmetry_pp", "pp", value, low, high, level, n, method, flags, "more seeds", details)
+
+
+def _any_measured(values: Sequence[Floats]) -> bool:
+    return bool(values) and any(np.isfinite(v).any() for v in values)

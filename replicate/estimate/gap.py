@@ -49,12 +49,19 @@ def _best(draws: Floats) -> Floats:
     return np.fmax.reduce(draws, axis=1) if draws.shape[1] else np.full(len(draws), -np.inf)
 
 
-def summarise(quantity: str, draws: Floats | None, n: int, seeds: int, level: float = 0.95) -> Estimate:
-    """Median and equal-tailed interval of draws of a gap."""
+def summarise(
+    quantity: str, draws: Floats | None, n: int, seeds: int, level: float = 0.95, plug_in: float | None = None
+) -> Estimate:
+    """Median and equal-tailed interval of draws of a gap.
+
+    Smoothing draws a gap towards 0. So the upper end is never below `plug_in`, the gap of the raw means, which errs
+    upwards: a small gap is believed only where both say so.
+    """
     if draws is None or seeds < 2:
         flags = ("one-seed",) if seeds < 2 else ("no-pairs",)
         return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
     low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    high = max(high, value if plug_in is None else plug_in)
     return Estimate(
         quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds)
     )

@@ -126,21 +126,29 @@ def _inverse_trigamma(y: float) -> float:
     return float(x)
 
 
-def seed_sd(scores: list[Floats], level: float = 0.95) -> Estimate:
-    """Seed-to-seed standard deviation, percentage points, pooled over configurations.
+def seed_sd(cells: list[Floats], level: float = 0.95) -> Estimate:
+    """Seed-to-seed standard deviation, percentage points, pooled over cells.
 
-    `scores`: one [S] array a configuration; independent normal runs are assumed, so the interval is the
-    chi-squared one with the summed degrees of freedom.
+    `cells`: one [C, S] array of scores a cell, configuration by seed, NaN where missing. The configurations of a cell
+    share their seeds, so together they count for no more degrees of freedom than one of them: seeds less one. The
+    interval is the chi-squared one of normal runs with that count.
     """
-    groups = [g[np.isfinite(g)] for g in scores]
-    groups = [g for g in groups if len(g) > 1]
-    dof = int(sum(len(g) - 1 for g in groups))
+    total, dof, seen = 0.0, 0, 0
+    for scores in cells:
+        kept = scores[np.isfinite(scores).sum(axis=1) > 1]
+        if not len(kept):
+            continue
+        here = int(np.isfinite(kept).any(axis=0).sum()) - 1
+        total += here * float(np.nanvar(kept, axis=1, ddof=1).mean())
+        dof += here
+        seen += 1
     if dof == 0:
         return Estimate("seed_sd_pp", "pp", None, 0.0, float("inf"), level, 0, "chi-squared", ("one-seed",))
-    variance = sum(float(np.var(g, ddof=1)) * (len(g) - 1) for g in groups) / dof
+    variance = total / dof
     alpha = 1 - level
     low = np.sqrt(dof * variance / chi2_quantile(1 - alpha / 2, dof))
     high = np.sqrt(dof * variance / chi2_quantile(alpha / 2, dof))
     return Estimate(
-        "seed_sd_pp", "pp", float(np.sqrt(variance)), float(low), float(high), level, dof, "pooled, chi-squared"
-    )
+        "seed_sd_pp", "pp", float(np.sqrt(variance)), float(low), float(high), level, seen,
+        f"pooled over cells, chi-squared with {dof} degrees of freedom",
+    )  # fmt: skip

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
 """Length scales tried, in units of ln(weight decay)."""
-AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0])
+AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""
 DRAWS = 800
 FINE = 97

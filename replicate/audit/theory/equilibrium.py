@@ -9,6 +9,7 @@ wd alone, and it takes about 1 / (2 lr wd) steps to get there.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,13 +58,18 @@ def expected_turn(lr: float, wd: float) -> float:
     return math.sqrt(2 * lr * wd * (1 - beta_1) / (1 + beta_1))
 
 
+@lru_cache(maxsize=1)
+def walks() -> tuple[tuple[float, float], ...]:
+    """Norm and rotation at each of SETTINGS, started away from the equilibrium."""
+    rng = np.random.default_rng(0)
+    return tuple(random_walk(lr, wd, SIZE, STEPS, rng, start_share=1.3) for lr, wd in SETTINGS)
+
+
 def equilibrium(paper: Reported) -> Finding:
     """`theory/equilibrium-norm`: the random walk's norm and rotation against the formulas, started away from them."""
     paper.figure("theory/balance-exponent")  # a paper without this theory makes no such claim
-    rng = np.random.default_rng(0)
     checks, turns, errors = [], [], []
-    for lr, wd in SETTINGS:
-        norm, turn = random_walk(lr, wd, SIZE, STEPS, rng, start_share=1.3)
+    for (lr, wd), (norm, turn) in zip(SETTINGS, walks(), strict=True):
         turns.append(turn)
         for name, value, formula in (("norm", norm, expected_norm(lr, wd)), ("rotation", turn, expected_turn(lr, wd))):
             errors.append(abs(value / formula - 1))
@@ -74,9 +80,8 @@ def equilibrium(paper: Reported) -> Finding:
         "norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
         checks,
         f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
-        "settings with one "
-        f"lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by {turns[0]:.4f} and "
-        f"{turns[2]:.4f}: the product sets the pace, not the ratio.",
+        f"settings with one lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by "
+        f"{turns[0]:.4f} and {turns[2]:.4f}: the product sets the pace, not the ratio.",
         f"gradients of independent normal noise in {SIZE:,} dimensions, {STEPS:,} steps, the second half counted",
         "gradients have a direction that lasts",
         {"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},

@@ -16,6 +16,7 @@ constant wd. (van Laarhoven 2017; Li and Arora 2020; Wang and Aitchison 2024; Ko
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -80,6 +81,7 @@ def angle(a: Floats, b: Floats) -> float:
     return float((2 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1))).max())
 
 
+@lru_cache(maxsize=16)
 def largest_angle(exponent: int, scaled: bool = True) -> float:
     """Over FACTORS k: how far the trajectory turns away when lr goes to k lr and wd to k^exponent wd."""
     task, start = problem()

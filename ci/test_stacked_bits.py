@@ -1,0 +1,106 @@
+"""What a stack promises to the last bit on a CPU: no effect of size and company, and of being killed. Under a minute.
+
+    pytest ci/test_stacked_bits.py
+
+Bits are those of one machine and one installation. That size and company leave them alone is seen in float32, with the
+matrix products of the library that torch is built with; its makers promise it for no two shapes. Where the first test
+fails, results hold to rounding all the same (`tests/test_stacked.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from replicate import scales
+from replicate.runs import Cell, Run
+from replicate.train import solo, stacked
+from replicate.train.stacked import How, train_stack
+
+ROOT = Path(__file__).parents[1]
+SMOKE = scales.get("smoke")
+
+
+def make(arch: str, lr: float, weight_decay: float = 0.1, **changes: object) -> Run:
+    run = scales.make_run(SMOKE, Cell(arch, "cifar100"), "main", lr, weight_decay, 0)
+    return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
+
+
+def trained(runs: list[Run], lane: int) -> torch.Tensor:
+    """The weights at the end of the training in `lane` of a stack of `runs`."""
+    with solo._reproducible("cpu"):
+        stack = stacked._Stack(runs, "cpu", How())
+        stack.train(None, None)
+    return stack.lanes.theta[lane]
+
+
+@pytest.mark.parametrize("arch", dict(SMOKE.models))
+@pytest.mark.parametrize("batch_size", [16, 13])
+def test_size_place_and_company_leave_the_bits_alone(arch: str, batch_size: int) -> None:
+    """Stacks of 2 to 17 lanes; lanes that diverge among the company."""
+    run = make(arch, 1e-2, batch_size=batch_size)
+    good = [make(arch, lr, batch_size=batch_size) for lr in (1e-3, 3e-3, 1e-4, 3e-4, 2e-3, 2e-4)] * 3
+    bad = make(arch, 1e30, batch_size=batch_size)
+    expected = trained([run, good[0]], 0)
+    for lanes in (2, 3, 4, 5, 8, 17):
+        for place in sorted({0, lanes // 2, lanes - 1}):
+            for company in (good, [bad, *good], [good[0], bad, *good]):
+                runs = [*company[:place], run, *company[place : lanes - 1]]
+                assert trained(runs, place).equal(expected), (lanes, place)
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+from pathlib import Path
+from test_stacked_bits import killable
+killable(Path({folder!r}))
+"""
+
+
+def killable_runs() -> list[Run]:
+    return [make("resnet50", lr, epochs=40, eval_every_epochs=8) for lr in (1e-3, 1e-2, 1e30)]
+
+
+def killable(folder: Path) -> None:
+    """What the killed processes do: train, with a checkpoint after each step."""
+    for result in train_stack(killable_runs(), how=How(checkpoints=folder, checkpoint_seconds=0)):
+        print(dataclasses.replace(result, seconds=0.0))
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """By SIGKILL, again and again, at moments that are no end of anything."""
+    expected = [f"{dataclasses.replace(r, seconds=0.0)}" for r in train_stack(killable_runs())]
+    script = SCRIPT.format(root=str(ROOT), here=str(Path(__file__).parent), folder=str(tmp_path))
+    taken = []
+    for life in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while process.poll() is None and not any(tmp_path.iterdir()):
+            time.sleep(0.01)
+        deadline = time.monotonic() + 0.05 + 0.037 * life  # after the first checkpoint is seen, mostly in later steps
+        before = {p.stat().st_ino for p in tmp_path.glob("*.checkpoint")}
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.003)
+            if life < 4 and {p.stat().st_ino for p in tmp_path.glob("*.checkpoint")} != before:
+                break
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        taken.append(process.returncode)
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 0, err
+    assert out.splitlines() == expected
+    assert "starts over" not in err
+    assert len(taken) > 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,91 @@
+"""Stacks of the paper's own models: gradients against separate backward passes, eager and compiled. A minute or two.
+
+    pytest ci/test_stacked_full_size.py
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from replicate import models
+from replicate.scales import PAPER_MODELS, SMALL_MODELS
+from replicate.train.lanes import Lanes
+from replicate.train.solo import _reproducible
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+LANES, BATCH, CLASSES = 3, 8, 100
+
+
+@pytest.fixture(autouse=True)
+def no_fallback() -> Iterator[None]:
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    with _reproducible("cpu"):
+        yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
+
+
+def stack_of(model: nn.Module) -> tuple[Lanes, list[nn.Module]]:
+    """A stack with different weights in each lane, and the same models one by one."""
+    lanes = Lanes(copy.deepcopy(model), LANES)
+    lanes.theta.mul_(1 + 0.2 * torch.rand(lanes.theta.shape, generator=torch.Generator().manual_seed(0)))
+    alone = []
+    for theta in lanes.theta:
+        alone.append(copy.deepcopy(model).train())
+        for (a, b), p in zip(lanes.slices, alone[-1].parameters(), strict=True):
+            p.data.copy_(theta[a:b].view_as(p))
+    return lanes, alone
+
+
+@pytest.mark.parametrize("arch", dict(PAPER_MODELS))
+def test_gradients(arch: str) -> None:
+    """To 1e-5 of the largest in each tensor; running statistics and evaluation too."""
+    model = models.build_seeded(dict(PAPER_MODELS)[arch], CLASSES, 3, 32, seed=0)
+    lanes, alone = stack_of(model.double() if arch == "resnet50" else model)
+    like = lanes.theta
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(BATCH, 3, 32, 32, generator=generator).to(like.dtype)
+    labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+    leaves = lanes.leaves()
+    losses = lanes.losses(leaves, images, labels)
+    gradients = torch.autograd.grad(losses.sum(), leaves)
+    for lane, model in enumerate(alone):
+        loss = functional.cross_entropy(model(images), labels)
+        loss.backward()
+        assert abs(losses[lane] - loss) < 1e-5
+        for name, found, p in zip(lanes.names, gradients, model.parameters(), strict=True):
+            assert p.grad is not None
+            assert (found[lane] - p.grad).abs().max() <= 1e-5 * p.grad.abs().max() + 1e-9, (name, lane)
+        for name, statistic in lanes.statistics.items():
+            assert torch.allclose(statistic[lane], model.state_dict()[name], rtol=1e-5, atol=1e-7)
+        with torch.no_grad():
+            right = (model.eval()(images).argmax(1) == labels).sum()
+        assert lanes.right(images, labels, 3)[lane] == right
+
+
+@pytest.mark.parametrize("arch", dict(SMALL_MODELS))
+def test_compiled_is_eager(arch: str) -> None:
+    """What torch.compile traces, run by its reference back end: the same losses, gradients and running statistics."""
+    model = models.build_seeded(dict(SMALL_MODELS)[arch], 10, 1, 8, seed=0).double()
+    eager, _ = stack_of(model)
+    compiled, _ = stack_of(model)
+    traced = torch.compile(compiled.losses, backend="aot_eager", dynamic=False, fullgraph=True)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(BATCH, 1, 8, 8, generator=generator).double()
+    labels = torch.randint(10, (BATCH,), generator=generator)
+    for _ in range(2):
+        found = []
+        for lanes, losses_of in ((eager, eager.losses), (compiled, traced)):
+            leaves = lanes.leaves()
+            losses = losses_of(leaves, images, labels)
+            found.append([losses, *torch.autograd.grad(losses.sum(), leaves), *lanes.statistics.values()])
+        for a, b in zip(*found, strict=True):
+            assert (a - b).abs().max() < 1e-10
+
+
