@@ -109,7 +109,7 @@ def test_names_that_other_selections_use() -> None:
 
 @pytest.mark.parametrize("seed", range(4, 9))
 def test_made_up_papers_are_consistent(seed: int) -> None:
-    """Sweeps in which the claim is true, analysed as the paper says. Two statements may fail by the noise of five seeds."""
+    """Sweeps in which the claim is true, analysed the paper's way. Two statements may fail by the noise of 5 seeds."""
     found = run(made_up(seed))
     by_chance = {"audit/none-rejects", "audit/slopes-hold-one"}
     wrong = {f.id: f.evidence for f in found.findings if f.outcome != CONSISTENT and f.id not in by_chance}

@@ -44,8 +44,8 @@ def markdown(found: Sequence[Rate], landscapes: int, thinned: bool) -> str:
     """All tables, one a group, behind a summary of errors and coverage."""
     out = ["# Calibration", ""]
     out += [
-        f"{landscapes} landscapes a study, drawn by `replicate.synthetic` and judged as `replicate judge` judges a sweep. "
-        "Made by:",
+        f"{landscapes} landscapes a study, drawn by `replicate.synthetic` and judged as `replicate judge` judges "
+        "a sweep. Made by:",
         "",
         f"    replicate calibrate --landscapes {landscapes} --out docs/calibration.md"
         + (" --studies N (a part of the studies)" if thinned else ""),

@@ -37,6 +37,7 @@ def parser() -> Parser:
     _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
     _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
     _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
+    _landscapes(_command(commands, "landscapes", "Show where the best weight decays of a scale's stored runs lie."))
     _report(_command(commands, "report", "Judge from the store, without training, and write verdicts.json and .md."))
     return top
 
@@ -125,6 +126,13 @@ def _audit(command: Parser) -> None:
     form.add_argument("--markdown", action="store_true", help="print the whole audit as a Markdown document")
 
 
+def _landscapes(command: Parser) -> None:
+    _scale(command)
+    command.add_argument("--variant", default="main", help="main (default), sgd, batch-256, …")
+    _store(command)
+    _json(command)
+
+
 def _report(command: Parser) -> None:
     _store(command)
     command.add_argument("--out", metavar="DIR", required=True, help="where verdicts.json and verdicts.md go")
@@ -143,7 +151,7 @@ def _calibrate(command: Parser) -> None:
 def _synthesize(command: Parser) -> None:
     command.add_argument(
         "--world", required=True, metavar="WORLD",
-        help="paper (all its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",
+        help="paper (its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",
     )  # fmt: skip
     _store(command)
     _json(command)

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.action == "show":
         _show(store, options.key, options.json)
     elif options.scale:
-        _print_csv(POINT_FIELDS, _points(store, scales.get(options.scale), options.variant))
+        _print_csv(POINT_FIELDS, landscape_points(store, scales.get(options.scale), options.variant))
     else:
         _print_csv(FIELDS, (_row(stored) for stored in store.records()))
     for notice in store.notices:
@@ -89,7 +89,7 @@ def _row(stored: StoredRun) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
+def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
     """The stored landscape points of `scale` under the paper's names of cells, each point once."""
     trained, _ = split(CLAIMS, scale)
     parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))

@@ -52,7 +52,8 @@ def _seed_means(table: Floats) -> Floats:
     """Mean over learning rates, [S] from [E, S], every learning rate weighing the same; NaN for a seed without any.
 
     Where a pair is missing, its learning rate's mean stands for it. That draws the seed towards the others, by the
-    share of its pairs that are there; its distance from them is drawn out again by as much, so the spread keeps its size.
+    share of its pairs that are there; its distance from them is drawn out again by as much, so the spread keeps its
+    size.
     """
     finite = np.isfinite(table)
     filled = np.where(finite, table, np.nanmean(table, axis=1, keepdims=True)).mean(axis=0)

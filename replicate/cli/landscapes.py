@@ -1,0 +1,71 @@
+"""`replicate landscapes`: where the best weight decays of a scale's stored runs lie, a line a learning rate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from replicate import scales
+from replicate.cli.output import columns, note, print_json
+from replicate.cli.runs import NoSuchRun, landscape_points
+from replicate.estimate.best_set import best_sets
+from replicate.landscape import Landscape
+from replicate.store import StoreError, open_store
+
+UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NoSuchRun)
+
+FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "cannot be told from the best")
+
+
+def run(options: argparse.Namespace) -> int:
+    store = open_store(options.store, create=False, read_only=True)
+    rows = landscape_points(store, scales.get(options.scale), options.variant)
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        raise NoSuchRun(
+            f"store {store.path}: expected runs of scale {options.scale}, got none; `replicate train` adds them"
+        )
+    frame["score"] = pd.to_numeric(frame["accuracy"])
+    lines = []
+    for (arch, dataset), of_cell in frame.groupby(["arch", "dataset"], sort=False):
+        lines += list(_lines(Landscape(str(arch), str(dataset), of_cell.reset_index(drop=True))))
+    if options.json:
+        print_json({"scale": options.scale, "variant": options.variant, "rows": lines})
+    else:
+        print(columns(FIELDS, [[_shown(line[field]) for field in FIELDS] for line in lines]))
+        cells = dict.fromkeys(line["cell"] for line in lines)
+        for cell in cells:
+            inside = [line["place"] == "interior" for line in lines if line["cell"] == cell]
+            note(f"{cell}: the best weight decay is interior at {sum(inside)} of {len(inside)} learning rates")
+    for notice in store.notices:
+        note(notice)
+    return 0
+
+
+def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
+    """One line a learning rate: the largest mean over seeds, its place on the grid, how it stands to decay 0."""
+    sets = {found.lr: found for found in best_sets(landscape.slices())}
+    for cut in landscape.slices():
+        rows = np.nonzero(np.isfinite(cut.scores).any(axis=1))[0]
+        if not len(rows):
+            continue
+        means = [float(np.nanmean(cut.scores[row])) for row in rows]
+        best = int(np.argmax(means))
+        zero = means[0] if cut.wds[rows[0]] == 0 else None
+        seeds = [row for row in cut.scores[rows] if np.isfinite(row).sum() > 1]
+        spread = float(np.sqrt(np.mean([np.nanvar(row, ddof=1) for row in seeds]))) if seeds else None
+        alike = sets[cut.lr]
+        yield {
+            "cell": f"{landscape.arch}-{landscape.dataset}", "lr": cut.lr, "best wd": float(cut.wds[rows[best]]),
+            "place": "low edge" if best == 0 else "high edge" if best == len(rows) - 1 else "interior",
+            "accuracy": means[best], "at wd 0": zero, "gain": None if zero is None else means[best] - zero,
+            "SD": spread, "cannot be told from the best": f"{min(alike.wds):g} to {max(alike.wds):g}",
+        }  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
