@@ -50,12 +50,14 @@ def test_size_place_and_company_leave_the_bits_alone(arch: str, batch_size: int)
     good = [make(arch, lr, batch_size=batch_size) for lr in (1e-3, 3e-3, 1e-4, 3e-4, 2e-3, 2e-4)] * 3
     bad = make(arch, 1e30, batch_size=batch_size)
     expected = trained([run, good[0]], 0)
-    for lanes in (2, 3, 4, 5, 8, 17):
+    for lanes in (2, 3, 5, 17):
         for place in sorted({0, lanes // 2, lanes - 1}):
-            for company in (good, [bad, *good], [good[0], bad, *good]):
+            for company in (good, [bad, good[0], bad, *good]):
                 runs = [*company[:place], run, *company[place : lanes - 1]]
                 assert trained(runs, place).equal(expected), (lanes, place)
 
+
+KILLS = 5
 
 SCRIPT = """
 import sys
@@ -80,27 +82,23 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     """By SIGKILL, again and again, at moments that are no end of anything."""
     expected = [f"{dataclasses.replace(r, seconds=0.0)}" for r in train_stack(killable_runs())]
     script = SCRIPT.format(root=str(ROOT), here=str(Path(__file__).parent), folder=str(tmp_path))
-    taken = []
-    for life in range(40):
+    for life in range(KILLS + 1):
         process = subprocess.Popen(
             [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        while process.poll() is None and not any(tmp_path.iterdir()):
-            time.sleep(0.01)
-        deadline = time.monotonic() + 0.05 + 0.037 * life  # after the first checkpoint is seen, mostly in later steps
-        before = {p.stat().st_ino for p in tmp_path.glob("*.checkpoint")}
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.003)
-            if life < 4 and {p.stat().st_ino for p in tmp_path.glob("*.checkpoint")} != before:
-                break
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if life < KILLS:
+            before = written(tmp_path)
+            while process.poll() is None and written(tmp_path) == before:
+                time.sleep(0.001)
+            time.sleep(0.011 * life)
+            process.send_signal(signal.SIGKILL)
         out, err = process.communicate()
-        taken.append(process.returncode)
-        if process.returncode != -signal.SIGKILL:
-            break
-    assert process.returncode == 0, err
+        assert process.returncode == (-signal.SIGKILL if life < KILLS else 0), err
+        assert "starts over" not in err
     assert out.splitlines() == expected
-    assert "starts over" not in err
-    assert len(taken) > 1
     assert list(tmp_path.iterdir()) == []
+
+
+def written(folder: Path) -> set[int]:
+    """Tells one state of the checkpoints from the next."""
+    return {entry.inode() for entry in os.scandir(folder) if entry.name.endswith(".checkpoint")}
