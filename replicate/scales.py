@@ -61,8 +61,8 @@ class Scale:
     variants: tuple[str, ...] = ("main",)
     """`main`, `sgd`, `batch`, `schedule`, `long`: the kinds of variant that are trained."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None
-    """Architecture → seconds of one core for a run of `main`, measured with two at a time on a 2-core EPYC server;
-    None where no rate has been measured."""
+    """Architecture → seconds of one core for a run of `main`, measured on a 2-core EPYC server in its quiet moments (a
+    busy one takes twice to four times as long); None where no rate has been measured."""
     why_untrainable: str = ""
     """Non-empty: the scale is planned and counted, and this line says why it cannot be trained yet."""
 
@@ -142,7 +142,13 @@ SMOKE = Scale(
     bracket=(3.0,),
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
-    seconds_per_run=None,
+    seconds_per_run=(
+        ("resnet50", 0.037),
+        ("vit_s16", 0.03),
+        ("convnext_t", 0.044),
+        ("mixer_s16", 0.027),
+        ("swin_t", 0.041),
+    ),
 )
 
 EMBEDDED = Scale(
@@ -163,7 +169,13 @@ EMBEDDED = Scale(
     bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     eval_every_epochs=10,
     variants=("main", "sgd"),
-    seconds_per_run=None,
+    seconds_per_run=(
+        ("resnet50", 0.3),
+        ("vit_s16", 0.28),
+        ("convnext_t", 0.42),
+        ("mixer_s16", 0.3),
+        ("swin_t", 0.32),
+    ),
 )
 
 FASHION = Scale(

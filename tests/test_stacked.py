@@ -254,6 +254,17 @@ def test_no_checkpoint_before_its_time(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    words: list[str] = []
+    runs = [make(), make(lr=1e-3)]
+    how = How(checkpoints=tmp_path / "file", checkpoint_seconds=0, notice=words.append)
+    assert timeless(train_stack(runs, how=how)) == timeless(train_stack(runs))
+    assert words and all(
+        w.startswith("checkpoint ") or w.endswith("make it writable; training goes on without") for w in words
+    )
+
+
 def exhausted_above(
     lanes: int, monkeypatch: pytest.MonkeyPatch, first_step: int = 0, error: Exception | None = None
 ) -> list[tuple[int, int]]:

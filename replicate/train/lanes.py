@@ -70,13 +70,23 @@ class Lanes:
         return _cross_entropy(logits, labels)
 
     @torch.no_grad()
-    def right(self, images: Tensor, labels: Tensor, batch: int) -> Tensor:
-        """How many of `images` each lane classifies as `labels`: int64 [count]; `batch` images a forward pass."""
+    def right(self, images: Tensor, labels: Tensor, batch: int, together: bool = True) -> Tensor:
+        """How many of `images` each lane classifies as `labels`: int64 [count].
+
+        `batch` images at a time, through all lanes `together` or through one after the other: a batch that keeps a
+        processor busy gains nothing from more lanes, and the kernels for one are the better ones.
+        """
         self._template.eval()
         leaves = [leaf.detach() for leaf in self.leaves()]
         right = torch.zeros(self.count, dtype=torch.int64, device=images.device)
-        for x, y in zip(images.split(batch), labels.split(batch), strict=True):
-            right += (self._forward(leaves, self.statistics, x.to(self._dtype)).argmax(2) == y).sum(1)
+        for x, y in zip(images.to(self._dtype).split(batch), labels.split(batch), strict=True):
+            if together:
+                right += (self._forward(leaves, self.statistics, x).argmax(2) == y).sum(1)
+                continue
+            for lane in range(self.count):
+                statistics = {name: statistic[lane] for name, statistic in self.statistics.items()}
+                logits = self._one([leaf[lane] for leaf in leaves], statistics, x)
+                right[lane] += (logits.argmax(1) == y).sum()
         return right
 
     def finite(self) -> Tensor:

@@ -31,7 +31,7 @@ from replicate import data, models
 from replicate.runs import Run
 from replicate.train import optim, solo
 from replicate.train.accelerate import Captured
-from replicate.train.checkpoint import Checkpoint
+from replicate.train.checkpoint import Checkpoint, CheckpointError
 from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
 from replicate.train.result import Result
@@ -200,7 +200,10 @@ class _Stack:
                 if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
                     self.evaluate()
             if checkpoint is not None and time.monotonic() - saved >= self.how.checkpoint_seconds:
-                checkpoint.save(self.state())
+                try:
+                    checkpoint.save(self.state())
+                except CheckpointError as error:
+                    self.how.notice(f"{error}; training goes on without")
                 saved = time.monotonic()
         results = self.results()
         if checkpoint is not None:
@@ -239,7 +242,11 @@ class _Stack:
 
     def evaluate(self) -> None:
         """Add the test accuracy of each lane that is alive to its history."""
-        right = self.lanes.right(self.test_images, self.test_labels, self.runs[0].batch_size)
+        if self.device == "cpu":
+            batch, together = solo.EVALUATION_BATCH, False
+        else:
+            batch, together = self.runs[0].batch_size, True
+        right = self.lanes.right(self.test_images, self.test_labels, batch, together)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
                 history.append(100 * count / len(self.test_labels))
