@@ -230,7 +230,8 @@ def _seed_scores(landscape: Landscape) -> Any:
     """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those a tuner would look at."""
     rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).any()]
     means = [float(np.nanmean(row)) for row in rows]
-    return np.array([row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5])
+    near = [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]
+    return np.array(near).reshape(-1, len(landscape.seeds))
 
 
 def _gap_minus_seed_sd(claim: Claim, landscapes: Landscapes) -> Estimate:

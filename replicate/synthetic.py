@@ -32,9 +32,11 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "tolerance": lambda x: 1.25 * np.maximum(np.abs(x) - np.log(2), 0) ** 2,
     "asymmetric": lambda x: np.where(x > 0, 1.1, 0.35) * x**2,
     "skewed": lambda x: 0.9 * (np.exp(0.9 * x) - 0.9 * x - 1) / 0.81 * 1.2,
+    "plateau": lambda x: np.where(x > 0, 4.0 * x**2, 0.0),
     "cliff": lambda x: np.where(x > 0, 2.2 * x**2, 1.6 * x**2 / (1 + x**2 / 1.5)),
 }
-"""Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption."""
+"""Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption. A `plateau`
+has no best weight decay: all below the given one are equally good, and what lies above costs dearly."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ class TestPlan:
         assert not (tmp_path / "none").exists()
 
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        message = "replicate plan: scale: expected one of smoke, embedded, fashion, cifar100, imagenet; got 'nonsense'"
+        known = "smoke, embedded, fashion, cifar100, imagenet, synthetic"
+        message = f"replicate plan: scale: expected one of {known}; got 'nonsense'"
         assert message in fails(capsys, "plan", "--scale", "nonsense")
         (tmp_path / "file").touch()
         assert "expected a directory, got a file" in fails(

@@ -219,6 +219,20 @@ def test_summary_is_the_median_and_the_equal_tailed_interval() -> None:
     assert (found.quantity, found.unit, found.flags) == ("gap_pp", "pp", ())
 
 
+def test_the_upper_end_is_never_below_the_gap_of_the_raw_means() -> None:
+    draws = np.arange(1001.0)
+    for plugged, high in ((None, 950), (-5.0, 950), (949.0, 950), (960.0, 960)):
+        found = summarise("gap_pp", draws, 7, 5, level=0.9, plug_in=plugged)
+        assert (found.value, found.low, found.high) == pytest.approx((500, 50, high))
+
+
+def test_a_width_that_the_raw_means_bring_asks_for_seeds_too() -> None:
+    draws = np.linspace(0, 0.3 / 0.95, 2001)
+    low = 0.025 * draws[-1]
+    assert summarise("gap_pp", draws, 1, 5).settle == "about 1 more seeds"
+    assert summarise("gap_pp", draws, 1, 5, plug_in=low + 0.6).settle == "about 15 more seeds"
+
+
 @pytest.mark.parametrize(
     ("width", "seeds", "settle"),
     [(0.6, 5, "about 15 more seeds"), (0.45, 3, "about 4 more seeds"), (0.2, 5, "about 1 more seeds")],

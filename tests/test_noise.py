@@ -258,39 +258,89 @@ def test_moderation_estimates_better_than_each_row_alone() -> None:
 
 
 def test_seed_sd_is_pooled_and_its_interval_the_chi_squared_one() -> None:
-    groups = [np.array([70.0, 71.0, 72.0]), np.array([60.0, 60.5, np.nan]), np.array([50.0])]
-    found = seed_sd(groups, 0.9)
-    variance = (2 * 1.0 + 1 * 0.125) / 3
+    """Three seeds: variances 1 and 4, two degrees of freedom; two seeds: 0.125, one; one seed: nothing."""
+    cells = [
+        np.array([[70.0, 71.0, 72.0], [60.0, 62.0, 64.0]]),
+        np.array([[60.0, 60.5, np.nan], [50.0, np.nan, np.nan]]),
+        np.array([[50.0]]),
+    ]
+    found = seed_sd(cells, 0.9)
+    variance = (2 * (1 + 4) / 2 + 1 * 0.125) / 3
     assert found.value == pytest.approx(np.sqrt(variance))
-    assert (found.n, found.level, found.unit) == (3, 0.9, "pp")
+    assert (found.n, found.level, found.unit, found.flags) == (2, 0.9, "pp", ())
+    assert found.method.endswith("with 3 degrees of freedom")
     # The interval's ends are where the data would sit at the 5 % and 95 % points.
     assert stats.chi2.sf(3 * variance / found.low**2, 3) == pytest.approx(0.05)
     assert stats.chi2.cdf(3 * variance / found.high**2, 3) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("groups", [[], [np.array([70.0])], [np.array([70.0, np.nan]), np.array([np.nan])]])
-def test_seed_sd_needs_a_repeated_configuration(groups: list[Floats]) -> None:
-    found = seed_sd(groups)
+def test_configurations_that_say_the_same_count_once() -> None:
+    """Forty configurations that the seeds move alike know no more of the seeds than one of them."""
+    one = np.array([[70.0, 71.5, 70.3, 69.9]])
+    alone, all_forty = seed_sd([one]), seed_sd([one + np.linspace(-3, 3, 40)[:, None]])
+    assert (all_forty.value, all_forty.low, all_forty.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert all_forty.method == alone.method
+
+
+def test_cells_weigh_by_their_seeds_not_by_their_configurations() -> None:
+    wide, narrow = np.array([[70.0, 72.0]]), np.array([[70.0, 70.2]])
+    once, often = seed_sd([wide, narrow]), seed_sd([np.repeat(wide, 9, axis=0), narrow])
+    assert once.value == pytest.approx(np.sqrt((2 + 0.02) / 2))
+    assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
+
+
+@pytest.mark.parametrize(
+    "cells", [[], [np.array([[70.0]])], [np.array([[70.0, np.nan], [np.nan, 71.0]]), np.array([[np.nan]])]]
+)
+def test_seed_sd_needs_a_repeated_configuration(cells: list[Floats]) -> None:
+    found = seed_sd(cells)
     assert (found.value, found.low, found.high, found.flags) == (None, 0.0, np.inf, ("one-seed",))
 
 
 def test_seed_sd_of_equal_scores_is_zero() -> None:
-    found = seed_sd([np.full(5, 70.0)])
+    found = seed_sd([np.full((2, 5), 70.0)])
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 @given(st.integers(0, 10**6), st.floats(-100, 100), st.floats(0.01, 100))
 @settings(max_examples=30, deadline=None)
-def test_seed_sd_keeps_units(seed: int, shift: float, unit: float) -> None:
-    scores = list(np.random.default_rng(seed).normal(0, 1, (3, 4)))
-    before, after = seed_sd(scores), seed_sd([unit * (g + shift) for g in scores[::-1]])
+def test_seed_sd_keeps_units_and_minds_no_order(seed: int, shift: float, unit: float) -> None:
+    cells = [drawn(4, n_seed, seed + n_seed, missing=0.2) for n_seed in (2, 4, 5)]
+    rng = np.random.default_rng(seed)
+    moved = [rng.permutation(unit * (scores + shift), axis=0)[:, ::-1] for scores in cells[::-1]]
+    before, after = seed_sd(cells), seed_sd(moved)
     for name in ("value", "low", "high"):
         assert getattr(after, name) == pytest.approx(unit * getattr(before, name), rel=1e-6)
 
 
+def scores_of_a_cell(rng: np.random.Generator, n_seed: int, shared: float, own: float, missing: float) -> Floats:
+    """Eight configurations: the seeds move all of them by `shared`, each run by `own` besides (pp)."""
+    scores = rng.normal(70, 2, (8, 1)) + rng.normal(0, shared, n_seed) + rng.normal(0, own, (8, n_seed))
+    return np.where(rng.random(scores.shape) < missing, np.nan, scores)
+
+
 @pytest.mark.parametrize("n_seed", [3, 5, 10])
-def test_seed_sd_covers_what_it_says(n_seed: int) -> None:
-    """1,000 draws: the standard error of 95 % is 0.69 pp, and 2.1 pp is three of them."""
+def test_seed_sd_covers_where_configurations_share_their_seeds(n_seed: int) -> None:
+    """1,000 draws of two cells: the standard error of 95 % is 0.69 pp, and 2.1 pp is three of them.
+
+    Had every configuration degrees of freedom of its own, three intervals in four would be too narrow to hold it.
+    """
     rng = np.random.default_rng(n_seed)
-    inside = [(e := seed_sd(list(g))).low <= 0.3 <= e.high for g in rng.normal(70, 0.3, (1000, 2, n_seed))]
+    inside, naive, dof = [], [], 16 * (n_seed - 1)
+    for _ in range(1000):
+        found = seed_sd([scores_of_a_cell(rng, n_seed, 0.3, 0.0, 0.0) for _ in range(2)])
+        assert found.value is not None
+        inside.append(found.low <= 0.3 <= found.high)
+        naive.append(0.025 < stats.chi2.cdf(dof * (found.value / 0.3) ** 2, dof) < 0.975)
     assert abs(np.mean(inside) - 0.95) < 0.021
+    assert np.mean(naive) < 0.6
+
+
+@pytest.mark.parametrize(("shared", "own", "missing"), [(0.2, 0.2, 0.0), (0.0, 0.3, 0.0), (0.3, 0.05, 0.15)])
+def test_seed_sd_errs_to_the_safe_side(shared: float, own: float, missing: float) -> None:
+    """Noise of each run's own makes the interval wider than it need be; scattered holes leave it as good."""
+    rng = np.random.default_rng(1)
+    truth = np.hypot(shared, own)
+    found = [seed_sd([scores_of_a_cell(rng, 3, shared, own, missing) for _ in range(3)]) for _ in range(400)]
+    assert np.mean([e.low <= truth <= e.high for e in found]) > 0.95 - 0.033  # three standard errors
+    assert np.sqrt(np.mean([e.value**2 for e in found])) == pytest.approx(truth, rel=0.08)

@@ -142,13 +142,22 @@ def test_unknown_is_inconclusive() -> None:
     assert found.reason.endswith("(plateau)")
 
 
-def test_too_few_optima_never_replicate_but_may_contradict() -> None:
-    inside = rule(claim(Margin(0.05, 0.2)), estimate(0.08, 0.12, ("few-optima",), "a larger grid"), EVIDENCE)
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("few-optima", "too few learning rates have an optimum that is closed on both sides"),
+        ("ratio-varies", "the ratio changes with the learning rate, so no one number is it"),
+    ],
+)
+def test_some_flags_forbid_replication_but_no_contradiction(flag: str, why: str) -> None:
+    inside = rule(claim(Margin(0.05, 0.2)), estimate(0.08, 0.12, (flag,), "a larger grid"), EVIDENCE)
     assert inside.outcome == INCONCLUSIVE
-    assert inside.reason.endswith("but too few learning rates have an optimum that is closed on both sides")
+    assert inside.reason == f"95 % interval [0.08, 0.12] pp lies inside the margin [0.05, 0.2] ({flag}), but {why}"
     assert inside.settle == "a larger grid"
-    outside = rule(claim(Margin(0.05, 0.2)), estimate(0.3, 0.4, ("few-optima",)), EVIDENCE)
+    outside = rule(claim(Margin(0.05, 0.2)), estimate(0.3, 0.4, (flag,)), EVIDENCE)
     assert outside.outcome == CONTRADICTED
+    across = rule(claim(Margin(0.05, 0.2)), estimate(0.1, 0.4, (flag,)), EVIDENCE)
+    assert (across.outcome, why in across.reason) == (INCONCLUSIVE, False)
 
 
 def test_the_strict_band_is_reported_and_decides_nothing() -> None:
@@ -169,7 +178,7 @@ def test_what_stands_beside_is_copied() -> None:
 
 @given(
     st.lists(NUMBER, min_size=2, max_size=2).map(sorted),
-    st.lists(st.sampled_from(["misfit", "few-optima"]), max_size=2),
+    st.lists(st.sampled_from(["misfit", "few-optima", "ratio-varies"]), max_size=2),
 )
 def test_no_interval_crashes_the_rule(ends: list[float], flags: list[str]) -> None:
     found = rule(claim(Margin(0.05, 0.2)), estimate(*ends, tuple(flags)), EVIDENCE)

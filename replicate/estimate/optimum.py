@@ -3,8 +3,9 @@
 Accuracy is a smooth unknown function of ln(weight decay): a Gaussian process with a Matérn-5/2 kernel (Rasmussen and
 Williams 2006, sections 2.2 and 4.2), its length scale weighed by marginal likelihood over all learning rates of the
 cell, its amplitude learning rate by learning rate. Draws of the process from its posterior have an argmax each; how
-much more often it falls at a place than it does under the prior is the likelihood of that place (a Bayes factor). Hence
-no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid speaks for all that lies beyond.
+much more often it falls at a place than it does under the prior is the likelihood of that place (a Bayes factor): first
+among the weight decays that were run, then in the neighbourhood of each. Hence no shape is assumed, a flat slice says
+nothing, and an argmax at the end of the grid speaks for all that lies beyond.
 """
 
 from __future__ import annotations
@@ -279,23 +280,34 @@ def _argmax(grid: Floats, draws: Floats) -> Floats:
 
 
 @lru_cache(maxsize=512)
-def _prior_argmax(width_over_length: float, with_zero: bool) -> tuple[float, float, Floats]:
-    """Where the argmax falls if nothing is known: share below, share above, and density over [0, 1] in 40 bins.
-
-    `with_zero`: weight decay 0 was tried as well, and an argmax there counts as below.
-    """
+def _prior_argmax(width_over_length: float) -> Floats:
+    """Density over [0, 1], in 40 bins, of the argmax of a process of which nothing is known."""
     grid = np.linspace(0, 1, FINE)
     rng = np.random.default_rng(0)
     covariance = _matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
-    draws = rng.standard_normal((8000, FINE)) @ np.linalg.cholesky(covariance + JITTER * np.eye(FINE)).T
-    place = _argmax(grid, draws)
-    if with_zero:
-        place = np.where(rng.standard_normal(len(draws)) > draws.max(axis=1), -np.inf, place)
-    below, above = float(np.isneginf(place).mean()), float(np.isposinf(place).mean())
+    place = _argmax(grid, rng.standard_normal((8000, FINE)) @ np.linalg.cholesky(covariance + JITTER * np.eye(FINE)).T)
     inner = place[np.isfinite(place)]
     counts, _ = np.histogram(np.concatenate([inner, 1 - inner]), bins=40, range=(0, 1))
     smooth = np.convolve(np.pad(counts, 4, mode="edge"), np.ones(9) / 9, mode="valid")
-    return below, above, smooth / smooth.sum() * 40 * (1 - below - above)
+    return np.asarray(smooth / smooth.sum() * 40)
+
+
+def _run_support(points: Points, fit: _Fit, rng: np.random.Generator) -> Floats:
+    """[N], how much more likely each weight decay that was run is the best of them than if nothing were known.
+
+    Only what was measured speaks here. Between two runs the process is free, most of all beside a steep fall, where it
+    would find a summit that no run has seen; so it may place an optimum among the runs around it, not choose them.
+    """
+    best = _draw(points, fit, rng, points.x, DRAWS).argmax(axis=1)
+    posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
+    among = np.abs(points.x[:, None] - points.x[None, :])
+    normal = np.random.default_rng(0).standard_normal((2000, len(points.x)))
+    prior = np.zeros(len(points.x))
+    for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
+        if weight > 0.01:
+            root = np.linalg.cholesky(_matern(among, length) + JITTER * np.eye(len(points.x)))
+            prior += weight * np.bincount((normal @ root.T).argmax(axis=1), minlength=len(points.x)) / len(normal)
+    return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
 
 
 def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> OptimumCurve:
@@ -308,22 +320,25 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
         place = _argmax(grid, _draw(points, fit, rng, grid, DRAWS))
     width = points.high - points.low
     inside = np.arange(points.low, points.high + STEP / 2, STEP)
-    prior_low = prior_high = 0.0
     prior = np.zeros(len(inside))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
         if weight > 0.01:
-            below, above, density = _prior_argmax(float(np.round(width / length, 1)), with_zero)
+            density = _prior_argmax(float(np.round(width / length, 1)))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
-            prior_low += weight * below
-            prior_high += weight * above
     finite = place[np.isfinite(place)]
     counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
     smoothed = _smooth(counts / (DRAWS * STEP), finite)
     # The prior smoothed alike cancels what the kernel loses over the grid's ends.
     ratio = smoothed / np.maximum(_smooth(prior, finite), 1e-12)
-    ratio_low = np.mean(np.isneginf(place)) / max(prior_low, 1e-3)
-    ratio_high = np.mean(np.isposinf(place)) / max(prior_high, 1e-3)
-    table = np.log((1 - FLOOR) * np.concatenate([[ratio_low], ratio, [ratio_high]]) + FLOOR)
+    support = _run_support(points, fit, rng)
+    positive = support[points.x >= points.low]
+    runs = points.x[points.x >= points.low]
+    cell = np.searchsorted((runs[1:] + runs[:-1]) / 2, inside)
+    shape = (1 - FLOOR) * ratio + FLOOR
+    top = np.array([shape[cell == k].max(initial=0.0) for k in range(len(runs))])
+    # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
+    below, above = float(max(support[0], positive[0])), float(positive[-1])
+    table = np.log(np.concatenate([[below], shape / top[cell] * positive[cell], [above]]))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags)
 

@@ -6,6 +6,7 @@ off, or was written for other work counts as none, with a word: training starts 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -69,8 +70,8 @@ class Checkpoint:
 
     def load(self, device: str) -> dict[str, Any] | None:
         """What was saved last, its tensors on `device`; None where there is nothing that can be believed."""
-        self._sweep()
         try:
+            self._sweep()
             with self.path.open("rb") as file:
                 return self._read(file, device)
         except FileNotFoundError:
@@ -82,9 +83,10 @@ class Checkpoint:
         return None
 
     def discard(self) -> None:
-        """Delete the file: the work is done."""
-        self._sweep()
-        self.path.unlink(missing_ok=True)
+        """Delete the file: the work is done. One that stays does no harm, and `sweep` gets it."""
+        with contextlib.suppress(OSError):
+            self._sweep()
+            self.path.unlink(missing_ok=True)
 
     def _read(self, file: IO[bytes], device: str) -> dict[str, Any]:
         head = file.read(_DIGEST + 1)

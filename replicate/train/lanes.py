@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -31,6 +33,7 @@ class Lanes:
         Normalisation, the loss and running statistics stay in the type of the weights, as under autocast.
         """
         self.count = count
+        self._plain = copy.deepcopy(model)
         self._template = stackable(model)
         named = {name: p.detach() for name, p in model.named_parameters()}
         self.names = list(named)
@@ -52,9 +55,10 @@ class Lanes:
         if self._dtype != self.theta.dtype:
             self._exact = _names_in(self._template, NORMALISATION)
             self._constants = {k: b.to(self._dtype) if b.is_floating_point() else b for k, b in self._constants.items()}
-            _cast_around(self._template, self.theta.dtype, self._dtype)
+            for own in (self._plain, self._template):
+                _cast_around(own, self.theta.dtype, self._dtype)
         self._views = self._split(self.theta)
-        self._forward = vmap(self._one, in_dims=(0, 0, None))
+        self._forward = vmap(partial(self._one, self._template), in_dims=(0, 0, None))
 
     def leaves(self) -> list[Tensor]:
         """The weights as tensors [count, ...] that gradients are taken for: views of `theta`, or rounded copies."""
@@ -77,6 +81,7 @@ class Lanes:
         processor busy gains nothing from more lanes, and the kernels for one are the better ones.
         """
         self._template.eval()
+        self._plain.eval()
         leaves = [leaf.detach() for leaf in self.leaves()]
         right = torch.zeros(self.count, dtype=torch.int64, device=images.device)
         for x, y in zip(images.to(self._dtype).split(batch), labels.split(batch), strict=True):
@@ -85,7 +90,7 @@ class Lanes:
                 continue
             for lane in range(self.count):
                 statistics = {name: statistic[lane] for name, statistic in self.statistics.items()}
-                logits = self._one([leaf[lane] for leaf in leaves], statistics, x)
+                logits = self._one(self._plain, [leaf[lane] for leaf in leaves], statistics, x)
                 right[lane] += (logits.argmax(1) == y).sum()
         return right
 
@@ -100,10 +105,10 @@ class Lanes:
         parts = zip(self.slices, self._shapes, strict=True)
         return [theta[:, a:b].view(self.count, *shape).detach().requires_grad_() for (a, b), shape in parts]
 
-    def _one(self, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
-        """Logits of one lane, as vmap sees it."""
+    def _one(self, model: nn.Module, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
+        """Logits of one lane: what vmap sees."""
         state = {**dict(zip(self.names, leaves, strict=True)), **self._constants, **statistics}
-        logits: Tensor = functional_call(self._template, state, (images,))
+        logits: Tensor = functional_call(model, state, (images,))
         return logits
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 from replicate import data, models
 from replicate.runs import Run
 from replicate.train import solo, stacked
+from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How
 
 FORMAT = 1
@@ -97,7 +98,7 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
     how = how or How()
     run = dataclasses.replace(run, epochs=max(run.epochs, 1))
     if device == "cpu":
-        stacked.keep_freed_memory()
+        keep_freed_memory()
     with solo._reproducible(device):
         alone = 1 / _seconds_of(_solo_step(run, device), device, seconds)
         rates: list[tuple[int, float]] = []
@@ -108,7 +109,7 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
                 batch = stack.order(0)[: run.batch_size]
                 rates.append((lanes, lanes / _seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
             except Exception as error:
-                if not stacked.out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 limit = lanes // 2
                 break

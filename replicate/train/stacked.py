@@ -11,8 +11,6 @@ run alone is given a twin.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import logging
 import math
@@ -20,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import Checkpoint, CheckpointError
 from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
+from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.result import Result
 from replicate.train.solo import TrainError
 
@@ -235,6 +233,8 @@ class _Stack:
     def end_epoch(self) -> None:
         """Freeze the lanes that are not finite any more: all zeros from now on, so that they stay quiet and cheap."""
         self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
+        if self.device == "cpu" and bool(self.alive.all()):
+            return  # on a GPU it would wait for all steps to know
         for tensor in (self.lanes.theta, *self.lanes.statistics.values(), self.moments.first, self.moments.second):
             dead = ~self.alive[: len(tensor)]
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
@@ -253,7 +253,8 @@ class _Stack:
 
     def results(self) -> list[Result]:
         """The result of each lane."""
-        seconds = (self.earlier_seconds + time.perf_counter() - self.started) / len(self.runs)
+        # By different runs: a run that is alone with its twin takes all of the time.
+        seconds = (self.earlier_seconds + time.perf_counter() - self.started) / len(set(self.runs))
         chance = 100 / self.info.num_classes
         lanes = zip(self.alive.tolist(), self.losses.double().mean(1).tolist(), self.history, strict=True)
         return [
@@ -297,28 +298,6 @@ class _Stack:
         for name, mine in self.lanes.statistics.items():
             mine.copy_(state["statistics"][name])
         optim.freeze(self.table, self.alive)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory has run out, of the device or of the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-
-
-@lru_cache(maxsize=1)
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, for this process from now on, where that is glibc.
-
-    A stack's activations are megabytes each. glibc gives such blocks back to the system at once and gets them again,
-    page by page and zeroed, in the next operation: up to a third of a step.
-    """
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, 32 << 20)  # glibc refuses more
-        mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def _check(runs: Sequence[Run], device: str, how: How) -> None:

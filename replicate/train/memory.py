@@ -1,0 +1,31 @@
+"""Memory: whether it has run out, and keeping what is freed for the next step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from functools import lru_cache
+
+import torch
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory has run out, of the device or of the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, for this process from now on, where that is glibc.
+
+    A stack's activations are megabytes each. glibc gives such blocks back to the system at once and gets them again,
+    page by page and zeroed, in the next operation: up to a third of a step.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(m_mmap_threshold, 32 << 20)  # glibc refuses more
+        mallopt(m_trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,342 @@
+"""Calibration: the truths in closed form, where a truth lies, what is drawn, and the tables made of the rates."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from replicate.calibration import rates as calibration
+from replicate.calibration.rates import Rate, landscape, place, rates
+from replicate.calibration.studies import GRIDS, SEED_COUNTS, SLOPES, Study, power_studies, studies, thin, true_values
+from replicate.calibration.tables import error, markdown, rows, worst
+from replicate.estimate.power_law import origin_r_squared
+from replicate.evaluate import judge_sweep
+from replicate.paper.claims import Margin
+from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
+from replicate.paper.registry import CLAIMS
+from replicate.synthetic import SHAPES, Truth
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+
+INF = math.inf
+RHO_MARGIN = Margin(0.05, 0.2)
+SLOPE = Margin(0.8, 1.2)
+
+
+def rate(**fields: object) -> Rate:
+    """A rate of made-up numbers."""
+    made = Rate(Study("slopes and shapes", Truth()), "slope", 1.0, SLOPE, 100, 0.7, 0.02, 0.28, 0.02, 0.72, 0.95, 0.3)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- where a truth lies
+
+
+@pytest.mark.parametrize(
+    ("quantity", "truth", "margin", "expected"),
+    [
+        ("slope", 1.0, SLOPE, "inside"),
+        ("slope", 0.8, SLOPE, "inside"),  # the ends belong to it
+        ("slope", 1.2, SLOPE, "inside"),
+        ("slope", 1.23, SLOPE, "near"),  # a tenth of 0.4 is 0.04
+        ("slope", 0.77, SLOPE, "near"),
+        ("slope", 1.25, SLOPE, "outside"),
+        ("slope", -1.0, SLOPE, "outside"),
+        # The ratio is measured by its logarithm: a tenth of ln 4 is a factor 1.149.
+        ("rho", 0.2 * 1.14, RHO_MARGIN, "near"),
+        ("rho", 0.2 * 1.16, RHO_MARGIN, "outside"),
+        ("rho", 0.05 / 1.14, RHO_MARGIN, "near"),
+        ("rho", 0.05 / 1.16, RHO_MARGIN, "outside"),
+        ("rho", 0.1, RHO_MARGIN, "inside"),
+        # One-sided: a tenth of the finite end.
+        ("gap_pp", -3.0, Margin(-INF, 0.3), "inside"),
+        ("gap_pp", 0.32, Margin(-INF, 0.3), "near"),
+        ("gap_pp", 0.34, Margin(-INF, 0.3), "outside"),
+        ("r2", 1.0, Margin(0.9, INF), "inside"),
+        ("r2", 0.82, Margin(0.9, INF), "near"),
+        ("r2", 0.80, Margin(0.9, INF), "outside"),
+    ],
+)
+def test_place(quantity: str, truth: float, margin: Margin, expected: str) -> None:
+    assert place(quantity, truth, margin) == expected
+
+
+# ---------------------------------------------------------------- the truths of a study
+
+
+@pytest.mark.parametrize("shape", ["table-2", "quadratic", "asymmetric"])
+@pytest.mark.parametrize("rho", [0.02, 0.1, 1.0])
+def test_a_proportional_truth(shape: str, rho: float) -> None:
+    found = true_values(Study("x", Truth(rho=rho, shape=shape)))
+    assert found["rho"] == rho
+    assert found["slope"] == 1.0
+    assert found["intercept_share"] == pytest.approx(0, abs=1e-3)
+    assert found["r2"] == pytest.approx(1)
+
+
+def test_a_constant_truth() -> None:
+    found = true_values(Study("x", Truth(slope=0.0)))
+    assert found["slope"] == 0.0
+    assert found["intercept_share"] == pytest.approx(1, abs=1e-3)
+    assert found["r2"] == 0.0
+
+
+@pytest.mark.parametrize("slope", [0.5, -0.5, -1.0])
+def test_r2_of_other_truths_is_that_of_the_line_through_the_origin(slope: float) -> None:
+    truth = Truth(slope=slope)
+    best = np.array([[truth.best_wd(lr) for lr in LRS]])
+    found = true_values(Study("x", truth))
+    assert found["r2"] == pytest.approx(origin_r_squared(np.array(LRS), best)[0])
+    assert found["r2"] < 0.9
+
+
+def test_the_intercept_is_that_of_the_nearest_straight_line() -> None:
+    """Slope 1/2: no other share of a straight line lies nearer to the optima in ln; a falling law's is over 1."""
+    lrs = np.array(LRS)
+    relative = lrs / np.exp(np.log(lrs).mean())
+    best = np.log(relative) / 2
+
+    def misfit(share: float) -> float:
+        return float(np.var(best - np.log((1 - share) * relative + share)))
+
+    found = true_values(Study("x", Truth(slope=0.5)))["intercept_share"]
+    assert 0 < found < 1
+    assert misfit(found) <= min(misfit(share) for share in np.linspace(0, 0.99, 1000)) + 1e-9
+    assert true_values(Study("x", Truth(slope=-0.5)))["intercept_share"] > 1
+
+
+def test_a_flat_truth_has_a_gap_and_nothing_else() -> None:
+    found = true_values(Study("x", Truth(depth=0.0), "paper+line"))
+    assert found.pop("gap_pp") == 0
+    assert all(math.isnan(value) for value in found.values())
+
+
+@pytest.mark.parametrize("shape", ["quadratic", "table-2", "kinked"])
+def test_the_gap_in_closed_form(shape: str) -> None:
+    """Best weight decay equal to the learning rate: the line is ten times off everywhere, and at 1e-3 and 1e-2 the
+    paper's grid holds the best one."""
+    found = true_values(Study("x", Truth(rho=1.0, shape=shape, lr_drop_pp=0.0), "paper+line"))
+    assert found["gap_pp"] == pytest.approx(float(SHAPES[shape](np.log(10.0))))
+
+
+def test_the_gap_counts_the_accuracy_that_is_lost_for_a_worse_learning_rate() -> None:
+    """Best weight decay 0.1 throughout: the line does best where the drift has already cost something."""
+    truth = Truth(rho=0.1 / Truth(rho=1.0, slope=0.0).best_wd(1e-3), slope=0.0, shape="quadratic", depth=0.1)
+    line = max(-(np.log(lr / 1e-3) ** 2) - 0.062 * np.log(0.1 * lr / 0.1) ** 2 for lr in LRS)
+    assert true_values(Study("x", truth, "paper+line"))["gap_pp"] == pytest.approx(-line)
+
+
+def test_where_the_line_is_on_the_grid_there_is_no_gap() -> None:
+    assert true_values(Study("x", Truth(), "paper+line"))["gap_pp"] == pytest.approx(0, abs=1e-12)
+
+
+# ---------------------------------------------------------------- the studies
+
+
+def test_the_studies_cover_what_they_should() -> None:
+    found = studies()
+    assert len({(s.group, s.label, s.seeds) for s in found}) == len(found)
+    assert {s.truth.slope for s in found} >= set(SLOPES)
+    assert {s.truth.shape for s in found} >= set(SHAPES) - {"plateau"}  # which has no best weight decay
+    assert {s.seeds for s in found} == set(SEED_COUNTS)
+    assert {s.grid for s in found} == set(GRIDS)
+    assert {s.truth.noise for s in found} == {"normal", "student", "heteroscedastic"}
+    assert any(s.missing for s in found)
+    assert any(s.diverged_factor for s in found)
+    assert any(s.truth.depth == 0 for s in found)
+
+
+def test_every_margin_has_a_true_rival_outside_it() -> None:
+    """A rule that is never tried on a false claim has no rate of false replication."""
+    margins = {c.quantity: c.margin for c in reversed(CLAIMS)}
+    truths = [true_values(s) for s in studies()]
+    for quantity in calibration.NAMES.values():
+        places = {place(quantity, t[quantity], margins[quantity]) for t in truths if not math.isnan(t[quantity])}
+        assert {"inside", "outside"} <= places, quantity
+
+
+def test_power_is_asked_of_the_claim_and_of_the_rival() -> None:
+    found = power_studies()
+    assert len({(s.group, s.label, s.seeds) for s in found}) == len(found)
+    assert {s.truth.slope for s in found if s.group == "power"} == {1.0, -1.0}
+
+
+def test_grids() -> None:
+    lr = 3e-3
+    assert Study("x", Truth(), "paper").wds(lr) == WEIGHT_DECAYS
+    assert Study("x", Truth(), "paper+line").wds(lr) == (*WEIGHT_DECAYS, 3e-4)
+    np.testing.assert_allclose(Study("x", Truth(), "ratio").wds(lr), RHO * lr * np.array([0.1, 0.2, 0.5, 1, 2, 5, 10]))
+    for factor in (2.0, 3.0, 10.0):
+        wds = Study("x", Truth(rho=1.0), factor=factor).wds(lr)
+        np.testing.assert_allclose(np.diff(np.log(wds)), math.log(factor), rtol=1e-3)
+        assert min(wds) < lr < max(wds)
+    with pytest.raises(ValueError, match=r"expected a grid of bracket, paper, ratio, paper\+line; got 'square'"):
+        Study("x", Truth(), "square").wds(lr)
+
+
+def test_labels_tell_studies_apart() -> None:
+    assert Study("x", Truth()).label == "b = 1, rho = 0.1, table-2, bracket"
+    assert Study("x", Truth(depth=0), "paper").label == "b = 1, rho = 0.1, flat, paper"
+    odd = Study("x", Truth(noise="student", noise_sd_pp=0.4), missing=0.15, diverged_factor=10.0, factor=2.0)
+    assert odd.label.endswith("bracket, student, SD 0.4, 15 % missing, diverged corner, factor 2")
+
+
+@pytest.mark.parametrize("keep", [1, 7, 20])
+def test_thin_keeps_about_so_many_from_all_over(keep: int) -> None:
+    whole = studies()
+    found = thin(whole, keep)
+    assert keep <= len(found) <= 2 * keep
+    assert [whole.index(s) for s in found] == list(range(0, len(whole), len(whole) // keep))
+
+
+def test_thin_keeps_all_where_more_are_wanted() -> None:
+    assert thin(studies(), 10**6) == studies()
+    assert thin([], 5) == []
+
+
+# ---------------------------------------------------------------- landscapes and rates
+
+
+def test_a_landscape_depends_on_its_study_and_number_alone() -> None:
+    study = Study("x", Truth(slope=-1.0), seeds=3, missing=0.1)
+    assert landscape(study, 4).frame.equals(landscape(replace(study, group="y"), 4).frame)
+    assert not landscape(study, 4).frame.equals(landscape(study, 5).frame)
+    assert landscape(study, 4).synthetic
+
+
+def test_a_landscape_is_what_its_study_says() -> None:
+    study = Study("x", Truth(), "paper+line", seeds=3)
+    frame = landscape(study, 0).frame
+    assert sorted(frame["lr"].unique()) == sorted(LRS)
+    assert sorted(frame["seed"].unique()) == [0, 1, 2]
+    assert {float(wd) for wd in frame["wd"][frame["lr"] == 1e-4]} == {*WEIGHT_DECAYS, 1e-5}
+    holes = landscape(replace(study, missing=0.15), 0).frame
+    assert len(holes) / len(frame) == pytest.approx(0.85, abs=4 * math.sqrt(0.15 * 0.85 / len(frame)))
+
+
+def test_the_diverged_corner_lies_above_the_best_weight_decay() -> None:
+    study = Study("x", Truth(), seeds=1, diverged_factor=5.0)
+    frame = landscape(study, 0).frame
+    product = frame["lr"] * frame["wd"]
+    assert (frame["diverged"] == (product > 5 * RHO * 1e-2 * 1e-2)).all()
+    assert set(frame["lr"][frame["diverged"]]) == {1e-2}
+    assert frame["score"].isna().equals(frame["diverged"])
+
+
+TWO = [Study("a", Truth(rho=1.0), seeds=3), Study("b", Truth(depth=0.0), "paper+line", seeds=3)]
+
+
+def test_rates_of_two_landscapes_are_those_of_judging_them() -> None:
+    seen: list[tuple[int, int]] = []
+    found = {(r.study.group, r.quantity): r for r in rates(TWO, 2, 1, lambda done, total: seen.append((done, total)))}
+    assert seen == [(1, 2), (2, 2)]
+    # A gap is asked for where the line was run, and nowhere else.
+    assert {q for g, q in found if g == "a"} == {"rho", "slope", "intercept_share", "r2"}
+    assert {q for g, q in found if g == "b"} == set(calibration.NAMES.values())
+    for study in TWO:
+        truth = true_values(study)
+        cells = [judge_sweep([landscape(study, i)])["cells"][0] for i in (0, 1)]
+        for name, quantity in calibration.NAMES.items():
+            if (study.group, quantity) not in found:
+                continue
+            r = found[study.group, quantity]
+            outcomes = [c["verdicts"][name] for c in cells]
+            shares = [outcomes.count(o) / 2 for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
+            assert [r.replicated, r.contradicted, r.inconclusive] == shares
+            assert (r.n, r.study, r.decisive) == (2, study, shares[0] + shares[1])
+            assert r.truth == truth[quantity] or math.isnan(truth[quantity])
+            ends = [(c[name]["low"], c[name]["high"]) for c in cells]
+            if math.isnan(r.truth):
+                assert math.isnan(r.wrong)
+                assert math.isnan(r.coverage)
+            else:
+                inside = [(lo is None or lo <= r.truth) and (hi is None or r.truth <= hi) for lo, hi in ends]
+                assert r.coverage == np.mean(inside)
+            if quantity == "rho" and all(None not in end for end in ends):
+                assert r.width == pytest.approx(np.median([math.log(hi / lo) for lo, hi in ends]))
+    # Ten times the claimed ratio is seen, and right to contradict; on a flat landscape nothing may be decided.
+    assert found["a", "rho"].contradicted == 1
+    assert found["a", "rho"].wrong == 0
+    assert error(found["b", "rho"]) == found["b", "rho"].decisive == 0
+    assert found["b", "rho"].width == INF
+
+
+def judged(outcome: str, low: float | None, high: float | None) -> dict[str, object]:
+    return {"verdicts": {"slope": outcome}, "slope": {"low": low, "high": high}}
+
+
+@pytest.mark.parametrize(
+    ("slope", "wrong"),
+    [(1.0, 0.25), (1.22, 0.0), (0.0, 0.5)],  # inside: contradicted; near: either is right; outside: replicated
+)
+def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
+    cells = [
+        judged(REPLICATED, 0.9, 1.1),
+        judged(REPLICATED, 0.95, 1.2),
+        judged(CONTRADICTED, -0.5, 0.5),
+        judged(INCONCLUSIVE, None, None),
+    ]
+    (found,) = calibration._summaries(Study("x", Truth(slope=slope)), cells)
+    assert (found.replicated, found.contradicted, found.inconclusive, found.n) == (0.5, 0.25, 0.25, 4)
+    assert found.wrong == wrong
+    assert found.decisive == 0.75
+    # An open interval holds everything.
+    assert found.coverage == {1.0: 0.75, 1.22: 0.25, 0.0: 0.5}[slope]
+    assert found.width == pytest.approx((0.25 + 1.0) / 2)
+
+
+def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
+    cells = [judged(CONTRADICTED, -0.5, 0.5), judged(INCONCLUSIVE, None, None)]
+    (found,) = calibration._summaries(Study("x", Truth(depth=0.0)), cells)
+    assert math.isnan(found.wrong)
+    assert (found.decisive, error(found)) == (0.5, 0.5)
+
+
+def test_a_quantity_that_no_landscape_was_judged_by_has_no_rate() -> None:
+    assert calibration._summaries(Study("x", Truth()), []) == []
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_the_worst_error() -> None:
+    flat = rate(wrong=math.nan, decisive=0.04)
+    assert (error(rate()), error(flat)) == (0.02, 0.04)
+    assert worst([rate(), flat]) == 0.04
+    assert worst([]) == 0.0
+
+
+def test_rows_are_strict_json() -> None:
+    flat = rate(wrong=math.nan, decisive=0.04, coverage=math.nan, truth=math.nan, width=INF)
+    first, second = json.loads(json.dumps(rows([rate(), flat]), allow_nan=False))
+    assert first == {
+        "group": "slopes and shapes", "study": Study("", Truth()).label, "seeds": 5, "quantity": "slope", "truth": 1.0,
+        "landscapes": 100, "replicated": 0.7, "contradicted": 0.02, "inconclusive": 0.28, "wrong": 0.02,
+        "coverage": 0.95, "median_width": 0.3,
+    }  # fmt: skip
+    assert (second["truth"], second["coverage"], second["median_width"], second["wrong"]) == (None, None, None, 0.04)
+
+
+def test_markdown() -> None:
+    flat = rate(study=Study("flat", Truth(depth=0.0), "paper", 3), wrong=math.nan, decisive=0.04, truth=math.nan)
+    flat = replace(flat, coverage=math.nan)
+    found = [rate(), rate(coverage=0.9), rate(coverage=0.97), flat]
+    lines = markdown(found, 100, False).splitlines()
+    # Summary: the largest error, the smallest and the middle coverage of those that have one.
+    assert "| slope | 4 | 4.0 % | 90.0 % | 95.0 % |" in lines
+    label = Study("", Truth()).label
+    assert f"| {label} | 5 | slope | 1 | 70.0 % | 2.0 % | 28.0 % | 2.0 % | 95.0 % |" in lines
+    assert f"| {flat.study.label} | 3 | slope | none | 70.0 % | 2.0 % | 28.0 % | 4.0 % | — |" in lines
+    assert [line for line in lines if line.startswith("## ")] == ["## Summary", "## Slopes and shapes", "## Flat"]
+    tables = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {6, 10}  # five columns in the summary, nine elsewhere
+    command = next(line for line in lines if line.startswith("    replicate calibrate"))
+    assert command.endswith("--landscapes 100 --out docs/calibration.md")
+    assert "(a part of the studies)" in markdown(found, 100, True)
+
+
+def test_markdown_of_a_quantity_without_coverage() -> None:
+    assert "| slope | 1 | 2.0 % | — | — |" in markdown([rate(coverage=math.nan)], 10, False)
