@@ -16,7 +16,18 @@ from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
 from replicate.paper.registry import CLAIMS
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict, position, rule, span
+from replicate.runs import Cell
+from replicate.verdict import (
+    CONTRADICTED,
+    FORBIDS_REPLICATION,
+    INCONCLUSIVE,
+    REPLICATED,
+    Evidence,
+    Verdict,
+    position,
+    rule,
+    span,
+)
 
 LEVEL = 0.95
 
@@ -45,7 +56,7 @@ def _rejection(
         outcome = CONTRADICTED
         why = f"the interval that holds for all ten cells together, {span(family.low, family.high)}, excludes 0.10"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
-        outcome = REPLICATED if "few-optima" not in found.flags else INCONCLUSIVE
+        outcome = INCONCLUSIVE if FORBIDS_REPLICATION.keys() & set(found.flags) else REPLICATED
         why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
     else:
         outcome = INCONCLUSIVE
@@ -88,6 +99,13 @@ def _log_span(landscape: Landscape, level: float) -> combine.Span:
     return combine.Span(0.0 if value is None else value, low, high)
 
 
+def _varying(cells: Sequence[tuple[Cell, Landscape]]) -> tuple[str, ...]:
+    """The flag that some cell's ratio changes with the learning rate, so that no pooled number is it."""
+    lines = [fits.line(landscape) for _, landscape in cells]
+    flagged = any("ratio-varies" in power_law.ratio(fit).flags for fit in lines if fit is not None)
+    return ("ratio-varies",) if flagged else ()
+
+
 def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     cells = of_cells(claim, landscapes)
     spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
@@ -96,7 +114,8 @@ def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
     return Estimate(
         "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(cells), "geometric mean over cells, recovered variances", ("open-cells",) if open_cells else (),
+        len(cells), "geometric mean over cells, recovered variances",
+        (*(("open-cells",) if open_cells else ()), *_varying(cells)),
         f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
         {"ratios": {c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells}},
     )  # fmt: skip
@@ -126,7 +145,7 @@ def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     unknown_archs = [a for a in archs if a not in known]
     return Estimate(
         "max_ratio", "times", math.exp(largest.value) if not unknown_archs else None, math.exp(largest.low),
-        _exp(largest.high), LEVEL, len(cells), method, ("open-cells",) if unknown_archs else (),
+        _exp(largest.high), LEVEL, len(cells), method, (*(("open-cells",) if unknown_archs else ()), *_varying(cells)),
         f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds",
         {"ratios": {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if a in known}},
     )  # fmt: skip

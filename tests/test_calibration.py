@@ -124,8 +124,10 @@ def test_the_gap_in_closed_form(shape: str) -> None:
 
 def test_the_gap_counts_the_accuracy_that_is_lost_for_a_worse_learning_rate() -> None:
     """Best weight decay 0.1 throughout: the line does best where the drift has already cost something."""
-    truth = Truth(rho=0.1 / Truth(rho=1.0, slope=0.0).best_wd(1e-3), slope=0.0, shape="quadratic", depth=0.1)
-    line = max(-(np.log(lr / 1e-3) ** 2) - 0.062 * np.log(0.1 * lr / 0.1) ** 2 for lr in LRS)
+    truth = Truth(rho=0.1 / Truth(rho=1.0, slope=0.0).best_wd(1e-3), slope=0.0, shape="quadratic")
+    lines = [-(np.log(lr / 1e-3) ** 2) - 0.62 * np.log(0.1 * lr / 0.1) ** 2 for lr in LRS]
+    line = max(lines)
+    assert LRS[lines.index(line)] == 1e-2
     assert true_values(Study("x", truth, "paper+line"))["gap_pp"] == pytest.approx(-line)
 
 
@@ -293,6 +295,13 @@ def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
     (found,) = calibration._summaries(Study("x", Truth(depth=0.0)), cells)
     assert math.isnan(found.wrong)
     assert (found.decisive, error(found)) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(("grid", "asked"), [("paper+line", True), ("paper", False), ("ratio", False)])
+def test_a_gap_is_asked_for_on_the_grid_it_is_defined_on(grid: str, asked: bool) -> None:
+    """Table 2's ratios hold the line too, but no grid of two dimensions."""
+    cell = {"verdicts": {"one-dim/gap": REPLICATED}, "one-dim/gap": {"low": 0.0, "high": 0.1}}
+    assert bool(calibration._summaries(Study("x", Truth(), grid), [cell])) == asked
 
 
 def test_a_quantity_that_no_landscape_was_judged_by_has_no_rate() -> None:

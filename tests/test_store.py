@@ -83,9 +83,7 @@ def results(draw: st.DrawFn) -> Result:
 
 @given(run=runs, result=results(), remark=values)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_put_is_what_is_got_bit_for_bit(
-    store: Store, run: Run, result: Result, remark: object
-) -> None:
+def test_what_is_put_is_what_is_got_bit_for_bit(store: Store, run: Run, result: Result, remark: object) -> None:
     store.put(run, result, {"remark": remark})
     stored = Store(store.path).get(run)
     assert stored is not None

@@ -333,12 +333,15 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
     support = _run_support(points, fit, rng)
     positive = support[points.x >= points.low]
     runs = points.x[points.x >= points.low]
-    cell = np.searchsorted((runs[1:] + runs[:-1]) / 2, inside)
     shape = (1 - FLOOR) * ratio + FLOOR
-    top = np.array([shape[cell == k].max(initial=0.0) for k in range(len(runs))])
+    placed = np.zeros(len(inside))
+    for k, run_support in enumerate(positive):
+        # From the run before to the run after: on a lopsided curve the best run need not be the one nearest the optimum.
+        near = (inside >= runs[max(k - 1, 0)] - STEP) & (inside <= runs[min(k + 1, len(runs) - 1)] + STEP)
+        placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    table = np.log(np.concatenate([[below], shape / top[cell] * positive[cell], [above]]))
+    table = np.log(np.concatenate([[below], placed, [above]]))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate import combine
 from replicate.estimate.optimum import STEP, OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile, chi2_tail
 from replicate.estimate.result import Estimate, unknown
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""
+MISFIT_P = 0.01
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
@@ -63,7 +65,7 @@ class LineFit:
                 found.append("plateau")
             elif not informative:
                 found.append("edge-low" if np.isinf(low) else "edge-high")
-        if self.misfit_p < 0.01:
+        if self.misfit_p < MISFIT_P:
             found.append("misfit")
         return tuple(dict.fromkeys(found))
 
@@ -151,7 +153,8 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
 
     The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
-    constant. The interval is widened by `RESOLUTION`.
+    constant; where no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is
+    widened by `RESOLUTION`.
     """
     profile = fit.loglik.max(axis=1)
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -161,7 +164,20 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     if np.isfinite(low) and np.isfinite(high):
         value = float(fit.heights[int(np.argmax(profile))]) - fit.center
     spacing = float(np.mean([c.spacing for c in fit.curves]))
+    if fit.misfit_p < MISFIT_P and sum(fit.informative) >= MIN_INFORMATIVE:
+        # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
+        deviance = float(chi2_quantile(level, 1))
+        parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
+        found = combine.mean(parts)
+        return found.value, found.low - RESOLUTION * spacing, found.high + RESOLUTION * spacing
     return value, low - fit.center - RESOLUTION * spacing, high - fit.center + RESOLUTION * spacing
+
+
+def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
+    """ln(best weight decay / learning rate) of one learning rate, whatever the others say."""
+    low, high = curve.interval(deviance)
+    log_lr = float(np.log(curve.lr))
+    return combine.Span(min(max(curve.best, low), high) - log_lr, low - log_lr, high - log_lr)
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
