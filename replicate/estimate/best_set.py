@@ -78,12 +78,12 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
     sets = []
     for (cut, usable, noise), variance in zip(kept, parts, strict=True):
         dof = min(float(prior_dof + noise.dof.mean()), float(sum(n.dof.sum() for _, _, n in kept)))
-        inside = _inside(noise.mean, variance / noise.count, dof, level)
+        inside = indistinguishable(noise.mean, variance / noise.count, dof, level)
         sets.append(_best_set(cut, usable, inside, noise.mean, bool(np.isnan(variance).any()), level))
     return sets
 
 
-def _inside(mean: Floats, variance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
+def indistinguishable(mean: Floats, variance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
     """[W], which means are not below some other one by more than the bound; all of them where nothing repeats."""
     if np.isnan(variance).any():
         return np.ones(len(mean), dtype=bool)

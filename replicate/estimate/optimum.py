@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from replicate.estimate.best_set import indistinguishable
 from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
 from replicate.landscape import Slice
 
@@ -36,6 +37,8 @@ FLOOR = 2e-3
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
+SET_LEVEL = 0.99
+"""Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""
 JITTER = 1e-7
 
 
@@ -336,14 +339,34 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
     shape = (1 - FLOOR) * ratio + FLOOR
     placed = np.zeros(len(inside))
     for k, run_support in enumerate(positive):
-        # From the run before to the run after: on a lopsided curve the best run need not be the one nearest the optimum.
+        # From the run before to the run after: on a lopsided curve the best run need not be the nearest to the optimum.
         near = (inside >= runs[max(k - 1, 0)] - STEP) & (inside <= runs[min(k + 1, len(runs) - 1)] + STEP)
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    table = np.log(np.concatenate([[below], placed, [above]]))
+    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, fit, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags)
+
+
+def _unbounded(table: Floats, points: Points, fit: _Fit, inside: Floats) -> Floats:
+    """`table` with no bound on a side where the grid's last run cannot be told from the best one.
+
+    Runs that are equally good up to the grid's end bound the optimum on one side only, whatever summit a smooth curve
+    shows among them: all from that end to the furthest run of the best set is as likely as anything.
+    """
+    dof = max(float(points.noise.dof.sum()), 8.0)
+    best = np.nonzero(indistinguishable(points.noise.mean, fit.variance, dof, SET_LEVEL))[0]
+    x = np.maximum(points.x, points.low)
+    out = table.copy()
+    top = table.max()
+    if points.x[best[0]] <= points.low:
+        out[0] = top
+        out[1:-1][inside <= x[best[-1]] + STEP] = top
+    if best[-1] == len(points.x) - 1:
+        out[-1] = top
+        out[1:-1][inside >= x[best[0]] - STEP] = top
+    return out
 
 
 def _spacing(x: Floats, place: float) -> float:
