@@ -26,7 +26,8 @@ def test_shapes_lose_nothing_at_the_optimum_and_more_further_out(name: str) -> N
     assert SHAPES[name](np.zeros(1))[0] == pytest.approx(0, abs=1e-12)
     assert (np.diff(lost[x >= 0]) >= 0).all()
     assert (np.diff(lost[x <= 0]) <= 0).all()
-    assert min(lost[0], lost[-1]) > 0.5
+    assert lost[-1] > 0.5
+    assert lost[0] > 0.5 or name == "plateau"
 
 
 def test_the_default_shape_is_table_2() -> None:
@@ -45,7 +46,7 @@ def test_the_best_weight_decay_is_a_power_of_the_learning_rate(slope: float, rho
     assert math.log(truth.best_wd(10 * lr) / truth.best_wd(lr)) == pytest.approx(slope * math.log(10), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(set(SHAPES) - {"tolerance"}))
+@pytest.mark.parametrize("name", sorted(set(SHAPES) - {"tolerance", "plateau"}))
 def test_accuracy_is_largest_at_the_best_weight_decay(name: str) -> None:
     truth = Truth(shape=name, slope=0.5)
     for lr in LRS:

@@ -109,6 +109,12 @@ def _inside(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:
     return np.nonzero(profile >= profile.max() - threshold)[0]
 
 
+def _likeliest(profile: Floats) -> int:
+    """Index of the largest value; the middle one where several are as large, as on an unbounded side."""
+    top = np.nonzero(profile >= profile.max() - 1e-9)[0]
+    return int(top[len(top) // 2])
+
+
 def _ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
     low = -np.inf if inside[0] == 0 else float(grid[inside[0] - 1])
     high = np.inf if inside[-1] == len(grid) - 1 else float(grid[inside[-1] + 1])
@@ -138,7 +144,7 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     inside = _inside(profile, fit.scale, level)
     low, high = _ends(SLOPES, inside) if fit.bounded >= MIN_INFORMATIVE else (-np.inf, np.inf)
     n = sum(fit.informative)
-    value = float(SLOPES[int(np.argmax(profile))]) if np.isfinite([low, high]).any() else None
+    value = float(SLOPES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
     flags = fit.flags if n >= MIN_INFORMATIVE else (*fit.flags, "few-optima")
     settle = _settle(fit)
     if np.isfinite([low, high]).all():
@@ -162,7 +168,7 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     low, high = _ends(fit.heights, _inside(profile, fit.scale, level))
     value = None
     if np.isfinite(low) and np.isfinite(high):
-        value = float(fit.heights[int(np.argmax(profile))]) - fit.center
+        value = float(fit.heights[_likeliest(profile)]) - fit.center
     spacing = float(np.mean([c.spacing for c in fit.curves]))
     if fit.misfit_p < MISFIT_P and sum(fit.informative) >= MIN_INFORMATIVE:
         # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
@@ -258,7 +264,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         inside = _inside(profile, 1.0, level)
         flags = tuple(dict.fromkeys((*flags, "misfit")))
     low, high = _ends(INTERCEPT_SHARES, inside)
-    value = float(INTERCEPT_SHARES[int(np.argmax(profile))]) if np.isfinite([low, high]).any() else None
+    value = float(INTERCEPT_SHARES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
     return Estimate(
         "intercept_share", "", value, low, high, level, sum(fit.informative),
         "profile likelihood over set-valued optima", flags, _settle(fit) or _more_seeds(high - low, 0.75),
