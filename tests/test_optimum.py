@@ -105,8 +105,8 @@ def test_beyond_the_grid_all_places_are_alike() -> None:
 
 
 def test_a_flat_slice_says_nothing() -> None:
-    """30 flat slices: the interval is the whole line in at least as many as a 95 % interval leaves (99.9 % point), and no
-    place is much less likely than the likeliest, on average."""
+    """30 flat slices: the interval is the whole line in at least as many as a 95 % interval leaves (99.9 % point), and
+    no place is much less likely than the likeliest, on average."""
     landscapes = [drawn(Truth(depth=0), seed, 5, paper_grid) for seed in range(10)]
     found = [c for landscape in landscapes for c in curves(landscape)]
     assert len(found) == 30
