@@ -34,7 +34,7 @@ _DROPS_AT_BEST_LR = (2.8, 1.6, 0.5, 0.0, -0.25, -0.15, 1.0)
 """Where the optimum lies on the line, the grid cannot beat it, and the paper's gap of 0.18 pp (0.09 to 0.27) could not
 be. So here, at the best learning rate, twice the claimed decay is best, and 5 times it, which is on the grid, is
 0.15 pp better than the claimed one."""
-_NEAR_ONE = (0.94, -0.01)
+_NEAR_ONE = (0.88, -0.02)
 """(kappa, drop): the other learning rates' optimum, a little below 1, so that the mean ratio is 0.10 after all."""
 
 
