@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,4 +158,4 @@ def _intercept_share(lrs: np.ndarray, best: np.ndarray) -> float:
 def thin(found: Sequence[Study], keep: int) -> list[Study]:
     """Every n-th study so that about `keep` are left, spread over all groups; for a quick look."""
     stride = max(1, len(found) // keep)
-    return [dataclasses.replace(s) for s in found[::stride]]
+    return list(found[::stride])
