@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from replicate.calibration import rates as calibration
-from replicate.calibration.rates import Rate, landscape, place, rates
+from replicate.calibration.rates import Rate, informative, landscape, place, rates
 from replicate.calibration.studies import GRIDS, SEED_COUNTS, SLOPES, Study, power_studies, studies, thin, true_values
 from replicate.calibration.tables import error, markdown, rows, worst
 from replicate.estimate.power_law import origin_r_squared
@@ -71,7 +71,7 @@ def test_place(quantity: str, truth: float, margin: Margin, expected: str) -> No
 @pytest.mark.parametrize("rho", [0.02, 0.1, 1.0])
 def test_a_proportional_truth(shape: str, rho: float) -> None:
     found = true_values(Study("x", Truth(rho=rho, shape=shape)))
-    assert found["rho"] == rho
+    assert found["rho"] == pytest.approx(rho)
     assert found["slope"] == 1.0
     assert found["intercept_share"] == pytest.approx(0, abs=1e-3)
     assert found["r2"] == pytest.approx(1)
@@ -81,7 +81,21 @@ def test_a_constant_truth() -> None:
     found = true_values(Study("x", Truth(slope=0.0)))
     assert found["slope"] == 0.0
     assert found["intercept_share"] == pytest.approx(1, abs=1e-3)
-    assert found["r2"] == 0.0
+    assert found["r2"] == -INF
+
+
+def test_a_ratio_that_varies_is_that_of_the_learning_rates_it_is_averaged_over() -> None:
+    study = Study("x", Truth(slope=-1.0))
+    assert true_values(study)["rho"] == pytest.approx(0.1)
+    lowest = true_values(study, LRS[:2])["rho"]
+    assert lowest == pytest.approx(
+        math.sqrt(study.truth.best_wd(LRS[0]) * study.truth.best_wd(LRS[1]) / LRS[0] / LRS[1])
+    )
+    assert lowest > 1
+    cell = judge_sweep([landscape(study, 0)])["cells"][0]
+    rows = cell["rho"]["details"]["per_lr"]
+    assert informative(cell) == tuple(r["lr"] for r in rows if None not in (r["low"], r["high"]))
+    assert informative({"rho": {}}) == LRS
 
 
 @pytest.mark.parametrize("slope", [0.5, -0.5, -1.0])

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from replicate.calibration.studies import Study, true_values
+from replicate.calibration.studies import Study, has_straight_line, true_values
 from replicate.evaluate import judge_sweep
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
+from replicate.paper.protocol import LRS
 from replicate.synthetic import draw
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 
@@ -40,7 +41,7 @@ class Rate:
     inside; NaN where the truth has no value (then every decisive verdict is wrong: see `decisive`)."""
     decisive: float
     coverage: float
-    """Share of intervals that hold the truth; NaN where it has no value."""
+    """Share of intervals that hold the truth over the learning rates they are over; NaN where it has no value."""
     width: float
     """Median width of the interval (ratio quantities: of its logarithm), inf where open."""
 
@@ -55,6 +56,18 @@ def place(quantity: str, truth: float, margin: Margin) -> str:
     width = high - low if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
     beyond = max(low - truth, truth - high)
     return "outside" if beyond > width / 10 else "near"
+
+
+def errs(outcome: str, where: str) -> bool:
+    """Whether `outcome` is decisive and wrong for a truth that lies `where` (see `place`)."""
+    return (outcome, where) in ((CONTRADICTED, "inside"), (REPLICATED, "outside"))
+
+
+def informative(cell: dict[str, Any]) -> tuple[float, ...]:
+    """The learning rates whose optimum is closed on both sides, over which the ratio is averaged; else all."""
+    rows = cell.get("rho", {}).get("details", {}).get("per_lr", [])
+    closed = tuple(row["lr"] for row in rows if row["low"] is not None and row["high"] is not None)
+    return closed if len(closed) >= 2 else LRS
 
 
 def landscape(study: Study, index: int) -> Landscape:
@@ -99,23 +112,24 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)
+    own_truths = [true_values(study, informative(c)) for c in cells]
     out = []
     for name, quantity in NAMES.items():
-        judged = [c for c in cells if name in c["verdicts"]]
+        judged = [(c, t[quantity]) for c, t in zip(cells, own_truths, strict=True) if name in c["verdicts"]]
         if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):
             continue
         margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
-        outcomes = [c["verdicts"][name] for c in judged]
+        outcomes = [c["verdicts"][name] for c, _ in judged]
         share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
+        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c, _ in judged])
+        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c, _ in judged])
         truth = truths[quantity]
-        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c in judged])
-        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
-        if math.isnan(truth):
-            wrong = coverage = math.nan
-        else:
-            where = place(quantity, truth, margin)
-            wrong = share[CONTRADICTED] if where == "inside" else share[REPLICATED] if where == "outside" else 0.0
-            coverage = float(np.mean((lows <= truth + 1e-9) & (truth - 1e-9 <= highs)))
+        wrong = coverage = math.nan
+        if not math.isnan(truth):
+            own = np.array([t for _, t in judged])
+            wrong = float(np.mean([errs(o, place(quantity, t, margin)) for o, t in zip(outcomes, own, strict=True)]))
+            if math.isfinite(truth) and (quantity != "intercept_share" or has_straight_line(study)):
+                coverage = float(np.mean((lows <= own + 1e-9) & (own - 1e-9 <= highs)))
         if quantity == "rho":
             with np.errstate(divide="ignore"):
                 lows, highs = np.log(np.maximum(lows, 0)), np.log(highs)

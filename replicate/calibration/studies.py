@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize
@@ -108,10 +109,14 @@ def power_studies() -> list[Study]:
     ] + [Study("power of the gap", Truth(depth=0.0), "paper+line", n) for n in (3, 5, 7, 10, 15)]
 
 
-def true_values(study: Study) -> dict[str, float]:
+@lru_cache(maxsize=4096)
+def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str, float]:
     """The true value of every quantity a sweep is judged by; NaN where the truth has none.
 
-    `intercept_share` is that of the straight line nearest to the true optima in ln, which is how it is estimated.
+    `rho` and `r2` are those over the `informative` learning rates, which are what they are estimated over: where the
+    slope is not 1, the ratio depends on the learning rates it is averaged over. `r2` of a constant optimum is minus
+    infinity, its limit. `intercept_share` is that of the straight line nearest to the true optima in ln, which is how
+    it is estimated; where no straight line fits (see `has_straight_line`) that is a matter of definition.
     """
     truth = study.truth
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
@@ -120,18 +125,23 @@ def true_values(study: Study) -> dict[str, float]:
     if truth.depth == 0 or truth.shape == "plateau":
         nothing = math.nan
         return {"rho": nothing, "slope": nothing, "intercept_share": nothing, "r2": nothing, "gap_pp": gap}
-    lrs = np.array(LRS)
-    best = np.array([truth.best_wd(lr) for lr in LRS])
-    rho = float(best @ lrs / (lrs @ lrs))
+    lrs, every = np.array(informative), np.array(LRS)
+    best = np.array([truth.best_wd(lr) for lr in informative])
+    through_origin = float(best @ lrs / (lrs @ lrs))
     total = float(((best - best.mean()) ** 2).sum())
-    r2 = 1 - float(((best - rho * lrs) ** 2).sum()) / total if total > 1e-24 else 0.0
+    r2 = 1 - float(((best - through_origin * lrs) ** 2).sum()) / total if total > 1e-24 else -math.inf
     return {
-        "rho": truth.rho,
+        "rho": float(np.exp(np.log(best / lrs).mean())),
         "slope": truth.slope,
-        "intercept_share": _intercept_share(lrs, best),
+        "intercept_share": _intercept_share(every, np.array([truth.best_wd(lr) for lr in LRS])),
         "r2": r2,
         "gap_pp": gap,
     }
+
+
+def has_straight_line(study: Study) -> bool:
+    """Whether best weight decay = rho * lr + delta holds for some rho and delta."""
+    return study.truth.slope in (0.0, 1.0)
 
 
 def _accuracy(study: Study, lr: float, wds: Sequence[float]) -> np.ndarray:
