@@ -22,7 +22,7 @@ import torch
 
 from replicate import scales
 from replicate.runs import Cell, Run
-from replicate.train import solo, stacked
+from replicate.train import setting, stacked
 from replicate.train.stacked import How, train_stack
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def make(arch: str, lr: float, weight_decay: float = 0.1, **changes: object) -> 
 
 def trained(runs: list[Run], lane: int) -> torch.Tensor:
     """The weights at the end of the training in `lane` of a stack of `runs`."""
-    with solo._reproducible("cpu"):
+    with setting.reproducible("cpu"):
         stack = stacked._Stack(runs, "cpu", How())
         stack.train(None, None)
     return stack.lanes.theta[lane]

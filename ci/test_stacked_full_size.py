@@ -16,7 +16,7 @@ from torch.nn import functional
 from replicate import models
 from replicate.scales import PAPER_MODELS, SMALL_MODELS
 from replicate.train.lanes import Lanes
-from replicate.train.solo import _reproducible
+from replicate.train.setting import reproducible
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -26,7 +26,7 @@ LANES, BATCH, CLASSES = 3, 8, 100
 @pytest.fixture(autouse=True)
 def no_fallback() -> Iterator[None]:
     torch._C._functorch._set_vmap_fallback_enabled(False)
-    with _reproducible("cpu"):
+    with reproducible("cpu"):
         yield
     torch._C._functorch._set_vmap_fallback_enabled(True)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from replicate import data, models, scales
 from replicate.paper.protocol import ARCHITECTURES
 from replicate.runs import Cell, Run
-from replicate.train import solo
+from replicate.train import setting, solo
 from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.solo import train
@@ -87,7 +87,7 @@ def by_hand(run: Run) -> float:
     steps_per_epoch = -(-len(labels) // run.batch_size)
     step, losses = 0, []
     for epoch in range(run.epochs):
-        order = torch.randperm(len(labels), generator=solo._generator(run.seed, "order", epoch))
+        order = torch.randperm(len(labels), generator=setting.generator(run.seed, "order", epoch))
         losses = []
         for i in range(steps_per_epoch):
             batch = order[i * run.batch_size : (i + 1) * run.batch_size]
@@ -175,7 +175,7 @@ def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatc
     ],
 )
 def test_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(solo.TrainError) as refused:
+    with pytest.raises(setting.TrainError) as refused:
         train(dataclasses.replace(small(), **changes))  # type: ignore[arg-type]
     assert str(refused.value) == message
 

@@ -13,11 +13,11 @@ import torch
 
 from replicate import data, models
 from replicate.runs import DataSpec, ModelSpec, Run
-from replicate.train import optim, solo, stacked
+from replicate.train import optim, setting, solo, stacked
 from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
 from replicate.train.result import Result
-from replicate.train.solo import TrainError
+from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
 
 DATA = DataSpec("digits", train_images=20, split_seed=77)
@@ -66,9 +66,9 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
     monkeypatch.setattr(data, "load", load_float64)
-    solo._on_device.cache_clear()
+    setting.on_device.cache_clear()
     yield
-    solo._on_device.cache_clear()
+    setting.on_device.cache_clear()
 
 
 def make(arch: str = "mixer_s16", lr: float = 1e-2, weight_decay: float = 0.1, **changes: object) -> Run:
@@ -412,7 +412,7 @@ def test_fallback_loop_is_an_error() -> None:
 def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`train_stack` takes it on a GPU alone, since a CPU gains nothing; the casts are the same."""
     monkeypatch.undo()  # back to float32
-    solo._on_device.cache_clear()
+    setting.on_device.cache_clear()
     stack = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How(precision="bf16"))
     exact = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How())
     index = stack.order(0)[:8]

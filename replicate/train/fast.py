@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.runs import Run
-from replicate.train import solo, stack_size
+from replicate.train import setting, solo, stack_size
 from replicate.train.result import Result
 from replicate.train.stacked import How, OutOfMemory, train_stack
 
@@ -33,7 +33,7 @@ def train(
             how.notice(f"{error}; training one by one")
             shrunk(stack_size.ALONE)
     if how.precision != "float32":
-        raise solo.TrainError(
+        raise setting.TrainError(
             f"precision {how.precision}: a run alone is trained in float32; expected room for a stack"
         )
     return [solo.train(run, device) for run in runs], {"trainer": "solo", "lanes": 1, "precision": "float32"}

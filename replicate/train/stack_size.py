@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from replicate import data, models
 from replicate.runs import Run
-from replicate.train import solo, stacked
+from replicate.train import setting, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How
 
@@ -99,7 +99,7 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
     run = dataclasses.replace(run, epochs=max(run.epochs, 1))
     if device == "cpu":
         keep_freed_memory()
-    with solo._reproducible(device):
+    with setting.reproducible(device):
         alone = 1 / _seconds_of(_solo_step(run, device), device, seconds)
         rates: list[tuple[int, float]] = []
         lanes, limit = FEWEST_LANES, None
@@ -123,11 +123,11 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
 
 def _solo_step(run: Run, device: str) -> Callable[[], Any]:
     """A step of the plain loop, on the same batch each time."""
-    images, labels, _, _ = solo._on_device(run.data, device)
+    images, labels, _, _ = setting.on_device(run.data, device)
     info = data.info(run.data)
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = solo._optimizer(run, model)
+    optimizer = setting.optimizer(run, model)
     batch = torch.arange(min(run.batch_size, len(labels)), device=device)
 
     def step() -> None:

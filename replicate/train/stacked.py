@@ -26,14 +26,14 @@ from torch import Tensor
 
 from replicate import data, models
 from replicate.runs import Run
-from replicate.train import optim, solo
+from replicate.train import optim, setting
 from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import Checkpoint, CheckpointError
 from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.result import Result
-from replicate.train.solo import TrainError
+from replicate.train.setting import TrainError
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
     waiting = deque(_Piece(0, len(runs)).cut(how.lanes or len(runs)))
     if device == "cpu":
         keep_freed_memory()
-    with solo._reproducible(device):
+    with setting.reproducible(device):
         while waiting:
             piece = waiting.popleft()
             own = ordered[piece.start : piece.stop]
@@ -159,7 +159,7 @@ class _Stack:
         self.started = time.perf_counter()
         self.earlier_seconds = 0.0
         run = runs[0]
-        self.images, self.labels, self.test_images, self.test_labels = solo._on_device(run.data, device)
+        self.images, self.labels, self.test_images, self.test_labels = setting.on_device(run.data, device)
         self.info = data.info(run.data)
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
@@ -210,7 +210,7 @@ class _Stack:
 
     def order(self, epoch: int) -> Tensor:
         """Indices of the training images in the order of `epoch`."""
-        generator = solo._generator(self.runs[0].seed, "order", epoch)
+        generator = setting.generator(self.runs[0].seed, "order", epoch)
         return torch.randperm(len(self.labels), generator=generator).to(self.device)
 
     def step(self, index: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class _Stack:
     def evaluate(self) -> None:
         """Add the test accuracy of each lane that is alive to its history."""
         if self.device == "cpu":
-            batch, together = solo.EVALUATION_BATCH, False
+            batch, together = setting.EVALUATION_BATCH, False
         else:
             batch, together = self.runs[0].batch_size, True
         right = self.lanes.right(self.test_images, self.test_labels, batch, together)

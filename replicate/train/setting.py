@@ -1,0 +1,81 @@
+"""What every trainer shares: data on the device, keyed draws, the optimiser, deterministic kernels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from replicate import data
+from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
+from replicate.runs import DataSpec, Run
+
+EVALUATION_BATCH = 500
+"""Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
+
+
+class TrainError(Exception):
+    """A run that cannot be trained as recorded; the message is one line."""
+
+
+def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
+    """One group for all parameters: the paper's script decays biases and norms like any other weight."""
+    if run.optimizer == "adamw":
+        return torch.optim.AdamW(
+            model.parameters(), run.lr, betas=ADAMW_BETAS, eps=ADAMW_EPS, weight_decay=run.weight_decay, fused=True
+        )
+    if run.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), run.lr, momentum=SGD_MOMENTUM, weight_decay=run.weight_decay, fused=True
+        )
+    raise TrainError(f"optimizer: expected adamw or sgd, got {run.optimizer!r}")
+
+
+def generator(seed: int, what: str, epoch: int) -> torch.Generator:
+    """A generator of its own for each (seed, use, epoch): no draw depends on how many came before it."""
+    digest = hashlib.sha256(f"{seed}/{what}/{epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+@lru_cache(maxsize=8)
+def on_device(spec: DataSpec, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The split's four arrays as tensors on `device`, once a process."""
+    split = data.load(spec)
+
+    def images(array: NDArray[np.float32]) -> Tensor:
+        return torch.tensor(array, device=device).to(memory_format=torch.channels_last)
+
+    def labels(array: NDArray[np.int64]) -> Tensor:
+        return torch.tensor(array, device=device)
+
+    return images(split.train_images), labels(split.train_labels), images(split.test_images), labels(split.test_labels)
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Deterministic kernels, one thread on the CPU, denormals as zero; what was set before is put back.
+
+    Denormals: strong decay drives weights and moments through them, where a CPU is many times slower.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
+    fill = settings.fill_uninitialized_memory
+    if device == "cpu":
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic)
+        settings.fill_uninitialized_memory = fill
