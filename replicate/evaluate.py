@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,30 @@ def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence) -> Verdict:
     beside = secondary(claim, landscapes)
     if claim.quantity == "rho_rejects":
         return _rejection(claim, found, landscapes, evidence, beside)
-    return rule(claim, found, evidence, beside)
+    return decide(claim, found, evidence, beside)
+
+
+def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, Any] | None = None) -> Verdict:
+    """The three-sided rule; and a ratio that changes with the learning rate is contradicted by where it is off.
+
+    The claim is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie anywhere, and no
+    number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that holds for
+    all of them together, decides.
+    """
+    verdict = rule(claim, found, evidence, beside)
+    if "ratio-varies" not in found.flags or verdict.outcome == CONTRADICTED:
+        return verdict
+    for row in found.details.get("ratios_together", ()):
+        low = -math.inf if row["low"] is None else row["low"]
+        high = math.inf if row["high"] is None else row["high"]
+        if position(low, high, claim.margin) == CONTRADICTED:
+            reason = (
+                f"the ratio changes with the learning rate, and at {row['lr']:g} its interval {span(low, high)}, which "
+                f"holds for all learning rates together, lies outside the margin "
+                f"{span(claim.margin.low, claim.margin.high)}"
+            )
+            return replace(verdict, outcome=CONTRADICTED, reason=reason, settle="")
+    return verdict
 
 
 def estimate(claim: Claim, landscapes: Landscapes) -> Estimate:
@@ -350,7 +374,7 @@ def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[
         grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
         measured["one-dim/gap"] = _cell_gap(landscape, grid)
     for name, found in measured.items():
-        verdict = rule(by_quantity[found.quantity], found, evidence)
+        verdict = decide(by_quantity[found.quantity], found, evidence)
         out[name] = found.to_json()
         verdicts[name], reasons[name] = verdict.outcome, verdict.reason
         if verdict.settle:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from replicate.calibration import rates as calibration
-from replicate.calibration.rates import Rate, informative, landscape, place, rates
+from replicate.calibration.rates import Rate, informative, landscape, place, rates, where
 from replicate.calibration.studies import GRIDS, SEED_COUNTS, SLOPES, Study, power_studies, studies, thin, true_values
 from replicate.calibration.tables import error, markdown, rows, worst
 from replicate.estimate.power_law import origin_r_squared
@@ -62,6 +62,15 @@ def rate(**fields: object) -> Rate:
 )
 def test_place(quantity: str, truth: float, margin: Margin, expected: str) -> None:
     assert place(quantity, truth, margin) == expected
+
+
+def test_a_ratio_that_varies_is_outside_where_any_learning_rates_is() -> None:
+    varying = Study("x", Truth(slope=0.0))
+    assert where(varying, "rho", 0.1, RHO_MARGIN, LRS) == "outside"
+    assert where(varying, "rho", 0.1, RHO_MARGIN, (1e-3,)) == "inside"
+    assert where(varying, "slope", 1.0, SLOPE, LRS) == "inside"
+    assert where(Study("x", Truth()), "rho", 0.1, RHO_MARGIN, LRS) == "inside"
+    assert where(Study("x", Truth(slope=0.75)), "rho", 0.1, RHO_MARGIN, LRS) == "inside"
 
 
 # ---------------------------------------------------------------- the truths of a study

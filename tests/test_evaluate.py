@@ -19,7 +19,7 @@ from scipy import stats
 from replicate import fits
 from replicate.estimate import combine, deviation, gap, noise, power_law
 from replicate.estimate.result import Estimate
-from replicate.evaluate import estimate, judge, judge_sweep, secondary
+from replicate.evaluate import decide, estimate, judge, judge_sweep, secondary
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
@@ -120,7 +120,7 @@ def test_one_seed_measures_no_drop_and_no_gap() -> None:
         ("rho", Truth(), REPLICATED),
         ("rho", Truth(rho=1.0), CONTRADICTED),
         ("rho", Truth(rho=0.01), CONTRADICTED),
-        ("rho", Truth(slope=0), INCONCLUSIVE),  # 0.1 in the middle, and at no other learning rate
+        ("rho", Truth(slope=0), CONTRADICTED),  # 0.1 in the middle, and at no other learning rate
         ("rho", Truth(rho=1.0, slope=0), CONTRADICTED),
         ("slope", Truth(shape="asymmetric"), REPLICATED),
         ("slope", Truth(slope=0), CONTRADICTED),
@@ -176,11 +176,35 @@ def test_asymmetry_is_one_of_imagenet_and_more_than_that_of_cifar(
     assert verdict("asymmetry_pp", Truth(), imagenet=imagenet, cifar100=cifar100).outcome == expected
 
 
-def test_a_ratio_that_varies_says_why_it_does_not_replicate() -> None:
-    found = verdict("rho", Truth(slope=0))
+def test_a_ratio_that_varies_within_the_margin_says_why_it_does_not_replicate() -> None:
+    found = verdict("rho", replace(exact(), slope=0.75))
+    assert found.outcome == INCONCLUSIVE
     assert found.estimate is not None
     assert found.estimate.flags == ("ratio-varies",)
     assert found.reason.endswith("but the ratio changes with the learning rate, so no one number is it")
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0])
+def test_a_ratio_that_varies_beyond_the_margin_is_contradicted_whatever_its_mean(slope: float) -> None:
+    found = verdict("rho", Truth(slope=slope))
+    assert found.estimate is not None
+    assert found.estimate.low < 0.1 < found.estimate.high
+    assert found.outcome == CONTRADICTED
+    assert found.reason.startswith("the ratio changes with the learning rate, and at 5e-05 its interval [")
+    assert found.reason.endswith("lies outside the margin [0.05, 0.2]")
+    assert found.settle == ""
+
+
+def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_be_1() -> None:
+    c = claim("rho/resnet50-cifar100")
+    rows = [{"lr": 1e-3, "low": 1.0, "high": 2.0}]
+    found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
+    evidence = Evidence("synthetic", probe=True)
+    assert decide(c, found, evidence).outcome == REPLICATED
+    assert decide(c, replace(found, flags=("ratio-varies",)), evidence).outcome == CONTRADICTED
+    for low, high in ((None, 2.0), (0.19, None), (None, None)):
+        open_ended = {"ratios_together": [{"lr": 1e-3, "low": low, "high": high}]}
+        assert decide(c, replace(found, flags=("ratio-varies",), details=open_ended), evidence).outcome == INCONCLUSIVE
 
 
 def test_every_drop_of_table_2_is_judged_at_its_own_kappa_and_data_set() -> None:
@@ -377,7 +401,9 @@ def test_the_largest_gap_by_hand() -> None:
         landscapes = world(c, truth, 3)
         draws = np.stack([fits.gap_draws(landscape) for landscape in landscapes.values()])  # type: ignore[misc]
         found = estimate(c, landscapes)
-        low, value, high = (np.quantile(draws, q, axis=1).max() for q in (0.0025, 0.5, 0.975))
+        low, value = (np.quantile(draws, q, axis=1).max() for q in (0.0025, 0.5))
+        middles, highs = np.quantile(draws, [0.5, 0.975], axis=1)
+        high = (middles + gap.SHRINKAGE * (highs - middles)).max()
         raw = max(gap.plug_in(landscape, WEIGHT_DECAYS) or 0 for landscape in landscapes.values())
         assert (found.low, found.value, found.high) == pytest.approx((low, value, max(high, raw)))
 

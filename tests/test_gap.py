@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from replicate.estimate.gap import cross_fitted, gap_draws, mean_over_cells, on_line, plug_in, summarise
+from replicate.estimate.gap import SHRINKAGE, cross_fitted, gap_draws, mean_over_cells, on_line, plug_in, summarise
 from replicate.landscape import Landscape
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
 from replicate.synthetic import Truth, draw, paper_grid
@@ -212,22 +212,22 @@ def test_a_true_gap_of_zero_is_not_reported_as_one() -> None:
 # ---------------------------------------------------------------- the summary
 
 
-def test_summary_is_the_median_and_the_equal_tailed_interval() -> None:
+def test_summary_is_the_median_and_the_interval_with_its_upper_half_widened() -> None:
     found = summarise("gap_pp", np.arange(1001.0), 7, 5, level=0.9)
-    assert (found.value, found.low, found.high) == pytest.approx((500, 50, 950))
+    assert (found.value, found.low, found.high) == pytest.approx((500, 50, 500 + SHRINKAGE * 450))
     assert (found.n, found.level) == (7, 0.9)
     assert (found.quantity, found.unit, found.flags) == ("gap_pp", "pp", ())
 
 
 def test_the_upper_end_is_never_below_the_gap_of_the_raw_means() -> None:
     draws = np.arange(1001.0)
-    for plugged, high in ((None, 950), (-5.0, 950), (949.0, 950), (960.0, 960)):
+    for plugged, high in ((None, 1040), (-5.0, 1040), (1039.0, 1040), (1050.0, 1050)):
         found = summarise("gap_pp", draws, 7, 5, level=0.9, plug_in=plugged)
         assert (found.value, found.low, found.high) == pytest.approx((500, 50, high))
 
 
 def test_a_width_that_the_raw_means_bring_asks_for_seeds_too() -> None:
-    draws = np.linspace(0, 0.3 / 0.95, 2001)
+    draws = np.linspace(0, 0.3 / (0.475 * (1 + SHRINKAGE)), 2001)
     low = 0.025 * draws[-1]
     assert summarise("gap_pp", draws, 1, 5).settle == "about 1 more seeds"
     assert summarise("gap_pp", draws, 1, 5, plug_in=low + 0.6).settle == "about 15 more seeds"
@@ -235,11 +235,11 @@ def test_a_width_that_the_raw_means_bring_asks_for_seeds_too() -> None:
 
 @pytest.mark.parametrize(
     ("width", "seeds", "settle"),
-    [(0.6, 5, "about 15 more seeds"), (0.45, 3, "about 4 more seeds"), (0.2, 5, "about 1 more seeds")],
+    [(0.599, 5, "about 15 more seeds"), (0.45, 3, "about 4 more seeds"), (0.2, 5, "about 1 more seeds")],
 )
 def test_summary_says_how_many_seeds_would_do(width: float, seeds: int, settle: str) -> None:
     """Widths go with the root of the number of seeds; 0.3 pp is wanted."""
-    assert summarise("gap_pp", np.linspace(0, width / 0.95, 2001), 1, seeds).settle == settle
+    assert summarise("gap_pp", np.linspace(0, width / (0.475 * (1 + SHRINKAGE)), 2001), 1, seeds).settle == settle
 
 
 def test_summary_without_draws_or_seeds_is_unknown() -> None:

@@ -19,6 +19,7 @@ from statsmodels.regression.linear_model import WLS
 
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
 from replicate.estimate.power_law import (
+    RESOLUTION,
     LineFit,
     fit_line,
     intercept_share,
@@ -27,6 +28,7 @@ from replicate.estimate.power_law import (
     origin_r_squared,
     r_squared,
     ratio,
+    ratios_together,
     rivals,
     slope,
 )
@@ -338,6 +340,24 @@ def test_a_ratio_that_varies_is_flagged() -> None:
     for b, flagged in ((1.0, False), (0.0, True), (2.0, True)):
         fit = line([normal(lr, -9 + b * (x - X.mean()), 0.2) for lr, x in zip(LRS, X, strict=True)])
         assert ("ratio-varies" in ratio(fit).flags) is flagged
+
+
+def test_ratios_together_are_each_learning_rates_own() -> None:
+    """Normal likelihoods: mean ± the Bonferroni quantile, widened by the resolution; wider than the 95 % ones."""
+    fit = line([normal(lr, -9 + 0.3 * (x - X.mean()), 0.2) for lr, x in zip(LRS, X, strict=True)])
+    quantile = stats.norm.ppf(1 - 0.05 / 2 / len(LRS))
+    for row, lr, x, curve in zip(ratios_together(fit), LRS, X, fit.curves, strict=True):
+        centre = -9 + 0.3 * (x - X.mean()) - x
+        half = 0.2 * quantile + RESOLUTION * curve.spacing
+        assert row["lr"] == lr
+        assert row["low"] is not None
+        assert row["high"] is not None
+        assert np.log([row["low"], row["high"]]) == pytest.approx([centre - half, centre + half], abs=0.06)
+
+
+def test_ratios_together_leave_out_what_is_open() -> None:
+    curves = [within(LRS[0], LOW, HIGH), *(normal(lr, -9.0, 0.2) for lr in LRS[1:])]
+    assert [row["lr"] for row in ratios_together(line(curves))] == list(LRS[1:])
 
 
 # ---------------------------------------------------------------- laws

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
+from replicate.calibration.parallel import in_processes
 from replicate.calibration.studies import Study, has_straight_line, true_values
 from replicate.evaluate import judge_sweep
 from replicate.landscape import Landscape
@@ -58,6 +56,15 @@ def place(quantity: str, truth: float, margin: Margin) -> str:
     return "outside" if beyond > width / 10 else "near"
 
 
+def where(study: Study, quantity: str, truth: float, margin: Margin, lrs: Sequence[float]) -> str:
+    """`place` of the truth; a ratio is outside too where that of any of the learning rates `lrs` is."""
+    if quantity == "rho":
+        own = (place(quantity, study.truth.best_wd(lr) / lr, margin) for lr in lrs)
+        if "outside" in own:
+            return "outside"
+    return place(quantity, truth, margin)
+
+
 def errs(outcome: str, where: str) -> bool:
     """Whether `outcome` is decisive and wrong for a truth that lies `where` (see `place`)."""
     return (outcome, where) in ((CONTRADICTED, "inside"), (REPLICATED, "outside"))
@@ -90,22 +97,11 @@ def rates(
     """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study."""
     tasks = [(study, 0, n) for study in found]
     out: list[Rate] = []
-    for done, (study, cells) in enumerate(zip(found, _map(_judged, tasks, processes), strict=True), start=1):
+    for done, (study, cells) in enumerate(zip(found, in_processes(_judged, tasks, processes), strict=True), start=1):
         out += _summaries(study, cells)
         if report is not None:
             report(done, len(found))
     return out
-
-
-def _map(function: Callable[[Any], Any], tasks: Sequence[Any], processes: int) -> Iterable[Any]:
-    if processes == 1:
-        yield from map(function, tasks)
-        return
-    # One thread each: the matrices are small, and threads of several processes would fight over the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(function, tasks)
 
 
 def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
@@ -127,7 +123,8 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
         wrong = coverage = math.nan
         if not math.isnan(truth):
             own = np.array([t for _, t in judged])
-            wrong = float(np.mean([errs(o, place(quantity, t, margin)) for o, t in zip(outcomes, own, strict=True)]))
+            places = [where(study, quantity, t, margin, informative(c)) for (c, _), t in zip(judged, own, strict=True)]
+            wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
             if math.isfinite(truth) and (quantity != "intercept_share" or has_straight_line(study)):
                 coverage = float(np.mean((lows <= own + 1e-9) & (own - 1e-9 <= highs)))
         if quantity == "rho":

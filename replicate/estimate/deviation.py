@@ -65,7 +65,7 @@ def _seed_means(table: Floats) -> Floats:
 
 def _row(wds: Floats, wd: float) -> int | None:
     """Index of `wd` among `wds` to within rounding to three digits, None where it was not run."""
-    close = np.nonzero(np.isclose(wds, wd, rtol=6e-3, atol=0))[0]
+    close = np.nonzero(np.abs(wds - wd) <= 6e-3 * wd)[0]
     return int(close[0]) if len(close) else None
 
 

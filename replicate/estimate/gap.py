@@ -21,6 +21,9 @@ from replicate.paper.protocol import RHO
 Floats = NDArray[np.float64]
 
 DRAWS = 2000
+SHRINKAGE = 1.2
+"""Without it the interval holds a gap of 0.22 pp 85 times in a hundred and one of 0.44 pp 92 times; with it, 93 and 97
+(`replicate calibrate`, group `one-dimensional tuning`)."""
 METHOD = "difference of maxima over draws of a smooth accuracy surface"
 
 
@@ -54,14 +57,14 @@ def summarise(
 ) -> Estimate:
     """Median and equal-tailed interval of draws of a gap.
 
-    Smoothing draws a gap towards 0. So the upper end is never below `plug_in`, the gap of the raw means, which errs
-    upwards: a small gap is believed only where both say so.
+    Smoothing draws a gap towards 0. So the upper end is `SHRINKAGE` times as far from the median, and never below
+    `plug_in`, the gap of the raw means, which errs upwards: a small gap is believed only where both say so.
     """
     if draws is None or seeds < 2:
         flags = ("one-seed",) if seeds < 2 else ("no-pairs",)
         return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
     low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    high = max(high, value if plug_in is None else plug_in)
+    high = max(value + SHRINKAGE * (high - value), value if plug_in is None else plug_in)
     return Estimate(
         quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds)
     )

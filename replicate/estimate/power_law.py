@@ -199,10 +199,28 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     varying = slope(fit, level)
     if varying.low > 1.2 or varying.high < 0.8:
         flags = (*flags, "ratio-varies")
+    details = {"per_lr": optima(fit, level), "ratios_together": ratios_together(fit, level)}
     return Estimate(
         quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level,
-        n, "profile likelihood over set-valued optima", flags, settle, {"per_lr": optima(fit, level)},
+        n, "profile likelihood over set-valued optima", flags, settle, details,
     )  # fmt: skip
+
+
+def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
+    """Each informative learning rate's own ratio, whatever the others say: `lr`, `low`, `high`, None where open.
+
+    The intervals hold together at `level` (Bonferroni); no line is assumed.
+    """
+    count = sum(fit.informative)
+    deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
+    rows: list[dict[str, float | None]] = []
+    for curve, informative in zip(fit.curves, fit.informative, strict=True):
+        if informative:
+            widening = RESOLUTION * curve.spacing
+            own = _own_ratio(curve, deviance)
+            low, high = np.exp(own.low - widening), np.exp(own.high + widening)
+            rows.append({"lr": curve.lr, "low": _plain(low) or None, "high": _plain(high)})
+    return rows
 
 
 def _more_seeds(width: float, half_margin: float) -> str:

@@ -1,0 +1,228 @@
+"""Whole made-up experiments, all cells at once: how often the rules err on the claims that no single cell answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+
+import numpy as np
+
+from replicate.calibration.parallel import in_processes
+from replicate.calibration.rates import errs, place
+from replicate.evaluate import estimate, judge
+from replicate.landscape import Landscape
+from replicate.paper.claims import Claim
+from replicate.paper.protocol import KAPPAS, LRS, RHO_SGD, WEIGHT_DECAYS
+from replicate.paper.registry import CELLS, CLAIMS, SGD_CELLS
+from replicate.runs import Cell
+from replicate.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence
+
+SEED_COUNTS = (3, 5, 10)
+
+Key = tuple[Cell, str]
+
+QUANTITIES = (
+    "rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio", "drop_pp", "hurts_pp", "zone_pp",
+    "growth_exponent", "asymmetry_pp", "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp",
+)  # fmt: skip
+"""Those of claims over several cells, or that compare runs of one landscape with each other."""
+
+RATIOS = ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
+
+CLAIMS_JUDGED = tuple(
+    c for c in CLAIMS if c.quantity in QUANTITIES and {p.variant for p in c.parts} <= {"main", "sgd"}
+)  # the robustness checks ask for a ratio, as `rho` does
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The truth of every cell."""
+
+    name: str
+    truth: Truth = field(default_factory=Truth)
+    """Of every cell under AdamW, but for its ratio."""
+    ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
+    """True ratio by architecture, in the paper's order."""
+    sgd_ratio: float = RHO_SGD / 0.1
+    """SGD's ratio over AdamW's."""
+
+    def of(self, cell: Cell, variant: str) -> Truth:
+        """The truth of one cell under one optimiser."""
+        archs = tuple(dict.fromkeys(c.arch for c in CELLS))
+        rho = self.ratios[archs.index(cell.arch)]
+        return replace(self.truth, rho=rho * (self.sgd_ratio if variant == "sgd" else 1.0))
+
+
+EXPERIMENTS = (
+    Experiment("the ratio is 0.10 everywhere"),
+    Experiment("the ratio differs between architectures", ratios=(0.03, 0.06, 0.1, 0.2, 0.4)),
+    Experiment("the ratio is 0.35, SGD's the same", ratios=(0.35,) * 5, sgd_ratio=1.0),
+    Experiment("too much costs more than too little", Truth(shape="asymmetric")),
+    Experiment("drops twice Table 2's", Truth(depth=2.0)),
+    Experiment("weight decay does not matter", Truth(depth=0.0)),
+)
+
+
+_LINE = {(lr, ratio_grid(lr)[KAPPAS.index(1.0)]) for lr in LRS}
+_POINTS = {
+    "ratio": {(lr, wd) for lr in LRS for wd in ratio_grid(lr)},
+    "line": {(lr, wd) for lr in LRS for wd in paper_grid(lr)} | _LINE,
+}
+
+
+def landscapes(
+    experiment: Experiment, seeds: int, index: int, *, noise: bool = True
+) -> dict[str, dict[Key, Landscape]]:
+    """The `index`-th outcome: for each set of grids that claims name, the landscape of every cell and variant.
+
+    Without `noise`, the expected accuracies.
+    """
+    out: dict[str, dict[Key, Landscape]] = {"optimum": {}, "ratio": {}, "line": {}}
+    for number, (cell, variant) in enumerate([*((c, "main") for c in CELLS), *((c, "sgd") for c in SGD_CELLS)]):
+        truth = experiment.of(cell, variant)
+        if not noise:
+            truth = replace(truth, noise_sd_pp=0.0, seed_sd_pp=0.0)
+        rng = np.random.default_rng([index, seeds, number])
+        whole = draw(truth, _grid(truth), rng, seeds=range(seeds), arch=cell.arch, dataset=cell.dataset)
+        out["optimum"][cell, variant] = whole
+        for name, points in _POINTS.items():
+            wanted = [at in points for at in zip(whole.frame["lr"], whole.frame["wd"], strict=True)]
+            out[name][cell, variant] = replace(whole, frame=whole.frame[wanted].reset_index(drop=True))
+    return out
+
+
+def _grid(truth: Truth) -> Callable[[float], Sequence[float]]:
+    bracket = bracket_grid(truth)
+    return lambda lr: sorted({*paper_grid(lr), *ratio_grid(lr), *bracket(lr)})
+
+
+def grids_of(claim: Claim) -> str:
+    """Which of the landscapes of `landscapes` the claim is judged on: those of its own parts."""
+    grids = {part.grid for part in claim.parts}
+    return "ratio" if grids == {"ratio"} else "line" if "unit" in grids else "optimum"
+
+
+@lru_cache(maxsize=64)
+def _expected(experiment: Experiment) -> dict[str, dict[Key, Landscape]]:
+    return landscapes(experiment, 2, 0, noise=False)
+
+
+@lru_cache(maxsize=4096)
+def true_value(experiment: Experiment, claim: Claim) -> float:
+    """What the claim's quantity is in truth; NaN where it has no value, as the ratio on flat landscapes.
+
+    What costs of a wrong ratio are defined by averages of accuracies: they are those of the expected accuracies.
+    """
+    ratios = {cell: experiment.of(cell, "main").rho for cell in claim.cells}
+    if (
+        claim.quantity in ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
+        and not experiment.truth.depth
+    ):
+        return math.nan
+    if claim.quantity in ("rho_pooled", "rho_rejects"):
+        return math.exp(sum(math.log(r) for r in ratios.values()) / len(ratios))
+    if claim.quantity == "max_ratio":
+        return max(ratios.values()) / min(ratios.values())
+    if claim.quantity == "rho_sgd":
+        return experiment.of(claim.cells[0], "sgd").rho
+    if claim.quantity == "sgd_ratio":
+        return experiment.sgd_ratio
+    gaps = [_gap(experiment, cell) for cell in claim.cells]
+    if claim.quantity == "mean_gap_pp":
+        return sum(gaps) / len(gaps)
+    if claim.quantity == "max_gap_pp":
+        return max(gaps)
+    if claim.quantity == "gap_minus_seed_sd_pp":
+        return sum(gaps) / len(gaps) - math.hypot(experiment.truth.noise_sd_pp, experiment.truth.seed_sd_pp)
+    found = estimate(claim, _expected(experiment)[grids_of(claim)])
+    return math.nan if found.value is None else found.value
+
+
+def _gap(experiment: Experiment, cell: Cell) -> float:
+    """Largest expected accuracy on the paper's grid less the largest on the line, pp."""
+    frame = _expected(experiment)["line"][cell, "main"].frame
+    on_grid = frame["wd"].isin(WEIGHT_DECAYS)
+    on_line = [at in _LINE for at in zip(frame["lr"], frame["wd"], strict=True)]
+    return float(frame.loc[on_grid, "score"].max() - frame.loc[on_line, "score"].max())
+
+
+@dataclass(frozen=True)
+class FamilyRate:
+    """What the rules for the claims of one quantity said over all outcomes of one experiment."""
+
+    experiment: str
+    seeds: int
+    quantity: str
+    claims: int
+    outcomes: int
+    """Made-up outcomes of the experiment."""
+    replicated: float
+    contradicted: float
+    inconclusive: float
+    wrong: float
+    """Share of verdicts that are decisive and wrong; every decisive one where the truth has no value."""
+    any_wrong: float
+    """Share of outcomes with such a verdict on any of the claims."""
+    coverage: float
+    """Share of intervals that hold the truth; NaN where it has no value."""
+    all_covered: float
+    """Share of outcomes in which those of all claims do."""
+
+
+def rates(
+    experiments: Sequence[Experiment], seed_counts: Sequence[int], n: int, processes: int,
+    report: Callable[[int, int], None] | None = None,
+) -> list[FamilyRate]:  # fmt: skip
+    """`n` outcomes of every experiment, judged in `processes` processes; `report(done, all)` after each."""
+    tasks = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
+    out: list[FamilyRate] = []
+    for done, found in enumerate(in_processes(partial(_rates, n), tasks, processes), start=1):
+        out += found
+        if report is not None:
+            report(done, len(tasks))
+    return out
+
+
+def _rates(n: int, task: tuple[Experiment, int]) -> list[FamilyRate]:
+    experiment, seeds = task
+    judged: dict[str, list[list[tuple[str, bool, bool | None]]]] = {}
+    for index in range(n):
+        made = landscapes(experiment, seeds, index)
+        of_quantity: dict[str, list[tuple[str, bool, bool | None]]] = {}
+        for claim in CLAIMS_JUDGED:
+            of_quantity.setdefault(claim.quantity, []).append(_one(experiment, claim, made[grids_of(claim)], seeds))
+        for quantity, verdicts in of_quantity.items():
+            judged.setdefault(quantity, []).append(verdicts)
+    return [_summary(experiment, seeds, quantity, found) for quantity, found in judged.items()]
+
+
+def _one(
+    experiment: Experiment, claim: Claim, found: Mapping[Key, Landscape], seeds: int
+) -> tuple[str, bool, bool | None]:
+    """Outcome, whether it is wrong, whether the interval holds the truth (None: there is none)."""
+    verdict = judge(claim, found, Evidence("synthetic", probe=True, seeds=seeds, synthetic=True))
+    truth = true_value(experiment, claim)
+    if math.isnan(truth):
+        return verdict.outcome, verdict.outcome in (REPLICATED, CONTRADICTED), None
+    assert verdict.estimate is not None
+    held = verdict.estimate.low <= truth + 1e-9 and truth - 1e-9 <= verdict.estimate.high
+    kind = "rho" if claim.unit == "" and "rho" in claim.quantity else claim.quantity
+    return verdict.outcome, errs(verdict.outcome, place(kind, truth, claim.margin)), held
+
+
+def _summary(
+    experiment: Experiment, seeds: int, quantity: str, found: Sequence[Sequence[tuple[str, bool, bool | None]]]
+) -> FamilyRate:
+    flat = [one for verdicts in found for one in verdicts]
+    share = {o: sum(one[0] == o for one in flat) / len(flat) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
+    held = [one[2] for one in flat if one[2] is not None]
+    all_held = [all(one[2] for one in verdicts) for verdicts in found if all(one[2] is not None for one in verdicts)]
+    return FamilyRate(
+        experiment.name, seeds, quantity, len(found[0]), len(found), share[REPLICATED], share[CONTRADICTED],
+        share[INCONCLUSIVE], sum(one[1] for one in flat) / len(flat),
+        sum(any(one[1] for one in verdicts) for verdicts in found) / len(found),
+        sum(held) / len(held) if held else math.nan, sum(all_held) / len(all_held) if all_held else math.nan,
+    )  # fmt: skip
