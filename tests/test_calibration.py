@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from replicate.calibration import experiments
 from replicate.calibration import rates as calibration
+from replicate.calibration.experiments import Experiment, FamilyRate
+from replicate.calibration.measured import (
+    Measured,
+    UnreadableCalibration,
+    cell_rows,
+    error,
+    experiment_rows,
+    read,
+    worst,
+    write,
+)
 from replicate.calibration.rates import Rate, informative, landscape, place, rates, where
 from replicate.calibration.studies import GRIDS, SEED_COUNTS, SLOPES, Study, power_studies, studies, thin, true_values
-from replicate.calibration.tables import error, markdown, rows, worst
+from replicate.calibration.tables import markdown
 from replicate.estimate.power_law import origin_r_squared
 from replicate.evaluate import judge_sweep
-from replicate.paper.claims import Margin
+from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
-from replicate.paper.registry import CLAIMS
-from replicate.synthetic import SHAPES, Truth
+from replicate.paper.registry import CELLS, CLAIMS
+from replicate.synthetic import SHAPES, Truth, ratio_grid
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 
 INF = math.inf
@@ -331,44 +344,176 @@ def test_a_quantity_that_no_landscape_was_judged_by_has_no_rate() -> None:
     assert calibration._summaries(Study("x", Truth()), []) == []
 
 
-# ---------------------------------------------------------------- tables
+# ---------------------------------------------------------------- whole experiments
+
+
+def claims_of(quantity: str) -> list[Claim]:
+    return [c for c in experiments.CLAIMS_JUDGED if c.quantity == quantity]
+
+
+def test_the_experiments_judge_every_claim_that_no_single_cell_answers() -> None:
+    judged = {c.quantity for c in experiments.CLAIMS_JUDGED}
+    of_cells = {"rho", "slope", "intercept_share", "r2", "gap_pp"}  # the studies' business
+    assert judged == {c.quantity for c in CLAIMS} - of_cells - {"cost_ratio"}  # which is counted
+    assert len({e.name for e in experiments.EXPERIMENTS}) == len(experiments.EXPERIMENTS)
+
+
+def test_an_outcome_depends_on_experiment_seeds_and_number_alone() -> None:
+    experiment = experiments.EXPERIMENTS[1]
+    one, other = experiments.landscapes(experiment, 3, 4), experiments.landscapes(experiment, 3, 4)
+    for grids in ("optimum", "ratio", "line"):
+        for key, landscape_ in one[grids].items():
+            assert landscape_.frame.equals(other[grids][key].frame)
+            assert landscape_.synthetic
+    assert not one["ratio"][CELLS[0], "main"].frame.equals(
+        experiments.landscapes(experiment, 3, 5)["ratio"][CELLS[0], "main"].frame
+    )
+
+
+def test_a_claim_is_judged_on_the_grids_of_its_parts() -> None:
+    made = experiments.landscapes(experiments.EXPERIMENTS[0], 2, 0)
+    frames = {name: landscapes_[CELLS[0], "main"].frame for name, landscapes_ in made.items()}
+    at = {name: set(zip(frame["lr"], frame["wd"], strict=True)) for name, frame in frames.items()}
+    assert at["ratio"] == {(lr, wd) for lr in LRS for wd in ratio_grid(lr)}
+    line = {(lr, float(f"{RHO * lr:.3g}")) for lr in LRS}
+    assert at["line"] == {(lr, wd) for lr in LRS for wd in WEIGHT_DECAYS} | line
+    assert at["optimum"] > at["ratio"] | at["line"]
+    assert {c.quantity: experiments.grids_of(c) for c in experiments.CLAIMS_JUDGED} == {
+        "rho_pooled": "optimum", "rho_rejects": "optimum", "max_ratio": "optimum", "rho_sgd": "optimum",
+        "sgd_ratio": "optimum", "drop_pp": "ratio", "hurts_pp": "ratio", "zone_pp": "ratio", "growth_exponent": "ratio",
+        "asymmetry_pp": "ratio", "mean_gap_pp": "line", "max_gap_pp": "line", "gap_minus_seed_sd_pp": "line",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("quantity", "experiment", "truth"),
+    [
+        ("rho_pooled", Experiment("x", ratios=(0.1, 0.2, 0.4, 0.8, 1.6)), 0.4),
+        ("rho_rejects", Experiment("x", ratios=(0.3, 0.1, 0.1, 0.1, 0.1)), 0.3),
+        ("max_ratio", Experiment("x", ratios=(0.1, 0.2, 0.05, 0.1, 0.1)), 4.0),
+        ("rho_sgd", Experiment("x", ratios=(0.2,) * 5, sgd_ratio=0.5), 0.1),
+        ("sgd_ratio", Experiment("x", sgd_ratio=0.25), 0.25),
+        ("drop_pp", Experiment("x", Truth(shape="quadratic")), 0.62 * math.log(10) ** 2),
+        ("hurts_pp", Experiment("x", Truth(shape="quadratic")), 0.62 * math.log(10) ** 2),
+        ("zone_pp", Experiment("x", Truth(depth=0.0)), -2.0),
+        ("growth_exponent", Experiment("x", Truth(shape="kinked")), 1.0),
+        ("asymmetry_pp", Experiment("x", Truth(shape="quadratic")), 0.0),
+        ("mean_gap_pp", Experiment("x", Truth(depth=0.0)), 0.0),
+        ("max_gap_pp", Experiment("x", Truth(depth=0.0)), 0.0),
+        ("gap_minus_seed_sd_pp", Experiment("x", Truth(depth=0.0)), -math.hypot(0.2, 0.3)),
+    ],
+)
+def test_true_values(quantity: str, experiment: Experiment, truth: float) -> None:
+    assert experiments.true_value(experiment, claims_of(quantity)[0]) == pytest.approx(truth, rel=5e-3, abs=1e-9)
+
+
+def test_a_flat_experiment_has_no_ratio() -> None:
+    flat = Experiment("x", Truth(depth=0.0))
+    for c in experiments.CLAIMS_JUDGED:
+        has_none = c.quantity in (*experiments.RATIOS, "growth_exponent")
+        assert math.isnan(experiments.true_value(flat, c)) == has_none
+
+
+@pytest.mark.parametrize(
+    ("truth", "where"), [(0.1, "inside"), (0.06, "near"), (0.19, "near"), (0.04, "outside"), (0.22, "near")]
+)
+def test_only_010_itself_may_not_be_rejected(truth: float, where: str) -> None:
+    assert experiments._place(claims_of("rho_rejects")[0], truth) == where
+    assert experiments._place(claims_of("rho_pooled")[0], truth) == place("rho", truth, RHO_MARGIN)
+
+
+def test_experiment_rates_by_hand() -> None:
+    """One outcome of noise-free landscapes: every verdict is right, every interval holds the truth."""
+    truth = Truth(noise_sd_pp=1e-3, seed_sd_pp=1e-3, shape="quadratic")
+    (found,) = [r for r in experiments._rates(1, (Experiment("x", truth), 3)) if r.quantity == "drop_pp"]
+    assert (found.claims, found.outcomes, found.seeds, found.experiment) == (12, 1, 3, "x")
+    assert found.replicated + found.contradicted + found.inconclusive == pytest.approx(1)
+    assert (found.wrong, found.any_wrong) == (0, 0)
+
+
+def test_shares_over_verdicts_and_over_outcomes() -> None:
+    outcomes = [
+        [(REPLICATED, False, True), (CONTRADICTED, True, False)],
+        [(INCONCLUSIVE, False, True), (INCONCLUSIVE, False, True)],
+    ]
+    found = experiments._summary(Experiment("x"), 5, "drop_pp", outcomes)
+    assert (found.replicated, found.contradicted, found.inconclusive) == (0.25, 0.25, 0.5)
+    assert (found.wrong, found.any_wrong, found.coverage, found.all_covered) == (0.25, 0.5, 0.75, 0.5)
+    nothing = experiments._summary(Experiment("x"), 5, "rho_pooled", [[(CONTRADICTED, True, None)]])
+    assert (nothing.wrong, nothing.any_wrong) == (1, 1)
+    assert math.isnan(nothing.coverage)
+    assert math.isnan(nothing.all_covered)
+
+
+# ---------------------------------------------------------------- what was measured, and its tables
+
+
+FAMILY = FamilyRate("all is well", 5, "drop_pp", 12, 100, 0.8, 0.02, 0.18, 0.01, 0.06, 0.97, 0.91)
 
 
 def test_the_worst_error() -> None:
     flat = rate(wrong=math.nan, decisive=0.04)
     assert (error(rate()), error(flat)) == (0.02, 0.04)
-    assert worst([rate(), flat]) == 0.04
-    assert worst([]) == 0.0
+    assert worst(Measured(cell_rows([rate(), flat]), experiment_rows([FAMILY]))) == 0.04
+    assert worst(Measured()) == 0.0
 
 
 def test_rows_are_strict_json() -> None:
     flat = rate(wrong=math.nan, decisive=0.04, coverage=math.nan, truth=math.nan, width=INF)
-    first, second = json.loads(json.dumps(rows([rate(), flat]), allow_nan=False))
+    first, second = json.loads(json.dumps(cell_rows([rate(), flat]), allow_nan=False))
     assert first == {
-        "group": "slopes and shapes", "study": Study("", Truth()).label, "seeds": 5, "quantity": "slope", "truth": 1.0,
-        "landscapes": 100, "replicated": 0.7, "contradicted": 0.02, "inconclusive": 0.28, "wrong": 0.02,
-        "coverage": 0.95, "median_width": 0.3,
+        "group": "slopes and shapes", "study": Study("", Truth()).label, "slope": 1.0, "factor": 3.0, "seeds": 5,
+        "quantity": "slope", "truth": 1.0, "landscapes": 100, "replicated": 0.7, "contradicted": 0.02,
+        "inconclusive": 0.28, "wrong": 0.02, "coverage": 0.95, "median_width": 0.3,
     }  # fmt: skip
     assert (second["truth"], second["coverage"], second["median_width"], second["wrong"]) == (None, None, None, 0.04)
+    (row,) = json.loads(json.dumps(experiment_rows([replace(FAMILY, coverage=math.nan)]), allow_nan=False))
+    assert (row["experiment"], row["seeds"], row["coverage"], row["all_covered"]) == ("all is well", 5, None, 0.91)
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    measured = Measured(cell_rows([rate()]), experiment_rows([FAMILY]))
+    write(path, measured)
+    assert read(path) == measured
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "\x00"])
+def test_a_file_that_is_no_calibration(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(text)
+    with pytest.raises(
+        UnreadableCalibration, match=r"expected a calibration \(format 1\).*measure it again"
+    ) as refused:
+        read(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_markdown() -> None:
     flat = rate(study=Study("flat", Truth(depth=0.0), "paper", 3), wrong=math.nan, decisive=0.04, truth=math.nan)
     flat = replace(flat, coverage=math.nan)
-    found = [rate(), rate(coverage=0.9), rate(coverage=0.97), flat]
-    lines = markdown(found, 100, False).splitlines()
-    # Summary: the largest error, the smallest and the middle coverage of those that have one.
-    assert "| slope | 4 | 4.0 % | 90.0 % | 95.0 % |" in lines
+    cells = cell_rows([rate(), rate(coverage=0.9), rate(coverage=0.97), flat])
+    lines = markdown(Measured(cells, experiment_rows([FAMILY]))).splitlines()
+    # Summary: the largest error; the smallest and the middle coverage of those that have one.
+    assert "| slope | 4 | 4.0 % | — | 90.0 %, 95.0 % |" in lines
     label = Study("", Truth()).label
     assert f"| {label} | 5 | slope | 1 | 70.0 % | 2.0 % | 28.0 % | 2.0 % | 95.0 % |" in lines
     assert f"| {flat.study.label} | 3 | slope | none | 70.0 % | 2.0 % | 28.0 % | 4.0 % | — |" in lines
-    assert [line for line in lines if line.startswith("## ")] == ["## Summary", "## Slopes and shapes", "## Flat"]
-    tables = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {6, 10}  # five columns in the summary, nine elsewhere
-    command = next(line for line in lines if line.startswith("    replicate calibrate"))
-    assert command.endswith("--landscapes 100 --out docs/calibration.md")
-    assert "(a part of the studies)" in markdown(found, 100, True)
+    assert "| drop_pp | 12 | 5 | 80.0 % | 2.0 % | 18.0 % | 1.0 % | 6.0 % | 97.0 % | 91.0 % |" in lines
+    headings = [line for line in lines if line.startswith("#")]
+    assert headings == [
+        *("# Calibration", "## Summary", "## Whole experiments", "### All is well", "## Slopes and shapes", "## Flat"),
+    ]
 
 
-def test_markdown_of_a_quantity_without_coverage() -> None:
-    assert "| slope | 1 | 2.0 % | — | — |" in markdown([rate(coverage=math.nan)], 10, False)
+def test_markdown_of_power() -> None:
+    """The claims are true at slope 1 and false elsewhere; a column a number of seeds."""
+    studies_ = [Study("power", Truth(slope=b), seeds=n) for b in (1.0, -1.0) for n in (1, 5)]
+    found = [rate(study=s, replicated=0.1 * i, contradicted=0.2 * i) for i, s in enumerate(studies_)]
+    gap = rate(study=Study("power of the gap", Truth(depth=0.0), "paper+line", 7), quantity="gap_pp", replicated=0.66)
+    lines = markdown(Measured(cell_rows([*found, gap]))).splitlines()
+    assert "| b | factor | quantity | 1 seed | 5 seeds |" in lines
+    assert "| 1 | 3 | slope | 0.0 % | 10.0 % |" in lines
+    assert "| -1 | 3 | slope | 40.0 % | 60.0 % |" in lines
+    assert "| gap_pp | 66.0 % |" in lines

@@ -14,7 +14,7 @@ from replicate.calibration.rates import errs, place
 from replicate.evaluate import estimate, judge
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
-from replicate.paper.protocol import KAPPAS, LRS, RHO_SGD, WEIGHT_DECAYS
+from replicate.paper.protocol import KAPPAS, LRS, RHO, RHO_SGD, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS, SGD_CELLS
 from replicate.runs import Cell
 from replicate.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
@@ -46,7 +46,7 @@ class Experiment:
     """Of every cell under AdamW, but for its ratio."""
     ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
     """True ratio by architecture, in the paper's order."""
-    sgd_ratio: float = RHO_SGD / 0.1
+    sgd_ratio: float = RHO_SGD / RHO
     """SGD's ratio over AdamW's."""
 
     def of(self, cell: Cell, variant: str) -> Truth:
@@ -209,8 +209,15 @@ def _one(
         return verdict.outcome, verdict.outcome in (REPLICATED, CONTRADICTED), None
     assert verdict.estimate is not None
     held = verdict.estimate.low <= truth + 1e-9 and truth - 1e-9 <= verdict.estimate.high
-    kind = "rho" if claim.unit == "" and "rho" in claim.quantity else claim.quantity
-    return verdict.outcome, errs(verdict.outcome, place(kind, truth, claim.margin)), held
+    return verdict.outcome, errs(verdict.outcome, _place(claim, truth)), held
+
+
+def _place(claim: Claim, truth: float) -> str:
+    """Where the truth lies; any ratio but 0.10 may rightly be told from it (`rho_rejects`)."""
+    where = place(
+        "rho" if claim.quantity in ("rho_pooled", "rho_rejects", "rho_sgd") else claim.quantity, truth, claim.margin
+    )
+    return "near" if claim.quantity == "rho_rejects" and where == "inside" and not math.isclose(truth, RHO) else where
 
 
 def _summary(

@@ -1,80 +1,134 @@
-"""Tables of the calibration: rates to Markdown and to JSON rows."""
+"""Tables of the calibration: what was measured to Markdown."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
 
-from replicate.calibration.rates import Rate
+from replicate.calibration.measured import Measured, Row
 
-HEADER = (
-    "| study | seeds | quantity | truth | replicated | contradicted | inconclusive | wrong | interval holds truth |"
+POWER = "power"
+POWER_OF_GAP = "power of the gap"
+
+INTRODUCTION = """\
+Landscapes with known truth, drawn by `replicate.synthetic` and judged as `replicate judge` judges a sweep; and whole
+experiments of ten cells, judged as `pytest claims/` judges the paper's. Made by
+
+    replicate calibrate --out docs/calibration.md
+
+which also writes the numbers to `calibration.json` beside it.
+
+*Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted although it
+lies inside; where the truth has no value, as the best weight decay of a flat landscape, every decisive verdict. A ratio
+is outside also where that of any learning rate it is averaged over is. What these figures mean, and where an interval
+covers less or more than it says, stands in [statistics.md](statistics.md).
+"""
+
+CELL_HEADER = ("study", "seeds", "quantity", "truth", "replicated", "contradicted", "inconclusive", "wrong", "covers")
+EXPERIMENT_HEADER = (
+    *("quantity", "claims", "seeds", "replicated", "contradicted", "inconclusive", "wrong", "any wrong"),
+    *("covers", "all cover"),
 )
 
 
-def error(rate: Rate) -> float:
-    """Share of wrong decisive verdicts: every decisive one where the truth has no value."""
-    return rate.decisive if math.isnan(rate.wrong) else rate.wrong
-
-
-def worst(found: Iterable[Rate]) -> float:
-    """The largest share of wrong decisive verdicts."""
-    return max((error(rate) for rate in found), default=0.0)
-
-
-def rows(found: Iterable[Rate]) -> list[dict[str, Any]]:
-    """One JSON object a rate; NaN and infinity become null."""
-    return [
-        {
-            "group": r.study.group, "study": r.study.label, "seeds": r.study.seeds, "quantity": r.quantity,
-            "truth": _plain(r.truth), "landscapes": r.n, "replicated": r.replicated, "contradicted": r.contradicted,
-            "inconclusive": r.inconclusive, "wrong": error(r), "coverage": _plain(r.coverage),
-            "median_width": _plain(r.width),
-        }
-        for r in found
-    ]  # fmt: skip
-
-
-def _plain(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None
-
-
-def markdown(found: Sequence[Rate], landscapes: int, thinned: bool) -> str:
-    """All tables, one a group, behind a summary of errors and coverage."""
-    out = ["# Calibration", ""]
-    out += [
-        f"{landscapes} landscapes a study, drawn by `replicate.synthetic` and judged as `replicate judge` judges "
-        "a sweep. Made by:",
-        "",
-        f"    replicate calibrate --landscapes {landscapes} --out docs/calibration.md"
-        + (" --studies N (a part of the studies)" if thinned else ""),
-        "",
-        "*Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted "
-        "although it lies inside; on a flat landscape, which has no best weight decay, every decisive verdict on it.",
-        "",
-        "## Summary",
-        "",
-        "| quantity | studies | largest wrong | smallest coverage | median coverage |",
-        "|---|---|---|---|---|",
-    ]
-    for quantity in dict.fromkeys(r.quantity for r in found):
-        of_one = [r for r in found if r.quantity == quantity]
-        held = sorted(r.coverage for r in of_one if not math.isnan(r.coverage))
-        coverage = f"{_percent(held[0])} | {_percent(held[len(held) // 2])}" if held else "— | —"
-        out.append(f"| {quantity} | {len(of_one)} | {_percent(worst(of_one))} | {coverage} |")
-    for group in dict.fromkeys(r.study.group for r in found):
-        out += ["", f"## {group[0].upper()}{group[1:]}", "", HEADER, "|" + "---|" * 9]
-        out += [_row(r) for r in found if r.study.group == group]
+def markdown(measured: Measured) -> str:
+    """All tables: summary, power, whole experiments, studies by group."""
+    out = ["# Calibration", "", INTRODUCTION.rstrip()]
+    if measured.cells:
+        out += ["", "## Summary", "", _counted(measured.cells, "landscapes", "landscapes a study"), ""]
+        out += _summary(measured.cells)
+        out += _power(measured.cells)
+    if measured.experiments:
+        out += ["", "## Whole experiments", "", _counted(measured.experiments, "outcomes", "outcomes each") + " *Any"]
+        out[-1] += " wrong* and *all cover*: shares of outcomes, over all claims of the quantity together."
+        for name in dict.fromkeys(row["experiment"] for row in measured.experiments):
+            rows = [row for row in measured.experiments if row["experiment"] == name]
+            out += ["", f"### {name[0].upper()}{name[1:]}", "", *_table(EXPERIMENT_HEADER, map(_experiment_row, rows))]
+    for group in dict.fromkeys(row["group"] for row in measured.cells):
+        rows = [row for row in measured.cells if row["group"] == group]
+        out += ["", f"## {group[0].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
     return "\n".join(out) + "\n"
 
 
-def _row(r: Rate) -> str:
-    truth = "none" if math.isnan(r.truth) else f"{r.truth:.3g}"
-    held = "—" if math.isnan(r.coverage) else _percent(r.coverage)
-    shares = " | ".join(_percent(x) for x in (r.replicated, r.contradicted, r.inconclusive, error(r)))
-    return f"| {r.study.label} | {r.study.seeds} | {r.quantity} | {truth} | {shares} | {held} |"
+def _counted(rows: Sequence[Row], name: str, words: str) -> str:
+    counts = sorted({row[name] for row in rows})
+    return f"{' to '.join(dict.fromkeys((str(counts[0]), str(counts[-1]))))} {words}."
 
 
-def _percent(x: float) -> str:
-    return f"{100 * x:.1f} %"
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _summary(rows: Sequence[Row]) -> list[str]:
+    """A line a quantity: errors over all studies, coverage by number of seeds."""
+    counts = sorted({row["seeds"] for row in rows} & {1, 3, 5, 10})
+    header = ["quantity", "rows", "largest wrong", *(f"covers at {n} seeds: least, median" for n in counts)]
+    lines = []
+    for quantity in dict.fromkeys(row["quantity"] for row in rows):
+        of_one = [row for row in rows if row["quantity"] == quantity]
+        line = [quantity, str(len(of_one)), _percent(max(row["wrong"] for row in of_one))]
+        for n in counts:
+            held = [row["coverage"] for row in of_one if row["seeds"] == n and row["coverage"] is not None]
+            line.append(f"{_percent(min(held))}, {_percent(median(held))}" if held else "—")
+        lines.append(line)
+    return _table(header, lines)
+
+
+def _power(rows: Sequence[Row]) -> list[str]:
+    """Share of right decisive verdicts by number of seeds, a line a truth, spacing and quantity."""
+    out: list[str] = []
+    of_power = [row for row in rows if row["group"] == POWER]
+    if of_power:
+        out += ["", "## Power: right decisive verdicts at Table 2's drops, SD 0.3 pp", ""]
+        out += ["Grid: seven weight decays around the optimum, the given factor apart.", ""]
+
+        def name(row: Row) -> tuple[str, ...]:
+            return f"{row['slope']:g}", f"{row['factor']:g}", row["quantity"]
+
+        out += _by_seeds(("b", "factor", "quantity"), of_power, name, _right)
+    of_gap = [row for row in rows if row["group"] == POWER_OF_GAP and row["quantity"] == "gap_pp"]
+    if of_gap:
+        out += ["", "## Power: a gap of 0 replicated", ""]
+        out += _by_seeds(("quantity",), of_gap, lambda row: (row["quantity"],), lambda row: row["replicated"])
+    return out
+
+
+def _right(row: Row) -> float:
+    """The claims are true at slope 1 and false at any other."""
+    return float(row["replicated"] if row["slope"] == 1 else row["contradicted"])
+
+
+def _by_seeds(
+    header: Sequence[str], rows: Sequence[Row], name: Callable[[Row], tuple[str, ...]], value: Callable[[Row], float]
+) -> list[str]:
+    counts = sorted({row["seeds"] for row in rows})
+    found = {(name(row), row["seeds"]): value(row) for row in rows}
+    lines = [
+        [*one, *(_percent(found[one, n]) if (one, n) in found else "—" for n in counts)]
+        for one in dict.fromkeys(name(row) for row in rows)
+    ]
+    return _table([*header, *(f"{n} seed{'s' if n > 1 else ''}" for n in counts)], lines)
+
+
+def _verdicts(row: Row) -> list[str]:
+    return [_percent(row[name]) for name in ("replicated", "contradicted", "inconclusive", "wrong")]
+
+
+def _cell_row(row: Row) -> list[str]:
+    truth = "none" if row["truth"] is None else f"{row['truth']:.3g}"
+    return [row["study"], str(row["seeds"]), row["quantity"], truth, *_verdicts(row), _percent(row["coverage"])]
+
+
+def _experiment_row(row: Row) -> list[str]:
+    return [
+        row["quantity"], str(row["claims"]), str(row["seeds"]), *_verdicts(row), _percent(row["any_wrong"]),
+        _percent(row["coverage"]), _percent(row["all_covered"]),
+    ]  # fmt: skip
+
+
+def _percent(x: float | None) -> str:
+    return "—" if x is None else f"{100 * x:.1f} %"

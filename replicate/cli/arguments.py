@@ -142,9 +142,13 @@ def _report(command: Parser) -> None:
 
 def _calibrate(command: Parser) -> None:
     command.add_argument("--landscapes", type=_positive, default=400, metavar="N", help="per study (default: 400)")
+    command.add_argument("--outcomes", type=_positive, default=100, metavar="N",
+                         help="per whole experiment (default: 100)")  # fmt: skip
     command.add_argument("--studies", type=_positive, metavar="N", help="about N of the studies (default: all)")
+    command.add_argument("--part", action="append", choices=("cells", "experiments"),
+                         help="measure this part alone; --out keeps the other as it was")  # fmt: skip
     command.add_argument("--processes", type=_positive, metavar="N", help="default: one a physical core")
-    command.add_argument("--out", metavar="FILE.md", help="write the tables there as well")
+    command.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
     _json(command)
 
 

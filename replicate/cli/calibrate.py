@@ -1,15 +1,18 @@
-"""`replicate calibrate`: how often the rules say what, on landscapes whose truth is known."""
+"""`replicate calibrate`: how often the rules say what, on landscapes and experiments whose truth is known."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from replicate.calibration import rates, studies, tables
+from replicate.calibration import experiments, measured, rates, studies, tables
 from replicate.cli.output import note, print_json
 from replicate.engine.cores import slots
+from replicate.paper.registry import REGISTRY_HASH
 from replicate.progress import duration
 
 
@@ -17,35 +20,58 @@ class CannotWrite(Exception):
     """An output file that cannot be written; the message is one line."""
 
 
-UNUSABLE: tuple[type[Exception], ...] = (CannotWrite,)
+UNUSABLE: tuple[type[Exception], ...] = (CannotWrite, measured.UnreadableCalibration)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.out and not Path(options.out).resolve().parent.is_dir():
+    out = Path(options.out) if options.out else None
+    if out is not None and not out.resolve().parent.is_dir():
         raise CannotWrite(f"--out: expected a file in a folder that exists, got {options.out}")
-    chosen = [*studies.studies(), *studies.power_studies()]
-    if options.studies:
-        chosen = studies.thin(chosen, options.studies)
+    numbers = None if out is None else out.with_suffix(".json")
+    if numbers == out:
+        raise CannotWrite(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")
+    parts = options.part or ["cells", "experiments"]
+    kept = numbers is not None and numbers.exists() and len(parts) == 1
+    found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
+    if found.registry != REGISTRY_HASH:
+        note(f"{numbers}: its rules are not those of today: what is not measured now is dropped")
+        found = measured.Measured()
+    processes = options.processes or len(slots())
+    started = time.monotonic()
+    for part in parts:
+        if part == "cells":
+            chosen = [*studies.studies(), *studies.power_studies()]
+            chosen = studies.thin(chosen, options.studies) if options.studies else chosen
+            judged = rates.rates(chosen, options.landscapes, processes, _progress("studies"))
+            found = replace(found, cells=measured.cell_rows(judged))
+        else:
+            judged_whole = experiments.rates(
+                experiments.EXPERIMENTS, experiments.SEED_COUNTS, options.outcomes, processes, _progress("experiments")
+            )
+            found = replace(found, experiments=measured.experiment_rows(judged_whole))
+        if numbers is not None:
+            measured.write(numbers, found)
+    note(f"calibrated in {duration(time.monotonic() - started)}")
+    if out is not None:
+        out.write_text(tables.markdown(found), encoding="utf-8")
+    if options.json:
+        print_json(found.to_json())
+    elif out is None:
+        print(tables.markdown(found))
+    else:
+        print(f"written to {out}; largest rate of wrong decisive verdicts: {100 * measured.worst(found):.1f} %")
+    return 0
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Tells on standard error how far it is; one line that moves on a terminal, some twenty elsewhere."""
     started = time.monotonic()
 
     def report(done: int, total: int) -> None:
         left = (time.monotonic() - started) / done * (total - done)
-        end = "\r" if sys.stderr.isatty() else "\n"
-        if sys.stderr.isatty() or done % max(1, total // 20) == 0 or done == total:
-            print(
-                f"calibrate: {done} of {total} studies, {duration(left)} to go ", end=end, file=sys.stderr, flush=True
-            )
+        moving = sys.stderr.isatty()
+        if moving or done % max(1, total // 20) == 0 or done == total:
+            end = "\r" if moving and done < total else "\n"
+            print(f"calibrate: {done} of {total} {what}, {duration(left)} to go ", end=end, file=sys.stderr, flush=True)
 
-    found = rates.rates(chosen, options.landscapes, options.processes or len(slots()), report)
-    worst = tables.worst(found)
-    note(f"calibrated in {duration(time.monotonic() - started)}")
-    text = tables.markdown(found, options.landscapes, bool(options.studies))
-    if options.out:
-        Path(options.out).write_text(text, encoding="utf-8")
-    if options.json:
-        print_json({"landscapes": options.landscapes, "worst_wrong": worst, "rates": tables.rows(found)})
-    elif not options.out:
-        print(text)
-    else:
-        print(f"written to {options.out}; largest rate of wrong decisive verdicts: {100 * worst:.1f} %")
-    return 0
+    return report

@@ -1,0 +1,108 @@
+"""What a calibration measured, as a JSON file: written by one command, read by the tables and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from replicate.calibration.experiments import FamilyRate
+from replicate.calibration.rates import Rate
+from replicate.paper.registry import REGISTRY_HASH
+
+FORMAT = 1
+
+Row = dict[str, Any]
+
+
+class UnreadableCalibration(Exception):
+    """A file that holds no calibration; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Both parts of a calibration; a part that was not measured has no rows."""
+
+    cells: tuple[Row, ...] = ()
+    """One row a study and quantity: `cell_rows`."""
+    experiments: tuple[Row, ...] = ()
+    """One row an experiment, number of seeds and quantity: `experiment_rows`."""
+    registry: str = field(default=REGISTRY_HASH)
+    """Hash of the registry whose rules were tried."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return {
+            "format": FORMAT,
+            "registry": self.registry,
+            "worst_wrong": worst(self),
+            "cells": list(self.cells),
+            "experiments": list(self.experiments),
+        }
+
+
+def error(rate: Rate) -> float:
+    """Share of wrong decisive verdicts: every decisive one where the truth has no value."""
+    return rate.decisive if math.isnan(rate.wrong) else rate.wrong
+
+
+def worst(measured: Measured) -> float:
+    """The largest share of wrong decisive verdicts."""
+    return max((row["wrong"] for row in (*measured.cells, *measured.experiments)), default=0.0)
+
+
+def cell_rows(found: Sequence[Rate]) -> tuple[Row, ...]:
+    """One JSON object a rate; NaN and infinity become null. Shares, not percent; widths of a ratio in ln."""
+    return tuple(
+        {
+            "group": r.study.group, "study": r.study.label, "slope": r.study.truth.slope, "factor": r.study.factor,
+            "seeds": r.study.seeds, "quantity": r.quantity, "truth": _plain(r.truth), "landscapes": r.n,
+            "replicated": r.replicated, "contradicted": r.contradicted, "inconclusive": r.inconclusive,
+            "wrong": error(r), "coverage": _plain(r.coverage), "median_width": _plain(r.width),
+        }
+        for r in found
+    )  # fmt: skip
+
+
+def experiment_rows(found: Sequence[FamilyRate]) -> tuple[Row, ...]:
+    """One JSON object a rate; NaN becomes null."""
+    return tuple(
+        {name: _plain(value) if isinstance(value, float) else value for name, value in asdict(r).items()} for r in found
+    )
+
+
+def _plain(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+def write(path: Path, measured: Measured) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(measured.to_json(), file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Measured:
+    """Inverse of `write`; raises `UnreadableCalibration`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']}")
+        return Measured(tuple(data["cells"]), tuple(data["experiments"]), data["registry"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise UnreadableCalibration(
+            f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
+            f"{type(problem).__name__}: {problem}; measure it again"
+        ) from problem
