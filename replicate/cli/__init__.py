@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an old terminal gets a ? and no traceback
     options = parser().parse_args(arguments)
+    # Before numpy is loaded: on matrices as small as ours its threads only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = importlib.import_module(f"replicate.cli.{options.command}")  # each imports no more than it needs
     try:
         status: int = command.run(options)
