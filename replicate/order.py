@@ -1,0 +1,68 @@
+"""The order of training: which claims first, so that a budget that ends early has answered the most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from replicate.collect import runs_for, split
+from replicate.paper.claims import Claim
+from replicate.plan import Rates
+from replicate.runs import Run
+from replicate.scales import Scale
+
+
+@dataclass(frozen=True)
+class Step:
+    """Runs to train next, and the claims that can be judged once they are stored."""
+
+    claims: tuple[str, ...]
+    runs: tuple[Run, ...]
+    seconds: float | None
+    """Of one device; None where the rate of one of the runs is not known."""
+
+
+def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates) -> list[Step]:
+    """The missing runs of `claims` in steps, each the one that answers the most claims for its cost.
+
+    Greedy: the next step trains what one claim lacks, that of the claims for which the number answered thereby, over
+    the cost of what it lacks, is largest; ties go to the registry's order. Where no rate is known a run costs 1, as
+    any other. The first step has no runs where some claims need none.
+    """
+    answerable, _ = split(claims, scale)
+    runs = {claim.id: {run.key: run for run in runs_for([claim], scale)} for claim in answerable}
+    lacking = {claim.id: frozenset(runs[claim.id]) - frozenset(stored) for claim in answerable}
+    cost = _costs({key: run for of_claim in runs.values() for key, run in of_claim.items()}, scale, rates)
+    found: list[Step] = []
+    while lacking:
+        chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
+        trained = lacking[chosen]
+        answered = [claim for claim, keys in lacking.items() if keys <= trained]
+        in_order = [run for key, run in runs[chosen].items() if key in trained]
+        found.append(Step(tuple(answered), tuple(in_order), rates.cost(in_order, scale)))
+        lacking = {claim: keys - trained for claim, keys in lacking.items() if claim not in answered}
+    return found
+
+
+def _costs(runs: Mapping[str, Run], scale: Scale, rates: Rates) -> dict[str, float]:
+    """Relative cost by key."""
+    seconds = {key: rates.cost([run], scale) for key, run in runs.items()}
+    known = all(cost for cost in seconds.values())
+    return {key: cost if known and cost is not None else 1.0 for key, cost in seconds.items()}
+
+
+def _worth(keys: frozenset[str], lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> float:
+    """Claims answered a second by training `keys`; infinite where there is nothing to train."""
+    if not keys:
+        return float("inf")
+    return sum(others <= keys for others in lacking.values()) / sum(cost[key] for key in keys)
+
+
+def within(found: Sequence[Step], seconds: float) -> tuple[list[Step], list[Step]]:
+    """The steps that fit into `seconds` of one device, in order, and those that don't; all where cost is not known."""
+    spent = 0.0
+    for number, step in enumerate(found):
+        spent += step.seconds or 0.0
+        if spent > seconds:
+            return list(found[:number]), list(found[number:])
+    return list(found), []

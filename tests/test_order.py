@@ -1,0 +1,83 @@
+"""The order of training: every missing run once, the cheapest answers first, and where a budget ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicate import scales
+from replicate.collect import runs_for, split
+from replicate.order import Step, steps, within
+from replicate.paper.registry import CLAIMS, claim
+from replicate.plan import Rates
+
+SMOKE = scales.get("smoke")
+RATES = Rates(dict(SMOKE.seconds_per_run or ()), "test", "core")
+UNKNOWN = Rates({}, "test", "core")
+SOME = [c for c in CLAIMS if c.id.endswith("resnet50-cifar100") or c.id == "one-dim/cost"]
+
+
+def test_every_missing_run_once_and_every_claim_once() -> None:
+    found = steps(CLAIMS, SMOKE, [], RATES)
+    runs = [run.key for step in found for run in step.runs]
+    assert len(set(runs)) == len(runs)
+    assert set(runs) == {run.key for run in runs_for(CLAIMS, SMOKE)}
+    claims = [c for step in found for c in step.claims]
+    assert sorted(claims) == sorted(c.id for c in split(CLAIMS, SMOKE)[0])
+
+
+def test_a_claim_is_answered_by_its_step_and_those_before() -> None:
+    have: set[str] = set()
+    for step in steps(CLAIMS, SMOKE, [], RATES):
+        have |= {run.key for run in step.runs}
+        for name in step.claims:
+            assert {run.key for run in runs_for([claim(name)], SMOKE)} <= have
+
+
+def test_what_needs_nothing_comes_first() -> None:
+    first, *rest = steps(SOME, SMOKE, [], RATES)
+    assert (first.claims, first.runs, first.seconds) == (("one-dim/cost",), (), 0.0)
+    assert all(step.runs for step in rest)
+    everything = [run.key for run in runs_for(CLAIMS, SMOKE)]
+    assert [step.runs for step in steps(CLAIMS, SMOKE, everything, RATES)] == [()]
+
+
+def test_the_most_claims_for_the_cost_come_first() -> None:
+    """No single claim that the rest needs would have been answered more cheaply at the time."""
+    stored: set[str] = set()
+    for step in steps(CLAIMS, SMOKE, [], RATES):
+        if step.runs:
+            worth = len(step.claims) / (step.seconds or 1.0)
+            alone = replace(claim(step.claims[-1]))
+            lacking = [run for run in runs_for([alone], SMOKE) if run.key not in stored]
+            assert worth >= 1 / (RATES.cost(lacking, SMOKE) or 1.0) - 1e-9
+        stored |= {run.key for run in step.runs}
+
+
+def test_unknown_rates_count_runs() -> None:
+    found = steps(SOME, SMOKE, [], UNKNOWN)
+    assert {step.seconds for step in found if step.runs} == {None}
+    known = steps(SOME, SMOKE, [], RATES)  # one architecture: every run costs the same
+    assert [step.claims for step in found] == [step.claims for step in known]
+
+
+MADE = [Step((f"claim-{i}",), (), float(i)) for i in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fit"), [(0.0, 0), (0.9, 0), (1.0, 1), (2.9, 1), (3.0, 2), (6.0, 3), (14.9, 4), (15.0, 5), (99.0, 5)]
+)
+def test_a_budget_takes_whole_steps(seconds: float, fit: int) -> None:
+    assert within(MADE, seconds) == (MADE[:fit], MADE[fit:])
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_whatever_is_stored_the_rest_is_ordered(data: st.DataObject) -> None:
+    runs = [run.key for run in runs_for(SOME, SMOKE)]
+    stored = data.draw(st.sets(st.sampled_from(runs)))
+    found = steps(SOME, SMOKE, stored, RATES)
+    assert {run.key for step in found for run in step.runs} == set(runs) - stored
