@@ -44,14 +44,19 @@ class StoredRun:
 
 def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
     """The bytes of the record of `run`."""
+    return seal_stored(StoredRun(run.key, run.record(), result, provenance, run.synthetic))
+
+
+def seal_stored(stored: StoredRun) -> bytes:
+    """The bytes of the record of a run that is stored: those it was read from."""
     return seal(
         {
             "format": FORMAT,
-            "key": run.key,
-            "run": run.record(),
-            "result": result.to_json(),
-            "provenance": provenance,
-            "synthetic": run.synthetic,
+            "key": stored.key,
+            "run": stored.run,
+            "result": stored.result.to_json(),
+            "provenance": stored.provenance,
+            "synthetic": stored.synthetic,
         }
     )
 

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,11 @@ class StoreError(Exception):
 class Store:
     """A store that is open; `open_store` makes one. Safe to share between threads."""
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
+    def __init__(self, path: Path, read_only: bool = False, below: Mapping[str, StoredRun] | None = None) -> None:
         self.path = path
         self.read_only = read_only
+        self.below: Mapping[str, StoredRun] = below or {}
+        """Runs that count as stored and are kept elsewhere (`replicate.recorded`): those of the store go before."""
         self.layout = Layout(path)
         self.notices: list[str] = []
         """What readers should be told of this store: one line an event, in order, none twice."""
@@ -61,11 +63,12 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether a file for `key` is there; `get` tells whether it can be believed."""
-        return self.layout.record(key).is_file()
+        return key in self.below or self.layout.record(key).is_file()
 
     def keys(self) -> set[str]:
-        """The keys of all files that are there, in one pass over the directories."""
-        return {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
+        """The keys of all files that are there, in one pass over the directories, and of what lies below."""
+        own = {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
+        return own | self.below.keys()
 
     def find(self, prefix: str) -> list[str]:
         """The keys that begin with `prefix`, sorted."""
@@ -101,7 +104,7 @@ class Store:
                     return known[1]
                 stored = parse(path.read_bytes(), key)
             except FileNotFoundError:
-                return None
+                return self.below.get(key)
             except IsADirectoryError:
                 why = "expected a file, got a directory"
             except Corrupt as corrupt:
@@ -116,8 +119,8 @@ class Store:
                 self._read[key] = (seen, stored)
                 return stored
             if self._set_aside(path, key, why):
-                return None
-        return None
+                return self.below.get(key)
+        return self.below.get(key)
 
     def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
         """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result.
@@ -284,8 +287,15 @@ class Store:
         )
 
 
-def open_store(path: str | os.PathLike[str], create: bool = True, read_only: bool = False) -> Store:
+def open_store(
+    path: str | os.PathLike[str],
+    create: bool = True,
+    read_only: bool = False,
+    below: Mapping[str, StoredRun] | None = None,
+) -> Store:
     """The store at `path`, made there if `create`; StoreError where it cannot be read or, unless `read_only`, written.
+
+    `below`: runs that count as stored although they are kept elsewhere.
 
     Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
     disks and the superuser.
@@ -299,7 +309,7 @@ def open_store(path: str | os.PathLike[str], create: bool = True, read_only: boo
             raise StoreError(f"store {path}: expected a directory, got nothing there; train first, or check the path")
         if not exists:
             root.mkdir(parents=True, exist_ok=True)
-        store = Store(root, read_only)
+        store = Store(root, read_only, below)
         marked = _check_marker(store)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -17,11 +17,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "landscape", "train.result"),
     ("paper",),
     ("data", "synthetic", "estimate", "world", "layout", "record"),
-    ("scales", "models", "verdict", "fits"),
+    ("scales", "models", "verdict", "fits", "recorded"),
     ("beside",),
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
     ("plan", "judging", "calibration", "audit"),
+    ("order",),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers."""
@@ -32,6 +33,7 @@ WITHOUT_TORCH = (
     *(
         "layout",
         "record",
+        "recorded",
         "world",
         "progress",
         "report",

@@ -111,6 +111,14 @@ def _runs(command: Parser) -> None:
     _scale(export, optional="export this scale's landscapes, one row a point, ready for `replicate judge`")
     export.add_argument("--variant", default="main", help="with --scale: main (default), sgd, batch-256, …")
     _store(export)
+    record = actions.add_parser("record", help="keep a scale's runs with the source, as evidence for anybody",
+                                allow_abbrev=False)  # fmt: skip
+    _scale(record)
+    _store(record)
+    verify = actions.add_parser("verify", help="train some recorded runs again and compare", allow_abbrev=False)
+    _scale(verify)
+    verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="how many (default: 10)")
+    _json(verify)
 
 
 def _audit(command: Parser) -> None:

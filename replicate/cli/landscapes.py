@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.runs import NoSuchRun, landscape_points
 from replicate.estimate.best_set import best_sets
@@ -22,8 +22,10 @@ FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD",
 
 
 def run(options: argparse.Namespace) -> int:
-    store = open_store(options.store, create=False, read_only=True)
-    rows = landscape_points(store, scales.get(options.scale), options.variant)
+    scale = scales.get(options.scale)
+    below = recorded.read(recorded.path_of(scale.name))
+    store = open_store(options.store, create=False, read_only=True, below=below)
+    rows = landscape_points(store, scale, options.variant)
     frame = pd.DataFrame(rows)
     if frame.empty:
         raise NoSuchRun(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli.output import columns, note, print_json
 from replicate.paper.registry import CLAIMS
 from replicate.plan import Plan, make_plan
 from replicate.progress import duration
-from replicate.store import Store, StoreError, open_store
+from replicate.store import Store, StoredRun, StoreError, open_store
 
 UNUSABLE = (scales.ScaleError, StoreError)
 
 
 def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
-    plan = make_plan(CLAIMS, scale, _store(options.store))
+    plan = make_plan(CLAIMS, scale, _store(options.store, recorded.read(recorded.path_of(scale.name))))
     if options.json:
         print_json(plan.to_json() | {"store": options.store})
     else:
@@ -25,12 +26,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _store(path: str) -> Store | None:
+def _store(path: str, below: Mapping[str, StoredRun]) -> Store | None:
     """The store at `path`, unchanged; None where there is none yet."""
     if not Path(path).exists():
         note(f"no store at {path} yet: counting from an empty one")
         return None
-    return open_store(path, create=False, read_only=True)
+    return open_store(path, create=False, read_only=True, below=below)
 
 
 def text(plan: Plan, store: str) -> str:

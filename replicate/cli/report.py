@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
@@ -25,7 +25,8 @@ UNUSABLE = (scales.ScaleError, StoreError, CannotReport)
 
 
 def run(options: argparse.Namespace) -> int:
-    store = open_store(options.store, create=False, read_only=True)
+    below = recorded.read(recorded.path_of(options.scale)) if options.scale else None
+    store = open_store(options.store, create=False, read_only=True, below=below)
     scale, why = (scales.get(options.scale), "--scale") if options.scale else _most_complete(store)
     file = judge_all(CLAIMS, scale, why, store)
     out = Path(options.out)

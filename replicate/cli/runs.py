@@ -1,4 +1,4 @@
-"""`replicate runs`: list, show and export what the store holds."""
+"""`replicate runs`: list, show and export what the store holds; record runs with the source, and train them again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import argparse
 import csv
 import io
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli.output import columns, note, print_json
-from replicate.collect import parts_at, split
+from replicate.collect import parts_at, runs_for, split
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
 from replicate.store import Store, StoredRun, StoreError, open_store
@@ -32,8 +34,13 @@ POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accurac
 
 
 def run(options: argparse.Namespace) -> int:
-    store = open_store(options.store, create=False, read_only=True)
-    if options.action == "list":
+    if options.action == "verify":
+        return _verify(scales.get(options.scale), options.sample, options.json)
+    below = recorded.read(recorded.path_of(options.scale)) if getattr(options, "scale", None) else None
+    store = open_store(options.store, create=False, read_only=True, below=below)
+    if options.action == "record":
+        _record(store, scales.get(options.scale))
+    elif options.action == "list":
         _list(store, options.json)
     elif options.action == "show":
         _show(store, options.key, options.json)
@@ -75,6 +82,67 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
         print(f"{name}: {value}" if not isinstance(value, dict) else f"{name}:")
         if isinstance(value, dict):
             print("\n".join(f"  {field}: {_shown(v)}" for field, v in value.items()))
+
+
+def _record(store: Store, scale: scales.Scale) -> None:
+    """Record with the source all runs of `scale` that the store holds."""
+    wanted = [run.key for run in runs_for(split(CLAIMS, scale)[0], scale)]
+    found = [stored for key in wanted if (stored := store.read(key)) is not None]
+    if not found:
+        raise NoSuchRun(
+            f"store {store.path}: expected runs of scale {scale.name}, got none; `replicate train` adds them"
+        )
+    path = recorded.path_of(scale.name)
+    try:
+        recorded.write(path, found)
+    except OSError as error:
+        raise NoSuchRun(f"cannot write {path}: {error.strerror}; make it writable") from error
+    print(f"{len(found)} of {len(wanted)} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
+    """Train some recorded runs again, in a store of their own; exit status 1 where one measures something else.
+
+    The same processor and versions must give the same accuracy to the last digit; others round differently, and a
+    training magnifies that, so there a difference of up to `ROUNDING_PP` is no finding.
+    """
+    found = recorded.read(recorded.path_of(scale.name))
+    runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    keys = sorted(found.keys() & runs.keys())
+    if not keys:
+        raise NoSuchRun(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
+    # Spread evenly: neighbours by key have nothing in common, keys being hashes.
+    chosen = keys[:: max(1, len(keys) // sample)][:sample]
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Path(folder, "store"))
+        from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
+
+        local.ensure(store, [runs[key] for key in chosen])
+        again = {key: stored for key in chosen if (stored := store.read(key)) is not None}
+    rows = [_compared(found[key], again[key]) for key in chosen]
+    if as_json:
+        print_json({"scale": scale.name, "recorded": len(keys), "rows": rows})
+    else:
+        print(columns(COMPARED, [[_shown(row[field]) for field in COMPARED] for row in rows]))
+        equal = sum(row["recorded"] == row["again"] for row in rows)
+        print(f"{equal} of {len(rows)} equal to the last digit, {sum(not row['agrees'] for row in rows)} disagree")
+    return int(not all(row["agrees"] for row in rows))
+
+
+COMPARED = ("key", "arch", "lr", "wd", "seed", "recorded", "again", "same machine", "agrees")
+ROUNDING_PP = 5.0
+
+
+def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
+    names = ("versions", "device_model", "platform")
+    same = all(before.provenance.get(name) == after.provenance.get(name) for name in names)
+    difference = abs(before.result.accuracy_pp - after.result.accuracy_pp)
+    agrees = before.content == after.content if same else difference <= ROUNDING_PP
+    row = _row(before)
+    return {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")} | {
+        "recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp, "same machine": same,
+        "agrees": agrees,
+    }  # fmt: skip
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:

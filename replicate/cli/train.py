@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
-    store = open_store(options.store)
+    store = open_store(options.store, below=recorded.read(recorded.path_of(scale.name)))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})

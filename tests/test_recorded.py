@@ -1,0 +1,141 @@
+"""Recorded runs: what is written is read, damage is noticed and costs no more than it must, a store goes before."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replicate import recorded, scales
+from replicate.cli import main
+from replicate.collect import runs_for, split
+from replicate.paper.registry import CLAIMS
+from replicate.record import StoredRun
+from replicate.store import open_store
+from tests.faketrainer import fake_result, fake_run
+
+PROVENANCE = {"versions": {"python": "3"}, "device_model": "a processor", "platform": "here"}
+
+
+def stored(i: int) -> StoredRun:
+    run = fake_run(lr=1e-3 * (i + 1))
+    return StoredRun(run.key, run.record(), fake_result(run), PROVENANCE, run.synthetic)
+
+
+RUNS = [stored(i) for i in range(8)]
+BY_KEY = {run.key: run for run in RUNS}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = recorded.path_of("smoke", tmp_path)
+    assert recorded.write(path, RUNS) == len(RUNS)
+    return path
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    assert recorded.read(path) == BY_KEY
+    assert [p.name for p in path.parent.iterdir()] == [recorded.FILE]
+
+
+def test_equal_runs_give_equal_bytes(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.gz"
+    recorded.write(again, reversed(RUNS))
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_no_file_holds_no_runs(tmp_path: Path) -> None:
+    assert recorded.read(recorded.path_of("smoke", tmp_path)) == {}
+
+
+def test_a_changed_file_is_read_again(path: Path) -> None:
+    assert len(recorded.read(path)) == len(RUNS)
+    recorded.write(path, RUNS[:3])
+    assert recorded.read(path) == {run.key: run for run in RUNS[:3]}
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
+def test_a_row_with_a_flipped_bit_is_missing_and_no_other(
+    path: Path, place: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    text = bytearray(lines[2])
+    text[int(place * (len(text) - 1))] ^= 1
+    lines[2] = bytes(text)
+    path.write_bytes(gzip.compress(b"".join(lines)))
+    with caplog.at_level(logging.WARNING):
+        found = recorded.read(path)
+    assert sorted(found) == [key for i, key in enumerate(sorted(BY_KEY)) if i != 2]
+    assert all(found[key] == BY_KEY[key] for key in found)
+    assert "1 recorded runs cannot be believed and count as missing; get the file anew" in caplog.text
+
+
+@given(st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_to_the_file_no_row_is_wrong(path: Path, data: st.DataObject) -> None:
+    blob = bytearray(gzip.compress(b"".join(gzip.decompress(path.read_bytes()).splitlines(keepends=True))))
+    if data.draw(st.booleans()):
+        blob = blob[: data.draw(st.integers(0, len(blob)))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        if blob:
+            blob[data.draw(st.integers(0, len(blob) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = path.with_name("damaged.gz")
+    damaged.write_bytes(blob)
+    recorded._read.cache_clear()
+    for key, run in recorded.read(damaged).items():
+        assert run == BY_KEY[key]
+
+
+def test_a_store_counts_what_lies_below_and_goes_before_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store", below=BY_KEY)
+    run = fake_run(lr=1e-3)
+    assert store.has(run.key)
+    assert store.keys() == set(BY_KEY)
+    assert store.get(run) == BY_KEY[run.key]
+    own = dataclasses.replace(fake_result(run), accuracy_pp=12.0, history=(12.0,), best_accuracy_pp=12.0)
+    store.put(run, own, PROVENANCE)
+    got = store.get(run)
+    assert got is not None
+    assert got.result == own
+    store.layout.record(run.key).write_bytes(b"{}")  # damaged: set aside, and what lies below counts again
+    assert store.get(run) == BY_KEY[run.key]
+    assert store.get(fake_run(lr=0.5)) is None
+
+
+def test_record_and_verify_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path / "recorded")
+    monkeypatch.setattr(recorded.path_of, "__defaults__", (tmp_path / "recorded",))
+    scale = scales.get("smoke")
+    wanted = runs_for(split(CLAIMS, scale)[0], scale)
+    store = open_store(tmp_path / "store")
+    for run in wanted[:5]:
+        store.put(run, fake_result(run), PROVENANCE, durable=False)
+    assert main(["runs", "record", "--scale", "smoke", "--store", str(store.path)]) == 0
+    assert f"5 of {len(wanted)} runs recorded in" in capsys.readouterr().out
+    assert recorded.read(recorded.path_of("smoke")).keys() == {run.key for run in wanted[:5]}
+    assert main(["runs", "verify", "--scale", "embedded"]) == 2
+    assert "expected recorded runs in" in capsys.readouterr().err
+
+
+def test_verifying_compares_to_the_last_digit_on_the_same_machine_alone() -> None:
+    from replicate.cli.runs import ROUNDING_PP, _compared
+
+    before = RUNS[0]
+    near = dataclasses.replace(before.result, accuracy_pp=before.result.accuracy_pp - 0.1)
+    far = dataclasses.replace(before.result, accuracy_pp=before.result.accuracy_pp - ROUNDING_PP - 0.1)
+    elsewhere = {**PROVENANCE, "device_model": "another processor"}
+
+    def agrees(after: StoredRun) -> bool:
+        return bool(_compared(before, after)["agrees"])
+
+    assert agrees(before)
+    assert not agrees(dataclasses.replace(before, result=near))
+    assert agrees(dataclasses.replace(before, result=near, provenance=elsewhere))
+    assert not agrees(dataclasses.replace(before, result=far, provenance=elsewhere))
