@@ -1,0 +1,188 @@
+"""Stacked training against the plain loop and against the way of the published script: the same model, data and batch.
+
+    python benchmarks/training.py [--scale embedded] [--device cpu] [--arch resnet50 …] [--runs 32] [--epochs N]
+
+The script's way, written afresh: one process and one run at a time, pictures decoded and augmented one by one by loader
+processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass after every epoch. On a CPU,
+where that script would not run as it is, without the parts that need a GPU.
+
+For each architecture: images trained on a second, summed over the runs of a stack; how many times that of the other
+two; the share of the device's own rate at large matrix products; and hours for the 240 runs of the paper's grid that
+are of that architecture, at the scale's number of epochs. Times are by the clock: give the machine nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from replicate import data, models, scales
+from replicate.paper.claims import Part
+from replicate.runs import Cell, Run
+from replicate.train import solo
+from replicate.train.groups import stacks
+from replicate.train.stacked import How, train_stack
+
+RUNS_OF_AN_ARCHITECTURE = 240
+PASSES = 3
+"""A backward pass costs two forward ones."""
+
+
+def runs_of(scale: scales.Scale, arch: str, count: int, epochs: int | None) -> list[Run]:
+    """The first runs of one seed of the paper's grid, of `epochs` epochs where given."""
+    found = [p.run for p in scales.points(scale, Part(Cell(arch, scale.data[0][0]), "main", "paper"))]
+    chosen = stacks(list(dict.fromkeys(found)), count)[0]
+    return (
+        [replace(run, epochs=epochs, warmup_epochs=min(run.warmup_epochs, epochs - 1)) for run in chosen]
+        if (epochs)
+        else chosen
+    )
+
+
+class Pictures(Dataset[tuple[Any, int]]):
+    """A data set as a script finds it: a picture and a label at a time."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, change: Callable[[Any], Any]) -> None:
+        low, high = float(images.min()), float(images.max())
+        self.images = ((images - low) / (high - low) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+        self.labels, self.change = labels, change
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        pixels = self.images[index]
+        picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return self.change(picture), int(self.labels[index])
+
+
+def published_way(run: Run, device: str, workers: int) -> None:
+    """Train `run` once."""
+    split = data.load(run.data)
+    info = split.info
+    plain = [transforms.ToTensor(), transforms.Normalize([0.5] * info.in_chans, [0.25] * info.in_chans)]
+    augmented = [transforms.RandomCrop(info.image_size, padding=4), transforms.RandomHorizontalFlip()]
+    train_set = Pictures(
+        split.train_images, split.train_labels, transforms.Compose([*(augmented if run.augment else []), *plain])
+    )
+    test_set = Pictures(split.test_images, split.test_labels, transforms.Compose(plain))
+    on_gpu = device != "cpu"
+    keep = {"num_workers": workers, "pin_memory": on_gpu, "persistent_workers": workers > 0}
+    train_loader = DataLoader(train_set, run.batch_size, shuffle=True, **keep)
+    test_loader = DataLoader(test_set, run.batch_size, **keep)
+    model: nn.Module = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    model = nn.DataParallel(model.to(device)) if on_gpu else model
+    optimizer = torch.optim.AdamW(model.parameters(), run.lr, weight_decay=run.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, run.epochs)
+    scaler = torch.amp.GradScaler(device, enabled=on_gpu)
+    loss_of = nn.CrossEntropyLoss()
+    for _ in range(run.epochs):
+        model.train()
+        for images, labels in train_loader:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            optimizer.zero_grad()
+            with torch.autocast(device, enabled=on_gpu):
+                loss = loss_of(model(images), labels)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        schedule.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in test_loader:
+                with torch.autocast(device, enabled=on_gpu):
+                    right += int((model(images.to(device)).argmax(1) == labels.to(device)).sum())
+
+
+def flops_of_a_step(run: Run) -> float:
+    """Floating-point operations of one training step."""
+    info = data.info(run.data)
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    images = torch.zeros(run.batch_size, info.in_chans, info.image_size, info.image_size)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(images)
+    return float(PASSES * counter.get_total_flops())
+
+
+def device_rate(device: str, seconds: float = 1.0) -> float:
+    """Operations a second of large matrix products, in the type that trainings use."""
+    size, kind = (8192, torch.bfloat16) if device != "cpu" else (1024, torch.float32)
+    a = torch.randn(size, size, device=device, dtype=kind)
+    done, started = 0, 0.0
+    for warm in (True, False):
+        end = time.perf_counter() + (0.3 if warm else seconds)
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() < end:
+            a @ a
+            if device != "cpu":
+                torch.cuda.synchronize()
+            done += 1
+    return 2 * size**3 * done / (time.perf_counter() - started)
+
+
+def seconds_of(work: Callable[[], object], device: str) -> float:
+    started = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="embedded", choices=scales.SCALES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--arch", nargs="+")
+    parser.add_argument("--runs", type=int, default=32, help="in a stack (default: 32)")
+    parser.add_argument("--alone", type=int, default=4, help="runs that are trained alone, too (default: 4)")
+    parser.add_argument("--epochs", type=int, help="of the runs that are timed (default: the scale's)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes of the script's way (default: 2)")
+    asked = parser.parse_args()
+    scale = scales.get(asked.scale)
+    if asked.device == "cpu":
+        torch.set_num_threads(1)  # as trainings do: one a core
+    peak = device_rate(asked.device)
+    name = torch.cuda.get_device_name(asked.device) if asked.device != "cpu" else "a CPU core"
+    print(f"{name}: {peak / 1e9:,.0f} GFLOP/s at large matrix products")
+    print(f"{'':12}{'img/s':>10}{'x plain':>10}{'x script':>10}{'share':>8}{'hours':>9}")
+    hours = 0.0
+    for arch in asked.arch or dict(scale.models):
+        runs = runs_of(scale, arch, asked.runs, asked.epochs)
+        run, some = runs[0], runs[:: max(1, len(runs) // asked.alone)]
+        images = run.epochs * data.train_size(run.data)
+        how = How(compiled=asked.device != "cpu", graph=asked.device != "cpu")
+        stacked = seconds_of(lambda: train_stack(runs, asked.device, how), asked.device) / len(runs)  # noqa: B023
+        plain = seconds_of(lambda: [solo.train(r, asked.device) for r in some], asked.device) / len(some)  # noqa: B023
+        script = seconds_of(
+            lambda: [published_way(r, asked.device, asked.workers) for r in some[:2]],  # noqa: B023
+            asked.device,
+        ) / min(2, len(some))
+        work = flops_of_a_step(run) * scales.steps(run)
+        grid = RUNS_OF_AN_ARCHITECTURE * stacked * scale.epochs / run.epochs / 3600
+        hours += grid
+        print(
+            f"{arch:12}{images / stacked:>10,.0f}{plain / stacked:>10.2f}{script / stacked:>10.2f}"
+            f"{work / stacked / peak:>8.1%}{grid:>9.2f}"
+        )
+    print(f"hours for the grid of all {len(asked.arch or scale.models)}: {hours:.1f} on one device")
+
+
+if __name__ == "__main__":
+    main()
