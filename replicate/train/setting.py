@@ -21,8 +21,19 @@ EVALUATION_BATCH = 500
 """Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
 
 
+COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
+"""Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
+
+
 class TrainError(Exception):
     """A run that cannot be trained as recorded; the message is one line."""
+
+
+def compute_dtype(run: Run) -> torch.dtype | None:
+    """The type in which the passes of `run` compute; None: that of the weights."""
+    if run.precision not in COMPUTE_DTYPES:
+        raise TrainError(f"precision: expected one of {', '.join(COMPUTE_DTYPES)}; got {run.precision!r}")
+    return COMPUTE_DTYPES[run.precision]
 
 
 def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
