@@ -23,6 +23,7 @@ from replicate.engine.local import TrainingFailed, WorkerDied, ensure
 from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
 from replicate.train import solo
+from replicate.train.contract import TRAINERS
 from tests.faketrainer import NAME, POISON, fake_result, fake_run, train
 
 PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
@@ -422,7 +423,7 @@ def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store:
 def test_solo_trains_real_runs_one_by_one(store: Store) -> None:
     cell = Cell("mixer_s16", "cifar100")
     runs = [scales.make_run(scales.SMOKE, cell, "main", lr, 0.1, 0) for lr in (1e-3, 1e-2)]
-    ensure(store, runs, in_process=True, processes=1, trainer=local.TRAINERS["solo"])
+    ensure(store, runs, in_process=True, processes=1, trainer=TRAINERS["solo"])
     for run in runs:
         stored = store.get(run)
         assert {name: stored.provenance[name] for name in ("trainer", "lanes", "precision")} == {

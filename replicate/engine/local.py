@@ -21,15 +21,10 @@ from replicate.engine.pool import Pool, WorkerDied
 from replicate.engine.worker import POLL_SECONDS, TrainingFailed, describe, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store, StoreError
-from replicate.train.contract import Trainer
+from replicate.train.contract import STACKED, TRAINERS, Trainer
 from replicate.train.groups import stacks
 
-__all__ = ["STACKED", "TRAINERS", "TrainingFailed", "WorkerDied", "close", "ensure"]
-
-STACKED = "replicate.train.fast:train"
-SOLO = "replicate.train.fast:one_by_one"
-TRAINERS = {"stacked": STACKED, "solo": SOLO}
-"""By the names that people use."""
+__all__ = ["TrainingFailed", "WorkerDied", "close", "ensure"]
 
 MOST_RUNS = 32
 """In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
@@ -47,7 +42,7 @@ def ensure(
     *,
     processes: int | None = None,
     in_process: bool = False,
-    trainer: Trainer | str = STACKED,
+    trainer: Trainer | str = TRAINERS[STACKED],
 ) -> None:
     """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
 
@@ -82,7 +77,7 @@ def _stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, device
     How runs are grouped decides speed alone. On a GPU it also decides their rounding.
     """
     begun.prune(store)
-    if trainer == SOLO:
+    if trainer == TRAINERS["solo"]:
         return [[run] for run in missing]
     again, rest = begun.regroup(store, missing)
     return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]

@@ -49,6 +49,11 @@ class Trained:
 Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]
 """Trains runs of one `stack_key` on a device (`cpu`, `cuda:0`): each exactly once, in any order."""
 
+TRAINERS = {"stacked": "replicate.train.fast:train", "solo": "replicate.train.fast:one_by_one"}
+"""Where the trainers are that people can ask for, by name."""
+STACKED = "stacked"
+"""The one that is used unless somebody asks for another."""
+
 
 class Stopped(Exception):
     """Raised by a trainer that has been asked to stop, after saving what it had."""
