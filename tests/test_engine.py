@@ -219,6 +219,15 @@ def test_a_worker_killed_in_a_run_costs_only_that_attempt(store: Store, tmp_path
     assert times_trained(store) == once(runs)
 
 
+@posix
+def test_a_worker_killed_in_a_stack_costs_only_that_attempt(store: Store, tmp_path: Path) -> None:
+    runs = [fake_run(arch="killing", once=str(tmp_path / "once"), lr=lr) for lr in (1e-3, 2e-3, 3e-3)]
+    ensure(store, runs, processes=1, trainer=NAME)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+    assert lanes(store, runs) == [3, 3, 3]
+
+
 def test_a_worker_that_cannot_start_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_BOOT", "import sys; sys.exit('no such installation')")
     broken = pool.Pool(2)
