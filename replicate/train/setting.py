@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -81,6 +82,8 @@ def reproducible(device: str) -> Iterator[None]:
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
+    else:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
     try:
