@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log"}
+OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log", "checkpoints", "rates"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,16 @@ class Layout:
     def trainings(self) -> Path:
         """One line a training: key, process id, seconds."""
         return self.root / "trainings.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder for each stack that was begun and is not done."""
+        return self.root / "checkpoints"
+
+    @property
+    def rates(self) -> Path:
+        """What was measured of the devices that trained into this store."""
+        return self.root / "rates"
 
     def record(self, key: str) -> Path:
         return self.runs / key[:2] / f"{key}.json"

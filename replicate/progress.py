@@ -15,13 +15,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TextIO
 
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
 WINDOW_SECONDS = 60.0
-"""The rate is that of the last minute."""
+"""The rate is that of the last minute or, where results come more rarely, since the last but one came."""
 EARLY_RUNS, EARLY_SECONDS = 5, 60.0
 """With fewer runs in less time no time left is given: the first run of each process takes far longer than others."""
 SAMPLES = 3
@@ -39,7 +40,7 @@ class Snapshot:
     diverged: int
     """How many of `trained` diverged."""
     runs_per_second: float | None
-    """Over the last minute; None before the first run."""
+    """Of late; None before the first run."""
     seconds_left: float | None
     cell: str
     """Label of the cell at work."""
@@ -47,6 +48,17 @@ class Snapshot:
     cell_total: int
     seconds: float
     """Since the first look at which something was missing."""
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """What came in how much time."""
+
+    runs: int
+    training_seconds: float
+    seconds: float
+    under_way_seconds: float
+    """Since the last result, of which nothing has come yet."""
 
 
 class Monitor:
@@ -165,17 +177,16 @@ class Monitor:
     def _snapshot(self, now: float) -> Snapshot:
         missing = Counter(label for key, label in self._labels.items() if key not in self._present)
         began = now if self._began is None else self._began
-        since = max(began, now - WINDOW_SECONDS)
-        while self._recent and self._recent[0][0] < since:
-            self._recent.popleft()
         rate = left = None
-        if self._recent and now > since:
-            rate = len(self._recent) / (now - since)
-        if rate and (self._trained >= EARLY_RUNS or now - began >= EARLY_SECONDS):
-            # How many seconds of training a second brings: the processes at work, whatever each architecture takes.
-            speed = sum(seconds for _, seconds in self._recent) / (now - since)
-            left = self._work(missing) / speed if speed > 0 else sum(missing.values()) / rate
-        if self._cell not in missing and missing and not self._recent:
+        pace = self._pace(began, now)
+        if pace is not None:
+            rate = pace.runs / pace.seconds
+            if self._trained >= EARLY_RUNS or now - began >= EARLY_SECONDS:
+                # How many seconds of training a second brings: the processes at work, whatever an architecture takes.
+                speed = pace.training_seconds / pace.seconds
+                left = self._work(missing) / speed if speed > 0 else sum(missing.values()) / rate
+                left = max(0.0, left - pace.under_way_seconds) if missing else 0.0
+        if self._cell not in missing and missing and (pace is None or now - self._recent[-1][0] > WINDOW_SECONDS):
             self._cell = next(iter(missing))
         total = Counter(self._labels.values())
         return Snapshot(
@@ -190,6 +201,28 @@ class Monitor:
             cell_total=total[self._cell],
             seconds=now - began,
         )
+
+    def _pace(self, began: float, now: float) -> _Pace | None:
+        """How fast it has gone of late; None before the first run.
+
+        Runs of a stack are stored together. So time is counted from one such moment to another: from `now` it would
+        swing with every stack. The silence since the last one is time under way as long as it is not longer than
+        those before; what is longer counts as slowness.
+        """
+        while self._recent and self._recent[0][0] <= began:
+            self._recent.popleft()
+        if not self._recent:
+            return None
+        last = self._recent[-1][0]
+        moments = sorted({began, *(moment for moment, _ in self._recent)})
+        start = max((m for m in moments if m <= now - WINDOW_SECONDS and m < last), default=began)
+        while self._recent[0][0] < start:
+            self._recent.popleft()
+        counted = [seconds for moment, seconds in self._recent if moment > start]
+        moments = [m for m in moments if m >= start]
+        longest = max(b - a for a, b in pairwise(moments))
+        under_way = min(now - last, longest)
+        return _Pace(len(counted), sum(counted), now - under_way - start, under_way)
 
     def _work(self, missing: Counter[str]) -> float:
         """Seconds of training that are missing; a cell of which nothing is known counts as the mean of the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -93,6 +94,11 @@ def parse(blob: bytes, key: str) -> StoredRun:
         return StoredRun(key, body["run"], Result.from_json(body["result"]), body["provenance"], body["synthetic"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Corrupt(f"expected a whole record, got {type(error).__name__}: {error}") from error
+
+
+def key_of_stack(keys: Sequence[str]) -> str:
+    """24 hexadecimal digits for the runs under `keys`, in this order."""
+    return hashlib.sha256(text_of(list(keys)).encode()).hexdigest()[:24]
 
 
 def key_of(record: dict[str, Any]) -> str:

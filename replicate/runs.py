@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised whenever a change of the training code changes the result of an unchanged record."""
 
 _FLOAT32_HALF_ULP_BELOW_ONE = 2.0**-25
@@ -74,6 +74,8 @@ class Run:
     """Names of the augmentations, in order; empty: none."""
     eval_every_epochs: int = 1
     """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
+    precision: str = "float32"
+    """Of the forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
 
     @property
     def synthetic(self) -> bool:

@@ -58,6 +58,8 @@ class Scale:
     augment: tuple[str, ...] = ()
     """As in the paper's script; the paper's text adds colour jitter on CIFAR-100 and RandAugment for the ViTs."""
     eval_every_epochs: int = 1
+    precision: str = "float32"
+    """Of the forward and backward pass: `float32`, or `bf16` as on an accelerator of today."""
     variants: tuple[str, ...] = ("main",)
     """`main`, `sgd`, `batch`, `schedule`, `long`: the kinds of variant that are trained."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None
@@ -188,6 +190,7 @@ FASHION = Scale(
     warmup_epochs=WARMUP_EPOCHS // 10,
     batch_size=BATCH_SIZE["cifar100"],
     augment=CROP_AND_FLIP,
+    precision="bf16",
     variants=("main", "sgd"),
     why_untrainable=NEEDS_GPU,
 )
@@ -202,6 +205,7 @@ CIFAR100 = Scale(
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["cifar100"],
     augment=CROP_AND_FLIP,
+    precision="bf16",
     variants=("main", "sgd"),
     why_untrainable=NEEDS_GPU,
 )
@@ -216,6 +220,7 @@ IMAGENET = Scale(
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["imagenet"],
     augment=("random_resized_crop", "horizontal_flip", "color_jitter"),
+    precision="bf16",
     variants=("main", "batch", "schedule", "long"),
     why_untrainable=NEEDS_GPU,
 )
@@ -285,6 +290,7 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
         batch_size=round(scale.batch_size * _batch_ratio(part)),
         augment=scale.augment,
         eval_every_epochs=scale.eval_every_epochs,
+        precision=scale.precision,
     )
 
 

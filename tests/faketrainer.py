@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from replicate.runs import DataSpec, ModelSpec, Run
+from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
 from replicate.train.result import Result
 
 NAME = f"{__name__}:train"
+POISON = 0.666
+"""Learning rate of the run that misbehaves in a stack whose model says how: `poison="crashing"`."""
 
 
 def fake_run(seed: int = 0, arch: str = "quick", lr: float = 1e-3, **arguments: object) -> Run:
@@ -39,13 +43,24 @@ def fake_result(run: Run) -> Result:
     return Result(accuracy, accuracy, diverged, None if diverged else 1 / 3, (accuracy / 3, accuracy), 0.5)
 
 
-def train(run: Run) -> Result:
-    """Sleep, misbehave as asked, and return numbers that depend on the run alone."""
-    asked = dict(run.model.arguments)
+def train(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
+    """Do to each run of the stack as it asks; results, which depend on the run alone, when the last one is done."""
     print("a trainer that prints")
-    if run.arch == "failing":
+    for run in runs:
+        _train(run, workspace)
+    how = {"trainer": "fake", "lanes": len(runs), "precision": run.precision}
+    yield from (Trained(run, fake_result(run), how) for run in runs)
+
+
+def _train(run: Run, workspace: Workspace) -> None:
+    """Sleep, or misbehave as asked."""
+    asked = dict(run.model.arguments)
+    misbehaviour = asked.get("poison", run.arch) if run.lr == POISON else run.arch
+    if misbehaviour == "failing":
         raise ValueError("expected luck,\ngot none")
-    if run.arch == "crashing":
+    if misbehaviour == "failing by name":
+        raise RunFailed(run) from ValueError("expected luck")
+    if misbehaviour == "crashing":
         os._exit(7)
     if run.arch == "modules":
         loaded = {"pytest", "_pytest", "__mp_main__", "torch"} & sys.modules.keys()
@@ -54,10 +69,26 @@ def train(run: Run) -> Result:
     if run.arch == "killing" and not Path(asked["once"]).exists():
         Path(asked["once"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if run.arch == "attentive":
+        _until_asked(workspace)
     began = time.monotonic()
     time.sleep(asked.get("sleep", 0.0))
     if "log" in asked:
         fd = os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         os.write(fd, f"{run.key} {began} {time.monotonic()}\n".encode())
         os.close(fd)
-    return fake_result(run)
+
+
+def _until_asked(workspace: Workspace) -> None:
+    """Wait to be asked to stop and leave a file that tells the next one to go on."""
+    saved = workspace.checkpoints / "saved"
+    if saved.exists():
+        return
+    with workspace.attentive():
+        (workspace.checkpoints / "waiting").touch()
+        deadline = time.monotonic() + 15
+        while not workspace.stopping():
+            assert time.monotonic() < deadline, "waited too long to be asked"
+            time.sleep(0.01)
+        saved.touch()
+        raise Stopped

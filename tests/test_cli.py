@@ -174,13 +174,13 @@ class TestTrain:
 
         asked = {}
 
-        def ensure(store: object, runs: list[object], *, processes: int | None) -> None:
-            asked.update(runs=len(runs), processes=processes)
+        def ensure(store: object, runs: list[object], *, processes: int | None, trainer: str) -> None:
+            asked.update(runs=len(runs), processes=processes, trainer=trainer.rpartition(":")[2])
 
         monkeypatch.setattr(local, "ensure", ensure)
         assert main(["train", "--scale", "smoke", "--store", str(store), "--processes", "3", "--json"]) == 0
         needed = len(runs_for(CLAIMS, SMOKE))
-        assert asked == {"runs": needed, "processes": 3}
+        assert asked == {"runs": needed, "processes": 3, "trainer": "train"}
         out, err = capsys.readouterr()
         assert json.loads(out) == {
             "scale": "smoke",
@@ -188,6 +188,8 @@ class TestTrain:
             "stored_before": len(CELL),
             "stored": len(CELL),
         }
+        main(["train", "--scale", "smoke", "--store", str(store), "--trainer", "solo", "--json"])
+        assert asked == {"runs": needed, "processes": None, "trainer": "one_by_one"}
         assert f"{needed} runs needed, {len(CELL)} in {store}, {needed - len(CELL)} to train" in err
 
     def test_interrupted(

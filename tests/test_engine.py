@@ -17,11 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from replicate.engine import cores, local, pool, worker
+from replicate import scales
+from replicate.engine import begun, cores, devices, local, pool, worker
 from replicate.engine.local import TrainingFailed, WorkerDied, ensure
-from replicate.runs import Run
+from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
-from tests.faketrainer import NAME, fake_result, fake_run, train
+from replicate.train import solo
+from replicate.train.contract import TRAINERS
+from tests.faketrainer import NAME, POISON, fake_result, fake_run, train
 
 PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -30,6 +33,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store")
+
+
+@pytest.fixture(autouse=True)
+def _cores_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a machine with a GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -210,11 +219,20 @@ def test_a_worker_killed_in_a_run_costs_only_that_attempt(store: Store, tmp_path
     assert times_trained(store) == once(runs)
 
 
+@posix
+def test_a_worker_killed_in_a_stack_costs_only_that_attempt(store: Store, tmp_path: Path) -> None:
+    runs = [fake_run(arch="killing", once=str(tmp_path / "once"), lr=lr) for lr in (1e-3, 2e-3, 3e-3)]
+    ensure(store, runs, processes=1, trainer=NAME)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+    assert lanes(store, runs) == [3, 3, 3]
+
+
 def test_a_worker_that_cannot_start_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_BOOT", "import sys; sys.exit('no such installation')")
     broken = pool.Pool(2)
     with pytest.raises(WorkerDied, match=r"could not start \(exit status 1\); check the installation\nno such inst"):
-        broken.train(store, [fake_run()], NAME, cores.slots(2))
+        broken.train(store, [[fake_run()]], NAME, devices.slots(2))
     broken.close()
 
 
@@ -263,6 +281,166 @@ def test_kills_at_random_moments_lose_nothing_and_train_nothing_twice(store: Sto
     assert len(counts) >= len(runs) - len(killed)
 
 
+# Stacks
+
+
+def fake_stack(n: int, **arguments: object) -> list[Run]:
+    """Runs that are trained together; where the arguments name a `poison`, the third one has it."""
+    lrs = [1e-3 * (i + 1) for i in range(n)]
+    if "poison" in arguments:
+        lrs[2] = POISON
+    return [fake_run(lr=lr, **arguments) for lr in lrs]
+
+
+def lanes(store: Store, runs: list[Run]) -> list[int]:
+    return [store.get(run).provenance["lanes"] for run in runs]
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_stack_goes_without_what_is_stored_or_held_and_has_the_rest_later(store: Store, in_process: bool) -> None:
+    runs = fake_stack(5)
+    store.put(runs[1], fake_result(runs[1]), {"lanes": 0})
+    lock = store.lock(runs[3])
+    lock.acquire()
+    threading.Timer(0.5, lock.release).start()
+    ensure(store, runs, in_process=in_process, processes=1, trainer=NAME)
+    assert_complete(store, runs)
+    assert lanes(store, runs) == [3, 0, 3, 1, 3]
+    assert times_trained(store) == once([run for run in runs if run is not runs[1]])
+    assert not list(store.layout.checkpoints.iterdir())
+
+
+def test_stacks_leave_no_device_without_work_and_do_not_grow_without_end(store: Store) -> None:
+    ensure(store, fake_stack(10), processes=2, trainer=NAME)
+    assert lanes(store, fake_stack(10)) == [5] * 10
+    more = fake_stack(2 * local.MOST_RUNS + 11)
+    ensure(store, more, processes=1, in_process=True, trainer=NAME)
+    assert set(lanes(store, more[10:])) == {local.MOST_RUNS, local.MOST_RUNS + 1 - local.MOST_RUNS}
+
+
+def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store) -> None:
+    body = """
+        runs = [fake_run(lr=1e-3 * (i + 1), sleep=0.01) for i in range(30)]
+        print(flush=True)
+        sys.stdin.readline()
+        ensure(store, runs, processes=4, in_process=True, trainer=NAME)
+    """
+    others = [session(store, body, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for other in others:
+        other.stdout.readline()
+    for other in others:
+        other.stdin.write(b"\n")
+        other.stdin.flush()
+    assert [other.wait(20) for other in others] == [0, 0]
+    for other in others:
+        other.stdin.close()
+        other.stdout.close()
+    runs = fake_stack(30, sleep=0.01)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+
+
+def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_trained(store: Store) -> None:
+    runs = fake_stack(8, poison="crashing")
+    after = fake_run(1)
+    with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 3 workers died of it, the last by exit status"):
+        ensure(store, [*runs, after], processes=1, trainer=NAME)
+    assert_complete(store, [run for run in runs if run is not runs[2]])
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+@pytest.mark.parametrize(
+    ("poison", "words"),
+    [
+        ("failing", r"a stack of 4 runs of quick on nowhere seed=0 \(keys .{24}, .{24}, .{24}, …\) failed: ValueError"),
+        ("failing by name", r"quick on nowhere lr=0\.666 wd=0\.1 seed=0 \(adamw, key .{24}\) failed: ValueError"),
+    ],
+)
+def test_an_exception_names_the_run_where_the_trainer_knows_it(
+    store: Store, in_process: bool, poison: str, words: str
+) -> None:
+    with pytest.raises(TrainingFailed, match=f"^training {words}: expected luck"):
+        ensure(store, fake_stack(4, poison=poison), in_process=in_process, processes=1, trainer=NAME)
+
+
+def test_a_trainer_that_leaves_out_a_run_is_told(store: Store) -> None:
+    runs = fake_stack(3)
+    with pytest.raises(TrainingFailed, match=rf"key {runs[1].key}\) failed: the trainer returned no result"):
+        ensure(store, runs, in_process=True, processes=1, trainer=lambda *a: [t for t in train(*a) if t.run != runs[1]])
+
+
+@posix
+def test_a_worker_that_is_asked_to_end_saves_its_stack_and_another_goes_on(store: Store) -> None:
+    runs = fake_stack(3, arch="attentive")
+    ending = threading.Thread(target=ensure, args=(store, runs), kwargs={"processes": 1, "trainer": NAME})
+    ending.start()
+    wait_until(lambda: list(store.layout.checkpoints.glob("*/waiting")))
+    first = local._pool(1).pids
+    os.kill(first[0], signal.SIGTERM)
+    ending.join(10)
+    assert_complete(store, runs)
+    assert local._pool(1).pids != first
+    assert lanes(store, runs) == [3, 3, 3]
+    assert not list(store.layout.checkpoints.iterdir())
+
+
+@posix
+def test_a_process_that_trains_by_itself_is_asked_to_end_and_the_next_goes_on_with_its_stack(store: Store) -> None:
+    """The next one asks for more runs and has other devices: the stack is put together as it was."""
+    body = """
+        runs = [fake_run(arch="attentive", lr=lr) for lr in (3e-3, 1e-3)]
+        ensure(store, runs, processes=1, in_process=True, trainer=NAME)
+    """
+    holder = session(store, body)
+    wait_until(lambda: list(store.layout.checkpoints.glob("*/waiting")))
+    holder.terminate()
+    assert holder.wait(10) == -signal.SIGTERM
+    (folder,) = store.layout.checkpoints.iterdir()
+    assert {path.name for path in folder.iterdir()} == {"runs.json", "waiting", "saved"}
+    more = [fake_run(arch="attentive", lr=lr) for lr in (1e-3, 3e-3)]
+    ensure(store, [*fake_stack(4), *more], processes=3, in_process=True, trainer=NAME)
+    assert lanes(store, more) == [2, 2]
+    assert not list(store.layout.checkpoints.iterdir())
+
+
+def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store: Store) -> None:
+    runs = fake_stack(8)
+    folder = begun.begin(store, runs[5:2:-1])
+    assert begun.begin(store, runs[5:2:-1]) == folder
+    assert begun.regroup(store, runs) == ([runs[5:2:-1]], [*runs[:3], *runs[6:]])
+    assert begun.regroup(store, runs[:5]) == ([[runs[4], runs[3]]], runs[:3])
+    (folder / "x.checkpoint").touch()
+    assert begun.begin(store, [runs[4], runs[3]]) == folder
+    assert store.notices == [
+        "a stack of 3 runs was interrupted and goes on with 2 of them: what was not finished may start over"
+    ]
+    begun.prune(store)
+    assert folder.exists()
+    for run in runs[3:6]:
+        store.put(run, fake_result(run), {})
+    begun.prune(store)
+    assert not folder.exists()
+    old = begun.begin(store, runs[:2])
+    for path in [*old.iterdir(), old]:
+        os.utime(path, (0, 0))
+    (begun.begin(store, runs[6:]) / begun.RUNS).write_text("cut o")
+    assert begun.regroup(store, runs[6:]) == ([], runs[6:])
+    begun.prune(store)
+    assert not list(store.layout.checkpoints.iterdir())
+
+
+def test_solo_trains_real_runs_one_by_one(store: Store) -> None:
+    cell = Cell("mixer_s16", "cifar100")
+    runs = [scales.make_run(scales.SMOKE, cell, "main", lr, 0.1, 0) for lr in (1e-3, 1e-2)]
+    ensure(store, runs, in_process=True, processes=1, trainer=TRAINERS["solo"])
+    for run in runs:
+        stored = store.get(run)
+        assert {name: stored.provenance[name] for name in ("trainer", "lanes", "precision")} == {
+            "trainer": "solo", "lanes": 1, "precision": "float32"
+        }  # fmt: skip
+        assert stored.result.accuracy_pp == solo.train(run).accuracy_pp
+
+
 # Others at work on the same store
 
 
@@ -305,8 +483,7 @@ def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
 
 
 def test_without_a_free_slot_nothing_is_trained_until_there_is_one(store: Store) -> None:
-    names = cores.slots(1)
-    lease = store.lease(names[0])
+    lease = store.lease(devices.slots(1)[0].name)
     lease.acquire()
     done = threading.Thread(
         target=ensure, args=(store, [fake_run()]), kwargs={"processes": 1, "in_process": True, "trainer": train}
@@ -320,7 +497,7 @@ def test_without_a_free_slot_nothing_is_trained_until_there_is_one(store: Store)
 
 
 def test_waiting_for_a_slot_ends_when_others_have_done_the_work(store: Store) -> None:
-    with store.lease(cores.slots(1)[0]):
+    with store.lease(devices.slots(1)[0].name):
         timer = threading.Timer(0.1, store.put, (fake_run(), fake_result(fake_run()), {}))
         timer.start()
         ensure(store, [fake_run()], processes=1, in_process=True, trainer=train)

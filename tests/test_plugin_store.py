@@ -14,9 +14,11 @@ import pytest
 from fixtures import live, options, session
 from replicate import scales
 from replicate.collect import runs_for
+from replicate.engine import devices
 from replicate.paper.registry import claim
 from replicate.runs import Run
 from replicate.store import Store, open_store
+from replicate.train.contract import TRAINERS
 from tests.faketrainer import fake_result
 
 pytest_plugins = ["pytester"]
@@ -55,12 +57,18 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
 
     def ensure(store: Store, runs: Sequence[Run], **arguments: Any) -> None:
-        assert arguments == {"in_process": False}
+        assert arguments.keys() == {"in_process", "trainer"} and not arguments["in_process"]
+        trainers.add(arguments["trainer"])
         keys.extend(r.key for r in runs)
         fill(store, runs)
 
     monkeypatch.setattr(session.local, "ensure", ensure)
+    trainers.clear()
     return keys
+
+
+trainers: set[str] = set()
+"""What the session has asked for to train with."""
 
 
 def test_only_what_the_selected_claims_lack_is_trained(tree: pytest.Pytester, trained: list[str]) -> None:
@@ -68,8 +76,10 @@ def test_only_what_the_selected_claims_lack_is_trained(tree: pytest.Pytester, tr
     result = run(tree, "-k", SGD)
     result.stdout.fnmatch_lines([f"replicate: 1 claim selected, runs: {len(wanted)} needed, {len(wanted)} missing, *"])
     assert sorted(trained) == sorted(r.key for r in wanted)
+    assert trainers == {TRAINERS["stacked"]}
     trained.clear()
-    result = run(tree, "-k", "sgd/rho")  # the other cell as well
+    result = run(tree, "-k", "sgd/rho", "--trainer", "solo")  # the other cell as well
+    assert trainers == set(TRAINERS.values())
     both = {r.key for r in runs_for([claim(SGD), claim("sgd/rho/convnext_t-cifar100")], SMOKE)}
     assert set(trained) == both - {r.key for r in wanted}
     trained.clear()
@@ -129,32 +139,10 @@ def test_the_environment_names_the_store(
     assert (tree.path / "typed" / "store.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("devices", "environment", "visible"),
-    [
-        ((), {}, False),
-        (("nvidiactl",), {}, False),
-        (("nvidia0", "nvidiactl"), {}, True),
-        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": "0"}, True),
-        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": ""}, False),
-        (("nvidia0",), {"CUDA_VISIBLE_DEVICES": "-1"}, False),
-        (("nvidia0", "nvidia1"), {"CUDA_VISIBLE_DEVICES": "1,0"}, True),
-        ((), {"CUDA_VISIBLE_DEVICES": "0"}, False),
-    ],
-)
-@pytest.mark.skipif("sys.platform == 'win32'", reason="no device files")
-def test_cuda_devices_are_seen_without_torch(
-    tmp_path: Path, devices: tuple[str, ...], environment: dict[str, str], visible: bool
-) -> None:
-    for name in devices:
-        (tmp_path / name).touch()
-    assert options.cuda_visible(environment, tmp_path) is visible
-
-
 def test_auto_takes_the_largest_scale_that_can_be_trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "cuda_visible", lambda: False)
+    monkeypatch.setattr(devices, "cuda_devices", lambda: ())
     assert options.choose_scale("auto") == (scales.get("embedded"), "auto: no CUDA device is visible")
-    monkeypatch.setattr(options, "cuda_visible", lambda: True)
+    monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-1",))
     scale, why = options.choose_scale("auto")
     assert (scale.name == "cifar100") != bool(scales.get("cifar100").why_untrainable)
     assert "a CUDA device is visible" in why

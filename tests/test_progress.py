@@ -144,8 +144,8 @@ def test_an_unknown_architecture_counts_as_the_mean_of_the_others(store: Store, 
     assert monitor.poll().seconds_left == pytest.approx(3.0)
 
 
-def test_the_rate_is_that_of_the_last_minute(store: Store, clock: Clock) -> None:
-    runs = [fake_run(i) for i in range(5)]
+def test_the_rate_is_that_of_the_last_minute_and_silence_makes_it_smaller(store: Store, clock: Clock) -> None:
+    runs = [fake_run(i) for i in range(200)]
     monitor = Monitor(store, runs, clock=clock, stream=io.StringIO())
     monitor.poll()
     put(store, runs[0])
@@ -153,9 +153,37 @@ def test_the_rate_is_that_of_the_last_minute(store: Store, clock: Clock) -> None
     assert monitor.poll().runs_per_second == 1.0
     clock.now += 100
     idle = monitor.poll()
-    assert (idle.runs_per_second, idle.seconds_left) == (None, None)
+    assert idle.runs_per_second == pytest.approx(1 / 100)
+    assert idle.seconds_left == pytest.approx(199 * 100 - 1)
     put(store, runs[1])
-    assert monitor.poll().runs_per_second == pytest.approx(1 / 60)
+    assert monitor.poll().runs_per_second == pytest.approx(1 / 100)
+    for run in runs[2:102]:
+        put(store, run)
+        clock.now += 1
+        latest = monitor.poll()
+    assert latest.runs_per_second == pytest.approx(1.0)
+    assert latest.seconds_left == pytest.approx(98)
+
+
+def test_time_left_runs_down_evenly_where_results_come_in_stacks(store: Store, clock: Clock) -> None:
+    """Two workers, each with a stack of ten every 90 seconds, in turns; the truth is known at every moment."""
+    runs = [fake_run(i) for i in range(120)]
+    monitor = Monitor(store, runs, clock=clock, stream=io.StringIO())
+    monitor.poll()
+    began = clock.now
+    end = 45 + 90 + 45 * 10  # the first stack after 90 seconds, then one every 45
+    for second in range(1, end):
+        clock.now = began + second
+        if second >= 90 and (second - 90) % 45 == 0:
+            stack = (second - 90) // 45
+            for run in runs[10 * stack : 10 * stack + 10]:
+                put(store, run, seconds=9.0)
+        now = monitor.poll()
+        if second < 90:
+            assert now.seconds_left is None
+        elif second > 270:
+            assert now.seconds_left == pytest.approx(end - second, abs=1)
+            assert now.runs_per_second == pytest.approx(10 / 45)
 
 
 def test_no_time_left_from_too_few_runs_and_one_slow_start_does_not_count(
@@ -240,7 +268,7 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(store: Store, clock: 
     monitor._show(monitor.poll())
     assert stream.getvalue().splitlines() == [
         "training 0/4 runs, time left unknown yet, quick on nowhere 0/4",
-        "training 1/4 runs, 45 s left, 4.0 runs/min, quick on nowhere 1/4",
+        "training 1/4 runs, 25 s left, 6.0 runs/min, quick on nowhere 1/4",
         "training 3/4 runs, 10 s left, 6.0 runs/min, quick on nowhere 3/4",
         "trained 4 runs in 40 s (6.0 runs/min)",
     ]

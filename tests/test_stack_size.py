@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from replicate.runs import DataSpec, ModelSpec, Run
 from replicate.train import fast, solo, stack_size, stacked
+from replicate.train.contract import RunFailed, Stopped, Workspace
 from replicate.train.result import Result
 from replicate.train.stack_size import ALONE, Rates, best, choose, measure, remember_limit
 from replicate.train.stacked import How
@@ -137,37 +139,76 @@ def test_a_folder_that_cannot_be_written_costs_a_measurement(tmp_path: Path, mea
 RUNS = [dataclasses.replace(RUN, lr=lr) for lr in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)]
 
 
-def test_fast_trains_stacked_and_says_so(tmp_path: Path, measured: list[Run]) -> None:
-    results, how_done = fast.train(RUNS, rates=tmp_path)
-    assert how_done == {"trainer": "stacked", "lanes": 4, "precision": "float32"}
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "checkpoints", tmp_path / "rates", notice=WORDS.append)
+
+
+WORDS: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_words_of_others() -> None:
+    WORDS.clear()
+
+
+def timeless(results: Iterable[Result]) -> list[Result]:
+    return [dataclasses.replace(r, seconds=0.0) for r in results]
+
+
+def test_fast_trains_stacked_and_says_so(workspace: Workspace, measured: list[Run]) -> None:
+    found = list(fast.train(RUNS, "cpu", workspace))
+    assert [t.run for t in found] == RUNS
+    assert all(t.how == {"trainer": "stacked", "lanes": 5, "precision": "float32"} for t in found)
     alone = [solo.train(run) for run in RUNS]
-    assert all(abs(a.train_loss - b.train_loss) < 1e-4 for a, b in zip(results, alone, strict=True))  # type: ignore
-
-
-def test_fast_never_goes_alone_on_a_cpu_because_of_a_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack_size, "measure", lambda *a: Rates(100, ((2, 1), (4, 2))))
-    assert fast.train(RUNS, rates=tmp_path)[1]["trainer"] == "stacked"
+    assert all(abs(t.result.train_loss - b.train_loss) < 1e-4 for t, b in zip(found, alone, strict=True))  # type: ignore
+    in_parts = list(fast.train(RUNS, "cpu", workspace, How(lanes=2)))
+    assert [t.how["lanes"] for t in in_parts] == [2, 2, 2, 2, 1]
+    assert timeless(t.result for t in in_parts) == timeless(t.result for t in found)
+    assert measured == [], "on a CPU nothing may depend on a measurement of the moment"
 
 
 def test_fast_goes_one_by_one_where_no_stack_fits(
-    tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, measured: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(stacked._Stack, "step", full)
-    words: list[str] = []
-
-    def timeless(results: list[Result]) -> list[Result]:
-        return [dataclasses.replace(r, seconds=0.0) for r in results]
-
-    results, how_done = fast.train(RUNS, rates=tmp_path, how=How(notice=words.append))
-    assert how_done == {"trainer": "solo", "lanes": 1, "precision": "float32"}
-    assert timeless(results) == timeless([solo.train(run) for run in RUNS])
-    assert words == [
+    choose(RUN, "cpu", workspace.rates)
+    found = list(fast.train(RUNS, "cpu", workspace, How(lanes=4)))
+    assert all(t.how == {"trainer": "solo", "lanes": 1, "precision": "float32"} for t in found)
+    assert timeless(t.result for t in found) == timeless(solo.train(run) for run in RUNS)
+    assert WORDS == [
         "out of memory on cpu with 4 lanes: going on with 2 at a time",
         "out of memory on cpu with 2 lanes, the fewest of a stack: no room; training one by one",
     ]
-    assert choose(RUN, "cpu", tmp_path, How(notice=words.append)) == ALONE
-    assert fast.train(RUNS, rates=tmp_path)[1]["trainer"] == "solo"
-    assert len(measured) == 1
+    assert choose(RUN, "cpu", workspace.rates) == ALONE
+
+
+def test_fast_measures_other_devices_than_a_cpu(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And trains alone where that is faster; the run that fails alone is named."""
+    monkeypatch.setattr(stack_size, "choose", lambda *a: ALONE)
+    monkeypatch.setattr(solo, "train", lambda run, device: 1 / 0 if run == RUNS[1] else device)
+    found = fast.train(RUNS, "cuda:1", workspace)
+    assert next(found).result == "cuda:1"
+    with pytest.raises(RunFailed) as caught:
+        next(found)
+    assert caught.value.run == RUNS[1] and isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_stack_that_is_asked_to_stop_goes_on_later_with_the_same_bits(workspace: Workspace) -> None:
+    steps: list[bool] = []
+
+    def stopping() -> bool:
+        steps.append(True)
+        return len(steps) == 4
+
+    with pytest.raises(Stopped, match="asked to stop after 4 of 6 steps"):
+        list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, stopping=stopping)))
+    assert len(list(workspace.checkpoints.glob("*.checkpoint"))) == 1
+    resumed = list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, stopping=lambda: bool(steps.append(True)))))
+    assert len(steps) == 6
+    other = dataclasses.replace(workspace, checkpoints=workspace.rates)
+    assert timeless(t.result for t in resumed) == timeless(t.result for t in fast.train(RUNS, "cpu", other))
+    assert not list(workspace.checkpoints.iterdir())

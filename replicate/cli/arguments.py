@@ -7,6 +7,7 @@ import os
 from typing import NoReturn
 
 from replicate import __version__
+from replicate.train.contract import STACKED, TRAINERS
 
 STORE_VARIABLE = "REPLICATE_STORE"
 STORE = ".replicate/store"
@@ -78,9 +79,16 @@ def _plan(command: Parser) -> None:
 def _train(command: Parser) -> None:
     _scale(command)
     _store(command)
-    command.add_argument("--engine", choices=["local"], default="local", help="what trains: the cores of this machine")
-    command.add_argument("--processes", type=_positive, metavar="N",
-                         help="trainings at once (default: one a physical core)")  # fmt: skip
+    command.add_argument(
+        "--engine", choices=["local"], default="local", help="what trains: the GPUs of this machine, or its cores"
+    )
+    command.add_argument(
+        "--trainer", choices=list(TRAINERS), default=STACKED,
+        help="stacked (default): many runs in lock-step; solo: one by one in a plain loop",
+    )  # fmt: skip
+    command.add_argument(
+        "--processes", type=_positive, metavar="N", help="stacks at once (default: one a GPU, or a physical core)"
+    )
     _json(command)
 
 

@@ -11,6 +11,7 @@ from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
+from replicate.train.contract import TRAINERS
 
 
 class CannotTrain(Exception):
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
-    status = _train(store, runs, options.processes)
+    status = _train(store, runs, options.processes, options.trainer)
     for notice in store.notices:
         note(notice)
     present = len(store.keys() & {r.key for r in runs})
@@ -40,13 +41,13 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train(store: Store, runs: list[Run], processes: int | None) -> int:
+def _train(store: Store, runs: list[Run], processes: int | None, trainer: str) -> int:
     from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
     from replicate.progress import Monitor
 
     try:
         with Monitor(store, runs):
-            local.ensure(store, runs, processes=processes)
+            local.ensure(store, runs, processes=processes, trainer=TRAINERS[trainer])
     except local.TrainingFailed as error:
         print(f"replicate train: {error}", file=sys.stderr)
         return 2

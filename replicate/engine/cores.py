@@ -22,12 +22,16 @@ def slots(processes: int | None = None) -> tuple[str, ...]:
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes: expected 1 or more, got {processes}")
-    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-    names = [f"{machine}-cpu-{core}" for core in physical_cores()]
+    names = [f"{machine()}-cpu-{core}" for core in physical_cores()]
     if processes is not None:
-        names += [f"{machine}-extra-{i}" for i in range(processes - len(names))]
+        names += [f"{machine()}-extra-{i}" for i in range(processes - len(names))]
         names = names[:processes]
     return tuple(names)
+
+
+def machine() -> str:
+    """The name of this machine, hashed."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""The local engine: from missing runs to stored ones, on the cores of this machine, each run trained exactly once.
+"""The local engine: from missing runs to stored ones, on the devices of this machine, each run trained exactly once.
 
-Exactly once and not more at a time than there are cores, whoever else works on the store: another session, another
-xdist worker, another engine. Both rest on operating-system locks in the store, which a killed holder cannot keep.
+The unit of work is a stack: runs that are trained together. Each run exactly once and no more stacks at a time than
+there are devices, whoever else works on the store: another session, another xdist worker, another engine. Both rest on
+operating-system locks in the store, which a killed holder cannot keep.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from replicate.engine.cores import slots
+from replicate.engine import begun
+from replicate.engine.devices import Slot, slots
+from replicate.engine.leave import heeding
 from replicate.engine.pool import Pool, WorkerDied
-from replicate.engine.worker import BUSY, POLL_SECONDS, Trainer, TrainingFailed, describe, leased, train_missing
+from replicate.engine.worker import POLL_SECONDS, TrainingFailed, describe, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store, StoreError
+from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.groups import stacks
 
-__all__ = ["REFERENCE", "TrainingFailed", "WorkerDied", "close", "ensure"]
+__all__ = ["TrainingFailed", "WorkerDied", "close", "ensure"]
 
-REFERENCE = "replicate.train.solo:train"
+MOST_RUNS = 32
+"""In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
 
 ROUNDS = 3
 """How often runs that cannot be read back are trained again before the disk is blamed."""
@@ -36,12 +42,12 @@ def ensure(
     *,
     processes: int | None = None,
     in_process: bool = False,
-    trainer: Trainer = REFERENCE,
+    trainer: Trainer | str = TRAINERS[STACKED],
 ) -> None:
     """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
 
-    `processes`: how many trainings at once, by default one a physical core. `in_process`: train in this process, one
-    run after the other, beside others that do the same; else in a pool of processes that stays for the next call.
+    `processes`: how many stacks at once, by default one a device. `in_process`: train in this process, one stack
+    after the other, beside others that do the same; else in a pool of processes that stays for the next call.
     Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored.
     """
     distinct = list({run.key: run for run in runs}.values())
@@ -51,17 +57,30 @@ def ensure(
             return
         if store.read_only:
             raise StoreError(f"store {store.path}: {len(missing)} runs to train, but it was opened read-only")
-        names = slots(processes)
+        free = slots(processes)
+        work = _stacks(store, missing, trainer, len(free))
         if in_process:
-            _train_here(store, missing, trainer, names)
+            _train_here(store, work, trainer, free)
         else:
-            _pool(min(len(names), processes or len(names))).train(store, missing, _name_of(trainer), names)
+            _pool(min(len(free), processes or len(free))).train(store, work, _name_of(trainer), free)
     left = [run for run in distinct if store.get(run) is None]
     if left:
         raise StoreError(
             f"store {store.path}: expected {describe(left[0])} after training it {ROUNDS} times, got no readable "
             f"record ({len(left)} such runs); check the disk"
         )
+
+
+def _stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, devices: int) -> list[list[Run]]:
+    """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
+
+    How runs are grouped decides speed alone. On a GPU it also decides their rounding.
+    """
+    begun.prune(store)
+    if trainer == TRAINERS["solo"]:
+        return [[run] for run in missing]
+    again, rest = begun.regroup(store, missing)
+    return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
 
 
 def close() -> None:
@@ -78,46 +97,41 @@ def _pool(size: int) -> Pool:
     return _pools.setdefault((os.getpid(), size), Pool(size))
 
 
-def _name_of(trainer: Trainer) -> str:
+def _name_of(trainer: Trainer | str) -> str:
     """Where another process finds the function."""
     return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"
 
 
-def _train_here(store: Store, runs: Sequence[Run], trainer: Trainer, names: Sequence[str]) -> None:
-    """Train in this process whatever of `runs` nobody else is training, until all are stored.
+def _train_here(store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | str, free: Sequence[Slot]) -> None:
+    """Train in this process whatever of `work` nobody else is training, until all are stored.
 
     The slot is held while there is something to train and given back before waiting for others.
     """
-    pending = deque(runs)
+    pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
-    while pending:
-        with leased(store, names, partial(_all_stored, store, pending)) as slot:
-            if slot is None:
-                return
-            busy: deque[Run] = deque()
-            while pending:
-                run = pending.popleft()
-                if store.has(run.key):
-                    continue
-                try:
-                    outcome = train_missing(store, run, trainer)
-                except StoreError:
-                    raise
-                except Exception as error:
-                    text = " ".join(str(error).split()) or "no message"
-                    raise TrainingFailed(f"training {describe(run)} failed: {type(error).__name__}: {text}") from error
-                if outcome == BUSY:
-                    busy.append(run)
-                else:
-                    pause = POLL_SECONDS[0]
-            pending = busy
-        if pending:
-            time.sleep(pause)
-            pause = min(2 * pause, longest)
+    with heeding() as leave:
+        while pending:
+            with leased(store, free, partial(_all_stored, store, pending)) as slot:
+                if slot is None:
+                    return
+                busy: deque[list[Run]] = deque()
+                while pending:
+                    runs = [run for run in pending.popleft() if not store.has(run.key)]
+                    others = train_missing(store, runs, trainer, slot.device, leave)
+                    if leave.asked:
+                        return
+                    if others:
+                        busy.append(others)
+                    if len(others) < len(runs):
+                        pause = POLL_SECONDS[0]
+                pending = busy
+            if pending:
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
 
 
-def _all_stored(store: Store, pending: deque[Run]) -> bool:
+def _all_stored(store: Store, pending: deque[list[Run]]) -> bool:
     """Whether others have stored all that is pending; drops from the front what they have."""
-    while pending and store.has(pending[0].key):
+    while pending and all(store.has(run.key) for run in pending[0]):
         pending.popleft()
     return not pending

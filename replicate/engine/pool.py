@@ -1,4 +1,4 @@
-"""A pool of worker processes that outlives calls: each imports the training code once and trains a run at a time.
+"""A pool of worker processes that outlives calls: each imports the training code once and trains a stack at a time.
 
 The workers are plain child processes that speak JSON lines over pipes. Unlike `multiprocessing`, nothing of the
 parent's main module is imported again, no helper process is left behind, and one worker's death is only its own.
@@ -15,26 +15,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from replicate.engine.worker import BUSY, FAILED, TrainingFailed, describe
+from replicate.engine.devices import Slot
+from replicate.engine.worker import FAILED, TrainingFailed, describe
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
 MOST_CRASHES = 3
-"""Times in a row that a run may bring its worker down before that is taken for its own fault."""
+"""Times that a run may bring its worker down, alone, before that is taken for its own fault."""
 MOST_KILLS = 10
 """The same for a worker killed from outside (a preempted machine, a person, the kernel short of memory)."""
+KILLS_BEFORE_HALVES = 3
+"""Kills after which a stack is retried in halves: perhaps it is the kernel, and all of it takes too much memory."""
 KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
 """Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
 
 AGAIN_SECONDS = 0.2
-"""After which a run that another process was training is looked at again."""
+"""After which runs that another process was training are looked at again."""
 CLOSE_SECONDS = 2.0
+"""For a worker without work to end; one at work may take `LEAVE_SECONDS`."""
+LEAVE_SECONDS = 30.0
 
 _BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from replicate.engine.worker import main; main()"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -44,6 +50,24 @@ Event = tuple["_Worker", "dict[str, Any] | None"]
 
 class WorkerDied(TrainingFailed):
     """A run whose workers died again and again."""
+
+
+@dataclass
+class _Work:
+    """A stack of runs that are to be trained."""
+
+    runs: list[Run]
+    origin: int
+    """The stack that it is a part of, as given: a run that fails alone does so after its company has been trained."""
+    due: float = 0.0
+    """When to look at it, by the monotonic clock."""
+    crashes: int = 0
+    kills: int = 0
+
+    def halves(self) -> list[_Work]:
+        """Itself in two parts, of which one may be free of what brings workers down."""
+        half = (len(self.runs) + 1) // 2
+        return [_Work(part, self.origin) for part in (self.runs[:half], self.runs[half:])]
 
 
 class _Worker:
@@ -129,31 +153,31 @@ class Pool:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
-    def train(self, store: Store, runs: Sequence[Run], trainer: str, slots: Sequence[str]) -> None:
-        """Train `runs`, in order, unless they get stored by others; returns when all are stored.
+    def train(self, store: Store, stacks: Sequence[Sequence[Run]], trainer: str, slots: Sequence[Slot]) -> None:
+        """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
 
-        A run whose worker is killed is tried again by another. An exception of the trainer is raised here, as
-        `TrainingFailed`; runs that other workers have begun are finished and stored all the same.
+        A stack whose worker is killed is tried again by another, one whose worker crashes in halves. An exception of
+        the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished and stored
+        all the same.
         """
-        waiting = deque((0.0, run) for run in runs)
-        flight: dict[int, Run] = {}
-        crashes: Counter[str] = Counter()
-        kills: Counter[str] = Counter()
+        waiting = deque(_Work(list(runs), origin) for origin, runs in enumerate(stacks))
+        flight: dict[int, _Work] = {}
+        failed: dict[int, WorkerDied] = {}
         try:
             while waiting or flight:
-                while waiting and store.has(waiting[0][1].key):
-                    waiting.popleft()
-                if waiting and waiting[0][0] <= time.monotonic() and (worker := self._idle()) is not None:
-                    _, run = waiting.popleft()
+                self._raise_if_alone(failed, [*waiting, *flight.values()])
+                _drop_stored(store, waiting)
+                if waiting and waiting[0].due <= time.monotonic() and (worker := self._idle()) is not None:
+                    work = waiting.popleft()
                     job = next(self._ids)
-                    flight[job] = run
+                    flight[job] = work
                     worker.send(
                         {
                             "job": job,
                             "store": str(store.path),
-                            "run": run.record(),
+                            "runs": [run.record() for run in work.runs],
                             "trainer": trainer,
-                            "slots": list(slots),
+                            "slots": [[slot.name, slot.device] for slot in slots],
                         }
                     )
                     continue
@@ -164,14 +188,15 @@ class Pool:
                 except queue.Empty:
                     continue
                 if answer is None:
-                    self._bury(worker, flight, waiting, crashes, kills)
+                    self._bury(worker, flight, waiting, failed)
                 elif "ready" in answer:
                     worker.ready = True
                 else:
                     worker.job = None
-                    run_done = flight.pop(answer["job"], None)
-                    if run_done is not None:  # else left over from a call that ended early
-                        self._take(store, run_done, answer, waiting)
+                    done = flight.pop(answer["job"], None)
+                    if done is not None:  # else left over from a call that ended early
+                        self._take(store, done, answer, waiting)
+            self._raise_if_alone(failed, [])
         except (TrainingFailed, StoreError):
             raise
         except BaseException:
@@ -179,11 +204,12 @@ class Pool:
             raise
 
     def close(self, now: bool = False) -> None:
-        """End all workers; with `now` in the middle of their runs, which are then missing as before."""
+        """End all workers; with `now` in the middle of their stacks, which are then begun and not done."""
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.close(now or worker.job is not None)
-        deadline = time.monotonic() + CLOSE_SECONDS
+        at_work = any(worker.job is not None for worker in workers)
+        deadline = time.monotonic() + (LEAVE_SECONDS if at_work else CLOSE_SECONDS)
         for worker in workers:
             worker.join(deadline - time.monotonic())
         self._events = queue.SimpleQueue()
@@ -197,26 +223,25 @@ class Pool:
             return self._workers[-1]
         return None
 
-    def _take(self, store: Store, run: Run, answer: dict[str, Any], waiting: deque[tuple[float, Run]]) -> None:
-        """Act on a worker's answer about `run`."""
+    def _take(self, store: Store, work: _Work, answer: dict[str, Any], waiting: deque[_Work]) -> None:
+        """Act on a worker's answer about `work`."""
         for notice in answer["notices"]:
             store.note(notice)
-        if answer["outcome"] == BUSY:
-            waiting.append((time.monotonic() + AGAIN_SECONDS, run))
-        elif answer["outcome"] == FAILED:
+        if answer["outcome"] == FAILED:
             if "store" in answer:
                 raise StoreError(answer["store"])
-            raise TrainingFailed(f"training {describe(run)} failed: {answer['error']}\n{answer['traceback']}")
+            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}")
+        if busy := [run for run in work.runs if run.key in answer["busy"]]:
+            waiting.append(_Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
 
     def _bury(
         self,
         worker: _Worker,
-        flight: dict[int, Run],
-        waiting: deque[tuple[float, Run]],
-        crashes: Counter[str],
-        kills: Counter[str],
+        flight: dict[int, _Work],
+        waiting: deque[_Work],
+        failed: dict[int, WorkerDied],
     ) -> None:
-        """A worker has died: its run goes to another one, unless too many have died of it."""
+        """A worker has died: its stack goes to another one, or its run into `failed` if too many have died of it."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)
@@ -225,18 +250,38 @@ class Pool:
         if not worker.ready and status not in KILLS:
             why = f"a worker process could not start (exit status {status}); check the installation"
             raise WorkerDied(f"{why}\n{words}".rstrip())
-        run = flight.pop(worker.job, None) if worker.job is not None else None
-        if run is None:
+        work = flight.pop(worker.job, None) if worker.job is not None else None
+        if work is None:
             return
-        deaths, most = (kills, MOST_KILLS) if status in KILLS else (crashes, MOST_CRASHES)
-        deaths[run.key] += 1
-        if deaths[run.key] >= most:
+        killed, alone = status in KILLS, len(work.runs) == 1
+        work.kills += killed
+        work.crashes += not killed
+        if work.kills >= MOST_KILLS or work.crashes >= MOST_CRASHES:
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            raise WorkerDied(
-                f"training {describe(run)} failed: {most} workers died of it, the last by {how}; "
-                f"check memory and the installation\n{words}".rstrip()
+            failed[work.origin] = WorkerDied(
+                f"training {describe(*work.runs)} failed: {work.kills if killed else work.crashes} workers died of it, "
+                f"the last by {how}; check memory and the installation\n{words}".rstrip()
             )
-        if status in KILLS:
-            waiting.append((0.0, run))
+        elif not alone and (not killed or work.kills % KILLS_BEFORE_HALVES == 0):
+            waiting.extendleft(reversed(work.halves()))
+        elif killed:
+            waiting.append(work)
         else:
-            waiting.appendleft((0.0, run))  # at once: if it is the run's fault, that comes out before others wait
+            waiting.appendleft(work)  # at once: if it is the run's fault, that comes out before others wait
+
+    def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[_Work]) -> None:
+        """Raise the error of a run that has failed as soon as nothing of its stack is `unfinished`."""
+        origins = {work.origin for work in unfinished}
+        for origin, error in failed.items():
+            if origin not in origins:
+                raise error
+
+
+def _drop_stored(store: Store, waiting: deque[_Work]) -> None:
+    """Take off the front of `waiting` what others have stored."""
+    while waiting:
+        first = waiting[0]
+        first.runs = [run for run in first.runs if not store.has(run.key)]
+        if first.runs:
+            return
+        waiting.popleft()

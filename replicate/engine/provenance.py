@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +17,10 @@ from replicate.runs import RESULT_VERSION, Run
 LIBRARIES = ("torch", "timm", "numpy")
 
 
-def collect(run: Run, device: str, seconds: float) -> dict[str, Any]:
-    """What is stored beside the result of `run`, trained on `device` in `seconds`."""
+def collect(run: Run, device: str, seconds: float, how: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored beside the result of `run`, trained on `device` in `seconds`; `how` is the trainer's word."""
     return {
+        **how,
         "code": {"replicate": __version__, "result_version": RESULT_VERSION},
         "versions": versions(),
         "device": device,

@@ -1,4 +1,4 @@
-"""One missing run, trained exactly once among all processes on a store; and the process that does so for a pool.
+"""One stack of missing runs, each trained exactly once among all processes on a store; and a pool's process for it.
 
 The worker process reads jobs and answers, one JSON object a line, on its standard input and output. It is started by
 `pool.Pool`, knows nothing of its parent's main module, and ends when its standard input does: however its parent dies.
@@ -22,72 +22,113 @@ from typing import Any, NoReturn
 
 from filelock import BaseFileLock, Timeout
 
-from replicate.engine import provenance
+from replicate.engine import begun, provenance
+from replicate.engine.devices import Slot
+from replicate.engine.leave import STATUS, Leave
 from replicate.runs import Run, run_from_record
 from replicate.store import Store, StoreError, open_store
-from replicate.train.result import Result
+from replicate.train.contract import RunFailed, Stopped, Trainer, Workspace
 
-Trainer = str | Callable[[Run], Result]
-"""A function from a run to its result, or where to find one: `module:function`."""
-
-TRAINED, HAD, BUSY, FAILED = "trained", "had", "busy", "failed"
+DONE, FAILED = "done", "failed"
 
 POLL_SECONDS = (0.02, 0.25)
 """First and longest pause between two looks at locks that others hold."""
 
-LEAVE_SECONDS = 5.0
-"""How long a worker without a parent may take to let go of its run."""
+LEAVE_SECONDS = 30.0
+"""How long a worker without a parent may take to save what it has and let go of its runs."""
 
 
 class TrainingFailed(Exception):
     """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
 
 
-def describe(run: Run) -> str:
-    """The run in a few words."""
+def describe(*runs: Run) -> str:
+    """One run or a stack of runs in a few words."""
+    run = runs[0]
+    if len(runs) > 1:
+        keys = ", ".join(r.key for r in runs[:3]) + (", …" if len(runs) > 3 else "")
+        return f"a stack of {len(runs)} runs of {run.arch} on {run.data.name} seed={run.seed} (keys {keys})"
     return (
         f"{run.arch} on {run.data.name} lr={run.lr:g} wd={run.weight_decay:g} seed={run.seed} "
         f"({run.optimizer}, key {run.key})"
     )
 
 
-def load(trainer: Trainer) -> Callable[[Run], Result]:
-    """The function that `trainer` names."""
+def load(trainer: Trainer | str) -> Trainer:
+    """The function that `trainer` names as `module:function`."""
     if not isinstance(trainer, str):
         return trainer
     module, _, name = trainer.partition(":")
-    function = getattr(importlib.import_module(module), name or "train", None)
+    function: Trainer | None = getattr(importlib.import_module(module), name or "train", None)
     if not callable(function):
         raise TypeError(f"trainer: expected module:function, got {trainer!r}, where no function is")
     return function
 
 
-def train_missing(store: Store, run: Run, trainer: Trainer, device: str = "cpu") -> str:
-    """Train `run` and store its result, unless it is stored (`had`) or another process is training it (`busy`)."""
-    lock = store.lock(run)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return BUSY
-    try:
+def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: str, leave: Leave) -> list[Run]:
+    """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
+
+    The locks are taken without waiting: a process that waited for one while it held another could wait forever.
+    """
+    busy: set[str] = set()
+    with contextlib.ExitStack() as held:
+        for run in sorted(runs, key=lambda run: run.key):
+            lock = store.lock(run)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                busy.add(run.key)
+            else:
+                held.callback(_release, store, run, lock)
         # Only under the lock is the answer final: its last holder may have stored the run a moment ago.
-        if store.get(run) is None:
-            started = time.perf_counter()
-            result = load(trainer)(run)
-            seconds = time.perf_counter() - started
-            store.put(run, result, provenance.collect(run, device, seconds))
-            store.log_training(run.key, seconds)
-            outcome = TRAINED
-        else:
-            outcome = HAD
+        missing = [run for run in runs if run.key not in busy and store.get(run) is None]
+        if missing:
+            _train(store, missing, trainer, device, leave)
+    return [run for run in runs if run.key in busy]
+
+
+def _release(store: Store, run: Run, lock: BaseFileLock) -> None:
+    if store.has(run.key):
         store.drop_lock_file(run)
-        return outcome
-    finally:
-        lock.release()
+    lock.release()
+
+
+def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: str, leave: Leave) -> None:
+    """Train and store `runs`, whose locks the caller holds; each is stored as soon as it is done."""
+    workspace = Workspace(
+        checkpoints=begun.begin(store, runs),
+        rates=store.layout.rates,
+        notice=store.note,
+        stopping=lambda: leave.asked,
+        attentive=leave.attentive,
+    )
+    left = {run.key: run for run in runs}
+    try:
+        for done in load(trainer)(runs, device, workspace):
+            del left[done.run.key]
+            with leave.attentive():
+                seconds = done.result.seconds
+                store.put(done.run, done.result, provenance.collect(done.run, device, seconds, done.how))
+                store.log_training(done.run.key, seconds)
+    except (StoreError, Stopped):
+        raise
+    except RunFailed as failed:
+        raise failure(failed.__cause__ or failed, failed.run) from failed.__cause__
+    except Exception as error:
+        raise failure(error, *left.values()) from error
+    if left:
+        raise TrainingFailed(f"training {describe(*left.values())} failed: the trainer returned no result")
+    begun.prune(store)
+
+
+def failure(error: BaseException, *suspects: Run) -> TrainingFailed:
+    """What to raise where training one of `suspects` has ended in `error`."""
+    text = " ".join(str(error).split()) or "no message"
+    return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}")
 
 
 @contextlib.contextmanager
-def leased(store: Store, slots: Sequence[str], enough: Callable[[], bool]) -> Iterator[str | None]:
+def leased(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Slot | None]:
     """Hold one of `slots`, waiting for it; None, without one, as soon as there is `enough` without."""
     held = _wait_for_slot(store, slots, enough)
     try:
@@ -97,8 +138,8 @@ def leased(store: Store, slots: Sequence[str], enough: Callable[[], bool]) -> It
             held[1].release()
 
 
-def _wait_for_slot(store: Store, slots: Sequence[str], enough: Callable[[], bool]) -> tuple[str, BaseFileLock] | None:
-    locks = [(slot, store.lease(slot)) for slot in slots]
+def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, BaseFileLock] | None:
+    locks = [(slot, store.lease(slot.name)) for slot in slots]
     pause, longest = POLL_SECONDS
     while not enough():
         for slot, lock in locks:
@@ -112,48 +153,69 @@ def _wait_for_slot(store: Store, slots: Sequence[str], enough: Callable[[], bool
     return None
 
 
-def do_job(store: Store, job: dict[str, Any]) -> dict[str, Any]:
-    """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
-    told = len(store.notices)
-    answer: dict[str, Any] = {"job": job["job"]}
-    try:
-        run = run_from_record(job["run"])
-        with leased(store, job["slots"], lambda: store.has(run.key)) as slot:
-            answer["outcome"] = HAD if slot is None else train_missing(store, run, job["trainer"])
-    except StoreError as error:
-        answer |= {"outcome": FAILED, "store": str(error)}
-    except Exception as error:
-        text = " ".join(str(error).split()) or "no message"
-        answer |= {"outcome": FAILED, "error": f"{type(error).__name__}: {text}", "traceback": traceback.format_exc()}
-    answer["notices"] = store.notices[told:]
-    return answer
+class Worker:
+    """What a worker process knows between jobs."""
+
+    def __init__(self, leave: Leave) -> None:
+        self._leave = leave
+        self._stores: dict[str, Store] = {}
+        self._last: Slot | None = None
+        """The slot of the job before: on its device there are data and kernels already."""
+
+    def answer(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
+        answer: dict[str, Any] = {"job": job["job"], "outcome": DONE, "notices": []}
+        try:
+            path = job["store"]
+            if path not in self._stores:
+                self._stores[path] = open_store(Path(path))
+            store = self._stores[path]
+            before = len(store.notices)
+            try:
+                answer["busy"] = [run.key for run in self._train(store, job)]
+            finally:
+                answer["notices"] = store.notices[before:]
+        except StoreError as error:
+            answer |= {"outcome": FAILED, "store": str(error)}
+        except Stopped:
+            raise
+        except Exception as error:
+            told = str(error) if isinstance(error, TrainingFailed) else f"{type(error).__name__}: {error}"
+            answer |= {"outcome": FAILED, "error": told, "traceback": traceback.format_exc()}
+        return answer
+
+    def _train(self, store: Store, job: dict[str, Any]) -> list[Run]:
+        """Train what the job lists; returns the runs that others are training."""
+        runs = [run_from_record(record) for record in job["runs"]]
+        slots = sorted((Slot(*fields) for fields in job["slots"]), key=lambda slot: slot != self._last)
+        with leased(store, slots, lambda: all(store.has(run.key) for run in runs)) as slot:
+            if slot is None:
+                return []
+            self._last = slot
+            return train_missing(store, runs, job["trainer"], slot.device, self._leave)
 
 
 def main() -> NoReturn:
     """Serve jobs until standard input ends."""
+    leave = Leave()
     # Ctrl-C reaches the whole group of processes; what to do about it is the parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave.on_signal)
     parent = os.getppid()
     answers = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
     os.dup2(2, 1)  # a trainer that prints must not speak into the protocol
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
-    stores: dict[str, Store] = {}
+    worker = Worker(leave)
     status = 0
     try:
         print(json.dumps({"ready": os.getpid()}), file=answers)
-        while True:
-            job = jobs.get()
-            path = job["store"]
-            try:
-                if path not in stores:
-                    stores[path] = open_store(Path(path))
-                answer = do_job(stores[path], job)
-            except StoreError as error:
-                answer = {"job": job["job"], "outcome": FAILED, "store": str(error), "notices": []}
-            print(json.dumps(answer), file=answers)
+        while not leave.asked:
+            print(json.dumps(worker.answer(jobs.get())), file=answers)
+        status = STATUS
+    except Stopped:
+        status = STATUS
     except SystemExit as leaving:
         status = int(leaving.code or 0)
     except BrokenPipeError:
@@ -164,12 +226,6 @@ def main() -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(status)  # not waiting for threads that wait for input
-
-
-def _leave(signum: int, frame: Any) -> NoReturn:
-    """Unwind the main thread, so that half-written files are deleted."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signum)
 
 
 def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:

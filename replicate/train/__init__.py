@@ -1,1 +1,1 @@
-"""Training: one run in a plain loop (`solo`), its learning-rate schedules, and what a training returns."""
+"""Training: stacks of runs in lock-step (`stacked`), one run alone (`solo`), and what engines call (`fast`)."""

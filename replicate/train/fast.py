@@ -1,39 +1,54 @@
-"""Training many runs the fastest way that a device allows: stacked in as many lanes as pay, or one by one."""
+"""The trainers that engines use: stacked in as many lanes as a device is fastest with, or one run after the other."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from replicate.runs import Run
-from replicate.train import setting, solo, stack_size
-from replicate.train.result import Result
-from replicate.train.stacked import How, OutOfMemory, train_stack
+from replicate.train import solo, stack_size
+from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
+from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack
 
 
-def train(
-    runs: Sequence[Run], device: str = "cpu", *, rates: Path, how: How | None = None
-) -> tuple[list[Result], dict[str, Any]]:
-    """Train `runs`, which have one `stack_key`; results in order, and how it was done, for their provenance.
+def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
+    """Train `runs`, which have one `stack_key`, stacked where that pays on `device`.
 
-    `rates`: the folder in which measured rates are kept. On a CPU runs are always stacked, however fast: there a
-    stack's results do not depend on its size and company, so they must not depend on a measurement either.
+    On a CPU they are always stacked, all at once: there a stack's results do not depend on its size and company, so
+    they must not depend on a measurement of the moment either.
     """
-    how = how or How()
-    lanes = how.lanes or stack_size.choose(runs[0], device, rates, how, may_be_alone=device != "cpu")
-    if lanes != stack_size.ALONE:
-        shrunk = partial(stack_size.remember_limit, runs[0], device, rates, how=how)
+    how = dataclasses.replace(
+        how or How(), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
+    )
+    if device == "cpu":
+        lanes = how.lanes or max(FEWEST_LANES, len(runs))
+    else:
+        lanes = how.lanes or stack_size.choose(runs[0], device, workspace.rates, how)
+    waiting = list(runs)
+    while waiting and lanes != stack_size.ALONE:
+        shrunk = partial(stack_size.remember_limit, runs[0], device, workspace.rates, how=how)
+        part = waiting[:lanes]
         try:
-            results = train_stack(runs, device, dataclasses.replace(how, lanes=lanes, shrunk=shrunk))
-            return results, {"trainer": "stacked", "lanes": min(lanes, len(runs)), "precision": how.precision}
+            with workspace.attentive():
+                results = train_stack(part, device, dataclasses.replace(how, lanes=lanes, shrunk=shrunk))
         except OutOfMemory as error:
             how.notice(f"{error}; training one by one")
             shrunk(stack_size.ALONE)
-    if how.precision != "float32":
-        raise setting.TrainError(
-            f"precision {how.precision}: a run alone is trained in float32; expected room for a stack"
-        )
-    return [solo.train(run, device) for run in runs], {"trainer": "solo", "lanes": 1, "precision": "float32"}
+            break
+        said = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
+        yield from (Trained(run, result, said) for run, result in zip(part, results, strict=True))
+        del waiting[:lanes]
+    yield from one_by_one(waiting, device, workspace)
+
+
+def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
+    """Train `runs` in the plain loop, one after the other."""
+    for run in runs:
+        if workspace.stopping():
+            raise Stopped(f"asked to stop before {run.key}")
+        try:
+            result = solo.train(run, device)
+        except Exception as error:
+            raise RunFailed(run) from error
+        yield Trained(run, result, {"trainer": "solo", "lanes": 1, "precision": run.precision})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,8 +22,19 @@ EVALUATION_BATCH = 500
 """Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
 
 
+COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
+"""Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
+
+
 class TrainError(Exception):
     """A run that cannot be trained as recorded; the message is one line."""
+
+
+def compute_dtype(run: Run) -> torch.dtype | None:
+    """The type in which the passes of `run` compute; None: that of the weights."""
+    if run.precision not in COMPUTE_DTYPES:
+        raise TrainError(f"precision: expected one of {', '.join(COMPUTE_DTYPES)}; got {run.precision!r}")
+    return COMPUTE_DTYPES[run.precision]
 
 
 def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
@@ -70,6 +82,8 @@ def reproducible(device: str) -> Iterator[None]:
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
+    else:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
     try:

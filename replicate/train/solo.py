@@ -14,7 +14,7 @@ from replicate.runs import Run
 from replicate.train import setting
 from replicate.train.result import Result
 from replicate.train.schedule import factor
-from replicate.train.setting import TrainError
+from replicate.train.setting import TrainError, compute_dtype
 
 
 def train(run: Run, device: str = "cpu") -> Result:
@@ -42,6 +42,8 @@ def _train(run: Run, device: str) -> Result:
 
     steps_per_epoch = math.ceil(len(train_labels) / run.batch_size)
     steps, warmup_steps = run.epochs * steps_per_epoch, run.warmup_epochs * steps_per_epoch
+    dtype = compute_dtype(run)
+    passes = torch.autocast(torch.device(device).type, dtype, dtype is not None)
     history: list[float] = []
     epoch_loss = math.nan
     step = 0
@@ -52,7 +54,9 @@ def _train(run: Run, device: str) -> Result:
         for batch in order.split(run.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
-            loss = functional.cross_entropy(model(train_images[batch]), train_labels[batch])
+            with passes:
+                logits = model(train_images[batch])
+            loss = functional.cross_entropy(logits.to(train_images.dtype), train_labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -65,7 +69,8 @@ def _train(run: Run, device: str) -> Result:
             best = max([*history, chance])
             return Result(chance, best, True, None, tuple(history), time.perf_counter() - started)
         if evaluated:
-            history.append(_accuracy_pp(model, test_images, test_labels))
+            with passes:
+                history.append(_accuracy_pp(model, test_images, test_labels))
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
 

@@ -170,7 +170,7 @@ def _identity(run: Run, device: str, how: How) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "augment": list(run.augment),
         "optimizer": run.optimizer,
-        "precision": how.precision,
+        "precision": run.precision,
         "compiled": how.compiled,
         "graph": how.graph,
         "device": torch.backends.cpu.get_cpu_capability() if cpu else torch.cuda.get_device_name(device),

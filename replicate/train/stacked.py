@@ -29,6 +29,7 @@ from replicate.runs import Run
 from replicate.train import optim, setting
 from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import Checkpoint, CheckpointError
+from replicate.train.contract import Stopped
 from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
 from replicate.train.memory import keep_freed_memory, out_of_memory
@@ -41,18 +42,13 @@ FEWEST_LANES = 2
 
 State = dict[str, Any]
 
-COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
-"""Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
-
 
 @dataclass(frozen=True)
 class How:
-    """How a stack is trained. But for `precision`, nothing here changes a result beyond its rounding."""
+    """How a stack is trained. Nothing here changes a result beyond its rounding."""
 
     lanes: int | None = None
     """The most at once, 2 or more; None: all."""
-    precision: str = "float32"
-    """`float32`, or `bf16` for the passes with float32 weights, moments, statistics and losses."""
     compiled: bool = False
     """Through torch.compile, for fixed shapes."""
     graph: bool = False
@@ -64,6 +60,8 @@ class How:
     """Takes what somebody should know: a line each."""
     shrunk: Callable[[int], None] | None = None
     """Told how many lanes are left at once when memory has run out."""
+    stopping: Callable[[], bool] | None = None
+    """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
 
 
 class OutOfMemory(TrainError):
@@ -164,7 +162,7 @@ class _Stack:
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
-        self.lanes = Lanes(model.to(device), len(runs), COMPUTE_DTYPES[how.precision])
+        self.lanes = Lanes(model.to(device), len(runs), setting.compute_dtype(run))
         self.moments = optim.zeros(runs, self.lanes.theta)
         self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
         self.steps = run.epochs * self.steps_per_epoch
@@ -197,12 +195,15 @@ class _Stack:
                 self.end_epoch()
                 if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
                     self.evaluate()
-            if checkpoint is not None and time.monotonic() - saved >= self.how.checkpoint_seconds:
+            stopping = self.how.stopping is not None and self.how.stopping()
+            if checkpoint is not None and (stopping or time.monotonic() - saved >= self.how.checkpoint_seconds):
                 try:
                     checkpoint.save(self.state())
                 except CheckpointError as error:
                     self.how.notice(f"{error}; training goes on without")
                 saved = time.monotonic()
+            if stopping:
+                raise Stopped(f"asked to stop after {self.taken} of {self.steps} steps")
         results = self.results()
         if checkpoint is not None:
             checkpoint.discard()
@@ -317,17 +318,16 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
             )
     if how.lanes is not None and how.lanes < FEWEST_LANES:
         raise TrainError(f"lanes: expected {FEWEST_LANES} or more, got {how.lanes}")
-    if how.precision not in COMPUTE_DTYPES:
-        raise TrainError(f"precision: expected one of {', '.join(COMPUTE_DTYPES)}; got {how.precision!r}")
-    if device == "cpu" and (how.graph or how.precision == "bf16"):
-        raise TrainError(f"{'graph' if how.graph else 'bf16'}: expected a CUDA device, got cpu")
+    setting.compute_dtype(runs[0])
+    if device == "cpu" and how.graph:
+        raise TrainError("graph: expected a CUDA device, got cpu")
 
 
 def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None:
     """The checkpoint of this stack under this way of computing: it goes on with the same bits, or not at all."""
     if how.checkpoints is None:
         return None
-    kind = [how.precision, "compiled" if how.compiled else "eager", device.partition(":")[0], torch.__version__]
+    kind = ["compiled" if how.compiled else "eager", device.partition(":")[0], torch.__version__]
     return Checkpoint(how.checkpoints, [*kind, *(run.key for run in runs)], how.notice)
 
 

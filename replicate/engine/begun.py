@@ -1,0 +1,88 @@
+"""Stacks that were begun: a folder in the store for each, so that an interrupted one is put together again.
+
+Checkpoints belong to a stack, not to a run: whoever goes on with one must train the same runs in the same order. The
+folder of a stack says which, and holds what its trainer saves.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from replicate.record import key_of_stack
+from replicate.runs import Run
+from replicate.store import Store, StoreError
+
+RUNS = "runs.json"
+STALE_SECONDS = 30 * 24 * 3600.0
+"""After so long nobody will go on with a stack."""
+
+
+def begin(store: Store, runs: Sequence[Run]) -> Path:
+    """The folder for training `runs`: that of a stack in which they were begun before, else a new one."""
+    keys = [run.key for run in runs]
+    for folder, begun in _begun(store):
+        if set(keys) <= set(begun):
+            if keys != begun and any(folder.glob("*.checkpoint")):
+                store.note(
+                    f"a stack of {len(begun)} runs was interrupted and goes on with {len(keys)} of them: "
+                    "what was not finished may start over"
+                )
+            return folder
+    folder = store.layout.checkpoints / key_of_stack(keys)
+    temporary = store.layout.temporary(folder / RUNS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps(keys), encoding="ascii")
+            temporary.replace(folder / RUNS)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror}; make room or make it writable, or name another directory "
+            "with --store (finished runs are kept)"
+        ) from error
+    return folder
+
+
+def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
+    """The stacks among `missing` that were begun before, oldest first, and the runs that were not."""
+    left = {run.key: run for run in missing}
+    stacks = []
+    for _, keys in _begun(store):
+        if stack := [left.pop(key) for key in keys if key in left]:
+            stacks.append(stack)
+    return stacks, list(left.values())
+
+
+def prune(store: Store) -> None:
+    """Delete the folders of stacks that are done or given up."""
+    for folder, keys in _begun(store):
+        if all(store.has(key) for key in keys) or _age(folder) > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begun(store: Store) -> list[tuple[Path, list[str]]]:
+    """Folder and keys of every stack in progress or interrupted, in the order of their beginning."""
+    found = []
+    for path in store.layout.checkpoints.glob(f"*/{RUNS}"):
+        try:
+            keys = json.loads(path.read_bytes())
+            found.append((path.stat().st_mtime_ns, path.parent, [str(key) for key in keys]))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(path.parent, ignore_errors=True)  # nobody can know what it is of
+    return [(folder, keys) for _, folder, keys in sorted(found)]
+
+
+def _age(folder: Path) -> float:
+    """Seconds since anything was written there."""
+    try:
+        return time.time() - max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
+    except OSError:
+        return 0.0

@@ -1,0 +1,67 @@
+"""What an engine and a trainer owe each other: a stack of runs goes in, results come out as they are done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replicate.runs import Run
+from replicate.train.result import Result
+
+log = logging.getLogger(__name__)
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a trainer may use beside its device."""
+
+    checkpoints: Path
+    """A folder for this stack alone; whoever begins the same stack again finds in it what was left there."""
+    rates: Path
+    """A folder for what was measured of devices; shared."""
+    notice: Callable[[str], None] = log.warning
+    """Takes what somebody should know: a line each."""
+    stopping: Callable[[], bool] = _never
+    """Whether this process has been asked to end."""
+    attentive: Callable[[], AbstractContextManager[None]] = nullcontext
+    """While inside, the trainer promises to look at `stopping` every few seconds, to save what it has and to raise
+    `Stopped`. Outside, a process that is asked to end does so at once, wherever it is."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One run that is done."""
+
+    run: Run
+    result: Result
+    how: dict[str, Any]
+    """For its provenance: `trainer`, `lanes` and `precision`."""
+
+
+Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]
+"""Trains runs of one `stack_key` on a device (`cpu`, `cuda:0`): each exactly once, in any order."""
+
+TRAINERS = {"stacked": "replicate.train.fast:train", "solo": "replicate.train.fast:one_by_one"}
+"""Where the trainers are that people can ask for, by name."""
+STACKED = "stacked"
+"""The one that is used unless somebody asks for another."""
+
+
+class Stopped(Exception):
+    """Raised by a trainer that has been asked to stop, after saving what it had."""
+
+
+class RunFailed(Exception):
+    """Raised by a trainer, from the error itself, where one run of a stack is at fault and it knows which."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.key)
+        self.run = run
