@@ -80,8 +80,8 @@ class TestCifar100:
 
     def test_missing(self, folder: Path) -> None:
         expected = (
-            f"cifar100: expected cifar-100-python/train and cifar-100-python/test in {folder}, found none, and fetching "
-            "them failed (<urlopen error no route to host>); unpack "
+            f"cifar100: expected cifar-100-python/train and cifar-100-python/test in {folder}, found none, and "
+            "fetching them failed (<urlopen error no route to host>); unpack "
             "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz there, or name the folder that has them with "
             "--data"
         )
