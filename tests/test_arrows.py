@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
     ("runs", "landscape", "train.result"),
     ("paper", "datasets"),
-    ("data", "synthetic", "estimate", "world", "layout", "record"),
+    ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits"),
     ("beside",),
     ("evaluate", "train", "store", "table"),
@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 WITHOUT_TORCH = (
     *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside"),
-    *("evaluate", "store", "collect", "data", "datasets"),
+    *("evaluate", "store", "collect", "data", "datasets", "families"),
     *(
         "layout",
         "record",
