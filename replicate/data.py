@@ -1,22 +1,23 @@
-"""Data sets by checksum: from a DataSpec to normalised arrays, the same on every machine and in every process."""
+"""Data sets by checksum: from a DataSpec to arrays or a list of files, the same on every machine, in every process."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import importlib.util
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.datasets import cifar100, digits, fashion, imagenet, source
+from replicate.datasets.imagenet import Listing
+from replicate.datasets.source import Arrays, DataError
+from replicate.paper.protocol import CHANNEL_MEAN, CHANNEL_STD, IMAGENET_GPUS
 from replicate.runs import DataSpec
 
-
-class DataError(Exception):
-    """A data set that cannot be had as asked; the message is one line that says what to do."""
+__all__ = ["DATASETS", "DataError", "Info", "Split", "checksum", "files", "info", "load", "prepare", "published"]
 
 
 @dataclass(frozen=True)
@@ -28,34 +29,45 @@ class Info:
     in_chans: int
     image_size: int
     loadable: bool = False
+    resident: bool = True
+    """Whether all images fit on a device, as runs that are to be stacked need it; else they are streamed from files."""
+    parts: int = 1
+    """How many parts a batch is trained in, one after the other, each with batch statistics of its own."""
+    mean: tuple[float, ...] = ()
+    """Of each channel over the training split, as a share of 255; empty where images come normalised or not at all."""
+    std: tuple[float, ...] = ()
 
 
 DATASETS = {
     "digits": Info(1797, 10, 1, 8, loadable=True),
-    "fashion": Info(60_000, 10, 1, 32),
-    "cifar100": Info(50_000, 100, 3, 32),
-    "imagenet": Info(1_281_167, 1000, 3, 224),
+    "fashion": Info(60_000, 10, 1, 32, loadable=True, mean=fashion.MEAN, std=fashion.STD),
+    "cifar100": Info(
+        50_000, 100, 3, 32, loadable=True, mean=CHANNEL_MEAN["cifar100"], std=CHANNEL_STD["cifar100"]
+    ),
+    "imagenet": Info(
+        1_281_167, 1000, 3, 224, loadable=True, resident=False, parts=IMAGENET_GPUS,
+        mean=CHANNEL_MEAN["imagenet"], std=CHANNEL_STD["imagenet"],
+    ),
     "synthetic-cifar100": Info(50_000, 100, 3, 32),
     "synthetic-imagenet": Info(50_000, 1000, 3, 224),
-}
-"""`digits`: the 8 x 8 digits that come with scikit-learn, without a split of their own:
-what is not trained on is test. `synthetic-…`: no images at all, see `replicate.world`."""
+}  # fmt: skip
+"""`digits`: without a split of their own: what is not trained on is test. `synthetic-…`: no images at all, see
+`replicate.world`."""
 
-DIGITS_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
-"""Of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
-
-DIGITS_MEAN, DIGITS_STD = 0.3053, 0.3760
-"""Of all pixels, as shares of the largest grey value: constants, so that the split cannot change the inputs."""
+TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "imagenet": "ImageNet"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images are float32 [N, C, H, W], normalised; labels int64 [N]. Read-only: one copy serves the whole process."""
+    """The images of a spec, [N, C, H, W], and their labels, int64 [N]. Read-only: one copy serves the whole process.
 
-    train_images: NDArray[np.float32]
+    Images are float32 and normalised for `digits`; else bytes, to be normalised by `info.mean` and `info.std`.
+    """
+
+    train_images: NDArray[np.float32] | NDArray[np.uint8]
     train_labels: NDArray[np.int64]
     """With the label noise that the spec asks for."""
-    test_images: NDArray[np.float32]
+    test_images: NDArray[np.float32] | NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     info: Info
 
@@ -77,18 +89,88 @@ def train_size(spec: DataSpec) -> int:
     return spec.train_images
 
 
-def checksum(spec: DataSpec) -> str:
-    """`sha256:…` of the verified source that `spec` is drawn from, for provenance."""
+def prepare(spec: DataSpec) -> None:
+    """See that the data set lies on this machine, fetching it where that is possible; else raise `DataError`."""
     _require_loadable(spec)
-    _digits()
-    return f"sha256:{DIGITS_SHA256}"
+    needed: dict[str, Callable[[], object]] = {
+        "digits": digits.read,
+        "fashion": fashion.prepare,
+        "cifar100": cifar100.prepare,
+        "imagenet": imagenet.prepare,
+    }
+    needed[spec.name]()
 
 
-@lru_cache(maxsize=8)
+def checksum(spec: DataSpec) -> str:
+    """That of the source that `spec` is drawn from, as read, for provenance."""
+    _require_loadable(spec)
+    if spec.name == "digits":
+        digits.read()
+        return f"sha256:{digits.SHA256}"
+    return imagenet.read().checksum if spec.name == "imagenet" else _arrays(spec.name, source.root()).checksum
+
+
+def published(name: str, checksum: str | None) -> bool:
+    """Whether data of this checksum are the data set `name` as its authors published it, as far as that can be told."""
+    if name == "imagenet":  # by the number of files and classes, see `replicate.datasets.imagenet`
+        return (checksum or "").endswith(f", {imagenet.PUBLISHED}")
+    known = {"cifar100": cifar100.PUBLISHED, "fashion": fashion.PUBLISHED, "digits": f"sha256:{digits.SHA256}"}
+    return checksum is not None and checksum == known.get(name)
+
+
 def load(spec: DataSpec) -> Split:
     """The training and test images of `spec`; depends on the spec alone, not on any random number generator."""
     known = _require_loadable(spec)
-    pixels, labels = _digits()
+    if not known.resident:
+        raise DataError(f"{spec.name}: expected a data set that fits in memory; this one is streamed from its files")
+    return _load(spec, source.root())
+
+
+@lru_cache(maxsize=8)
+def _load(spec: DataSpec, root: Path) -> Split:
+    if spec.name == "digits":
+        split = _digits(spec)
+    else:
+        found, known = _arrays(spec.name, root), info(spec)
+        train, test = _chosen(spec, len(found.train_labels), len(found.test_labels))
+        split = Split(
+            found.train_images[train],
+            _noisy(found.train_labels[train], spec, known.num_classes),
+            found.test_images[test],
+            found.test_labels[test],
+            known,
+        )
+    for array in (split.train_images, split.train_labels, split.test_images, split.test_labels):
+        array.setflags(write=False)
+    return split
+
+
+def files(spec: DataSpec) -> Listing:
+    """The files and labels of a `spec` that is streamed."""
+    known = _require_loadable(spec)
+    if known.resident:
+        raise DataError(f"{spec.name}: expected a data set that is streamed from files; load this one")
+    found = imagenet.read()
+    train, test = _chosen(spec, len(found.train_labels), len(found.test_labels))
+    return replace(
+        found,
+        train_paths=found.train_paths[train],
+        train_labels=_noisy(found.train_labels[train], spec, known.num_classes),
+        test_paths=found.test_paths[test],
+        test_labels=found.test_labels[test],
+    )
+
+
+@lru_cache(maxsize=2)
+def _arrays(name: str, root: Path) -> Arrays:
+    """A whole data set of two splits, below `root`."""
+    return {"cifar100": cifar100.read, "fashion": fashion.read}[name]()
+
+
+def _digits(spec: DataSpec) -> Split:
+    """What is not trained on is test."""
+    known = info(spec)
+    pixels, labels = digits.read()
     size = train_size(spec)
     if size == len(labels):
         raise DataError(f"{spec.name}: expected train_images below {size}, so that some are left to test on")
@@ -100,25 +182,41 @@ def load(spec: DataSpec) -> Split:
             f"{spec.name}: expected test_images from 1 to the {len(labels) - size} left over, got {spec.test_images}"
         )
     shape = (-1, known.in_chans, known.image_size, known.image_size)
-    images = ((pixels.reshape(shape) / np.float32(16) - DIGITS_MEAN) / DIGITS_STD).astype(np.float32)
+    images = ((pixels.reshape(shape) / np.float32(16) - digits.MEAN) / digits.STD).astype(np.float32)
     train, test = np.sort(order[:size]), np.sort(order[size : size + tested])
-    split = Split(
+    return Split(
         images[train],
         _noisy(labels[train], spec, known.num_classes),
         images[test],
         labels[test].astype(np.int64),
         known,
     )
-    for array in (split.train_images, split.train_labels, split.test_images, split.test_labels):
-        array.setflags(write=False)
-    return split
 
 
-def _noisy(labels: NDArray[np.uint8], spec: DataSpec, num_classes: int) -> NDArray[np.int64]:
+def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the images of `spec` in splits of `train` and `test` images: all, or those with the least hashes."""
+    trained = train_size(spec)
+    if trained > train or (spec.train_images is None and trained != train):
+        raise DataError(f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get all")
+    tested = test if spec.test_images is None else spec.test_images
+    if not 0 < tested <= test:
+        raise DataError(f"{spec.name}: expected test_images from 1 to the {test} found, got {spec.test_images}")
+
+    def least(use: str, wanted: int, of: int) -> NDArray[np.int64]:
+        if wanted == of:
+            return np.arange(of)
+        return np.sort(np.argsort(_hashes(spec, use, of), kind="stable")[:wanted])
+
+    return least("split", trained, train), least("test", tested, test)
+
+
+def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_classes: int) -> NDArray[np.int64]:
     """`labels` with exactly the asked share (rounded) replaced by one of the other classes."""
     if not 0 <= spec.label_noise <= 1:
         raise DataError(f"{spec.name}: expected label_noise from 0 to 1, got {spec.label_noise}")
     noisy = labels.astype(np.int64)
+    if not spec.label_noise:
+        return noisy
     chosen = np.argsort(_hashes(spec, "noise", len(labels)), kind="stable")[: round(spec.label_noise * len(labels))]
     shift = 1 + _hashes(spec, "class", len(labels)) % np.uint64(num_classes - 1)
     noisy[chosen] = (noisy[chosen] + shift[chosen].astype(np.int64)) % num_classes
@@ -131,34 +229,8 @@ def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
     return np.array([int.from_bytes(d, "big") for d in digests], dtype=np.uint64)
 
 
-@lru_cache(maxsize=1)
-def _digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels [1797, 64] from 0 to 16 and labels [1797], from the file inside scikit-learn, verified.
-
-    Read from the file because importing scikit-learn takes seconds, in every worker.
-    """
-    found = importlib.util.find_spec("sklearn")
-    if found is None or not found.submodule_search_locations:
-        raise DataError(
-            "digits: expected scikit-learn, which carries the images; not installed: pip install scikit-learn"
-        )
-    path = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
-    if not path.is_file():
-        raise DataError(f"digits: expected the images at {path}, found no file; install scikit-learn anew")
-    with gzip.open(path, "rt") as file:
-        table = np.loadtxt(file, delimiter=",", dtype=np.float64).astype(np.uint8)
-    pixels, labels = np.ascontiguousarray(table[:, :-1]), np.ascontiguousarray(table[:, -1])
-    got = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    if got != DIGITS_SHA256:
-        raise DataError(
-            f"digits: expected the images in {path} to have SHA-256 {DIGITS_SHA256}, got {got}; "
-            "install scikit-learn anew"
-        )
-    return pixels, labels
-
-
 def _require_loadable(spec: DataSpec) -> Info:
     known = info(spec)
     if not known.loadable:
-        raise DataError(f"{spec.name}: cannot be loaded yet; use a scale on digits: --scale smoke, --scale embedded")
+        raise DataError(f"{spec.name}: made up, there are no images to load; use `replicate synthesize`")
     return known

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import Any
 
-from replicate import evaluate
+from replicate import data, evaluate
 from replicate.collect import Missing, NotTrained, landscapes_for, runs_for, split
 from replicate.engine import provenance
 from replicate.paper.claims import Claim
@@ -14,7 +15,7 @@ from replicate.paper.registry import REGISTRY_HASH
 from replicate.report.verdict_file import Entry, VerdictFile, entry
 from replicate.runs import Cell, Run
 from replicate.scales import Scale
-from replicate.store import Store
+from replicate.store import Store, StoredRun
 from replicate.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
 
 
@@ -30,13 +31,15 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         )
         return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
     runs = runs_for([claim], scale)
+    note = not_published(stored for run in runs if (stored := store.get(run)) is not None)
     evidence = Evidence(
         scale=scale.name,
-        probe=scale.probe,
+        probe=scale.probe or bool(note),
         cells=trained([claim], scale),
         runs=len(runs),
         seeds=len({run.seed for run in runs}),
         synthetic=any(landscape.synthetic for landscape in landscapes.values()),
+        note=note,
     )
     return _of_all_cells(claim, {cell for cell, _ in landscapes}, evaluate.judge(claim, landscapes, evidence))
 
@@ -50,6 +53,25 @@ def _of_all_cells(claim: Claim, judged: set[Cell], verdict: Verdict) -> Verdict:
         left_out = ", ".join(cell.id for cell in claim.cells if cell not in judged)
         return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=f"the runs of {left_out}")
     return replace(verdict, reason=reason)
+
+
+def not_published(runs: Iterable[StoredRun]) -> str:
+    """`not the published …` where any of `runs` was trained on other images than its data set is known for, else ``.
+
+    Made-up images in the right format would else speak for the paper.
+    """
+    read = {
+        (stored.run["data"]["name"], stored.provenance.get("data_checksum"), _whole(stored.run["data"]))
+        for stored in runs
+        if stored.run["data"]["name"] in data.TITLES
+    }
+    others = {name for name, checksum, whole in read if not (whole and data.published(name, checksum))}
+    return f"not the published {' and '.join(data.TITLES[name] for name in sorted(others))}" if others else ""
+
+
+def _whole(spec: dict[str, Any]) -> bool:
+    """Whether a recorded `DataSpec` is all of its data set, unaltered."""
+    return spec["train_images"] is None and spec["test_images"] is None and not spec["label_noise"]
 
 
 def trained(claims: Iterable[Claim], scale: Scale) -> tuple[str, ...]:
@@ -69,7 +91,7 @@ def verdict_file(
         scale=scale.name,
         why=why,
         summary=scale.summary,
-        probe=scale.probe,
+        probe=scale.probe or bool(not_published(found)),
         synthetic=any(stored.synthetic for stored in found),
         trained=tuple(dict.fromkeys(f"{stored.run['arch']} on {stored.run['data']['name']}" for stored in found)),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -40,6 +40,7 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
     """The module that `spec` names, initialised from torch's global generator (fork it to fix the weights)."""
     arguments = dict(spec.arguments)
     arguments |= {"num_classes": num_classes, "in_chans": in_chans, **NO_STOCHASTIC_LAYERS}
+    stem = arguments.pop("stem", None)
     if spec.name.startswith("class:"):
         name = spec.name.removeprefix("class:")
         if name not in CLASSES:
@@ -69,7 +70,21 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
         model: torch.nn.Module = make(**arguments)
     except (TypeError, ValueError, AssertionError, IndexError) as error:
         raise ModelError(f"model {spec.name}: timm {timm.__version__} refused {arguments}: {error}") from error
+    if stem is not None:
+        _replace_stem(model, stem)
     return model
+
+
+def _replace_stem(model: torch.nn.Module, stem: str) -> None:
+    """Begin a ResNet with a 3 x 3 convolution without stride or pooling: no argument of timm's asks for that."""
+    if stem != "3x3" or not isinstance(model, ResNet):
+        given = f"{type(model).__name__}, {stem!r}"
+        raise ModelError(f"model: expected a ResNet where a stem is given, and 3x3; got {given}")
+    old: Any = model.conv1
+    new = torch.nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
+    torch.nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # as timm does
+    model.add_module("conv1", new)
+    model.add_module("maxpool", torch.nn.Identity())
 
 
 def build_seeded(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int, seed: int) -> torch.nn.Module:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from replicate import data
+from replicate.families import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
 from replicate.paper.claims import Part
 from replicate.paper.protocol import (
     ARCHITECTURES,
@@ -17,12 +18,15 @@ from replicate.paper.protocol import (
     LRS,
     RHO,
     RHO_SGD,
+    SCRIPT_BATCH_SIZE,
     SEEDS,
     SGD_MOMENTUM,
     WARMUP_EPOCHS,
     WEIGHT_DECAYS,
 )
 from replicate.runs import Cell, DataSpec, ModelSpec, Point, Run, point
+
+__all__ = ["PAPER_MODELS", "SCALES", "SMALL_MODELS", "STEM32_MODELS", "NotTrained", "Scale", "ScaleError", "points"]
 
 
 class NotTrained(Exception):
@@ -56,7 +60,9 @@ class Scale:
     """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all; with SGD's
     momentum a step counts for 1 / (1 - momentum)."""
     augment: tuple[str, ...] = ()
-    """As in the paper's script; the paper's text adds colour jitter on CIFAR-100 and RandAugment for the ViTs."""
+    """Of every architecture, in order; names of `replicate.augment`."""
+    augment_vit: tuple[str, ...] = ()
+    """Added for the vision transformers, ViT and Swin."""
     eval_every_epochs: int = 1
     precision: str = "float32"
     """Of the forward and backward pass: `float32`, or `bf16` as on an accelerator of today."""
@@ -66,65 +72,15 @@ class Scale:
     """Architecture → seconds of one core for a run of `main`, measured on a 2-core EPYC server in its quiet moments (a
     busy one takes twice to four times as long); None where no rate has been measured."""
     why_untrainable: str = ""
-    """Non-empty: the scale is planned and counted, and this line says why it cannot be trained yet."""
+    """Non-empty: the scale is planned and counted, and this line says why it cannot be trained."""
 
-
-SMALL_MODELS = (
-    (
-        "resnet50",
-        ModelSpec("class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (16, 64, 64, 64)))),
-    ),
-    (
-        "vit_s16",
-        ModelSpec(
-            "class:VisionTransformer",
-            (
-                ("patch_size", 4),
-                ("embed_dim", 64),
-                ("depth", 1),
-                ("num_heads", 4),
-                ("class_token", False),
-                ("global_pool", "avg"),
-            ),
-        ),
-    ),
-    (
-        "convnext_t",
-        ModelSpec(
-            "class:ConvNeXt",
-            (
-                ("depths", (0, 1, 1, 0)),
-                ("dims", (8, 16, 32, 32)),
-                ("patch_size", 1),
-                ("kernel_sizes", 3),
-                ("ls_init_value", None),
-            ),
-        ),
-    ),
-    ("mixer_s16", ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 64), ("num_blocks", 1)))),
-    (
-        "swin_t",
-        ModelSpec(
-            "class:SwinTransformer",
-            (("patch_size", 4), ("embed_dim", 32), ("depths", (1, 1)), ("num_heads", (1, 2)), ("window_size", 2)),
-        ),
-    ),
-)
-"""The five families of timm for 8 x 8 images: as little as learns them in a hundred steps of 3-4 ms on a CPU.
-
-8 pixels are 1 after three halvings, so two of the four stages of the convolutional networks hold no block. Patches of 4
-pixels leave a 2 x 2 grid of tokens: Swin has one window, then merges its patches; nothing is left to shift. The ViT
-pools its tokens because a class token learns too slowly. ConvNeXt goes without layer scale, which starts at 1e-6 and
-needs thousands of steps to open its blocks.
-"""
-
-PAPER_MODELS = tuple((a.name, ModelSpec(a.timm_name)) for a in ARCHITECTURES)
-"""As registered in timm: ImageNet stems, patches of 16, and the image size of the data where the model asks for one."""
 
 TITLES = {"cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 CROP_AND_FLIP = ("random_crop", "horizontal_flip")
+RESIZED_CROP_AND_FLIP = ("random_resized_crop", "horizontal_flip")
+JITTER = ("color_jitter",)
+RANDAUGMENT = ("randaugment",)
 ALL_VARIANTS = ("main", "sgd", "batch", "schedule", "long")
-NEEDS_GPU = "training at this scale is not built yet; use --scale embedded or --scale smoke"
 
 SMOKE = Scale(
     name="smoke",
@@ -189,10 +145,9 @@ FASHION = Scale(
     epochs=EPOCHS["cifar100"] // 10,
     warmup_epochs=WARMUP_EPOCHS // 10,
     batch_size=BATCH_SIZE["cifar100"],
-    augment=CROP_AND_FLIP,
+    augment=CROP_AND_FLIP,  # grey images have no colours to jitter
     precision="bf16",
     variants=("main", "sgd"),
-    why_untrainable=NEEDS_GPU,
 )
 
 CIFAR100 = Scale(
@@ -204,10 +159,29 @@ CIFAR100 = Scale(
     epochs=EPOCHS["cifar100"],
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["cifar100"],
-    augment=CROP_AND_FLIP,
+    # Section 3.1 names jitter "for CNNs", "additionally" RandAugment for ViTs. So the ViTs have both, and Mixer, which
+    # it does not name, jitter, as on ImageNet in the script.
+    augment=CROP_AND_FLIP + JITTER,
+    augment_vit=RANDAUGMENT,
     precision="bf16",
     variants=("main", "sgd"),
-    why_untrainable=NEEDS_GPU,
+)
+
+CIFAR100_SCRIPT = replace(
+    CIFAR100,
+    name="cifar100-script",
+    probe=True,
+    summary="CIFAR-100 as in the published script: no augmentation beyond crop and flip",
+    augment=CROP_AND_FLIP,
+    augment_vit=(),
+)
+
+CIFAR100_STEM32 = replace(
+    CIFAR100,
+    name="cifar100-stem32",
+    probe=True,
+    summary="the paper's protocol on CIFAR-100 with stems and patches fit for 32 x 32",
+    models=STEM32_MODELS,
 )
 
 IMAGENET = Scale(
@@ -219,10 +193,20 @@ IMAGENET = Scale(
     epochs=EPOCHS["imagenet"],
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["imagenet"],
-    augment=("random_resized_crop", "horizontal_flip", "color_jitter"),
+    augment=RESIZED_CROP_AND_FLIP + JITTER,
+    augment_vit=RANDAUGMENT,
     precision="bf16",
     variants=("main", "batch", "schedule", "long"),
-    why_untrainable=NEEDS_GPU,
+)
+
+IMAGENET_SCRIPT = replace(
+    IMAGENET,
+    name="imagenet-script",
+    probe=True,
+    summary="ImageNet as in the published script: batches of 256, no RandAugment",
+    batch_size=SCRIPT_BATCH_SIZE["imagenet"],
+    augment_vit=(),
+    variants=("main",),
 )
 
 SYNTHETIC = Scale(
@@ -238,7 +222,15 @@ SYNTHETIC = Scale(
     why_untrainable="its runs are made by `replicate synthesize`, never trained",
 )
 
-SCALES: dict[str, Scale] = {scale.name: scale for scale in (SMOKE, EMBEDDED, FASHION, CIFAR100, IMAGENET, SYNTHETIC)}
+SCALES: dict[str, Scale] = {
+    scale.name: scale
+    for scale in (
+        *(SMOKE, EMBEDDED, FASHION),
+        *(CIFAR100, CIFAR100_SCRIPT, CIFAR100_STEM32),
+        *(IMAGENET, IMAGENET_SCRIPT),
+        SYNTHETIC,
+    )
+}
 
 
 def get(name: str) -> Scale:
@@ -251,8 +243,8 @@ def get(name: str) -> Scale:
 def points(scale: Scale, part: Part) -> list[Point]:
     """The landscape points that `part` consists of at `scale`, by learning rate, weight decay, seed; none twice.
 
-    Raises `NotTrained` where the scale leaves the part out. A scale that cannot be trained yet has its points all the
-    same: `why_untrainable` tells.
+    Raises `NotTrained` where the scale leaves the part out. A scale that cannot be trained has its points all the same:
+    `why_untrainable` tells.
     """
     return list(_points(scale, part))
 
@@ -276,6 +268,7 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
     epochs = scale.epochs
     if variant == "long":
         epochs = round(epochs * LONG_EPOCHS / EPOCHS["imagenet"])
+    vision_transformer = next(a.vision_transformer for a in ARCHITECTURES if a.name == cell.arch)
     return Run(
         arch=cell.arch,
         model=dict(scale.models)[cell.arch],
@@ -288,7 +281,7 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
         epochs=epochs,
         warmup_epochs=scale.warmup_epochs,
         batch_size=round(scale.batch_size * _batch_ratio(part)),
-        augment=scale.augment,
+        augment=scale.augment + (scale.augment_vit if vision_transformer else ()),
         eval_every_epochs=scale.eval_every_epochs,
         precision=scale.precision,
     )

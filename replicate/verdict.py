@@ -28,12 +28,14 @@ class Evidence:
     runs_missing: int = 0
     seeds: int = 0
     synthetic: bool = False
+    note: str = ""
+    """What else a reader must know, e.g. `not the published CIFAR-100`."""
 
     @property
     def label(self) -> str:
         """One phrase for tables: the scale and what kind of evidence it is."""
         kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"
-        return f"{self.scale} ({kind})"
+        return f"{self.scale} ({kind}: {self.note})" if self.note else f"{self.scale} ({kind})"
 
 
 @dataclass(frozen=True)

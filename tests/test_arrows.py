@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
     ("runs", "landscape", "train.result"),
-    ("paper",),
-    ("data", "synthetic", "estimate", "world", "layout", "record"),
-    ("scales", "models", "verdict", "fits", "recorded"),
+    ("paper", "datasets"),
+    ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
+    ("scales", "models", "augment", "verdict", "fits", "recorded"),
     ("beside",),
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 WITHOUT_TORCH = (
     *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside"),
-    *("evaluate", "store", "collect"),
+    *("evaluate", "store", "collect", "data", "datasets", "families"),
     *(
         "layout",
         "record",

@@ -156,7 +156,7 @@ class TestPlan:
         assert not (tmp_path / "none").exists()
 
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        known = "smoke, embedded, fashion, cifar100, imagenet, synthetic"
+        known = ", ".join(scales.SCALES)
         message = f"replicate plan: scale: expected one of {known}; got 'nonsense'"
         assert message in fails(capsys, "plan", "--scale", "nonsense")
         (tmp_path / "file").touch()
@@ -204,9 +204,18 @@ class TestTrain:
         assert main(["train", "--scale", "smoke", "--store", str(store)]) == 130
         assert "interrupted; finished runs are kept, the same command goes on from there" in capsys.readouterr().err
 
-    def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "scale imagenet: training at this scale is not built yet" in fails(
-            capsys, "train", "--scale", "imagenet", "--store", str(tmp_path)
+    def test_unusable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert "scale synthetic: its runs are made by `replicate synthesize`, never trained" in fails(
+            capsys, "train", "--scale", "synthetic", "--store", str(tmp_path)
+        )
+        monkeypatch.setenv("REPLICATE_DATA", "set, to be put back")
+        monkeypatch.chdir(tmp_path)
+        assert fails(capsys, "train", "--scale", "imagenet", "--store", "store", "--data", "images") == (
+            "replicate train: imagenet: expected train/ and val/ with a folder of images for each class in "
+            f"{tmp_path / 'images' / 'imagenet'}, found none; get ILSVRC2012 from image-net.org and unpack it there, "
+            "or name the folder that has it with --data\n"
         )
         assert "expected a whole number of at least 1, got '0'" in fails(
             capsys, "train", "--scale", "smoke", "--processes", "0"

@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from replicate import data
+from replicate.datasets import digits
 from replicate.runs import DataSpec
 
 SPEC = DataSpec("digits", train_images=160, label_noise=0.4)
@@ -23,9 +24,7 @@ def originals() -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows(images: np.ndarray) -> list[bytes]:
-    return [
-        np.round(image * data.DIGITS_STD * 16 + data.DIGITS_MEAN * 16).astype(np.uint8).tobytes() for image in images
-    ]
+    return [np.round(image * digits.STD * 16 + digits.MEAN * 16).astype(np.uint8).tobytes() for image in images]
 
 
 def test_every_image_is_in_one_part_with_its_label() -> None:
@@ -104,15 +103,15 @@ def test_checksum() -> None:
 
 
 def test_altered_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "DIGITS_SHA256", "0" * 64)
-    data._digits.cache_clear()
+    monkeypatch.setattr(digits, "SHA256", "0" * 64)
+    digits.read.cache_clear()
     with pytest.raises(data.DataError, match=r"to have SHA-256 0{64}, got 87ff0c9e.*; install scikit-learn anew$"):
         data.checksum(SPEC)
 
 
 def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda _: None)
-    data._digits.cache_clear()
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda _: None)
+    digits.read.cache_clear()
     with pytest.raises(data.DataError, match=r"^digits: expected scikit-learn.*: pip install scikit-learn$"):
         data.load(DataSpec("digits", train_images=31))
 
@@ -130,8 +129,8 @@ def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (DataSpec("mnist"), f"data set: expected one of {', '.join(data.DATASETS)}; got 'mnist'"),
         (
-            DataSpec("cifar100"),
-            "cifar100: cannot be loaded yet; use a scale on digits: --scale smoke, --scale embedded",
+            DataSpec("synthetic-cifar100"),
+            "synthetic-cifar100: made up, there are no images to load; use `replicate synthesize`",
         ),
     ],
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
+
+import pytest
 
 from replicate import judging, scales
 from replicate.collect import runs_for
+from replicate.datasets import cifar100
 from replicate.paper.registry import CLAIMS, claim
+from replicate.report.verdict_file import verdict_from_json, verdict_to_json
+from replicate.runs import DataSpec
 from replicate.store import open_store
 from replicate.train.result import Result
 from replicate.verdict import INCONCLUSIVE, NOT_RUN, REPLICATED
@@ -50,3 +57,42 @@ def test_stored_runs_are_judged(tmp_path: Path) -> None:
     assert file.devices == ("an abacus",)
     assert file.probe
     assert not file.synthetic
+
+
+PUBLISHED = {"data_checksum": cifar100.PUBLISHED}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "spec", "note"),
+    [
+        (PUBLISHED, DataSpec("cifar100"), ""),
+        ({"data_checksum": "md5:00+11"}, DataSpec("cifar100"), "not the published CIFAR-100"),
+        ({}, DataSpec("cifar100"), "not the published CIFAR-100"),
+        (PUBLISHED, DataSpec("cifar100", train_images=64), "not the published CIFAR-100"),
+        (PUBLISHED, DataSpec("cifar100", test_images=64), "not the published CIFAR-100"),
+        (PUBLISHED, DataSpec("cifar100", label_noise=0.1), "not the published CIFAR-100"),
+    ],
+)
+def test_only_the_published_images_speak_for_the_paper(
+    provenance: dict[str, str], spec: DataSpec, note: str, tmp_path: Path
+) -> None:
+    """One run that was trained on others is enough to make a verdict a probe."""
+    scale = dataclasses.replace(scales.get("cifar100"), data=(("cifar100", spec),))
+    store, slope = open_store(tmp_path / "store"), claim("sgd/rho/resnet50-cifar100")
+    for i, run in enumerate(runs_for([slope], scale)):
+        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), provenance if i == 7 else PUBLISHED)
+    verdict = judging.judge(slope, scale, store)
+    assert verdict.evidence.note == note and verdict.evidence.probe == bool(note)
+    kind = f"probe: {note}" if note else "paper protocol"
+    assert verdict.evidence.label == f"cifar100 ({kind})"
+    assert verdict_from_json(json.loads(json.dumps(verdict_to_json(verdict)))).evidence == verdict.evidence
+    file = judging.judge_all([slope], scale, "a test", store)
+    assert file.probe == bool(note)
+
+
+def test_digits_have_no_paper_to_speak_for(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    rho = claim("rho/resnet50-cifar100")
+    for run in runs_for([rho], SMOKE):
+        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), {})
+    assert judging.judge(rho, SMOKE, store).evidence.label == "smoke (probe)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
@@ -14,6 +15,7 @@ from replicate.runs import ModelSpec
 
 SMALL = dict(scales.SMALL_MODELS)
 PAPER = dict(scales.PAPER_MODELS)
+STEM32 = dict(scales.STEM32_MODELS)
 ARCHS = tuple(a.name for a in ARCHITECTURES)
 
 
@@ -61,6 +63,34 @@ def test_full_size_models_take_the_data_of_their_scale(arch: str, scale: str) ->
     assert model(images).shape == (2, info.num_classes)
 
 
+@pytest.mark.parametrize(
+    ("arch", "features"),
+    [
+        ("resnet50", (2048, 4, 4)),
+        ("vit_s16", (65, 384)),
+        ("convnext_t", (768, 4, 4)),
+        ("mixer_s16", (64, 512)),
+        ("swin_t", (2, 2, 768)),
+    ],
+)
+def test_stems_fit_for_32_pixels_leave_something_of_the_image(arch: str, features: tuple[int, ...]) -> None:
+    """And change nothing behind them: the same weights but for the stem and what counts tokens."""
+    model, paper = on_meta(STEM32[arch], 100, 3, 32), on_meta(PAPER[arch], 100, 3, 32)
+    images = torch.empty(2, 3, 32, 32, device="meta")
+    assert model.forward_features(images).shape == (2, *features)
+    assert type(model) is type(paper)
+    ours, theirs = ({name: p.shape for name, p in m.named_parameters()} for m in (model, paper))
+    assert ours.keys() == theirs.keys()
+    changed = {name for name in ours if ours[name] != theirs[name]}
+    assert all(re.search(r"^conv1|^stem|patch_embed|pos_embed|relative_position|mlp_tokens", name) for name in changed)
+
+
+def test_a_new_stem_is_initialised_as_timms_convolutions() -> None:
+    weight = models.build_seeded(ModelSpec("resnet18", (("stem", "3x3"),)), 10, 3, 32, seed=0).conv1.weight
+    assert weight.shape == (64, 3, 3, 3)
+    assert float(weight.detach().std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_nothing_is_dropped_at_random(arch: str) -> None:
     small, paper = models.build(SMALL[arch], 10, 1, 8), on_meta(PAPER[arch], 100, 3, 32)
@@ -99,6 +129,10 @@ def test_the_callers_generator_is_left_as_it_was() -> None:
         (
             ModelSpec("class:ResNet", (("block", "Plain"),)),
             "^model: expected block BasicBlock or Bottleneck, got 'Plain'$",
+        ),
+        (
+            ModelSpec("class:MlpMixer", (("patch_size", 4), ("stem", "3x3"))),
+            "^model: expected a ResNet where a stem is given, and 3x3; got MlpMixer, '3x3'$",
         ),
     ],
 )

@@ -51,7 +51,8 @@ def test_what_a_scale_leaves_out_has_a_reason() -> None:
     assert "rho/resnet50-imagenet" in found.left_out
     assert all(found.left_out.values())
     assert not set(found.trained) & set(found.left_out)
-    assert found.to_json()["why_untrainable"]
+    assert found.to_json()["why_untrainable"] is None
+    assert plan("synthetic").to_json()["why_untrainable"]
 
 
 def test_costs_come_from_the_stored_runs(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 from fixtures import live, options, session
 from replicate import scales
 from replicate.collect import runs_for
+from replicate.datasets import fashion
 from replicate.engine import devices
 from replicate.paper.registry import claim
 from replicate.runs import Run
 from replicate.store import Store, open_store
 from replicate.train.contract import TRAINERS
+from tests import archives
 from tests.faketrainer import fake_result
 
 pytest_plugins = ["pytester"]
@@ -116,6 +118,25 @@ def test_a_scale_that_cannot_be_trained_says_so(tree: pytest.Pytester, trained: 
     result.stdout.fnmatch_lines([f"not run (1): * runs are not in the store; {cannot.why_untrainable}"])
     assert result.ret == 0
     assert trained == []
+
+
+def test_missing_images_are_not_run_in_one_line(
+    tree: pytest.Pytester, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLICATE_DATA", "set, to be put back")
+    monkeypatch.setattr(fashion, "SYSTEM", tree.path / "nowhere")
+    select = ("claims", "-p", "no:cacheprovider", "--scale", "fashion", "-k", SGD, "--data", "images")
+    result = tree.runpytest_inprocess(*select)
+    result.stdout.fnmatch_lines(
+        ["not run (1): * runs are not in the store; fashion: expected *", "exit status 0: no claim is contradicted"]
+    )
+    file = json.loads((tree.path / ".replicate" / "report" / "verdicts.json").read_text(encoding="utf-8"))
+    reason = next(c["reason"] for c in file["claims"] if c["id"] == SGD)
+    assert f"of Fashion-MNIST in {tree.path / 'images' / 'fashion-mnist'} or " in reason and "\n" not in reason
+    assert trained == []
+    archives.fashion(tree.path / "images" / "fashion-mnist", train=2, test=2)
+    tree.runpytest_inprocess(*select).stdout.fnmatch_lines(["exit status *"])
+    assert len(trained) == len(runs_for([claim(SGD)], scales.get("fashion")))
 
 
 def test_a_corrupt_record_is_trained_again_and_told(tree: pytest.Pytester, trained: list[str]) -> None:

@@ -45,7 +45,10 @@ def scale(request: pytest.FixtureRequest) -> Scale:
 
 
 def test_names() -> None:
-    assert list(scales.SCALES) == ["smoke", "embedded", "fashion", "cifar100", "imagenet", "synthetic"]
+    assert list(scales.SCALES) == [
+        *("smoke", "embedded", "fashion", "cifar100", "cifar100-script", "cifar100-stem32", "imagenet"),
+        *("imagenet-script", "synthetic"),
+    ]
     assert all(name == scale.name for name, scale in scales.SCALES.items())
     assert [name for name, scale in scales.SCALES.items() if not scale.probe] == ["cifar100", "imagenet"]
 
@@ -54,7 +57,8 @@ def test_unknown_scale() -> None:
     with pytest.raises(scales.ScaleError) as refused:
         scales.get("nonsense")
     assert str(refused.value) == (
-        "scale: expected one of smoke, embedded, fashion, cifar100, imagenet, synthetic; got 'nonsense'"
+        "scale: expected one of smoke, embedded, fashion, cifar100, cifar100-script, cifar100-stem32, imagenet, "
+        "imagenet-script, synthetic; got 'nonsense'"
     )
 
 
@@ -78,6 +82,29 @@ def test_paper_scales_follow_the_protocol(name: str, epochs: int, batch: int, st
         assert (run.optimizer, run.schedule, run.eval_every_epochs) == ("adamw", "cosine", 1)
         assert run.model.name == next(a.timm_name for a in ARCHITECTURES if a.name == arch)
         assert scales.steps(run) == steps
+
+
+def test_augmentation_follows_the_text_or_the_script() -> None:
+    jitter, randaugment = ("color_jitter",), ("randaugment",)
+    crops = {"cifar100": ("random_crop", "horizontal_flip"), "imagenet": ("random_resized_crop", "horizontal_flip")}
+    for dataset, crop in crops.items():
+        for a in ARCHITECTURES:
+            part = Part(Cell(a.name, dataset), "main", "unit")
+            text, script = (points(scales.get(name), part)[0].run for name in (dataset, f"{dataset}-script"))
+            assert text.augment == crop + jitter + (randaugment if a.vision_transformer else ())
+            assert script.augment == crop + (jitter if dataset == "imagenet" else ())
+            changed = {"augment": text.augment, "batch_size": text.batch_size}
+            assert dataclasses.replace(script, **changed) == text  # type: ignore[arg-type]
+            assert script.batch_size == {"cifar100": 128, "imagenet": 256}[dataset]
+    assert {a.name for a in ARCHITECTURES if a.vision_transformer} == {"vit_s16", "swin_t"}
+
+
+def test_stem32_differs_in_the_models_alone() -> None:
+    for arch in ARCHS:
+        part = Part(Cell(arch, "cifar100"), "main", "unit")
+        paper, stem32 = (points(scales.get(name), part)[0].run for name in ("cifar100", "cifar100-stem32"))
+        assert paper.model != stem32.model
+        assert dataclasses.replace(stem32, model=paper.model) == paper
 
 
 def test_points_are_filed_under_what_the_run_does(scale: Scale) -> None:
@@ -220,7 +247,7 @@ class TestSmoke:
         assert run.warmup_epochs == scales.get(name).warmup_epochs
 
 
-def test_scales_that_cannot_be_trained_yet_say_so_in_one_line() -> None:
+def test_scales_that_cannot_be_trained_say_so_in_one_line() -> None:
     for scale in scales.SCALES.values():
         loadable = all(data.info(spec).loadable for _, spec in scale.data)
         assert bool(scale.why_untrainable) is not loadable

@@ -169,7 +169,15 @@ def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": ("flip",)}, "augmentation flip: cannot be trained yet; expected a run without any"),
+        (
+            {"augment": ("flip",)},
+            "augmentation: expected some of random_crop, horizontal_flip, color_jitter, randaugment on digits; "
+            "got 'flip'",
+        ),
+        (
+            {"augment": ("horizontal_flip",)},
+            "augmentation: expected images of bytes, got digits, which come normalised",
+        ),
         ({"optimizer": "lion"}, "optimizer: expected adamw or sgd, got 'lion'"),
         ({"warmup_epochs": 3}, "warmup_epochs: expected fewer than the 3 epochs, got 3"),
     ],

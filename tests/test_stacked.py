@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from replicate import data, models
+from replicate.augment import AUGMENTATIONS
 from replicate.runs import DataSpec, ModelSpec, Run
-from replicate.train import optim, setting, solo, stacked
+from replicate.train import inputs, optim, solo, stacked
 from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
 from replicate.train.result import Result
 from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
+from tests import archives
 
 DATA = DataSpec("digits", train_images=20, split_seed=77)
 """20 images for training, so that the third batch of 8 is smaller, and 30 of the others to test on."""
@@ -57,18 +59,20 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def load_float64(spec: DataSpec) -> data.Split:
         split = load(spec)
+        dtype = np.uint8 if split.train_images.dtype == np.uint8 else np.float64
         return dataclasses.replace(
             split,
-            train_images=split.train_images.astype(np.float64),
-            test_images=split.test_images[:30].astype(np.float64),
+            train_images=split.train_images.astype(dtype),
+            test_images=split.test_images[:30].astype(dtype),
             test_labels=split.test_labels[:30],
         )
 
     monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
     monkeypatch.setattr(data, "load", load_float64)
-    setting.on_device.cache_clear()
+    monkeypatch.setattr(inputs, "DTYPE", torch.float64)
+    inputs._on_device.cache_clear()
     yield
-    setting.on_device.cache_clear()
+    inputs._on_device.cache_clear()
 
 
 def make(arch: str = "mixer_s16", lr: float = 1e-2, weight_decay: float = 0.1, **changes: object) -> Run:
@@ -135,6 +139,22 @@ def test_lanes_equal_solo(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert (statistic[lane] - reference[index].state_dict()[name]).abs().max() < 1e-10
     assert bool(lanes.statistics) == (arch == "resnet50")
     assert len({r.train_loss for r in together}) == len(runs)
+
+
+@pytest.mark.parametrize("arch", MODELS)
+def test_lanes_equal_solo_on_augmented_images(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colour images of bytes, with every augmentation; their own differ from epoch to epoch and from plain ones."""
+    monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path, train=20, test=30)))
+    spec = DataSpec("cifar100", train_images=20)
+    runs = [
+        make(arch, lr, wd, optimizer=optimizer, data=spec, augment=tuple(AUGMENTATIONS))
+        for lr, wd, optimizer in ((1e-2, 0.0, "adamw"), (3e-3, 3.0, "adamw"), (3e-2, 0.1, "sgd"))
+    ]
+    alone = [solo.train(run) for run in runs]
+    together = train_stack(runs)
+    assert [close(a, b) for a, b in zip(together, alone, strict=True)] == [True] * len(runs)
+    plain = solo.train(dataclasses.replace(runs[0], augment=()))
+    assert abs((plain.train_loss or 0) - (alone[0].train_loss or 0)) > 1e-6
 
 
 @pytest.mark.parametrize("most", [2, 3, None])
@@ -367,7 +387,14 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
         (
             [make(augment=("crop", "flip"))],
             How(),
-            "augmentation crop, flip: cannot be trained yet; expected runs without any",
+            "augmentation: expected some of random_crop, horizontal_flip, color_jitter, randaugment on digits; "
+            "got 'crop'",
+        ),
+        (
+            [make(data=DataSpec("imagenet"))],
+            How(),
+            "stack: expected data that fit on a device, got imagenet, which is streamed from its files; train such "
+            "runs one by one",
         ),
         ([make(optimizer="lion")], How(), "optimizer: expected one of adamw, sgd; got 'lion'"),
         ([make()], How(lanes=1), "lanes: expected 2 or more, got 1"),
@@ -411,11 +438,11 @@ def test_fallback_loop_is_an_error() -> None:
 @pytest.mark.parametrize("arch", MODELS)
 def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # back to float32
-    setting.on_device.cache_clear()
+    inputs._on_device.cache_clear()
     runs = [make(arch, precision="bf16"), make(arch, lr=1e-3, precision="bf16")]
     stack = stacked._Stack(runs, "cpu", How())
     exact = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How())
-    index = stack.order(0)[:8]
+    index = stack.inputs.start(0)[0]
     for name, leaf in zip(stack.lanes.names, stack.lanes.leaves(), strict=True):
         owner = stack.lanes._template.get_submodule(name.rpartition(".")[0])
         assert leaf.dtype == (torch.float32 if isinstance(owner, NORMALISATION) else torch.bfloat16), name

@@ -7,6 +7,7 @@ import os
 from typing import NoReturn
 
 from replicate import __version__
+from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
 from replicate.train.contract import STACKED, TRAINERS
 
 STORE_VARIABLE = "REPLICATE_STORE"
@@ -66,7 +67,7 @@ def _scale(command: Parser, optional: str = "") -> None:
         "--scale",
         metavar="SCALE",
         required=not optional,
-        help=optional or "smoke, embedded, fashion, cifar100, imagenet or synthetic",
+        help=optional or "smoke, embedded, fashion, cifar100 (-script, -stem32), imagenet (-script) or synthetic",
     )
 
 
@@ -79,6 +80,9 @@ def _plan(command: Parser) -> None:
 def _train(command: Parser) -> None:
     _scale(command)
     _store(command)
+    command.add_argument(
+        "--data", metavar="DIR", help=f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"
+    )
     command.add_argument(
         "--engine", choices=["local"], default="local", help="what trains: the GPUs of this machine, or its cores"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 
-from replicate import recorded, scales
+from replicate import data, recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
+from replicate.datasets.source import DATA_VARIABLE
 from replicate.paper.registry import CLAIMS
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
@@ -18,17 +21,22 @@ class CannotTrain(Exception):
     """A scale that is planned and not trainable; the message is one line."""
 
 
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain)
+UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain, data.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
+    if options.data is not None:
+        os.environ[DATA_VARIABLE] = str(Path(options.data).expanduser().absolute())  # the processes that train read it
     store = open_store(options.store, below=recorded.read(recorded.path_of(scale.name)))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})
+    if before < len(runs):
+        for _, spec in scale.data:
+            data.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     status = _train(store, runs, options.processes, options.trainer)
     for notice in store.notices:

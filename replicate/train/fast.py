@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from replicate import data
 from replicate.runs import Run
 from replicate.train import solo, stack_size
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
@@ -15,13 +16,15 @@ from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack
 def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
     """Train `runs`, which have one `stack_key`, stacked where that pays on `device`.
 
-    On a CPU they are always stacked, all at once: there a stack's results do not depend on its size and company, so
+    Images that are streamed feed one run at a time. On a CPU the others are always stacked, all at once: there a stack's results do not depend on its size and company, so
     they must not depend on a measurement of the moment either.
     """
     how = dataclasses.replace(
         how or How(), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
     )
-    if device == "cpu":
+    if not data.info(runs[0].data).resident:
+        lanes = stack_size.ALONE
+    elif device == "cpu":
         lanes = how.lanes or max(FEWEST_LANES, len(runs))
     else:
         lanes = how.lanes or stack_size.choose(runs[0], device, workspace.rates, how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -74,17 +74,18 @@ class Lanes:
         return _cross_entropy(logits, labels)
 
     @torch.no_grad()
-    def right(self, images: Tensor, labels: Tensor, batch: int, together: bool = True) -> Tensor:
-        """How many of `images` each lane classifies as `labels`: int64 [count].
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]], together: bool = True) -> Tensor:
+        """How many of the images in `batches` each lane classifies as labelled: int64 [count].
 
-        `batch` images at a time, through all lanes `together` or through one after the other: a batch that keeps a
-        processor busy gains nothing from more lanes, and the kernels for one are the better ones.
+        Each batch goes through all lanes `together` or through one after the other: one that keeps a processor busy
+        gains nothing from more lanes, and the kernels for one are the better ones.
         """
         self._template.eval()
         self._plain.eval()
         leaves = [leaf.detach() for leaf in self.leaves()]
-        right = torch.zeros(self.count, dtype=torch.int64, device=images.device)
-        for x, y in zip(images.to(self._dtype).split(batch), labels.split(batch), strict=True):
+        right = torch.zeros(self.count, dtype=torch.int64, device=self.theta.device)
+        for images, y in batches:
+            x = images.to(self._dtype)
             if together:
                 right += (self._forward(leaves, self.statistics, x).argmax(2) == y).sum(1)
                 continue

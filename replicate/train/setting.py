@@ -1,4 +1,4 @@
-"""What every trainer shares: data on the device, keyed draws, the optimiser, deterministic kernels."""
+"""What every trainer shares: keyed draws, the optimiser, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from replicate import data
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
-from replicate.runs import DataSpec, Run
+from replicate.runs import Run
 
 EVALUATION_BATCH = 500
 """Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
@@ -54,20 +50,6 @@ def generator(seed: int, what: str, epoch: int) -> torch.Generator:
     """A generator of its own for each (seed, use, epoch): no draw depends on how many came before it."""
     digest = hashlib.sha256(f"{seed}/{what}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-@lru_cache(maxsize=8)
-def on_device(spec: DataSpec, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The split's four arrays as tensors on `device`, once a process."""
-    split = data.load(spec)
-
-    def images(array: NDArray[np.float32]) -> Tensor:
-        return torch.tensor(array, device=device).to(memory_format=torch.channels_last)
-
-    def labels(array: NDArray[np.int64]) -> Tensor:
-        return torch.tensor(array, device=device)
-
-    return images(split.train_images), labels(split.train_labels), images(split.test_images), labels(split.test_labels)
 
 
 @contextmanager

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from replicate import data, models
+from replicate import models
 from replicate.runs import Run
-from replicate.train import setting
+from replicate.train import inputs, setting
+from replicate.train.inputs import Inputs
 from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError, compute_dtype
@@ -24,8 +28,6 @@ def train(run: Run, device: str = "cpu") -> Result:
     test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
     evaluation, a weight is not; it ends there with the accuracy of guessing.
     """
-    if run.augment:
-        raise TrainError(f"augmentation {', '.join(run.augment)}: cannot be trained yet; expected a run without any")
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
     with setting.reproducible(device):
@@ -34,14 +36,13 @@ def train(run: Run, device: str = "cpu") -> Result:
 
 def _train(run: Run, device: str) -> Result:
     started = time.perf_counter()
-    train_images, train_labels, test_images, test_labels = setting.on_device(run.data, device)
-    info = data.info(run.data)
+    shown = inputs.open_inputs(run, device)
+    info = shown.info
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = setting.optimizer(run, model)
 
-    steps_per_epoch = math.ceil(len(train_labels) / run.batch_size)
-    steps, warmup_steps = run.epochs * steps_per_epoch, run.warmup_epochs * steps_per_epoch
+    steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
     dtype = compute_dtype(run)
     passes = torch.autocast(torch.device(device).type, dtype, dtype is not None)
     history: list[float] = []
@@ -49,18 +50,13 @@ def _train(run: Run, device: str) -> Result:
     step = 0
     for epoch in range(run.epochs):
         model.train()
-        order = torch.randperm(len(train_labels), generator=setting.generator(run.seed, "order", epoch)).to(device)
         losses = []
-        for batch in order.split(run.batch_size):
+        for images, labels in shown.batches(epoch):
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
-            with passes:
-                logits = model(train_images[batch])
-            loss = functional.cross_entropy(logits.to(train_images.dtype), train_labels[batch])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            losses.append(_backward(model, passes, shown, images, labels))
             optimizer.step()
-            losses.append(loss.detach())
             step += 1
         epoch_loss = torch.stack(losses).double().mean().item()
         evaluated = (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs
@@ -70,19 +66,43 @@ def _train(run: Run, device: str) -> Result:
             return Result(chance, best, True, None, tuple(history), time.perf_counter() - started)
         if evaluated:
             with passes:
-                history.append(_accuracy_pp(model, test_images, test_labels))
+                history.append(_accuracy_pp(model, shown))
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
 
-def _accuracy_pp(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Percent of `images` that `model` classifies as `labels`."""
+def _backward(
+    model: nn.Module, passes: AbstractContextManager[Any], shown: Inputs, images: Tensor, labels: Tensor
+) -> Tensor:
+    """Add the gradient of the mean loss over a batch to that of the weights; the loss.
+
+    Where the data say so the batch goes through in parts, as if each had a GPU to itself: batch normalisation sees one
+    part at a time, and its running averages are those of the first, as `DataParallel` keeps its first GPU's.
+    """
+    total = torch.zeros((), device=labels.device)
+    momenta = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
+    for x, y in zip(images.chunk(shown.info.parts), labels.chunk(shown.info.parts), strict=True):
+        pixels = shown.normalise(x)
+        with passes:
+            logits = model(pixels)
+        loss = functional.cross_entropy(logits.to(pixels.dtype), y) * (len(y) / len(labels))
+        loss.backward()
+        total = total + loss.detach()
+        for module in momenta:
+            module.momentum = 0.0
+    for module, momentum in momenta.items():
+        module.momentum = momentum
+    return total
+
+
+def _accuracy_pp(model: nn.Module, shown: Inputs) -> float:
+    """Percent of the test images that `model` classifies as labelled."""
     model.eval()
+    right = count = 0
     with torch.inference_mode():
-        right = sum(
-            int((model(x).argmax(1) == y).sum())
-            for x, y in zip(images.split(setting.EVALUATION_BATCH), labels.split(setting.EVALUATION_BATCH), strict=True)
-        )
-    return 100 * right / len(labels)
+        for images, labels in shown.test_batches(setting.EVALUATION_BATCH):
+            right += int((model(images).argmax(1) == labels).sum())
+            count += len(labels)
+    return 100 * right / count
 
 
 def _finite(model: nn.Module) -> bool:

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from replicate import data, models
 from replicate.runs import Run
-from replicate.train import setting, stacked
+from replicate.train import inputs, setting, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How
 
@@ -106,7 +106,7 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
         while lanes <= most:
             try:
                 stack = stacked._Stack([run] * lanes, device, how)
-                batch = stack.order(0)[: run.batch_size]
+                batch = stack.inputs.start(0)[0]
                 rates.append((lanes, lanes / _seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
             except Exception as error:
                 if not out_of_memory(error):
@@ -123,15 +123,16 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
 
 def _solo_step(run: Run, device: str) -> Callable[[], Any]:
     """A step of the plain loop, on the same batch each time."""
-    images, labels, _, _ = setting.on_device(run.data, device)
-    info = data.info(run.data)
+    shown = inputs.Resident(run, device)
+    info = shown.info
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = setting.optimizer(run, model)
-    batch = torch.arange(min(run.batch_size, len(labels)), device=device)
+    batch = shown.start(0)[0]
 
     def step() -> None:
-        loss = functional.cross_entropy(model(images[batch]), labels[batch])
+        images, labels = shown.batch(batch)
+        loss = functional.cross_entropy(model(shown.normalise(images)), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

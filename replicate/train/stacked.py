@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,11 +25,12 @@ from torch import Tensor
 
 from replicate import data, models
 from replicate.runs import Run
-from replicate.train import optim, setting
+from replicate.train import inputs, optim, setting
 from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import Checkpoint, CheckpointError
 from replicate.train.contract import Stopped
 from replicate.train.groups import stack_key
+from replicate.train.inputs import Resident
 from replicate.train.lanes import Lanes
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.result import Result
@@ -157,14 +157,14 @@ class _Stack:
         self.started = time.perf_counter()
         self.earlier_seconds = 0.0
         run = runs[0]
-        self.images, self.labels, self.test_images, self.test_labels = setting.on_device(run.data, device)
-        self.info = data.info(run.data)
+        self.inputs = Resident(run, device)
+        self.info = self.inputs.info
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
         self.lanes = Lanes(model.to(device), len(runs), setting.compute_dtype(run))
         self.moments = optim.zeros(runs, self.lanes.theta)
-        self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
+        self.steps_per_epoch = self.inputs.steps_per_epoch
         self.steps = run.epochs * self.steps_per_epoch
         warmup_steps = run.warmup_epochs * self.steps_per_epoch
         self.table = optim.coefficients(runs, self.steps, warmup_steps, self.lanes.theta)
@@ -184,11 +184,11 @@ class _Stack:
             self.restore(state or begun or {})
         saved = time.monotonic()
         run = self.runs[0]
-        batches: tuple[Tensor, ...] = ()
+        batches: list[Tensor] = []
         while self.taken < self.steps and (self.taken % self.steps_per_epoch or bool(self.alive.any())):
             epoch, within = divmod(self.taken, self.steps_per_epoch)
             if not batches or within == 0:
-                batches = self.order(epoch).split(run.batch_size)
+                batches = self.inputs.start(epoch)
             self.losses[:, within] = self.step(batches[within])
             self.taken += 1
             if within + 1 == self.steps_per_epoch:
@@ -209,11 +209,6 @@ class _Stack:
             checkpoint.discard()
         return results
 
-    def order(self, epoch: int) -> Tensor:
-        """Indices of the training images in the order of `epoch`."""
-        generator = setting.generator(self.runs[0].seed, "order", epoch)
-        return torch.randperm(len(self.labels), generator=generator).to(self.device)
-
     def step(self, index: Tensor) -> Tensor:
         """One step of all lanes on the images at `index`; their losses [lanes]."""
         now = self.table[self.taken]
@@ -226,7 +221,8 @@ class _Stack:
     def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
         """`step` with the coefficients `now`: reads and writes device memory alone."""
         leaves = self.lanes.leaves()
-        losses = self._losses(leaves, self.images[index], self.labels[index])
+        images, labels = self.inputs.batch(index)
+        losses = self._losses(leaves, self.inputs.normalise(images), labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
         self._update(self.lanes.theta, self.moments, gradients, self.lanes.slices, now)
         return losses.detach()
@@ -247,10 +243,10 @@ class _Stack:
             batch, together = setting.EVALUATION_BATCH, False
         else:
             batch, together = self.runs[0].batch_size, True
-        right = self.lanes.right(self.test_images, self.test_labels, batch, together)
+        right = self.lanes.right(self.inputs.test_batches(batch), together)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
-                history.append(100 * count / len(self.test_labels))
+                history.append(100 * count / self.inputs.test_count)
 
     def results(self) -> list[Result]:
         """The result of each lane."""
@@ -305,8 +301,12 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
     """Raise `TrainError` where `runs` are no stack or cannot be trained that way on `device`."""
     if not runs:
         raise TrainError("stack: expected one run or more, got none")
-    if runs[0].augment:
-        raise TrainError(f"augmentation {', '.join(runs[0].augment)}: cannot be trained yet; expected runs without any")
+    if not data.info(runs[0].data).resident:
+        raise TrainError(
+            f"stack: expected data that fit on a device, got {runs[0].data.name}, which is streamed from its files; "
+            "train such runs one by one"
+        )
+    inputs.check(runs[0])
     for run in runs:
         if run.optimizer not in optim.OPTIMIZERS:
             raise TrainError(f"optimizer: expected one of {', '.join(optim.OPTIMIZERS)}; got {run.optimizer!r}")

@@ -1,0 +1,35 @@
+"""Where data sets are looked for, what reading one gives, and the one error where that is impossible."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+DATA_VARIABLE = "REPLICATE_DATA"
+DATA_FOLDER = "~/.cache/replicate/data"
+"""Where data sets are looked for unless the variable, or `--data`, says otherwise."""
+
+
+class DataError(Exception):
+    """A data set that cannot be had as asked; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A data set of two splits as read: images uint8 [N, C, H, W], labels int64 [N]."""
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    checksum: str
+    """Of the files' contents, with the name of the hash in front."""
+
+
+def root() -> Path:
+    """The folder of all data sets."""
+    return Path(os.environ.get(DATA_VARIABLE) or DATA_FOLDER).expanduser()

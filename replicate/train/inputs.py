@@ -1,0 +1,151 @@
+"""What a model is shown: batches of augmented images and their labels on a device, the same for every trainer.
+
+They depend on the run's data, seed, batch size and augmentation alone, so runs that are stacked share them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from replicate import augment, data
+from replicate.data import Info
+from replicate.datasets import source
+from replicate.runs import DataSpec, Run
+from replicate.train import setting
+from replicate.train.setting import TrainError
+
+DTYPE = torch.float32
+"""Of normalised images."""
+
+CHUNK = 4096
+"""Images of 32 x 32 pixels that are augmented at once: what a device has room for beside a stack."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""
+
+
+class Inputs(Protocol):
+    """The images of a run, in epochs."""
+
+    info: Info
+    steps_per_epoch: int
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
+
+    def test_batches(self, size: int) -> Iterator[Batch]:
+        """The test images, `size` at a time, normalised."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Training images as a model takes them."""
+
+
+class Normalisation:
+    """Bytes to numbers of mean 0 and standard deviation 1 in each channel; numbers stay as they are."""
+
+    def __init__(self, info: Info, device: str) -> None:
+        shape = (1, -1, 1, 1)
+        self._mean = 255 * torch.tensor(info.mean, dtype=DTYPE, device=device).view(shape)
+        self._std = 255 * torch.tensor(info.std, dtype=DTYPE, device=device).view(shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.dtype != torch.uint8:
+            return images
+        numbers = images.to(DTYPE).sub_(self._mean).div_(self._std)
+        return numbers.contiguous(memory_format=torch.channels_last)
+
+
+class Resident:
+    """Images that all lie on the device. An epoch's are augmented together at its start, in place of the last one's:
+    a step then reads a batch by its indices, from memory that stays where it is."""
+
+    def __init__(self, run: Run, device: str) -> None:
+        check(run)
+        self.info = data.info(run.data)
+        self._run, self._device = run, device
+        self._source, self.labels, self._test_images, self._test_labels = _on_device(run.data, device, source.root())
+        self.images = self._source.clone() if run.augment else self._source
+        """Of the present epoch, [N, C, H, W]."""
+        self.normalise = Normalisation(self.info, device)
+        self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
+
+    def start(self, epoch: int) -> list[Tensor]:
+        """Make `images` those of `epoch`; the indices of its batches, in order."""
+        seed, count = self._run.seed, len(self.labels)
+        draws = [
+            (augment.AUGMENTATIONS[name], augment.AUGMENTATIONS[name].draw(setting.generator(seed, name, epoch), count))
+            for name in self._run.augment
+        ]
+        for a in range(0, count if draws else 0, CHUNK):
+            images = self._source[a : a + CHUNK]
+            for augmentation, drawn in draws:
+                images = augmentation.apply(images, drawn[a : a + CHUNK])
+            self.images[a : a + CHUNK] = images
+        order = torch.randperm(count, generator=setting.generator(seed, "order", epoch))
+        return list(order.to(self._device).split(self._run.batch_size))
+
+    def batch(self, index: Tensor) -> Batch:
+        """The training images at `index`, not normalised yet."""
+        return self.images[index], self.labels[index]
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
+        return map(self.batch, self.start(epoch))
+
+    def test_batches(self, size: int) -> Iterator[Batch]:
+        """The test images, `size` at a time, normalised."""
+        for images, labels in zip(self._test_images.split(size), self._test_labels.split(size), strict=True):
+            yield self.normalise(images), labels
+
+    @property
+    def test_count(self) -> int:
+        """How many test images there are."""
+        return len(self._test_labels)
+
+
+def open_inputs(run: Run, device: str) -> Inputs:
+    """The inputs of `run` on `device`: resident or streamed, as its data are."""
+    if data.info(run.data).resident:
+        return Resident(run, device)
+    from replicate.train.stream import Streamed  # here: most runs need no loader
+
+    return Streamed(run, device)
+
+
+def check(run: Run) -> None:
+    """Raise `TrainError` where `run` asks for an augmentation that its data cannot be given."""
+    info = data.info(run.data)
+    known = list(augment.AUGMENTATIONS) if info.resident else [augment.RESIZED_CROP, *augment.AUGMENTATIONS]
+    for name in run.augment:
+        if name not in known:
+            raise TrainError(f"augmentation: expected some of {', '.join(known)} on {run.data.name}; got {name!r}")
+    if run.augment and not info.mean:
+        raise TrainError(f"augmentation: expected images of bytes, got {run.data.name}, which come normalised")
+    if not info.resident and run.augment[:1] != (augment.RESIZED_CROP,):
+        raise TrainError(
+            f"augmentation: expected {augment.RESIZED_CROP} first on {run.data.name}, whose images differ in size; "
+            f"got {', '.join(run.augment) or 'none'}"
+        )
+
+
+@lru_cache(maxsize=8)
+def _on_device(spec: DataSpec, device: str, root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The split's four arrays as tensors on `device`, once a process."""
+    split = data.load(spec)
+
+    def images(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
+        return torch.tensor(array, device=device).to(memory_format=torch.channels_last)
+
+    def labels(array: NDArray[np.int64]) -> Tensor:
+        return torch.tensor(array, device=device)
+
+    return images(split.train_images), labels(split.train_labels), images(split.test_images), labels(split.test_labels)

@@ -1,0 +1,144 @@
+"""Images that are read while they are trained on: loader processes decode and crop, the device does the rest.
+
+Every image's draws come from a generator of its own, keyed by seed, epoch and the image, so that a result does not
+depend on how many processes load, nor on which of them loads what.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as vision
+
+from replicate import augment, data
+from replicate.runs import Run
+from replicate.train import inputs, setting
+from replicate.train.inputs import Batch, Normalisation
+
+MOST_WORKERS = 16
+"""Loader processes for one device; more only take memory."""
+
+PREFETCHED = 4
+"""Batches that each of them is ahead."""
+
+TEST_MARGIN = 256 / 224
+"""Test images are scaled so that their shorter side is so many times the crop, then cropped in the middle: as in the
+published script."""
+
+
+class Streamed:
+    """The images of a run from its files, through `workers` processes; None: as many as the device is worth."""
+
+    def __init__(self, run: Run, device: str, workers: int | None = None) -> None:
+        inputs.check(run)
+        self.info = data.info(run.data)
+        self._run, self._device = run, device
+        self._files = data.files(run.data)
+        self._workers = workers_for(device) if workers is None else workers
+        self.normalise = Normalisation(self.info, device)
+        self.steps_per_epoch = math.ceil(len(self._files.train_labels) / run.batch_size)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
+        files, run = self._files, self._run
+        images = TrainImages(
+            files.folder, files.train_paths, files.train_labels, self.info.image_size, run.seed, epoch, run.augment
+        )
+        order = torch.randperm(len(images), generator=setting.generator(run.seed, "order", epoch))
+        for pixels, labels, *draws in self._loader(images, order, run.batch_size):
+            pixels = self._moved(pixels)
+            for name, drawn in zip(images.later, draws, strict=True):
+                pixels = augment.AUGMENTATIONS[name].apply(pixels, drawn)
+            yield pixels, self._moved(labels)
+
+    def test_batches(self, size: int) -> Iterator[Batch]:
+        """The test images, `size` at a time, normalised."""
+        files = self._files
+        images = TestImages(files.folder, files.test_paths, files.test_labels, self.info.image_size)
+        for pixels, labels in self._loader(images, torch.arange(len(images)), size):
+            yield self.normalise(self._moved(pixels)), self._moved(labels)
+
+    def _loader(self, images: Files, order: Tensor, batch_size: int) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(
+            images,
+            batch_sampler=[batch.tolist() for batch in order.split(batch_size)],
+            num_workers=self._workers,
+            pin_memory=self._device != "cpu",
+            prefetch_factor=PREFETCHED if self._workers else None,
+            generator=torch.Generator(),  # seeds the processes, which draw nothing from it
+        )
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, non_blocking=True)
+
+
+def workers_for(device: str) -> int:
+    """Loader processes for a run on `device`: none where the CPU itself trains, else the cores' fair share."""
+    if device == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count())))
+
+
+class Files(Dataset[tuple[Tensor, ...]]):
+    """Images by their paths, [N], relative to `folder`, with labels [N]."""
+
+    def __init__(self, folder: Path, paths: NDArray[np.bytes_], labels: NDArray[np.int64], size: int) -> None:
+        self.folder, self.paths, self.labels, self.size = folder, paths, labels, size
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> Image.Image:
+        """The image at `index`, in colour."""
+        with Image.open(self.folder / os.fsdecode(self.paths[index])) as image:
+            return image.convert("RGB")
+
+
+class TrainImages(Files):
+    """An item is pixels [3, size, size] of a random part, the label, and what the augmentations `later` drew."""
+
+    def __init__(
+        self,
+        folder: Path,
+        paths: NDArray[np.bytes_],
+        labels: NDArray[np.int64],
+        size: int,
+        seed: int,
+        epoch: int,
+        augmentations: Sequence[str],
+    ) -> None:
+        super().__init__(folder, paths, labels, size)
+        self.seed, self.epoch = seed, epoch
+        self.later = tuple(name for name in augmentations if name != augment.RESIZED_CROP)
+        """Those that are applied on the device."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        crop = augment.resized_crop(self.read(index), self.size, self._generator(augment.RESIZED_CROP, index))
+        draws = (augment.AUGMENTATIONS[name].draw(self._generator(name, index), 1)[0] for name in self.later)
+        return vision.pil_to_tensor(crop), torch.tensor(self.labels[index]), *draws
+
+    def _generator(self, name: str, index: int) -> torch.Generator:
+        return setting.generator(self.seed, f"{name}/{self.epoch}", index)
+
+
+class TestImages(Files):
+    """An item is pixels [3, size, size] of the middle, and the label."""
+
+    __test__ = False  # pytest takes it for a test
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        shorter = [round(TEST_MARGIN * self.size)]
+        scaled = vision.resize(self.read(index), shorter, interpolation=InterpolationMode.BILINEAR)
+        crop = vision.center_crop(scaled, [self.size, self.size])
+        return vision.pil_to_tensor(crop), torch.tensor(self.labels[index])
