@@ -127,7 +127,7 @@ def test_record_and_verify_on_the_command_line(
 def test_verifying_compares_to_the_last_digit_on_the_same_machine_alone() -> None:
     from replicate.cli.runs import ROUNDING_PP, _compared
 
-    before = RUNS[0]
+    before = dataclasses.replace(RUNS[0], result=dataclasses.replace(RUNS[0].result, accuracy_pp=50.0))
     near = dataclasses.replace(before.result, accuracy_pp=before.result.accuracy_pp - 0.1)
     far = dataclasses.replace(before.result, accuracy_pp=before.result.accuracy_pp - ROUNDING_PP - 0.1)
     elsewhere = {**PROVENANCE, "device_model": "another processor"}

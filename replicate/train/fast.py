@@ -16,8 +16,8 @@ from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack
 def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
     """Train `runs`, which have one `stack_key`, stacked where that pays on `device`.
 
-    Images that are streamed feed one run at a time. On a CPU the others are always stacked, all at once: there a stack's results do not depend on its size and company, so
-    they must not depend on a measurement of the moment either.
+    Images that are streamed feed one run at a time. On a CPU the others are always stacked, all at once: there a
+    stack's results do not depend on its size and company, so they must not depend on a measurement of the moment.
     """
     how = dataclasses.replace(
         how or How(), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
