@@ -62,6 +62,8 @@ def _train(run: Run, workspace: Workspace) -> None:
         raise RunFailed(run) from ValueError("expected luck")
     if misbehaviour == "crashing":
         os._exit(7)
+    if misbehaviour == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if run.arch == "modules":
         loaded = {"pytest", "_pytest", "__mp_main__", "torch"} & sys.modules.keys()
         if loaded:

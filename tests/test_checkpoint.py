@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from replicate.train.checkpoint import STALE_SECONDS, Checkpoint, CheckpointError, sweep
+from replicate.train.checkpoint import Checkpoint, CheckpointError
 
 STATE = {
     "taken": 3,
@@ -156,18 +156,3 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_identity_is_a_hash_of_its_parts(checkpoint: Checkpoint) -> None:
     text = json.dumps([1, "float32", "abc"], separators=(",", ":"))
     assert checkpoint.identity == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_sweep_deletes_what_is_stale(checkpoint: Checkpoint) -> None:
-    checkpoint.save(STATE)
-    folder = checkpoint.path.parent
-    left = folder / f".{checkpoint.path.name}.0123456789abcdef.tmp"
-    for path in (left, folder / "unrelated"):
-        path.write_bytes(b"")
-    written = checkpoint.path.stat().st_mtime
-    assert sweep(folder, written + STALE_SECONDS - 60) == 0
-    os.utime(left, (written - 120, written - 120))
-    assert sweep(folder, written + STALE_SECONDS - 60) == 1
-    assert sweep(folder, written + STALE_SECONDS + 60) == 1
-    assert [p.name for p in folder.iterdir()] == ["unrelated"]
-    assert sweep(folder / "none", written) == 0

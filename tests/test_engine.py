@@ -318,6 +318,18 @@ def test_stacks_leave_no_device_without_work_and_do_not_grow_without_end(store: 
     assert set(lanes(store, more[10:])) == {local.MOST_RUNS, local.MOST_RUNS + 1 - local.MOST_RUNS}
 
 
+@posix
+def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the kernel where a run takes too much memory."""
+    monkeypatch.setattr(pool, "MOST_KILLS", 4)
+    runs = fake_stack(3, poison="killed")
+    with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 4 workers died of it, the last by signal 9"):
+        ensure(store, runs, processes=1, trainer=NAME)
+    assert_complete(store, runs[:2])
+
+
 def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store) -> None:
     body = """
         runs = [fake_run(lr=1e-3 * (i + 1), sleep=0.01) for i in range(30)]

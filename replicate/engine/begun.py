@@ -62,7 +62,10 @@ def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list
 def prune(store: Store) -> None:
     """Delete the folders of stacks that are done or given up."""
     for folder, keys in _begun(store):
-        if all(store.has(key) for key in keys) or _age(folder) > STALE_SECONDS:
+        if all(store.has(key) for key in keys):
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in store.layout.checkpoints.glob("*"):
+        if _age(folder) > STALE_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.engine.devices import Slot
-from replicate.engine.worker import FAILED, TrainingFailed, describe
+from replicate.engine.worker import FAILED, LEAVE_SECONDS, TrainingFailed, describe
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
@@ -40,7 +40,6 @@ AGAIN_SECONDS = 0.2
 """After which runs that another process was training are looked at again."""
 CLOSE_SECONDS = 2.0
 """For a worker without work to end; one at work may take `LEAVE_SECONDS`."""
-LEAVE_SECONDS = 30.0
 
 _BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from replicate.engine.worker import main; main()"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -115,7 +115,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: st
     except RunFailed as failed:
         raise failure(failed.__cause__ or failed, failed.run) from failed.__cause__
     except Exception as error:
-        raise failure(error, *left.values()) from error
+        raise failure(error, *(left.values() or runs)) from error
     if left:
         raise TrainingFailed(f"training {describe(*left.values())} failed: the trainer returned no result")
     begun.prune(store)

@@ -20,8 +20,6 @@ from typing import IO, Any, cast
 import torch
 
 FORMAT = 1
-STALE_SECONDS = 30 * 24 * 3600.0
-"""Age of a checkpoint whose work is taken for given up: done elsewhere, or no longer in any plan."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20
@@ -83,7 +81,7 @@ class Checkpoint:
         return None
 
     def discard(self) -> None:
-        """Delete the file: the work is done. One that stays does no harm, and `sweep` gets it."""
+        """Delete the file: the work is done. One that stays does no harm, and goes with its folder."""
         with contextlib.suppress(OSError):
             self._sweep()
             self.path.unlink(missing_ok=True)
@@ -111,19 +109,6 @@ class Checkpoint:
         """Delete what writers of this file that were killed have left."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
-
-
-def sweep(folder: Path, now: float) -> int:
-    """Delete what nobody has gone on with for `STALE_SECONDS` before `now`; returns how many files."""
-    swept = 0
-    for path in [*folder.glob("*.checkpoint"), *folder.glob(".*.checkpoint.*.tmp")]:
-        try:
-            if now - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
-                swept += 1
-        except FileNotFoundError:
-            continue
-    return swept
 
 
 class _Unusable(Exception):
