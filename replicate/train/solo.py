@@ -74,7 +74,8 @@ def _backward(model: nn.Module, shown: Inputs, images: Tensor, labels: Tensor) -
     total = torch.zeros((), device=labels.device)
     momenta = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
     for x, y in zip(images.chunk(shown.info.parts), labels.chunk(shown.info.parts), strict=True):
-        loss = functional.cross_entropy(model(shown.normalise(x)), y) * (len(y) / len(labels))
+        logits = model(shown.normalise(x))
+        loss = functional.cross_entropy(logits, y) * (len(y) / len(labels))
         loss.backward()
         total = total + loss.detach()
         for module in momenta:
