@@ -239,6 +239,27 @@ def test_killed_and_resumed_gives_the_same_bits(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_killed_and_resumed_on_augmented_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of an epoch, whose images are made anew from its draws."""
+    monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path / "data", train=20, test=30)))
+    spec = DataSpec("cifar100", train_images=20)
+    runs = [make(lr=lr, data=spec, augment=tuple(AUGMENTATIONS)) for lr in (1e-3, 1e-2)]
+    how = How(checkpoints=tmp_path / "checkpoints", checkpoint_seconds=0)
+    expected = train_stack(runs)
+    step = stacked._Stack.step
+
+    def mortal(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
+        if stack.taken == 7:
+            raise Killed
+        return step(stack, index)
+
+    monkeypatch.setattr(stacked._Stack, "step", mortal)
+    with pytest.raises(Killed):
+        train_stack(runs, how=how)
+    monkeypatch.setattr(stacked._Stack, "step", step)
+    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+
+
 def test_killed_between_the_last_step_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make(), make(lr=1e-3)]
     how = How(checkpoints=tmp_path, checkpoint_seconds=0)

@@ -6,10 +6,12 @@ whatever their checksum. The checksum then says whether they are the published i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
 import socket
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,8 @@ def _failure(root: Path) -> str:
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{FOLDER}.lock"):
+        # Standard output may be somebody's JSON.
+        with FileLock(root / f".{FOLDER}.lock"), contextlib.redirect_stdout(sys.stderr):
             if _folder(root) is None:
                 download_and_extract_archive(URL, str(root), filename=ARCHIVE, md5=ARCHIVE_MD5)
     except (OSError, RuntimeError, EOFError) as error:
