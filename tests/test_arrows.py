@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
     ("plan", "judging", "calibration", "audit"),
+    ("reporting", "notebook"),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers."""
@@ -39,6 +40,8 @@ WITHOUT_TORCH = (
         "sweep",
         "plan",
         "judging",
+        "reporting",
+        "notebook",
         "cli",
         "audit",
         "calibration",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from replicate import scales
+from replicate import reporting, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
-from replicate.report import markdown, verdict_file
 from replicate.report.text import counts_text, notices
 from replicate.scales import Scale
 from replicate.store import Store, StoreError, open_store
@@ -30,8 +29,7 @@ def run(options: argparse.Namespace) -> int:
     file = judge_all(CLAIMS, scale, why, store)
     out = Path(options.out)
     try:
-        verdict_file.write(out / "verdicts.json", file)
-        markdown.write(out / "verdicts.md", file)
+        written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
     except OSError as error:
         raise CannotReport(f"--out {out}: expected a folder that can be written, got: {error.strerror}") from None
     for text in (*store.notices, *notices(file)):
@@ -40,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(file.to_json())
     else:
         print(counts_text(file))
-        print(f"scale {scale.name} ({why}); written: {out / 'verdicts.json'}, {out / 'verdicts.md'}")
+        print(f"scale {scale.name} ({why}); written: {', '.join(map(str, written))}")
     return int(file.counts[CONTRADICTED] > 0)
 
 

@@ -1,0 +1,193 @@
+"""The landscape of a cell: where each learning rate's accuracy is best, the claimed line, the rivals' lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replicate import fits
+from replicate.estimate.power_law import CLOSED_DEVIANCE, LineFit
+from replicate.landscape import Landscape, Slice
+from replicate.paper.protocol import RHO, WEIGHT_DECAYS
+from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, HEIGHT = 372, 350
+STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Shades end at so many percentage points below the best of the learning rate."""
+LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
+ZERO_ROW = 0.75
+"""Height of the row of weight decay 0, in decades."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where things stand, in decadic logarithms."""
+
+    lrs: tuple[float, ...]
+    half: float
+    """Half the width of a column."""
+    low: float
+    high: float
+    has_zero: bool
+
+    @property
+    def zero(self) -> float:
+        """Centre of the row of weight decay 0."""
+        return self.low - 0.35 - ZERO_ROW / 2
+
+    @property
+    def bottom(self) -> float:
+        return self.low - 0.45 - ZERO_ROW if self.has_zero else self.low
+
+
+def landscape(found: Landscape, rho: float = RHO) -> str:
+    """The picture of `found` as SVG. `rho`: the claimed ratio."""
+    slices = found.slices()
+    fit = fits.line(found)
+    frame = _frame(slices, rho)
+    with canvas(WIDTH, HEIGHT, alternative(found, fit, rho)) as drawn:
+        ax = drawn.axes(50, 10, 44, 44)
+        ax.set_xlim(frame.lrs[0] - 1.25 * frame.half, frame.lrs[-1] + 1.25 * frame.half)
+        ax.set_ylim(frame.bottom, frame.high)
+        _shades(ax, slices, frame, STEPS if found.metric == "accuracy" else LOSS_STEPS)
+        _grid_points(ax, slices, frame)
+        _lines(ax, frame, rho, fit)
+        if fit is not None:
+            _optima(ax, fit, frame)
+        log_ticks(ax, "y", frame.low, frame.high)
+        if frame.has_zero:
+            ax.set_yticks([*ax.get_yticks(), frame.zero], [*(t.get_text() for t in ax.get_yticklabels()), "0"])
+        ax.set_xticks(frame.lrs, [number(10**x) for x in frame.lrs])
+        if len(frame.lrs) > 7:
+            log_ticks(ax, "x", frame.lrs[0], frame.lrs[-1])
+        ax.tick_params(length=3)
+        ax.set_xlabel("learning rate η", labelpad=3)
+        ax.set_ylabel("weight decay λ", labelpad=2)
+    return drawn.svg
+
+
+def alternative(found: Landscape, fit: LineFit | None, rho: float = RHO) -> str:
+    """The picture in words: the best weight decay at each learning rate."""
+    from replicate.report.figures.canvas import label
+
+    name = f"{label(found.arch)} on {label(found.dataset)}"
+    if fit is None:
+        return f"Landscape of {name}: too few weight decays to locate a best one at any learning rate."
+    parts = []
+    for curve in fit.curves:
+        low, high = (float(np.exp(end)) for end in curve.interval(CLOSED_DEVIANCE))
+        if low == 0 and np.isinf(high):
+            words = "anywhere"
+        elif low == 0:
+            words = f"below {high:.2g}"
+        elif np.isinf(high):
+            words = f"above {low:.2g}"
+        else:
+            words = f"{low:.2g} to {high:.2g}"
+        parts.append(f"{words} at learning rate {curve.lr:.2g} (claimed {rho * curve.lr:.2g})")
+    return f"Landscape of {name}. The best weight decay lies: {'; '.join(parts)}."
+
+
+def _frame(slices: list[Slice], rho: float) -> _Frame:
+    lrs = tuple(float(np.log10(cut.lr)) for cut in slices)
+    half = float(np.min(np.diff(lrs))) / 2 if len(lrs) > 1 else 0.25
+    positive = np.concatenate([cut.wds[cut.wds > 0] for cut in slices])
+    ends = [rho * slices[0].lr, rho * slices[-1].lr, *positive]
+    low, high = float(np.log10(min(ends))), float(np.log10(max(ends)))
+    return _Frame(lrs, half, low - 0.3, high + 0.3, any((cut.wds == 0).any() for cut in slices))
+
+
+def _shades(ax: Axes, slices: list[Slice], frame: _Frame, steps: tuple[float, ...]) -> None:
+    """One rectangle a learning rate and weight decay; hatched where most seeds diverged."""
+    from matplotlib.patches import Rectangle
+
+    for x, cut in zip(frame.lrs, slices, strict=True):
+        finite = np.isfinite(cut.scores)
+        means = np.array([row[ok].mean() if ok.any() else np.nan for row, ok in zip(cut.scores, finite, strict=True)])
+        lost = cut.diverged.sum(axis=1) > finite.sum(axis=1)
+        best = np.nanmax(means) if np.isfinite(means).any() else np.nan
+        for bottom, top, mean, diverged in zip(*_bounds(cut, frame), means, lost, strict=True):
+            at = (x - 0.94 * frame.half, bottom)
+            size = (1.88 * frame.half, top - bottom)
+            if diverged or not np.isfinite(mean):
+                ax.add_patch(Rectangle(at, *size, facecolor="none", edgecolor=COLOURS["muted"], hatch="////", lw=0))
+                continue
+            shade = int(np.searchsorted(steps, best - mean, side="right"))
+            ax.add_patch(Rectangle(at, *size, facecolor=COLOURS[f"heat-{shade}"], edgecolor=COLOURS["paper"], lw=0.5))
+
+
+def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
+    """Bottom and top of each weight decay's rectangle: half-way to its neighbours."""
+    logs = np.log10(cut.wds[cut.wds > 0])
+    middle = (logs[1:] + logs[:-1]) / 2
+    first = logs[0] - 0.15 if len(logs) else 0.0
+    last = logs[-1] + 0.15 if len(logs) else 0.0
+    edges = np.concatenate([[first], middle, [last]])
+    bottoms, tops = edges[:-1].tolist(), edges[1:].tolist()
+    if (cut.wds == 0).any():
+        bottoms.insert(0, frame.zero - ZERO_ROW / 2)
+        tops.insert(0, frame.zero + ZERO_ROW / 2)
+    return bottoms, tops
+
+
+def _grid_points(ax: Axes, slices: list[Slice], frame: _Frame) -> None:
+    """The weight decays of the paper's grid, where this landscape has them."""
+    points = [
+        (x, np.log10(wd) if wd > 0 else frame.zero)
+        for x, cut in zip(frame.lrs, slices, strict=True)
+        for wd in cut.wds
+        if np.isclose(wd, WEIGHT_DECAYS, rtol=6e-3, atol=0).any()
+    ]
+    if points:
+        xs, ys = zip(*points, strict=True)
+        xs = tuple(x - 0.72 * frame.half for x in xs)
+        style: dict[str, Any] = {"markerfacecolor": COLOURS["paper"], "markeredgecolor": COLOURS["ink"]}
+        ax.plot(xs, ys, "s", markersize=3.2, markeredgewidth=0.7, **style)
+
+
+def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
+    ends = np.array([frame.lrs[0] - frame.half, frame.lrs[-1] + frame.half])
+    drawn = [(np.log10(rho) + ends, "claimed", "-", 2.2, f"{rho:g}η")]
+    level = None if fit is None else _level(fit)
+    if level is not None and fit is not None:
+        centre = fit.center / np.log(10)
+        drawn.append((np.array([level, level]), "constant", (0, (5, 2)), 1.5, "const."))
+        drawn.append((level - (ends - centre), "inverse", (0, (1.5, 1.5)), 1.8, "∝ 1/η"))
+    for ys, colour, dashes, width, words in drawn:
+        ax.plot(ends, ys, color=COLOURS["paper"], lw=width + 2.2, solid_capstyle="butt")
+        ax.plot(ends, ys, color=COLOURS[colour], lw=width, ls=dashes)
+        y = float(np.clip(ys[-1], frame.bottom, frame.high))
+        ax.annotate(words, (ends[-1], y), (4, 0), textcoords="offset points", va="center", color=COLOURS[colour],
+                    fontsize=10, annotation_clip=False)  # fmt: skip
+
+
+def _level(fit: LineFit) -> float | None:
+    """Decadic logarithm of the best weight decay at the centre of the learning rates; None where nothing bounds it."""
+    values = [c.best for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
+    if not values:
+        return None
+    return float(np.mean(values)) / float(np.log(10))
+
+
+def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
+    """At each learning rate the interval of the best weight decay; an arrow where the runs leave it open."""
+    at = dict(zip(np.round(frame.lrs, 9), frame.lrs, strict=True))
+    for curve in fit.curves:
+        x = at[np.round(np.log10(curve.lr), 9)] + 0.3 * frame.half
+        low, high = (end / np.log(10) for end in curve.interval(CLOSED_DEVIANCE))
+        bottom, top = max(low, frame.bottom + 0.1), min(high, frame.high - 0.1)
+        for colour, width in (("paper", 5.0), ("ink", 2.4)):
+            ax.plot([x, x], [bottom, top], color=COLOURS[colour], lw=width, solid_capstyle="butt")
+        style: dict[str, Any] = {"color": COLOURS["ink"], "markeredgecolor": COLOURS["paper"], "markersize": 7.5}
+        if low < bottom:
+            ax.plot([x], [bottom], "v", **style)
+        if high > top:
+            ax.plot([x], [top], "^", **style)
+        if bottom == low and top == high:
+            best = float(np.clip(curve.best / np.log(10), low, high))
+            ax.plot([x], [best], "o", **{**style, "markersize": 7})
