@@ -21,9 +21,9 @@ def _counted(file: VerdictFile) -> str:
     judged = [o for o in shown if o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
     total = len(shown)
     if not judged:
-        return f"None of the paper's {total} claims could be judged from these runs."
+        return f"None of the paper's {total} claims could be judged from {_evidence(file)}."
     parts = [f"{judged.count(o)} {o}" for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
-    text = f"Of the paper's {total} claims {len(judged)} could be judged here: {', '.join(parts)}"
+    text = f"Of the paper's {total} claims {len(judged)} could be judged from {_evidence(file)}: {', '.join(parts)}"
     if shown.count(NOT_RUN):
         text += f"; {shown.count(NOT_RUN)} {_was(shown.count(NOT_RUN))} not run"
     if shown.count(CRASHED):
@@ -36,17 +36,17 @@ def _ratio(file: VerdictFile) -> str:
     if not ratios:
         return "Where the best weight decay lies has not been measured."
     yes, no, open_ = _split(ratios)
-    text = f"The best weight decay is a tenth of the learning rate, within a factor 2, in {len(yes)} of {len(ratios)} cells"
+    text = f"The best weight decay is a tenth of the learning rate, within a factor 2, in {_count(len(yes))} of {len(ratios)} cells"
     if no:
         ends = [x for e in no if e.verdict.estimate for x in (e.verdict.estimate.low, e.verdict.estimate.high)]
         low, high = min(ends), max(ends)
-        span = f"{low:.2g} to {high:.2g} times it" if low > 0 and math.isfinite(high) else "elsewhere"
+        span = f"{_plain(low)} to {_plain(high)} times it" if low > 0 and math.isfinite(high) else "elsewhere"
         text += f", {span} in {len(no)}" if span != "elsewhere" else f", elsewhere in {len(no)}"
     if open_:
         text += f", and cannot be located well enough in {len(open_)}"
     if slopes:
         grows, not_so, unknown = _split(slopes)
-        text += f"; it grows in proportion to the learning rate in {len(grows)}, does not in {len(not_so)}"
+        text += f"; it grows in proportion to the learning rate in {_count(len(grows))}, does not in {_count(len(not_so))}"
         text += f", and cannot be told in {len(unknown)}" if unknown else ""
     return text + "."
 
@@ -56,12 +56,12 @@ def _use(file: VerdictFile) -> str:
     if not gaps:
         return "What tuning the learning rate alone costs has not been measured."
     yes, no, open_ = _split(gaps)
-    text = f"Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp in {len(yes)} of {len(gaps)} cells"
+    text = f"Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp in {_count(len(yes))} of {len(gaps)} cells"
     text += f", more in {len(no)}" if no else ""
     text += f", and cannot be told in {len(open_)}" if open_ else ""
     drops = _of_kind(file, "deviation/kappa")
     if drops:
-        text += f"; {len(_split(drops)[0])} of {len(drops)} drops of Table 2 come out as printed"
+        text += f"; {_count(len(_split(drops)[0]))} of the {len(drops)} drops of Table 2 that were measured came out as printed"
     return text + "."
 
 
@@ -74,6 +74,19 @@ def _split(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Ent
     """Replicated, contradicted, inconclusive."""
     by = {o: [e for e in entries if outcome_text(e) == o] for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
     return by[REPLICATED], by[CONTRADICTED], by[INCONCLUSIVE]
+
+
+def _count(n: int) -> str:
+    return str(n) if n else "none"
+
+
+def _plain(x: float) -> str:
+    """Two digits, and no power of ten up to a million."""
+    return f"{float(f'{x:.2g}'):,.6g}" if x < 1e6 else f"{x:.1e}"
+
+
+def _evidence(file: VerdictFile) -> str:
+    return "made-up runs" if file.synthetic else "this probe" if file.probe else "runs at the paper's protocol"
 
 
 def _was(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,7 @@ def _deviations(file: VerdictFile) -> list[Picture]:
                 found[where[1]] = (e.verdict.estimate, e.verdict.margin)
         if found:
             words = "Blue: here. Orange: the paper’s Table 2. Shaded: the margins."
-            out.append(Picture(title, words, page.svg(deviation(dataset, found, f"{title}."))))
+            out.append(Picture(title, words, page.svg(deviation(dataset, found, f"{title}.")), "small"))
     return out
 
 
@@ -146,7 +147,7 @@ def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Pictu
             name = cell_title(cell.id) + ("" if variant == "main" else f", {variant}")
             words = f"ratio {outcome}; {len(table.frame)} runs" if outcome else f"{len(table.frame)} runs"
             drawn = landscape(table, RHO_SGD) if variant == "sgd" else landscape(table)
-            out.append(Picture(name, words, page.svg(drawn)))
+            out.append(Picture(name, words, page.svg(drawn), "small"))
     return out
 
 
@@ -184,10 +185,8 @@ def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check
 
 def _described(picture: str) -> str:
     """The audit's picture with a text alternative, and no wider than its frame."""
-    alt = (
-        "The paper’s grid of learning rates and weight decays against the claimed line. The line passes within a factor 2 of "
-        "a weight decay of the grid at the largest learning rates only."
-    )
+    words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture)[:2])  # title and subtitle, escaped already
+    alt = f"The paper’s grid of learning rates and weight decays against the claimed line. {words}"
     return picture.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +165,8 @@ def _section(family: Family, entries: Sequence[Entry]) -> Section:
         settle.setdefault(e.verdict.settle, []).append(e.id)
     return Section(
         family,
-        _range((e.figure.value for e in main if e.figure is not None), main, "to"),
-        _range((v for e in main if (v := _value(e)) is not None), main, "to"),
+        _range([e.figure.value for e in main if e.figure is not None], main),
+        _here(main),
         counts,
         tuple(row(e) for e in judged),
         tuple((reason, tuple(e.id for e in group)) for reason, group in same_reason(entries)),
@@ -179,13 +179,23 @@ def _value(e: Entry) -> float | None:
     return None if estimate is None or estimate.value is None or not math.isfinite(estimate.value) else estimate.value
 
 
-def _range(values: Iterable[float], main: Sequence[Entry], to: str) -> str:
+def _here(main: Sequence[Entry]) -> str:
+    """What the judged ones among `main` came to."""
+    judged = [e for e in main if e.verdict.estimate is not None]
+    values = [v for e in judged if (v := _value(e)) is not None]
+    rest = len(judged) - len(values)
+    if not values:
+        return "no single value in any" if judged else ""
+    return _range(values, main) + (f"; {rest} more single out no value" if rest else "")
+
+
+def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
     """`0.094 to 0.112 in 10 cells`; empty where there is nothing to say."""
     found = sorted(values)
     if not found:
         return ""
     unit = f" {main[0].unit}" if main[0].unit else ""
-    ends = f"{found[0]:.3g}{unit}" if found[0] == found[-1] else f"{found[0]:.3g} {to} {found[-1]:.3g}{unit}"
+    ends = f"{found[0]:.3g}{unit}" if found[0] == found[-1] else f"{found[0]:.3g} to {found[-1]:.3g}{unit}"
     return f"{ends} over {len(found)} claims" if len(found) > 1 else ends
 
 
@@ -204,7 +214,7 @@ def row(e: Entry) -> Row:
         margin=margin_text(v.margin),
         outcome=outcome,
         letter=LETTERS[outcome],
-        evidence=v.evidence.label,
+        evidence=v.evidence.scale,
         kind=evidence_kind(v.evidence),
         reason=e.crashed or v.reason,
         settle="" if e.crashed else v.settle,

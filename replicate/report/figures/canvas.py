@@ -69,7 +69,7 @@ _RC = {
 
 _VARIABLES = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
-LONGEST_LABEL = 24
+LONGEST_LABEL = 28
 
 
 class Canvas:

@@ -11,7 +11,7 @@ from replicate.paper.claims import Margin
 from replicate.paper.tables import TABLE_2
 from replicate.report.figures.canvas import COLOURS, canvas, label, number
 
-WIDTH, HEIGHT = 372, 300
+WIDTH, HEIGHT = 366, 300
 
 
 def deviation(dataset: str, found: Mapping[float, tuple[Estimate, Margin]], title: str) -> str:

@@ -12,9 +12,9 @@ from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 480
+WIDTH = 560
 ROW = 27
-TOP, BOTTOM, LEFT, RIGHT = 26, 40, 142, 24
+TOP, BOTTOM, LEFT, RIGHT = 26, 40, 176, 24
 LETTERS = {"replicated": "R", "contradicted": "C", "inconclusive": "I", "not run": "N", "crashed": "E"}
 """As on the terminal."""
 

@@ -16,7 +16,7 @@ from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 372, 350
+WIDTH, HEIGHT = 366, 350
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Shades end at so many percentage points below the best of the learning rate."""
 LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -29,8 +29,8 @@ class _Frame:
     """Where things stand, in decadic logarithms."""
 
     lrs: tuple[float, ...]
-    half: float
-    """Half the width of a column."""
+    edges: tuple[float, ...]
+    """Of the columns: half-way between neighbours; one more than there are learning rates."""
     low: float
     high: float
     has_zero: bool
@@ -52,7 +52,7 @@ def landscape(found: Landscape, rho: float = RHO) -> str:
     frame = _frame(slices, rho)
     with canvas(WIDTH, HEIGHT, alternative(found, fit, rho)) as drawn:
         ax = drawn.axes(50, 10, 44, 44)
-        ax.set_xlim(frame.lrs[0] - 1.25 * frame.half, frame.lrs[-1] + 1.25 * frame.half)
+        ax.set_xlim(frame.edges[0], frame.edges[-1])
         ax.set_ylim(frame.bottom, frame.high)
         _shades(ax, slices, frame, STEPS if found.metric == "accuracy" else LOSS_STEPS)
         _grid_points(ax, slices, frame)
@@ -95,25 +95,27 @@ def alternative(found: Landscape, fit: LineFit | None, rho: float = RHO) -> str:
 
 def _frame(slices: list[Slice], rho: float) -> _Frame:
     lrs = tuple(float(np.log10(cut.lr)) for cut in slices)
-    half = float(np.min(np.diff(lrs))) / 2 if len(lrs) > 1 else 0.25
+    middle = [(a + b) / 2 for a, b in zip(lrs[:-1], lrs[1:], strict=True)]
+    first, last = (lrs[1] - lrs[0], lrs[-1] - lrs[-2]) if len(lrs) > 1 else (0.5, 0.5)
+    edges = (lrs[0] - first / 2, *middle, lrs[-1] + last / 2)
     positive = np.concatenate([cut.wds[cut.wds > 0] for cut in slices])
     ends = [rho * slices[0].lr, rho * slices[-1].lr, *positive]
     low, high = float(np.log10(min(ends))), float(np.log10(max(ends)))
-    return _Frame(lrs, half, low - 0.3, high + 0.3, any((cut.wds == 0).any() for cut in slices))
+    return _Frame(lrs, edges, low - 0.3, high + 0.3, any((cut.wds == 0).any() for cut in slices))
 
 
 def _shades(ax: Axes, slices: list[Slice], frame: _Frame, steps: tuple[float, ...]) -> None:
     """One rectangle a learning rate and weight decay; hatched where most seeds diverged."""
     from matplotlib.patches import Rectangle
 
-    for x, cut in zip(frame.lrs, slices, strict=True):
+    for left, right, cut in zip(frame.edges[:-1], frame.edges[1:], slices, strict=True):
         finite = np.isfinite(cut.scores)
         means = np.array([row[ok].mean() if ok.any() else np.nan for row, ok in zip(cut.scores, finite, strict=True)])
         lost = cut.diverged.sum(axis=1) > finite.sum(axis=1)
         best = np.nanmax(means) if np.isfinite(means).any() else np.nan
         for bottom, top, mean, diverged in zip(*_bounds(cut, frame), means, lost, strict=True):
-            at = (x - 0.94 * frame.half, bottom)
-            size = (1.88 * frame.half, top - bottom)
+            at = (left, bottom)
+            size = (right - left, top - bottom)
             if diverged or not np.isfinite(mean):
                 ax.add_patch(Rectangle(at, *size, facecolor="none", edgecolor=COLOURS["muted"], hatch="////", lw=0))
                 continue
@@ -138,20 +140,19 @@ def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
 def _grid_points(ax: Axes, slices: list[Slice], frame: _Frame) -> None:
     """The weight decays of the paper's grid, where this landscape has them."""
     points = [
-        (x, np.log10(wd) if wd > 0 else frame.zero)
-        for x, cut in zip(frame.lrs, slices, strict=True)
+        (0.8 * left + 0.2 * x, np.log10(wd) if wd > 0 else frame.zero)
+        for left, x, cut in zip(frame.edges[:-1], frame.lrs, slices, strict=True)
         for wd in cut.wds
         if np.isclose(wd, WEIGHT_DECAYS, rtol=6e-3, atol=0).any()
     ]
     if points:
         xs, ys = zip(*points, strict=True)
-        xs = tuple(x - 0.72 * frame.half for x in xs)
         style: dict[str, Any] = {"markerfacecolor": COLOURS["paper"], "markeredgecolor": COLOURS["ink"]}
         ax.plot(xs, ys, "s", markersize=3.2, markeredgewidth=0.7, **style)
 
 
 def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
-    ends = np.array([frame.lrs[0] - frame.half, frame.lrs[-1] + frame.half])
+    ends = np.array([frame.edges[0], frame.edges[-1]])
     drawn = [(np.log10(rho) + ends, "claimed", "-", 2.2, f"{rho:g}η")]
     level = None if fit is None else _level(fit)
     if level is not None and fit is not None:
@@ -178,10 +179,10 @@ def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
     """At each learning rate the interval of the best weight decay; an arrow where the runs leave it open."""
     at = dict(zip(np.round(frame.lrs, 9), frame.lrs, strict=True))
     for curve in fit.curves:
-        x = at[np.round(np.log10(curve.lr), 9)] + 0.3 * frame.half
+        x = at[np.round(np.log10(curve.lr), 9)]
         low, high = (end / np.log(10) for end in curve.interval(CLOSED_DEVIANCE))
         bottom, top = max(low, frame.bottom + 0.1), min(high, frame.high - 0.1)
-        for colour, width in (("paper", 5.0), ("ink", 2.4)):
+        for colour, width in (("paper", 4.6), ("ink", 2.0)):
             ax.plot([x, x], [bottom, top], color=COLOURS[colour], lw=width, solid_capstyle="butt")
         style: dict[str, Any] = {"color": COLOURS["ink"], "markeredgecolor": COLOURS["paper"], "markersize": 7.5}
         if low < bottom:
