@@ -18,7 +18,6 @@ from replicate.scales import Scale
 from replicate.store import Store
 from replicate.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
 
-
 MOST_CELLS = 2
 """Claims over more cells than these have no landscape of their own."""
 

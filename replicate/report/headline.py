@@ -36,7 +36,10 @@ def _ratio(file: VerdictFile) -> str:
     if not ratios:
         return "Where the best weight decay lies has not been measured."
     yes, no, open_ = _split(ratios)
-    text = f"The best weight decay is a tenth of the learning rate, within a factor 2, in {_count(len(yes))} of {len(ratios)} cells"
+    text = (
+        "The best weight decay is a tenth of the learning rate, within a factor 2, "
+        f"in {_count(len(yes))} of {len(ratios)} cells"
+    )
     if no:
         ends = [x for e in no if e.verdict.estimate for x in (e.verdict.estimate.low, e.verdict.estimate.high)]
         low, high = min(ends), max(ends)
@@ -46,7 +49,9 @@ def _ratio(file: VerdictFile) -> str:
         text += f", and cannot be located well enough in {len(open_)}"
     if slopes:
         grows, not_so, unknown = _split(slopes)
-        text += f"; it grows in proportion to the learning rate in {_count(len(grows))}, does not in {_count(len(not_so))}"
+        text += (
+            f"; it grows in proportion to the learning rate in {_count(len(grows))}, does not in {_count(len(not_so))}"
+        )
         text += f", and cannot be told in {len(unknown)}" if unknown else ""
     return text + "."
 
@@ -56,12 +61,16 @@ def _use(file: VerdictFile) -> str:
     if not gaps:
         return "What tuning the learning rate alone costs has not been measured."
     yes, no, open_ = _split(gaps)
-    text = f"Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp in {_count(len(yes))} of {len(gaps)} cells"
+    text = (
+        "Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp "
+        f"in {_count(len(yes))} of {len(gaps)} cells"
+    )
     text += f", more in {len(no)}" if no else ""
     text += f", and cannot be told in {len(open_)}" if open_ else ""
     drops = _of_kind(file, "deviation/kappa")
     if drops:
-        text += f"; {_count(len(_split(drops)[0]))} of the {len(drops)} drops of Table 2 that were measured came out as printed"
+        as_printed = _count(len(_split(drops)[0]))
+        text += f"; {as_printed} of the {len(drops)} drops of Table 2 that were measured came out as printed"
     return text + "."
 
 

@@ -17,6 +17,7 @@ from replicate.paper.protocol import RHO_SGD
 from replicate.paper.registry import CLAIMS
 from replicate.report import headline, page, view
 from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
+from replicate.report.figures.intervals import LETTERS
 from replicate.report.text import notices
 from replicate.report.verdict_file import VerdictFile
 from replicate.runs import Cell
@@ -71,7 +72,7 @@ def render(
         kind="synthetic" if file.synthetic else "probe" if file.probe else "paper",
         notices=notices(file),
         answer=headline.sentences(file),
-        meanings=[(o, view.LETTERS[o], words) for o, words in view.MEANINGS],
+        meanings=[(o, LETTERS[o], words) for o, words in view.MEANINGS],
         headings=view.headings(),
         cells=view.cells_matrix(file),
         kappas=kappas,
@@ -125,24 +126,19 @@ def _deviations(file: VerdictFile) -> list[Picture]:
     return out
 
 
-VARIANTS = {
-    "rho": lambda variant: variant == "main",
-    "sgd": lambda variant: variant == "sgd",
-    "robust": lambda variant: variant not in ("main", "sgd"),
-}
-"""Which family shows the landscapes of which variants."""
+def _shown_in(variant: str) -> str:
+    """The family that shows the landscapes of a variant."""
+    return {"main": "rho", "sgd": "sgd"}.get(variant, "robust")
 
 
 def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Picture]:
     """The landscapes that a family rests on, with the verdict on each cell's ratio."""
     from replicate.report.figures.landscape import landscape
 
-    if family not in VARIANTS:
-        return []
     outcomes = file.outcomes
     out = []
     for (cell, variant), table in found.items():
-        if VARIANTS[family](variant):
+        if _shown_in(variant) == family:
             outcome = outcomes.get(f"rho/{cell.id}", "") if variant == "main" else ""
             name = cell_title(cell.id) + ("" if variant == "main" else f", {variant}")
             words = f"ratio {outcome}; {len(table.frame)} runs" if outcome else f"{len(table.frame)} runs"
@@ -157,8 +153,8 @@ def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check
         out.append(
             Check(
                 "What the paper’s grid can reach",
-                "Every best weight decay that the paper can have found is one of the dots. At most learning rates the claimed "
-                "one, the cross, is not among them: so this suite trains two more grids.",
+                "Every best weight decay that the paper can have found is one of the dots. At most learning rates the "
+                "claimed one, the cross, is not among them: so this suite trains two more grids.",
                 (Picture("", "", page.svg(_described(reachability)), "wide reach"),),
             )
         )
@@ -175,8 +171,8 @@ def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check
         out.append(
             Check(
                 "How often the rules err",
-                "Made landscapes with known truth, judged by the same rules: R replicated, I inconclusive, C contradicted. "
-                "Where ▸ marks a truth inside the margin, C is wrong; elsewhere R is.",
+                "Made landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
+                "C contradicted. Where ▸ marks a truth inside the margin, C is wrong; elsewhere R is.",
                 tuple(pictures),
             )
         )
@@ -188,5 +184,3 @@ def _described(picture: str) -> str:
     words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture)[:2])  # title and subtitle, escaped already
     alt = f"The paper’s grid of learning rates and weight decays against the claimed line. {words}"
     return picture.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
-
-

@@ -47,7 +47,9 @@ def summary(file: VerdictFile) -> str:
         entries = [e for e in file.entries if e.family == family]
         shown = [outcome_text(e) for e in entries]
         against = [f"`{e.id}`" for e in entries if outcome_text(e) == CONTRADICTED]
-        ids = ", ".join(against[:MOST_LISTED]) + (f" and {len(against) - MOST_LISTED} more" * (len(against) > MOST_LISTED))
+        ids = ", ".join(against[:MOST_LISTED]) + (
+            f" and {len(against) - MOST_LISTED} more" * (len(against) > MOST_LISTED)
+        )
         numbers = " | ".join(str(shown.count(outcome)) for outcome in OUTCOMES)
         lines.append(f"| {_escaped(family.replace('_', '-'))} | {numbers} | {ids or '–'} |")
     crashed = [f"- `{e.id}`: {_escaped(e.crashed)}" for e in file.entries if e.crashed]

@@ -129,9 +129,7 @@ def kappa_matrix(file: VerdictFile) -> tuple[list[str], list[tuple[str, list[Mar
 def other_marks(file: VerdictFile) -> list[Mark]:
     """The claims that stand in neither matrix."""
     rows = {key for key, _ in ROWS}
-    return [
-        mark(e) for e in file.entries if not (cell_of(e.id) and kind(e.id) in rows) and kappa_of(e.id) is None
-    ]
+    return [mark(e) for e in file.entries if not (cell_of(e.id) and kind(e.id) in rows) and kappa_of(e.id) is None]
 
 
 def headings() -> list[tuple[str, list[tuple[str, str]]]]:
@@ -260,6 +258,8 @@ def provenance(file: VerdictFile) -> list[tuple[str, str]]:
 
 def _cost(file: VerdictFile) -> str:
     if not file.seconds:
-        return "nothing was trained" if file.store_runs == 0 else "not recorded" if not file.synthetic else "none: made up"
+        return (
+            "nothing was trained" if file.store_runs == 0 else "not recorded" if not file.synthetic else "none: made up"
+        )
     each = file.seconds / max(file.store_runs, 1)
     return f"{file.seconds:,.0f} device-seconds ({file.seconds / 3600:.2f} hours), {each:.2g} s a run"

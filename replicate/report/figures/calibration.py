@@ -55,7 +55,5 @@ def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> st
 
 
 def _alternative(found: Shares, quantity: str) -> str:
-    parts = [
-        f"truth {t:g}: " + ", ".join(f"{o} {100 * s[o]:.0f} percent" for o in OUTCOMES) for t, s in found.items()
-    ]
+    parts = [f"truth {t:g}: " + ", ".join(f"{o} {100 * s[o]:.0f} percent" for o in OUTCOMES) for t, s in found.items()]
     return f"How often the rule on the {quantity} says what, on made landscapes. {'; '.join(parts)}."

@@ -42,7 +42,7 @@ COLOURS = {
 }
 """CSS variable → colour where it is not set. Okabe and Ito's hues, darkened for thin lines; each value only once."""
 
-_RC = {
+_RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a $ in a name is a $
     "axes.unicode_minus": True,
@@ -99,7 +99,8 @@ def canvas(width: float, height: float, alt: str) -> Iterator[Canvas]:
     from matplotlib.figure import Figure
 
     # The salt makes the ids of two pictures on one page differ; it depends on what is said of them alone.
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": alt}):
+    settings: Any = {**_RC, "svg.hashsalt": alt}
+    with matplotlib.rc_context(settings):
         drawn = Canvas(Figure(figsize=(width * PX, height * PX)), width, height)
         yield drawn
         out = io.StringIO()

@@ -33,7 +33,11 @@ def _paper(figure: Figure | None) -> tuple[float, float, float] | None:
 def ratio(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """The ratio of the best weight decay to the learning rate, by cell."""
     scale = Scale(
-        "ρ: best weight decay over learning rate", _band(entries), True, ((0.1, "0.10 claimed", "claimed"),), (1e-6, 1e6)
+        "ρ: best weight decay over learning rate",
+        _band(entries),
+        True,
+        ((0.1, "0.10 claimed", "claimed"),),
+        (1e-6, 1e6),
     )
     return forest(entries, scale, "Ratio of the best weight decay to the learning rate, by cell.", name)
 
@@ -47,7 +51,9 @@ def slope(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
 
 def gap(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """What tuning the learning rate alone costs, by cell."""
-    scale = Scale("accuracy lost by tuning along λ = 0.1η alone, pp", _band(entries), False, ((0.0, "no loss", "muted"),))
+    scale = Scale(
+        "accuracy lost by tuning along λ = 0.1η alone, pp", _band(entries), False, ((0.0, "no loss", "muted"),)
+    )
     return forest(entries, scale, "Accuracy lost by tuning the learning rate alone, by cell.", name)
 
 

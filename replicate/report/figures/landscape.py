@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def alternative(found: Landscape, fit: LineFit | None, rho: float = RHO) -> str:
 
 def _frame(slices: list[Slice], rho: float) -> _Frame:
     lrs = tuple(float(np.log10(cut.lr)) for cut in slices)
-    middle = [(a + b) / 2 for a, b in zip(lrs[:-1], lrs[1:], strict=True)]
+    middle = [(a + b) / 2 for a, b in pairwise(lrs)]
     first, last = (lrs[1] - lrs[0], lrs[-1] - lrs[-2]) if len(lrs) > 1 else (0.5, 0.5)
     edges = (lrs[0] - first / 2, *middle, lrs[-1] + last / 2)
     positive = np.concatenate([cut.wds[cut.wds > 0] for cut in slices])
@@ -153,7 +154,7 @@ def _grid_points(ax: Axes, slices: list[Slice], frame: _Frame) -> None:
 
 def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
     ends = np.array([frame.edges[0], frame.edges[-1]])
-    drawn = [(np.log10(rho) + ends, "claimed", "-", 2.2, f"{rho:g}η")]
+    drawn: list[tuple[Any, str, Any, float, str]] = [(np.log10(rho) + ends, "claimed", "-", 2.2, f"{rho:g}η")]
     level = None if fit is None else _level(fit)
     if level is not None and fit is not None:
         centre = fit.center / np.log(10)
