@@ -15,7 +15,10 @@ from replicate.paper.registry import CLAIMS
 from replicate.report import page
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.text import SENTENCES, estimate_text, margin_text
+from replicate.verdict import INCONCLUSIVE
 
+UNNAMED = "unnamed"
+"""What `replicate.sweep` calls an architecture or a data set that a file does not name."""
 MOST_PICTURES = 60
 """A file with more cells than these is read as a table."""
 CLAIM_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
@@ -46,8 +49,8 @@ class ClaimRow:
 class SweepCell:
     """One architecture on one data set."""
 
-    arch: str
-    dataset: str
+    named: tuple[str, ...]
+    """Architecture and data set, those that the sweep names."""
     sentence: str
     rows: tuple[ClaimRow, ...]
     flags: str
@@ -98,8 +101,9 @@ def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCe
         )
         for name, outcome in cell["verdicts"].items()
     )
-    settle = [cell[name].get("settle") for name in cell["verdicts"]]
+    settle = [cell[name].get("settle") for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
+    named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
     return SweepCell(
-        cell["arch"], cell["dataset"], SENTENCES[cell["exponent"]], rows, ", ".join(cell["flags"]),
+        named, SENTENCES[cell["exponent"]], rows, ", ".join(cell["flags"]),
         tuple(dict.fromkeys(text for text in settle if text)), len(table.frame), picture,
     )  # fmt: skip

@@ -21,6 +21,7 @@ WIDTH, HEIGHT = 366, 350
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Shades end at so many percentage points below the best of the learning rate."""
 LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
+LABEL_HEIGHT = 16
 ZERO_ROW = 0.75
 """Height of the row of weight decay 0, in decades."""
 
@@ -163,9 +164,20 @@ def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
     for ys, colour, dashes, width, words in drawn:
         ax.plot(ends, ys, color=COLOURS["paper"], lw=width + 2.2, solid_capstyle="butt")
         ax.plot(ends, ys, color=COLOURS[colour], lw=width, ls=dashes)
-        y = float(np.clip(ys[-1], frame.bottom, frame.high))
+    gap = LABEL_HEIGHT * (frame.high - frame.bottom) / HEIGHT
+    at = _apart([float(np.clip(ys[-1], frame.bottom, frame.high)) for ys, *_ in drawn], gap)
+    for y, (_, colour, _, _, words) in zip(at, drawn, strict=True):
         ax.annotate(words, (ends[-1], y), (4, 0), textcoords="offset points", va="center", color=COLOURS[colour],
                     fontsize=10, annotation_clip=False)  # fmt: skip
+
+
+def _apart(at: list[float], gap: float) -> list[float]:
+    """The places `at`, the upper ones moved up until all are `gap` apart."""
+    out = list(at)
+    order = sorted(range(len(at)), key=lambda i: at[i])
+    for lower, upper in pairwise(order):
+        out[upper] = max(out[upper], out[lower] + gap)
+    return out
 
 
 def _level(fit: LineFit) -> float | None:
@@ -192,4 +204,5 @@ def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
             ax.plot([x], [top], "^", **style)
         if bottom == low and top == high:
             best = float(np.clip(curve.best / np.log(10), low, high))
-            ax.plot([x], [best], "o", **{**style, "markersize": 7})
+            ax.plot([x], [best], "o", markersize=7, markeredgewidth=1.7, color=COLOURS["paper"],
+                    markeredgecolor=COLOURS["ink"])  # fmt: skip
