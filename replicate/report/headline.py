@@ -49,10 +49,9 @@ def _ratio(file: VerdictFile) -> str:
         text += f", and cannot be located well enough in {len(open_)}"
     if slopes:
         grows, not_so, unknown = _split(slopes)
-        text += (
-            f"; it grows in proportion to the learning rate in {_count(len(grows))}, does not in {_count(len(not_so))}"
-        )
-        text += f", and cannot be told in {len(unknown)}" if unknown else ""
+        text += f"; it grows in proportion to the learning rate in {_count(len(grows))}"
+        text += f", does not in {len(not_so)}" if not_so else ""
+        text += f", and in {len(unknown)} one cannot tell" if unknown else ""
     return text + "."
 
 
@@ -66,7 +65,7 @@ def _use(file: VerdictFile) -> str:
         f"in {_count(len(yes))} of {len(gaps)} cells"
     )
     text += f", more in {len(no)}" if no else ""
-    text += f", and cannot be told in {len(open_)}" if open_ else ""
+    text += f", and in {len(open_)} one cannot tell" if open_ else ""
     drops = _of_kind(file, "deviation/kappa")
     if drops:
         as_printed = _count(len(_split(drops)[0]))

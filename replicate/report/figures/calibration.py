@@ -28,9 +28,9 @@ def shares(rates: Sequence[Mapping[str, Any]], quantity: str) -> Shares:
 
 def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> str:
     """The picture of one quantity as SVG: a bar of shares for each truth, those inside the margin marked."""
-    height = 40 + 40 + ROW * len(found)
+    height = 8 + 42 + ROW * len(found)
     with canvas(WIDTH, height, _alternative(found, quantity)) as drawn:
-        ax = drawn.axes(100, 34, 20, 42)
+        ax = drawn.axes(100, 8, 28, 42)
         for y, (truth, share) in enumerate(found.items()):
             left = 0.0
             for outcome in OUTCOMES:

@@ -6,6 +6,7 @@ A page decides on light or dark through the variables; where none are set, as in
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -153,10 +154,12 @@ def number(x: float) -> str:
 
 def log_ticks(ax: Any, axis: str, low: float, high: float, most: int = 7) -> None:
     """Ticks at powers of ten of a logarithmic axis whose data are decadic logarithms."""
-    import math
-
     first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
+    if last - first < 2:  # less than three powers of ten: 1, 2 and 5 times them
+        values = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
+        inside = [x for x in values if low <= math.log10(x) <= high]
+        getattr(ax, f"set_{axis}ticks")([math.log10(x) for x in inside], [number(x) for x in inside])
+        return
     step = max(1, -(-(last - first + 1) // most))
     at = [k for k in range(first, last + 1) if k % step == 0]
-    values = [number(10.0**k) for k in at]
-    getattr(ax, f"set_{axis}ticks")(at, values)
+    getattr(ax, f"set_{axis}ticks")(at, [number(10.0**k) for k in at])
