@@ -83,8 +83,9 @@ def test_odd_landscapes(name: str) -> None:
 
 
 def test_the_landscape_says_where_the_best_weight_decay_lies() -> None:
-    hill = {lr: {lr * k: [70 - 8 * math.log10(k / 0.1) ** 2 + s / 10 for s in range(3)] for k in (1e-3, 1e-2, 0.1, 1, 10)}
-            for lr in (1e-4, 1e-3, 1e-2)}  # fmt: skip
+    kappas = (0.01, 0.1, 1, 10, 100)
+    row = {k: [70 - 8 * math.log10(k) ** 2 + seed / 10 for seed in range(3)] for k in kappas}
+    hill = {lr: {0.1 * lr * k: scores for k, scores in row.items()} for lr in (1e-4, 1e-3, 1e-2)}
     svg = landscape(sweep(hill))
     words = str(parsed(svg).get("aria-label"))
     assert words.count("claimed") == 3

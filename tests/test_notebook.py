@@ -35,7 +35,7 @@ def test_a_table_gives_the_verdicts_of_its_landscape() -> None:
     assert found.found["cells"][0]["exponent"] == -1
     verdicts = found.verdicts.set_index("claim")
     assert verdicts.loc["slope", "verdict"] == "contradicted"
-    assert verdicts.loc["rho", "low"] > 1
+    assert verdicts.loc["rho", "low"] > 0.2
     assert "slope contradicted" in repr(found)
     again = replicate.judge(made())
     assert again.found["cells"][0]["slope"] == found.found["cells"][0]["slope"]
@@ -97,7 +97,7 @@ def test_a_sweep_without_names_and_a_page_that_cannot_be_written(
 
 def test_importing_the_package_loads_nothing() -> None:
     code = (
-        "import sys, replicate; before = set(sys.modules); assert not {'numpy', 'pandas', 'torch', 'matplotlib'} & before; "
+        "import sys, replicate; assert not {'numpy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules); "
         "replicate.judge; replicate.Landscape; assert 'pandas' in sys.modules; "
         "assert not {'torch', 'matplotlib', 'jinja2'} & set(sys.modules)"
     )

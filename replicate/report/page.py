@@ -13,6 +13,8 @@ from markupsafe import Markup
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_NAME = 80
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_ID = re.compile(r"(?:id=\"|url\(#|href=\"#)[mph][0-9a-f]{10}\b")
+"""An id of matplotlib's, or a reference to one."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """Content security policy: styles of the page itself and nothing else, no script, no network."""
@@ -37,7 +39,14 @@ def render(template: str, **values: Any) -> str:
     """The page made from `template`; texts are escaped, pictures made here (`svg`) are not."""
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     text = _environment().get_template(template).render(policy=POLICY, style=style, **values)
-    return re.sub(r"\n\s*\n+", "\n", text)
+    return _distinct(plain(re.sub(r"\n\s*\n+", "\n", text)))
+
+
+def _distinct(text: str) -> str:
+    """The page with ids inside its pictures that no two of them share, equal as they may be."""
+    first, *pictures = text.split("<svg ")
+    renamed = (_ID.sub(rf"\g<0>-{i}", picture) for i, picture in enumerate(pictures, 1))
+    return "<svg ".join([first, *renamed])
 
 
 def svg(picture: str) -> Markup:

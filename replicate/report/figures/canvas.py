@@ -118,7 +118,7 @@ def _inline(document: str, width: float, height: float, alt: str) -> str:
     body = text[text.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", body)  # names of the drawing's parts, the same in every drawing
     body = body.replace("xlink:href", "href")
     body = re.sub(r"font: (?:(?:bold|italic|\d+) )*([\d.]+)px [^;\"]*", _font, body)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), body)

@@ -129,10 +129,8 @@ def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
     """Bottom and top of each weight decay's rectangle: half-way to its neighbours."""
     logs = np.log10(cut.wds[cut.wds > 0])
     middle = (logs[1:] + logs[:-1]) / 2
-    first = logs[0] - 0.15 if len(logs) else 0.0
-    last = logs[-1] + 0.15 if len(logs) else 0.0
-    edges = np.concatenate([[first], middle, [last]])
-    bottoms, tops = edges[:-1].tolist(), edges[1:].tolist()
+    bottoms: list[float] = [*(logs[:1] - 0.15), *middle]
+    tops: list[float] = [*middle, *(logs[-1:] + 0.15)]
     if (cut.wds == 0).any():
         bottoms.insert(0, frame.zero - ZERO_ROW / 2)
         tops.insert(0, frame.zero + ZERO_ROW / 2)
@@ -161,7 +159,7 @@ def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
         centre = fit.center / np.log(10)
         drawn.append((np.array([level, level]), "constant", (0, (5, 2)), 1.5, "const."))
         drawn.append((level - (ends - centre), "inverse", (0, (1.5, 1.5)), 1.8, "∝ 1/η"))
-    for ys, colour, dashes, width, words in drawn:
+    for ys, colour, dashes, width, _ in drawn:
         ax.plot(ends, ys, color=COLOURS["paper"], lw=width + 2.2, solid_capstyle="butt")
         ax.plot(ends, ys, color=COLOURS[colour], lw=width, ls=dashes)
     gap = LABEL_HEIGHT * (frame.high - frame.bottom) / HEIGHT
