@@ -26,6 +26,10 @@ ZERO_ROW = 0.75
 """Height of the row of weight decay 0, in decades."""
 
 
+_Box = tuple[float, float, float, float]
+"""Left, right, bottom, top."""
+
+
 @dataclass(frozen=True)
 class _Frame:
     """Where things stand, in decadic logarithms."""
@@ -108,21 +112,36 @@ def _frame(slices: list[Slice], rho: float) -> _Frame:
 
 def _shades(ax: Axes, slices: list[Slice], frame: _Frame, steps: tuple[float, ...]) -> None:
     """One rectangle a learning rate and weight decay; hatched where most seeds diverged."""
-    from matplotlib.patches import Rectangle
-
+    boxes: dict[int, list[_Box]] = {}
+    lost_boxes: list[_Box] = []
     for left, right, cut in zip(frame.edges[:-1], frame.edges[1:], slices, strict=True):
         finite = np.isfinite(cut.scores)
         means = np.array([row[ok].mean() if ok.any() else np.nan for row, ok in zip(cut.scores, finite, strict=True)])
         lost = cut.diverged.sum(axis=1) > finite.sum(axis=1)
         best = np.nanmax(means) if np.isfinite(means).any() else np.nan
         for bottom, top, mean, diverged in zip(*_bounds(cut, frame), means, lost, strict=True):
-            at = (left, bottom)
-            size = (right - left, top - bottom)
+            box = (left, right, bottom, top)
             if diverged or not np.isfinite(mean):
-                ax.add_patch(Rectangle(at, *size, facecolor="none", edgecolor=COLOURS["muted"], hatch="////", lw=0))
-                continue
-            shade = int(np.searchsorted(steps, best - mean, side="right"))
-            ax.add_patch(Rectangle(at, *size, facecolor=COLOURS[f"heat-{shade}"], edgecolor=COLOURS["paper"], lw=0.5))
+                lost_boxes.append(box)
+            else:
+                boxes.setdefault(int(np.searchsorted(steps, best - mean, side="right")), []).append(box)
+    for shade, of_shade in sorted(boxes.items()):
+        _fill(ax, of_shade, facecolor=COLOURS[f"heat-{shade}"], edgecolor=COLOURS["paper"], lw=0.5)
+    if lost_boxes:
+        _fill(ax, lost_boxes, facecolor="none", edgecolor=COLOURS["muted"], hatch="////", lw=0)
+
+
+def _fill(ax: Axes, boxes: list[_Box], **style: Any) -> None:
+    """The rectangles as one path: hundreds of patches would take matplotlib a second."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    corners = [
+        ((left, bottom), (right, bottom), (right, top), (left, top), (left, bottom))
+        for left, right, bottom, top in boxes
+    ]
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(boxes)
+    ax.add_patch(PathPatch(Path(np.array(corners).reshape(-1, 2), codes), **style))
 
 
 def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
