@@ -46,6 +46,8 @@ ROWS = (
 )  # fmt: skip
 """Kinds of claims that speak of one cell each, and their names in the matrix."""
 COLUMNS = tuple(cell for dataset in DATASETS for cell in CELLS if cell.dataset == dataset)
+MOST_SHOWN = 6
+"""Longer lists of criteria that do not decide are told by their ends."""
 SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "Mix", "swin_t": "Swin"}
 
 
@@ -184,7 +186,7 @@ def _here(main: Sequence[Entry]) -> str:
     rest = len(judged) - len(values)
     if not values:
         return "no single value in any" if judged else ""
-    return _range(values, main) + (f"; {rest} more single out no value" if rest else "")
+    return _range(values, main) + (f"; no single value in {rest} more" if rest else "")
 
 
 def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
@@ -234,7 +236,10 @@ def _words(value: Any) -> str:
         parts = [f"{name} {_words(v)}" for name, v in value.items()]
         return "; ".join(parts) if any(isinstance(v, Mapping) for v in value.values()) else ", ".join(parts)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_words(v) for v in value)}]"
+        shown = [_words(v) for v in value]
+        if len(shown) > MOST_SHOWN:
+            return f"{len(shown)} from {shown[0]} to {shown[-1]}"
+        return f"[{', '.join(shown)}]"
     if isinstance(value, float):
         return f"{value:.3g}"
     return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
