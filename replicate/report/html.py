@@ -95,10 +95,6 @@ def _plots(family: str, file: VerdictFile) -> list[Picture]:
         "one_dim": ("one-dim/gap", forest.gap, "What tuning η alone costs"),
         "sgd": ("sgd/rho", forest.sgd, "The ratio under SGD"),
     }
-    words = (
-        "Blue: here, an arrow where the interval is open. Orange diamond: the paper. Shaded: the margin. "
-        "The letter is the verdict."
-    )
     if family == "deviation":
         return _deviations(file)
     if family not in drawn:
@@ -107,6 +103,8 @@ def _plots(family: str, file: VerdictFile) -> list[Picture]:
     entries = [e for e in file.entries if kind(e.id) == wanted and cell_of(e.id) and e.verdict.estimate is not None]
     if not entries:
         return []
+    paper = "Orange diamond: the paper. " if any(forest.row(e, "").paper for e in entries) else ""
+    words = f"Blue: here, an arrow where the interval is open. {paper}Shaded: the margin. The letter is the verdict."
     return [Picture(name, words, page.svg(draw(entries, lambda e: cell_title(cell_of(e.id)))))]
 
 

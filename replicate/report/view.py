@@ -190,13 +190,13 @@ def _here(main: Sequence[Entry]) -> str:
 
 
 def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
-    """`0.094 to 0.112 in 10 cells`; empty where there is nothing to say."""
+    """`0.094 to 0.112 in 10 claims`; empty where there is nothing to say."""
     found = sorted(values)
     if not found:
         return ""
     unit = f" {main[0].unit}" if main[0].unit else ""
     ends = f"{found[0]:.3g}{unit}" if found[0] == found[-1] else f"{found[0]:.3g} to {found[-1]:.3g}{unit}"
-    return f"{ends} over {len(found)} claims" if len(found) > 1 else ends
+    return f"{ends} in {len(found)} claims" if len(found) > 1 else ends
 
 
 def row(e: Entry) -> Row:
