@@ -1,3 +1,22 @@
-"""Executable claims: a paper on AdamW's weight decay, judged from real training runs."""
+"""Executable claims: a paper on AdamW's weight decay, judged from real training runs.
+
+`from replicate import judge, Landscape` judges a sweep of one's own; both are loaded when first asked for.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {"judge": "replicate.notebook", "Judged": "replicate.notebook", "Landscape": "replicate.landscape"}
+__all__ = ["Judged", "Landscape", "__version__", "judge"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

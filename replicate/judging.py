@@ -8,15 +8,19 @@ from datetime import datetime, timezone
 from typing import Any
 
 from replicate import data, evaluate
-from replicate.collect import Missing, NotTrained, landscapes_for, runs_for, split
+from replicate.collect import Key, Missing, NotTrained, landscapes_for, runs_for, split
 from replicate.engine import provenance
+from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
-from replicate.paper.registry import REGISTRY_HASH
+from replicate.paper.registry import CLAIMS, REGISTRY_HASH
 from replicate.report.verdict_file import Entry, VerdictFile, entry
 from replicate.runs import Cell, Run
 from replicate.scales import Scale
 from replicate.store import Store, StoredRun
 from replicate.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
+
+MOST_CELLS = 2
+"""Claims over more cells than these have no landscape of their own."""
 
 
 def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
@@ -100,9 +104,28 @@ def verdict_file(
         store_hash=store.content_hash(stored.key for stored in found),
         store_runs=len(found),
         entries=tuple(entries),
+        seconds=sum(stored.result.seconds for stored in found),
     )
 
 
 def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
     """The verdict file of all `claims`, judged from what `store` holds."""
     return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)
+
+
+def landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
+    """What can be drawn: by cell and variant the landscape of the first claim that `store` has all runs of.
+
+    The claims on ratios come first in the registry and need all grids, so theirs is the fullest there is.
+    """
+    found: dict[Key, Landscape] = {}
+    for claim in CLAIMS:
+        places = {(part.cell, part.variant) for part in claim.parts}
+        if len(claim.cells) > MOST_CELLS or places <= found.keys():
+            continue
+        try:
+            for place, landscape in landscapes_for(claim, scale, store).items():
+                found.setdefault(place, landscape)
+        except (NotTrained, Missing):
+            continue
+    return found

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
     ("plan", "judging", "calibration", "audit"),
-    ("order",),
+    ("order", "reporting", "notebook"),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers."""
@@ -41,6 +41,8 @@ WITHOUT_TORCH = (
         "sweep",
         "plan",
         "judging",
+        "reporting",
+        "notebook",
         "cli",
         "audit",
         "calibration",

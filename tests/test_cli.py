@@ -17,6 +17,7 @@ from replicate.collect import runs_for
 from replicate.paper.registry import CLAIMS, claim
 from replicate.store import open_store
 from replicate.train.result import Result
+from tests import pages
 
 SMOKE = scales.get("smoke")
 CELL = runs_for([claim("rho/resnet50-cifar100")], SMOKE)
@@ -277,7 +278,7 @@ class TestRuns:
 
 
 class TestReport:
-    def test_writes_both_files(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_writes_all_files(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         before = sorted(p for p in store.rglob("*"))
         status = main(["report", "--store", str(store), "--out", str(tmp_path / "out"), "--json"])
         out, err = capsys.readouterr()
@@ -288,6 +289,9 @@ class TestReport:
         assert written["scale"]["why"] == f"the store holds {len(CELL)} of its runs"
         assert status == int(written["counts"]["contradicted"] > 0)
         assert "rho/overall" in (tmp_path / "out" / "verdicts.md").read_text()
+        assert "## Verdicts at scale smoke" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+        page = pages.read((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+        assert "What the paper’s grid can reach" in page.text
         assert "PROBE" in err
         assert sorted(p for p in store.rglob("*")) == before
 

@@ -99,7 +99,7 @@ def test_summary_explains_a_contradiction_and_the_exit_status(tree: pytest.Pytes
             "  here:   0.425 [[]0.35, 0.5[]], n = 6, smoke (probe)",
             "  margin: [[]0.05, 0.2[]]: the interval of the ratio lies within a factor 2 of 0.10",
             "  reason: 95 % interval [[]0.35, 0.5[]] lies outside the margin*",
-            "written: *verdicts.json, *verdicts.md",
+            "written: *verdicts.json, *verdicts.md,*",
             "exit status 1: 1 claim is contradicted",
         ]
     )
@@ -282,6 +282,23 @@ def test_an_interrupted_session_writes_no_verdict_file(
     assert not (tree.path / ".replicate" / "report" / "verdicts.json").exists()
 
 
+def test_report_of_a_session(tree: pytest.Pytester, outcomes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes |= ONE_OF_EACH
+    run(tree, "-k", SELECT, "--report", "out")
+    names = {path.name for path in (tree.path / "out").iterdir()}
+    assert names == {"report.html", "summary.md", "verdicts.json", "verdicts.md"}
+    assert "C · contradicted" in (tree.path / "out" / "report.html").read_text(encoding="utf-8").replace("</span>", "")
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no pictures today")
+
+    monkeypatch.setattr("replicate.reporting.write_page", fail)
+    result = run(tree, "-k", SELECT, "--report", "again")
+    result.stdout.fnmatch_lines(["report: report.html could not be made: RuntimeError: no pictures today"])
+    assert result.ret == 1
+    assert (tree.path / "again" / "verdicts.json").exists()
+
+
 def test_junit_file_carries_the_verdict(tree: pytest.Pytester, outcomes: dict[str, str]) -> None:
     outcomes |= ONE_OF_EACH
     run(tree, "-k", SELECT, "--junit-xml", "junit.xml")
@@ -289,6 +306,9 @@ def test_junit_file_carries_the_verdict(tree: pytest.Pytester, outcomes: dict[st
     assert 'failures="1"' in text
     assert 'skipped="2"' in text
     assert '<property name="verdict" value="contradicted"' in text
+    assert '<property name="scale" value="smoke"' in text
+    assert '<property name="low" value="0.3' in text
+    assert '<property name="high" value="inf"' in text  # the inconclusive one's
     assert 'message="rho/convnext_t-imagenet is contradicted' in text.replace("Failed: ", "")
 
 
@@ -312,7 +332,19 @@ def test_verdicts_and_crashes_travel_from_xdist_workers(tree: pytest.Pytester) -
         session.Judging.judge = judge
         """
     )
-    arguments = ("claims", "-n", "2", "-p", "no:cacheprovider", "--scale", "smoke", "-k", SELECT.replace("or long", ""))
+    arguments = (
+        "claims",
+        "-n",
+        "2",
+        "--junit-xml",
+        "junit.xml",
+        "-p",
+        "no:cacheprovider",
+        "--scale",
+        "smoke",
+        "-k",
+        SELECT.replace("or long", ""),
+    )
     result = tree.runpytest_subprocess(*arguments)
     result.stdout.fnmatch_lines(
         [
@@ -326,6 +358,9 @@ def test_verdicts_and_crashes_travel_from_xdist_workers(tree: pytest.Pytester) -
         ]
     )
     assert result.ret == 3
+    junit = (tree.path / "junit.xml").read_text(encoding="utf-8")
+    assert '<property name="verdict" value="contradicted"' in junit
+    assert '<property name="high" value="0.5"' in junit
     result = tree.runpytest_subprocess("claims", "-n", "2", "--scale", "nonsense")
     assert result.ret == 2
     assert [line for line in result.stderr.lines if line] == result.stderr.lines[:1]

@@ -40,7 +40,7 @@ def parser() -> Parser:
     _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
     _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
     _landscapes(_command(commands, "landscapes", "Show where the best weight decays of a scale's stored runs lie."))
-    _report(_command(commands, "report", "Judge from the store, without training, and write verdicts.json and .md."))
+    _report(_command(commands, "report", "Judge from the store, without training, and write a report; or compare two."))
     return top
 
 
@@ -106,6 +106,7 @@ def _judge(command: Parser) -> None:
         "--columns", action="append", default=[], metavar="FIELD=COLUMN,…",
         help="which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1",
     )  # fmt: skip
+    command.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
     _json(command)
 
 
@@ -155,9 +156,16 @@ def _landscapes(command: Parser) -> None:
 
 def _report(command: Parser) -> None:
     _store(command)
-    command.add_argument("--out", metavar="DIR", required=True, help="where verdicts.json and verdicts.md go")
+    command.add_argument(
+        "--out", metavar="DIR", help="where report.html, verdicts.json, verdicts.md and summary.md go; needed to judge"
+    )
     _scale(command, optional="which scale's runs to judge (default: the one of which the store holds most)")
     _json(command)
+    actions = command.add_subparsers(dest="action", metavar="compare", parser_class=Parser)
+    compare = actions.add_parser("compare", help="what differs between two verdict files", allow_abbrev=False)
+    compare.add_argument("before", metavar="A", help="a verdicts.json, or the folder that holds it")
+    compare.add_argument("after", metavar="B", help="another")
+    _json(compare)
 
 
 def _calibrate(command: Parser) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from replicate import evaluate
 from replicate.cli.output import columns, note, print_json
-from replicate.sweep import SweepError, parse_columns, read_sweep
+from replicate.report.text import SENTENCES
+from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
 from replicate.table import TableError, read_table
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE
 
-UNUSABLE = (SweepError, TableError)
 
-SENTENCES = {
-    1: "the best weight decay grows in proportion to the learning rate, as the paper says",
-    0: "the best weight decay does not depend on the learning rate",
-    -1: "the best weight decay falls as the learning rate grows: their product stays the same",
-    None: "how the best weight decay depends on the learning rate cannot be told from these runs",
-}
+class CannotWrite(Exception):
+    """A page that cannot be written; the message is one line."""
+
+
+UNUSABLE = (SweepError, TableError, CannotWrite)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,11 +27,28 @@ def run(options: argparse.Namespace) -> int:
     for text in sweep.notes:
         note(text)
     found = evaluate.judge_sweep(list(sweep.landscapes))
+    if options.html:
+        _write(options, sweep, found)
     if options.json:
         print_json(found)
     else:
         print("\n\n".join(_text(cell) for cell in found["cells"]))
     return int(any(CONTRADICTED in cell["verdicts"].values() for cell in found["cells"]))
+
+
+def _write(options: argparse.Namespace, sweep: Sweep, found: Mapping[str, Any]) -> None:
+    """The page, with the landscapes' pictures."""
+    from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
+    from replicate.report.verdict_file import write_text
+
+    source = "standard input" if options.sweep == "-" else Path(options.sweep).name
+    try:
+        write_text(Path(options.html), sweep_page.render(sweep.landscapes, found, source, sweep.notes))
+    except OSError as error:
+        raise CannotWrite(
+            f"--html {options.html}: expected a file that can be written, got: {error.strerror}"
+        ) from None
+    note(f"written: {options.html}")
 
 
 def _text(cell: Mapping[str, Any]) -> str:

@@ -1,17 +1,19 @@
-"""`replicate report`: judges what the store holds and writes verdicts.json and verdicts.md."""
+"""`replicate report`: judges what the store holds and writes its report; `report compare` tells two apart."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from replicate import recorded, scales
+from replicate import recorded, reporting, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
-from replicate.report import markdown, verdict_file
+from replicate.report import compare as comparing
+from replicate.report import verdict_file
 from replicate.report.text import counts_text, notices
+from replicate.report.verdict_file import VerdictFile, VerdictFileError
 from replicate.scales import Scale
 from replicate.store import Store, StoreError, open_store
 from replicate.verdict import CONTRADICTED
@@ -21,18 +23,21 @@ class CannotReport(Exception):
     """A report that cannot be made or written; the message is one line."""
 
 
-UNUSABLE = (scales.ScaleError, StoreError, CannotReport)
+UNUSABLE = (scales.ScaleError, StoreError, CannotReport, VerdictFileError)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.action == "compare":
+        return _compare(options)
+    if not options.out:
+        raise CannotReport("expected a folder for the report, got none; say --out DIR")
     below = recorded.read(recorded.path_of(options.scale)) if options.scale else None
     store = open_store(options.store, create=False, read_only=True, below=below)
     scale, why = (scales.get(options.scale), "--scale") if options.scale else _most_complete(store)
     file = judge_all(CLAIMS, scale, why, store)
     out = Path(options.out)
     try:
-        verdict_file.write(out / "verdicts.json", file)
-        markdown.write(out / "verdicts.md", file)
+        written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
     except OSError as error:
         raise CannotReport(f"--out {out}: expected a folder that can be written, got: {error.strerror}") from None
     for text in (*store.notices, *notices(file)):
@@ -41,8 +46,23 @@ def run(options: argparse.Namespace) -> int:
         print_json(file.to_json())
     else:
         print(counts_text(file))
-        print(f"scale {scale.name} ({why}); written: {out / 'verdicts.json'}, {out / 'verdicts.md'}")
+        print(f"scale {scale.name} ({why}); written: {', '.join(map(str, written))}")
     return int(file.counts[CONTRADICTED] > 0)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """0 where two verdict files agree, 1 where they do not."""
+    before, after = (_read(Path(name)) for name in (options.before, options.after))
+    changes = comparing.compare(before, after)
+    if options.json:
+        print_json({"equal": not changes, "changes": [change.to_json() for change in changes]})
+    else:
+        print("\n".join(comparing.lines(changes)))
+    return int(bool(changes))
+
+
+def _read(path: Path) -> VerdictFile:
+    return verdict_file.read(path / reporting.VERDICTS if path.is_dir() else path)
 
 
 def _most_complete(store: Store) -> tuple[Scale, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from replicate.report import headline
 from replicate.report.text import (
     counts_text,
     estimate_text,
@@ -17,14 +18,44 @@ from replicate.report.text import (
     trained_text,
 )
 from replicate.report.verdict_file import Entry, VerdictFile, write_text
-from replicate.verdict import NOT_RUN
+from replicate.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
 
+MOST_LISTED = 6
+"""More contradicted claims of a family than these are counted in the short form."""
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 
 def write(path: Path, file: VerdictFile) -> None:
     """Writes the Markdown report of `file` to `path`, whole or not at all."""
     write_text(path, render(file))
+
+
+def write_summary(path: Path, file: VerdictFile) -> None:
+    """Writes the short form of the report to `path`, whole or not at all."""
+    write_text(path, summary(file))
+
+
+def summary(file: VerdictFile) -> str:
+    """The short form, fit for a CI job's summary: what it is, the answer, and a line of letters a kind of claim."""
+    lines = [f"## Verdicts at scale {_escaped(file.scale)}", ""]
+    for notice in notices(file):
+        word, _, text = notice.partition(": ")
+        lines += [f"> **{word}.** {_escaped(text)}", ""]
+    lines += [f"- {_escaped(text)}" for text in headline.sentences(file)]
+    lines += ["", "| family | R | C | I | N | contradicted |", "|---|---|---|---|---|---|"]
+    for family in dict.fromkeys(e.family for e in file.entries):
+        entries = [e for e in file.entries if e.family == family]
+        shown = [outcome_text(e) for e in entries]
+        against = [f"`{e.id}`" for e in entries if outcome_text(e) == CONTRADICTED]
+        ids = ", ".join(against[:MOST_LISTED]) + (
+            f" and {len(against) - MOST_LISTED} more" * (len(against) > MOST_LISTED)
+        )
+        numbers = " | ".join(str(shown.count(outcome)) for outcome in OUTCOMES)
+        lines.append(f"| {_escaped(family.replace('_', '-'))} | {numbers} | {ids or '–'} |")
+    crashed = [f"- `{e.id}`: {_escaped(e.crashed)}" for e in file.entries if e.crashed]
+    lines += ["", "Could not be judged because of an error:", "", *crashed] if crashed else []
+    lines += ["", "R replicated, C contradicted, I inconclusive, N not run."]
+    return "\n".join([*lines, ""])
 
 
 def render(file: VerdictFile) -> str:

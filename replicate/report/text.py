@@ -14,6 +14,15 @@ CRASHED = "crashed"
 """Shown in place of an outcome where judging ended in an error; never a verdict."""
 
 
+SENTENCES = {
+    1: "the best weight decay grows in proportion to the learning rate, as the paper says",
+    0: "the best weight decay does not depend on the learning rate",
+    -1: "the best weight decay falls as the learning rate grows: their product stays the same",
+    None: "how the best weight decay depends on the learning rate cannot be told from these runs",
+}
+"""Exponent of the learning rate in the best weight decay → what that says."""
+
+
 def outcome_text(entry: Entry) -> str:
     """The outcome, or `crashed`."""
     return CRASHED if entry.crashed else entry.verdict.outcome

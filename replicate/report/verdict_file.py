@@ -9,7 +9,7 @@ Format 1, one JSON object:
 - `synthetic`: whether any of the evidence comes from made landscapes.
 - `trained`: what was really trained, e.g. `resnet50 on digits`.
 - `created` (UTC), `versions` of the software that judged, `devices` that trained, `store`: `hash` of the contents of
-  the runs that the verdicts rest on, and their number `runs`.
+  the runs that the verdicts rest on, their number `runs`, and the `seconds` that training them took on one device.
 - `counts`: number of claims by outcome.
 - `claims`: one object for each claim of the registry, in its order: `id`, `family`, `statement`, `source`, `unit`,
   `rule`, `figure` (the paper's; null where it gives none), `selected`, `crashed` (null, or the error because of which
@@ -80,6 +80,8 @@ class VerdictFile:
     store_hash: str
     store_runs: int
     entries: tuple[Entry, ...] = field(default=())
+    seconds: float = 0.0
+    """What training the runs took, all devices added up; 0 where it is not known."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -103,7 +105,7 @@ class VerdictFile:
             "created": self.created,
             "versions": dict(self.versions),
             "devices": list(self.devices),
-            "store": {"hash": self.store_hash, "runs": self.store_runs},
+            "store": {"hash": self.store_hash, "runs": self.store_runs, "seconds": round(self.seconds, 1)},
             "counts": self.counts,
             "claims": [_entry_to_json(e) for e in self.entries],
         }
@@ -200,6 +202,7 @@ def from_json(data: Any, name: str) -> VerdictFile:
             store_hash=data["store"]["hash"],
             store_runs=data["store"]["runs"],
             entries=entries,
+            seconds=float(data["store"].get("seconds", 0.0)),  # files of before it was kept lack it
         )
     except KeyError as e:
         raise VerdictFileError(f"{name}: expected a verdict file of format {FORMAT}, field {e} is missing") from None

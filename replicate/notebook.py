@@ -1,0 +1,97 @@
+"""For notebooks: a table of runs in, verdicts with a picture out.
+
+from replicate import judge
+judge(frame)  # columns lr, wd, accuracy or loss; optionally seed, arch, dataset
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from replicate import evaluate
+from replicate.landscape import Landscape
+from replicate.sweep import read_sweep
+from replicate.table import Table
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the paper's rules say of some landscapes; a notebook shows it as a table and pictures."""
+
+    landscapes: tuple[Landscape, ...]
+    found: Mapping[str, Any]
+    """As `replicate judge --json` prints it."""
+    notes: tuple[str, ...] = ()
+    """What the reader decided on its own, e.g. that accuracies were fractions."""
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason."""
+        rows = [
+            {
+                "arch": cell["arch"], "dataset": cell["dataset"], "claim": name, "verdict": outcome,
+                "value": cell[name]["value"], "low": cell[name]["low"], "high": cell[name]["high"],
+                "reason": cell["reasons"][name],
+            }
+            for cell in self.found["cells"]
+            for name, outcome in cell["verdicts"].items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
+        """Writes the page that `replicate judge --html` writes; its path."""
+        from replicate.report import sweep_page
+        from replicate.report.verdict_file import write_text
+
+        write_text(Path(path), sweep_page.render(self.landscapes, self.found, source, self.notes))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        from replicate.report import sweep_page
+
+        return sweep_page.fragment(self.landscapes, self.found)
+
+    def __repr__(self) -> str:
+        cells = [
+            f"{cell['arch']} on {cell['dataset']}: "
+            + ", ".join(f"{name} {outcome}" for name, outcome in cell["verdicts"].items())
+            for cell in self.found["cells"]
+        ]
+        return "\n".join(cells)
+
+
+def judge(
+    runs: pd.DataFrame | Landscape | Sequence[Landscape],
+    metric: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Judged:
+    """The paper's claims on `runs`: a table with one row a run, or landscapes.
+
+    metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
+    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises `replicate.sweep.SweepError`.
+    """
+    notes: tuple[str, ...] = ()
+    if isinstance(runs, pd.DataFrame):
+        sweep = read_sweep(_table(runs), metric, columns)
+        landscapes, notes = sweep.landscapes, sweep.notes
+    elif isinstance(runs, Landscape):
+        landscapes = (runs,)
+    else:
+        landscapes = tuple(runs)
+    return Judged(landscapes, evaluate.judge_sweep(landscapes), notes)
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    """`frame` as the reader of CSV files would have it."""
+    texts = frame.reset_index(drop=True).astype(object).where(frame.reset_index(drop=True).notna(), "")
+    rows = tuple(tuple(_text(value) for value in row) for row in texts.itertuples(index=False))
+    return Table("the table", tuple(str(name) for name in frame.columns), rows, tuple(range(2, len(rows) + 2)))
+
+
+def _text(value: object) -> str:
+    return repr(float(value)) if isinstance(value, float) else str(value).strip()

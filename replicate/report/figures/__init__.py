@@ -1,0 +1,1 @@
+"""Pictures of landscapes and verdicts as inline SVG; matplotlib is loaded when the first one is drawn."""

@@ -1,0 +1,59 @@
+"""Operating characteristics: how often the rules say what, against the truth of made landscapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from replicate.report.figures.canvas import COLOURS, canvas, number
+
+WIDTH = 480
+ROW = 22
+OUTCOMES = ("replicated", "inconclusive", "contradicted")
+Shares = dict[float, dict[str, float]]
+"""Truth → share of each outcome, 0 to 1."""
+
+
+def shares(rates: Sequence[Mapping[str, Any]], quantity: str) -> Shares:
+    """Over all studies of a quantity, weighted by their landscapes; studies without a truth are left out."""
+    sums: dict[float, dict[str, float]] = {}
+    for rate in rates:
+        if rate["quantity"] == quantity and rate["truth"] is not None:
+            of_truth = sums.setdefault(float(f"{rate['truth']:.2g}"), dict.fromkeys((*OUTCOMES, "n"), 0.0))
+            for outcome in OUTCOMES:
+                of_truth[outcome] += rate[outcome] * rate["landscapes"]
+            of_truth["n"] += rate["landscapes"]
+    return {t: {o: s[o] / s["n"] for o in OUTCOMES} for t, s in sorted(sums.items()) if s["n"]}
+
+
+def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> str:
+    """The picture of one quantity as SVG: a bar of shares for each truth, those inside the margin marked."""
+    height = 8 + 42 + ROW * len(found)
+    with canvas(WIDTH, height, _alternative(found, quantity)) as drawn:
+        ax = drawn.axes(100, 8, 28, 42)
+        for y, (truth, share) in enumerate(found.items()):
+            left = 0.0
+            for outcome in OUTCOMES:
+                ax.barh(y, share[outcome], 0.82, left, color=COLOURS[outcome], edgecolor=COLOURS["paper"], lw=0.8)
+                if share[outcome] >= 0.06:
+                    # Black on all three hues, in light and in dark.
+                    ax.text(left + share[outcome] / 2, y, outcome[0].upper(), ha="center", va="center", color="black",
+                            fontsize=10, fontweight="bold")  # fmt: skip
+                left += share[outcome]
+            if margin[0] <= truth <= margin[1]:
+                ax.annotate("▸", (0, y), (-8, 0), textcoords="offset points", ha="center", va="center",
+                            color=COLOURS["claimed"], annotation_clip=False)  # fmt: skip
+        ax.set_yticks(range(len(found)), [number(t) for t in found])
+        ax.set_ylim(len(found) - 0.4, -0.6)
+        ax.set_xlim(0, 1)
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+        ax.tick_params(axis="y", length=0, pad=14)
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("share of made landscapes", labelpad=3)
+        ax.set_ylabel(f"true {quantity}", labelpad=4)
+    return drawn.svg
+
+
+def _alternative(found: Shares, quantity: str) -> str:
+    parts = [f"truth {t:g}: " + ", ".join(f"{o} {100 * s[o]:.0f} percent" for o in OUTCOMES) for t, s in found.items()]
+    return f"How often the rule on the {quantity} says what, on made landscapes. {'; '.join(parts)}."

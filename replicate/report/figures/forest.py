@@ -1,0 +1,70 @@
+"""Forest plots from verdicts: the ratio, the slope with its rivals, the gap of one-dimensional tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from replicate.paper.claims import Figure
+from replicate.report.figures.intervals import Row, Scale, intervals
+from replicate.report.text import outcome_text
+from replicate.report.verdict_file import Entry
+
+
+def forest(entries: Sequence[Entry], scale: Scale, title: str, name: Callable[[Entry], str]) -> str:
+    """The picture of the judged `entries`; an empty text where there are none."""
+    rows = [row(e, name(e)) for e in entries if e.verdict.estimate is not None]
+    return intervals(rows, scale, title) if rows else ""
+
+
+def row(e: Entry, name: str) -> Row:
+    """One claim as a line of the plot."""
+    estimate = e.verdict.estimate
+    assert estimate is not None
+    return Row(name, estimate.value, estimate.low, estimate.high, outcome_text(e), _paper(e.figure))
+
+
+def _paper(figure: Figure | None) -> tuple[float, float, float] | None:
+    """The paper's value and interval where it gives both in the quantity's own unit."""
+    if figure is None or figure.low is None or figure.high is None or figure.unit not in ("", "pp"):
+        return None
+    return figure.value, figure.low, figure.high
+
+
+def ratio(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
+    """The ratio of the best weight decay to the learning rate, by cell."""
+    scale = Scale(
+        "ρ: best weight decay over learning rate",
+        _band(entries),
+        True,
+        ((0.1, "0.10 claimed", "claimed"),),
+        (1e-6, 1e6),
+    )
+    return forest(entries, scale, "Ratio of the best weight decay to the learning rate, by cell.", name)
+
+
+def slope(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
+    """The slope of the best weight decay on the learning rate, with the exponents of the rival hypotheses."""
+    marks = ((1.0, "+1 claimed", "claimed"), (0.0, "0 constant", "constant"), (-1.0, "−1 timescale", "inverse"))
+    scale = Scale("b: log-log slope of the best weight decay", _band(entries), False, marks, (-2.5, 2.5))
+    return forest(entries, scale, "Log-log slope of the best weight decay on the learning rate, by cell.", name)
+
+
+def gap(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
+    """What tuning the learning rate alone costs, by cell."""
+    scale = Scale(
+        "accuracy lost by tuning along λ = 0.1η alone, pp", _band(entries), False, ((0.0, "no loss", "muted"),)
+    )
+    return forest(entries, scale, "Accuracy lost by tuning the learning rate alone, by cell.", name)
+
+
+def sgd(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
+    """The ratio under SGD, by cell."""
+    scale = Scale(
+        "ρ under SGD", _band(entries), True, ((0.005, "0.005 claimed", "claimed"),), (1e-6, 1e6)
+    )  # fmt: skip
+    return forest(entries, scale, "Ratio of the best weight decay to the learning rate under SGD, by cell.", name)
+
+
+def _band(entries: Sequence[Entry]) -> tuple[float, float]:
+    margin = entries[0].verdict.margin
+    return margin.low, margin.high

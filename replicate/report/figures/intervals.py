@@ -1,0 +1,124 @@
+"""A forest plot: one row a cell with its interval, the paper's beneath it, the margin as a band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 560
+ROW = 27
+TOP, BOTTOM, LEFT, RIGHT = 26, 40, 176, 24
+LETTERS = {"replicated": "R", "contradicted": "C", "inconclusive": "I", "not run": "N", "crashed": "E"}
+"""As on the terminal."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a forest plot; infinite ends are open."""
+
+    name: str
+    value: float | None
+    low: float
+    high: float
+    outcome: str
+    paper: tuple[float, float, float] | None = None
+    """The paper's value and interval."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the rows are drawn against."""
+
+    quantity: str
+    """What the axis shows."""
+    band: tuple[float, float]
+    """The margin; infinite ends are open."""
+    log: bool = False
+    marks: tuple[tuple[float, str, str], ...] = ()
+    """Upright lines: value, words, colour."""
+    furthest: tuple[float, float] = (-math.inf, math.inf)
+    """The axis ends here at the latest."""
+
+
+def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
+    """The picture as SVG. `title`: what its text alternative begins with."""
+    height = TOP + BOTTOM + ROW * len(rows)
+    with canvas(WIDTH, height, alternative(rows, scale, title)) as drawn:
+        ax = drawn.axes(LEFT, TOP, RIGHT, BOTTOM)
+        low, high = _ends(rows, scale)
+        ax.set_xlim(low, high)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        band = [_at(x, scale, low, high) for x in scale.band]
+        ax.axvspan(*band, facecolor=COLOURS["band"], edgecolor="none", lw=0)
+        for value, words, colour in scale.marks:
+            x = _at(value, scale, low, high)
+            if low < x < high:
+                ax.axvline(x, color=COLOURS[colour], lw=1.2, ls=(0, (4, 2)))
+                ax.annotate(words, (x, 1), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
+                            ha="center", va="bottom", color=COLOURS[colour], fontsize=10)  # fmt: skip
+        for y, row in enumerate(rows):
+            _row(ax, y, row, scale, (low, high))
+        ax.set_yticks(range(len(rows)), [label(row.name) for row in rows])
+        ax.tick_params(axis="y", length=0, pad=8)
+        ax.spines["left"].set_visible(False)
+        if scale.log:
+            log_ticks(ax, "x", low, high)
+        ax.set_xlabel(scale.quantity, labelpad=3)
+    return drawn.svg
+
+
+def alternative(rows: Sequence[Row], scale: Scale, title: str) -> str:
+    """The picture in words."""
+    ends = [f"{x:g}" if math.isfinite(x) else "open" for x in scale.band]
+    parts = []
+    for row in rows:
+        low, high = (f"{x:.3g}" if math.isfinite(x) else "open" for x in (row.low, row.high))
+        value = "no single value" if row.value is None else f"{row.value:.3g}"
+        parts.append(f"{label(row.name)}: {value}, interval {low} to {high}, {row.outcome}")
+    return f"{title} Margin {ends[0]} to {ends[1]}. {'; '.join(parts)}."
+
+
+def _at(x: float, scale: Scale, low: float, high: float) -> float:
+    """Where the value `x` stands on the axis, at its ends at the furthest."""
+    if scale.log:
+        x = math.log10(x) if 0 < x < math.inf else -math.inf if x <= 0 else math.inf
+    return min(max(x, low), high)
+
+
+def _ends(rows: Sequence[Row], scale: Scale) -> tuple[float, float]:
+    """The axis: all finite ends, the band and the marks, with a little room."""
+    values = [x for row in rows for x in (row.low, row.high, *([] if row.value is None else [row.value]))]
+    values += [x for row in rows if row.paper for x in row.paper] + [*scale.band] + [m[0] for m in scale.marks]
+    shown = [min(max(x, scale.furthest[0]), scale.furthest[1]) for x in values if math.isfinite(x)]
+    if scale.log:
+        shown = [math.log10(x) for x in shown if x > 0]
+    low, high = min(shown), max(shown)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _row(ax: Axes, y: int, row: Row, scale: Scale, ends: tuple[float, float]) -> None:
+    if row.paper is not None:
+        value, low, high = (_at(x, scale, *ends) for x in row.paper)
+        ax.plot([low, high], [y + 0.24] * 2, color=COLOURS["claimed"], lw=1.2)
+        ax.plot([value], [y + 0.24], "D", markersize=4.2, color=COLOURS["paper"], markeredgecolor=COLOURS["claimed"])
+    style: dict[str, Any] = {"color": COLOURS["ours"]}
+    known = math.isfinite(row.low) or math.isfinite(row.high)
+    low, high = _at(row.low, scale, *ends), _at(row.high, scale, *ends)
+    at = y - 0.12
+    ax.plot([low, high], [at] * 2, lw=2.4 if known else 1.2, ls="-" if known else (0, (1, 2)), **style)
+    if low <= ends[0]:
+        ax.plot([low], [at], "<", markersize=7, clip_on=False, **style)
+    if high >= ends[1]:
+        ax.plot([high], [at], ">", markersize=7, clip_on=False, **style)
+    if row.value is not None:
+        ax.plot([_at(row.value, scale, *ends)], [at], "o", markersize=7, markeredgecolor=COLOURS["paper"], **style)
+    ax.annotate(LETTERS.get(row.outcome, "?"), (1, at), (12, 0), xycoords=("axes fraction", "data"), ha="center",
+                textcoords="offset points", va="center", fontweight="bold", color=COLOURS["ink"])  # fmt: skip

@@ -1,0 +1,184 @@
+"""report.html: verdicts and landscapes as one page that loads nothing; the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from replicate import __version__
+from replicate.estimate.result import Estimate
+from replicate.landscape import Landscape
+from replicate.paper.claims import Margin
+from replicate.paper.protocol import RHO_SGD
+from replicate.paper.registry import CLAIMS
+from replicate.report import headline, page, view
+from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
+from replicate.report.figures.intervals import LETTERS
+from replicate.report.text import notices
+from replicate.report.verdict_file import VerdictFile
+from replicate.runs import Cell
+
+Landscapes = Mapping[tuple[Cell, str], Landscape]
+"""By cell and variant, as `replicate.judging.landscapes` finds them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with what stands above it."""
+
+    name: str
+    words: str
+    svg: Markup
+    cls: str = ""
+
+
+@dataclass(frozen=True)
+class Illustrated:
+    """A family with its pictures."""
+
+    section: view.Section
+    plots: tuple[Picture, ...]
+    landscapes: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What tells whether the rules can be trusted."""
+
+    title: str
+    words: str
+    pictures: tuple[Picture, ...]
+
+
+def render(
+    file: VerdictFile,
+    landscapes: Landscapes | None = None,
+    reachability: str = "",
+    rates: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page. `reachability`: the audit's picture; `rates`: rows of `replicate calibrate --json`."""
+    sections = [
+        Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
+        for s in view.sections(file)
+    ]
+    kappas, kappa_rows = view.kappa_matrix(file)
+    return page.render(
+        "report.html",
+        file=file,
+        kind="synthetic" if file.synthetic else "probe" if file.probe else "paper",
+        notices=notices(file),
+        answer=headline.sentences(file),
+        meanings=[(o, LETTERS[o], words) for o, words in view.MEANINGS],
+        headings=view.headings(),
+        cells=view.cells_matrix(file),
+        kappas=kappas,
+        kappa_rows=kappa_rows,
+        others=view.other_marks(file),
+        sections=sections,
+        checks=_checks(reachability, rates),
+        provenance=view.provenance(file),
+        version=__version__,
+    )
+
+
+def _plots(family: str, file: VerdictFile) -> list[Picture]:
+    """The pictures of a family that are drawn from its verdicts."""
+    from replicate.report.figures import forest
+
+    drawn = {
+        "rho": ("rho", forest.ratio, "The ratio by cell"),
+        "slope": ("slope", forest.slope, "The slope by cell"),
+        "one_dim": ("one-dim/gap", forest.gap, "What tuning η alone costs"),
+        "sgd": ("sgd/rho", forest.sgd, "The ratio under SGD"),
+    }
+    if family == "deviation":
+        return _deviations(file)
+    if family not in drawn:
+        return []
+    wanted, draw, name = drawn[family]
+    entries = [e for e in file.entries if kind(e.id) == wanted and cell_of(e.id) and e.verdict.estimate is not None]
+    if not entries:
+        return []
+    paper = "Orange diamond: the paper. " if any(forest.row(e, "").paper for e in entries) else ""
+    words = f"Blue: here, an arrow where the interval is open. {paper}Shaded: the margin. The letter is the verdict."
+    return [Picture(name, words, page.svg(draw(entries, lambda e: cell_title(cell_of(e.id)))))]
+
+
+def _deviations(file: VerdictFile) -> list[Picture]:
+    from replicate.report.figures.deviation import deviation
+
+    out = []
+    for dataset, title in DATASETS.items():
+        found: dict[float, tuple[Estimate, Margin]] = {}
+        for e in file.entries:
+            where = kappa_of(e.id)
+            if where is not None and where[0] == dataset and e.verdict.estimate is not None:
+                found[where[1]] = (e.verdict.estimate, e.verdict.margin)
+        if found:
+            words = "Blue: here. Orange: the paper’s Table 2. Shaded: the margins."
+            out.append(Picture(title, words, page.svg(deviation(dataset, found, f"{title}.")), "small"))
+    return out
+
+
+def _shown_in(variant: str) -> str:
+    """The family that shows the landscapes of a variant."""
+    return {"main": "rho", "sgd": "sgd"}.get(variant, "robust")
+
+
+def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Picture]:
+    """The landscapes that a family rests on, with the verdict on each cell's ratio."""
+    from replicate.report.figures.landscape import landscape
+
+    outcomes = file.outcomes
+    out = []
+    for (cell, variant), table in found.items():
+        if _shown_in(variant) == family:
+            outcome = outcomes.get(f"rho/{cell.id}", "") if variant == "main" else ""
+            name = cell_title(cell.id) + ("" if variant == "main" else f", {variant}")
+            words = f"ratio {outcome}; {len(table.frame)} runs" if outcome else f"{len(table.frame)} runs"
+            drawn = landscape(table, RHO_SGD) if variant == "sgd" else landscape(table)
+            out.append(Picture(name, words, page.svg(drawn), "small"))
+    return out
+
+
+def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check]:
+    out = []
+    if reachability:
+        out.append(
+            Check(
+                "What the paper’s grid can reach",
+                "Every best weight decay that the paper can have found is one of the dots. At most learning rates the "
+                "claimed one, the cross, is not among them: so this suite trains two more grids.",
+                (Picture("", "", page.svg(_described(reachability)), "wide reach"),),
+            )
+        )
+    if rates:
+        from replicate.report.figures.calibration import calibration, shares
+
+        pictures = []
+        for quantity, title in (("rho", "ratio"), ("slope", "slope"), ("gap_pp", "gap in pp")):
+            found = shares(rates, quantity)
+            if found:
+                margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
+                drawn = calibration(found, title, (margin.low, margin.high))
+                pictures.append(Picture(f"The {title}", "by its true value", page.svg(drawn)))
+        out.append(
+            Check(
+                "How often the rules err",
+                "Made landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
+                "C contradicted. Where ▸ marks a truth inside the margin, C is wrong; elsewhere R is.",
+                tuple(pictures),
+            )
+        )
+    return out
+
+
+def _described(picture: str) -> str:
+    """The audit's picture with a text alternative, and no wider than its frame."""
+    words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture)[:2])  # title and subtitle, escaped already
+    alt = f"The paper’s grid of learning rates and weight decays against the claimed line. {words}"
+    return picture.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)

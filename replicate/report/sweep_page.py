@@ -1,0 +1,109 @@
+"""Somebody's own sweep as a page, or as a piece of one for a notebook: verdicts and landscape, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from replicate import __version__
+from replicate.estimate.result import Estimate
+from replicate.landscape import Landscape
+from replicate.paper.registry import CLAIMS
+from replicate.report import page
+from replicate.report.figures.intervals import LETTERS
+from replicate.report.text import SENTENCES, estimate_text, margin_text
+from replicate.verdict import INCONCLUSIVE
+
+UNNAMED = "unnamed"
+"""What `replicate.sweep` calls an architecture or a data set that a file does not name."""
+MOST_PICTURES = 60
+"""A file with more cells than these is read as a table."""
+CLAIM_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
+"""Name of a verdict → the quantity of the registry whose rule gave it."""
+WORDS = {
+    "rho": "the best weight decay is a tenth of the learning rate",
+    "slope": "it grows in proportion to the learning rate",
+    "intercept": "the line passes through the origin",
+    "r2": "the proportional line explains nearly all of it",
+    "one-dim/gap": "tuning the learning rate alone loses less than 0.3 pp",
+}
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One of the paper's claims on the cell."""
+
+    name: str
+    words: str
+    outcome: str
+    letter: str
+    here: str
+    margin: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One architecture on one data set."""
+
+    named: tuple[str, ...]
+    """Architecture and data set, those that the sweep names."""
+    sentence: str
+    rows: tuple[ClaimRow, ...]
+    flags: str
+    settle: tuple[str, ...]
+    runs: int
+    picture: Markup
+
+
+def render(landscapes: Sequence[Landscape], found: Mapping[str, Any], source: str, notes: Sequence[str] = ()) -> str:
+    """The page. `found`: what `replicate.evaluate.judge_sweep` says of `landscapes`; `source`: where they come from."""
+    return page.render(
+        "sweep.html",
+        cells=cells(landscapes, found),
+        source=source,
+        notes=notes,
+        synthetic=any(landscape.synthetic for landscape in landscapes),
+        version=__version__,
+    )
+
+
+def fragment(landscapes: Sequence[Landscape], found: Mapping[str, Any]) -> str:
+    """The same for a notebook: with a background of its own, for the notebook's is not known."""
+    return page.render("fragment.html", cells=cells(landscapes, found))
+
+
+def cells(landscapes: Sequence[Landscape], found: Mapping[str, Any]) -> list[SweepCell]:
+    """What the templates show."""
+    from replicate.report.figures.landscape import landscape
+
+    drawn = len(landscapes) <= MOST_PICTURES
+    return [
+        _cell(table, cell, page.svg(landscape(table)) if drawn else Markup())
+        for table, cell in zip(landscapes, found["cells"], strict=True)
+    ]
+
+
+def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCell:
+    margins = {claim.quantity: claim.margin for claim in reversed(CLAIMS)}
+    rows = tuple(
+        ClaimRow(
+            name,
+            WORDS.get(name, name),
+            outcome,
+            LETTERS[outcome],
+            estimate_text(Estimate.from_json(cell[name])),
+            margin_text(margins[CLAIM_OF[name]]),
+            cell["reasons"][name],
+        )
+        for name, outcome in cell["verdicts"].items()
+    )
+    settle = [cell[name].get("settle") for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
+    named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
+    return SweepCell(
+        named, SENTENCES[cell["exponent"]], rows, ", ".join(cell["flags"]),
+        tuple(dict.fromkeys(text for text in settle if text)), len(table.frame), picture,
+    )  # fmt: skip

@@ -1,0 +1,270 @@
+"""What a report shows, as plain data for the templates: matrix, families, rows, provenance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from replicate.paper.registry import CELLS
+from replicate.report.families import (
+    BY_KEY,
+    DATASETS,
+    FAMILIES,
+    TITLES,
+    Family,
+    cell_of,
+    cell_title,
+    kappa_of,
+    kind,
+)
+from replicate.report.figures.intervals import LETTERS
+from replicate.report.text import (
+    CRASHED,
+    estimate_text,
+    figure_text,
+    margin_text,
+    outcome_text,
+    same_reason,
+    trained_text,
+)
+from replicate.report.verdict_file import Entry, VerdictFile
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence
+
+MEANINGS = (
+    (REPLICATED, "the whole interval lies inside the margin"),
+    (CONTRADICTED, "the whole interval lies outside"),
+    (INCONCLUSIVE, "the interval reaches across the margin's edge: these data cannot tell"),
+    (NOT_RUN, "the runs are not there"),
+    (CRASHED, "judging ended in an error; no verdict"),
+)
+ROWS = (
+    ("rho", "ratio"), ("rho/reject", "0.10 not rejected"), ("slope", "slope"), ("intercept", "intercept"),
+    ("r2", "R²"), ("one-dim/gap", "η alone"), ("sgd/rho", "SGD"),
+)  # fmt: skip
+"""Kinds of claims that speak of one cell each, and their names in the matrix."""
+COLUMNS = tuple(cell for dataset in DATASETS for cell in CELLS if cell.dataset == dataset)
+MOST_SHOWN = 6
+"""Longer lists of criteria that do not decide are told by their ends."""
+SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "Mix", "swin_t": "Swin"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A verdict as a letter in a matrix; `outcome` is empty where the paper makes no such claim."""
+
+    id: str = ""
+    outcome: str = ""
+    letter: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim in its family's table."""
+
+    id: str
+    name: str
+    statement: str
+    source: str
+    paper: str
+    here: str
+    margin: str
+    outcome: str
+    letter: str
+    evidence: str
+    kind: str
+    """`probe`, `synthetic` or `paper`: what sort of evidence."""
+    reason: str
+    settle: str
+    n: str
+    rule: str
+    method: str
+    beside: tuple[tuple[str, str], ...]
+    """Criteria that do not decide: name and figures."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One family of claims."""
+
+    family: Family
+    paper: str
+    here: str
+    counts: str
+    rows: tuple[Row, ...]
+    not_run: tuple[tuple[str, tuple[str, ...]], ...]
+    """Reason and ids."""
+    settle: tuple[tuple[str, tuple[str, ...]], ...]
+    """What would settle which claims."""
+
+
+def mark(e: Entry, name: str = "") -> Mark:
+    """The claim as a letter."""
+    outcome = outcome_text(e)
+    return Mark(e.id, outcome, LETTERS[outcome], name or e.id)
+
+
+def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
+    """Row by row of `ROWS`, the marks under `COLUMNS`."""
+    by = {(kind(e.id), cell_of(e.id)): e for e in file.entries if cell_of(e.id)}
+    out = []
+    for key, words in ROWS:
+        marks = [mark(by[key, c.id], cell_title(c.id)) if (key, c.id) in by else Mark() for c in COLUMNS]
+        out.append((words, marks))
+    return out
+
+
+def kappa_matrix(file: VerdictFile) -> tuple[list[str], list[tuple[str, list[Mark]]]]:
+    """Table 2: its multiples, and by data set the marks under them."""
+    found = {where: e for e in file.entries if (where := kappa_of(e.id)) is not None}
+    kappas = sorted({kappa for _, kappa in found})
+    rows = []
+    for dataset, title in DATASETS.items():
+        marks = [mark(found[dataset, k], f"{title}, κ = {k:g}") if (dataset, k) in found else Mark() for k in kappas]
+        rows.append((title, marks))
+    return [f"{k:g}" for k in kappas], rows
+
+
+def other_marks(file: VerdictFile) -> list[Mark]:
+    """The claims that stand in neither matrix."""
+    rows = {key for key, _ in ROWS}
+    return [mark(e) for e in file.entries if not (cell_of(e.id) and kind(e.id) in rows) and kappa_of(e.id) is None]
+
+
+def headings() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Data sets, and under each the short and the whole names of its architectures."""
+    return [
+        (title, [(SHORT[c.arch], TITLES[c.arch]) for c in COLUMNS if c.dataset == dataset])
+        for dataset, title in DATASETS.items()
+    ]
+
+
+def sections(file: VerdictFile) -> list[Section]:
+    """One section a family, in the order of `FAMILIES`; families of other papers after them."""
+    keys = [f.key for f in FAMILIES] + list(dict.fromkeys(e.family for e in file.entries if e.family not in BY_KEY))
+    out = []
+    for key in keys:
+        entries = [e for e in file.entries if e.family == key]
+        if entries:
+            family = BY_KEY.get(key, Family(key, key.replace("_", " ").capitalize(), "", "", ""))
+            out.append(_section(family, entries))
+    return out
+
+
+def _section(family: Family, entries: Sequence[Entry]) -> Section:
+    judged = [e for e in entries if outcome_text(e) != NOT_RUN]
+    main = [e for e in entries if kind(e.id) == family.main]
+    outcomes = [outcome_text(e) for e in entries]
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o, _ in MEANINGS if o in outcomes)
+    open_ = [e for e in judged if outcome_text(e) == INCONCLUSIVE and e.verdict.settle]
+    settle: dict[str, list[str]] = {}
+    for e in open_:
+        settle.setdefault(e.verdict.settle, []).append(e.id)
+    return Section(
+        family,
+        _range([e.figure.value for e in main if e.figure is not None], main),
+        _here(main),
+        counts,
+        tuple(row(e) for e in judged),
+        tuple((reason, tuple(e.id for e in group)) for reason, group in same_reason(entries)),
+        tuple((text, tuple(ids)) for text, ids in settle.items()),
+    )
+
+
+def _value(e: Entry) -> float | None:
+    estimate = e.verdict.estimate
+    return None if estimate is None or estimate.value is None or not math.isfinite(estimate.value) else estimate.value
+
+
+def _here(main: Sequence[Entry]) -> str:
+    """What the judged ones among `main` came to."""
+    judged = [e for e in main if e.verdict.estimate is not None]
+    values = [v for e in judged if (v := _value(e)) is not None]
+    rest = len(judged) - len(values)
+    if not values:
+        return "no single value in any" if judged else ""
+    return _range(values, main) + (f"; no single value in {rest} more" if rest else "")
+
+
+def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
+    """`0.094 to 0.112 in 10 claims`; empty where there is nothing to say."""
+    found = sorted(values)
+    if not found:
+        return ""
+    unit = f" {main[0].unit}" if main[0].unit else ""
+    ends = f"{found[0]:.3g}{unit}" if found[0] == found[-1] else f"{found[0]:.3g} to {found[-1]:.3g}{unit}"
+    return f"{ends} in {len(found)} claims" if len(found) > 1 else ends
+
+
+def row(e: Entry) -> Row:
+    """One claim as texts."""
+    v = e.verdict
+    estimate = v.estimate
+    outcome = outcome_text(e)
+    return Row(
+        id=e.id,
+        name=cell_title(cell_of(e.id)) if cell_of(e.id) else "",
+        statement=e.statement,
+        source=e.source,
+        paper=figure_text(e.figure),
+        here=estimate_text(estimate),
+        margin=margin_text(v.margin),
+        outcome=outcome,
+        letter=LETTERS[outcome],
+        evidence=v.evidence.scale,
+        kind=evidence_kind(v.evidence),
+        reason=e.crashed or v.reason,
+        settle="" if e.crashed else v.settle,
+        n="" if estimate is None else str(estimate.n),
+        rule=e.rule,
+        method="" if estimate is None else estimate.method,
+        beside=tuple((name, _words(value)) for name, value in v.secondary.items()),
+    )
+
+
+def evidence_kind(evidence: Evidence) -> str:
+    """`synthetic`, `probe` or `paper`."""
+    return "synthetic" if evidence.synthetic else "probe" if evidence.probe else "paper"
+
+
+def _words(value: Any) -> str:
+    """JSON types as words: `rho 0.1, p 0.82`."""
+    if isinstance(value, Mapping):
+        parts = [f"{name} {_words(v)}" for name, v in value.items()]
+        return "; ".join(parts) if any(isinstance(v, Mapping) for v in value.values()) else ", ".join(parts)
+    if isinstance(value, list | tuple):
+        shown = [_words(v) for v in value]
+        if len(shown) > MOST_SHOWN:
+            return f"{len(shown)} from {shown[0]} to {shown[-1]}"
+        return f"[{', '.join(shown)}]"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def provenance(file: VerdictFile) -> list[tuple[str, str]]:
+    """Where the evidence comes from: name and words."""
+    out = [
+        ("Scale", f"{file.scale} ({file.why}): {file.summary}"),
+        ("Trained", trained_text(file)),
+        ("Runs", f"{file.store_runs:,}"),
+        ("Cost", _cost(file)),
+        ("Machines", ", ".join(file.devices) or "none"),
+        ("Software that judged", ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items()))),
+        ("Claims and rules", f"{len(file.entries)} claims, hash {file.registry_hash}"),
+        ("Runs' content", f"hash {file.store_hash}"),
+        ("Judged", file.created),
+    ]
+    return [(name, words) for name, words in out if words]
+
+
+def _cost(file: VerdictFile) -> str:
+    if not file.seconds:
+        return (
+            "nothing was trained" if file.store_runs == 0 else "not recorded" if not file.synthetic else "none: made up"
+        )
+    each = file.seconds / max(file.store_runs, 1)
+    return f"{file.seconds:,.0f} device-seconds ({file.seconds / 3600:.2f} hours), {each:.2g} s a run"

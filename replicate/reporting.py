@@ -1,0 +1,46 @@
+"""From judged claims to the files of a report: verdicts.json, verdicts.md, summary.md and report.html in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from replicate import judging
+from replicate.report import markdown, verdict_file
+from replicate.report.verdict_file import VerdictFile
+from replicate.scales import Scale
+from replicate.store import Store
+
+VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
+CALIBRATION = Path(__file__).parents[1] / "docs" / "calibration.json"
+"""What `replicate calibrate --json` printed, where this is a clone that has it."""
+
+
+def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
+    """Writes what needs the verdicts alone; the files' paths."""
+    verdict_file.write(out / VERDICTS, file)
+    markdown.write(out / TABLES, file)
+    markdown.write_summary(out / SUMMARY, file)
+    return out / VERDICTS, out / TABLES, out / SUMMARY
+
+
+def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
+    """Writes the page, with the landscapes that `store` has; its path."""
+    from replicate.audit.picture import picture
+    from replicate.audit.subject import published
+    from replicate.report import html
+
+    text = html.render(file, judging.landscapes(scale, store), picture(published()), calibration())
+    verdict_file.write_text(out / PAGE, text)
+    return out / PAGE
+
+
+def calibration(path: Path = CALIBRATION) -> Sequence[Mapping[str, Any]]:
+    """The rates in a saved output of `replicate calibrate --json`; none where there is no such file."""
+    try:
+        rates = json.loads(path.read_text(encoding="utf-8"))["rates"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return rates if isinstance(rates, list) else ()

@@ -1,0 +1,107 @@
+"""A sweep of one's own: from a table to verdicts in a notebook, and from a CSV to a page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import replicate
+from replicate.cli import main
+from replicate.landscape import Landscape
+from replicate.sweep import SweepError
+from replicate.synthetic import Truth, bracket_grid, draw
+from tests.pages import HOSTILE, read
+
+
+def made(arch: str = "a", seed: int = 0) -> Landscape:
+    truth = Truth(rho=3.0, slope=-1.0)
+    return draw(
+        truth, bracket_grid(truth), np.random.default_rng(seed), lrs=(1e-4, 1e-3, 1e-2), seeds=(0, 1), arch=arch
+    )
+
+
+def table(landscape: Landscape, **columns: object) -> pd.DataFrame:
+    frame = landscape.frame.rename(columns={"score": "accuracy"}).drop(columns="diverged")
+    return frame.assign(**columns)
+
+
+def test_a_table_gives_the_verdicts_of_its_landscape() -> None:
+    found = replicate.judge(table(made()))
+    assert found.found["cells"][0]["exponent"] == -1
+    verdicts = found.verdicts.set_index("claim")
+    assert verdicts.loc["slope", "verdict"] == "contradicted"
+    assert verdicts.loc["rho", "low"] > 0.2
+    assert "slope contradicted" in repr(found)
+    again = replicate.judge(made())
+    assert again.found["cells"][0]["slope"] == found.found["cells"][0]["slope"]
+    assert replicate.judge([made()]).verdicts["verdict"].tolist() == found.verdicts["verdict"].tolist()
+
+
+def test_names_fractions_and_diverged_runs_are_read_as_from_a_file() -> None:
+    frame = table(made(), model="m").rename(columns={"lr": "learning_rate", "wd": "l2"})
+    frame["accuracy"] /= 100
+    frame.loc[frame.index[-1], "accuracy"] = np.nan
+    found = replicate.judge(frame, columns={"wd": "l2"})
+    assert any("fractions" in note for note in found.notes)
+    assert found.landscapes[0].arch == "m"
+    assert found.landscapes[0].frame["diverged"].sum() == 1
+    with pytest.raises(SweepError, match="the table"):
+        replicate.judge(frame.drop(columns="accuracy"), columns={"wd": "l2"})
+
+
+def test_the_notebook_shows_a_table_and_a_picture() -> None:
+    shown = replicate.judge(made("<script>"))._repr_html_()
+    found = read(shown)
+    assert {"table", "svg"} <= set(found.tags)
+    assert "C · contradicted" in found.text
+    assert "<script> on synthetic" in found.text
+
+
+def test_a_page_is_written(tmp_path: Path) -> None:
+    written = replicate.judge(made()).to_html(tmp_path / "page.html")
+    assert "a table in memory" in read(written.read_text(encoding="utf-8")).text
+
+
+def test_from_hostile_csv_to_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [name for name in HOSTILE if "\x00" not in name]
+    frames = [table(made(seed=i), arch=name, dataset=name) for i, name in enumerate(names)]
+    pd.concat(frames).to_csv(tmp_path / "sweep.csv", index=False)
+    assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "out" / "sweep.html")]) == 1
+    assert "written: " in capsys.readouterr().err
+    written = (tmp_path / "out" / "sweep.html").read_text(encoding="utf-8")
+    found = read(written)
+    for name in names:
+        shown = name if len(name) < 80 else f"{name[:80]}… (10,000 characters)"
+        assert " ".join(shown.split()) in found.text
+    assert found.tags.count("svg") == len(names)
+    assert "SWEEP OF YOUR OWN" in found.text
+    assert len(written) < 400_000
+
+
+def test_a_sweep_without_names_and_a_page_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(made()).to_csv(tmp_path / "sweep.csv", index=False)
+    assert main(["judge", str(tmp_path / "sweep.csv"), "--out", str(tmp_path / "sweep.html")]) == 1
+    text = read((tmp_path / "sweep.html").read_text(encoding="utf-8")).text
+    assert "unnamed" not in text
+    assert "The paper’s claims on this sweep" in text
+    assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "sweep.csv" / "x.html")]) == 2
+    assert "expected a file that can be written, got: " in capsys.readouterr().err
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = (
+        "import sys, replicate; assert not {'numpy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules); "
+        "replicate.judge; replicate.Landscape; assert 'pandas' in sys.modules; "
+        "assert not {'torch', 'matplotlib', 'jinja2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"judge", "Landscape"} <= set(dir(replicate))
+    with pytest.raises(AttributeError, match="has no attribute 'x'"):
+        replicate.x  # noqa: B018
