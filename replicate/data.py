@@ -31,6 +31,8 @@ class Info:
     loadable: bool = False
     resident: bool = True
     """Whether all images fit on a device, as runs that are to be stacked need it; else they are streamed from files."""
+    test_images: int | None = None
+    """None: what is not trained on is test."""
     parts: int = 1
     """How many parts a batch is trained in, one after the other, each with batch statistics of its own."""
     mean: tuple[float, ...] = ()
@@ -40,12 +42,13 @@ class Info:
 
 DATASETS = {
     "digits": Info(1797, 10, 1, 8, loadable=True),
-    "fashion": Info(60_000, 10, 1, 32, loadable=True, mean=fashion.MEAN, std=fashion.STD),
+    "fashion": Info(60_000, 10, 1, 32, loadable=True, test_images=10_000, mean=fashion.MEAN, std=fashion.STD),
     "cifar100": Info(
-        50_000, 100, 3, 32, loadable=True, mean=CHANNEL_MEAN["cifar100"], std=CHANNEL_STD["cifar100"]
+        50_000, 100, 3, 32, loadable=True, test_images=10_000,
+        mean=CHANNEL_MEAN["cifar100"], std=CHANNEL_STD["cifar100"],
     ),
     "imagenet": Info(
-        1_281_167, 1000, 3, 224, loadable=True, resident=False, parts=IMAGENET_GPUS,
+        1_281_167, 1000, 3, 224, loadable=True, resident=False, test_images=50_000, parts=IMAGENET_GPUS,
         mean=CHANNEL_MEAN["imagenet"], std=CHANNEL_STD["imagenet"],
     ),
     "synthetic-cifar100": Info(50_000, 100, 3, 32),
@@ -87,6 +90,14 @@ def train_size(spec: DataSpec) -> int:
     if not 0 < spec.train_images <= known:
         raise DataError(f"{spec.name}: expected train_images from 1 to {known}, got {spec.train_images}")
     return spec.train_images
+
+
+def test_size(spec: DataSpec) -> int:
+    """How many images a run on `spec` is tested on."""
+    if spec.test_images is not None:
+        return spec.test_images
+    known = info(spec)
+    return known.train_images - train_size(spec) if known.test_images is None else known.test_images
 
 
 def prepare(spec: DataSpec) -> None:

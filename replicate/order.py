@@ -25,9 +25,9 @@ class Step:
 def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates) -> list[Step]:
     """The missing runs of `claims` in steps, each the one that answers the most claims for its cost.
 
-    Greedy: the next step trains what one claim lacks, that of the claims for which the number answered thereby, over
-    the cost of what it lacks, is largest; ties go to the registry's order. Where no rate is known a run costs 1, as
-    any other. The first step has no runs where some claims need none.
+    Greedy: of all claims take that for which the number of claims answered by what it lacks, over the cost of that, is
+    largest (ties go to the registry's order), and on the way there, first, whatever answers some with less. Where no
+    rate is known a run costs 1, as any other. The first step has no runs where some claims need none.
     """
     answerable, _ = split(claims, scale)
     runs = {claim.id: {run.key: run for run in runs_for([claim], scale)} for claim in answerable}
@@ -35,13 +35,21 @@ def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: R
     cost = _costs({key: run for of_claim in runs.values() for key, run in of_claim.items()}, scale, rates)
     found: list[Step] = []
     while lacking:
-        chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
+        chosen = _first(lacking, cost)
         trained = lacking[chosen]
         answered = [claim for claim, keys in lacking.items() if keys <= trained]
         in_order = [run for key, run in runs[chosen].items() if key in trained]
         found.append(Step(tuple(answered), tuple(in_order), rates.cost(in_order, scale)))
         lacking = {claim: keys - trained for claim, keys in lacking.items() if claim not in answered}
     return found
+
+
+def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:
+    """The claim whose runs are next: the best bargain, or the best of those that take only a part of its runs."""
+    chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
+    while parts := [claim for claim, keys in lacking.items() if keys and keys < lacking[chosen]]:
+        chosen = max(parts, key=lambda claim: _worth(lacking[claim], lacking, cost))
+    return chosen
 
 
 def _costs(runs: Mapping[str, Run], scale: Scale, rates: Rates) -> dict[str, float]:

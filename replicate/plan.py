@@ -8,6 +8,7 @@ from typing import Any
 
 from replicate import scales
 from replicate.collect import parts_at, split
+from replicate.engine import devices
 from replicate.paper.claims import Claim, Part
 from replicate.runs import Point, Run
 from replicate.scales import Scale
@@ -26,7 +27,7 @@ class Rates:
     seconds: Mapping[str, float]
     source: str
     device: str
-    """What a device is: `core` or `accelerator`."""
+    """What a device is: `core` or `GPU`."""
 
     def cost(self, runs: Iterable[Run], scale: Scale) -> float | None:
         """Device-seconds of `runs`; None where the rate of one of them is not known."""
@@ -110,8 +111,13 @@ class Plan:
         }
 
 
-def make_plan(claims: Iterable[Claim], scale: Scale, store: Store | None) -> Plan:
-    """The plan of `scale` for `claims`, against what `store` holds; None: against an empty store."""
+def make_plan(
+    claims: Iterable[Claim], scale: Scale, store: Store | None, measured: Mapping[str, float] | None = None
+) -> Plan:
+    """The plan of `scale` for `claims`, against what `store` holds; None: against an empty store.
+
+    `measured`: architecture → device-seconds of a run, measured here and now; goes before what is known.
+    """
     trained, left_out = split(claims, scale)
     needed_by: dict[Part, list[str]] = {}
     for claim in trained:
@@ -125,6 +131,8 @@ def make_plan(claims: Iterable[Claim], scale: Scale, store: Store | None) -> Pla
     runs = {p.run.key: p.run for p in distinct.values()}
     stored = (store.keys() if store else set()) & runs.keys()
     rates = measured_rates(scale, store, [runs[key] for key in sorted(stored)], runs.values())
+    if measured:
+        rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
 
     def left(some: Mapping[str, Run]) -> list[Run]:
         return [run for key, run in some.items() if key not in stored]
@@ -178,7 +186,7 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
         source = "measured on the stored runs and, for the other architectures, when the scale was set up"
     else:
         source = "measured when the scale was set up, on another machine"
-    return Rates({**known, **here}, source, "accelerator" if scale.why_untrainable else "core")
+    return Rates({**known, **here}, source, "GPU" if devices.cuda_devices() else "core")
 
 
 def _where(part: Part, point: Point) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
-    ("runs", "landscape", "train.result"),
+    ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits", "recorded"),

@@ -175,7 +175,7 @@ class TestTrain:
 
         asked = {}
 
-        def ensure(store: object, runs: list[object], *, processes: int | None, trainer: str) -> None:
+        def ensure(store: object, runs: list[object], *, processes: int | None, trainer: str, until: float) -> None:
             asked.update(runs=len(runs), processes=processes, trainer=trainer.rpartition(":")[2])
 
         monkeypatch.setattr(local, "ensure", ensure)

@@ -19,7 +19,7 @@ import pytest
 
 from replicate import scales
 from replicate.engine import begun, cores, devices, local, pool, worker
-from replicate.engine.local import TrainingFailed, WorkerDied, ensure
+from replicate.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
 from replicate.train import solo
@@ -639,3 +639,45 @@ def test_slots_are_cores_first_and_more_only_on_demand() -> None:
 def test_describe_names_what_one_needs_to_find_a_run() -> None:
     text = worker.describe(fake_run(4, lr=3e-4))
     assert text == f"quick on nowhere lr=0.0003 wd=0.1 seed=4 (adamw, key {fake_run(4, lr=3e-4).key})"
+
+
+# A budget
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_nothing_begins_after_the_time_is_over(store: Store, in_process: bool) -> None:
+    with pytest.raises(OutOfTime, match="what was begun goes on from there the next time"):
+        ensure(store, fake_runs(3), trainer=NAME, in_process=in_process, until=time.monotonic() - 1)
+    assert store.keys() == set()
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_what_is_stored_needs_no_time(store: Store, in_process: bool) -> None:
+    runs = fake_runs(2)
+    ensure(store, runs, trainer=NAME, in_process=True)
+    ensure(store, runs, trainer=NAME, in_process=in_process, until=time.monotonic() - 1)
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_training_stops_in_time_and_goes_on_later(store: Store, in_process: bool) -> None:
+    """One stack a seed: some are done when the time is over, the others later, and none twice."""
+    runs = fake_runs(8, sleep=0.3)
+    with pytest.raises(OutOfTime):
+        ensure(store, runs, trainer=NAME, in_process=in_process, processes=1, until=time.monotonic() + 1.5)
+    done = store.keys()
+    assert len(done) < len(runs)
+    ensure(store, runs, trainer=NAME, in_process=in_process)
+    assert_complete(store, runs)
+    assert times_trained(store) == once(runs)
+
+
+@posix
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_stack_in_training_is_asked_to_save_what_it_has(store: Store, in_process: bool) -> None:
+    run = fake_run(arch="attentive")
+    with pytest.raises(OutOfTime):
+        ensure(store, [run], trainer=NAME, in_process=in_process, until=time.monotonic() + (0.5 if in_process else 4))
+    assert list(store.layout.checkpoints.rglob("saved"))
+    assert store.keys() == set()
+    ensure(store, [run], trainer=NAME, in_process=True)  # goes on from there: else it would wait to be asked
+    assert_complete(store, [run])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,7 +62,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
 
     def ensure(store: Store, runs: Sequence[Run], **arguments: Any) -> None:
-        assert arguments.keys() == {"in_process", "trainer"} and not arguments["in_process"]
+        assert arguments.keys() == {"in_process", "trainer", "until"} and not arguments["in_process"]
+        if time.monotonic() >= arguments["until"]:
+            raise session.local.OutOfTime
         trainers.add(arguments["trainer"])
         keys.extend(r.key for r in runs)
         fill(store, runs)
@@ -110,6 +115,28 @@ def test_offline_trains_nothing_and_says_what_is_missing(tree: pytest.Pytester, 
         ]
     )
     assert trained == []
+
+
+def test_a_budget_trains_the_most_claims_first_and_says_what_it_did_not_reach(
+    tree: pytest.Pytester, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves on with every training: there is time for one of two."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(session, "time", clock)
+    monkeypatch.setattr(sys.modules[__name__], "time", clock)
+    before = session.local.ensure
+
+    def ensure(*arguments: Any, **options: Any) -> None:
+        before(*arguments, **options)
+        now[0] += 60
+
+    monkeypatch.setattr(session.local, "ensure", ensure)
+    result = run(tree, "-k", "sgd/differs or sgd/rho/resnet50", "--budget", "50s")
+    cheap, dear = ({r.key for r in runs_for([claim(c)], SMOKE)} for c in (SGD, "sgd/differs"))
+    assert set(trained) == cheap
+    missing = f"{len(dear - cheap)} of its {len(dear)} runs are not in the store"
+    result.stdout.fnmatch_lines([f"not run (1): {missing}; the budget of 50 s is spent; to settle: the same*"])
 
 
 def test_a_scale_that_cannot_be_trained_says_so(tree: pytest.Pytester, trained: list[str]) -> None:

@@ -74,6 +74,10 @@ def _scale(command: Parser, optional: str = "") -> None:
 def _plan(command: Parser) -> None:
     _scale(command)
     _store(command)
+    command.add_argument(
+        "--measure", action="store_true",
+        help="train a few steps of each architecture on this device to know what a run costs",
+    )  # fmt: skip
     _json(command)
 
 
@@ -93,6 +97,8 @@ def _train(command: Parser) -> None:
     command.add_argument(
         "--processes", type=_positive, metavar="N", help="stacks at once (default: one a GPU, or a physical core)"
     )
+    command.add_argument("--budget", metavar="TIME",
+                         help="stop after this time, e.g. 6h or 90m, the most claims for it first")  # fmt: skip
     _json(command)
 
 

@@ -3,27 +3,73 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from replicate import recorded, scales
+from replicate import data, order, recorded, scales
 from replicate.cli.output import columns, note, print_json
+from replicate.collect import runs_for, split
+from replicate.engine import devices
 from replicate.paper.registry import CLAIMS
 from replicate.plan import Plan, make_plan
 from replicate.progress import duration
 from replicate.store import Store, StoredRun, StoreError, open_store
 
-UNUSABLE = (scales.ScaleError, StoreError)
+UNUSABLE = (scales.ScaleError, StoreError, data.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
-    plan = make_plan(CLAIMS, scale, _store(options.store, recorded.read(recorded.path_of(scale.name))))
+    store = _store(options.store, recorded.read(recorded.path_of(scale.name)))
+    plan = make_plan(CLAIMS, scale, store, _measured(scale, store) if options.measure else None)
+    steps = order.steps(CLAIMS, scale, store.keys() if store else (), plan.rates)
     if options.json:
-        print_json(plan.to_json() | {"store": options.store})
+        print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]})
     else:
         print(text(plan, options.store))
+        print(_order_text(steps))
     return 0
+
+
+def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
+    """Seconds of the first device for a run of each architecture; what is measured is kept in the store, if any."""
+    if scale.why_untrainable:
+        raise scales.ScaleError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
+    from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
+
+    device = devices.slots()[0].device
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for run in runs_for(split(CLAIMS, scale)[0], scale):
+            if run.arch not in found and run.epochs == scale.epochs:
+                note(f"measuring {run.arch} on {device}")
+                found[run.arch] = seconds_per_run(run, device, store.layout.rates if store else Path(folder))
+    return found
+
+
+def _step(step: order.Step) -> dict[str, Any]:
+    hours = None if step.seconds is None else round(step.seconds / 3600, 4)
+    return {"claims": list(step.claims), "runs": len(step.runs), "device_hours": hours}
+
+
+MOST_STEPS = 12
+"""Shown; all are in the JSON."""
+
+
+def _order_text(steps: Sequence[order.Step]) -> str:
+    """The order in which `--budget` trains, with the claims answered by then."""
+    rows, seconds, runs, claims = [], 0.0, 0, 0
+    for step in steps:
+        seconds += step.seconds or 0.0
+        runs += len(step.runs)
+        claims += len(step.claims)
+        known = all(s.seconds is not None for s in steps)
+        rows.append((f"{seconds / 3600:.2f}" if known else "?", runs, claims, _families(step.claims)))
+    shown = rows if len(rows) <= MOST_STEPS else [*rows[: MOST_STEPS - 1], rows[-1]]
+    header = ("hours", "runs", "claims answered", "the last of the families")
+    return f"\nmost claims first (--budget TIME trains in this order):\n{columns(header, shown)}"
 
 
 def _store(path: str, below: Mapping[str, StoredRun]) -> Store | None:

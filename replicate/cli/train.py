@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
+import time
 from pathlib import Path
 
-from replicate import data, recorded, scales
+from replicate import budget, data, order, recorded, scales
 from replicate.cli.output import note, print_json
-from replicate.collect import runs_for, split
+from replicate.collect import missing_runs, runs_for, split
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.paper.registry import CLAIMS
+from replicate.plan import make_plan
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
 from replicate.train.contract import TRAINERS
@@ -21,7 +24,10 @@ class CannotTrain(Exception):
     """A scale that is planned and not trainable; the message is one line."""
 
 
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain, data.DataError)
+UNUSABLE: tuple[type[Exception], ...] = (
+    *(scales.ScaleError, StoreError, CannotTrain),
+    *(data.DataError, budget.BudgetError),
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,24 +44,38 @@ def run(options: argparse.Namespace) -> int:
         for _, spec in scale.data:
             data.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
-    status = _train(store, runs, options.processes, options.trainer)
+    parts, until = [runs], math.inf
+    if options.budget:
+        until = time.monotonic() + budget.seconds(options.budget)
+        stored = store.keys()
+        rates = make_plan(claims, scale, store).rates
+        parts = [list(step.runs) for step in order.steps(claims, scale, stored, rates)]
+    status = _train(store, parts, options.processes, options.trainer, until)
     for notice in store.notices:
         note(notice)
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
+    elif status == 0 and present < len(runs):
+        answered = sum(not missing_runs(claim, scale, store) for claim in claims)
+        print(f"the budget of {options.budget} is spent: {present} of {len(runs)} runs are in {store.path}, which is "
+              f"enough for {answered} of {len(claims)} claims; the same command goes on from there")  # fmt: skip
     elif status == 0:
         print(f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}")
     return status
 
 
-def _train(store: Store, runs: list[Run], processes: int | None, trainer: str) -> int:
+def _train(store: Store, parts: list[list[Run]], processes: int | None, trainer: str, until: float) -> int:
+    """Train `parts` one after the other; the exit status."""
     from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
     from replicate.progress import Monitor
 
     try:
-        with Monitor(store, runs):
-            local.ensure(store, runs, processes=processes, trainer=TRAINERS[trainer])
+        with Monitor(store, [run for part in parts for run in part]):
+            for part in parts:
+                local.ensure(store, part, processes=processes, trainer=TRAINERS[trainer], until=until)
+    except local.OutOfTime as over:
+        note(str(over))
     except local.TrainingFailed as error:
         print(f"replicate train: {error}", file=sys.stderr)
         return 2

@@ -7,21 +7,36 @@ missing as before.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 STATUS = 128 + signal.SIGTERM
 
 
+class OutOfTime(Exception):
+    """The time that was given for training is over; what was begun goes on from there the next time."""
+
+    def __init__(self) -> None:
+        super().__init__("the time given for training is over; what was begun goes on from there the next time")
+
+
 class Leave:
     """Whether this process has been asked to end, and whether it may do so at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, until: float = math.inf) -> None:
+        """`until`: when training is to end, by the monotonic clock."""
         self.asked = False
+        self.until = until
         self._attentive = 0
+
+    def stopping(self) -> bool:
+        """Whether training is to end: because this process is to, or because its time is over."""
+        return self.asked or time.monotonic() >= self.until
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
@@ -42,12 +57,12 @@ class Leave:
 
 
 @contextlib.contextmanager
-def heeding() -> Iterator[Leave]:
+def heeding(until: float = math.inf) -> Iterator[Leave]:
     """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without.
 
     Where the signal is ignored or handled by another language, and in other threads, it stays as it is.
     """
-    leave = Leave()
+    leave = Leave(until)
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) in (
         signal.SIG_IGN,
         None,

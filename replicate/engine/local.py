@@ -8,6 +8,7 @@ operating-system locks in the store, which a killed holder cannot keep.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import time
 from collections import deque
@@ -16,15 +17,15 @@ from functools import partial
 
 from replicate.engine import begun
 from replicate.engine.devices import Slot, slots
-from replicate.engine.leave import heeding
+from replicate.engine.leave import Leave, OutOfTime, heeding
 from replicate.engine.pool import Pool, WorkerDied
 from replicate.engine.worker import POLL_SECONDS, TrainingFailed, describe, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store, StoreError
-from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
 from replicate.train.groups import stacks
 
-__all__ = ["TrainingFailed", "WorkerDied", "close", "ensure"]
+__all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
 
 MOST_RUNS = 32
 """In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
@@ -43,12 +44,14 @@ def ensure(
     processes: int | None = None,
     in_process: bool = False,
     trainer: Trainer | str = TRAINERS[STACKED],
+    until: float = math.inf,
 ) -> None:
     """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
 
     `processes`: how many stacks at once, by default one a device. `in_process`: train in this process, one stack
     after the other, beside others that do the same; else in a pool of processes that stays for the next call.
-    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored.
+    `until`: when to stop, by the monotonic clock. Raises `TrainingFailed` where a run cannot be trained, `StoreError`
+    where it cannot be stored, `OutOfTime` at `until`: stacks that are in training are then saved as they are.
     """
     distinct = list({run.key: run for run in runs}.values())
     for _ in range(ROUNDS):
@@ -60,9 +63,9 @@ def ensure(
         free = slots(processes)
         work = _stacks(store, missing, trainer, len(free))
         if in_process:
-            _train_here(store, work, trainer, free)
+            _train_here(store, work, trainer, free, until)
         else:
-            _pool(min(len(free), processes or len(free))).train(store, work, _name_of(trainer), free)
+            _pool(min(len(free), processes or len(free))).train(store, work, _name_of(trainer), free, until)
     left = [run for run in distinct if store.get(run) is None]
     if left:
         raise StoreError(
@@ -102,24 +105,33 @@ def _name_of(trainer: Trainer | str) -> str:
     return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"
 
 
-def _train_here(store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | str, free: Sequence[Slot]) -> None:
+def _train_here(
+    store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | str, free: Sequence[Slot], until: float
+) -> None:
     """Train in this process whatever of `work` nobody else is training, until all are stored.
 
     The slot is held while there is something to train and given back before waiting for others.
     """
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
-    with heeding() as leave:
+    with heeding(until) as leave:
         while pending:
-            with leased(store, free, partial(_all_stored, store, pending)) as slot:
+            with leased(store, free, partial(_enough, store, pending, leave)) as slot:
+                if slot is None and pending:
+                    raise OutOfTime
                 if slot is None:
                     return
                 busy: deque[list[Run]] = deque()
                 while pending:
                     runs = [run for run in pending.popleft() if not store.has(run.key)]
-                    others = train_missing(store, runs, trainer, slot.device, leave)
+                    try:
+                        others = train_missing(store, runs, trainer, slot.device, leave)
+                    except Stopped:
+                        others = runs
                     if leave.asked:
                         return
+                    if leave.stopping():
+                        raise OutOfTime
                     if others:
                         busy.append(others)
                     if len(others) < len(runs):
@@ -128,6 +140,11 @@ def _train_here(store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | 
             if pending:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
+
+
+def _enough(store: Store, pending: deque[list[Run]], leave: Leave) -> bool:
+    """Whether no slot is wanted any more: others have stored all, or the time is over."""
+    return _all_stored(store, pending) or leave.stopping()
 
 
 def _all_stored(store: Store, pending: deque[list[Run]]) -> bool:

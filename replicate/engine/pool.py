@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.engine.devices import Slot
+from replicate.engine.leave import OutOfTime
 from replicate.engine.worker import FAILED, LEAVE_SECONDS, TrainingFailed, describe
 from replicate.runs import Run
 from replicate.store import Store, StoreError
@@ -152,12 +154,19 @@ class Pool:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
 
-    def train(self, store: Store, stacks: Sequence[Sequence[Run]], trainer: str, slots: Sequence[Slot]) -> None:
+    def train(
+        self,
+        store: Store,
+        stacks: Sequence[Sequence[Run]],
+        trainer: str,
+        slots: Sequence[Slot],
+        until: float = math.inf,
+    ) -> None:
         """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
 
         A stack whose worker is killed is tried again by another, one whose worker crashes in halves. An exception of
         the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished and stored
-        all the same.
+        all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not done.
         """
         waiting = deque(_Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, _Work] = {}
@@ -165,6 +174,8 @@ class Pool:
         try:
             while waiting or flight:
                 self._raise_if_alone(failed, [*waiting, *flight.values()])
+                if time.monotonic() >= until:
+                    raise OutOfTime
                 _drop_stored(store, waiting)
                 if waiting and waiting[0].due <= time.monotonic() and (worker := self._idle()) is not None:
                     work = waiting.popleft()

@@ -99,7 +99,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: st
         checkpoints=begun.begin(store, runs),
         rates=store.layout.rates,
         notice=store.note,
-        stopping=lambda: leave.asked,
+        stopping=leave.stopping,
         attentive=leave.attentive,
     )
     left = {run.key: run for run in runs}

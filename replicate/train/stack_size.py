@@ -69,7 +69,12 @@ def choose(
     may_be_alone: bool = True,
     seconds: float = 0.25,
 ) -> int:
-    """The number of lanes for stacks of runs like `run`: as remembered in `folder`, else measured now.
+    """The number of lanes for stacks of runs like `run`: by the rates that `known` gives."""
+    return best(known(run, device, folder, how, seconds), may_be_alone)
+
+
+def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> Rates:
+    """The rates of runs like `run`: as remembered in `folder`, else measured now.
 
     Measuring takes about `seconds` for each of some seven stacks. Processes that measure at the same time both do so,
     and the later answer stays.
@@ -80,7 +85,7 @@ def choose(
     if rates is None:
         rates = measure(run, device, how, seconds)
         _write(path, _identity(run, device, how), rates)
-    return best(rates, may_be_alone)
+    return rates
 
 
 def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How | None = None) -> None:
@@ -100,14 +105,14 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
     if device == "cpu":
         keep_freed_memory()
     with setting.reproducible(device):
-        alone = 1 / _seconds_of(_solo_step(run, device), device, seconds)
+        alone = 1 / seconds_of(_solo_step(run, device), device, seconds)
         rates: list[tuple[int, float]] = []
         lanes, limit = FEWEST_LANES, None
         while lanes <= most:
             try:
                 stack = stacked._Stack([run] * lanes, device, how)
                 batch = stack.inputs.start(0)[0]
-                rates.append((lanes, lanes / _seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
+                rates.append((lanes, lanes / seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -140,7 +145,7 @@ def _solo_step(run: Run, device: str) -> Callable[[], Any]:
     return step
 
 
-def _seconds_of(step: Callable[[], Any], device: str, seconds: float) -> float:
+def seconds_of(step: Callable[[], Any], device: str, seconds: float) -> float:
     """The shortest of the times that `step` took within about `seconds`, after two steps that do not count.
 
     On a CPU, time in which the process had no core does not count.

@@ -1,0 +1,68 @@
+"""What a run costs on a device: measured for a few seconds of training steps, and counted up to whole runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from replicate import data, models
+from replicate.data import Info
+from replicate.runs import Run
+from replicate.train import setting, solo, stack_size
+from replicate.train.inputs import Normalisation
+
+FORWARD_SHARE = 1 / 3
+"""Of a training step that its forward pass takes: what an evaluation costs an image."""
+
+
+def seconds_per_run(run: Run, device: str, rates: Path, seconds: float = 0.25) -> float:
+    """Seconds of `device` for `run`, in stacks as it is trained there; `rates`: the folder for what is measured.
+
+    Runs on streamed images are measured on made-up ones, one run at a time: what reading files costs is not in it.
+    """
+    if data.info(run.data).resident:
+        found = stack_size.known(run, device, rates, seconds=seconds)
+        lanes = stack_size.best(found, may_be_alone=device != "cpu")
+        rate = dict(found.stacked).get(lanes, found.alone)
+    else:
+        with setting.reproducible(device):
+            rate = 1 / stack_size.seconds_of(_streamed_step(run, device), device, seconds)
+    steps = run.epochs * math.ceil(data.train_size(run.data) / run.batch_size)
+    looks = math.ceil(run.epochs / run.eval_every_epochs) * data.test_size(run.data) / run.batch_size
+    return (steps + FORWARD_SHARE * looks) / rate
+
+
+class _MadeUp:
+    """What the plain loop asks of its inputs in a step."""
+
+    def __init__(self, info: Info, device: str) -> None:
+        self.info = info
+        self.normalise = Normalisation(info, device)
+
+
+def _streamed_step(run: Run, device: str) -> Callable[[], None]:
+    """A step of the plain loop on made-up images."""
+    info = data.info(run.data)
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = setting.optimizer(run, model)
+    shape = (run.batch_size, info.in_chans, info.image_size, info.image_size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    labels = torch.randint(0, info.num_classes, (run.batch_size,), device=device)
+    dtype = setting.compute_dtype(run)
+    passes: AbstractContextManager[Any] = (
+        nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype)
+    )
+    shown = _MadeUp(info, device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        solo._backward(model, passes, shown, images, labels)  # type: ignore[arg-type]
+        optimizer.step()
+
+    return step
