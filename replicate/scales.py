@@ -136,6 +136,18 @@ EMBEDDED = Scale(
     ),
 )
 
+EMBEDDED_DEEP = replace(
+    EMBEDDED,
+    name="embedded-deep",
+    summary="as embedded, three times as long and with five seeds: 240 steps",
+    epochs=60,
+    warmup_epochs=9,
+    eval_every_epochs=30,
+    seeds=SEEDS,
+    seconds_per_run=None,
+)
+"""Recorded with the source (`replicate.recorded`), so that it can be judged at once and without training."""
+
 FASHION = Scale(
     name="fashion",
     probe=True,
@@ -225,7 +237,7 @@ SYNTHETIC = Scale(
 SCALES: dict[str, Scale] = {
     scale.name: scale
     for scale in (
-        *(SMOKE, EMBEDDED, FASHION),
+        *(SMOKE, EMBEDDED, EMBEDDED_DEEP, FASHION),
         *(CIFAR100, CIFAR100_SCRIPT, CIFAR100_STEM32),
         *(IMAGENET, IMAGENET_SCRIPT),
         SYNTHETIC,

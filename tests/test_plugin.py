@@ -97,7 +97,7 @@ def test_summary_explains_a_contradiction_and_the_exit_status(tree: pytest.Pytes
             "  claim:  In convnext_t-imagenet the best weight decay*",
             "  paper:  0.101 [[]0.083, 0.119[]]",
             "  here:   0.425 [[]0.35, 0.5[]], n = 6, smoke (probe)",
-            "  margin: [[]0.05, 0.2[]]: the interval of the ratio lies within a factor 2 of 0.10",
+            "  margin: [[]0.05, 0.2[]]: the interval of the ratio lies within a factor 2 of 0.10*",
             "  reason: 95 % interval [[]0.35, 0.5[]] lies outside the margin*",
             "written: *verdicts.json, *verdicts.md,*",
             "exit status 1: 1 claim is contradicted",

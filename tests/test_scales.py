@@ -46,7 +46,7 @@ def scale(request: pytest.FixtureRequest) -> Scale:
 
 def test_names() -> None:
     assert list(scales.SCALES) == [
-        *("smoke", "embedded", "fashion", "cifar100", "cifar100-script", "cifar100-stem32", "imagenet"),
+        *("smoke", "embedded", "embedded-deep", "fashion", "cifar100", "cifar100-script", "cifar100-stem32", "imagenet"),
         *("imagenet-script", "synthetic"),
     ]
     assert all(name == scale.name for name, scale in scales.SCALES.items())
@@ -57,7 +57,7 @@ def test_unknown_scale() -> None:
     with pytest.raises(scales.ScaleError) as refused:
         scales.get("nonsense")
     assert str(refused.value) == (
-        "scale: expected one of smoke, embedded, fashion, cifar100, cifar100-script, cifar100-stem32, imagenet, "
+        "scale: expected one of smoke, embedded, embedded-deep, fashion, cifar100, cifar100-script, cifar100-stem32, imagenet, "
         "imagenet-script, synthetic; got 'nonsense'"
     )
 
