@@ -46,7 +46,16 @@ def scale(request: pytest.FixtureRequest) -> Scale:
 
 def test_names() -> None:
     assert list(scales.SCALES) == [
-        *("smoke", "embedded", "embedded-deep", "fashion", "cifar100", "cifar100-script", "cifar100-stem32", "imagenet"),
+        *(
+            "smoke",
+            "embedded",
+            "embedded-deep",
+            "fashion",
+            "cifar100",
+            "cifar100-script",
+            "cifar100-stem32",
+            "imagenet",
+        ),
         *("imagenet-script", "synthetic"),
     ]
     assert all(name == scale.name for name, scale in scales.SCALES.items())
