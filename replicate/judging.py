@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from replicate import data, evaluate
+from replicate import __version__, data, evaluate
 from replicate.collect import Key, Missing, NotTrained, landscapes_for, runs_for, split
 from replicate.engine import provenance
 from replicate.landscape import Landscape
@@ -83,6 +84,12 @@ def trained(claims: Iterable[Claim], scale: Scale) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{run.arch} on {run.data.name}" for run in runs_for(claims, scale)))
 
 
+def _versions() -> dict[str, str]:
+    """Of what judges, beside what trains."""
+    judged_with = {name: importlib.metadata.version(name) for name in ("scipy", "pandas")}
+    return {"replicate": __version__, **provenance.versions(), **judged_with}
+
+
 def verdict_file(
     entries: Sequence[Entry], claims: Sequence[Claim], scale: Scale, why: str, store: Store
 ) -> VerdictFile:
@@ -99,7 +106,7 @@ def verdict_file(
         synthetic=any(stored.synthetic for stored in found),
         trained=tuple(dict.fromkeys(f"{stored.run['arch']} on {stored.run['data']['name']}" for stored in found)),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=provenance.versions(),
+        versions=_versions(),
         devices=tuple(sorted({str(stored.provenance.get("device_model", "unknown")) for stored in found})),
         store_hash=store.content_hash(stored.key for stored in found),
         store_runs=len(found),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from replicate import judging
+from replicate.calibration import measured
+from replicate.paper.registry import REGISTRY_HASH
 from replicate.report import markdown, verdict_file
 from replicate.report.verdict_file import VerdictFile
 from replicate.scales import Scale
@@ -15,7 +16,7 @@ from replicate.store import Store
 
 VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
 CALIBRATION = Path(__file__).parents[1] / "docs" / "calibration.json"
-"""What `replicate calibrate --json` printed, where this is a clone that has it."""
+"""What `replicate calibrate --out` wrote, where this is a clone that has it."""
 
 
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
@@ -38,9 +39,9 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
 
 def calibration(path: Path = CALIBRATION) -> Sequence[Mapping[str, Any]]:
-    """The rates in a saved output of `replicate calibrate --json`; none where there is no such file."""
+    """The rates of single cells in a saved calibration of today's rules; none where there is no such file."""
     try:
-        rates = json.loads(path.read_text(encoding="utf-8"))["rates"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = measured.read(path)
+    except measured.UnreadableCalibration:
         return ()
-    return rates if isinstance(rates, list) else ()
+    return found.cells if found.registry == REGISTRY_HASH else ()

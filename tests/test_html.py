@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from replicate import reporting
+from replicate.calibration import measured
 from replicate.landscape import Landscape
-from replicate.paper.registry import CELLS, CLAIMS
+from replicate.paper.registry import CELLS, CLAIMS, REGISTRY_HASH
 from replicate.report import headline, html, markdown, page, view
 from replicate.report.families import BY_KEY, cell_of, kappa_of, kind
 from replicate.report.verdict_file import Entry, VerdictFile
@@ -197,6 +198,11 @@ def test_no_calibration_is_no_section(tmp_path: Path) -> None:
     assert reporting.calibration(tmp_path / "none.json") == ()
     (tmp_path / "bad.json").write_text("[1", encoding="utf-8")
     assert reporting.calibration(tmp_path / "bad.json") == ()
+    stale = measured.Measured(cells=({"quantity": "rho"},), registry="another")
+    measured.write(tmp_path / "stale.json", stale)
+    assert reporting.calibration(tmp_path / "stale.json") == ()  # of other rules
+    measured.write(tmp_path / "good.json", dataclasses.replace(stale, registry=REGISTRY_HASH))
+    assert reporting.calibration(tmp_path / "good.json") == ({"quantity": "rho"},)
     assert "How often the rules err" not in html.render(made_file({}))
 
 

@@ -155,7 +155,7 @@ def test_a_test_that_is_no_claim_counts_as_ever(tree: pytest.Pytester, outcomes:
     (tree.path / "claims" / "test_other.py").write_text("def test_other(): assert False\n")
     result = run(tree, "-k", "other or overall")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["exit status 1: no claim is contradicted, but a test that is no claim failed"])
+    result.stdout.fnmatch_lines(["exit status 1: no claim is contradicted, but a test that judges no claim failed"])
 
 
 def expect(tree: pytest.Pytester, outcomes: dict[str, str], **changes: Any) -> str:

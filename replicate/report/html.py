@@ -60,7 +60,7 @@ def render(
     reachability: str = "",
     rates: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page. `reachability`: the audit's picture; `rates`: rows of `replicate calibrate --json`."""
+    """The page. `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`."""
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)
