@@ -198,11 +198,11 @@ def test_no_calibration_is_no_section(tmp_path: Path) -> None:
     assert reporting.calibration(tmp_path / "none.json") == ()
     (tmp_path / "bad.json").write_text("[1", encoding="utf-8")
     assert reporting.calibration(tmp_path / "bad.json") == ()
-    stale = measured.Measured(cells=({"quantity": "rho"},), registry="another")
+    stale = measured.Measured(cells=({"quantity": "rho", "wrong": 0.0},), registry="another")
     measured.write(tmp_path / "stale.json", stale)
     assert reporting.calibration(tmp_path / "stale.json") == ()  # of other rules
     measured.write(tmp_path / "good.json", dataclasses.replace(stale, registry=REGISTRY_HASH))
-    assert reporting.calibration(tmp_path / "good.json") == ({"quantity": "rho"},)
+    assert reporting.calibration(tmp_path / "good.json") == stale.cells
     assert "How often the rules err" not in html.render(made_file({}))
 
 
