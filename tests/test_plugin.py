@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from fixtures import session
+from replicate import reporting
 from replicate.paper.claims import Claim
 from replicate.paper.registry import CLAIMS, FAMILIES, REGISTRY_HASH
 from replicate.report import verdict_file
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Verdict
-from tests.verdicts import made_file, made_verdict
+from tests.verdicts import made_file, made_verdict, quick_page
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 CRASH = "crash"
+DRAWN = reporting.write_page
 OVERALL, CELL, SLOPE, LONG = "rho/overall", "rho/convnext_t-imagenet", "slope/vit_s16-cifar100", "robust/long"
 ONE_OF_EACH = {OVERALL: REPLICATED, CELL: CONTRADICTED, SLOPE: INCONCLUSIVE, LONG: NOT_RUN}
 SELECT = "overall or test_claim[rho/convnext_t-imagenet or test_claim[slope/vit_s16-cifar100 or long"
@@ -32,6 +34,7 @@ def tree(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(reporting, "write_page", quick_page)
     pytester.makeconftest('pytest_plugins = ["fixtures.plugin"]')
     pytester.makeini(
         "[pytest]\naddopts = --strict-markers --import-mode=importlib\nmarkers = claim(id): judges\n fast: f\n"
@@ -284,6 +287,7 @@ def test_an_interrupted_session_writes_no_verdict_file(
 
 def test_report_of_a_session(tree: pytest.Pytester, outcomes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes |= ONE_OF_EACH
+    monkeypatch.setattr(reporting, "write_page", DRAWN)
     run(tree, "-k", SELECT, "--report", "out")
     names = {path.name for path in (tree.path / "out").iterdir()}
     assert names == {"report.html", "summary.md", "verdicts.json", "verdicts.md"}

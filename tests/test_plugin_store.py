@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fixtures import live, options, session
-from replicate import scales
+from replicate import reporting, scales
 from replicate.collect import runs_for
 from replicate.datasets import fashion
 from replicate.engine import devices
@@ -25,6 +25,7 @@ from replicate.store import Store, open_store
 from replicate.train.contract import TRAINERS
 from tests import archives
 from tests.faketrainer import fake_result
+from tests.verdicts import quick_page
 
 pytest_plugins = ["pytester"]
 
@@ -38,6 +39,7 @@ def tree(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     """A project with this one's plugin and the claims about SGD."""
     monkeypatch.delenv("REPLICATE_STORE", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(reporting, "write_page", quick_page)
     pytester.makeconftest('pytest_plugins = ["fixtures.plugin"]')
     pytester.makeini(
         "[pytest]\naddopts = --strict-markers --import-mode=importlib\nmarkers = claim(id): judges\n fast: f\n"

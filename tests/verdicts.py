@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from replicate import reporting
 from replicate.estimate.result import Estimate
 from replicate.paper.registry import CLAIMS, REGISTRY_HASH, claim
 from replicate.report.verdict_file import VerdictFile, entry
@@ -53,3 +55,9 @@ def made_file(outcomes: Mapping[str, str], scale: str = "smoke", probe: bool = T
         "entries": tuple(entries),
     }
     return VerdictFile(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def quick_page(out: Path, *arguments: object) -> Path:
+    """Stands in for the report's page, which takes a second to draw and has tests of its own."""
+    (out / reporting.PAGE).write_text("a page", encoding="utf-8")
+    return out / reporting.PAGE
