@@ -11,6 +11,7 @@ import pytest
 
 from fixtures import session
 from replicate import reporting
+from replicate.audit import registry as _loaded_once  # noqa: F401 - else each session below imports it anew
 from replicate.paper.claims import Claim
 from replicate.paper.registry import CLAIMS, FAMILIES, REGISTRY_HASH
 from replicate.report import verdict_file
