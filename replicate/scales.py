@@ -139,7 +139,8 @@ EMBEDDED = Scale(
 EMBEDDED_DEEP = replace(
     EMBEDDED,
     name="embedded-deep",
-    summary="as embedded, three times as long and with five seeds: 240 steps",
+    summary="as embedded, AdamW alone, three times as long and with five seeds: 240 steps",
+    variants=("main",),
     epochs=60,
     warmup_epochs=9,
     eval_every_epochs=30,
