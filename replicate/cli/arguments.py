@@ -34,6 +34,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _plan(_command(commands, "plan", "Count the runs that a scale needs, has and lacks, and what they cost."))
     _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
+    _watch(_command(commands, "watch", "Show how the training of a store goes on, from any shell or machine."))
     _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
     _runs(_command(commands, "runs", "Look at the stored runs."))
     _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
@@ -94,6 +95,14 @@ def _train(command: Parser) -> None:
         "--processes", type=_positive, metavar="N", help="stacks at once (default: one a GPU, or a physical core)"
     )
     _json(command)
+
+
+def _watch(command: Parser) -> None:
+    _store(command)
+    _scale(command, optional="which scale's runs to watch (default: the one of which the store holds most)")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--once", action="store_true", help="look once and end")
+    form.add_argument("--json", action="store_true", help="look once and print JSON alone on standard output")
 
 
 def _judge(command: Parser) -> None:

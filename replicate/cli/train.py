@@ -50,11 +50,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(store: Store, runs: list[Run], processes: int | None, trainer: str) -> int:
+    from replicate import in_flight
     from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
     from replicate.progress import Monitor
 
+    wanted = {run.key: run for run in runs}
     try:
-        with Monitor(store, runs):
+        with Monitor(store, runs, below=lambda: in_flight.lines(in_flight.read(store), wanted)):
             local.ensure(store, runs, processes=processes, trainer=TRAINERS[trainer])
     except local.TrainingFailed as error:
         print(f"replicate train: {error}", file=sys.stderr)
