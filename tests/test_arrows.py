@@ -21,8 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("beside",),
     ("evaluate", "train", "store", "table", "progress_view"),
     ("engine", "collect", "progress", "sweep", "report"),
-    ("plan", "judging", "calibration", "audit", "in_flight"),
-    ("order", "reporting", "notebook"),
+    ("plan", "judging", "calibration", "audit", "in_flight", "differences"),
+    ("order", "reporting", "notebook", "garbage"),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers."""
@@ -38,6 +38,8 @@ WITHOUT_TORCH = (
         "progress",
         "progress_view",
         "in_flight",
+        "garbage",
+        "differences",
         "report",
         "table",
         "sweep",

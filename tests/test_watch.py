@@ -29,6 +29,12 @@ needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="locks are look
 
 
 @pytest.fixture(autouse=True)
+def _one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of all of them take seconds to name."""
+    monkeypatch.setattr(scales, "SCALES", {"smoke": SMOKE})
+
+
+@pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 

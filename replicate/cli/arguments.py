@@ -128,8 +128,24 @@ def _runs(command: Parser) -> None:
     show.add_argument("key", metavar="KEY", help="a run's key or its first digits")
     _store(show)
     _json(show)
+    compare = actions.add_parser("compare", help="two runs field by field, or what two stores share",
+                                 allow_abbrev=False)  # fmt: skip
+    compare.add_argument(
+        "keys", metavar="KEY", nargs="*", help="two keys or their first digits; with --other, any number"
+    )
+    compare.add_argument("--other", metavar="DIR", help="a second store: which of the runs in both differ, by how much")
+    _store(compare)
+    _json(compare)
+    gc = actions.add_parser("gc", help="what no scale of today names, and leftovers of processes that are gone",
+                            allow_abbrev=False)  # fmt: skip
+    _store(gc)
+    doing = gc.add_mutually_exclusive_group()
+    doing.add_argument("--delete", action="store_true", help="delete it")
+    doing.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes (default)")
+    _json(gc)
     export = actions.add_parser("export", help="the runs as a table", allow_abbrev=False)
-    export.add_argument("--format", choices=["csv"], default="csv")
+    export.add_argument("--format", choices=["csv", "parquet"], default="csv", help="parquet needs pyarrow")
+    export.add_argument("--out", metavar="FILE", help="default: standard output")
     _scale(export, optional="export this scale's landscapes, one row a point, ready for `replicate judge`")
     export.add_argument("--variant", default="main", help="with --scale: main (default), sgd, batch-256, …")
     _store(export)
