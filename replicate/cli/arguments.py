@@ -116,6 +116,7 @@ def _judge(command: Parser) -> None:
         help="which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1",
     )  # fmt: skip
     command.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
+    command.add_argument("--picture", metavar="FILE.svg", help="also write the landscapes' pictures alone")
     _json(command)
 
 
