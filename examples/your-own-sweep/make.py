@@ -1,7 +1,7 @@
 """Makes sweep.csv beside this file: a made-up sweep of two models, laid out as a Weights & Biases export.
 
-Nothing was trained: the accuracies are drawn from landscapes whose truth is known (`replicate.synthetic`). For
-`made-up-cnn` the best weight decay is 0.1 times the learning rate, for `made-up-vit` it is 0.003 at every learning rate.
+Nothing was trained: the accuracies are drawn from landscapes whose truth is known (`replicate.synthetic`). The best
+weight decay of `made-up-cnn` is 0.1 times the learning rate, that of `made-up-vit` is 0.003 at every learning rate.
 """
 
 from __future__ import annotations
