@@ -1,7 +1,8 @@
-"""Progress: runs done and to do, rate, time left and current cell, from nothing but a look at the store.
+"""Progress: runs done and to do, cells, rate, time left and cost, from nothing but a look at the store.
 
-Because only the store is looked at, it does not matter which processes train. On a terminal one line is rewritten in
-place; elsewhere a plain line appears every now and then. Where nothing is missing nothing is shown.
+Because only the store is looked at, it does not matter which processes train, or on which machine. On a terminal one
+line, or a block of lines, is rewritten in place; elsewhere a plain line appears every now and then. Where nothing is
+missing nothing is shown.
 """
 
 from __future__ import annotations
@@ -13,41 +14,23 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TextIO
 
+from replicate.progress_view import CellProgress, Snapshot, block, duration, line, summary
 from replicate.runs import Run
-from replicate.store import Store, StoreError
+from replicate.store import Store, StoredRun, StoreError
+
+__all__ = ["Monitor", "Snapshot", "duration"]
 
 WINDOW_SECONDS = 60.0
 """The rate is that of the last minute or, where results come more rarely, since the last but one came."""
 EARLY_RUNS, EARLY_SECONDS = 5, 60.0
 """With fewer runs in less time no time left is given: the first run of each process takes far longer than others."""
-SAMPLES = 3
-"""How many runs of a cell that were stored beforehand are read, to learn how long one takes."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How far the training is."""
-
-    done: int
-    total: int
-    trained: int
-    """How many were stored since something was first missing."""
-    diverged: int
-    """How many of `trained` diverged."""
-    runs_per_second: float | None
-    """Of late; None before the first run."""
-    seconds_left: float | None
-    cell: str
-    """Label of the cell at work."""
-    cell_done: int
-    cell_total: int
-    seconds: float
-    """Since the first look at which something was missing."""
+CLEAR_LINE, CLEAR_BELOW = "\x1b[K", "\x1b[J"
+"""What a terminal is told: to clear the rest of the line, or of the screen."""
 
 
 @dataclass(frozen=True)
@@ -77,29 +60,44 @@ class Monitor:
         interval: float = 0.5,
         log_interval: float = 15.0,
         before: Callable[[], None] | None = None,
+        below: Callable[[], Sequence[str]] | None = None,
+        joining: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`before` is called ahead of writing on a line that may be another's, e.g. to end a line of test results."""
+        """`before` is called ahead of writing on a line that may be another's, e.g. to end a line of test results.
+
+        `below`: a terminal, which then must be nobody else's, shows a block of lines, and these at its end.
+        `joining`: the training may be under way already, so how long the first results took is not known, and there
+        is no closing line.
+        """
         self._store = store
         self._stream = sys.stderr if stream is None else stream
         self._terminal = _is_terminal(self._stream)
         self._interval = interval
         self._log_interval = log_interval
         self._before = before
+        self._below = below
+        self._joined = self._joining = joining
         self._clock = clock
         self._lock = threading.RLock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._labels: dict[str, str] = {}
         self._present: set[str] = set()
-        self._trained = self._diverged = 0
+        self._trained = self._trained_diverged = 0
+        self._seen: dict[str, tuple[float, bool]] = {}
+        """Of each wanted run that is stored: the seconds it took, and whether it diverged."""
         self._recent: deque[tuple[float, float]] = deque()
         """When a run was seen to be stored, and the seconds it took."""
         self._old_seconds: dict[str, list[float]] = {}
         self._new_seconds: dict[str, list[float]] = {}
         self._began: float | None = None
+        self._paced_from: float | None = None
+        """Since when results are counted for the rate."""
         self._cell = ""
         self._width = 0
+        self._rows = 0
+        """Lines of the block that stands on the terminal."""
         self._logged: float | None = None
         self._open = False
         """Whether progress was shown that no closing line has followed."""
@@ -113,10 +111,10 @@ class Monitor:
             self._labels |= new
             there = self._store.keys() & new.keys()
             self._present |= there
-            for key in new:  # in order, so that the sample does not depend on a set's
-                known = self._old_seconds.setdefault(new[key], [])
-                if key in there and len(known) < SAMPLES and (stored := self._store.read(key)) is not None:
-                    known.append(stored.result.seconds)
+            for key in sorted(there):  # the engine and the judge read them all as well: from the store's memory then
+                if (stored := self._store.read(key)) is not None:
+                    self._see(key, stored)
+                    self._old_seconds.setdefault(new[key], []).append(stored.result.seconds)
 
     def start(self) -> None:
         """Begin to watch; returns at once."""
@@ -151,6 +149,9 @@ class Monitor:
     def clear(self) -> None:
         """Take the line off the terminal; the next look writes it again."""
         with self._lock:
+            if self._rows:
+                self._write(_up(self._rows) + CLEAR_BELOW)
+                self._rows = 0
             if self._width:
                 self._write("\r" + " " * self._width + "\r")
                 self._width = 0
@@ -160,25 +161,46 @@ class Monitor:
         with self._lock:
             now = self._clock()
             present = self._store.keys() & self._labels.keys()
+            before = self._trained
             for key in sorted(present - self._present):
                 if (stored := self._store.read(key)) is None:
                     present.discard(key)
                     continue
+                self._see(key, stored)
                 self._trained += 1
-                self._diverged += stored.result.diverged
+                self._trained_diverged += stored.result.diverged
                 self._cell = self._labels[key]
                 self._recent.append((now, stored.result.seconds))
                 self._new_seconds.setdefault(self._cell, []).append(stored.result.seconds)
+            for key in self._present - present:  # set aside as corrupt, or deleted by somebody
+                self._seen.pop(key, None)
             self._present = present
             if self._began is None and len(present) < len(self._labels):
-                self._began = now
+                self._began = self._paced_from = now
+            if self._joining and self._trained > before:
+                self._joining, self._paced_from = False, now
             return self._snapshot(now)
+
+    def _see(self, key: str, stored: StoredRun) -> None:
+        self._seen[key] = (stored.result.seconds, stored.result.diverged)
+
+    def _cells(self) -> tuple[CellProgress, ...]:
+        total = Counter(self._labels.values())
+        done, diverged = Counter[str](), Counter[str]()
+        seconds = dict.fromkeys(total, 0.0)
+        for key in self._present:
+            label = self._labels[key]
+            took, failed = self._seen.get(key, (0.0, False))
+            done[label] += 1
+            diverged[label] += failed
+            seconds[label] += took
+        return tuple(CellProgress(c, done[c], total[c], diverged[c], seconds[c]) for c in total)
 
     def _snapshot(self, now: float) -> Snapshot:
         missing = Counter(label for key, label in self._labels.items() if key not in self._present)
         began = now if self._began is None else self._began
         rate = left = None
-        pace = self._pace(began, now)
+        pace = None if self._joining else self._pace(began if self._paced_from is None else self._paced_from, now)
         if pace is not None:
             rate = pace.runs / pace.seconds
             if self._trained >= EARLY_RUNS or now - began >= EARLY_SECONDS:
@@ -186,20 +208,18 @@ class Monitor:
                 speed = pace.training_seconds / pace.seconds
                 left = self._work(missing) / speed if speed > 0 else sum(missing.values()) / rate
                 left = max(0.0, left - pace.under_way_seconds) if missing else 0.0
-        if self._cell not in missing and missing and (pace is None or now - self._recent[-1][0] > WINDOW_SECONDS):
+        if self._cell not in missing and missing and (not self._recent or now - self._recent[-1][0] > WINDOW_SECONDS):
             self._cell = next(iter(missing))
-        total = Counter(self._labels.values())
         return Snapshot(
             done=len(self._present),
             total=len(self._labels),
             trained=self._trained,
-            diverged=self._diverged,
+            trained_diverged=self._trained_diverged,
             runs_per_second=rate,
             seconds_left=left,
             cell=self._cell,
-            cell_done=total[self._cell] - missing[self._cell],
-            cell_total=total[self._cell],
             seconds=now - began,
+            cells=self._cells(),
         )
 
     def _pace(self, began: float, now: float) -> _Pace | None:
@@ -250,7 +270,14 @@ class Monitor:
             self._close(snapshot)
             return
         self._open = True
-        if self._terminal:
+        if self._terminal and self._below is not None:
+            width, height = _size(self._stream)
+            # One column and one line are left free: a terminal that is written full would scroll.
+            lines = block(snapshot, width - 1, height - 1, self._below())
+            # Line by line, each to its end: cleared first, the terminal would flicker.
+            self._write(_up(self._rows) + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
+            self._rows = len(lines)
+        elif self._terminal:
             width = _columns(self._stream) - 1
             text = line(snapshot, width)
             if not self._width and self._before:
@@ -268,14 +295,14 @@ class Monitor:
                 return
             self._open = False
             self._began = self._logged = None
-            self._trained = self._diverged = 0
-            if snapshot.trained:
+            self._trained = self._trained_diverged = 0
+            if snapshot.trained and not self._joined:
                 self._say(summary(snapshot))
             self.clear()
 
     def _say(self, text: str) -> None:
         with self._lock:
-            if self._width:
+            if self._width or self._rows:
                 self.clear()
             elif self._before:
                 self._before()
@@ -288,56 +315,6 @@ class Monitor:
             self._stream.flush()
 
 
-def line(snapshot: Snapshot, width: int | None = None) -> str:
-    """The snapshot in one line of at most `width` characters; what matters most comes first."""
-    fields = [f"training {snapshot.done}/{snapshot.total} runs"]
-    if snapshot.seconds_left is None:
-        fields.append("time left unknown yet")
-    else:
-        fields.append(f"{duration(snapshot.seconds_left)} left")
-    if snapshot.runs_per_second is not None:
-        fields.append(_rate(snapshot.runs_per_second))
-    if snapshot.cell:
-        fields.append(f"{snapshot.cell} {snapshot.cell_done}/{snapshot.cell_total}")
-    if snapshot.diverged:
-        fields.append(f"{snapshot.diverged} diverged")
-    text = ", ".join(fields)
-    if width is not None and len(text) > width:
-        text = text[: max(0, width - 3)] + "..."
-        text = text[: max(0, width)]
-    return text
-
-
-def summary(snapshot: Snapshot) -> str:
-    """The closing line."""
-    text = f"trained {snapshot.trained} runs in {duration(snapshot.seconds)}"
-    if snapshot.seconds > 0:
-        text += f" ({_rate(snapshot.trained / snapshot.seconds)})"
-    if snapshot.diverged:
-        text += f", {snapshot.diverged} diverged"
-    if snapshot.done < snapshot.total:
-        text += f"; {snapshot.total - snapshot.done} of {snapshot.total} are missing"
-    return text
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _rate(runs_per_second: float) -> str:
-    if runs_per_second >= 1:
-        return f"{runs_per_second:.1f} runs/s"
-    if 60 * runs_per_second >= 1:
-        return f"{60 * runs_per_second:.1f} runs/min"
-    return f"{3600 * runs_per_second:.1f} runs/h"
-
-
 def _is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -346,7 +323,18 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _columns(stream: TextIO) -> int:
+    return _size(stream)[0]
+
+
+def _size(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines of the terminal."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        found = os.get_terminal_size(stream.fileno())
+        return found.columns or 80, found.lines or 24
     except (OSError, ValueError, AttributeError):
-        return 80
+        return 80, 24
+
+
+def _up(rows: int) -> str:
+    """To the beginning of the line that many lines above."""
+    return f"\x1b[{rows}A\r" if rows else "\r"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from replicate import progress
-from replicate.progress import Monitor, Snapshot, duration, line, summary
+from replicate.progress import Monitor
+from replicate.progress_view import CellProgress, Snapshot, block, duration, line, summary
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
 from tests.faketrainer import fake_result, fake_run
@@ -106,14 +107,16 @@ def test_done_total_rate_cell_and_diverged(store: Store, clock: Clock) -> None:
     assert (now.done, now.total, now.trained, now.diverged) == (5, 8, 4, 0)
     assert now.runs_per_second == 1.0
     assert now.seconds_left == 3.0
-    assert (now.cell, now.cell_done, now.cell_total) == ("quick on nowhere", 5, 8)
+    assert now.cell == "quick on nowhere"
+    (cell,) = now.cells
+    assert (cell.done, cell.total, now.cells_done) == (5, 8, 0)
     monitor.want(others, label="the other cell")
     monitor.want(runs, label="a second label changes nothing")
     put(store, others[0])
     clock.now += 1
     later = monitor.poll()
     assert (later.done, later.total, later.trained, later.diverged) == (6, 10, 5, 1)
-    assert (later.cell, later.cell_done, later.cell_total) == ("the other cell", 1, 2)
+    assert (later.cell, later.cells[1].done, later.cells[1].total) == ("the other cell", 1, 2)
     assert later.seconds == 5
 
 
@@ -186,6 +189,49 @@ def test_time_left_runs_down_evenly_where_results_come_in_stacks(store: Store, c
             assert now.runs_per_second == pytest.approx(10 / 45)
 
 
+def test_a_watcher_that_joins_counts_from_the_first_results(store: Store, clock: Clock) -> None:
+    """Ten runs that had been under way for long and come at once are no rate of ten a second."""
+    runs = [fake_run(i) for i in range(40)]
+    monitor = Monitor(store, runs, clock=clock, stream=io.StringIO(), joining=True)
+    monitor.poll()
+    for stack in range(3):
+        for run in runs[10 * stack : 10 * stack + 10]:
+            put(store, run)
+        clock.now += 1 if stack == 0 else 20
+        now = monitor.poll()
+        assert now.trained == 10 * stack + 10
+        assert now.runs_per_second == (None if stack == 0 else 0.5)
+    assert now.seconds_left == 20.0
+
+
+def test_what_was_stored_before_counts_in_the_cost(store: Store, clock: Clock) -> None:
+    put(store, fake_run(0, "diverging"), seconds=7.0)
+    monitor = Monitor(store, [fake_run(0, "diverging"), fake_run(1)], clock=clock, stream=io.StringIO())
+    put(store, fake_run(1), seconds=2.0)
+    now = monitor.poll()
+    assert (now.trained, now.trained_diverged, now.diverged, now.device_seconds) == (1, 0, 1, 9.0)
+    assert (now.cells_done, len(now.cells)) == (2, 2)
+
+
+def test_a_terminal_of_its_own_shows_a_block(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_size", lambda _: (60, 10))
+    stream = Terminal()
+    monitor = Monitor(
+        store, [fake_run(0), fake_run(1)], stream=stream, clock=clock, below=lambda: ["nothing in flight"]
+    )
+    monitor._show(monitor.poll())
+    first = stream.getvalue()
+    assert first.startswith("\r0 of 2 runs, 0 of 1 cells done, time left unknown yet\x1b[K\n")
+    assert first.endswith("nothing in flight\x1b[K\n\x1b[J")
+    put(store, fake_run(0))
+    clock.now += 1
+    monitor._show(monitor.poll())
+    assert stream.getvalue()[len(first) :].startswith("\x1b[4A\r1 of 2 runs")  # over the four lines of before
+    put(store, fake_run(1))
+    monitor._show(monitor.poll())
+    assert stream.getvalue().endswith("\x1b[4A\r\x1b[Jtrained 2 runs in 1 s (2.0 runs/s)\n")
+
+
 def test_no_time_left_from_too_few_runs_and_one_slow_start_does_not_count(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,27 +263,57 @@ def test_a_record_that_is_corrupt_is_not_done(store: Store, clock: Clock) -> Non
     assert monitor.poll().done == 1
 
 
+CELLS = (
+    CellProgress("resnet50 on digits", 33, 33, 2, 60.0),
+    CellProgress("vit_s16 on digits", 12, 180, 1, 21.0),
+    CellProgress("mixer_s16 on digits", 0, 687, 0, 0.0),
+)
+
+
 def shown(**changes: object) -> Snapshot:
-    snapshot = Snapshot(45, 900, 40, 3, 2.34, 365.0, "vit_s16 on digits", 12, 180, 17.2)
+    snapshot = Snapshot(45, 900, 40, 3, 2.34, 365.0, "vit_s16 on digits", 17.2, CELLS)
     return dataclasses.replace(snapshot, **changes)
 
 
 def test_wording() -> None:
-    text = "training 45/900 runs, 6 min 05 s left, 2.3 runs/s, vit_s16 on digits 12/180, 3 diverged"
+    text = (
+        "training 45/900 runs, 6 min 05 s left, 2.3 runs/s, vit_s16 on digits 12/180, 1/3 cells, 3 diverged, "
+        "cost 1 min 21 s"
+    )
     assert line(shown()) == text
     assert line(shown(), 200) == text
     assert line(shown(), 30) == text[:27] + "..."
     assert all(len(line(shown(), width)) <= width for width in range(100))
-    early = shown(runs_per_second=None, seconds_left=None, diverged=0)
-    assert line(early) == "training 45/900 runs, time left unknown yet, vit_s16 on digits 12/180"
+    early = shown(runs_per_second=None, seconds_left=None, cells=(CELLS[2],), cell="")
+    assert line(early) == "training 45/900 runs, time left unknown yet, 0/1 cells, cost 0 s"
     assert "7.2 runs/min" in line(shown(runs_per_second=0.12))
     assert "3.6 runs/h" in line(shown(runs_per_second=0.001))
     assert line(shown()).isascii()
 
 
+def test_a_block_has_a_line_a_cell() -> None:
+    assert block(shown(), 79, 23, ["nothing in flight"]) == [
+        "45 of 900 runs, 1 of 3 cells done, 6 min 05 s left",
+        "2.3 runs/s, cost so far 1 min 21 s of one device, 3 diverged",
+        "  resnet50 on digits    33/33   ################# 100 %  1 min 00 s, 2 diverged",
+        "  vit_s16 on digits     12/180  #................   6 %  21 s, 1 diverged",
+        "  mixer_s16 on digits    0/687  .................   0 %  0 s",
+        "nothing in flight",
+    ]
+
+
+@pytest.mark.parametrize("width", [10, 39, 40, 60, 79, 200])
+@pytest.mark.parametrize("height", [1, 3, 4, 6, 23])
+def test_a_block_fits(width: int, height: int) -> None:
+    lines = block(shown(), width, height, ["in flight: a stack"] * 4)
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    assert ("resnet50" in "\n".join(lines)) == (height == 23 and width >= 40)  # what is done makes room first
+
+
 def test_wording_of_the_end() -> None:
     assert summary(shown(done=900)) == "trained 40 runs in 17 s (2.3 runs/s), 3 diverged"
-    assert summary(shown(diverged=0)) == "trained 40 runs in 17 s (2.3 runs/s); 855 of 900 are missing"
+    assert summary(shown(trained_diverged=0)) == "trained 40 runs in 17 s (2.3 runs/s); 855 of 900 are missing"
 
 
 @pytest.mark.parametrize(
@@ -267,9 +343,9 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(store: Store, clock: 
     monitor._show(monitor.poll())
     monitor._show(monitor.poll())
     assert stream.getvalue().splitlines() == [
-        "training 0/4 runs, time left unknown yet, quick on nowhere 0/4",
-        "training 1/4 runs, 25 s left, 6.0 runs/min, quick on nowhere 1/4",
-        "training 3/4 runs, 10 s left, 6.0 runs/min, quick on nowhere 3/4",
+        "training 0/4 runs, time left unknown yet, quick on nowhere 0/4, 0/1 cells, cost 0 s",
+        "training 1/4 runs, 25 s left, 6.0 runs/min, quick on nowhere 1/4, 0/1 cells, cost 1 s",
+        "training 3/4 runs, 10 s left, 6.0 runs/min, quick on nowhere 3/4, 0/1 cells, cost 3 s",
         "trained 4 runs in 40 s (6.0 runs/min)",
     ]
 

@@ -34,6 +34,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _plan(_command(commands, "plan", "Count the runs that a scale needs, has and lacks, and what they cost."))
     _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
+    _watch(_command(commands, "watch", "Show how the training of a store goes on, from any shell or machine."))
     _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
     _runs(_command(commands, "runs", "Look at the stored runs."))
     _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
@@ -102,6 +103,14 @@ def _train(command: Parser) -> None:
     _json(command)
 
 
+def _watch(command: Parser) -> None:
+    _store(command)
+    _scale(command, optional="which scale's runs to watch (default: the one of which the store holds most)")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--once", action="store_true", help="look once and end")
+    form.add_argument("--json", action="store_true", help="look once and print JSON alone on standard output")
+
+
 def _judge(command: Parser) -> None:
     command.add_argument(
         "sweep", metavar="LANDSCAPE.csv",
@@ -113,6 +122,7 @@ def _judge(command: Parser) -> None:
         help="which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1",
     )  # fmt: skip
     command.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
+    command.add_argument("--picture", metavar="FILE.svg", help="also write the landscapes' pictures alone")
     _json(command)
 
 
@@ -125,8 +135,24 @@ def _runs(command: Parser) -> None:
     show.add_argument("key", metavar="KEY", help="a run's key or its first digits")
     _store(show)
     _json(show)
+    compare = actions.add_parser("compare", help="two runs field by field, or what two stores share",
+                                 allow_abbrev=False)  # fmt: skip
+    compare.add_argument(
+        "keys", metavar="KEY", nargs="*", help="two keys or their first digits; with --other, any number"
+    )
+    compare.add_argument("--other", metavar="DIR", help="a second store: which of the runs in both differ, by how much")
+    _store(compare)
+    _json(compare)
+    gc = actions.add_parser("gc", help="what no scale of today names, and leftovers of processes that are gone",
+                            allow_abbrev=False)  # fmt: skip
+    _store(gc)
+    doing = gc.add_mutually_exclusive_group()
+    doing.add_argument("--delete", action="store_true", help="delete it")
+    doing.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes (default)")
+    _json(gc)
     export = actions.add_parser("export", help="the runs as a table", allow_abbrev=False)
-    export.add_argument("--format", choices=["csv"], default="csv")
+    export.add_argument("--format", choices=["csv", "parquet"], default="csv", help="parquet needs pyarrow")
+    export.add_argument("--out", metavar="FILE", help="default: standard output")
     _scale(export, optional="export this scale's landscapes, one row a point, ready for `replicate judge`")
     export.add_argument("--variant", default="main", help="with --scale: main (default), sgd, batch-256, …")
     _store(export)

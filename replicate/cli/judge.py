@@ -16,7 +16,7 @@ from replicate.verdict import CONTRADICTED, INCONCLUSIVE
 
 
 class CannotWrite(Exception):
-    """A page that cannot be written; the message is one line."""
+    """A page or picture that cannot be written; the message is one line."""
 
 
 UNUSABLE = (SweepError, TableError, CannotWrite)
@@ -28,7 +28,9 @@ def run(options: argparse.Namespace) -> int:
         note(text)
     found = evaluate.judge_sweep(list(sweep.landscapes))
     if options.html:
-        _write(options, sweep, found)
+        _write_page(options, sweep, found)
+    if options.picture:
+        _write_picture(options.picture, sweep)
     if options.json:
         print_json(found)
     else:
@@ -36,19 +38,29 @@ def run(options: argparse.Namespace) -> int:
     return int(any(CONTRADICTED in cell["verdicts"].values() for cell in found["cells"]))
 
 
-def _write(options: argparse.Namespace, sweep: Sweep, found: Mapping[str, Any]) -> None:
+def _write_page(options: argparse.Namespace, sweep: Sweep, found: Mapping[str, Any]) -> None:
     """The page, with the landscapes' pictures."""
     from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
-    from replicate.report.verdict_file import write_text
 
     source = "standard input" if options.sweep == "-" else Path(options.sweep).name
+    _write("--html", options.html, sweep_page.render(sweep.landscapes, found, source, sweep.notes))
+
+
+def _write_picture(path: str, sweep: Sweep) -> None:
+    from replicate.report.figures.document import document  # as above
+    from replicate.report.figures.landscape import landscape
+
+    _write("--picture", path, document([(f"{one.arch} on {one.dataset}", landscape(one)) for one in sweep.landscapes]))
+
+
+def _write(option: str, path: str, text: str) -> None:
+    from replicate.report.verdict_file import write_text
+
     try:
-        write_text(Path(options.html), sweep_page.render(sweep.landscapes, found, source, sweep.notes))
+        write_text(Path(path), text)
     except OSError as error:
-        raise CannotWrite(
-            f"--html {options.html}: expected a file that can be written, got: {error.strerror}"
-        ) from None
-    note(f"written: {options.html}")
+        raise CannotWrite(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
+    note(f"written: {path}")
 
 
 def _text(cell: Mapping[str, Any]) -> str:

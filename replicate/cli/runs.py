@@ -1,18 +1,16 @@
-"""`replicate runs`: list, show and export what the store holds; record runs with the source, and train them again."""
+"""`replicate runs`: list, show, compare, export and clear out what the store holds; record and verify runs."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from replicate import recorded, scales
 from replicate.cli.output import columns, note, print_json
+from replicate.cli.runs_export import CannotExport, export
 from replicate.collect import parts_at, runs_for, split
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
@@ -23,7 +21,7 @@ class NoSuchRun(Exception):
     """A key or variant that leads to no run; the message is one line."""
 
 
-UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun)
+UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport)
 
 FIELDS = (
     "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
@@ -38,19 +36,29 @@ def run(options: argparse.Namespace) -> int:
         return _verify(scales.get(options.scale), options.sample, options.json)
     below = recorded.read(recorded.path_of(options.scale)) if getattr(options, "scale", None) else None
     store = open_store(options.store, create=False, read_only=True, below=below)
+    status = 0
     if options.action == "record":
         _record(store, scales.get(options.scale))
     elif options.action == "list":
         _list(store, options.json)
     elif options.action == "show":
         _show(store, options.key, options.json)
+    elif options.action == "compare":
+        from replicate.cli import runs_compare  # these two import what is above and below here
+
+        status = runs_compare.run(options, store)
+    elif options.action == "gc":
+        from replicate.cli import runs_gc
+
+        status = runs_gc.run(options, store)
     elif options.scale:
-        _print_csv(POINT_FIELDS, landscape_points(store, scales.get(options.scale), options.variant))
+        points = landscape_points(store, scales.get(options.scale), options.variant)
+        export(POINT_FIELDS, points, options.format, options.out)
     else:
-        _print_csv(FIELDS, (_row(stored) for stored in store.records()))
+        export(FIELDS, (_row(stored) for stored in store.records()), options.format, options.out)
     for notice in store.notices:
         note(notice)
-    return 0
+    return status
 
 
 def _list(store: Store, as_json: bool) -> None:
@@ -58,12 +66,13 @@ def _list(store: Store, as_json: bool) -> None:
     if as_json:
         print_json({"runs": rows})
         return
-    shown = sorted(rows, key=lambda r: (r["arch"], r["dataset"], r["optimizer"], r["lr"], r["wd"], r["seed"]))
-    print(columns(LISTED, [[_shown(row[field]) for field in LISTED] for row in shown]))
+    ordered = sorted(rows, key=lambda r: (r["arch"], r["dataset"], r["optimizer"], r["lr"], r["wd"], r["seed"]))
+    print(columns(LISTED, [[shown(row[field]) for field in LISTED] for row in ordered]))
     note(f"{len(rows)} runs in {store.path}")
 
 
-def _show(store: Store, prefix: str, as_json: bool) -> None:
+def one_run(store: Store, prefix: str) -> StoredRun:
+    """The one run whose key begins with `prefix`."""
     keys = store.find(prefix)
     if len(keys) != 1:
         got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
@@ -71,6 +80,11 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
     stored = store.read(keys[0])
     if stored is None:
         raise NoSuchRun(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
+    return stored
+
+
+def _show(store: Store, prefix: str, as_json: bool) -> None:
+    stored = one_run(store, prefix)
     record = {
         "key": stored.key, "run": stored.run, "result": stored.result.to_json(), "provenance": stored.provenance,
         "synthetic": stored.synthetic,
@@ -81,7 +95,7 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
     for name, value in record.items():
         print(f"{name}: {value}" if not isinstance(value, dict) else f"{name}:")
         if isinstance(value, dict):
-            print("\n".join(f"  {field}: {_shown(v)}" for field, v in value.items()))
+            print("\n".join(f"  {field}: {shown(v)}" for field, v in value.items()))
 
 
 def _record(store: Store, scale: scales.Scale) -> None:
@@ -123,7 +137,7 @@ def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
     if as_json:
         print_json({"scale": scale.name, "recorded": len(keys), "rows": rows})
     else:
-        print(columns(COMPARED, [[_shown(row[field]) for field in COMPARED] for row in rows]))
+        print(columns(COMPARED, [[shown(row[field]) for field in COMPARED] for row in rows]))
         equal = sum(row["recorded"] == row["again"] for row in rows)
         print(f"{equal} of {len(rows)} equal to the last digit, {sum(not row['agrees'] for row in rows)} disagree")
     return int(not all(row["agrees"] for row in rows))
@@ -182,15 +196,8 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
     return rows
 
 
-def _print_csv(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fields, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    sys.stdout.write(out.getvalue())
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for people."""
     if value is None:
         return "-"
     if isinstance(value, bool):

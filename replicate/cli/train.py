@@ -67,11 +67,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(store: Store, parts: list[list[Run]], processes: int | None, trainer: str, until: float) -> int:
     """Train `parts` one after the other; the exit status."""
+    from replicate import in_flight
     from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
     from replicate.progress import Monitor
 
+    wanted = {run.key: run for part in parts for run in part}
     try:
-        with Monitor(store, [run for part in parts for run in part]):
+        with Monitor(store, wanted.values(), below=lambda: in_flight.lines(in_flight.read(store), wanted)):
             for part in parts:
                 local.ensure(store, part, processes=processes, trainer=TRAINERS[trainer], until=until)
     except local.OutOfTime as over:

@@ -1,0 +1,123 @@
+"""`replicate watch`: how the training of a store goes on, from any shell or machine that sees the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from replicate import in_flight, recorded, scales
+from replicate.cli.output import note, print_json
+from replicate.collect import runs_for, split
+from replicate.paper.registry import CLAIMS
+from replicate.progress import Monitor
+from replicate.progress_view import Snapshot, duration, line
+from replicate.runs import Run
+from replicate.scales import Scale
+from replicate.store import Store, StoreError, open_store
+
+SECONDS = 1.0
+"""Between two looks."""
+LINE_SECONDS = 15.0
+"""Between two lines where there is no terminal."""
+
+
+class NothingToWatch(Exception):
+    """A store that says nothing of any scale; the message is one line."""
+
+
+UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NothingToWatch)
+
+
+def run(options: argparse.Namespace) -> int:
+    given = scales.get(options.scale) if options.scale else None
+    below = recorded.read(recorded.path_of(given.name)) if given else None
+    store = open_store(options.store, create=False, read_only=True, below=below)
+    scale = given or _busiest(store)
+    runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    look = Monitor(store, runs.values())
+    first = look.poll()
+    if options.json:
+        print_json({"scale": scale.name, **_json(first), **_in_flight(store)})
+        return 0
+    note(f"watching scale {scale.name} in {store.path}")
+    if options.once or first.done == first.total:
+        print(line(first))
+        if first.done < first.total:
+            print("\n".join(in_flight.lines(in_flight.read(store), runs)))
+        return _end(first)
+    return _watch(store, runs)
+
+
+def _watch(store: Store, runs: Mapping[str, Run]) -> int:
+    """Look until every run is stored. The view is the answer here: standard output, not error."""
+    monitor = Monitor(
+        store,
+        runs.values(),
+        stream=sys.stdout,
+        interval=SECONDS,
+        log_interval=LINE_SECONDS,
+        below=lambda: in_flight.lines(in_flight.read(store), runs),
+        joining=True,
+    )
+    try:
+        with monitor:
+            while (last := monitor.poll()).done < last.total:
+                time.sleep(SECONDS)
+        return _end(last)
+    except KeyboardInterrupt:
+        print(line(monitor.poll()))
+        note("no longer watching; what trains goes on")
+        return 130
+
+
+def _end(last: Snapshot) -> int:
+    if last.done == last.total:
+        print(f"done: all {last.total} runs are stored, cost {duration(last.device_seconds)} of one device")
+    return 0
+
+
+def _busiest(store: Store) -> Scale:
+    """The scale of which the store holds, or has begun, most runs."""
+    keys = store.keys().union(*(stack.keys for stack in in_flight.read(store).stacks))
+    held = {
+        scale.name: sum(run.key in keys for run in runs_for(split(CLAIMS, scale)[0], scale))
+        for scale in scales.SCALES.values()
+    }
+    name = max(held, key=lambda n: held[n])
+    if not held[name]:
+        raise NothingToWatch(
+            f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} others; say --scale"
+        )
+    return scales.get(name)
+
+
+def _json(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "runs": {"needed": snapshot.total, "stored": snapshot.done},
+        "diverged": snapshot.diverged,
+        "device_seconds": snapshot.device_seconds,
+        "cells": [
+            {
+                "cell": cell.label, "needed": cell.total, "stored": cell.done, "diverged": cell.diverged,
+                "device_seconds": cell.seconds,
+            }
+            for cell in snapshot.cells
+        ],
+    }  # fmt: skip
+
+
+def _in_flight(store: Store) -> dict[str, Any]:
+    found = in_flight.read(store)
+    return {
+        "devices_at_work": list(found.devices),
+        "stacks": [
+            {
+                "runs": list(stack.keys), "left": list(stack.left), "state": stack.state,
+                "begun_seconds_ago": stack.begun_seconds_ago, "saved_seconds_ago": stack.saved_seconds_ago,
+            }
+            for stack in found.stacks
+        ],
+    }  # fmt: skip
