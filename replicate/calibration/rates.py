@@ -22,6 +22,10 @@ NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "
 """Name in a sweep's verdicts → quantity."""
 
 
+FLAT_BOTTOMED = ("tolerance",)
+"""Shapes of which a whole range of weight decays is best: no interval can be asked to hold its middle."""
+
+
 @dataclass(frozen=True)
 class Rate:
     """What the rule for one quantity said over all landscapes of one study."""
@@ -125,7 +129,8 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
             own = np.array([t for _, t in judged])
             places = [where(study, quantity, t, margin, informative(c)) for (c, _), t in zip(judged, own, strict=True)]
             wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
-            if math.isfinite(truth) and (quantity != "intercept_share" or has_straight_line(study)):
+            defined = quantity != "intercept_share" or has_straight_line(study)
+            if math.isfinite(truth) and defined and study.truth.shape not in FLAT_BOTTOMED:
                 coverage = float(np.mean((lows <= own + 1e-9) & (own - 1e-9 <= highs)))
         if quantity == "rho":
             with np.errstate(divide="ignore"):

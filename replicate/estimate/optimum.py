@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 
 from replicate.estimate.best_set import indistinguishable
 from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
+from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
@@ -232,7 +233,11 @@ def _log_evidence(points: Points, variance: Floats, scale: float) -> Floats:
 
 
 def _residual_variance(cells: list[Points]) -> float:
-    """Noise variance of a single run around smooth curves, where no seed is repeated: by largest evidence."""
+    """Noise variance of a single run around smooth curves, where no seed is repeated: the largest that they allow.
+
+    A smooth curve can pass for noise and noise for a curve, so the likeliest variance is often much too small: a
+    plateau then shows a summit. The upper end of its 95 % interval by evidence is not.
+    """
     spread = float(np.median([np.std(p.noise.mean) for p in cells])) or 1.0
     candidates = (spread * np.geomspace(0.01, 1.0, 9)) ** 2
     evidence = []
@@ -243,7 +248,8 @@ def _residual_variance(cells: list[Points]) -> float:
             log_evidence = _log_evidence(p, np.full(len(p.x), variance), scale)
             total += float(logsumexp(log_evidence)) - len(p.x) * np.log(scale)
         evidence.append(total)
-    return float(candidates[int(np.argmax(evidence))])
+    allowed = np.nonzero(np.array(evidence) >= max(evidence) - chi2_quantile(0.95, 1) / 2)[0]
+    return float(candidates[int(allowed[-1])])
 
 
 def _draw(points: Points, fit: _Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:

@@ -29,6 +29,9 @@ CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
+MAY_DRIFT = float(np.log(1.5))
+"""How far from its mean, in ln, the likeliest line may take the ratio of an informative learning rate before the ratio
+counts as one that may vary: less than the margin's factor 2, because the slope is not known exactly."""
 RESOLUTION = 0.1
 """Share of the grid's spacing by which a ratio is widened: an asymmetric curve's peak between two grid points can't be
 placed better, whatever the noise, and the error is the same at every learning rate."""
@@ -199,11 +202,19 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     varying = slope(fit, level)
     if varying.low > 1.2 or varying.high < 0.8:
         flags = (*flags, "ratio-varies")
+    elif varying.value is not None and _drift(fit, varying.value) > MAY_DRIFT:
+        flags = (*flags, "ratio-may-vary")
     details = {"per_lr": optima(fit, level), "ratios_together": ratios_together(fit, level)}
     return Estimate(
         quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level,
         n, "profile likelihood over set-valued optima", flags, settle, details,
     )  # fmt: skip
+
+
+def _drift(fit: LineFit, value: float) -> float:
+    """How far ln(ratio) moves from its mean to the last of the informative learning rates, if the slope is `value`."""
+    x = [np.log(c.lr) for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
+    return float(abs(value - 1) * max(np.ptp(x) / 2, 0.0)) if x else 0.0
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
