@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from replicate.whole import SUFFIX, temporary_of
+
 OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log", "checkpoints", "rates"}
 
 
@@ -56,8 +58,8 @@ class Layout:
         return self.quarantine / f"{path.name}.{secrets.token_hex(4)}"
 
     def temporary(self, target: Path) -> Path:
-        return target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+        return temporary_of(target)
 
     @staticmethod
     def is_temporary(name: str) -> bool:
-        return name.startswith(".") and name.endswith(".tmp")
+        return name.startswith(".") and name.endswith(SUFFIX)

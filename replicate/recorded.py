@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
-import secrets
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from replicate import whole
 from replicate.record import Corrupt, NewerFormat, StoredRun, parse, seal_stored
 
 FILE = "runs.jsonl.gz"
@@ -74,14 +73,6 @@ def write(path: Path, records: Iterable[StoredRun]) -> int:
     """Record runs in `path`, whole or not at all; equal runs give equal bytes. How many there are."""
     by_key = {stored.key: seal_stored(stored) for stored in records}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            with gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
-                packed.writelines(by_key[key] for key in sorted(by_key))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
+        packed.writelines(by_key[key] for key in sorted(by_key))
     return len(by_key)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replicate import __version__
+from replicate import __version__, whole
 from replicate.layout import OWN_NAMES, Layout
 from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, key_of, parse, seal_run, text_of
 from replicate.runs import Run
@@ -259,20 +259,9 @@ class Store:
         if self.read_only:
             raise StoreError(f"cannot write {target}: the store was opened read-only")
         for attempt in range(1, WRITE_ATTEMPTS + 1):
-            temporary = self.layout.temporary(target)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    with temporary.open("xb") as file:
-                        file.write(blob)
-                        file.flush()
-                        if durable:
-                            os.fsync(file.fileno())
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-                if durable:
-                    _sync_directory(target.parent)
+                whole.write(target, blob, durable=durable)
                 return
             except FileNotFoundError as error:  # swept by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:
@@ -386,17 +375,7 @@ def _write_test(store: Store, marked: bool) -> None:
         now = probe.stat().st_mtime
         if not marked:
             probe.replace(store.layout.marker)
-            _sync_directory(store.path)
+            whole.sync_folder(store.path)
     finally:
         probe.unlink(missing_ok=True)
     store.sweep(now)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename in `path` survive a power cut, where directories can be synced at all."""
-    if os.name == "posix":
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

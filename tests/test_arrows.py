@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
+    ("whole",),
     ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),

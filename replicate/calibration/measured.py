@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from replicate import whole
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
 from replicate.paper.registry import REGISTRY_HASH
@@ -82,16 +81,7 @@ def _plain(x: float) -> float | None:
 
 def write(path: Path, measured: Measured) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(measured.to_json(), file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Measured:

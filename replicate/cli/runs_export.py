@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import os
-import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from replicate import whole
 
 
 class CannotExport(Exception):
@@ -55,15 +55,7 @@ def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
 
 def _write(path: Path, blob: bytes) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        whole.write(path, blob)
     except OSError as error:
         raise CannotExport(f"--out {path}: expected a file that can be written, got: {error.strerror}") from None

@@ -25,13 +25,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from replicate import whole
 from replicate.estimate.result import Estimate
 from replicate.paper.claims import Claim, Figure, Margin
 from replicate.verdict import NOT_RUN, OUTCOMES, Evidence, Verdict
@@ -212,17 +211,9 @@ def from_json(data: Any, name: str) -> VerdictFile:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path`, whole or not at all: temporary file beside it, fsync, rename."""
+    """Writes `text` to `path`, whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with temporary.open("w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    whole.write(path, text)
 
 
 def changes(before: VerdictFile, now: Mapping[str, str], selected: Iterable[str]) -> list[tuple[str, str, str]]:

@@ -12,12 +12,13 @@ import io
 import json
 import os
 import pickle
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
+
+from replicate import whole
 
 FORMAT = 1
 
@@ -45,22 +46,14 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`: tensors, and lists and dicts of plain values."""
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    file.write(b" " * _DIGEST + b"\n")
-                    body = _Hashed(file)
-                    torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", body))
-                    file.seek(0)
-                    file.write(body.digest.hexdigest().encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            _sync(self.path.parent)
+            with whole.written(self.path) as file:
+                file.write(b" " * _DIGEST + b"\n")
+                body = _Hashed(file)
+                torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", body))
+                file.seek(0)
+                file.write(body.digest.hexdigest().encode())
         except OSError as error:
             raise CheckpointError(
                 f"cannot write {self.path}: {error.strerror or error}; make room or make it writable"
@@ -129,13 +122,3 @@ class _Hashed(io.RawIOBase):
         self.digest.update(data)
         self._file.write(data)
         return len(data)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where folders can be synced at all."""
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

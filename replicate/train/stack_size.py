@@ -5,11 +5,10 @@ The choice changes speed, and the rounding of results where it falls between sta
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import timm
 import torch
 from torch.nn import functional
 
-from replicate import data, models
+from replicate import data, models, whole
 from replicate.runs import Run
 from replicate.train import inputs, setting, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
@@ -204,16 +203,7 @@ def _read(path: Path, notice: Callable[[str], None]) -> Rates | None:
 
 def _write(path: Path, identity: dict[str, Any], rates: Rates) -> None:
     """Whole or not at all; a measurement that cannot be kept is made again next time."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
+    text = json.dumps({"of": identity, "rates": dataclasses.asdict(rates)}, indent=1, sort_keys=True)
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="ascii") as file:
-                json.dump({"of": identity, "rates": dataclasses.asdict(rates)}, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError:
-        pass
+        whole.write(path, text)
