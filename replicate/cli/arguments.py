@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from replicate import __version__
 from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
+from replicate.engine.choice import ENGINES, LOCAL
 from replicate.train.contract import STACKED, TRAINERS
 
 STORE_VARIABLE = "REPLICATE_STORE"
@@ -84,8 +85,10 @@ def _train(command: Parser) -> None:
         "--data", metavar="DIR", help=f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"
     )
     command.add_argument(
-        "--engine", choices=["local"], default="local", help="what trains: the GPUs of this machine, or its cores"
-    )
+        "--engine", choices=ENGINES, default=LOCAL,
+        help="what trains: local (default), the GPUs of this machine, or its cores; ray, those of a Ray cluster",
+    )  # fmt: skip
+    command.add_argument("--address", metavar="HOST:PORT", help="with --engine ray: which cluster (default: as Ray's)")
     command.add_argument(
         "--trainer", choices=list(TRAINERS), default=STACKED,
         help="stacked (default): many runs in lock-step; solo: one by one in a plain loop",

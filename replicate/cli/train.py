@@ -11,6 +11,7 @@ from replicate import data, recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import runs_for, split
 from replicate.datasets.source import DATA_VARIABLE
+from replicate.engine.choice import EngineError, check, ensure_of
 from replicate.paper.registry import CLAIMS
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
@@ -21,10 +22,11 @@ class CannotTrain(Exception):
     """A scale that is planned and not trainable; the message is one line."""
 
 
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain, data.DataError)
+UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, CannotTrain, data.DataError, EngineError)
 
 
 def run(options: argparse.Namespace) -> int:
+    check(options.engine, options.address)
     scale = scales.get(options.scale)
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         for _, spec in scale.data:
             data.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
-    status = _train(store, runs, options.processes, options.trainer)
+    status = _train(store, runs, options)
     for notice in store.notices:
         note(notice)
     present = len(store.keys() & {r.key for r in runs})
@@ -49,14 +51,15 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train(store: Store, runs: list[Run], processes: int | None, trainer: str) -> int:
-    from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
+def _train(store: Store, runs: list[Run], options: argparse.Namespace) -> int:
+    from replicate.engine.worker import TrainingFailed  # here and no earlier: the engine needs the GPU stack
     from replicate.progress import Monitor
 
+    ensure = ensure_of(options.engine, options.address)
     try:
         with Monitor(store, runs):
-            local.ensure(store, runs, processes=processes, trainer=TRAINERS[trainer])
-    except local.TrainingFailed as error:
+            ensure(store, runs, processes=options.processes, trainer=TRAINERS[options.trainer])
+    except TrainingFailed as error:
         print(f"replicate train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
