@@ -1,4 +1,4 @@
-"""The Ray engine on a cluster of two machines made up on this one: a machine is lost, the driver is killed. Two minutes.
+"""The Ray engine on two machines made up on this one: a machine is lost, the driver is killed. A few minutes.
 
 pip install 'replicate[ray,test]' && pytest ci/test_ray.py
 """

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("beside",),
     ("evaluate", "train", "store", "table"),
     ("engine", "collect", "progress", "sweep", "report"),
-    ("plan", "judging", "calibration", "audit"),
+    ("plan", "judging", "calibration", "audit", "fsck"),
     ("order", "reporting", "notebook"),
     ("cli",),
 )
@@ -46,6 +46,7 @@ WITHOUT_TORCH = (
         "cli",
         "audit",
         "calibration",
+        "fsck",
     ),
 )
 GPU_STACK = {"torch", "timm", "torchvision"}

@@ -37,6 +37,7 @@ def parser() -> Parser:
     _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
     _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
     _runs(_command(commands, "runs", "Look at the stored runs."))
+    _fsck(_command(commands, "fsck", "Check every file of a store; exit status 1 where something is wrong."))
     _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
     _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
     _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
@@ -135,6 +136,14 @@ def _runs(command: Parser) -> None:
     _scale(verify)
     verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="how many (default: 10)")
     _json(verify)
+
+
+def _fsck(command: Parser) -> None:
+    _store(command)
+    command.add_argument(
+        "--repair", action="store_true", help="move what cannot be believed, or is left over, to quarantine/"
+    )
+    _json(command)
 
 
 def _audit(command: Parser) -> None:
