@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ AGAIN_SECONDS = 2.0
 """After which runs that another session was training are looked at again."""
 COUNT_SECONDS = 5.0
 """Between two counts of the cluster's devices, which come and go."""
+KNOCK_SECONDS = 10.0
+"""For a cluster to answer at all."""
 CANCEL_SECONDS = 5.0
 """For tasks to end that were asked to; then they are killed."""
 
@@ -91,13 +94,21 @@ def connect(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU asks torch for none
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, lost.RayError) as error:
+    except (OSError, RuntimeError, ValueError, TimeoutError, lost.RayError) as error:
         words = next(iter(str(error).splitlines()), "no message")
         raise EngineError(
             f"--engine ray: expected a Ray cluster at {address or 'the default address'}, got {type(error).__name__}: "
             f"{words}; start one (ray start --head) or check --address"
         ) from error
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where `address` names a machine and a port that does not answer: Ray itself would wait minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 class _Driver:
