@@ -22,7 +22,7 @@ from tests.faketrainer import NAME, fake_result, fake_run
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("REPLICATE_KILLS", "200"))
-RUNS = max(200, 3 * KILLS)
+RUNS = max(200, 4 * KILLS)
 PROCESSES = 3
 
 BODY = """
