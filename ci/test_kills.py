@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,9 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
             process.kill()
             process.wait()
     print(f"{killed} kills in {time.monotonic() - began:.0f} s; {len(store.trainings())} trainings of {RUNS} runs")
-    assert RUNS <= len(store.trainings()) <= RUNS + 2 * KILLS  # a stack has two
+    logged = Counter(key for key, _, _ in store.trainings())
+    assert max(logged.values()) == 1  # none was stored twice
+    assert logged.total() >= RUNS - KILLS  # a process may have been killed between storing a run and saying so
     whole = open_store(tmp_path / "whole")
     for run in runs:
         whole.put(run, fake_result(run), {}, durable=False)
