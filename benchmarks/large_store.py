@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -52,6 +54,22 @@ def timed(arguments: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def timed_start(arguments: list[str], sign: str) -> float:
+    """Wall-clock seconds of `python -m …` until it prints a line with `sign`."""
+    started = time.perf_counter()
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        seen = any(sign in line for line in process.stdout)
+        seconds = time.perf_counter() - started
+        process.terminate()
+    if not seen:
+        raise SystemExit(f"{' '.join(arguments)}: expected a line with {sign!r}, got none")
+    return seconds
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--runs", type=int, default=100_000)
@@ -65,13 +83,16 @@ def main() -> None:
         print(f"{given.runs} runs in one store, {needed} in the other; made in {time.perf_counter() - started:.0f} s")
         commands = {
             "plan": ["replicate", "plan", "--scale", SCALE.name, "--json", "--store"],
+            "offline judge, start": ["pytest", "claims/", "--scale", SCALE.name, "--offline", "--report",
+                                     str(top / "report"), "--store"],
             "offline judge, one claim": ["pytest", "claims/", "--scale", SCALE.name, "--offline", "-q", "-k",
                                          "cost", "--report", str(top / "report"), "--store"],
             "fsck": ["replicate", "fsck", "--store"],
         }  # fmt: skip
         print(f"{'':26}{'small':>9}{'large':>9}  ratio")
         for name, command in commands.items():
-            small, large = timed([*command, str(top / "small")]), timed([*command, str(top / "large")])
+            time_it = partial(timed_start, sign="selected, runs:") if "start" in name else timed
+            small, large = (time_it([*command, str(top / size)]) for size in ("small", "large"))
             print(f"{name:26}{small:7.1f} s{large:7.1f} s{large / small:7.1f}")
 
 
