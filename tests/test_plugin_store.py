@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from fixtures import live, options, session
+from fixtures import live, options
 from replicate import scales
 from replicate.collect import runs_for
 from replicate.datasets import fashion
-from replicate.engine import devices
+from replicate.engine import devices, local
 from replicate.paper.registry import claim
 from replicate.runs import Run
 from replicate.store import Store, open_store
@@ -64,7 +64,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         keys.extend(r.key for r in runs)
         fill(store, runs)
 
-    monkeypatch.setattr(session.local, "ensure", ensure)
+    monkeypatch.setattr(local, "ensure", ensure)
     trainers.clear()
     return keys
 

@@ -22,11 +22,8 @@ def check(name: str, address: str | None) -> None:
         raise EngineError(f"--address {address}: expected --engine ray with it, got {name}")
 
 
-def ensure_of(name: str, address: str | None, in_process: bool = False) -> Callable[..., None]:
-    """`ensure(store, runs, processes=…, trainer=…)` of engine `name`.
-
-    `in_process` as in `local.ensure`; the workers of a cluster are elsewhere in any case.
-    """
+def ensure_of(name: str, address: str | None) -> Callable[..., None]:
+    """`ensure(store, runs, processes=…, in_process=…, trainer=…)` of engine `name`."""
     check(name, address)
     if name == RAY:
         from replicate.engine import ray as engine
@@ -34,4 +31,4 @@ def ensure_of(name: str, address: str | None, in_process: bool = False) -> Calla
         return partial(engine.ensure, address=address)
     from replicate.engine import local
 
-    return partial(local.ensure, in_process=in_process)
+    return local.ensure

@@ -67,6 +67,7 @@ def ensure(
     runs: Sequence[Run],
     *,
     processes: int | None = None,
+    in_process: bool = False,
     trainer: Trainer | str = TRAINERS[STACKED],
     address: str | None = None,
     share: bool = True,
@@ -74,6 +75,7 @@ def ensure(
     """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
 
     `processes`: how many stacks at once, by default one a device of the cluster at `address` (see `connect`).
+    `in_process` is for the local engine: these workers are elsewhere in any case.
     `share`: whether workers that see the folder of the store keep checkpoints there.
     Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `EngineError` where
     there is no cluster.
