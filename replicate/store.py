@@ -131,20 +131,30 @@ class Store:
         self._write(self.layout.record(run.key), blob, durable)
         return parse(blob, run.key)
 
+    def put_sealed(self, run: Run, blob: bytes) -> StoredRun:
+        """As `put`, for a record of `run` sealed elsewhere; raises `Corrupt` where it cannot be believed."""
+        stored = parse(blob, run.key)
+        self._write(self.layout.record(run.key), blob)
+        return stored
+
     def lock(self, run: Run) -> BaseFileLock:
         """The lock on training `run`: of the operating system, so that the death of its holder frees it."""
         return self._file_lock(self.layout.run_lock(run.key))
 
     def drop_lock_file(self, run: Run) -> None:
-        """Delete the file of the lock that the caller holds on `run`, once the run is stored.
+        """Delete the file of the lock that the caller holds on `run`, once the run is stored."""
+        self.drop_lock_file_of(run.key)
+
+    def drop_lock_file_of(self, key: str) -> None:
+        """As `drop_lock_file`, by key.
 
         Another process may hold the deleted file open and lock it after all; it then finds the run stored, which
         whoever takes the lock checks first.
         """
         try:
-            self.layout.run_lock(run.key).unlink(missing_ok=True)
+            self.layout.run_lock(key).unlink(missing_ok=True)
         except PermissionError:
-            log.debug("lock file of %s stays: an open file cannot be deleted here", run.key)
+            log.debug("lock file of %s stays: an open file cannot be deleted here", key)
 
     def lease(self, slot: str) -> BaseFileLock:
         """The lock on `slot`, a share of this machine that one training at a time may use."""

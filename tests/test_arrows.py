@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("beside",),
     ("evaluate", "train", "store", "table", "progress_view"),
     ("engine", "collect", "progress", "sweep", "report"),
-    ("plan", "judging", "calibration", "audit", "in_flight", "differences"),
+    ("plan", "judging", "calibration", "audit", "in_flight", "differences", "fsck"),
     ("order", "reporting", "notebook", "garbage"),
     ("cli",),
 )
@@ -51,6 +51,7 @@ WITHOUT_TORCH = (
         "cli",
         "audit",
         "calibration",
+        "fsck",
     ),
 )
 GPU_STACK = {"torch", "timm", "torchvision"}

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from replicate import scales
-from replicate.engine import begun, cores, devices, local, pool, worker
+from replicate.engine import begun, cores, devices, local, missing, pool, worker
 from replicate.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
@@ -313,9 +313,9 @@ def test_a_stack_goes_without_what_is_stored_or_held_and_has_the_rest_later(stor
 def test_stacks_leave_no_device_without_work_and_do_not_grow_without_end(store: Store) -> None:
     ensure(store, fake_stack(10), processes=2, trainer=NAME)
     assert lanes(store, fake_stack(10)) == [5] * 10
-    more = fake_stack(2 * local.MOST_RUNS + 11)
+    more = fake_stack(2 * missing.MOST_RUNS + 11)
     ensure(store, more, processes=1, in_process=True, trainer=NAME)
-    assert set(lanes(store, more[10:])) == {local.MOST_RUNS, local.MOST_RUNS + 1 - local.MOST_RUNS}
+    assert set(lanes(store, more[10:])) == {missing.MOST_RUNS, missing.MOST_RUNS + 1 - missing.MOST_RUNS}
 
 
 @posix

@@ -18,7 +18,8 @@ from fixtures import live, options, session
 from replicate import reporting, scales
 from replicate.collect import runs_for
 from replicate.datasets import fashion
-from replicate.engine import devices
+from replicate.engine import devices, local
+from replicate.engine.leave import OutOfTime
 from replicate.paper.registry import claim
 from replicate.runs import Run
 from replicate.store import Store, open_store
@@ -66,12 +67,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def ensure(store: Store, runs: Sequence[Run], **arguments: Any) -> None:
         assert arguments.keys() == {"in_process", "trainer", "until"} and not arguments["in_process"]
         if time.monotonic() >= arguments["until"]:
-            raise session.local.OutOfTime
+            raise OutOfTime
         trainers.add(arguments["trainer"])
         keys.extend(r.key for r in runs)
         fill(store, runs)
 
-    monkeypatch.setattr(session.local, "ensure", ensure)
+    monkeypatch.setattr(local, "ensure", ensure)
     trainers.clear()
     return keys
 
@@ -127,13 +128,13 @@ def test_a_budget_trains_the_most_claims_first_and_says_what_it_did_not_reach(
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr(session, "time", clock)
     monkeypatch.setattr(sys.modules[__name__], "time", clock)
-    before = session.local.ensure
+    before = local.ensure
 
     def ensure(*arguments: Any, **options: Any) -> None:
         before(*arguments, **options)
         now[0] += 60
 
-    monkeypatch.setattr(session.local, "ensure", ensure)
+    monkeypatch.setattr(local, "ensure", ensure)
     result = run(tree, "-k", "sgd/differs or sgd/rho/resnet50", "--budget", "50s")
     cheap, dear = ({r.key for r in runs_for([claim(c)], SMOKE)} for c in (SGD, "sgd/differs"))
     assert set(trained) == cheap

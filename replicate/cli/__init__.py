@@ -1,4 +1,4 @@
-"""The command line `replicate`: plan, train, watch, judge, audit, runs, report.
+"""The command line `replicate`: plan, train, watch, judge, audit, runs, fsck, report.
 
 Standard output carries the answer (with `--json`, JSON alone), standard error all else. Exit 0: done; 1: a claim is
 contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.

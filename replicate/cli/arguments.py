@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from replicate import __version__
 from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
+from replicate.engine.choice import ENGINES, LOCAL
 from replicate.train.contract import STACKED, TRAINERS
 
 STORE_VARIABLE = "REPLICATE_STORE"
@@ -37,6 +38,7 @@ def parser() -> Parser:
     _watch(_command(commands, "watch", "Show how the training of a store goes on, from any shell or machine."))
     _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
     _runs(_command(commands, "runs", "Look at the stored runs."))
+    _fsck(_command(commands, "fsck", "Check every file of a store; exit status 1 where something is wrong."))
     _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
     _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
     _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
@@ -89,8 +91,10 @@ def _train(command: Parser) -> None:
         "--data", metavar="DIR", help=f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"
     )
     command.add_argument(
-        "--engine", choices=["local"], default="local", help="what trains: the GPUs of this machine, or its cores"
-    )
+        "--engine", choices=ENGINES, default=LOCAL,
+        help="what trains: local (default), the GPUs of this machine, or its cores; ray, those of a Ray cluster",
+    )  # fmt: skip
+    command.add_argument("--address", metavar="HOST:PORT", help="with --engine ray: which cluster (default: as Ray's)")
     command.add_argument(
         "--trainer", choices=list(TRAINERS), default=STACKED,
         help="stacked (default): many runs in lock-step; solo: one by one in a plain loop",
@@ -164,6 +168,14 @@ def _runs(command: Parser) -> None:
     _scale(verify)
     verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="how many (default: 10)")
     _json(verify)
+
+
+def _fsck(command: Parser) -> None:
+    _store(command)
+    command.add_argument(
+        "--repair", action="store_true", help="move what cannot be believed, or is left over, to quarantine/"
+    )
+    _json(command)
 
 
 def _audit(command: Parser) -> None:

@@ -13,6 +13,7 @@ from replicate import budget, data, order, recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import missing_runs, runs_for, split
 from replicate.datasets.source import DATA_VARIABLE
+from replicate.engine.choice import EngineError, check, ensure_of
 from replicate.paper.registry import CLAIMS
 from replicate.plan import make_plan
 from replicate.runs import Run
@@ -25,12 +26,13 @@ class CannotTrain(Exception):
 
 
 UNUSABLE: tuple[type[Exception], ...] = (
-    *(scales.ScaleError, StoreError, CannotTrain),
+    *(scales.ScaleError, StoreError, CannotTrain, EngineError),
     *(data.DataError, budget.BudgetError),
 )
 
 
 def run(options: argparse.Namespace) -> int:
+    check(options.engine, options.address)
     scale = scales.get(options.scale)
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         stored = store.keys()
         rates = make_plan(claims, scale, store).rates
         parts = [list(step.runs) for step in order.steps(claims, scale, stored, rates)]
-    status = _train(store, parts, options.processes, options.trainer, until)
+    status = _train(store, parts, options, until)
     for notice in store.notices:
         note(notice)
     present = len(store.keys() & {r.key for r in runs})
@@ -65,20 +67,22 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train(store: Store, parts: list[list[Run]], processes: int | None, trainer: str, until: float) -> int:
+def _train(store: Store, parts: list[list[Run]], options: argparse.Namespace, until: float) -> int:
     """Train `parts` one after the other; the exit status."""
     from replicate import in_flight
-    from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
+    from replicate.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
+    from replicate.engine.worker import TrainingFailed
     from replicate.progress import Monitor
 
+    ensure = ensure_of(options.engine, options.address)
     wanted = {run.key: run for part in parts for run in part}
     try:
         with Monitor(store, wanted.values(), below=lambda: in_flight.lines(in_flight.read(store), wanted)):
             for part in parts:
-                local.ensure(store, part, processes=processes, trainer=TRAINERS[trainer], until=until)
-    except local.OutOfTime as over:
+                ensure(store, part, processes=options.processes, trainer=TRAINERS[options.trainer], until=until)
+    except OutOfTime as over:
         note(str(over))
-    except local.TrainingFailed as error:
+    except TrainingFailed as error:
         print(f"replicate train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -65,7 +65,7 @@ def prune(store: Store) -> None:
         if all(store.has(key) for key in keys):
             shutil.rmtree(folder, ignore_errors=True)
     for folder in store.layout.checkpoints.glob("*"):
-        if _age(folder) > STALE_SECONDS:
+        if age_seconds(folder) > STALE_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -83,7 +83,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
     return [(folder, keys) for _, folder, keys in sorted(found)]
 
 
-def _age(folder: Path) -> float:
+def age_seconds(folder: Path) -> float:
     """Seconds since anything was written there."""
     try:
         return time.time() - max(path.stat().st_mtime for path in [folder, *folder.iterdir()])

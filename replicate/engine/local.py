@@ -15,23 +15,17 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from replicate.engine import begun
 from replicate.engine.devices import Slot, slots
 from replicate.engine.leave import Leave, OutOfTime, heeding
-from replicate.engine.pool import Pool, WorkerDied
-from replicate.engine.worker import POLL_SECONDS, TrainingFailed, describe, leased, train_missing
+from replicate.engine.missing import into_stacks, name_of, until_stored
+from replicate.engine.pool import Pool
+from replicate.engine.work import WorkerDied
+from replicate.engine.worker import POLL_SECONDS, TrainingFailed, leased, train_missing
 from replicate.runs import Run
-from replicate.store import Store, StoreError
+from replicate.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
-from replicate.train.groups import stacks
 
 __all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
-
-MOST_RUNS = 32
-"""In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
-
-ROUNDS = 3
-"""How often runs that cannot be read back are trained again before the disk is blamed."""
 
 _pools: dict[tuple[int, int], Pool] = {}
 """By owning process (a fork must not use its parent's) and size."""
@@ -53,37 +47,16 @@ def ensure(
     `until`: when to stop, by the monotonic clock. Raises `TrainingFailed` where a run cannot be trained, `StoreError`
     where it cannot be stored, `OutOfTime` at `until`: stacks that are in training are then saved as they are.
     """
-    distinct = list({run.key: run for run in runs}.values())
-    for _ in range(ROUNDS):
-        missing = [run for run in distinct if store.get(run) is None]
-        if not missing:
-            return
-        if store.read_only:
-            raise StoreError(f"store {store.path}: {len(missing)} runs to train, but it was opened read-only")
+
+    def train(missing: list[Run]) -> None:
         free = slots(processes)
-        work = _stacks(store, missing, trainer, len(free))
+        work = into_stacks(store, missing, trainer, len(free))
         if in_process:
             _train_here(store, work, trainer, free, until)
         else:
-            _pool(min(len(free), processes or len(free))).train(store, work, _name_of(trainer), free, until)
-    left = [run for run in distinct if store.get(run) is None]
-    if left:
-        raise StoreError(
-            f"store {store.path}: expected {describe(left[0])} after training it {ROUNDS} times, got no readable "
-            f"record ({len(left)} such runs); check the disk"
-        )
+            _pool(min(len(free), processes or len(free))).train(store, work, name_of(trainer), free, until)
 
-
-def _stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, devices: int) -> list[list[Run]]:
-    """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
-
-    How runs are grouped decides speed alone. On a GPU it also decides their rounding.
-    """
-    begun.prune(store)
-    if trainer == TRAINERS["solo"]:
-        return [[run] for run in missing]
-    again, rest = begun.regroup(store, missing)
-    return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
+    until_stored(store, runs, train)
 
 
 def close() -> None:
@@ -98,11 +71,6 @@ atexit.register(close)
 
 def _pool(size: int) -> Pool:
     return _pools.setdefault((os.getpid(), size), Pool(size))
-
-
-def _name_of(trainer: Trainer | str) -> str:
-    """Where another process finds the function."""
-    return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"
 
 
 def _train_here(

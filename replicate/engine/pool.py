@@ -18,23 +18,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from replicate.engine.devices import Slot
 from replicate.engine.leave import OutOfTime
+from replicate.engine.work import KILLS_BEFORE_HALVES, MOST_CRASHES, MOST_KILLS, Work, WorkerDied
 from replicate.engine.worker import FAILED, LEAVE_SECONDS, TrainingFailed, describe
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
-MOST_CRASHES = 3
-"""Times that a run may bring its worker down, alone, before that is taken for its own fault."""
-MOST_KILLS = 10
-"""The same for a worker killed from outside (a preempted machine, a person, the kernel short of memory)."""
-KILLS_BEFORE_HALVES = 3
-"""Kills after which a stack is retried in halves: perhaps it is the kernel, and all of it takes too much memory."""
 KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
 """Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
 
@@ -47,28 +41,6 @@ _BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from replicate
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 Event = tuple["_Worker", "dict[str, Any] | None"]
-
-
-class WorkerDied(TrainingFailed):
-    """A run whose workers died again and again."""
-
-
-@dataclass
-class _Work:
-    """A stack of runs that are to be trained."""
-
-    runs: list[Run]
-    origin: int
-    """The stack that it is a part of, as given: a run that fails alone does so after its company has been trained."""
-    due: float = 0.0
-    """When to look at it, by the monotonic clock."""
-    crashes: int = 0
-    kills: int = 0
-
-    def halves(self) -> list[_Work]:
-        """Itself in two parts, of which one may be free of what brings workers down."""
-        half = (len(self.runs) + 1) // 2
-        return [_Work(part, self.origin) for part in (self.runs[:half], self.runs[half:])]
 
 
 class _Worker:
@@ -168,8 +140,8 @@ class Pool:
         the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished and stored
         all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not done.
         """
-        waiting = deque(_Work(list(runs), origin) for origin, runs in enumerate(stacks))
-        flight: dict[int, _Work] = {}
+        waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
+        flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
         try:
             while waiting or flight:
@@ -233,7 +205,7 @@ class Pool:
             return self._workers[-1]
         return None
 
-    def _take(self, store: Store, work: _Work, answer: dict[str, Any], waiting: deque[_Work]) -> None:
+    def _take(self, store: Store, work: Work, answer: dict[str, Any], waiting: deque[Work]) -> None:
         """Act on a worker's answer about `work`."""
         for notice in answer["notices"]:
             store.note(notice)
@@ -242,13 +214,13 @@ class Pool:
                 raise StoreError(answer["store"])
             raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}")
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
-            waiting.append(_Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
+            waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
 
     def _bury(
         self,
         worker: _Worker,
-        flight: dict[int, _Work],
-        waiting: deque[_Work],
+        flight: dict[int, Work],
+        waiting: deque[Work],
         failed: dict[int, WorkerDied],
     ) -> None:
         """A worker has died: its stack goes to another one, or its run into `failed` if too many have died of it."""
@@ -279,7 +251,7 @@ class Pool:
         else:
             waiting.appendleft(work)  # at once: if it is the run's fault, that comes out before others wait
 
-    def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[_Work]) -> None:
+    def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[Work]) -> None:
         """Raise the error of a run that has failed as soon as nothing of its stack is `unfinished`."""
         origins = {work.origin for work in unfinished}
         for origin, error in failed.items():
@@ -287,7 +259,7 @@ class Pool:
                 raise error
 
 
-def _drop_stored(store: Store, waiting: deque[_Work]) -> None:
+def _drop_stored(store: Store, waiting: deque[Work]) -> None:
     """Take off the front of `waiting` what others have stored."""
     while waiting:
         first = waiting[0]

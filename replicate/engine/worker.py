@@ -27,7 +27,7 @@ from replicate.engine.devices import Slot
 from replicate.engine.leave import STATUS, Leave
 from replicate.runs import Run, run_from_record
 from replicate.store import Store, StoreError, open_store
-from replicate.train.contract import RunFailed, Stopped, Trainer, Workspace
+from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Workspace
 
 DONE, FAILED = "done", "failed"
 
@@ -102,15 +102,22 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: st
         stopping=leave.stopping,
         attentive=leave.attentive,
     )
+    for done in finished(runs, trainer, device, workspace):
+        with leave.attentive():
+            seconds = done.result.seconds
+            store.put(done.run, done.result, provenance.collect(done.run, device, seconds, done.how))
+            store.log_training(done.run.key, seconds)
+    begun.prune(store)
+
+
+def finished(runs: Sequence[Run], trainer: Trainer | str, device: str, workspace: Workspace) -> Iterator[Trained]:
+    """`runs` as they are done, every one; what goes wrong in the trainer is raised as `TrainingFailed` of a run."""
     left = {run.key: run for run in runs}
     try:
         for done in load(trainer)(runs, device, workspace):
             del left[done.run.key]
-            with leave.attentive():
-                seconds = done.result.seconds
-                store.put(done.run, done.result, provenance.collect(done.run, device, seconds, done.how))
-                store.log_training(done.run.key, seconds)
-    except (StoreError, Stopped):
+            yield done
+    except Stopped:
         raise
     except RunFailed as failed:
         raise failure(failed.__cause__ or failed, failed.run) from failed.__cause__
@@ -118,7 +125,6 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: st
         raise failure(error, *(left.values() or runs)) from error
     if left:
         raise TrainingFailed(f"training {describe(*left.values())} failed: the trainer returned no result")
-    begun.prune(store)
 
 
 def failure(error: BaseException, *suspects: Run) -> TrainingFailed:

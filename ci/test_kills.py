@@ -1,0 +1,93 @@
+"""Kills at random moments over a training by three processes: the store ends as one that nobody disturbed. Minutes.
+
+pytest ci/test_kills.py            REPLICATE_KILLS=50 pytest ci/test_kills.py
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from replicate import fsck
+from replicate.engine.local import ensure
+from replicate.runs import Run
+from replicate.store import open_store
+from tests.faketrainer import NAME, fake_result, fake_run
+
+ROOT = Path(__file__).parents[1]
+KILLS = int(os.environ.get("REPLICATE_KILLS", "200"))
+RUNS = max(200, 4 * KILLS)
+PROCESSES = 3
+
+BODY = """
+import sys
+from ci.test_kills import some_runs
+from replicate.engine.local import ensure
+from replicate.store import open_store
+from tests.faketrainer import NAME
+ensure(open_store(sys.argv[1]), some_runs(float(sys.argv[2])), processes=3, in_process=True, trainer=NAME)
+"""
+
+
+def some_runs(seconds: float) -> list[Run]:
+    """Stacks of two: a kill may fall into the first run, the second, or their storing."""
+    return [fake_run(i // 2, lr=1e-3 * (1 + i % 2), sleep=seconds) for i in range(RUNS)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    """A process that is killed is started again, until all kills are spent; then they finish."""
+    seconds = 0.25
+    runs = some_runs(seconds)
+    keys = [run.key for run in runs]
+    store = open_store(tmp_path / "store")
+    rng = random.Random(0)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", BODY, str(store.path), str(seconds)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    processes = [start() for _ in range(PROCESSES)]
+    killed = 0
+    began = time.monotonic()
+    try:
+        while killed < KILLS:
+            time.sleep(rng.uniform(0.0, 1.2))
+            i = rng.randrange(PROCESSES)
+            assert processes[i].poll() is None, f"expected {KILLS} kills in the middle, got {killed} before the end"
+            processes[i].kill()
+            processes[i].wait()
+            killed += 1
+            processes[i] = start()
+        for process in processes:
+            assert process.wait(300) == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    print(f"{killed} kills in {time.monotonic() - began:.0f} s; {len(store.trainings())} trainings of {RUNS} runs")
+    logged = Counter(key for key, _, _ in store.trainings())
+    assert max(logged.values()) == 1  # none was stored twice
+    assert logged.total() >= RUNS - KILLS  # a process may have been killed between storing a run and saying so
+    whole = open_store(tmp_path / "whole")
+    for run in runs:
+        whole.put(run, fake_result(run), {}, durable=False)
+    fresh = open_store(store.path)
+    assert fresh.content_hash(keys) == whole.content_hash(keys)
+    assert fresh.keys() == set(keys) and fresh.notices == []
+    hours_on = time.time() + 2 * 3600  # by when a temporary file has lost its writer
+    problems = fsck.check(fresh, hours_on).problems
+    assert {problem.kind for problem in problems} <= {"temporary", "lock", "checkpoint"}
+    assert fsck.repair(fresh, problems) == [] and fsck.check(fresh, hours_on).problems == ()
+    ensure(fresh, runs, in_process=True, trainer=NAME)
+    assert len(fresh.trainings()) == len(store.trainings())

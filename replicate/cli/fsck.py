@@ -1,0 +1,41 @@
+"""`replicate fsck`: checks every file of a store, and moves aside what cannot be believed."""
+
+from __future__ import annotations
+
+import argparse
+
+from replicate import fsck
+from replicate.cli.output import print_json
+from replicate.store import StoreError, open_store
+
+UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
+
+
+def run(options: argparse.Namespace) -> int:
+    # Read only: to open it otherwise would already repair it.
+    store = open_store(options.store, create=False, read_only=True)
+    found = fsck.check(store)
+    left = list(found.problems)
+    if options.repair and found.problems:
+        left = fsck.repair(store, found.problems)
+
+    def name(path: object) -> str:
+        return str(path).removeprefix(f"{store.path}/")
+
+    if options.json:
+        problems = [{"kind": p.kind, "path": name(p.path), "why": p.why, "repaired": options.repair and p not in left}
+                    for p in found.problems]  # fmt: skip
+        quarantine = [name(path) for path in found.quarantined]
+        print_json({"store": str(store.path), "records": found.records, "problems": problems, "quarantine": quarantine})
+        return 1 if found.problems else 0
+    for problem in found.problems:
+        done = "" if not options.repair else "; in use, left" if problem in left else "; moved aside"
+        print(f"{problem.kind}: {name(problem.path)}: {problem.why}{done}")
+    for path in found.quarantined:
+        print(f"quarantined before: {name(path)}")
+    print(
+        f"{found.records} records can be believed, {len(found.problems)} problems, {len(found.quarantined)} quarantined"
+    )
+    if found.problems and not options.repair:
+        print("move them to quarantine/: the same command with --repair; runs without a record are trained again")
+    return 1 if found.problems else 0

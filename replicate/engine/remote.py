@@ -1,0 +1,120 @@
+"""One stack in a worker of another machine: from the runs of a job to sealed records, sent home as they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from replicate import __version__, data
+from replicate.datasets.source import DATA_VARIABLE
+from replicate.engine import begun, provenance
+from replicate.engine.leave import Leave, heeding
+from replicate.engine.worker import TrainingFailed, finished
+from replicate.record import seal_run
+from replicate.runs import RESULT_VERSION, run_from_record
+from replicate.train.contract import Stopped, Workspace
+
+SOFTWARE = [__version__, RESULT_VERSION]
+"""What driver and worker must agree on."""
+
+SCRATCH_VARIABLE = "REPLICATE_SCRATCH"
+"""Names the folder for checkpoints on a machine that does not see the store; default: that for temporary files."""
+IN_USE = "in-use.lock"
+
+
+def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Train the runs of `job`: a dictionary with `record` for each, one with `error` if the trainer raises one.
+
+    Knows nothing of the cluster but how it shows a GPU: as the only one that CUDA sees.
+    """
+    if job["software"] != SOFTWARE:
+        yield _error(f"expected version {job['software']} of replicate on every machine, got {SOFTWARE} on a worker")
+        return
+    if job["data"]:
+        os.environ[DATA_VARIABLE] = job["data"]
+    notices: list[str] = []
+    try:
+        runs = [run_from_record(record) for record in job["runs"]]
+        for spec in {run.data for run in runs}:
+            if spec.name in data.DATASETS:
+                data.prepare(spec)
+        device = _device()
+        with heeding() as leave, _workspace(job, notices, leave) as workspace:
+            for done in finished(runs, job["trainer"], device, workspace):
+                origin = provenance.collect(done.run, device, done.result.seconds, done.how)
+                yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+    except Stopped:
+        raise
+    except (TrainingFailed, data.DataError) as error:
+        yield _error(str(error))
+    except Exception as error:
+        yield _error(f"{type(error).__name__}: {error}")
+    if notices:
+        yield {"notices": notices}
+
+
+def _error(text: str) -> dict[str, Any]:
+    return {"error": text, "traceback": traceback.format_exc()}
+
+
+def _device() -> str:
+    """The GPU that the task was given, else `cpu`."""
+    import ray
+
+    return "cuda:0" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+
+
+@contextlib.contextmanager
+def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterator[Workspace]:
+    """For the stack of `job`: in the store's folder if this machine sees it, else in one of this machine."""
+    checkpoints, rates = Path(job["checkpoints"]), Path(job["rates"])
+    seen = job["probe"] is not None and Path(job["probe"]).exists()
+    if not seen:
+        top = scratch()
+        _forget_old(top / "checkpoints")
+        checkpoints, rates = top / "checkpoints" / checkpoints.name, top / "rates"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            lock = FileLock(checkpoints / IN_USE, thread_local=False)
+            lock.acquire(blocking=False)
+            held.callback(lock.release)
+        except Timeout:  # by a worker whose driver is gone, and which will be soon
+            checkpoints = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="replicate-")))
+        except (OSError, NotImplementedError):
+            pass  # a file system without locks
+        yield Workspace(
+            checkpoints=checkpoints,
+            rates=rates,
+            notice=notices.append,
+            stopping=lambda: leave.asked,
+            attentive=leave.attentive,
+        )
+    if not seen:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def scratch() -> Path:
+    """This user's folder for what can be made again, on this machine."""
+    named = os.environ.get(SCRATCH_VARIABLE)
+    folder = Path(named) if named else Path(tempfile.gettempdir(), f"replicate-{getpass.getuser()}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else; name another folder by {SCRATCH_VARIABLE}")
+    return folder
+
+
+def _forget_old(folder: Path) -> None:
+    """Delete what nobody will go on with."""
+    for old in folder.glob("*"):
+        if begun.age_seconds(old) > begun.STALE_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
