@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ def _worth(keys: frozenset[str], lacking: Mapping[str, frozenset[str]], cost: Ma
     """Claims answered a second by training `keys`; infinite where there is nothing to train."""
     if not keys:
         return float("inf")
-    return sum(others <= keys for others in lacking.values()) / sum(cost[key] for key in keys)
+    # fsum: a set has no order, and rounding must not depend on the one that it happens to have.
+    return sum(others <= keys for others in lacking.values()) / math.fsum(cost[key] for key in keys)
 
 
 def within(found: Sequence[Step], seconds: float) -> tuple[list[Step], list[Step]]:

@@ -33,10 +33,12 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "asymmetric": lambda x: np.where(x > 0, 1.1, 0.35) * x**2,
     "skewed": lambda x: 0.9 * (np.exp(0.9 * x) - 0.9 * x - 1) / 0.81 * 1.2,
     "plateau": lambda x: np.where(x > 0, 4.0 * x**2, 0.0),
+    "mesa": lambda x: 12.0 * np.maximum(np.abs(x) - np.log(5), 0) ** 2,
     "cliff": lambda x: np.where(x > 0, 2.2 * x**2, 1.6 * x**2 / (1 + x**2 / 1.5)),
 }
 """Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption. A `plateau`
-has no best weight decay: all below the given one are equally good, and what lies above costs dearly."""
+has no best weight decay: all below the given one are equally good, and what lies above costs dearly. Nor has a `mesa`:
+all within a factor 5 are equally good, between two cliffs."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_g
 SEED_COUNTS = (1, 3, 5, 10)
 SLOPES = (1.0, 0.5, 0.0, -0.5, -1.0)
 RATIOS = (0.005, 0.02, 0.045, 0.06, 0.18, 0.22, 1.0, 10.0)
+WITHOUT_OPTIMUM = ("plateau", "mesa")
+"""Shapes of which a wide range of weight decays is best, so that no ratio and no slope is true."""
 GRIDS = ("bracket", "paper", "ratio", "paper+line")
 
 
@@ -71,6 +73,7 @@ def studies() -> list[Study]:
         for b in SLOPES
         for shape in SHAPES
         for seeds in SEED_COUNTS
+        if shape != "mesa" or b == 1.0  # of a steep law it rightly excludes the slope 1, though it has none itself
     ]
     out += [Study("ratios", Truth(rho=rho, shape=s), seeds=5) for rho in RATIOS for s in ("table-2", "asymmetric")]
     out += [
@@ -122,7 +125,7 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
     line_best = max(float(_accuracy(study, lr, (RHO * lr,)).max()) for lr in LRS)
     gap = grid_best - line_best
-    if truth.depth == 0 or truth.shape == "plateau":
+    if truth.depth == 0 or truth.shape in WITHOUT_OPTIMUM:
         nothing = math.nan
         return {"rho": nothing, "slope": nothing, "intercept_share": nothing, "r2": nothing, "gap_pp": gap}
     lrs, every = np.array(informative), np.array(LRS)

@@ -38,6 +38,9 @@ FLOOR = 2e-3
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
+PLATEAU = float(np.log(8))
+"""Width in ln(weight decay) from which runs that cannot be told from the best are a plateau: the paper's accuracies
+fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
 SET_LEVEL = 0.99
 """Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""
 JITTER = 1e-7
@@ -356,16 +359,19 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
 
 
 def _unbounded(table: Floats, points: Points, fit: _Fit, inside: Floats) -> Floats:
-    """`table` with no bound on a side where the grid's last run cannot be told from the best one.
+    """`table` where runs that cannot be told from the best one are as likely as the best, wherever they are a plateau.
 
     Runs that are equally good up to the grid's end bound the optimum on one side only, whatever summit a smooth curve
-    shows among them: all from that end to the furthest run of the best set is as likely as anything.
+    shows among them. Between two cliffs it shows one too, in the middle, at every learning rate alike: so three equals
+    or more that span `PLATEAU` are a set, each as good as any other.
     """
     dof = max(float(points.noise.dof.sum()), 8.0)
     best = np.nonzero(indistinguishable(points.noise.mean, fit.variance, dof, SET_LEVEL))[0]
     x = np.maximum(points.x, points.low)
     out = table.copy()
     top = table.max()
+    if len(best) >= 3 and x[best[-1]] - x[best[0]] >= PLATEAU:
+        out[1:-1][(inside >= x[best[0]] - STEP) & (inside <= x[best[-1]] + STEP)] = top
     if points.x[best[0]] <= points.low:
         out[0] = top
         out[1:-1][inside <= x[best[-1]] + STEP] = top
