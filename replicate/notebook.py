@@ -16,7 +16,7 @@ import pandas as pd
 from replicate import evaluate
 from replicate.landscape import Landscape
 from replicate.sweep import read_sweep
-from replicate.table import Table
+from replicate.table import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Judged:
 
 
 def judge(
-    runs: pd.DataFrame | Landscape | Sequence[Landscape],
+    runs: pd.DataFrame | str | Path | Landscape | Sequence[Landscape],
     metric: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Judged:
-    """The paper's claims on `runs`: a table with one row a run, or landscapes.
+    """The paper's claims on `runs`: a table with one row a run, the path of a CSV file, or landscapes.
 
     metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
     e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises `replicate.sweep.SweepError`.
@@ -79,10 +79,16 @@ def judge(
     if isinstance(runs, pd.DataFrame):
         sweep = read_sweep(_table(runs), metric, columns)
         landscapes, notes = sweep.landscapes, sweep.notes
-    elif isinstance(runs, Landscape):
-        landscapes = (runs,)
+    elif isinstance(runs, str | Path):
+        sweep = read_sweep(read_table(str(runs)), metric, columns)
+        landscapes, notes = sweep.landscapes, sweep.notes
     else:
-        landscapes = tuple(runs)
+        given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
+        landscapes = tuple(one for one in given if isinstance(one, Landscape))
+        if len(landscapes) != len(given) or not given:
+            raise TypeError(
+                f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
+            )
     return Judged(landscapes, evaluate.judge_sweep(landscapes), notes)
 
 

@@ -44,6 +44,8 @@ UNTOLD_METRIC = "value"
 
 NO_SCORE = {"", "nan", "none", "null", "na", "n/a", "inf", "-inf", "+inf", "infinity", "-infinity"}
 """What stands in the place of the score of a diverged run."""
+LEAST = 1e-30
+"""The smallest learning rate or weight decay that makes any difference to anything, by far."""
 FINISHED = {"", "complete", "completed", "finished", "success", "done"}
 """States of a run whose score is final."""
 
@@ -210,6 +212,12 @@ def _row(table: Table, i: int, found: Mapping[str, str], metric: str) -> _Row:
         return float(f"{value:.6g}")  # 0.1 * 3 and 0.3, or a float32, are one learning rate
 
     lr, wd = number("lr"), number("wd")
+    for field, value in (("lr", lr), ("wd", wd)):
+        if value != 0 and not LEAST < abs(value) < 1 / LEAST:
+            raise SweepError(
+                f"{where}: expected a number of a size that can be trained with, {LEAST:g} to {1 / LEAST:g}, in column "
+                f"{found[field]}, got {value:g}"
+            )
     if lr <= 0:
         raise SweepError(f"{where}: expected a learning rate above 0 in column {found['lr']}, got {lr:g}")
     if wd < 0:

@@ -348,3 +348,12 @@ def test_a_reader_that_leaves_early(store: Path) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--html", "--picture"])
+def test_a_sweep_is_not_overwritten(tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text("lr,wd,accuracy\n0.001,0.1,70\n")
+    assert main(["judge", str(path), option, str(tmp_path / "." / "sweep.csv")]) == 2
+    assert "expected another file than the sweep itself; name a new one" in capsys.readouterr().err
+    assert path.read_text().startswith("lr,wd")

@@ -105,3 +105,18 @@ def test_importing_the_package_loads_nothing() -> None:
     assert {"judge", "Landscape"} <= set(dir(replicate))
     with pytest.raises(AttributeError, match="has no attribute 'x'"):
         replicate.x  # noqa: B018
+
+
+def test_a_path_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text("lr,wd,accuracy\n" + "\n".join(f"0.001,{wd},{70 + i}" for i, wd in enumerate((0.1, 0.2, 0.3))))
+    assert replicate.judge(path).found == replicate.judge(str(path)).found
+    assert len(replicate.judge(path).landscapes) == 1
+
+
+@pytest.mark.parametrize("what", [None, 3, {"lr": 1}, [1, 2], []])
+def test_what_cannot_be_judged_gets_a_line(what: object) -> None:
+    with pytest.raises(
+        TypeError, match=r"^judge: expected a table \(pandas\), the path of a CSV file or landscapes, got"
+    ):
+        replicate.judge(what)  # type: ignore[arg-type]

@@ -399,3 +399,16 @@ def test_equal_measurements_have_equal_draws() -> None:
     )
     np.testing.assert_array_equal(table[:, 0], table[:, 2])
     np.testing.assert_array_equal(table[:, 1], table[:, 2])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 10.0), (1.0, 100.0), (0.01, 1.0)])
+@pytest.mark.parametrize("sd", [0.0, 0.3])
+def test_equals_between_two_cliffs_are_a_set_and_no_summit(low: float, high: float, sd: float) -> None:
+    """All weight decays from low to high are equally good: the interval holds all of them, not the middle alone."""
+    rng = np.random.default_rng(3)
+    wds = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
+    scores = [[(90.0 if low <= wd <= high else 40.0) + sd * rng.normal() for _ in range(3)] for wd in wds]
+    (curve,) = optimum_curves([one_slice(wds, scores)], rng)
+    found = curve.interval(float(stats.chi2.ppf(0.95, 1)))
+    assert found[0] <= math.log(low) + 0.05
+    assert found[1] >= math.log(high) - 0.05

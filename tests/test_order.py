@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,3 +89,20 @@ def test_whatever_is_stored_the_rest_is_ordered(data: st.DataObject) -> None:
     stored = data.draw(st.sets(st.sampled_from(runs)))
     found = steps(SOME, SMOKE, stored, RATES)
     assert {run.key for step in found for run in step.runs} == set(runs) - stored
+
+
+def test_the_order_does_not_depend_on_hashing() -> None:
+    """xdist's workers each have their own, and must collect the same tests in the same order."""
+    program = (
+        "from replicate import scales; from replicate.order import steps; from replicate.plan import Rates\n"
+        "from replicate.paper.registry import CLAIMS\n"
+        "smoke = scales.get('smoke'); rates = Rates(dict(smoke.seconds_per_run), '', '')\n"
+        "print([step.claims for step in steps(CLAIMS, smoke, [], rates)])"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1

@@ -12,7 +12,7 @@ from replicate.estimate.result import Estimate
 from replicate.paper.claims import Figure, Margin
 from replicate.paper.registry import CLAIMS, claim
 from replicate.report import markdown, terminal
-from replicate.report.text import counts_text, estimate_text, figure_text, margin_text, notices
+from replicate.report.text import counts_text, estimate_text, figure_text, margin_text, notices, printable, sentence
 from replicate.report.verdict_file import VerdictFile
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from tests.verdicts import made_file
@@ -168,3 +168,27 @@ def test_markdown_lets_no_markup_through() -> None:
     assert "<script" not in text
     assert "\n# b" not in text
     assert "&lt;script&gt;x&lt;/script&gt; \\| a \\# b \\`c\\` \\[d\\](e)" in text
+
+
+# ---------------------------------------------------------------- one sentence a cell
+
+
+@pytest.mark.parametrize(
+    ("exponent", "verdicts", "rho", "expected"),
+    [
+        (1, {"slope": "replicated", "rho": "replicated"}, 0.1, "about 0.1 times it, as the paper says"),
+        (1, {"slope": "replicated", "rho": "contradicted"}, 9.2, "but about 9.2 times it and not 0.1"),
+        (1, {"slope": "replicated", "rho": "inconclusive"}, 0.2, "grows in proportion to the learning rate"),
+        (None, {"slope": "contradicted", "rho": "inconclusive"}, None, "does not grow in proportion"),
+        (None, {"slope": "inconclusive", "rho": "inconclusive"}, None, "cannot be told from these runs"),
+        (-1, {"slope": "contradicted", "rho": "contradicted"}, 1.0, "falls as the learning rate grows"),
+    ],
+)
+def test_the_sentence_of_a_cell_says_what_its_verdicts_say(
+    exponent: int | None, verdicts: dict[str, str], rho: float | None, expected: str
+) -> None:
+    assert expected in sentence({"exponent": exponent, "verdicts": verdicts, "rho": {"value": rho}})
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    assert printable("a\x1b[31mb\u202ec שלום") == "a\ufffd[31mb\ufffdc שלום"

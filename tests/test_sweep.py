@@ -305,3 +305,13 @@ def test_what_is_written_is_read(runs: dict[tuple[float, float, int], float | No
     table = Table("x", ("lr", "wd", "seed", "accuracy"), values, tuple(range(2, 2 + len(values))))
     found = rows(read_sweep(table))
     assert {row[:3]: None if row[4] else row[3] for row in found} == runs
+
+
+@pytest.mark.parametrize(("column", "value"), [("lr", "1e200"), ("wd", "1e200"), ("lr", "1e-300"), ("wd", "1e-40")])
+def test_numbers_of_no_training_are_refused(tmp_path: Path, column: str, value: str) -> None:
+    row = {"lr": "0.001", "wd": "0.1", column: value}
+    path = tmp_path / "sweep.csv"
+    path.write_text(f"lr,wd,accuracy\n{row['lr']},{row['wd']},70\n")
+    words = rf"expected a number of a size that can be trained with.* in column {column}, got"
+    with pytest.raises(SweepError, match=words):
+        read_sweep(read_table(str(path)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from replicate import evaluate
 from replicate.cli.output import columns, note, print_json
-from replicate.report.text import SENTENCES
+from replicate.report.text import printable, sentence
 from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
 from replicate.table import TableError, read_table
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE
@@ -23,6 +23,9 @@ UNUSABLE = (SweepError, TableError, CannotWrite)
 
 
 def run(options: argparse.Namespace) -> int:
+    for option, path in (("--html", options.html), ("--picture", options.picture)):
+        if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
+            raise CannotWrite(f"{option} {path}: expected another file than the sweep itself; name a new one")
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
         note(text)
@@ -70,7 +73,7 @@ def _text(cell: Mapping[str, Any]) -> str:
     for name, outcome in cell["verdicts"].items():
         estimate = cell.get(name) or {}
         rows.append((name, outcome, _estimate(estimate), reasons.get(name, "")))
-    lines = [f"{cell['arch']} on {cell['dataset']}: {SENTENCES[cell['exponent']]}."]
+    lines = [f"{printable(cell['arch'])} on {printable(cell['dataset'])}: {sentence(cell)}."]
     if cell.get("flags"):
         lines.append(f"flags: {', '.join(cell['flags'])}")
     lines.append(columns(("claim", "verdict", "estimate", "why"), rows))

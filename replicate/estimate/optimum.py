@@ -160,12 +160,13 @@ def _points(cut: Slice) -> Points | None:
     diverged = cut.diverged.sum(axis=1)
     usable = (finite > 0) & (diverged * 2 < finite + diverged)
     flags = ("diverged",) if diverged.any() else ()
-    # Runs in which decay cannot act are one and the same training: one measurement, not several.
+    # Runs in which decay cannot act, the lowest of all, are one and the same training: one measurement, not several.
+    # Equals further up are equally good runs (at 100 %, say) and stay what they are.
     rows = [int(i) for i in np.nonzero(usable)[0]]
     kept: list[int] = []
     stands_for = []
     for i in rows:
-        if kept and np.array_equal(cut.scores[kept[-1]], cut.scores[i], equal_nan=True):
+        if len(kept) == 1 and np.array_equal(cut.scores[kept[-1]], cut.scores[i], equal_nan=True):
             kept[-1] = i
         else:
             kept.append(i)

@@ -14,7 +14,7 @@ from replicate.landscape import Landscape
 from replicate.paper.registry import CLAIMS
 from replicate.report import page
 from replicate.report.figures.intervals import LETTERS
-from replicate.report.text import SENTENCES, estimate_text, margin_text
+from replicate.report.text import estimate_text, margin_text, sentence
 from replicate.verdict import INCONCLUSIVE
 
 UNNAMED = "unnamed"
@@ -104,6 +104,6 @@ def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCe
     settle = [cell[name].get("settle") for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
     named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
     return SweepCell(
-        named, SENTENCES[cell["exponent"]], rows, ", ".join(cell["flags"]),
+        named, sentence(cell), rows, ", ".join(cell["flags"]),
         tuple(dict.fromkeys(text for text in settle if text)), len(table.frame), picture,
     )  # fmt: skip

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from replicate.estimate.result import Estimate
 from replicate.paper.claims import Figure, Margin
 from replicate.report.verdict_file import Entry, VerdictFile
-from replicate.verdict import NOT_RUN, OUTCOMES, span
+from replicate.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED, span
 
 CRASHED = "crashed"
 """Shown in place of an outcome where judging ended in an error; never a verdict."""
 
 
 SENTENCES = {
-    1: "the best weight decay grows in proportion to the learning rate, as the paper says",
+    1: "the best weight decay grows in proportion to the learning rate",
     0: "the best weight decay does not depend on the learning rate",
     -1: "the best weight decay falls as the learning rate grows: their product stays the same",
     None: "how the best weight decay depends on the learning rate cannot be told from these runs",
 }
 """Exponent of the learning rate in the best weight decay → what that says."""
+
+
+def sentence(cell: Mapping[str, Any]) -> str:
+    """What a judged cell of a sweep says, in one sentence: the law, and whether the paper's factor goes with it."""
+    verdicts, rho = cell["verdicts"], cell.get("rho") or {}
+    if cell["exponent"] is None and verdicts.get("slope") == CONTRADICTED:
+        return "the best weight decay does not grow in proportion to the learning rate"
+    if cell["exponent"] == 1 and verdicts.get("rho") == REPLICATED:
+        return f"{SENTENCES[1]}, about 0.1 times it, as the paper says"
+    if cell["exponent"] == 1 and verdicts.get("rho") == CONTRADICTED and rho.get("value"):
+        return f"{SENTENCES[1]}, but about {rho['value']:.2g} times it and not 0.1"
+    return SENTENCES[cell["exponent"]]
+
+
+def printable(text: str) -> str:
+    """`text` without characters that steer a terminal or turn its direction."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def outcome_text(entry: Entry) -> str:
