@@ -18,5 +18,5 @@ def seconds(text: str) -> float:
     whole = "".join(f"{number}{unit}" for number, unit in parts)
     found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if whole != re.sub(r"\s", "", text.lower()) or found <= 0:
-        raise BudgetError(f"--budget: expected a time such as 6h, 90m or 1h30m, got {text!r}")
+        raise BudgetError(f"--budget: expected a time such as 6h, 90m, 1h30m or 45s, got {text!r}")
     return found

@@ -147,7 +147,7 @@ EMBEDDED_DEEP = replace(
     seeds=SEEDS,
     seconds_per_run=None,
 )
-"""Recorded with the source (`replicate.recorded`), so that it can be judged at once and without training."""
+"""For a record with the source (`replicate.recorded`): more to go by than what a first visit can wait for."""
 
 FASHION = Scale(
     name="fashion",

@@ -17,6 +17,6 @@ def test_times(text: str, expected: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "6", "h", "-6h", "6 hours", "0h", "6h!", "6hh", "nan", "1e3s"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(BudgetError, match=r"^--budget: expected a time such as 6h, 90m or 1h30m, got ") as refused:
+    with pytest.raises(BudgetError, match=r"^--budget: expected a time such as 6h, 90m, 1h30m or 45s, got ") as refused:
         seconds(text)
     assert repr(text) in str(refused.value)

@@ -517,3 +517,12 @@ def test_markdown_of_power() -> None:
     assert "| 1 | 3 | slope | 0.0 % | 10.0 % |" in lines
     assert "| -1 | 3 | slope | 40.0 % | 60.0 % |" in lines
     assert "| gap_pp | 66.0 % |" in lines
+
+
+def test_the_tables_name_the_command_that_made_them() -> None:
+    cells, whole = cell_rows([rate()]), experiment_rows([FAMILY])
+    assert "    replicate calibrate --part cells --landscapes 100 --out docs/calibration.md\n" in markdown(
+        Measured(cells)
+    )
+    both = "    replicate calibrate --landscapes 100 --outcomes 100 --out docs/calibration.md\n"
+    assert both in markdown(Measured(cells, whole))

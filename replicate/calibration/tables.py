@@ -14,7 +14,7 @@ INTRODUCTION = """\
 Landscapes with known truth, drawn by `replicate.synthetic` and judged as `replicate judge` judges a sweep; and whole
 experiments of ten cells, judged as `pytest claims/` judges the paper's. Made by
 
-    replicate calibrate --out docs/calibration.md
+    {command}
 
 which also writes the numbers to `calibration.json` beside it.
 
@@ -33,7 +33,7 @@ EXPERIMENT_HEADER = (
 
 def markdown(measured: Measured) -> str:
     """All tables: summary, power, whole experiments, studies by group."""
-    out = ["# Calibration", "", INTRODUCTION.rstrip()]
+    out = ["# Calibration", "", INTRODUCTION.format(command=_command(measured)).rstrip()]
     if measured.cells:
         out += ["", "## Summary", "", _counted(measured.cells, "landscapes", "landscapes a study"), ""]
         out += _summary(measured.cells)
@@ -48,6 +48,18 @@ def markdown(measured: Measured) -> str:
         rows = [row for row in measured.cells if row["group"] == group]
         out += ["", f"## {group[0].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
     return "\n".join(out) + "\n"
+
+
+def _command(measured: Measured) -> str:
+    """The command that measures this much."""
+    words = ["replicate calibrate"]
+    if not measured.experiments:
+        words.append("--part cells")
+    if measured.cells:
+        words.append(f"--landscapes {measured.cells[0]['landscapes']}")
+    if measured.experiments:
+        words.append(f"--outcomes {measured.experiments[0]['outcomes']}")
+    return " ".join([*words, "--out docs/calibration.md"])
 
 
 def _counted(rows: Sequence[Row], name: str, words: str) -> str:

@@ -70,7 +70,8 @@ def _scale(command: Parser, optional: str = "") -> None:
         "--scale",
         metavar="SCALE",
         required=not optional,
-        help=optional or "smoke, embedded, fashion, cifar100 (-script, -stem32), imagenet (-script) or synthetic",
+        help=optional
+        or "smoke, embedded (-deep), fashion, cifar100 (-script, -stem32), imagenet (-script) or synthetic",
     )
 
 
