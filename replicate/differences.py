@@ -37,7 +37,7 @@ class Pair:
     @property
     def equal(self) -> bool:
         """Whether the same was measured, to the last digit; the time it took does not count."""
-        return _measured(self.before) == _measured(self.after)
+        return self.before.measured == self.after.measured
 
     @property
     def difference_pp(self) -> float:
@@ -97,7 +97,3 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _identity(stored: StoredRun) -> str:
     return text_of({**_DEFAULTS, **{k: v for k, v in stored.run.items() if k != "result_version"}})
-
-
-def _measured(stored: StoredRun) -> dict[str, Any]:
-    return {name: value for name, value in stored.result.to_json().items() if name != "seconds"}

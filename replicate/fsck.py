@@ -17,8 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from replicate.engine.begun import RUNS
-from replicate.engine.begun import STALE_SECONDS as FORGOTTEN_SECONDS
+from replicate.engine import begun
 from replicate.layout import OWN_NAMES, Layout
 from replicate.record import FORMAT, Corrupt, NewerFormat, key_of_stack, parse, text_of
 from replicate.store import STALE_SECONDS, Store, StoreError, open_store
@@ -151,21 +150,20 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
     """Stacks in progress: which runs they are of, whether these are wanting, and whether their files are whole."""
     for folder in _entries(store.layout.checkpoints):
         try:
-            keys = json.loads((folder / RUNS).read_bytes())
+            keys = begun.keys_of(folder)
             if folder.name != key_of_stack(keys):
                 raise ValueError("other runs than those that the folder is named for")
-            newest = max(path.stat().st_mtime for path in [folder, *_entries(folder)])
         except FileNotFoundError:
             if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
-                yield Problem("checkpoint", folder, f"orphaned: no {RUNS} says of which runs it is")
+                yield Problem("checkpoint", folder, f"orphaned: no {begun.RUNS} says of which runs it is")
             continue
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            yield Problem("checkpoint", folder, f"expected the keys of its runs in {RUNS}, got {error}")
+            yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}, got {error}")
             continue
         if good.issuperset(keys):
             yield Problem("checkpoint", folder, "orphaned: all its runs are stored")
-        elif now - newest > FORGOTTEN_SECONDS:
-            yield Problem("checkpoint", folder, f"orphaned: untouched for {(now - newest) / 86400:.0f} days")
+        elif (age := begun.age_seconds(folder, now)) > begun.STALE_SECONDS:
+            yield Problem("checkpoint", folder, f"orphaned: untouched for {age / 86400:.0f} days")
         for path in folder.glob("*.checkpoint"):
             if why := _broken(path):
                 yield Problem("checkpoint", path, why)

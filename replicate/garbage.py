@@ -105,16 +105,16 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
         if not folder.is_dir():
             continue
         try:
-            keys = {str(key) for key in json.loads((folder / begun.RUNS).read_bytes())}
+            keys = set(begun.keys_of(folder))
         except (OSError, ValueError, TypeError):
-            if _age(folder, now) > STALE_SECONDS:  # else perhaps just being made
+            if begun.age_seconds(folder, now) > STALE_SECONDS:  # else perhaps just being made
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue
         left = {key for key in keys if not store.has(key)}
         if any(in_flight.held(store.layout.run_lock(key)) for key in keys):
             continue
         # What has been left for a month is what the engine, too, starts afresh.
-        if not left & named or _age(folder, now) > begun.STALE_SECONDS:
+        if not left & named or begun.age_seconds(folder, now) > begun.STALE_SECONDS:
             yield Item(folder, CHECKPOINTS, _size(folder))
 
 
@@ -122,7 +122,7 @@ def _temporary(store: Store, now: float) -> Iterator[Item]:
     for top, _, names in os.walk(store.path):
         for name in names:
             path = Path(top, name)
-            if Layout.is_temporary(name) and _age(path, now) > STALE_SECONDS:
+            if Layout.is_temporary(name) and begun.age_seconds(path, now) > STALE_SECONDS:
                 yield Item(path, TEMPORARY, _size(path))
 
 
@@ -140,12 +140,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _age(path: Path, now: float) -> float:
-    """Seconds since anything was written there; 0 where it is gone."""
-    try:
-        inner = list(path.iterdir()) if path.is_dir() else []
-        return now - max(found.stat().st_mtime for found in [path, *inner])
-    except OSError:
-        return 0.0

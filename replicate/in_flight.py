@@ -8,14 +8,13 @@ moment takes it for another's and asks again a moment later.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate.engine.begun import RUNS
+from replicate.engine import begun
 from replicate.progress_view import duration
 from replicate.runs import Run
 from replicate.store import Store
@@ -51,9 +50,9 @@ def read(store: Store) -> InFlight:
     """What is in flight now. Nothing is changed."""
     now = time.time()
     stacks = []
-    for path in store.layout.checkpoints.glob(f"*/{RUNS}"):
+    for path in store.layout.checkpoints.glob(f"*/{begun.RUNS}"):
         try:
-            keys = tuple(str(key) for key in json.loads(path.read_bytes()))
+            keys = tuple(begun.keys_of(path.parent))
             began = path.stat().st_mtime
             saved = max((file.stat().st_mtime for file in path.parent.glob("*.checkpoint")), default=None)
         except (OSError, ValueError, TypeError):

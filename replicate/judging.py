@@ -36,7 +36,8 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         )
         return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
     runs = runs_for([claim], scale)
-    note = not_published(stored for run in runs if (stored := store.get(run)) is not None)
+    told_apart = [run for run in runs if run.data.name in data.TITLES]  # the others need not be looked up again
+    note = not_published(stored for run in told_apart if (stored := store.get(run)) is not None)
     evidence = Evidence(
         scale=scale.name,
         probe=scale.probe or bool(note),

@@ -35,11 +35,15 @@ class StoredRun:
     synthetic: bool
     """True where the result was made up, not trained."""
 
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The result without the seconds it took."""
+        return {name: value for name, value in self.result.to_json().items() if name != "seconds"}
+
     @cached_property
     def content(self) -> str:
-        """SHA-256 of what was measured: the run and its result without the seconds it took."""
-        measured = {name: value for name, value in self.result.to_json().items() if name != "seconds"}
-        text = text_of({"key": self.key, "result": measured, "synthetic": self.synthetic})
+        """SHA-256 of what was measured, and of which run."""
+        text = text_of({"key": self.key, "result": self.measured, "synthetic": self.synthetic})
         return hashlib.sha256(text.encode()).hexdigest()
 
 

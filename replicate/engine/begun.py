@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from replicate import whole
 from replicate.record import key_of_stack
 from replicate.runs import Run
 from replicate.store import Store, StoreError
@@ -33,14 +34,9 @@ def begin(store: Store, runs: Sequence[Run]) -> Path:
                 )
             return folder
     folder = store.layout.checkpoints / key_of_stack(keys)
-    temporary = store.layout.temporary(folder / RUNS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(keys), encoding="ascii")
-            temporary.replace(folder / RUNS)
-        finally:
-            temporary.unlink(missing_ok=True)
+        whole.write(folder / RUNS, json.dumps(keys), durable=False)
     except OSError as error:
         raise StoreError(
             f"cannot write {folder}: {error.strerror}; make room or make it writable, or name another directory "
@@ -69,13 +65,18 @@ def prune(store: Store) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def keys_of(folder: Path) -> list[str]:
+    """The keys of the runs of the stack in `folder`; OSError, ValueError or TypeError where nothing says so."""
+    return [str(key) for key in json.loads((folder / RUNS).read_bytes())]
+
+
 def _begun(store: Store) -> list[tuple[Path, list[str]]]:
     """Folder and keys of every stack in progress or interrupted, in the order of their beginning."""
     found = []
     for path in store.layout.checkpoints.glob(f"*/{RUNS}"):
         try:
-            keys = json.loads(path.read_bytes())
-            found.append((path.stat().st_mtime_ns, path.parent, [str(key) for key in keys]))
+            keys = keys_of(path.parent)
+            found.append((path.stat().st_mtime_ns, path.parent, keys))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError):
@@ -83,9 +84,11 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
     return [(folder, keys) for _, folder, keys in sorted(found)]
 
 
-def age_seconds(folder: Path) -> float:
-    """Seconds since anything was written there."""
+def age_seconds(path: Path, now: float | None = None) -> float:
+    """Seconds since a file, or anything in a folder, was written; 0 where it is gone."""
     try:
-        return time.time() - max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
+        inner = list(path.iterdir()) if path.is_dir() else []
+        newest = max(found.stat().st_mtime for found in [path, *inner])
     except OSError:
         return 0.0
+    return (time.time() if now is None else now) - newest
