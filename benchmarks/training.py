@@ -31,11 +31,11 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from stacked import runs_of  # the benchmark beside this one
+
 from replicate import data, models, scales
-from replicate.paper.claims import Part
-from replicate.runs import Cell, Run
+from replicate.runs import Run
 from replicate.train import solo
-from replicate.train.groups import stacks
 from replicate.train.stacked import How, train_stack
 
 RUNS_OF_AN_ARCHITECTURE = 240
@@ -43,15 +43,11 @@ PASSES = 3
 """A backward pass costs two forward ones."""
 
 
-def runs_of(scale: scales.Scale, arch: str, count: int, epochs: int | None) -> list[Run]:
-    """The first runs of one seed of the paper's grid, of `epochs` epochs where given."""
-    found = [p.run for p in scales.points(scale, Part(Cell(arch, scale.data[0][0]), "main", "paper"))]
-    chosen = stacks(list(dict.fromkeys(found)), count)[0]
-    return (
-        [replace(run, epochs=epochs, warmup_epochs=min(run.warmup_epochs, epochs - 1)) for run in chosen]
-        if (epochs)
-        else chosen
-    )
+def shortened(runs: list[Run], epochs: int | None) -> list[Run]:
+    """`runs` with `epochs` epochs, where given."""
+    if epochs is None:
+        return runs
+    return [replace(run, epochs=epochs, warmup_epochs=min(run.warmup_epochs, epochs - 1)) for run in runs]
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -164,7 +160,7 @@ def main() -> None:
     print(f"{'':12}{'img/s':>10}{'x plain':>10}{'x script':>10}{'share':>8}{'hours':>9}")
     hours = 0.0
     for arch in asked.arch or dict(scale.models):
-        runs = runs_of(scale, arch, asked.runs, asked.epochs)
+        runs = shortened(runs_of(scale, arch, asked.runs), asked.epochs)
         run, some = runs[0], runs[:: max(1, len(runs) // asked.alone)]
         images = run.epochs * data.train_size(run.data)
         how = How(compiled=asked.device != "cpu", graph=asked.device != "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from replicate import fits
 from replicate.estimate import best_set, gap, power_law, published
+from replicate.estimate.result import finite
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import WEIGHT_DECAYS
@@ -60,8 +60,8 @@ def _published(landscape: Landscape) -> dict[str, Any]:
     fit = published.published_fit(slices)
     return {
         "the paper's method": {
-            "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": _plain(fit.p_rho),
-            "slope": _plain(fit.slope), "intercept": _plain(fit.intercept), "intercept_p": _plain(fit.intercept_p),
+            "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": finite(fit.p_rho),
+            "slope": finite(fit.slope), "intercept": finite(fit.intercept), "intercept_p": finite(fit.intercept_p),
             "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
         }
     }  # fmt: skip
@@ -79,11 +79,7 @@ def _anova(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
     if len(arrays) < 2 or sum(len(a) for a in arrays) <= len(arrays):
         return {}
     f, p, between, within = published.anova(arrays)
-    return {"ANOVA over architectures": {"F": _plain(f), "p": p, "df": [between, within], "of": "argmax / lr"}}
-
-
-def _plain(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None
+    return {"ANOVA over architectures": {"F": finite(f), "p": p, "df": [between, within], "of": "argmax / lr"}}
 
 
 def _sets(landscape: Landscape) -> dict[str, Any]:

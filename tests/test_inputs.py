@@ -234,8 +234,8 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(count: int) -> None:
     """Where each image is normalised by itself, to 1e-10, parts of unequal size included."""
     whole, parted = model_of("layer"), model_of("layer")
     images, labels = batch(count)
-    loss = solo._backward(whole, nullcontext(), Shown(1), images, labels)  # type: ignore[arg-type]
-    in_parts = solo._backward(parted, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
+    loss = solo.backward(whole, nullcontext(), Shown(1), images, labels)  # type: ignore[arg-type]
+    in_parts = solo.backward(parted, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
     assert (loss - in_parts).abs() < 1e-10
     assert (loss - functional.cross_entropy(whole(images), labels)).abs() < 1e-10
     for a, b in zip(whole.parameters(), parted.parameters(), strict=True):
@@ -247,7 +247,7 @@ def test_batch_normalisation_sees_one_part_at_a_time() -> None:
     net, seen = model_of("batch"), []
     net[1].register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     images, labels = batch(16)
-    solo._backward(net, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
+    solo.backward(net, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
     assert seen == [4, 4, 4, 4]
     alone = []
     for x, y in zip(images.chunk(4), labels.chunk(4), strict=True):

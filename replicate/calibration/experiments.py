@@ -214,10 +214,8 @@ def _one(
 
 def _place(claim: Claim, truth: float) -> str:
     """Where the truth lies; any ratio but 0.10 may rightly be told from it (`rho_rejects`)."""
-    where = place(
-        "rho" if claim.quantity in ("rho_pooled", "rho_rejects", "rho_sgd") else claim.quantity, truth, claim.margin
-    )
-    return "near" if claim.quantity == "rho_rejects" and where == "inside" and not math.isclose(truth, RHO) else where
+    found = place(claim.quantity, truth, claim.margin)
+    return "near" if claim.quantity == "rho_rejects" and found == "inside" and not math.isclose(truth, RHO) else found
 
 
 def _summary(

@@ -12,6 +12,7 @@ from typing import Any
 from replicate import whole
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
+from replicate.estimate.result import finite
 from replicate.paper.registry import REGISTRY_HASH
 
 FORMAT = 1
@@ -60,9 +61,9 @@ def cell_rows(found: Sequence[Rate]) -> tuple[Row, ...]:
     return tuple(
         {
             "group": r.study.group, "study": r.study.label, "slope": r.study.truth.slope, "factor": r.study.factor,
-            "seeds": r.study.seeds, "quantity": r.quantity, "truth": _plain(r.truth), "landscapes": r.n,
+            "seeds": r.study.seeds, "quantity": r.quantity, "truth": finite(r.truth), "landscapes": r.n,
             "replicated": r.replicated, "contradicted": r.contradicted, "inconclusive": r.inconclusive,
-            "wrong": error(r), "coverage": _plain(r.coverage), "median_width": _plain(r.width),
+            "wrong": error(r), "coverage": finite(r.coverage), "median_width": finite(r.width),
         }
         for r in found
     )  # fmt: skip
@@ -71,12 +72,8 @@ def cell_rows(found: Sequence[Rate]) -> tuple[Row, ...]:
 def experiment_rows(found: Sequence[FamilyRate]) -> tuple[Row, ...]:
     """One JSON object a rate; NaN becomes null."""
     return tuple(
-        {name: _plain(value) if isinstance(value, float) else value for name, value in asdict(r).items()} for r in found
+        {name: finite(value) if isinstance(value, float) else value for name, value in asdict(r).items()} for r in found
     )
-
-
-def _plain(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None
 
 
 def write(path: Path, measured: Measured) -> None:

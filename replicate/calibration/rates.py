@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "
 """Name in a sweep's verdicts → quantity."""
 
 
+IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
+"""Quantities that are measured by their logarithm."""
 FLAT_BOTTOMED = ("tolerance",)
 """Shapes of which a whole range of weight decays is best: no interval can be asked to hold its middle."""
 
@@ -53,7 +56,7 @@ def place(quantity: str, truth: float, margin: Margin) -> str:
     low, high = margin.low, margin.high
     if low <= truth <= high:
         return "inside"
-    if quantity == "rho":
+    if quantity in IN_LOGARITHMS:
         truth, low, high = math.log(truth), math.log(low), math.log(high)
     width = high - low if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
     beyond = max(low - truth, truth - high)
@@ -112,22 +115,24 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)
-    own_truths = [true_values(study, informative(c)) for c in cells]
+    lrs = [informative(c) for c in cells]
+    own_truths = [true_values(study, of_cell) for of_cell in lrs]
     out = []
     for name, quantity in NAMES.items():
-        judged = [(c, t[quantity]) for c, t in zip(cells, own_truths, strict=True) if name in c["verdicts"]]
+        asked = [name in c["verdicts"] for c in cells]
+        judged = list(compress(cells, asked))
         if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):
             continue
         margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
-        outcomes = [c["verdicts"][name] for c, _ in judged]
+        outcomes = [c["verdicts"][name] for c in judged]
         share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
-        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c, _ in judged])
-        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c, _ in judged])
+        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c in judged])
+        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
         truth = truths[quantity]
         wrong = coverage = math.nan
         if not math.isnan(truth):
-            own = np.array([t for _, t in judged])
-            places = [where(study, quantity, t, margin, informative(c)) for (c, _), t in zip(judged, own, strict=True)]
+            own = np.array([t[quantity] for t in compress(own_truths, asked)])
+            places = [where(study, quantity, t, margin, x) for t, x in zip(own, compress(lrs, asked), strict=True)]
             wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
             defined = quantity != "intercept_share" or has_straight_line(study)
             if math.isfinite(truth) and defined and study.truth.shape not in FLAT_BOTTOMED:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the command line reads the names below, and most of its commands no images
+    import numpy as np
+    from numpy.typing import NDArray
 
 DATA_VARIABLE = "REPLICATE_DATA"
 DATA_FOLDER = "~/.cache/replicate/data"

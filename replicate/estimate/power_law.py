@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from replicate.estimate import combine
 from replicate.estimate.optimum import STEP, OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile, chi2_tail
-from replicate.estimate.result import Estimate, unknown
+from replicate.estimate.result import Estimate, finite, unknown
 
 Floats = NDArray[np.float64]
 
@@ -141,20 +141,26 @@ def _settle(fit: LineFit) -> str:
     return "; ".join(words)
 
 
-def slope(fit: LineFit, level: float = 0.95) -> Estimate:
-    """Slope of ln(best weight decay) on ln(learning rate)."""
+def _slope(fit: LineFit, level: float) -> tuple[float | None, float, float]:
+    """Slope of ln(best weight decay) on ln(learning rate): value, low, high."""
     profile = fit.loglik.max(axis=0)
     inside = _inside(profile, fit.scale, level)
     low, high = _ends(SLOPES, inside) if fit.bounded >= MIN_INFORMATIVE else (-np.inf, np.inf)
-    n = sum(fit.informative)
     value = float(SLOPES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
+    return value, low, high
+
+
+def slope(fit: LineFit, level: float = 0.95) -> Estimate:
+    """Slope of ln(best weight decay) on ln(learning rate)."""
+    value, low, high = _slope(fit, level)
+    n = sum(fit.informative)
     flags = fit.flags if n >= MIN_INFORMATIVE else (*fit.flags, "few-optima")
     settle = _settle(fit)
     if np.isfinite([low, high]).all():
         settle = settle or _more_seeds(high - low, 0.2)
     return Estimate(
         "slope", "", value, low, high, level, n, "profile likelihood over set-valued optima", flags, settle,
-        {"per_lr": optima(fit, level), "misfit_p": _plain(fit.misfit_p)},
+        {"per_lr": optima(fit, level), "misfit_p": finite(fit.misfit_p)},
     )  # fmt: skip
 
 
@@ -199,10 +205,10 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
         flags = (*flags, "few-optima")
     else:
         settle = settle or _more_seeds(high - low, np.log(2))
-    varying = slope(fit, level)
-    if varying.low > 1.2 or varying.high < 0.8:
+    likeliest, least, most = _slope(fit, level)
+    if least > 1.2 or most < 0.8:
         flags = (*flags, "ratio-varies")
-    elif varying.value is not None and _drift(fit, varying.value) > MAY_DRIFT:
+    elif likeliest is not None and _drift(fit, likeliest) > MAY_DRIFT:
         flags = (*flags, "ratio-may-vary")
     details = {"per_lr": optima(fit, level), "ratios_together": ratios_together(fit, level)}
     return Estimate(
@@ -230,7 +236,7 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float |
             widening = RESOLUTION * curve.spacing
             own = _own_ratio(curve, deviance)
             low, high = np.exp(own.low - widening), np.exp(own.high + widening)
-            rows.append({"lr": curve.lr, "low": _plain(low) or None, "high": _plain(high)})
+            rows.append({"lr": curve.lr, "low": finite(low) or None, "high": finite(high)})
     return rows
 
 
@@ -252,16 +258,12 @@ def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
         rows.append(
             {
                 "lr": curve.lr,
-                "wd": _plain(np.exp(best)),
-                "low": _plain(np.exp(low)) or None,
-                "high": _plain(np.exp(high)),
+                "wd": finite(np.exp(best)),
+                "low": finite(np.exp(low)) or None,
+                "high": finite(np.exp(high)),
             }
         )
     return rows
-
-
-def _plain(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None
 
 
 INTERCEPT_SHARES = np.round(np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 1.0801, 0.01)]), 6)
@@ -351,10 +353,10 @@ def rivals(fit: LineFit, level: float = 0.95) -> dict[str, object]:
     A rival is excluded where the interval of the slope leaves it out; it is supported where it alone is left in and
     the interval is narrower than the distance between rivals. `exponent` is that rival, or None.
     """
-    found = slope(fit, level)
-    excluded = [name for name, b in RIVALS.items() if not found.low <= b <= found.high]
+    _, low, high = _slope(fit, level)
+    excluded = [name for name, b in RIVALS.items() if not low <= b <= high]
     left = [name for name in RIVALS if name not in excluded]
-    alone = left[0] if len(left) == 1 and found.high - found.low < 1 else None
+    alone = left[0] if len(left) == 1 and high - low < 1 else None
     return {
         "exponent": RIVALS[alone] if alone else None,
         "supported": alone,

@@ -42,9 +42,9 @@ class Estimate:
         return {
             "quantity": self.quantity,
             "unit": self.unit,
-            "value": None if self.value is None else _finite(self.value),
-            "low": _finite(self.low),
-            "high": _finite(self.high),
+            "value": None if self.value is None else finite(self.value),
+            "low": finite(self.low),
+            "high": finite(self.high),
             "level": self.level,
             "n": self.n,
             "method": self.method,
@@ -67,7 +67,8 @@ class Estimate:
         )
 
 
-def _finite(x: float) -> float | None:
+def finite(x: float) -> float | None:
+    """`x` as JSON has it: null where it is infinite or no number."""
     return float(x) if math.isfinite(x) else None
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from replicate import data, models
+from replicate import data
 from replicate.data import Info
 from replicate.runs import Run
-from replicate.train import setting, solo, stack_size
+from replicate.train import setting, stack_size
 from replicate.train.inputs import Normalisation
 
 FORWARD_SHARE = 1 / 3
@@ -37,32 +36,18 @@ def seconds_per_run(run: Run, device: str, rates: Path, seconds: float = 0.25) -
     return (steps + FORWARD_SHARE * looks) / rate
 
 
+@dataclass(frozen=True)
 class _MadeUp:
-    """What the plain loop asks of its inputs in a step."""
+    """Made-up images of a data set, as a step is shown them."""
 
-    def __init__(self, info: Info, device: str) -> None:
-        self.info = info
-        self.normalise = Normalisation(info, device)
+    info: Info
+    normalise: Normalisation
 
 
 def _streamed_step(run: Run, device: str) -> Callable[[], None]:
     """A step of the plain loop on made-up images."""
     info = data.info(run.data)
-    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = setting.optimizer(run, model)
     shape = (run.batch_size, info.in_chans, info.image_size, info.image_size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     labels = torch.randint(0, info.num_classes, (run.batch_size,), device=device)
-    dtype = setting.compute_dtype(run)
-    passes: AbstractContextManager[Any] = (
-        nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype)
-    )
-    shown = _MadeUp(info, device)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        solo._backward(model, passes, shown, images, labels)  # type: ignore[arg-type]
-        optimizer.step()
-
-    return step
+    return stack_size.lone_step(run, device, _MadeUp(info, Normalisation(info, device)), (images, labels))

@@ -33,6 +33,12 @@ def compute_dtype(run: Run) -> torch.dtype | None:
     return COMPUTE_DTYPES[run.precision]
 
 
+def passes(run: Run, device: str) -> torch.autocast:
+    """A context for the forward passes of `run`, in which they compute in its precision; may be entered again."""
+    dtype = compute_dtype(run)
+    return torch.autocast(torch.device(device).type, dtype, dtype is not None)
+
+
 def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     """One group for all parameters: the paper's script decays biases and norms like any other weight."""
     if run.optimizer == "adamw":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from replicate import models
+from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import inputs, setting
 from replicate.train.inputs import Inputs
 from replicate.train.result import Result
 from replicate.train.schedule import factor
-from replicate.train.setting import TrainError, compute_dtype
+from replicate.train.setting import TrainError
 
 
 def train(run: Run, device: str = "cpu") -> Result:
@@ -34,6 +35,17 @@ def train(run: Run, device: str = "cpu") -> Result:
         return _train(run, device)
 
 
+class Shown(Protocol):
+    """What a step asks of its inputs."""
+
+    @property
+    def info(self) -> Info:
+        """Of the data set."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Training images as a model takes them."""
+
+
 def _train(run: Run, device: str) -> Result:
     started = time.perf_counter()
     shown = inputs.open_inputs(run, device)
@@ -43,8 +55,7 @@ def _train(run: Run, device: str) -> Result:
     optimizer = setting.optimizer(run, model)
 
     steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
-    dtype = compute_dtype(run)
-    passes = torch.autocast(torch.device(device).type, dtype, dtype is not None)
+    passes = setting.passes(run, device)
     history: list[float] = []
     epoch_loss = math.nan
     step = 0
@@ -55,7 +66,7 @@ def _train(run: Run, device: str) -> Result:
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
             optimizer.zero_grad(set_to_none=True)
-            losses.append(_backward(model, passes, shown, images, labels))
+            losses.append(backward(model, passes, shown, images, labels))
             optimizer.step()
             step += 1
         epoch_loss = torch.stack(losses).double().mean().item()
@@ -70,8 +81,8 @@ def _train(run: Run, device: str) -> Result:
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
 
-def _backward(
-    model: nn.Module, passes: AbstractContextManager[Any], shown: Inputs, images: Tensor, labels: Tensor
+def backward(
+    model: nn.Module, passes: AbstractContextManager[Any], shown: Shown, images: Tensor, labels: Tensor
 ) -> Tensor:
     """Add the gradient of the mean loss over a batch to that of the weights; the loss.
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import timm
 import torch
-from torch.nn import functional
 
 from replicate import data, models, whole
 from replicate.runs import Run
-from replicate.train import inputs, setting, stacked
+from replicate.train import inputs, setting, solo, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How
 
@@ -128,17 +127,20 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
 def _solo_step(run: Run, device: str) -> Callable[[], Any]:
     """A step of the plain loop, on the same batch each time."""
     shown = inputs.Resident(run, device)
+    return lone_step(run, device, shown, shown.batch(shown.start(0)[0]))
+
+
+def lone_step(run: Run, device: str, shown: solo.Shown, batch: inputs.Batch) -> Callable[[], None]:
+    """A step of the plain loop on `batch`, in the precision and the parts that `run` and its data ask for."""
     info = shown.info
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = setting.optimizer(run, model)
-    batch = shown.start(0)[0]
+    passes = setting.passes(run, device)
 
     def step() -> None:
-        images, labels = shown.batch(batch)
-        loss = functional.cross_entropy(model(shown.normalise(images)), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        solo.backward(model, passes, shown, *batch)
         optimizer.step()
 
     return step
