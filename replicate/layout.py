@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate.whole import SUFFIX, temporary_of
+from replicate.atomic import SUFFIX, temporary_of
 
 OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log", "checkpoints", "rates"}
 

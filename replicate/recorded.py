@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from replicate import whole
+from replicate import atomic
 from replicate.record import Corrupt, NewerFormat, StoredRun, parse, seal_stored
 
 FILE = "runs.jsonl.gz"
@@ -73,6 +73,6 @@ def write(path: Path, records: Iterable[StoredRun]) -> int:
     """Record runs in `path`, whole or not at all; equal runs give equal bytes. How many there are."""
     by_key = {stored.key: seal_stored(stored) for stored in records}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
+    with atomic.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
         packed.writelines(by_key[key] for key in sorted(by_key))
     return len(by_key)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replicate import __version__, whole
+from replicate import __version__, atomic
 from replicate.layout import OWN_NAMES, Layout
 from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, key_of, parse, seal_run, text_of
 from replicate.runs import Run
@@ -271,7 +271,7 @@ class Store:
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                whole.write(target, blob, durable=durable)
+                atomic.write(target, blob, durable=durable)
                 return
             except FileNotFoundError as error:  # swept by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:
@@ -385,7 +385,7 @@ def _write_test(store: Store, marked: bool) -> None:
         now = probe.stat().st_mtime
         if not marked:
             probe.replace(store.layout.marker)
-            whole.sync_folder(store.path)
+            atomic.sync_folder(store.path)
     finally:
         probe.unlink(missing_ok=True)
     store.sweep(now)

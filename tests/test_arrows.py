@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
-    ("whole",),
+    ("atomic",),
     ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from replicate import whole
+from replicate import atomic
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
 from replicate.estimate.result import finite
@@ -78,7 +78,7 @@ def experiment_rows(found: Sequence[FamilyRate]) -> tuple[Row, ...]:
 
 def write(path: Path, measured: Measured) -> None:
     """Whole or not at all."""
-    whole.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
+    atomic.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Measured:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import whole
+from replicate import atomic
 
 
 class CannotExport(Exception):
@@ -56,6 +56,6 @@ def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
 def _write(path: Path, blob: bytes) -> None:
     """Whole or not at all."""
     try:
-        whole.write(path, blob)
+        atomic.write(path, blob)
     except OSError as error:
         raise CannotExport(f"--out {path}: expected a file that can be written, got: {error.strerror}") from None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from replicate import whole
+from replicate import atomic
 from replicate.record import key_of_stack
 from replicate.runs import Run
 from replicate.store import Store, StoreError
@@ -36,7 +36,7 @@ def begin(store: Store, runs: Sequence[Run]) -> Path:
     folder = store.layout.checkpoints / key_of_stack(keys)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        whole.write(folder / RUNS, json.dumps(keys), durable=False)
+        atomic.write(folder / RUNS, json.dumps(keys), durable=False)
     except OSError as error:
         raise StoreError(
             f"cannot write {folder}: {error.strerror}; make room or make it writable, or name another directory "

@@ -305,6 +305,12 @@ def _prior_argmax(width_over_length: float) -> Floats:
     return np.asarray(smooth / smooth.sum() * 40)
 
 
+@lru_cache(maxsize=64)
+def _standard_normal(count: int) -> Floats:
+    """[2000, count], the same whenever it is asked for."""
+    return np.random.default_rng(0).standard_normal((2000, count))
+
+
 def _run_support(points: Points, fit: _Fit, rng: np.random.Generator) -> Floats:
     """[N], how much more likely each weight decay that was run is the best of them than if nothing were known.
 
@@ -314,7 +320,7 @@ def _run_support(points: Points, fit: _Fit, rng: np.random.Generator) -> Floats:
     best = _draw(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
     among = np.abs(points.x[:, None] - points.x[None, :])
-    normal = np.random.default_rng(0).standard_normal((2000, len(points.x)))
+    normal = _standard_normal(len(points.x))
     prior = np.zeros(len(points.x))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
         if weight > 0.01:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from replicate import whole
+from replicate import atomic
 from replicate.estimate.result import Estimate
 from replicate.paper.claims import Claim, Figure, Margin
 from replicate.verdict import NOT_RUN, OUTCOMES, Evidence, Verdict
@@ -213,7 +213,7 @@ def from_json(data: Any, name: str) -> VerdictFile:
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path`, whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole.write(path, text)
+    atomic.write(path, text)
 
 
 def changes(before: VerdictFile, now: Mapping[str, str], selected: Iterable[str]) -> list[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from replicate import whole
+from replicate import atomic
 
 FORMAT = 1
 
@@ -48,7 +48,7 @@ class Checkpoint:
         """Write `state`: tensors, and lists and dicts of plain values."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with whole.written(self.path) as file:
+            with atomic.written(self.path) as file:
                 file.write(b" " * _DIGEST + b"\n")
                 body = _Hashed(file)
                 torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", body))

@@ -18,7 +18,7 @@ from typing import Any
 import timm
 import torch
 
-from replicate import data, models, whole
+from replicate import atomic, data, models
 from replicate.runs import Run
 from replicate.train import inputs, setting, solo, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
@@ -208,4 +208,4 @@ def _write(path: Path, identity: dict[str, Any], rates: Rates) -> None:
     text = json.dumps({"of": identity, "rates": dataclasses.asdict(rates)}, indent=1, sort_keys=True)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole.write(path, text)
+        atomic.write(path, text)
