@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from replicate import scales
 
 HERE = Path(__file__).parent
 
@@ -20,3 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
             # In front of the test's own marks, which may then allow a warning.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that write thousands of files and cut no power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def smoke_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were no other scale: the runs of all of them take seconds to name."""
+    monkeypatch.setattr(scales, "SCALES", {"smoke": scales.get("smoke")})

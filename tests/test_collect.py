@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,10 @@ from replicate.scales import NotTrained, Scale
 from replicate.store import Store, open_store
 from tests.faketrainer import fake_result, fake_run
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 ONE, TWO = Cell("resnet50", "cifar100"), Cell("swin_t", "imagenet")
 GRIDS = {"paper": (0.0, 0.1), "ratio": (0.01, 0.1), "unit": (0.1,), "bracket": (7.0,)}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

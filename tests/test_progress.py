@@ -19,6 +19,8 @@ from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
 from tests.faketrainer import fake_result, fake_run
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 
 class Clock:
     """Time that passes when told to."""
@@ -45,11 +47,6 @@ class Terminal(io.StringIO):
                 shown[: len(piece)] = piece
             lines.append("".join(shown).rstrip())
         return lines
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -21,20 +21,11 @@ from replicate.store import Store, open_store
 from replicate.train.result import Result
 from tests.faketrainer import fake_run
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk", "smoke_alone")
+
 SMOKE = scales.get("smoke")
 CELL = runs_for([claim("rho/resnet50-cifar100")], SMOKE)[:8]
 HOUR = 3600.0
-
-
-@pytest.fixture(autouse=True)
-def _one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs of all of them take seconds to name."""
-    monkeypatch.setattr(scales, "SCALES", {"smoke": SMOKE})
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -25,12 +25,9 @@ from replicate.store import STALE_SECONDS, Store, StoreError, open_store
 from replicate.train.result import Result
 from tests.faketrainer import fake_result, fake_run
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 PROVENANCE = {"versions": {"python": "3"}, "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

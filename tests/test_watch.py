@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,22 +20,13 @@ from replicate.runs import Run
 from replicate.store import Store, open_store
 from replicate.train.result import Result
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk", "smoke_alone")
+
 SMOKE = scales.get("smoke")
 RUNS = runs_for(split(CLAIMS, SMOKE)[0], SMOKE)
 WANTED = {run.key: run for run in RUNS}
 
 needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="locks are looked at by flock")
-
-
-@pytest.fixture(autouse=True)
-def _one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs of all of them take seconds to name."""
-    monkeypatch.setattr(scales, "SCALES", {"smoke": SMOKE})
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
