@@ -41,6 +41,9 @@ has no best weight decay: all below the given one are equally good, and what lie
 all within a factor 5 are equally good, between two cliffs."""
 
 
+NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")
+
+
 @dataclass(frozen=True)
 class Truth:
     """What a synthetic landscape is drawn from."""
@@ -61,18 +64,24 @@ class Truth:
     noise_sd_pp: float = 0.3
     """Standard deviation of one run around that."""
     noise: str = "normal"
-    """`normal`, `student` (t with 3 degrees of freedom, same standard deviation) or `heteroscedastic` (grows fourfold
-    away from the optimum)."""
+    """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
+    away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one a seed
+    and learning rate), `shifted` (the same, one curve a seed, equal at all learning rates seen from their optimum) or
+    `two-faced` (each seed and learning rate belongs to one of two curves whose optima lie a factor 3 apart)."""
 
     def best_wd(self, lr: float) -> float:
         """The best weight decay at `lr`."""
         return float(self.rho * CENTER_LR * (lr / CENTER_LR) ** self.slope)
 
-    def accuracy(self, lr: float, wds: Sequence[float]) -> Floats:
-        """Expected accuracy, percent, [W]; weight decay 0 counts as a thousandth of the smallest other one."""
+    def from_best(self, lr: float, wds: Sequence[float]) -> Floats:
+        """ln(weight decay / best weight decay), [W]; weight decay 0 is a thousandth of the smallest other one."""
         wd = np.asarray(wds, dtype=np.float64)
         smallest = wd[wd > 0].min() if (wd > 0).any() else 1e-9
-        x = np.log(np.where(wd > 0, wd, 1e-3 * smallest) / self.best_wd(lr))
+        return np.asarray(np.log(np.where(wd > 0, wd, 1e-3 * smallest) / self.best_wd(lr)))
+
+    def accuracy(self, lr: float, wds: Sequence[float]) -> Floats:
+        """Expected accuracy, percent, [W]."""
+        x = self.from_best(lr, wds)
         lost = self.depth * SHAPES[self.shape](x)
         peak = self.peak_pp - self.lr_drop_pp * np.log(lr / 1e-3) ** 2
         # No training does worse than chance; one per cent stands for it.
@@ -117,11 +126,12 @@ def draw(
     `missing`: share of rows left out at random. `diverged_above`: runs with lr * weight decay above it diverged.
     """
     columns: dict[str, list[Floats]] = {"lr": [], "wd": [], "seed": [], "score": []}
+    shared = _seed_curves(len(seeds), rng) if truth.noise == "shifted" else None
     for lr in lrs:
         wds = np.array(sorted(set(grid(lr))), dtype=np.float64)
         mean = truth.accuracy(lr, list(wds))
         common = rng.normal(0, truth.seed_sd_pp, size=len(seeds))
-        noise = _noise(truth, mean, len(seeds), rng)
+        noise = _noise(truth, mean, truth.from_best(lr, list(wds)), len(seeds), rng, shared)
         columns["lr"].append(np.full(noise.size, lr))
         columns["wd"].append(np.repeat(wds, len(seeds)))
         columns["seed"].append(np.tile(np.asarray(seeds), len(wds)))
@@ -136,8 +146,22 @@ def draw(
     return Landscape(arch, dataset, frame, synthetic=True)
 
 
-def _noise(truth: Truth, mean: Floats, n_seeds: int, rng: np.random.Generator) -> Floats:
-    """Noise of single runs, [W, S]."""
+def _seed_curves(n_seeds: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
+    """Smooth random curves of variance 1, one a seed: x [W] to [W, S]; five cosines, wavelengths of about 15."""
+    frequency = rng.normal(0, 1 / 2.4, (5, n_seeds))
+    phase = rng.uniform(0, 2 * np.pi, (5, n_seeds))
+    return lambda x: np.asarray(np.sqrt(2 / 5) * np.cos(frequency * x[:, None, None] + phase).sum(axis=1))
+
+
+def _noise(
+    truth: Truth,
+    mean: Floats,
+    x: Floats,
+    n_seeds: int,
+    rng: np.random.Generator,
+    shared: Callable[[Floats], Floats] | None,
+) -> Floats:
+    """Noise of single runs, [W, S], at `x` = ln(weight decay / best weight decay), [W]."""
     shape = (len(mean), n_seeds)
     if truth.noise == "normal":
         return rng.normal(0, truth.noise_sd_pp, shape)
@@ -146,4 +170,14 @@ def _noise(truth: Truth, mean: Floats, n_seeds: int, rng: np.random.Generator) -
     if truth.noise == "heteroscedastic":
         sd = truth.noise_sd_pp * (1 + np.minimum(mean.max() - mean, 3.0))
         return rng.normal(0, 1, shape) * sd[:, None]
-    raise ValueError(f"expected noise of normal, student, heteroscedastic; got {truth.noise!r}")
+    if truth.noise in ("curves", "shifted"):
+        curves = shared or _seed_curves(n_seeds, rng)
+        return np.asarray(truth.noise_sd_pp * (np.sqrt(0.8) * curves(x) + np.sqrt(0.2) * rng.normal(0, 1, shape)))
+    if truth.noise == "two-faced":
+        # The mean of both curves has its optimum where the truth has it.
+        side = rng.choice([-1.0, 1.0], n_seeds) * np.log(3) / 2
+        lost = SHAPES[truth.shape]
+        both = (lost(x - np.log(3) / 2) + lost(x + np.log(3) / 2)) / 2
+        moved = np.stack([both - lost(x - s) for s in side], axis=1)
+        return np.asarray(truth.depth * moved + rng.normal(0, truth.noise_sd_pp, shape))
+    raise ValueError(f"expected noise of {', '.join(NOISES)}; got {truth.noise!r}")

@@ -31,7 +31,7 @@ from replicate.evaluate import judge_sweep
 from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS
-from replicate.synthetic import SHAPES, Truth, ratio_grid
+from replicate.synthetic import NOISES, SHAPES, Truth, ratio_grid
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 
 INF = math.inf
@@ -181,7 +181,7 @@ def test_the_studies_cover_what_they_should() -> None:
     assert {s.truth.shape for s in found} >= set(SHAPES) - {"plateau"}  # which has no best weight decay
     assert {s.seeds for s in found} == set(SEED_COUNTS)
     assert {s.grid for s in found} == set(GRIDS)
-    assert {s.truth.noise for s in found} == {"normal", "student", "heteroscedastic"}
+    assert {s.truth.noise for s in found} == set(NOISES)
     assert any(s.missing for s in found)
     assert any(s.diverged_factor for s in found)
     assert any(s.truth.depth == 0 for s in found)

@@ -89,7 +89,7 @@ def test_an_optimum_beyond_the_grid_is_open_on_that_side(best: float, side: str)
     else:
         assert low > math.log(WDS[-3])
         assert high == math.inf
-        assert found.best > math.log(WDS[-2])
+        assert found.best > math.log(WDS[-2]) - STEP
 
 
 def test_beyond_the_grid_all_places_are_alike() -> None:
@@ -260,7 +260,7 @@ def test_one_seed_uses_the_scatter_around_smooth_curves() -> None:
         [one_slice(WDS, well(WDS, 0.05 * k, 1, noise), k * 1e-3) for k in (1, 2, 4)] for noise in (0.02, 1.5)
     )
     widths = [[np.ptp(c.interval(CHI2)) for c in optimum_curves(s, np.random.default_rng(0))] for s in (smooth, rough)]
-    assert max(widths[0]) < 0.6
+    assert max(widths[0]) < 1.0
     assert min(widths[1]) > 2 * max(widths[0])
 
 

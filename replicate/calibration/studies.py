@@ -87,6 +87,12 @@ def studies() -> list[Study]:
         for sd in (0.25, 0.4)
         for n in (3, 5)
     ]
+    out += [
+        Study("seeds with curves of their own", Truth(slope=b, shape=shape, noise=noise, noise_sd_pp=sd), seeds=n)
+        for noise in ("curves", "shifted", "two-faced")
+        for b, shape, sd in ((1.0, "table-2", 0.3), (1.0, "asymmetric", 1.0), (0.0, "mesa", 1.0), (-1.0, "cliff", 1.0))
+        for n in (1, 3, 5, 10)
+    ]
     out += [Study("incomplete", Truth(slope=b), seeds=n, missing=0.15) for b in (1.0, -1.0) for n in (3, 5)]
     out += [Study("incomplete", Truth(slope=b), seeds=5, diverged_factor=10.0) for b in (1.0, 0.0)]
     out += [

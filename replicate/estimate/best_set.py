@@ -78,18 +78,22 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
     sets = []
     for (cut, usable, noise), variance in zip(kept, parts, strict=True):
         dof = min(float(prior_dof + noise.dof.mean()), float(sum(n.dof.sum() for _, _, n in kept)))
-        inside = indistinguishable(noise.mean, variance / noise.count, dof, level)
+        inside = indistinguishable(noise.mean, np.diag(variance / noise.count), dof, level)
         sets.append(_best_set(cut, usable, inside, noise.mean, bool(np.isnan(variance).any()), level))
     return sets
 
 
-def indistinguishable(mean: Floats, variance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
-    """[W], which means are not below some other one by more than the bound; all of them where nothing repeats."""
-    if np.isnan(variance).any():
+def indistinguishable(mean: Floats, covariance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
+    """[W], which means are not below some other one by more than the bound; all of them where nothing repeats.
+
+    `covariance`: [W, W], of the means.
+    """
+    if np.isnan(covariance).any():
         return np.ones(len(mean), dtype=bool)
     bound = dunnett_bound(len(mean) - 1, round(dof, 1), level)
     lead = mean[None, :] - mean[:, None]
-    error = np.sqrt(variance[None, :] + variance[:, None])
+    variance = np.diag(covariance)
+    error = np.sqrt(np.maximum(variance[None, :] + variance[:, None] - 2 * covariance, 0.0))
     return np.asarray((lead <= bound * error).all(axis=1))
 
 

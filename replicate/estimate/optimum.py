@@ -20,6 +20,7 @@ from scipy.special import logsumexp
 from replicate.estimate.best_set import indistinguishable
 from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
 from replicate.estimate.quantiles import chi2_quantile
+from replicate.estimate.shared import Scores, Shared, matern, one_seed_covariance, shared_noise
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,8 @@ class Points:
     """[N], ln(weight decay), ascending."""
     noise: SliceNoise
     """Means and variances of the scores at `x`."""
+    scores: Floats
+    """[N, S], the scores themselves."""
     low: float
     """ln of the smallest positive weight decay: what lies below is beyond the grid."""
     high: float
@@ -84,6 +87,8 @@ class OptimumCurve:
     spacing: float
     """Distance in ln(weight decay) between the runs around the likeliest place."""
     flags: tuple[str, ...]
+    seed_curve_share: float
+    """Share of a run's variance that is its seed's own smooth curve; NaN where no seed is repeated."""
 
     def at(self, x: Floats) -> Floats:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
@@ -120,7 +125,7 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
     if not found:
         return []
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
-    fits = _fit(points, _variances_of_means([p.noise for p in points]))
+    fits = _fit(points)
     return [_curve(lr, p, fit, rng) for lr, p, fit in zip(lrs, points, fits, strict=True)]
 
 
@@ -132,7 +137,7 @@ def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) ->
     """
     found = [_points(s) for s in slices]
     points = [p for p in found if p is not None]
-    fits = iter(_fit(points, _variances_of_means([p.noise for p in points]))) if points else iter(())
+    fits = iter(_fit(points)) if points else iter(())
     out = []
     for cut, p in zip(slices, found, strict=True):
         table = np.full((count, len(cut.wds)), np.nan)
@@ -145,13 +150,31 @@ def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) ->
     return out
 
 
-def _variances_of_means(noises: list[SliceNoise]) -> list[Floats]:
-    """Variance of each mean, [W] a slice, moderated over all slices of a cell; NaN where no seed is repeated."""
+def _noise(cells: list[Points]) -> Shared:
+    """Covariance of the means of every slice, moderated over all slices of a cell."""
+    noises = [p.noise for p in cells]
     variance, _ = moderated_variance(
         np.concatenate([n.residual_variance for n in noises]), np.concatenate([n.dof for n in noises])
     )
-    ends = np.cumsum([len(n.mean) for n in noises])
-    return [v / n.count for v, n in zip(np.split(variance, ends[:-1]), noises, strict=True)]
+    least = _least_variance(cells)
+    if np.isnan(variance).any():
+        # No seed is repeated.
+        white = max(_residual_variance(cells), least)
+        return Shared(tuple(one_seed_covariance(_near(p), np.full(len(p.x), white)) for p in cells), float("nan"))
+    parts = np.split(np.maximum(variance, least), np.cumsum([len(n.mean) for n in noises])[:-1])
+    found = shared_noise([Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)])
+    return Shared(tuple(c + least * np.eye(len(c)) for c in found.covariances), found.share)
+
+
+def _least_variance(cells: list[Points]) -> float:
+    """Variance below which nothing is told apart: scores that agree to the last digit are not that exact."""
+    spread = max(float(np.ptp(p.noise.mean)) for p in cells)
+    return max(1e-4 * spread, 1e-9) ** 2
+
+
+def _near(points: Points) -> Floats:
+    """`points.x` with weight decay 0 a factor 10 below the smallest other one, where its runs' errors are alike."""
+    return np.maximum(points.x, points.low - np.log(10))
 
 
 def _points(cut: Slice) -> Points | None:
@@ -183,13 +206,7 @@ def _points(cut: Slice) -> Points | None:
     ceiling = float(np.log(above.min())) if len(above) else np.inf
     floor = float(np.log(below.max())) if len(below) and wds[0] > 0 else -np.inf
     noise = additive_fit(cut.scores[kept])
-    return Points(x, noise, low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
-
-
-def _matern(distance: Floats, length: Floats | float) -> Floats:
-    """Matérn-5/2 correlation at `distance`."""
-    r = np.sqrt(5) * distance / length
-    return (1 + r + r**2 / 3) * np.exp(-r)
+    return Points(x, noise, cut.scores[kept], low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
 
 
 @dataclass(frozen=True)
@@ -198,38 +215,37 @@ class _Fit:
 
     weights: Floats
     """[L, A], sums to 1."""
-    variance: Floats
+    covariance: Floats
+    """[N, N], of the means."""
     scale: float
+    """Typical standard error of a mean."""
+    share: float
+    """See `Shared.share`."""
 
 
-def _fit(cells: list[Points], variances: list[Floats]) -> list[_Fit]:
+def _fit(cells: list[Points]) -> list[_Fit]:
     """Posterior weights of length scale (shared by the cell) and amplitude (slice by slice)."""
-    if any(np.isnan(v).any() for v in variances):
-        variance = _residual_variance(cells)
-        variances = [np.where(np.isnan(v), variance, v) for v in variances]
-    spread = max(float(np.ptp(p.noise.mean)) for p in cells)
-    least = max(1e-4 * spread, 1e-9) ** 2
-    variances = [np.maximum(v, least) for v in variances]
-    scales = [float(np.sqrt(np.median(v))) for v in variances]
-    evidence = [_log_evidence(p, v, s) for p, v, s in zip(cells, variances, scales, strict=True)]
+    noise = _noise(cells)
+    scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
+    evidence = [_log_evidence(p, c, s) for p, c, s in zip(cells, noise.covariances, scales, strict=True)]
     by_slice = [logsumexp(e, axis=1) for e in evidence]
     shared = np.sum(by_slice, axis=0)
     length_weight = np.exp(shared - logsumexp(shared))
     fits = []
-    for e, marginal, v, s in zip(evidence, by_slice, variances, scales, strict=True):
+    for e, marginal, c, s in zip(evidence, by_slice, noise.covariances, scales, strict=True):
         weights = length_weight[:, None] * np.exp(e - marginal[:, None])
-        fits.append(_Fit(weights, v, s))
+        fits.append(_Fit(weights, c, s, noise.share))
     return fits
 
 
-def _log_evidence(points: Points, variance: Floats, scale: float) -> Floats:
+def _log_evidence(points: Points, covariance: Floats, scale: float) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
     y = (points.noise.mean - points.noise.mean.mean()) / scale
     distance = np.abs(points.x[:, None] - points.x[None, :])
-    correlation = np.stack([_matern(distance, length) for length in LENGTHS])
+    correlation = np.stack([matern(distance, length) for length in LENGTHS])
     level = (10 * (np.ptp(y) + 1)) ** 2
     kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
-    kernel = kernel + np.diag(variance / scale**2)
+    kernel = kernel + covariance / scale**2
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
@@ -249,7 +265,7 @@ def _residual_variance(cells: list[Points]) -> float:
         total = 0.0
         for p in cells:
             scale = float(np.sqrt(variance))
-            log_evidence = _log_evidence(p, np.full(len(p.x), variance), scale)
+            log_evidence = _log_evidence(p, variance * np.eye(len(p.x)), scale)
             total += float(logsumexp(log_evidence)) - len(p.x) * np.log(scale)
         evidence.append(total)
     allowed = np.nonzero(np.array(evidence) >= max(evidence) - chi2_quantile(0.95, 1) / 2)[0]
@@ -259,7 +275,7 @@ def _residual_variance(cells: list[Points]) -> float:
 def _draw(points: Points, fit: _Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:
     """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors, less the mean score."""
     y = (points.noise.mean - points.noise.mean.mean()) / fit.scale
-    noise = np.diag(fit.variance / fit.scale**2)
+    noise = fit.covariance / fit.scale**2
     level = (10 * (np.ptp(y) + 1)) ** 2
     weights = np.where(fit.weights > 0.01, fit.weights, 0).ravel()
     counts = rng.multinomial(count, weights / weights.sum())
@@ -270,10 +286,10 @@ def _draw(points: Points, fit: _Fit, rng: np.random.Generator, grid: Floats, cou
     for flat in np.nonzero(counts)[0]:
         length = LENGTHS[flat // len(AMPLITUDES)]
         amplitude = AMPLITUDES[flat % len(AMPLITUDES)] ** 2
-        data = amplitude * _matern(among, length) + level + noise
-        cross = amplitude * _matern(to_data, length) + level
+        data = amplitude * matern(among, length) + level + noise
+        cross = amplitude * matern(to_data, length) + level
         gain = np.linalg.solve(data, cross.T).T
-        covariance = amplitude * _matern(to_grid, length) + level - gain @ cross.T
+        covariance = amplitude * matern(to_grid, length) + level - gain @ cross.T
         root = np.linalg.cholesky(covariance + JITTER * (amplitude + 1) * np.eye(len(grid)))
         out.append(gain @ y + rng.standard_normal((counts[flat], len(grid))) @ root.T)
     return np.concatenate(out)
@@ -297,7 +313,7 @@ def _prior_argmax(width_over_length: float) -> Floats:
     """Density over [0, 1], in 40 bins, of the argmax of a process of which nothing is known."""
     grid = np.linspace(0, 1, FINE)
     rng = np.random.default_rng(0)
-    covariance = _matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
+    covariance = matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
     place = _argmax(grid, rng.standard_normal((8000, FINE)) @ np.linalg.cholesky(covariance + JITTER * np.eye(FINE)).T)
     inner = place[np.isfinite(place)]
     counts, _ = np.histogram(np.concatenate([inner, 1 - inner]), bins=40, range=(0, 1))
@@ -324,7 +340,7 @@ def _run_support(points: Points, fit: _Fit, rng: np.random.Generator) -> Floats:
     prior = np.zeros(len(points.x))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
         if weight > 0.01:
-            root = np.linalg.cholesky(_matern(among, length) + JITTER * np.eye(len(points.x)))
+            root = np.linalg.cholesky(matern(among, length) + JITTER * np.eye(len(points.x)))
             prior += weight * np.bincount((normal @ root.T).argmax(axis=1), minlength=len(points.x)) / len(normal)
     return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
 
@@ -362,7 +378,7 @@ def _curve(lr: float, points: Points, fit: _Fit, rng: np.random.Generator) -> Op
     below, above = float(max(support[0], positive[0])), float(positive[-1])
     table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, fit, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
-    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags)
+    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
 
 
 def _unbounded(table: Floats, points: Points, fit: _Fit, inside: Floats) -> Floats:
@@ -373,7 +389,7 @@ def _unbounded(table: Floats, points: Points, fit: _Fit, inside: Floats) -> Floa
     or more that span `PLATEAU` are a set, each as good as any other.
     """
     dof = max(float(points.noise.dof.sum()), 8.0)
-    best = np.nonzero(indistinguishable(points.noise.mean, fit.variance, dof, SET_LEVEL))[0]
+    best = np.nonzero(indistinguishable(points.noise.mean, fit.covariance, dof, SET_LEVEL))[0]
     x = np.maximum(points.x, points.low)
     out = table.copy()
     top = table.max()

@@ -160,7 +160,11 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
         settle = settle or _more_seeds(high - low, 0.2)
     return Estimate(
         "slope", "", value, low, high, level, n, "profile likelihood over set-valued optima", flags, settle,
-        {"per_lr": optima(fit, level), "misfit_p": finite(fit.misfit_p)},
+        {
+            "per_lr": optima(fit, level),
+            "misfit_p": finite(fit.misfit_p),
+            "seed_curve_share": finite(fit.curves[0].seed_curve_share),
+        },
     )  # fmt: skip
 
 
@@ -295,6 +299,10 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         inside = _inside(profile, 1.0, level)
         flags = tuple(dict.fromkeys((*flags, "misfit")))
     low, high = _ends(INTERCEPT_SHARES, inside)
+    _, least, most = _slope(fit, level)
+    if least <= 1 <= most:
+        # A proportional line is among the power laws that fit, so no straight line that fits better excludes it.
+        low, high = min(low, 0.0), max(high, 0.0)
     value = float(INTERCEPT_SHARES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
     return Estimate(
         "intercept_share", "", value, low, high, level, sum(fit.informative),
