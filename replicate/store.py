@@ -294,7 +294,8 @@ def open_store(
 ) -> Store:
     """The store at `path`, made there if `create`; StoreError where it cannot be read or, unless `read_only`, written.
 
-    `below`: runs that count as stored although they are kept elsewhere.
+    `below`: runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
+    is not there is an empty store, which `notices` says.
 
     Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
     disks and the superuser.
@@ -304,6 +305,10 @@ def open_store(
     root = Path(path).absolute()
     try:
         exists = _directory_exists(root)
+        if not exists and read_only and below:
+            found = Store(root, read_only, below)
+            found.note(f"store {path}: nothing there yet; {len(below)} recorded runs are all there is")
+            return found
         if not exists and (read_only or not create):
             raise StoreError(f"store {path}: expected a directory, got nothing there; train first, or check the path")
         if not exists:

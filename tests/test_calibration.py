@@ -24,7 +24,17 @@ from replicate.calibration.measured import (
     write,
 )
 from replicate.calibration.rates import Rate, informative, landscape, place, rates, where
-from replicate.calibration.studies import GRIDS, SEED_COUNTS, SLOPES, Study, power_studies, studies, thin, true_values
+from replicate.calibration.studies import (
+    GRIDS,
+    SEED_COUNTS,
+    SLOPES,
+    Study,
+    leaves_no_ratio,
+    power_studies,
+    studies,
+    thin,
+    true_values,
+)
 from replicate.calibration.tables import markdown
 from replicate.estimate.power_law import origin_r_squared
 from replicate.evaluate import judge_sweep
@@ -148,6 +158,28 @@ def test_a_flat_truth_has_a_gap_and_nothing_else() -> None:
     found = true_values(Study("x", Truth(depth=0.0), "paper+line"))
     assert found.pop("gap_pp") == 0
     assert all(math.isnan(value) for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "slope", "rho", "leaves_none"),
+    [
+        ("plateau", 1.0, 0.1, False),
+        ("plateau", 1.0, 0.04, True),  # best up to a ratio of 0.04, at every learning rate
+        ("plateau", 0.0, 0.1, True),  # at lr 0.01 up to a ratio of 0.007
+        ("plateau", -1.0, 1e5, False),
+        ("mesa", 1.0, 0.1, False),
+        ("mesa", 1.0, 0.9, False),
+        ("mesa", 1.0, 1.1, True),
+        ("mesa", 0.0, 0.1, True),
+        ("table-2", -1.0, 0.1, False),  # which has a best weight decay
+    ],
+)
+def test_whether_some_ratio_is_among_the_best_everywhere(
+    shape: str, slope: float, rho: float, leaves_none: bool
+) -> None:
+    study = Study("a", Truth(shape=shape, slope=slope, rho=rho))
+    assert leaves_no_ratio(study, 0.05, 0.20) == leaves_none
+    assert not leaves_no_ratio(Study("a", Truth(shape=shape, slope=slope, rho=rho, depth=0.0)), 0.05, 0.20)
 
 
 @pytest.mark.parametrize("shape", ["quadratic", "table-2", "kinked"])

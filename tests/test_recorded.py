@@ -16,7 +16,7 @@ from replicate.cli import main
 from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
 from replicate.record import StoredRun
-from replicate.store import open_store
+from replicate.store import StoreError, open_store
 from tests.faketrainer import fake_result, fake_run
 
 PROVENANCE = {"versions": {"python": "3"}, "device_model": "a processor", "platform": "here"}
@@ -105,6 +105,18 @@ def test_a_store_counts_what_lies_below_and_goes_before_it(tmp_path: Path) -> No
     store.layout.record(run.key).write_bytes(b"{}")  # damaged: set aside, and what lies below counts again
     assert store.get(run) == BY_KEY[run.key]
     assert store.get(fake_run(lr=0.5)) is None
+
+
+def test_a_store_that_is_not_there_is_empty_above_recorded_runs(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "none", create=False, read_only=True, below=BY_KEY)
+    assert store.keys() == set(BY_KEY)
+    assert [stored.key for stored in store.records()] == sorted(BY_KEY)
+    assert store.notices == [
+        f"store {tmp_path / 'none'}: nothing there yet; {len(BY_KEY)} recorded runs are all there is"
+    ]
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(StoreError, match="got nothing there"):
+        open_store(tmp_path / "none", create=False, read_only=True, below={})
 
 
 def test_record_and_verify_on_the_command_line(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from replicate.calibration.parallel import in_processes
-from replicate.calibration.studies import Study, has_straight_line, true_values
+from replicate.calibration.studies import Study, has_straight_line, leaves_no_ratio, true_values
 from replicate.evaluate import judge_sweep
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
@@ -43,7 +43,8 @@ class Rate:
     inconclusive: float
     wrong: float
     """Share replicated though the truth is outside the margin by more than a tenth of it, or contradicted though
-    inside; NaN where the truth has no value (then every decisive verdict is wrong: see `decisive`)."""
+    inside; NaN where the truth has no value (then every decisive verdict is wrong: see `decisive`), unless none of the
+    equally good choices meets the claim (then `contradicted` is right)."""
     decisive: float
     coverage: float
     """Share of intervals that hold the truth over the learning rates they are over; NaN where it has no value."""
@@ -130,7 +131,9 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
         highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
         truth = truths[quantity]
         wrong = coverage = math.nan
-        if not math.isnan(truth):
+        if quantity == "rho" and leaves_no_ratio(study, margin.low, margin.high):
+            wrong = share[REPLICATED]
+        elif not math.isnan(truth):
             own = np.array([t[quantity] for t in compress(own_truths, asked)])
             places = [where(study, quantity, t, margin, x) for t, x in zip(own, compress(lrs, asked), strict=True)]
             wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
