@@ -29,11 +29,15 @@ def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
 
 def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
     """Writes the page, with the landscapes that `store` has; its path."""
+    from replicate.audit import registry
     from replicate.audit.picture import picture
     from replicate.audit.subject import published
     from replicate.report import html
 
-    text = html.render(file, judging.landscapes(scale, store), picture(published()), calibration())
+    paper = published()
+    text = html.render(
+        file, judging.landscapes(scale, store), picture(paper), calibration(), registry.run(paper).findings
+    )
     verdict_file.write_text(out / PAGE, text)
     return out / PAGE
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
+from replicate.cli.output import log_to_notes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an old terminal gets a ? and no traceback
     options = parser().parse_args(arguments)
+    log_to_notes()
     # Before numpy is loaded: on matrices as small as ours its threads only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = importlib.import_module(f"replicate.cli.{options.command}")  # each imports no more than it needs

@@ -53,8 +53,6 @@ def run(options: argparse.Namespace) -> int:
         rates = make_plan(claims, scale, store).rates
         parts = [list(step.runs) for step in order.steps(claims, scale, stored, rates)]
     status = _train(store, parts, options, until)
-    for notice in store.notices:
-        note(notice)
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})

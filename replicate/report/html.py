@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from replicate import __version__
+from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, OUTCOMES, Finding
 from replicate.estimate.result import Estimate
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
@@ -24,6 +25,13 @@ from replicate.runs import Cell
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
 """By cell and variant, as `replicate.judging.landscapes` finds them."""
+
+
+FINDINGS = (
+    (DECISION_INCONSISTENT, "a conclusion falls with it"),
+    (INCONSISTENT, "a figure is off"),
+    (CONSISTENT, "the figures fit"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,12 @@ def render(
     landscapes: Landscapes | None = None,
     reachability: str = "",
     rates: Sequence[Mapping[str, Any]] = (),
+    findings: Sequence[Finding] = (),
 ) -> str:
-    """The page. `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`."""
+    """The page.
+
+    `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit.
+    """
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)
@@ -80,6 +92,8 @@ def render(
         others=view.other_marks(file),
         sections=sections,
         checks=_checks(reachability, rates),
+        findings=sorted(findings, key=lambda f: -OUTCOMES.index(f.outcome)),
+        finding_counts=[(o, sum(f.outcome == o for f in findings), words) for o, words in FINDINGS],
         provenance=view.provenance(file),
         version=__version__,
     )
