@@ -11,6 +11,7 @@ import pytest
 
 from replicate import reporting
 from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, Finding
+from replicate.audit.finding import OUTCOMES as OUTCOMES_OF_AUDIT
 from replicate.calibration import measured
 from replicate.landscape import Landscape
 from replicate.paper.registry import CELLS, CLAIMS, REGISTRY_HASH
@@ -220,7 +221,8 @@ def test_the_paper_s_own_figures_are_on_the_page() -> None:
     fits = Finding("audit/saving", "s", "1", "1", CONSISTENT, "It adds up.", "as printed")
     off = Finding("audit/run-count", "s", "1", "2", INCONSISTENT, "<b>Twelve</b> runs are missing.", "a", "they exist")
     falls = Finding("audit/on-grid", "s", "1", "2", DECISION_INCONSISTENT, "0.1 is not on the grid.", "a", "it were")
-    written = html.render(made_file({}), findings=(fits, off, falls))
+    assert tuple(html.FINDINGS) == tuple(reversed(OUTCOMES_OF_AUDIT))
+    written = html.render(made_file({}), findings=[finding.to_json() for finding in (fits, off, falls)])
     found = read(written)
     assert "Of 3 findings" in found.text
     assert "&lt;b&gt;Twelve&lt;/b&gt; runs are missing." in written

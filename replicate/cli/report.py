@@ -23,7 +23,7 @@ class CannotReport(Exception):
     """A report that cannot be made or written; the message is one line."""
 
 
-UNUSABLE = (scales.ScaleError, StoreError, CannotReport, VerdictFileError)
+UNUSABLE = (scales.ScaleError, StoreError, CannotReport, VerdictFileError, reporting.NothingToDraw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,8 +38,11 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out)
     try:
         written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
+        if options.picture:
+            reporting.write_picture(Path(options.picture), scale, store)
+            written.append(Path(options.picture))
     except OSError as error:
-        raise CannotReport(f"--out {out}: expected a folder that can be written, got: {error.strerror}") from None
+        raise CannotReport(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
     for text in notices(file):
         note(text)
     if options.json:

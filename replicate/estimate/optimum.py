@@ -44,6 +44,8 @@ PLATEAU = float(np.log(8))
 fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
 SET_LEVEL = 0.99
 """Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""
+MOST_ALIKE = 5
+"""So many neighbouring places of the likelihood's grid may be as likely and still be one."""
 JITTER = 1e-7
 
 
@@ -117,6 +119,13 @@ class OptimumCurve:
         if index == last:
             return (self.start + (last - 2) * STEP + self.ceiling) / 2
         return self.start + (index - 1) * STEP
+
+    @property
+    def single(self) -> float | None:
+        """The likeliest ln(weight decay) where one place is; None where a set is, or what lies beyond the grid."""
+        likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
+        inside = likeliest[0] > 0 and likeliest[-1] < len(self.table) - 1
+        return self.best if inside and len(likeliest) <= MOST_ALIKE else None
 
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:

@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from replicate import __version__
-from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, OUTCOMES, Finding
 from replicate.estimate.result import Estimate
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
@@ -27,11 +26,12 @@ Landscapes = Mapping[tuple[Cell, str], Landscape]
 """By cell and variant, as `replicate.judging.landscapes` finds them."""
 
 
-FINDINGS = (
-    (DECISION_INCONSISTENT, "a conclusion falls with it"),
-    (INCONSISTENT, "a figure is off"),
-    (CONSISTENT, "the figures fit"),
-)
+FINDINGS = {
+    "decision-inconsistent": "a conclusion falls with it",
+    "inconsistent": "a figure is off",
+    "consistent": "the figures fit",
+}
+"""Outcomes of the audit, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,12 @@ def render(
     landscapes: Landscapes | None = None,
     reachability: str = "",
     rates: Sequence[Mapping[str, Any]] = (),
-    findings: Sequence[Finding] = (),
+    findings: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page.
 
-    `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit.
+    `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit, as
+    its JSON has them.
     """
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
@@ -92,8 +93,8 @@ def render(
         others=view.other_marks(file),
         sections=sections,
         checks=_checks(reachability, rates),
-        findings=sorted(findings, key=lambda f: -OUTCOMES.index(f.outcome)),
-        finding_counts=[(o, sum(f.outcome == o for f in findings), words) for o, words in FINDINGS],
+        findings=findings,
+        finding_counts=[(o, sum(f["outcome"] == o for f in findings), words) for o, words in FINDINGS.items()],
         provenance=view.provenance(file),
         version=__version__,
     )
