@@ -24,11 +24,11 @@ import pytest
 import yaml
 
 from fixtures import options as plugin_options
-from replicate import scales
+from replicate import judging, recorded, scales
 from replicate.cli import main
 from replicate.cli.arguments import parser
 from replicate.collect import runs_for
-from replicate.paper.registry import claim
+from replicate.paper.registry import CELLS, claim
 from replicate.report import verdict_file
 from replicate.store import open_store
 from replicate.train.result import Result
@@ -313,3 +313,18 @@ def test_the_workflow_runs_scripts_that_exist() -> None:
     assert scripts == {"ci/test", "ci/smoke", "ci/worlds"}
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
     assert any("GITHUB_STEP_SUMMARY" in step.get("run", "") for step in steps)
+
+
+def test_the_results_in_the_readme_are_those_of_the_recorded_runs(tmp_path: Path) -> None:
+    scale = scales.get("embedded-deep")
+    store = open_store(
+        tmp_path / "none", create=False, read_only=True, below=recorded.read(recorded.path_of(scale.name))
+    )
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    for words, name in (
+        ("best λ is", "rho/{}"), ("slope of ln λ", "slope/{}"), ("tuning η alone", "one-dim/gap/{}")
+    ):  # fmt: skip
+        (row,) = (r for r in rows if r[0].startswith(words))
+        cells = [c.id for c in CELLS if c.dataset == "cifar100"]
+        assert row[1:] == [judging.judge(claim(name.format(cell)), scale, store).outcome for cell in cells]
