@@ -1,9 +1,9 @@
 """Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
 
 Draws of the accuracy curve (`process.py`) have an argmax each; how much more often it falls at a place than where
-nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run, then in the
-neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid speaks
-for all that lies beyond.
+nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run, then in
+the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid
+speaks for all that lies beyond.
 """
 
 from __future__ import annotations
