@@ -23,13 +23,13 @@ from replicate.calibration.measured import (
     worst,
     write,
 )
-from replicate.calibration.rates import Rate, informative, landscape, place, rates, where
+from replicate.calibration.rates import Rate, informative, landscape, place, rates, where, wrong_of_sets
 from replicate.calibration.studies import (
     GRIDS,
     SEED_COUNTS,
     SLOPES,
     Study,
-    leaves_no_ratio,
+    identified,
     power_studies,
     studies,
     thin,
@@ -161,25 +161,40 @@ def test_a_flat_truth_has_a_gap_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "slope", "rho", "leaves_none"),
+    ("shape", "slope", "rho", "quantity", "expected"),
     [
-        ("plateau", 1.0, 0.1, False),
-        ("plateau", 1.0, 0.04, True),  # best up to a ratio of 0.04, at every learning rate
-        ("plateau", 0.0, 0.1, True),  # at lr 0.01 up to a ratio of 0.007
-        ("plateau", -1.0, 1e5, False),
-        ("mesa", 1.0, 0.1, False),
-        ("mesa", 1.0, 0.9, False),
-        ("mesa", 1.0, 1.1, True),
-        ("mesa", 0.0, 0.1, True),
-        ("table-2", -1.0, 0.1, False),  # which has a best weight decay
+        ("mesa", 1.0, 0.1, "rho", (0.02, 0.5)),
+        ("mesa", 1.0, 0.1, "slope", (1 - 2 * math.log(5) / math.log(200), 1 + 2 * math.log(5) / math.log(200))),
+        # Through an end of the range at the smallest learning rate and the other end at the largest.
+        ("mesa", 1.0, 0.1, "intercept_share", (-0.0868, 0.6965)),
+        ("mesa", 0.0, 0.1, "rho", (math.inf, -math.inf)),  # its ends lie less than the learning rates' 200 apart
+        ("plateau", 1.0, 0.04, "rho", (1e-5, 0.04)),
+        ("plateau", 0.0, 0.1, "rho", (1e-5, 0.1 * math.sqrt(5e-5 * 1e-2) / 1e-2)),
+        ("plateau", -1.0, 0.1, "slope", (-6.0, 6.0)),
     ],
 )
-def test_whether_some_ratio_is_among_the_best_everywhere(
-    shape: str, slope: float, rho: float, leaves_none: bool
+def test_what_a_range_of_best_weight_decays_allows(
+    shape: str, slope: float, rho: float, quantity: str, expected: tuple[float, float]
 ) -> None:
-    study = Study("a", Truth(shape=shape, slope=slope, rho=rho))
-    assert leaves_no_ratio(study, 0.05, 0.20) == leaves_none
-    assert not leaves_no_ratio(Study("a", Truth(shape=shape, slope=slope, rho=rho, depth=0.0)), 0.05, 0.20)
+    found = identified(Study("a", Truth(shape=shape, slope=slope, rho=rho)), quantity)
+    assert found is not None
+    assert found == pytest.approx(expected, rel=0.02, abs=0.011)
+    assert identified(Study("a", Truth(shape=shape, slope=slope, rho=rho, depth=0.0)), quantity) is None
+    assert identified(Study("a", Truth(slope=slope, rho=rho)), quantity) is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "wrong"),
+    [
+        ((0.02, 0.5), 0.7),  # either verdict is
+        ((0.06, 0.19), 0.4),
+        ((0.047, 0.21), 0.4),  # a little over the edge
+        ((0.001, 0.004), 0.3),
+        ((math.inf, -math.inf), 0.3),
+    ],
+)
+def test_what_is_wrong_where_a_range_of_values_is_true(allowed: tuple[float, float], wrong: float) -> None:
+    assert wrong_of_sets("rho", allowed, Margin(0.05, 0.20), 0.3, 0.4) == pytest.approx(wrong)
 
 
 @pytest.mark.parametrize("shape", ["quadratic", "table-2", "kinked"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from replicate.calibration.parallel import in_processes
-from replicate.calibration.studies import Study, has_straight_line, leaves_no_ratio, true_values
+from replicate.calibration.studies import Study, has_straight_line, identified, true_values
 from replicate.evaluate import judge_sweep
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
@@ -43,8 +43,8 @@ class Rate:
     inconclusive: float
     wrong: float
     """Share replicated though the truth is outside the margin by more than a tenth of it, or contradicted though
-    inside; NaN where the truth has no value (then every decisive verdict is wrong: see `decisive`), unless none of the
-    equally good choices meets the claim (then `contradicted` is right)."""
+    inside; see `wrong_of_sets` where a range of values is true; NaN where nothing is (then every decisive verdict is
+    wrong: see `decisive`)."""
     decisive: float
     coverage: float
     """Share of intervals that hold the truth over the learning rates they are over; NaN where it has no value."""
@@ -76,6 +76,21 @@ def where(study: Study, quantity: str, truth: float, margin: Margin, lrs: Sequen
 def errs(outcome: str, where: str) -> bool:
     """Whether `outcome` is decisive and wrong for a truth that lies `where` (see `place`)."""
     return (outcome, where) in ((CONTRADICTED, "inside"), (REPLICATED, "outside"))
+
+
+def wrong_of_sets(
+    quantity: str, allowed: tuple[float, float], margin: Margin, replicated: float, contradicted: float
+) -> float:
+    """Share of wrong verdicts where all values of `allowed` are equally true (see `studies.identified`).
+
+    `contradicted` is wrong where one of them lies inside the margin, `replicated` where one lies outside it.
+    """
+    low, high = allowed
+    if low > high:
+        return replicated
+    meets = low <= margin.high and high >= margin.low
+    leaves = "outside" in (place(quantity, low, margin), place(quantity, high, margin))
+    return replicated * leaves + contradicted * meets
 
 
 def informative(cell: dict[str, Any]) -> tuple[float, ...]:
@@ -131,8 +146,8 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
         highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
         truth = truths[quantity]
         wrong = coverage = math.nan
-        if quantity == "rho" and leaves_no_ratio(study, margin.low, margin.high):
-            wrong = share[REPLICATED]
+        if (allowed := identified(study, quantity)) is not None:
+            wrong = wrong_of_sets(quantity, allowed, margin, share[REPLICATED], share[CONTRADICTED])
         elif not math.isnan(truth):
             own = np.array([t[quantity] for t in compress(own_truths, asked)])
             places = [where(study, quantity, t, margin, x) for t, x in zip(own, compress(lrs, asked), strict=True)]

@@ -19,6 +19,12 @@ RATIOS = (0.005, 0.02, 0.045, 0.06, 0.18, 0.22, 1.0, 10.0)
 WITHOUT_OPTIMUM = {"plateau": (-math.inf, 0.0), "mesa": (-math.log(5), math.log(5))}
 """Shapes of which a wide range of weight decays is best, so that no ratio and no slope is true; and that range, in
 ln(weight decay / best weight decay)."""
+TRIED = {
+    "rho": np.geomspace(1e-5, 1e5, 2001),
+    "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),
+    "intercept_share": np.round(np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 1.0801, 0.01)]), 6),
+}
+"""Values that `identified` tries."""
 GRIDS = ("bracket", "paper", "ratio", "paper+line")
 
 
@@ -150,13 +156,32 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
     }
 
 
-def leaves_no_ratio(study: Study, low: float, high: float) -> bool:
-    """Whether no single ratio from `low` to `high` is among the best at every learning rate, where many are at each."""
-    if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM:
-        return False
+def identified(study: Study, quantity: str) -> tuple[float, float] | None:
+    """The lowest and the highest value of `quantity` whose law runs through best weight decays at all learning rates.
+
+    Of a shape with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
+    `intercept_share` (straight lines), tried on a grid. (inf, -inf) where no such law does; None for other shapes and
+    quantities, and where accuracy does not depend on weight decay at all.
+    """
+    if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in TRIED:
+        return None
     down, up = WITHOUT_OPTIMUM[study.truth.shape]
-    ratios = np.log([study.truth.best_wd(lr) / lr for lr in LRS])
-    return bool(max(math.log(low), ratios.max() + down) > min(math.log(high), ratios.min() + up))
+    lrs = np.array(LRS)
+    best = np.log([study.truth.best_wd(lr) for lr in LRS])
+    relative = lrs / np.exp(np.log(lrs).mean())
+    tried = TRIED[quantity]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if quantity == "rho":
+            laws = np.log(tried[:, None] * lrs)
+        elif quantity == "slope":
+            laws = tried[:, None] * np.log(relative)
+        else:
+            laws = np.log(np.maximum((1 - tried[:, None]) * relative + tried[:, None], 0.0))
+    above, below = (laws - best - down).min(axis=1), (laws - best - up).max(axis=1)
+    # A ratio says how high its law runs; the other laws may be moved up and down.
+    fits = (above >= 0) & (below <= 0) if quantity == "rho" else above >= below
+    found = tried[fits & np.isfinite(laws).all(axis=1)]
+    return (float(found.min()), float(found.max())) if len(found) else (math.inf, -math.inf)
 
 
 def has_straight_line(study: Study) -> bool:

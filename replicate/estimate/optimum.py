@@ -201,7 +201,10 @@ def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Float
     out = table.copy()
     top = table.max()
     if len(best) >= 3 and x[best[-1]] - x[best[0]] >= PLATEAU:
-        out[1:-1][(inside >= x[best[0]] - STEP) & (inside <= x[best[-1]] + STEP)] = top
+        # Its ends lie between its last runs and the next ones: halfway.
+        first, last = max(best[0] - 1, 0), min(best[-1] + 1, len(x) - 1)
+        low, high = (x[first] + x[best[0]]) / 2, (x[last] + x[best[-1]]) / 2
+        out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
     if points.x[best[0]] <= points.low:
         out[0] = top
         out[1:-1][inside <= x[best[-1]] + STEP] = top

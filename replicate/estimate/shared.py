@@ -90,28 +90,47 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats]:
     for s in cell:
         present = np.isfinite(s.scores).any(axis=0)
         runs = s.scores[:, present][:, : max(2, MOST_RUNS // len(s.x))]
-        w, seed = np.nonzero(np.isfinite(runs))
-        root = np.sqrt(s.variance[w])
-        design = np.zeros((len(w), len(s.x) + runs.shape[1]))
-        design[np.arange(len(w)), w] = 1
-        design[np.arange(len(w)), len(s.x) + seed] = 1
-        basis, singular, _ = np.linalg.svd(design / root[:, None])
-        left = basis[:, int((singular > 1e-9 * singular[0]).sum()) :]
-        if not left.shape[1]:
+        found, correlation, copies = _freed_of_means_and_levels(s, runs)
+        if not found.size:
             continue
-        found = left.T @ (runs[w, seed] / root)
-        among = np.where(seed[:, None] == seed[None, :], _correlations(s.x)[..., w[:, None], w[None, :]], 0.0)
-        factor = np.linalg.cholesky(left.T @ among @ left)
-        white = np.linalg.solve(factor, np.broadcast_to(found[:, None], (*shape, len(found), 1)))[..., 0]
-        square += (white**2).sum(axis=-1)
-        log_det += 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-        dof += len(found)
+        factor = np.linalg.cholesky(correlation)
+        white = np.linalg.solve(factor, np.broadcast_to(found, (*shape, *found.shape)))
+        square += (white**2).sum(axis=(-2, -1))
+        log_det += copies * 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+        dof += found.size
     if not dof:
         return np.full(shape, 1 / np.prod(shape)), np.ones(shape)
     factor_of = np.maximum(square / dof, 1e-12)
     log_likelihood = -0.5 * (dof * np.log(factor_of) + log_det)
     weights = np.exp(log_likelihood - log_likelihood.max())
     return weights / weights.sum(), factor_of
+
+
+def _freed_of_means_and_levels(s: Scores, runs: Floats) -> tuple[Floats, Floats, int]:
+    """Combinations of `runs` [W, S] that no weight decay's mean and no seed's level enters, in units of one run's SD.
+
+    [N, K], K independent vectors; their correlation [A, L, N, N] over `SHARES` and `LENGTHS`; K.
+    """
+    root = np.sqrt(s.variance)
+    if np.isfinite(runs).all():
+        # Differences between seeds, each an independent curve with a level.
+        between_seeds = _complement(np.ones((runs.shape[1], 1)))
+        within = _complement(1 / root[:, None])
+        found = within.T @ (runs / root[:, None]) @ between_seeds
+        return found, within.T @ _correlations(s.x) @ within, found.shape[1]
+    w, seed = np.nonzero(np.isfinite(runs))
+    design = np.zeros((len(w), len(s.x) + runs.shape[1]))
+    design[np.arange(len(w)), w] = 1
+    design[np.arange(len(w)), len(s.x) + seed] = 1
+    left = _complement(design / root[w][:, None])
+    among = np.where(seed[:, None] == seed[None, :], _correlations(s.x)[..., w[:, None], w[None, :]], 0.0)
+    return left.T @ (runs[w, seed] / root[w])[:, None], left.T @ among @ left, 1
+
+
+def _complement(design: Floats) -> Floats:
+    """Orthonormal basis [N, N - rank] of what is orthogonal to the columns of `design` [N, P]."""
+    basis, singular, _ = np.linalg.svd(design)
+    return np.asarray(basis[:, int((singular > 1e-9 * singular[0]).sum()) :])
 
 
 def _of_means(s: Scores, weights: Floats, factor: Floats) -> Floats:
