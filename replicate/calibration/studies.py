@@ -170,17 +170,18 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
     best = np.log([study.truth.best_wd(lr) for lr in LRS])
     relative = lrs / np.exp(np.log(lrs).mean())
     tried = TRIED[quantity]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):
         if quantity == "rho":
             laws = np.log(tried[:, None] * lrs)
         elif quantity == "slope":
             laws = tried[:, None] * np.log(relative)
         else:
             laws = np.log(np.maximum((1 - tried[:, None]) * relative + tried[:, None], 0.0))
+    possible = np.isfinite(laws).all(axis=1)
+    tried, laws = tried[possible], laws[possible]
     above, below = (laws - best - down).min(axis=1), (laws - best - up).max(axis=1)
     # A ratio says how high its law runs; the other laws may be moved up and down.
-    fits = (above >= 0) & (below <= 0) if quantity == "rho" else above >= below
-    found = tried[fits & np.isfinite(laws).all(axis=1)]
+    found = tried[(above >= 0) & (below <= 0) if quantity == "rho" else above >= below]
     return (float(found.min()), float(found.max())) if len(found) else (math.inf, -math.inf)
 
 
