@@ -83,7 +83,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _idx(blob: bytes) -> NDArray[np.uint8]:
     """The array of bytes in an idx file: two zeros, type 8, how many dimensions, each as a big-endian 32-bit number."""
-    if len(blob) < 4 or blob[:3] != b"\0\0\x08":
+    if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
         raise ValueError("not of type 8, bytes")
     head = 4 + 4 * blob[3]
     shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))

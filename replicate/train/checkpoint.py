@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +18,7 @@ from typing import IO, Any, cast
 import torch
 
 from replicate import atomic
+from replicate.one_line import one_line
 
 FORMAT = 1
 
@@ -68,7 +68,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except _Unusable as why:
-            self._notice(f"checkpoint {self.path.name}: {why}; training starts over")
+            self._notice(one_line(f"checkpoint {self.path.name}: {why}; training starts over"))
         except OSError as error:
             self._notice(f"checkpoint {self.path.name}: cannot be read ({error.strerror}); training starts over")
         return None
@@ -93,7 +93,9 @@ class Checkpoint:
             if found["identity"] != self.identity:
                 raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
             state: dict[str, Any] = found["state"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        except _Unusable:
+            raise
+        except Exception as error:  # torch.load fails in any way on what it was not written by
             words = next(iter(str(error).splitlines()), "no message")
             raise _Unusable(f"{type(error).__name__}: {words}") from error
         return state

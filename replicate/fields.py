@@ -1,0 +1,58 @@
+"""Dataclasses made from somebody's JSON: whether every field holds what its annotation says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+def check(made: Any, where: str = "") -> None:
+    """Raises ValueError, naming the field, unless all fields of the dataclass `made`, and what they hold, fit."""
+    for name, annotation in _annotations(type(made)).items():
+        _check(getattr(made, name), annotation, f"{where}{name}")
+
+
+@cache
+def _annotations(kind: type) -> Mapping[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _check(value: Any, annotation: Any, where: str) -> None:
+    origin = get_origin(annotation)
+    if annotation is Any:
+        return
+    if origin is types.UnionType:
+        options = get_args(annotation)
+        if value is None and type(None) in options:
+            return
+        (annotation,) = (option for option in options if option is not type(None))
+        _check(value, annotation, where)
+    elif origin is tuple:  # of any length
+        _is(value, tuple, where)
+        for one in value:
+            _check(one, get_args(annotation)[0], where)
+    elif origin is dict:
+        _is(value, dict, where)
+        for key, one in value.items():
+            _check(key, get_args(annotation)[0], where)
+            _check(one, get_args(annotation)[1], where)
+    elif annotation is float:
+        _is(value, (int, float), where)
+        if math.isnan(value) or (isinstance(value, int) and abs(value) > 1e300):
+            raise ValueError(f"{where}: expected a number, got {value!r:.60}")
+    else:
+        _is(value, annotation, where)
+        if dataclasses.is_dataclass(annotation):
+            check(value, f"{where}.")
+
+
+def _is(value: Any, kind: type | tuple[type, ...], where: str) -> None:
+    wrong = isinstance(value, bool) and kind is not bool
+    if wrong or not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        raise ValueError(f"{where}: expected {' or '.join(k.__name__ for k in kinds)}, got {value!r:.60}")
