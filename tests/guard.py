@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.cli import main
+from replicate.one_line import one_line
 
 RUNS_CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class"}
 NETWORK = {"socket.connect", "socket.bind", "socket.getaddrinfo"}
@@ -49,6 +50,11 @@ def guarded(folder: Path) -> Iterator[None]:
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if _State.folder is None:
         return
+    if event in CHANGES and isinstance(arguments[-1], int) and arguments[-1] >= 0:  # relative to an open folder
+        arguments = tuple(
+            f"{Path('/proc/self/fd', str(arguments[-1])).readlink()}/{a}" if isinstance(a, str | bytes) else a
+            for a in arguments
+        )
     if event in RUNS_CODE:
         _break(f"{event}: {str(arguments)[:200]}")
     elif event in NETWORK:
@@ -68,8 +74,12 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _inside(path: Any) -> bool:
     assert _State.folder is not None
-    full = os.path.realpath(os.fsdecode(path))  # noqa: PTH  pathlib would open files on the way
-    return full == _State.folder or full.startswith((_State.folder + os.sep, "/dev/null")) or "__pycache__" in full
+    full = os.path.realpath(os.fsdecode(path))
+    return (
+        full == _State.folder
+        or full.startswith((_State.folder + os.sep, "/dev/null"))
+        or any(cache in full for cache in ("__pycache__", "matplotlib", "fontconfig"))
+    )
 
 
 def _break(what: str) -> None:
@@ -96,8 +106,10 @@ def command(arguments: Sequence[str], statuses: Sequence[int] = (0, 1, 2)) -> tu
         raise Breach(f"exit status {status}: {errors[-300:]!r}")
     lines = errors.splitlines()
     complaints = [line for line in lines if not line.startswith("replicate: ")]
-    if status == 2 and (len(complaints) != 1 or not complaints[0].startswith("replicate")):
-        raise Breach(f"expected one line about the input, got {errors[-600:]!r}")
+    if status == 2:  # the last line is it, even where it begins as notes do
+        complaints = [line for line in lines[:-1] if not line.startswith("replicate: ")]
+        if complaints or not lines or not lines[-1].startswith("replicate"):
+            raise Breach(f"expected one line about the input, got {errors[-600:]!r}")
     if status != 2 and complaints:
         raise Breach(f"expected notes alone on standard error, got {complaints[0]!r}")
     if any(not line.isprintable() for line in lines):
@@ -117,3 +129,9 @@ def sandbox() -> Path:
     """A folder of its own, in memory where the system has such."""
     shm = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="hostile-", dir=shm if shm.is_dir() and os.access(shm, os.W_OK) else None))
+
+
+def one_line_of(error: BaseException) -> None:
+    """Of an error that is shown by way of `one_line`: it must say something."""
+    if not one_line(error).isprintable() or not str(error).strip():
+        raise Breach(f"expected one line, got {str(error)[:400]!r}")

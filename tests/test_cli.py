@@ -160,7 +160,7 @@ class TestPlan:
 
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         known = ", ".join(scales.SCALES)
-        message = f"replicate plan: scale: expected one of {known}; got 'nonsense'"
+        message = f"replicate plan: --scale: expected one of auto, {known}; got 'nonsense'"
         assert message in fails(capsys, "plan", "--scale", "nonsense")
         (tmp_path / "file").touch()
         assert "expected a directory, got a file" in fails(

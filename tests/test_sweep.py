@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate.landscape import Landscape
-from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
+from replicate.sweep import Sweep, read_sweep
+from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import Table, TableError, read_table
 
 

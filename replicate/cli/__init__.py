@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
+from replicate.one_line import one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before numpy is loaded: on matrices as small as ours its threads only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = importlib.import_module(f"replicate.cli.{options.command}")  # each imports no more than it needs
+    logging.getLogger("replicate").addHandler(notes := _Notes(logging.WARNING))
     try:
         status: int = command.run(options)
         sys.stdout.flush()
     except command.UNUSABLE as error:
-        # A failed training's message goes on with where it happened; the first line says what.
-        print(f"replicate {options.command}: {error}", file=sys.stderr)
+        print(f"replicate {options.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"replicate {options.command}: interrupted", file=sys.stderr)
@@ -38,4 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (`head`, say) has seen enough; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        logging.getLogger("replicate").removeHandler(notes)
     return status
+
+
+class _Notes(logging.Handler):
+    """Warnings of this software as notes: one line each, on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"replicate: {one_line(record.getMessage())}", file=sys.stderr)

@@ -12,18 +12,14 @@ from replicate.audit.folder import PaperError, read
 from replicate.audit.picture import picture
 from replicate.audit.registry import run as run_audits
 from replicate.audit.subject import published
-from replicate.cli.output import note
+from replicate.cli.output import CannotWrite, check_folder, note
 from replicate.report.verdict_file import write_text
-
-
-class CannotWrite(Exception):
-    """A picture that cannot be written; the message is one line."""
-
 
 UNUSABLE = (PaperError, CannotWrite)
 
 
 def run(options: argparse.Namespace) -> int:
+    check_folder("--picture", options.picture)
     paper = published() if options.folder is None else read(options.folder)
     report = run_audits(paper)
     if options.picture:

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from replicate import evaluate
-from replicate.cli.output import columns, note, print_json
+from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
 from replicate.report.text import printable, sentence
-from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
+from replicate.sweep import Sweep, read_sweep
+from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import TableError, read_table
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE
-
-
-class CannotWrite(Exception):
-    """A page or picture that cannot be written; the message is one line."""
-
 
 UNUSABLE = (SweepError, TableError, CannotWrite)
 
@@ -26,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
     for option, path in (("--html", options.html), ("--picture", options.picture)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise CannotWrite(f"{option} {path}: expected another file than the sweep itself; name a new one")
+        check_folder(option, path)
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
         note(text)

@@ -43,8 +43,6 @@ def run(options: argparse.Namespace) -> int:
         for cell in cells:
             inside = [line["place"] == "interior" for line in lines if line["cell"] == cell]
             note(f"{cell}: the best weight decay is interior at {sum(inside)} of {len(inside)} learning rates")
-    for notice in store.notices:
-        note(notice)
     return 0
 
 

@@ -6,7 +6,22 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from replicate.one_line import one_line
+
+
+class CannotWrite(Exception):
+    """An output file that cannot be written; the message is one line."""
+
+
+def check_folder(option: str, path: str | None) -> None:
+    """Raises CannotWrite where the file that `option` names would lie in a folder that is not there."""
+    if path and not (folder := Path(path).absolute().parent).is_dir():
+        raise CannotWrite(
+            f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
+        )
 
 
 def print_json(data: Any) -> None:
@@ -16,7 +31,7 @@ def print_json(data: Any) -> None:
 
 def note(text: str) -> None:
     """One line on standard error."""
-    print(f"replicate: {text}", file=sys.stderr)
+    print(f"replicate: {one_line(text)}", file=sys.stderr)
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

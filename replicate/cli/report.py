@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
     except OSError as error:
         raise CannotReport(f"--out {out}: expected a folder that can be written, got: {error.strerror}") from None
-    for text in (*store.notices, *notices(file)):
+    for text in notices(file):
         note(text)
     if options.json:
         print_json(file.to_json())

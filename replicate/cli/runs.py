@@ -56,8 +56,6 @@ def run(options: argparse.Namespace) -> int:
         export(POINT_FIELDS, points, options.format, options.out)
     else:
         export(FIELDS, (_row(stored) for stored in store.records()), options.format, options.out)
-    for notice in store.notices:
-        note(notice)
     return status
 
 
