@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,8 @@ def check(made: Any, where: str = "") -> None:
 
 
 @cache
-def _annotations(kind: type) -> Mapping[str, Any]:
+def _annotations(kind: Hashable) -> Mapping[str, Any]:
+    assert isinstance(kind, type) and dataclasses.is_dataclass(kind)
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 

@@ -14,6 +14,7 @@ import pytest
 from replicate import evaluate, scales
 from replicate.cli import main
 from replicate.collect import runs_for
+from replicate.engine import devices
 from replicate.paper.registry import CLAIMS, claim
 from replicate.store import open_store
 from replicate.train.result import Result
@@ -157,6 +158,14 @@ class TestPlan:
         assert ("not yet trainable: " in out) == bool(scales.get(scale).why_untrainable)
         assert "counting from an empty one" in err
         assert not (tmp_path / "none").exists()
+
+    def test_auto(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """As pytest's option: what this machine can train."""
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ())
+        assert main(["plan", "--scale", "auto", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["scale"] == "embedded"
+        assert err.startswith("replicate: scale embedded (auto: no CUDA device is visible)\n")
 
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         known = ", ".join(scales.SCALES)

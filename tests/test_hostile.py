@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -120,11 +121,11 @@ def test_what_was_found(name: str, data: bytes, tmp_path: Path) -> None:
 
 class TestTheGuard:
     def test_code(self, tmp_path: Path) -> None:
-        with pytest.raises(guard.Breach, match="os.system"), guard.guarded(tmp_path):
+        with pytest.raises(guard.Breach, match=r"os\.system"), guard.guarded(tmp_path):
             os.system("true")
 
     def test_pickles(self, tmp_path: Path) -> None:
-        with pytest.raises(guard.Breach, match="pickle.find_class"), guard.guarded(tmp_path):
+        with pytest.raises(guard.Breach, match=r"pickle\.find_class"), guard.guarded(tmp_path):
             pickle.loads(b"cos\nsystem\n.")  # noqa: S301
 
     def test_files_outside(self, tmp_path: Path) -> None:
@@ -137,11 +138,8 @@ class TestTheGuard:
                 harm()
 
     def test_even_where_it_is_caught(self, tmp_path: Path) -> None:
-        with pytest.raises(guard.Breach), guard.guarded(tmp_path):
-            try:
-                os.system("true")
-            except guard.Breach:
-                pass
+        with pytest.raises(guard.Breach), guard.guarded(tmp_path), contextlib.suppress(guard.Breach):
+            os.system("true")
 
 
 def test_one_line() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from replicate import evaluate
 from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
+from replicate.one_line import one_line
 from replicate.report.text import printable, sentence
 from replicate.sweep import Sweep, read_sweep
 from replicate.sweep_columns import SweepError, parse_columns
@@ -76,7 +77,7 @@ def _text(cell: Mapping[str, Any]) -> str:
     lines.append(columns(("claim", "verdict", "estimate", "why"), rows))
     unsettled = [name for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
     settle = dict.fromkeys((cell.get(name) or {}).get("settle") for name in unsettled)
-    lines += [f"to settle: {text}" for text in settle if text]
+    lines += [f"to settle: {one_line(text)}" for text in settle if text]
     return "\n".join(lines)
 
 
