@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Hashable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 
@@ -16,11 +15,14 @@ def check(made: Any, where: str = "") -> None:
         _check(getattr(made, name), annotation, f"{where}{name}")
 
 
-@cache
-def _annotations(kind: Hashable) -> Mapping[str, Any]:
-    assert isinstance(kind, type) and dataclasses.is_dataclass(kind)
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+def _annotations(kind: type) -> Mapping[str, Any]:
+    if kind not in _KNOWN:
+        hints = get_type_hints(kind)
+        _KNOWN[kind] = {name: hints[name] for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
+    return _KNOWN[kind]
+
+
+_KNOWN: dict[type, Mapping[str, Any]] = {}
 
 
 def _check(value: Any, annotation: Any, where: str) -> None:
