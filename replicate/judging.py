@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -91,6 +92,16 @@ def _versions() -> dict[str, str]:
     return {"replicate": __version__, **provenance.versions(), **judged_with}
 
 
+def trained_with(found: Iterable[StoredRun]) -> tuple[str, ...]:
+    """Software, trainer and precision of some runs with their number, most runs first."""
+    kinds: Counter[str] = Counter()
+    for stored in found:
+        of = stored.provenance
+        software = ", ".join(f"{name} {version}" for name, version in sorted(of.get("versions", {}).items()))
+        kinds[f"{software or 'unknown'}; {of.get('trainer', 'solo')}, {of.get('precision', 'float32')}"] += 1
+    return tuple(f"{kind}: {count:,} run{'' if count == 1 else 's'}" for kind, count in kinds.most_common())
+
+
 def verdict_file(
     entries: Sequence[Entry], claims: Sequence[Claim], scale: Scale, why: str, store: Store
 ) -> VerdictFile:
@@ -113,6 +124,7 @@ def verdict_file(
         store_runs=len(found),
         entries=tuple(entries),
         seconds=sum(stored.result.seconds for stored in found),
+        trained_with=trained_with(stored for stored in found if not stored.synthetic),
     )
 
 

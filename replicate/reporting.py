@@ -8,7 +8,7 @@ from typing import Any
 
 from replicate import judging
 from replicate.calibration import measured
-from replicate.paper.registry import REGISTRY_HASH
+from replicate.paper.registry import REGISTRY_HASH, claim
 from replicate.report import markdown, verdict_file
 from replicate.report.verdict_file import VerdictFile
 from replicate.scales import Scale
@@ -17,6 +17,10 @@ from replicate.store import Store
 VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
 CALIBRATION = Path(__file__).parents[1] / "docs" / "calibration.json"
 """What `replicate calibrate --out` wrote, where this is a clone that has it."""
+
+
+class NothingToDraw(Exception):
+    """A picture of runs that are not there; the message is one line."""
 
 
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
@@ -29,13 +33,32 @@ def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
 
 def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
     """Writes the page, with the landscapes that `store` has; its path."""
+    from replicate.audit import registry
     from replicate.audit.picture import picture
     from replicate.audit.subject import published
     from replicate.report import html
 
-    text = html.render(file, judging.landscapes(scale, store), picture(published()), calibration())
+    paper = published()
+    findings = [finding.to_json() for finding in registry.run(paper).findings]
+    text = html.render(file, judging.landscapes(scale, store), picture(paper), calibration(), findings)
     verdict_file.write_text(out / PAGE, text)
     return out / PAGE
+
+
+def write_picture(path: Path, scale: Scale, store: Store) -> None:
+    """Writes the landscapes of all cells as one picture, each under what was really trained; raises `NothingToDraw`."""
+    from replicate.report.figures.document import document
+    from replicate.report.figures.landscape import landscape
+
+    found = judging.landscapes(scale, store)
+    pictures = [
+        (" and ".join(judging.trained([claim(f"rho/{cell.id}")], scale)), landscape(table))
+        for (cell, variant), table in found.items()
+        if variant == "main"
+    ]
+    if not pictures:
+        raise NothingToDraw(f"store {store.path}: expected all runs of a cell at scale {scale.name}, got none")
+    verdict_file.write_text(path, document(pictures))
 
 
 def calibration(path: Path = CALIBRATION) -> Sequence[Mapping[str, Any]]:

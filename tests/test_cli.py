@@ -308,7 +308,7 @@ class TestReport:
 
     def test_unusable(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").touch()
-        assert "expected a folder that can be written, got: " in fails(
+        assert "expected a place to write to, got: " in fails(
             capsys, "report", "--store", str(store), "--out", str(tmp_path / "file"), "--scale", "smoke"
         )
         empty = str(open_store(tmp_path / "empty").path)

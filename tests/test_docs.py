@@ -24,15 +24,15 @@ import pytest
 import yaml
 
 from fixtures import options as plugin_options
-from replicate import scales
+from replicate import recorded, scales
 from replicate.cli import main
 from replicate.cli.arguments import parser
 from replicate.collect import runs_for
-from replicate.paper.registry import claim
+from replicate.paper.registry import CELLS, claim
 from replicate.report import verdict_file
 from replicate.store import open_store
 from replicate.train.result import Result
-from replicate.verdict import OUTCOMES, REPLICATED
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
 from tests.verdicts import made_file
 
 ROOT = Path(__file__).parents[1]
@@ -310,6 +310,21 @@ def test_the_workflow_runs_scripts_that_exist() -> None:
     assert workflow["jobs"]["software"]["strategy"]["matrix"]["python"] == ["3.10", "3.13"]
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     scripts = {step["run"].split()[0] for step in steps if step.get("run", "").startswith("ci/")}
-    assert scripts == {"ci/test", "ci/smoke", "ci/worlds"}
+    assert scripts == {"ci/test", "ci/smoke", "ci/expected", "ci/worlds"}
     assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
     assert any("GITHUB_STEP_SUMMARY" in step.get("run", "") for step in steps)
+
+
+def test_the_results_in_the_readme_are_those_of_the_recorded_runs() -> None:
+    """By the verdicts that are saved beside the runs; `ci/expected` judges the runs."""
+    saved = verdict_file.read(ROOT / "fixtures" / "recorded" / "embedded-deep" / "verdicts.json")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    for words, name in (("best λ is", "rho/"), ("slope of ln λ", "slope/"), ("tuning η alone", "one-dim/gap/")):
+        (row,) = (r for r in rows if r[0].startswith(words))
+        assert row[1:] == [saved.outcomes[name + c.id] for c in CELLS if c.dataset == "cifar100"]
+    counts = ", ".join(f"{saved.counts[outcome]} {outcome}" for outcome in (CONTRADICTED, INCONCLUSIVE, NOT_RUN))
+    assert f"In all: {saved.counts[REPLICATED]} claims replicated, {counts}" in text
+    runs = sum(1 for _ in recorded.read(recorded.path_of("embedded-deep")))
+    assert f"{runs:,} runs of small models" in text
+    assert saved.store_runs == runs

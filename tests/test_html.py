@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from replicate import reporting
+from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, Finding
+from replicate.audit.finding import OUTCOMES as OUTCOMES_OF_AUDIT
 from replicate.calibration import measured
 from replicate.landscape import Landscape
 from replicate.paper.registry import CELLS, CLAIMS, REGISTRY_HASH
@@ -213,3 +215,25 @@ def test_ten_cells_of_five_seeds_are_small_enough() -> None:
     written = html.render(made_file(MIXED), found)
     read(written)
     assert len(written.encode()) < 5_000_000
+
+
+def test_the_paper_s_own_figures_are_on_the_page() -> None:
+    fits = Finding("audit/saving", "s", "1", "1", CONSISTENT, "It adds up.", "as printed")
+    off = Finding("audit/run-count", "s", "1", "2", INCONSISTENT, "<b>Twelve</b> runs are missing.", "a", "they exist")
+    falls = Finding("audit/on-grid", "s", "1", "2", DECISION_INCONSISTENT, "0.1 is not on the grid.", "a", "it were")
+    assert tuple(html.FINDINGS) == tuple(reversed(OUTCOMES_OF_AUDIT))
+    written = html.render(made_file({}), findings=[finding.to_json() for finding in (fits, off, falls)])
+    found = read(written)
+    assert "Of 3 findings" in found.text
+    assert "&lt;b&gt;Twelve&lt;/b&gt; runs are missing." in written
+    assert "It would fit if they exist." in found.text
+    places = [written.index(f">audit/{name}<") for name in ("on-grid", "run-count", "saving")]
+    assert places == sorted(places)  # the gravest first
+    assert "The paper’s own figures" not in html.render(made_file({}))
+
+
+def test_what_trained_is_told_from_what_judged() -> None:
+    words = "python 3.12.1, torch 2.11.0; stacked, bfloat16: 1,200 runs"
+    written = html.render(made_file({}, trained_with=(words,)))
+    assert f"<dt>Software that trained</dt><dd><bdi>{words}</bdi></dd>" in written
+    assert "Software that trained" not in html.render(made_file({}))

@@ -96,3 +96,16 @@ def test_digits_have_no_paper_to_speak_for(tmp_path: Path) -> None:
     for run in runs_for([rho], SMOKE):
         store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), {})
     assert judging.judge(rho, SMOKE, store).evidence.label == "smoke (probe)"
+
+
+def test_what_the_runs_were_trained_with(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    runs = runs_for([claim("rho/resnet50-cifar100")], SMOKE)
+    new = {"versions": {"torch": "2.11.0", "python": "3.12.1"}, "trainer": "stacked", "precision": "bfloat16"}
+    old = {"versions": {"torch": "2.6.0", "python": "3.12.1"}}
+    result = Result(50.0, 50.0, False, 1.0, (50.0,), 0.1)
+    stored = [store.put(run, result, way, durable=False) for run, way in zip(runs, (old, new, new), strict=False)]
+    assert judging.trained_with(stored) == (
+        "python 3.12.1, torch 2.11.0; stacked, bfloat16: 2 runs",
+        "python 3.12.1, torch 2.6.0; solo, float32: 1 run",
+    )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
+from replicate.cli.output import log_to_notes
 from replicate.one_line import one_line
 
 
@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an old terminal gets a ? and no traceback
     options = parser().parse_args(arguments)
+    log_to_notes()
     # Before numpy is loaded: on matrices as small as ours its threads only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = importlib.import_module(f"replicate.cli.{options.command}")  # each imports no more than it needs
-    logging.getLogger("replicate").addHandler(notes := _Notes(logging.WARNING))
     try:
         status: int = command.run(options)
         sys.stdout.flush()
@@ -40,13 +40,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (`head`, say) has seen enough; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    finally:
-        logging.getLogger("replicate").removeHandler(notes)
     return status
-
-
-class _Notes(logging.Handler):
-    """Warnings of this software as notes: one line each, on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"replicate: {one_line(record.getMessage())}", file=sys.stderr)

@@ -208,6 +208,7 @@ def _report(command: Parser) -> None:
         "--out", metavar="DIR", help="where report.html, verdicts.json, verdicts.md and summary.md go; needed to judge"
     )
     _scale(command, optional="which scale's runs to judge (default: the one of which the store holds most)")
+    command.add_argument("--picture", metavar="FILE.svg", help="also write the landscapes' pictures alone")
     _json(command)
     actions = command.add_subparsers(dest="action", metavar="compare", parser_class=Parser)
     compare = actions.add_parser("compare", help="what differs between two verdict files", allow_abbrev=False)

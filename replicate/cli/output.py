@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,20 @@ def print_json(data: Any) -> None:
 def note(text: str) -> None:
     """One line on standard error."""
     print(f"replicate: {one_line(text)}", file=sys.stderr)
+
+
+class Notes(logging.Handler):
+    """Each warning of the software, such as that of a damaged record, as a note."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+def log_to_notes() -> None:
+    """Warnings come as notes from now on."""
+    logger = logging.getLogger("replicate")
+    if not any(isinstance(handler, Notes) for handler in logger.handlers):
+        logger.addHandler(Notes())
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from replicate import recorded, reporting, scales
-from replicate.cli.output import note, print_json
+from replicate.cli.output import CannotWrite, check_folder, note, print_json
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
@@ -23,7 +23,7 @@ class CannotReport(Exception):
     """A report that cannot be made or written; the message is one line."""
 
 
-UNUSABLE = (scales.ScaleError, StoreError, CannotReport, VerdictFileError)
+UNUSABLE = (CannotWrite, scales.ScaleError, StoreError, CannotReport, VerdictFileError, reporting.NothingToDraw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         return _compare(options)
     if not options.out:
         raise CannotReport("expected a folder for the report, got none; say --out DIR")
+    check_folder("--picture", options.picture)
     below = recorded.read(recorded.path_of(options.scale)) if options.scale else None
     store = open_store(options.store, create=False, read_only=True, below=below)
     scale, why = (scales.get(options.scale), "--scale") if options.scale else _most_complete(store)
@@ -38,8 +39,11 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out)
     try:
         written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
+        if options.picture:
+            reporting.write_picture(Path(options.picture), scale, store)
+            written.append(Path(options.picture))
     except OSError as error:
-        raise CannotReport(f"--out {out}: expected a folder that can be written, got: {error.strerror}") from None
+        raise CannotReport(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
     for text in notices(file):
         note(text)
     if options.json:

@@ -217,7 +217,7 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     details = {"per_lr": optima(fit, level), "ratios_together": ratios_together(fit, level)}
     return Estimate(
         quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level,
-        n, "profile likelihood over set-valued optima", flags, settle, details,
+        n, f"profile likelihood over set-valued optima, at lr {np.exp(fit.center):.2g}", flags, settle, details,
     )  # fmt: skip
 
 
@@ -253,16 +253,17 @@ def _more_seeds(width: float, half_margin: float) -> str:
 
 
 def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
-    """The set-valued optimum of every learning rate: `lr`, `wd`, `low`, `high`; None where open."""
+    """The set-valued optimum of every learning rate: `lr`, `wd`, `low`, `high`; None where open, or where no single
+    weight decay is the likeliest."""
     deviance = float(chi2_quantile(level, 1))
     rows: list[dict[str, float | None]] = []
     for curve in fit.curves:
         low, high = curve.interval(deviance)
-        best = curve.best if np.isfinite([low, high]).any() else np.nan
+        best = curve.single
         rows.append(
             {
                 "lr": curve.lr,
-                "wd": finite(np.exp(best)),
+                "wd": None if best is None else finite(np.exp(best)),
                 "low": finite(np.exp(low)) or None,
                 "high": finite(np.exp(high)),
             }

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
 """Shares of a run's variance tried for the seed's own curve."""
 LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
-"""Length scales tried for it, in units of ln(weight decay)."""
+"""Length scales tried, for it as for the curve of all seeds, in units of ln(weight decay)."""
 ONE_SEED = (0.8, 2.4)
 """Share and length assumed where no seed is repeated and nothing can be told: the upper end of the shares that the
 recorded runs show (`seed_curve_share` in the verdict files)."""

@@ -26,6 +26,14 @@ Landscapes = Mapping[tuple[Cell, str], Landscape]
 """By cell and variant, as `replicate.judging.landscapes` finds them."""
 
 
+FINDINGS = {
+    "decision-inconsistent": "a conclusion falls with it",
+    "inconsistent": "a figure is off",
+    "consistent": "the figures fit",
+}
+"""Outcomes of the audit, the gravest first."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture with what stands above it."""
@@ -59,8 +67,13 @@ def render(
     landscapes: Landscapes | None = None,
     reachability: str = "",
     rates: Sequence[Mapping[str, Any]] = (),
+    findings: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page. `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`."""
+    """The page.
+
+    `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit, as
+    its JSON has them.
+    """
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)
@@ -80,6 +93,8 @@ def render(
         others=view.other_marks(file),
         sections=sections,
         checks=_checks(reachability, rates),
+        findings=findings,
+        finding_counts=[(o, sum(f["outcome"] == o for f in findings), words) for o, words in FINDINGS.items()],
         provenance=view.provenance(file),
         version=__version__,
     )

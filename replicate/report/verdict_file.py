@@ -81,6 +81,8 @@ class VerdictFile:
     entries: tuple[Entry, ...] = field(default=())
     seconds: float = 0.0
     """What training the runs took, all devices added up; 0 where it is not known."""
+    trained_with: tuple[str, ...] = ()
+    """Software, trainer and precision of the runs, most runs first; empty where it is not known."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,6 +106,7 @@ class VerdictFile:
             "created": self.created,
             "versions": dict(self.versions),
             "devices": list(self.devices),
+            "trained_with": list(self.trained_with),
             "store": {"hash": self.store_hash, "runs": self.store_runs, "seconds": round(self.seconds, 1)},
             "counts": self.counts,
             "claims": [_entry_to_json(e) for e in self.entries],
@@ -212,7 +215,8 @@ def from_json(data: Any, name: str) -> VerdictFile:
             store_hash=data["store"]["hash"],
             store_runs=data["store"]["runs"],
             entries=entries,
-            seconds=data["store"].get("seconds", 0.0),  # files of before it was kept lack it
+            seconds=data["store"].get("seconds", 0.0),  # files of before these two were kept lack them
+            trained_with=tuple(data.get("trained_with", ())),
         )
         fields.check(file)
     except KeyError as e:

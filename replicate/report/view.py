@@ -253,6 +253,7 @@ def provenance(file: VerdictFile) -> list[tuple[str, str]]:
         ("Runs", f"{file.store_runs:,}"),
         ("Cost", _cost(file)),
         ("Machines", ", ".join(file.devices) or "none"),
+        ("Software that trained", "; ".join(file.trained_with)),
         ("Software that judged", ", ".join(f"{name} {version}" for name, version in sorted(file.versions.items()))),
         ("Claims and rules", f"{len(file.entries)} claims, hash {file.registry_hash}"),
         ("Runs' content", f"hash {file.store_hash}"),
