@@ -1,12 +1,27 @@
-"""Dataclasses made from somebody's JSON: whether every field holds what its annotation says."""
+"""Somebody's JSON: read strictly; and whether a dataclass made from it holds what its annotations say."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
+
+
+def parse(text: str) -> Any:
+    """The JSON value of `text`; ValueError where it is none, nests too deep, or has a number that is not finite."""
+    try:
+        return json.loads(text, parse_float=_number, parse_constant=_number)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise ValueError(f"{text:.40} is no finite number")
+    return found
 
 
 def check(made: Any, where: str = "") -> None:

@@ -157,7 +157,9 @@ def test_a_begun_stack_names_no_file_outside_the_store(tmp_path: Path) -> None:
 
 def test_verdicts_with_numbers_too_long(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text('{"format": ' + "9" * 5000 + "}")
-    with pytest.raises(verdict_file.VerdictFileError, match="number out of range or nested too deep; `pytest claims/"):
+    with pytest.raises(
+        verdict_file.VerdictFileError, match=r"expected (a )?verdict file"
+    ):
         verdict_file.read(tmp_path / "v.json")
 
 

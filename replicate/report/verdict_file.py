@@ -171,23 +171,14 @@ def read(path: Path) -> VerdictFile:
     except OSError as e:
         raise VerdictFileError(f"{path}: expected a readable verdict file, got: {e.strerror}") from None
     try:
-        data = json.loads(text, parse_float=_number, parse_constant=_number)
+        data = fields.parse(text)
     except json.JSONDecodeError as e:
         raise VerdictFileError(
             f"{path}: expected a verdict file, got text that is not JSON (line {e.lineno}: {e.msg}); {_MAKE_ONE}"
         ) from None
-    except (ValueError, RecursionError):
-        raise VerdictFileError(
-            f"{path}: expected a verdict file, got JSON with a number out of range or nested too deep; {_MAKE_ONE}"
-        ) from None
+    except ValueError as e:
+        raise VerdictFileError(f"{path}: expected a verdict file, got JSON that cannot be: {e}; {_MAKE_ONE}") from None
     return from_json(data, str(path))
-
-
-def _number(text: str) -> float:
-    """The number `text`, which JSON says is finite; raises ValueError."""
-    if not math.isfinite(found := float(text)):
-        raise ValueError(f"{text} is out of range")
-    return found
 
 
 def from_json(data: Any, name: str) -> VerdictFile:
