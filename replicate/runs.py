@@ -105,10 +105,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+_LATER = ("precision", "eval_every_epochs")
+"""Fields that the first records had not."""
+
+
 def check_record(record: dict[str, Any]) -> None:
     """Raises ValueError or TypeError where a field of `record`, of any result version, is no such as a run has."""
     for name, types in _TYPES.items():
-        if name in record and (isinstance(record[name], bool) or not isinstance(record[name], types)):
+        if name not in record and name in _LATER:
+            continue
+        if isinstance(record[name], bool) or not isinstance(record[name], types):
             raise ValueError(f"run record: expected {name} as {types[-1].__name__}, got {record[name]!r:.80}")
     for name in ("model", "data"):
         if not isinstance(record[name]["name"], str):

@@ -68,6 +68,14 @@ def body(**changes: object) -> bytes:
     return seal(found)
 
 
+def without(name: str) -> bytes:
+    """A record whose run lacks a field."""
+    found = json.loads(record_seed(1))
+    del found["checksum"], found["run"][name]
+    text = json.dumps(found["run"], sort_keys=True, separators=(",", ":"))
+    return seal(found | {"key": hashlib.sha256(text.encode()).hexdigest()[:24]})
+
+
 FOUND = [
     ("sweep", b"lr,wd\x11,seed,accuracy\n1,0,0,50\n"),  # a character that steers the terminal, in a message
     ("sweep", b'"l\x0br",wd,accuracy\n1,0,50\n'),  # a line feed of another kind
@@ -84,6 +92,7 @@ FOUND = [
     ("record", body(format=True)),
     ("record", body(provenance=[])),
     ("record", body(more=1)),
+    ("record", without("optimizer")),
     ("record", b""),
     ("marker", b""),
     ("begun", b"[" * DEEP),
@@ -157,9 +166,7 @@ def test_a_begun_stack_names_no_file_outside_the_store(tmp_path: Path) -> None:
 
 def test_verdicts_with_numbers_too_long(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text('{"format": ' + "9" * 5000 + "}")
-    with pytest.raises(
-        verdict_file.VerdictFileError, match=r"expected (a )?verdict file"
-    ):
+    with pytest.raises(verdict_file.VerdictFileError, match=r"expected (a )?verdict file"):
         verdict_file.read(tmp_path / "v.json")
 
 
