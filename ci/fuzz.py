@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Coverage-guided fuzzing of every reader with libFuzzer, by way of atheris (`pip install '.[fuzz]'`).
 
 python ci/fuzz.py --minutes 30                    # all targets, the time shared out among them

@@ -11,4 +11,9 @@ def one_line(text: object) -> str:
     words = " ".join(str(text).split())
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
-    return "".join(c if c.isprintable() else "\ufffd" for c in words)
+    return printable(words)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that steer a terminal or turn its direction."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -17,6 +17,7 @@ from replicate.cli import main
 from replicate.one_line import one_line
 
 RUNS_CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class"}
+PROC = Path("/proc/self/fd")
 NETWORK = {"socket.connect", "socket.bind", "socket.getaddrinfo"}
 CHANGES = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 
@@ -50,11 +51,10 @@ def guarded(folder: Path) -> Iterator[None]:
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if _State.folder is None:
         return
-    if event in CHANGES and isinstance(arguments[-1], int) and arguments[-1] >= 0:  # relative to an open folder
-        arguments = tuple(
-            f"{Path('/proc/self/fd', str(arguments[-1])).readlink()}/{a}" if isinstance(a, str | bytes) else a
-            for a in arguments
-        )
+    if event in CHANGES and isinstance(arguments[-1], int) and arguments[-1] >= 0 and PROC.is_dir():
+        # relative to an open folder
+        place = (PROC / str(arguments[-1])).readlink()
+        arguments = tuple(f"{place}/{a}" if isinstance(a, str | bytes) else a for a in arguments)
     if event in RUNS_CODE:
         _break(f"{event}: {str(arguments)[:200]}")
     elif event in NETWORK:
@@ -116,8 +116,10 @@ def command(arguments: Sequence[str], statuses: Sequence[int] = (0, 1, 2)) -> tu
         raise Breach(f"characters that steer a terminal: {errors[-300:]!r}")
     if max(map(len, lines), default=0) > 2000:
         raise Breach(f"a line of {max(map(len, lines))} characters: {errors[:300]!r}")
-    if "--json" in arguments and status in (0, 1):
+    if "--json" in arguments and status in (0, 1) and not {"--help", "-h", "--version"} & set(arguments):
         json.loads(said, parse_constant=_no_number)
+    elif "export" not in arguments and any(not line.isprintable() for line in said.split("\n")):  # a table is data
+        raise Breach(f"characters that steer a terminal: {said[:300]!r}")
     return status, said
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from replicate import evaluate
 from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
-from replicate.one_line import one_line
-from replicate.report.text import printable, sentence
+from replicate.one_line import one_line, printable
+from replicate.report.text import sentence
 from replicate.sweep import Sweep, read_sweep
 from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import TableError, read_table

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.one_line import one_line
+from replicate.one_line import one_line, printable
 
 
 class CannotWrite(Exception):
@@ -28,6 +28,12 @@ def check_folder(option: str, path: str | None) -> None:
 def print_json(data: Any) -> None:
     """`data` as JSON; numbers that JSON has no word for become null."""
     print(json.dumps(_finite(data), indent=1, allow_nan=False))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Lines on standard output that may hold what a file says: nothing in them steers the terminal."""
+    for line in lines:
+        print(printable(line))
 
 
 def note(text: str) -> None:
@@ -51,7 +57,7 @@ def log_to_notes() -> None:
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table: numbers to the right, texts to the left."""
-    texts = [[str(value) for value in row] for row in rows]
+    texts = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
     right = [bool(texts) and all(_is_number(row[i]) for row in texts) for i in range(len(header))]
     lines = [

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from replicate import recorded, reporting, scales
-from replicate.cli.output import CannotWrite, check_folder, note, print_json
+from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
@@ -61,7 +61,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"equal": not changes, "changes": [change.to_json() for change in changes]})
     else:
-        print("\n".join(comparing.lines(changes)))
+        say(comparing.lines(changes))
     return int(bool(changes))
 
 
