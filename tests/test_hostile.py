@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import io
 import json
 import os
 import pickle
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from replicate import recorded
 from replicate.cli import main
 from replicate.datasets import cifar100
 from replicate.datasets.source import DATA_VARIABLE, DataError
@@ -23,6 +27,7 @@ from replicate.one_line import LONGEST, one_line
 from replicate.record import seal
 from replicate.report import verdict_file
 from replicate.store import open_store
+from replicate.train.checkpoint import Checkpoint
 from tests import guard
 from tests.faketrainer import fake_result, fake_run
 from tests.mutations import DEEP
@@ -168,6 +173,29 @@ def test_verdicts_with_numbers_too_long(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text('{"format": ' + "9" * 5000 + "}")
     with pytest.raises(verdict_file.VerdictFileError, match=r"expected (a )?verdict file"):
         verdict_file.read(tmp_path / "v.json")
+
+
+def test_what_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "runs.jsonl.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(record_seed(1))
+        for _ in range(160):
+            file.write(bytes(1 << 20))
+        file.write(b"\n" + record_seed(2))
+    assert path.stat().st_size < 1 << 20
+    assert set(recorded.read(path)) == {KEY}
+    assert "MB are no records; the rest is not read" in caplog.text
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    said: list[str] = []
+    checkpoint = Checkpoint(tmp_path, ["x"], said.append)
+    checkpoint.path.write_bytes(with_digest(held.getvalue()))
+    assert checkpoint.load("cpu") is None
+    assert "expected an archive that is stored as it is, got a compressed one; training starts over" in said[0]
 
 
 def test_a_users_folder_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
@@ -87,8 +88,9 @@ class Checkpoint:
         if head != digest.hexdigest().encode() + b"\n":
             given = head[:12].decode("ascii", "replace")
             raise _Unusable(f"expected SHA-256 {digest.hexdigest()[:12]}…, got {given}…: cut off or altered")
-        file.seek(_DIGEST + 1)
         try:
+            _check_stored(file)
+            file.seek(_DIGEST + 1)
             found = torch.load(file, map_location=device, weights_only=True)
             if found["identity"] != self.identity:
                 raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
@@ -104,6 +106,14 @@ class Checkpoint:
         """Delete what writers of this file that were killed have left."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
+
+
+def _check_stored(file: IO[bytes]) -> None:
+    """Raises where `file` holds no zip archive, or one that would unpack to more than its own size."""
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            raise _Unusable("expected an archive that is stored as it is, got a compressed one")
 
 
 class _Unusable(Exception):
