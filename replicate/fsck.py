@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from replicate.engine import begun
 from replicate.layout import OWN_NAMES, Layout
 from replicate.record import FORMAT, Corrupt, NewerFormat, key_of_stack, parse, text_of
-from replicate.store import STALE_SECONDS, Store, StoreError, open_store
+from replicate.store import STALE_SECONDS, TRAINING, Store, StoreError, open_store
 
 _RECORD = re.compile(r"[0-9a-f]{24}\.json")
 _LOCK = re.compile(r"[0-9a-f]{24}\.lock")
@@ -157,7 +157,7 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
             if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
                 yield Problem("checkpoint", folder, f"orphaned: no {begun.RUNS} says of which runs it is")
             continue
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}, got {error}")
             continue
         if good.issuperset(keys):
@@ -224,7 +224,7 @@ def _log(store: Store) -> Iterator[Problem]:
     except OSError as error:
         yield Problem("log", store.layout.trainings, f"cannot be read: {error.strerror}")
         return
-    bad = [i for i, line in enumerate(lines, 1) if not re.fullmatch(r"[0-9a-f]{24} \d+ \d+\.\d{3}", line)]
+    bad = [i for i, line in enumerate(lines, 1) if not TRAINING.fullmatch(line)]
     if bad:
         why = f"{len(bad)} lines are no training (the first is line {bad[0]}); they are passed over"
         yield Problem("log", store.layout.trainings, why)

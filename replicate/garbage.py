@@ -106,7 +106,7 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
             continue
         try:
             keys = set(begun.keys_of(folder))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             if begun.age_seconds(folder, now) > STALE_SECONDS:  # else perhaps just being made
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue

@@ -55,7 +55,7 @@ def read(store: Store) -> InFlight:
             keys = tuple(begun.keys_of(path.parent))
             began = path.stat().st_mtime
             saved = max((file.stat().st_mtime for file in path.parent.glob("*.checkpoint")), default=None)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             continue  # being written, or done by now
         if left := tuple(key for key in keys if not store.has(key)):
             since = None if saved is None else max(0.0, now - saved)

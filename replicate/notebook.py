@@ -73,7 +73,7 @@ def judge(
     """The paper's claims on `runs`: a table with one row a run, the path of a CSV file, or landscapes.
 
     metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
-    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises `replicate.sweep.SweepError`.
+    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises `replicate.sweep_columns.SweepError`.
     """
     notes: tuple[str, ...] = ()
     if isinstance(runs, pd.DataFrame):

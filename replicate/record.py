@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from replicate.runs import Run, is_synthetic
+from replicate.runs import Run, check_record, is_synthetic
 from replicate.train.result import Result
 
 FORMAT = 1
+
+_KEY = re.compile(r"[0-9a-f]{24}")
+_FIELDS = {"format", "key", "run", "result", "provenance", "synthetic"}
 
 
 class Corrupt(Exception):
@@ -89,15 +93,25 @@ def parse(blob: bytes, key: str) -> StoredRun:
             if given != expected:
                 raise Corrupt(f"expected checksum {expected[:12]}…, got {str(given)[:12]}…")
             raise Corrupt("expected the text as it was written, got one that differs outside its values")
-        if body["format"] > FORMAT:
-            raise NewerFormat(f"expected record format {FORMAT} or older, got {body['format']}")
+        if type(form := body["format"]) is int and form > FORMAT:
+            raise NewerFormat(f"expected record format {FORMAT} or older, got {form}")
+        if type(form) is not int or form != FORMAT or body.keys() != _FIELDS:
+            raise Corrupt(f"expected record format {FORMAT} and its fields, got format {form!r} with {sorted(body)}")
         if not key == body["key"] == key_of(body["run"]):
             raise Corrupt(f"expected the run with key {key}, got that of {key_of(body['run'])}")
-        if body["synthetic"] != is_synthetic(body["run"]["data"]["name"]):
+        check_record(body["run"])
+        if not isinstance(body["provenance"], dict):
+            raise Corrupt("expected provenance by name, got something else")
+        if body["synthetic"] is not is_synthetic(body["run"]["data"]["name"]):
             raise Corrupt(f"expected synthetic data exactly where marked, got {body['run']['data']['name']}")
         return StoredRun(key, body["run"], Result.from_json(body["result"]), body["provenance"], body["synthetic"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Corrupt(f"expected a whole record, got {type(error).__name__}: {error}") from error
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` has the form of a key: what else stands where a key should may name any file."""
+    return _KEY.fullmatch(text) is not None
 
 
 def key_of_stack(keys: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from replicate import atomic
 from replicate.record import Corrupt, NewerFormat, StoredRun, parse, seal_stored
 
 FILE = "runs.jsonl.gz"
+LONGEST_LINE = 1 << 20
+MOST_LOST_BYTES = 64 << 20
+"""A few kilobytes can unpack to gigabytes: after so much that is no record, nothing more is read."""
 FOLDER = Path(__file__).parents[1] / "fixtures" / "recorded"
 
 log = logging.getLogger(__name__)
@@ -39,28 +42,30 @@ def read(path: Path) -> Mapping[str, StoredRun]:
 @lru_cache(maxsize=8)
 def _read(path: Path, time: int, size: int) -> Mapping[str, StoredRun]:
     found: dict[str, StoredRun] = {}
-    lost = 0
+    lost = lost_bytes = 0
     for line in _lines(path):
         key = _key(line)
         try:
-            found[key] = parse(line + b"\n", key)
+            found[key] = parse(line, key)
         except (Corrupt, NewerFormat):
             lost += 1
+            lost_bytes += len(line)
+            if lost_bytes > MOST_LOST_BYTES:
+                log.warning("%s: more than %d MB are no records; the rest is not read", path, lost_bytes // 10**6)
+                break
     if lost:
         log.warning("%s: %d recorded runs cannot be believed and count as missing; get the file anew", path, lost)
     return found
 
 
-def _lines(path: Path) -> list[bytes]:
-    """The lines that can be unpacked; a file cut off or damaged gives those before the damage."""
-    lines: list[bytes] = []
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines that can be unpacked, one too long in pieces; a damaged file gives those before the damage."""
     try:
         with gzip.open(path, "rb") as file:
-            for line in file:
-                lines.append(line.rstrip(b"\n"))
+            while line := file.readline(LONGEST_LINE):
+                yield line
     except (OSError, EOFError, zlib.error) as error:
         log.warning("%s: expected a whole gzip file, got %s: %s; get the file anew", path, type(error).__name__, error)
-    return lines
 
 
 def _key(line: bytes) -> str:

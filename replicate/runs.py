@@ -96,6 +96,31 @@ class Run:
         return {"result_version": RESULT_VERSION, **dataclasses.asdict(self)}
 
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("arch", "optimizer", "schedule", "precision"), (str,)),
+    **dict.fromkeys(("lr", "weight_decay", "warmup_epochs"), (int, float)),
+    **dict.fromkeys(("result_version", "seed", "epochs", "batch_size", "eval_every_epochs"), (int,)),
+    **dict.fromkeys(("model", "data"), (dict,)),
+    "augment": (list,),
+}
+
+
+_LATER = ("precision", "eval_every_epochs")
+"""Fields that the first records had not."""
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Raises ValueError or TypeError where a field of `record`, of any result version, is no such as a run has."""
+    for name, types in _TYPES.items():
+        if name not in record and name in _LATER:
+            continue
+        if isinstance(record[name], bool) or not isinstance(record[name], types):
+            raise ValueError(f"run record: expected {name} as {types[-1].__name__}, got {record[name]!r:.80}")
+    for name in ("model", "data"):
+        if not isinstance(record[name]["name"], str):
+            raise ValueError(f"run record: expected a name of its {name}, got {record[name]['name']!r:.80}")
+
+
 def is_synthetic(dataset: str) -> bool:
     """Whether a data set of this name is a made-up world's, without images."""
     return dataset.startswith("synthetic-")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate import __version__, atomic
 from replicate.layout import OWN_NAMES, Layout
-from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, key_of, parse, seal_run, text_of
+from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run, text_of
 from replicate.runs import Run
 from replicate.train.result import Result
 
@@ -32,7 +32,9 @@ STALE_SECONDS = 3600.0
 
 WRITE_ATTEMPTS = 3
 
-_KEY = re.compile(r"[0-9a-f]{24}")
+TRAINING = re.compile(r"([0-9a-f]{24}) ([0-9]{1,18}) ([0-9]{1,18}\.[0-9]{3})")
+"""A line of the log of trainings; lines that are none are passed over."""
+
 _RECORD_NAME = re.compile(r"([0-9a-f]{24})\.json")
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ class Store:
 
     def read(self, key: str) -> StoredRun | None:
         """As `get`, for a key: the record under it is checked to be the one that has this key."""
-        if not _KEY.fullmatch(key):
+        if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
         for _ in range(WRITE_ATTEMPTS):
@@ -177,8 +179,8 @@ class Store:
             lines = self.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        fields = [line.split() for line in lines]
-        return [(f[0], int(f[1]), float(f[2])) for f in fields if len(f) == 3 and _KEY.fullmatch(f[0])]
+        found = (TRAINING.fullmatch(line) for line in lines)
+        return [(line[1], int(line[2]), float(line[3])) for line in found if line]
 
     def content_hash(self, keys: Iterable[str]) -> str:
         """16 hexadecimal digits over what the runs under `keys` measured; equal results give equal hashes."""

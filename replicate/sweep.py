@@ -9,49 +9,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import pandas as pd
 
 from replicate.landscape import Landscape
+from replicate.sweep_columns import UNNAMED, SweepError, find_columns, metric_given, one_optimizer
 from replicate.table import Table
-
-FIELDS = ("lr", "wd", "accuracy", "loss", "seed", "arch", "dataset")
-METRICS = ("accuracy", "loss")
-UNNAMED = "unnamed"
-"""Architecture or data set of a sweep that does not say."""
-
-ALIASES = {
-    "lr": ("lr", "learning_rate", "learningrate", "base_lr", "peak_lr", "max_lr", "init_lr", "eta"),
-    "wd": ("wd", "weight_decay", "weightdecay", "lambda"),
-    "accuracy": (
-        *("accuracy", "acc", "top1", "acc1", "accuracy_pp"),
-        *(
-            f"{split}_{name}"
-            for split in ("test", "val", "valid", "validation", "eval")
-            for name in ("accuracy", "acc")
-        ),
-    ),
-    "loss": ("loss", *(f"{split}_loss" for split in ("test", "val", "valid", "validation", "eval"))),
-    "seed": ("seed", "random_seed", "rng_seed", "random_state"),
-    "arch": ("arch", "architecture", "model", "model_name", "backbone"),
-    "dataset": ("dataset", "data_set", "dataset_name", "data"),
-}
-PREFIXES = ("config", "params", "parameters", "hparams", "hyperparameters", "summary")
-UNTOLD_METRIC = "value"
-"""Optuna's name of the objective, which does not tell an accuracy from a loss."""
 
 NO_SCORE = {"", "nan", "none", "null", "na", "n/a", "inf", "-inf", "+inf", "infinity", "-infinity"}
 """What stands in the place of the score of a diverged run."""
 LEAST = 1e-30
 """The smallest learning rate or weight decay that makes any difference to anything, by far."""
+MOST_CELLS, MOST_LRS, MOST_WDS = 1000, 200, 1000
+"""In one file; learning rates in a cell; weight decays at a learning rate: beyond, judging would take minutes."""
+MOST_POINTS = 1_000_000
+"""(lr, wd) times seeds in a cell."""
 FINISHED = {"", "complete", "completed", "finished", "success", "done"}
 """States of a run whose score is final."""
-
-
-class SweepError(ValueError):
-    """A sweep that cannot be read; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -82,105 +59,22 @@ def read_sweep(table: Table, metric: str | None = None, columns: Mapping[str, st
     fields whose column is not to be guessed.
     """
     columns = dict(columns or {})
-    metric = _metric_given(metric, columns)
+    metric = metric_given(metric, columns)
     notes: list[str] = []
-    found, metric = _find_columns(table, metric, columns, notes)
+    found, metric = find_columns(table, metric, columns, notes)
     table = _finished(table, notes)
+    one_optimizer(table, found)
     rows = [_row(table, i, found, metric) for i in range(len(table.rows))]
     if not rows:
         raise SweepError(f"{table.name}: expected one row a run, got a header and no finished run below it")
     if metric == "accuracy":
         rows = _in_percent(table.name, rows, notes)
     rows = _told_apart(table.name, rows, "seed" in found, notes)
-    cells = tuple(dict.fromkeys(row.cell for row in rows))
-    return Sweep(tuple(_landscape(cell, rows, metric) for cell in cells), metric, tuple(notes))
-
-
-def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
-    """Field → column from arguments such as `lr=config.lr,wd=params_wd`."""
-    columns: dict[str, str] = {}
-    for pair in (pair for argument in arguments for pair in argument.split(",")):
-        field, equals, column = (part.strip() for part in pair.partition("="))
-        if not equals or field not in FIELDS or not column:
-            raise SweepError(f"--columns: expected FIELD=COLUMN with a field of {', '.join(FIELDS)}; got {pair!r}")
-        if field in columns:
-            raise SweepError(f"--columns: expected each field once, got {field}={columns[field]} and {pair}")
-        columns[field] = column
-    return columns
-
-
-def _metric_given(metric: str | None, columns: Mapping[str, str]) -> str | None:
-    """The metric that the caller asks for, by `metric` or by naming its column; None where it is left open."""
-    if metric is not None and metric not in METRICS:
-        raise SweepError(f"--metric: expected accuracy or loss, got {metric!r}")
-    named = [m for m in METRICS if m in columns]
-    if metric is None and len(named) == 2:
-        raise SweepError("--columns: expected accuracy or loss, got both; name one, or say --metric")
-    if metric is not None and named and metric not in named:
-        raise SweepError(f"--columns: expected {metric}=… as --metric {metric} says, got {named[0]}=…")
-    return metric or (named[0] if named else None)
-
-
-def _find_columns(
-    table: Table, metric: str | None, columns: Mapping[str, str], notes: list[str]
-) -> tuple[dict[str, str], str]:
-    """Field → column, for every field that the table has, and the metric."""
-    found = {}
-    for field in FIELDS:
-        if field in METRICS and metric not in (None, field):
-            continue
-        column = columns[field] if field in columns else _guess(table, field)
-        if field in columns and column not in table.header:
-            raise SweepError(f"{table.name}: --columns {field}={column}: no such column; there are {table.columns}")
-        if column is not None:
-            found[field] = column
-    chosen = next((m for m in METRICS if m in found), None)
-    if chosen is None and UNTOLD_METRIC in table.header:
-        if metric is None:
-            raise SweepError(
-                f"{table.name}: column {UNTOLD_METRIC} may be an accuracy or a loss; say --metric accuracy or "
-                "--metric loss"
-            )
-        found[metric] = UNTOLD_METRIC
-        chosen = metric
-    missing = [field for field in ("lr", "wd") if field not in found]
-    if chosen is None:
-        missing.append(metric or "accuracy or loss")
-    if chosen is None or missing:
-        raise SweepError(
-            f"{table.name}: expected columns lr, wd and accuracy or loss; found none for {', '.join(missing)} among "
-            f"{table.columns}; name them with --columns, e.g. --columns {missing[0].split()[0]}=NAME"
-        )
-    if chosen == "accuracy" and "loss" in found:
-        notes.append(f"judging accuracy ({found['accuracy']}); --metric loss judges {found['loss']}")
-        del found["loss"]
-    renamed = [f"{field}={column}" for field, column in found.items() if field != column and field not in columns]
-    if renamed:
-        notes.append(f"taking {', '.join(renamed)}")
-    return found, chosen
-
-
-def _guess(table: Table, field: str) -> str | None:
-    """The column that holds `field`; raises SweepError where two with different contents could."""
-    candidates = [column for column in table.header if _plain_name(column) in ALIASES[field]]
-    if len({tuple(table.values(column)) for column in candidates}) > 1:
-        examples = f"--columns {field}={candidates[0]}"
-        raise SweepError(
-            f"{table.name}: {field} may be any of the columns {', '.join(candidates)}; say which, e.g. {examples}"
-        )
-    return candidates[0] if candidates else None
-
-
-def _plain_name(column: str) -> str:
-    """`config/optimizer.lr`, `params_lr`, `Learning Rate` → `lr`, `lr`, `learning_rate`; `train/…` stays whole."""
-    name = column.strip().lower().replace(" ", "_").replace("-", "_").replace("λ", "lambda").replace("η", "eta")
-    parts = name.replace("/", ".").split(".")
-    last = parts[-1]
-    if "train" in parts or "training" in parts:
-        return name  # the accuracy or loss on the training images is not what is asked for
-    for prefix in PREFIXES:
-        last = last.removeprefix(prefix + "_")
-    return last
+    cells: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        cells.setdefault(row.cell, []).append(row)
+    _check_size(table.name, cells, found)
+    return Sweep(tuple(_landscape(cell, of_cell, metric) for cell, of_cell in cells.items()), metric, tuple(notes))
 
 
 def _finished(table: Table, notes: list[str]) -> Table:
@@ -260,10 +154,58 @@ def _in_percent(name: str, rows: list[_Row], notes: list[str]) -> list[_Row]:
                 "if the column is a loss, say --metric loss"
             )
     largest = max((row.score for row in rows if row.score is not None), default=None)
-    if largest is None or largest > 1:
+    if largest is None:
+        return rows
+    if largest > 1:
+        _one_unit(name, rows, largest, notes)
         return rows
     notes.append(f"the largest accuracy is {largest:g}: taken as fractions and converted to percent")
     return [_scored(row, None if row.score is None else 100 * row.score) for row in rows]
+
+
+def _one_unit(name: str, rows: list[_Row], largest: float, notes: list[str]) -> None:
+    """Raises SweepError where some accuracies are fractions beside percentages.
+
+    A percentage below 1 is that of a run that has learnt nothing, on a hundred classes or more. A hundred times it
+    falls among the others by accident only, and then the unit has to be asked for.
+    """
+    low = [row for row in rows if row.score is not None and 0 < row.score <= 1]
+    usual = median(row.score for row in rows if row.score is not None and row.score > 1)
+    fraction = next(
+        (row for row in low if row.score is not None and usual / 2 <= 100 * row.score <= 1.1 * largest), None
+    )
+    if fraction is not None:
+        raise SweepError(
+            f"{name}, row {fraction.line}: expected accuracies in one unit, got {fraction.score:g} in a column that "
+            f"goes up to {largest:g}: a fraction among percentages? write all in per cent, or leave it empty if the "
+            "run diverged"
+        )
+    if low:
+        notes.append(
+            f"{_counted(len(low), 'accuracy', 'accuracies')} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
+            f"others up to {largest:g}: taken as per cent"
+        )
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+def _check_size(name: str, cells: Mapping[tuple[str, str], list[_Row]], found: Mapping[str, str]) -> None:
+    """Raises SweepError where a column holds so many values that it is no axis of a grid."""
+    sizes = [("arch and dataset", len(cells), MOST_CELLS)]
+    for rows in cells.values():
+        pairs = {(row.lr, row.wd) for row in rows}
+        seeds = len({row.seed for row in rows})
+        sizes.append((found["lr"], len({lr for lr, _ in pairs}), MOST_LRS))
+        sizes.append((found["wd"], max(Counter(lr for lr, _ in pairs).values()), MOST_WDS))
+        sizes.append((found.get("seed", "seed"), seeds, max(1, MOST_POINTS // len(pairs))))
+    for column, got, most in sizes:
+        if got > most:
+            raise SweepError(
+                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the column "
+                "that is meant (--columns)? A random search cannot be judged: take a grid"
+            )
 
 
 def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]) -> list[_Row]:
@@ -271,6 +213,7 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
     first: dict[tuple[object, ...], list[_Row]] = {}
     kept = []
     repeated = 0
+    twins: list[tuple[int, int]] = []
     for row in rows:
         same = first.setdefault((row.cell, row.lr, row.wd, row.seed), [])
         twin = next((other for other in same if other.score == row.score), None)
@@ -281,7 +224,7 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
                     f"in row {same[0].line} already with another score; drop one, or name the column that tells them "
                     "apart, e.g. --columns arch=NAME"
                 )
-            notes.append(f"row {row.line} repeats row {twin.line}: left out")
+            twins.append((row.line, twin.line))
             continue
         if twin is not None and row.score is not None:
             raise SweepError(
@@ -293,6 +236,13 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
             row = _Row(row.line, row.cell, row.lr, row.wd, str(len(same)), row.score)
         same.append(row)
         kept.append(row)
+    if twins:
+        example = "row {} repeats row {}".format(*twins[0])
+        notes.append(
+            f"{example}: left out"
+            if len(twins) == 1
+            else f"{len(twins)} rows left out that repeat others: {example}, …"
+        )
     if repeated:
         notes.append(f"no column of seeds: {repeated} repeated (lr, wd) taken as further seeds, in the file's order")
     return kept
@@ -303,7 +253,6 @@ def _scored(row: _Row, score: float | None) -> _Row:
 
 
 def _landscape(cell: tuple[str, str], rows: list[_Row], metric: str) -> Landscape:
-    rows = [row for row in rows if row.cell == cell]
     sign = -1.0 if metric == "loss" else 1.0
     frame = pd.DataFrame(
         {

@@ -14,15 +14,16 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
-    ("atomic",),
+    ("atomic", "one_line", "fields"),
     ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits", "recorded"),
     ("beside",),
     ("evaluate", "train", "store", "table", "progress_view"),
+    ("sweep_columns",),
     ("engine", "collect", "progress", "sweep", "report"),
-    ("plan", "judging", "calibration", "audit", "in_flight", "differences", "fsck"),
+    ("auto", "plan", "judging", "calibration", "audit", "in_flight", "differences", "fsck"),
     ("order", "reporting", "notebook", "garbage"),
     ("cli",),
 )

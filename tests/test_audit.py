@@ -286,7 +286,7 @@ class TestCommand:
         ElementTree.parse(path)
         assert f"written: {path}" in capsys.readouterr().err
         assert main(["audit", small, "--picture", str(ROOT / "README.md" / "x.svg")]) == 2
-        assert "expected a file that can be written, got: " in capsys.readouterr().err
+        assert "expected a file in a folder that exists, got none at " in capsys.readouterr().err
 
     def test_loads_no_gpu_stack(self, small: str) -> None:
         command = [sys.executable, "-X", "importtime", "-m", "replicate", "audit", small, "--json"]

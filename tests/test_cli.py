@@ -14,6 +14,7 @@ import pytest
 from replicate import evaluate, scales
 from replicate.cli import main
 from replicate.collect import runs_for
+from replicate.engine import devices
 from replicate.paper.registry import CLAIMS, claim
 from replicate.store import open_store
 from replicate.train.result import Result
@@ -158,9 +159,17 @@ class TestPlan:
         assert "counting from an empty one" in err
         assert not (tmp_path / "none").exists()
 
+    def test_auto(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """As pytest's option: what this machine can train."""
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ())
+        assert main(["plan", "--scale", "auto", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["scale"] == "embedded"
+        assert err.startswith("replicate: scale embedded (auto: no CUDA device is visible)\n")
+
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         known = ", ".join(scales.SCALES)
-        message = f"replicate plan: scale: expected one of {known}; got 'nonsense'"
+        message = f"replicate plan: --scale: expected one of auto, {known}; got 'nonsense'"
         assert message in fails(capsys, "plan", "--scale", "nonsense")
         (tmp_path / "file").touch()
         assert "expected a directory, got a file" in fails(
@@ -299,7 +308,7 @@ class TestReport:
 
     def test_unusable(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").touch()
-        assert "expected a folder that can be written, got: " in fails(
+        assert "expected a place to write to, got: " in fails(
             capsys, "report", "--store", str(store), "--out", str(tmp_path / "file"), "--scale", "smoke"
         )
         empty = str(open_store(tmp_path / "empty").path)

@@ -200,7 +200,7 @@ def test_no_calibration_is_no_section(tmp_path: Path) -> None:
     assert reporting.calibration(tmp_path / "none.json") == ()
     (tmp_path / "bad.json").write_text("[1", encoding="utf-8")
     assert reporting.calibration(tmp_path / "bad.json") == ()
-    stale = measured.Measured(cells=({"quantity": "rho", "wrong": 0.0},), registry="another")
+    stale = measured.Measured(measured.read(reporting.CALIBRATION).cells[:1], registry="another")
     measured.write(tmp_path / "stale.json", stale)
     assert reporting.calibration(tmp_path / "stale.json") == ()  # of other rules
     measured.write(tmp_path / "good.json", dataclasses.replace(stale, registry=REGISTRY_HASH))

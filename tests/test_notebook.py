@@ -13,7 +13,7 @@ import pytest
 import replicate
 from replicate.cli import main
 from replicate.landscape import Landscape
-from replicate.sweep import SweepError
+from replicate.sweep_columns import SweepError
 from replicate.synthetic import Truth, bracket_grid, draw
 from tests.pages import HOSTILE, read
 
@@ -71,6 +71,7 @@ def test_from_hostile_csv_to_page(tmp_path: Path, capsys: pytest.CaptureFixture[
     names = [name for name in HOSTILE if "\x00" not in name]
     frames = [table(made(seed=i), arch=name, dataset=name) for i, name in enumerate(names)]
     pd.concat(frames).to_csv(tmp_path / "sweep.csv", index=False)
+    (tmp_path / "out").mkdir()
     assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "out" / "sweep.html")]) == 1
     assert "written: " in capsys.readouterr().err
     written = (tmp_path / "out" / "sweep.html").read_text(encoding="utf-8")
@@ -92,7 +93,11 @@ def test_a_sweep_without_names_and_a_page_that_cannot_be_written(
     assert "unnamed" not in text
     assert "The paper’s claims on this sweep" in text
     assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "sweep.csv" / "x.html")]) == 2
+    assert "expected a file in a folder that exists, got none at " in capsys.readouterr().err
+    assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path)]) == 2
     assert "expected a file that can be written, got: " in capsys.readouterr().err
+    assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "new" / "x.html")]) == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_importing_the_package_loads_nothing() -> None:

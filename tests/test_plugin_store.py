@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from fixtures import live, options, session
-from replicate import reporting, scales
+from fixtures import live, session
+from replicate import auto, reporting, scales
 from replicate.collect import runs_for
 from replicate.datasets import fashion
 from replicate.engine import devices, local
@@ -192,9 +192,9 @@ def test_the_environment_names_the_store(
 
 def test_auto_takes_the_largest_scale_that_can_be_trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "cuda_devices", lambda: ())
-    assert options.choose_scale("auto") == (scales.get("embedded"), "auto: no CUDA device is visible")
+    assert auto.choose("auto") == (scales.get("embedded"), "auto: no CUDA device is visible")
     monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-1",))
-    scale, why = options.choose_scale("auto")
+    scale, why = auto.choose("auto")
     assert (scale.name == "cifar100") != bool(scales.get("cifar100").why_untrainable)
     assert "a CUDA device is visible" in why
 

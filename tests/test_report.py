@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from replicate.estimate.result import Estimate
+from replicate.one_line import printable
 from replicate.paper.claims import Figure, Margin
 from replicate.paper.registry import CLAIMS, claim
 from replicate.report import markdown, terminal
-from replicate.report.text import counts_text, estimate_text, figure_text, margin_text, notices, printable, sentence
+from replicate.report.text import counts_text, estimate_text, figure_text, margin_text, notices, sentence
 from replicate.report.verdict_file import VerdictFile
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from tests.verdicts import made_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate.landscape import Landscape
-from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
+from replicate.sweep import Sweep, read_sweep
+from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import Table, TableError, read_table
 
 
@@ -315,3 +317,74 @@ def test_numbers_of_no_training_are_refused(tmp_path: Path, column: str, value: 
     words = rf"expected a number of a size that can be trained with.* in column {column}, got"
     with pytest.raises(SweepError, match=words):
         read_sweep(read_table(str(path)))
+
+
+class TestSizes:
+    """What is no grid is refused in a moment, not judged for hours."""
+
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ((f"{i}e-5,0,0,50,a" for i in range(1, 100_001)), "at most 200 values of lr in a grid of runs, got 100000"),
+            ((f"1,{i}e-5,0,50,a" for i in range(2_000)), "at most 1000 values of wd in a grid of runs, got 2000"),
+            ((f"1,{i},{i},50,a" for i in range(1, 1_000)), None),
+            ((f"{1 + i % 99},{i},{i},50,a" for i in range(20_000)), "at most 50 values of seed in a grid of runs, got"),
+            (
+                (f"1,0,0,50,a{i}" for i in range(3_000)),
+                "at most 1000 values of arch and dataset in a grid of runs, got",
+            ),
+        ],
+        ids=["learning rates", "weight decays", "fits", "seeds", "cells"],
+    )
+    def test_too_many(self, tmp_path: Path, rows: Iterable[str], message: str | None) -> None:
+        text = "lr,wd,seed,accuracy,arch\n" + "\n".join(rows)
+        if message is None:
+            assert len(sweep(tmp_path, text).landscapes) == 1
+            return
+        with pytest.raises(
+            SweepError, match=rf"sweep\.csv: expected {message}.*; is it the column that is meant \(--col"
+        ):
+            sweep(tmp_path, text)
+
+
+class TestUnits:
+    def test_a_fraction_among_percentages(self, tmp_path: Path) -> None:
+        words = (
+            r"row 3: expected accuracies in one unit, got 0.71 in a column that goes up to 72.3: a fraction among perc"
+        )
+        with pytest.raises(SweepError, match=words):
+            sweep(tmp_path, "lr,wd,accuracy\n1,0,72.3\n1,1,0.71\n1,2,70\n")
+
+    def test_a_run_that_learnt_nothing(self, tmp_path: Path) -> None:
+        """0.1 per cent is guessing among a thousand classes."""
+        found = sweep(tmp_path, "lr,wd,accuracy\n1,0,72.3\n1,1,0.1\n1,2,70\n")
+        assert [row[3] for row in rows(found)] == [72.3, 0.1, 70.0]
+        assert found.notes == ("1 accuracy of at most 1 (row 3: 0.1) beside others up to 72.3: taken as per cent",)
+
+
+class TestOptimizers:
+    TEXT = "lr,wd,Optimizer,accuracy\n1,0,AdamW,50\n1,1,sgd,51\n1,2,adamw,52\n"
+
+    def test_several(self, tmp_path: Path) -> None:
+        words = (
+            r"sweep.csv: expected the runs of one optimizer, got 2 values \('adamw', 'sgd'\) in column Optimizer; keep "
+            r"the rows of one, or make a cell of each: --columns arch=Optimizer"
+        )
+        with pytest.raises(SweepError, match=words):
+            sweep(tmp_path, self.TEXT)
+
+    def test_as_cells(self, tmp_path: Path) -> None:
+        found = sweep(tmp_path, self.TEXT.replace("adamw", "AdamW"), arch="Optimizer")
+        assert [(cell.arch, len(cell.frame)) for cell in found.landscapes] == [("AdamW", 2), ("sgd", 1)]
+
+    def test_one(self, tmp_path: Path) -> None:
+        assert len(sweep(tmp_path, self.TEXT.replace("sgd", "adamw")).landscapes) == 1
+
+    def test_of_unfinished_runs(self, tmp_path: Path) -> None:
+        text = "lr,wd,opt,state,accuracy\n1,0,adamw,finished,50\n1,1,sgd,failed,51\n"
+        assert len(rows(sweep(tmp_path, text))) == 1
+
+
+def test_many_rows_given_twice_are_one_note(tmp_path: Path) -> None:
+    found = sweep(tmp_path, HEAD + "1,0,0,50\n1,1,0,51\n" + "1,0,0,50\n" * 300)
+    assert found.notes == ("300 rows left out that repeat others: row 4 repeats row 2, …",)

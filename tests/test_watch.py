@@ -101,7 +101,7 @@ def test_once_and_json(store: Store, capsys: pytest.CaptureFixture[str]) -> None
     assert err == f"replicate: watching scale smoke in {store.path}\n"  # the scale of which the store holds most
     assert out.startswith(f"training 10/{len(RUNS)} runs, time left unknown yet, resnet50 on digits 10/")
     assert out.endswith("0/5 cells, 1 diverged, cost 20 s\nin flight: nothing; nobody trains\n")
-    assert main(["watch", "--json", "--store", str(store.path), "--scale", "smoke"]) == 0
+    assert main(["watch", "--once", "--json", "--store", str(store.path), "--scale", "smoke"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["runs"] == {"needed": len(RUNS), "stored": 10}
     assert (found["diverged"], found["device_seconds"], found["stacks"]) == (1, 20.0, [])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from replicate import atomic
+from replicate import atomic, fields
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
 from replicate.estimate.result import finite
@@ -81,13 +81,49 @@ def write(path: Path, measured: Measured) -> None:
     atomic.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
 
 
+_OPEN = ("truth", "coverage", "median_width", "all_covered")
+"""Numbers that may be null."""
+
+
+def _row(row: Any, kinds: Mapping[str, type]) -> Row:
+    """`row`, if it has the fields of `kinds`."""
+    if not isinstance(row, dict) or kinds.keys() - row.keys():
+        raise ValueError("a row that lacks fields")
+    for name, kind in kinds.items():
+        value = row[name]
+        if value is None and name in _OPEN:
+            continue
+        numeric = kind is not str and isinstance(value, int if kind is int else int | float)
+        if isinstance(value, bool) or not (isinstance(value, str) if kind is str else numeric and abs(value) < 1e300):
+            raise ValueError(f"{value!r:.40} as {name}")
+    return row
+
+
+_CELL: dict[str, type] = {
+    **dict.fromkeys(("group", "study", "quantity"), str),
+    **dict.fromkeys(("seeds", "landscapes"), int),
+    **dict.fromkeys(("slope", "factor", "truth", "replicated", "contradicted", "inconclusive", "wrong"), float),
+    **dict.fromkeys(("coverage", "median_width"), float),
+}
+_EXPERIMENT: dict[str, type] = {
+    **dict.fromkeys(("experiment", "quantity"), str),
+    **dict.fromkeys(("seeds", "claims", "outcomes"), int),
+    **dict.fromkeys(("replicated", "contradicted", "inconclusive", "wrong", "any_wrong"), float),
+    **dict.fromkeys(("coverage", "all_covered"), float),
+}
+_KINDS = {"cells": _CELL, "experiments": _EXPERIMENT}
+
+
 def read(path: Path) -> Measured:
     """Inverse of `write`; raises `UnreadableCalibration`."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = fields.parse(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']}")
-        return Measured(tuple(data["cells"]), tuple(data["experiments"]), data["registry"])
+        if not isinstance(data["registry"], str):
+            raise ValueError("no hash of the registry")
+        cells, experiments = ([_row(row, _KINDS[part]) for row in data[part]] for part in _KINDS)
+        return Measured(tuple(cells), tuple(experiments), data["registry"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise UnreadableCalibration(
             f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
 from replicate.cli.output import log_to_notes
+from replicate.one_line import one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = command.run(options)
         sys.stdout.flush()
     except command.UNUSABLE as error:
-        # A failed training's message goes on with where it happened; the first line says what.
-        print(f"replicate {options.command}: {error}", file=sys.stderr)
+        print(f"replicate {options.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"replicate {options.command}: interrupted", file=sys.stderr)

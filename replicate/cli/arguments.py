@@ -9,18 +9,21 @@ from typing import NoReturn
 from replicate import __version__
 from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
 from replicate.engine.choice import ENGINES, LOCAL
+from replicate.one_line import one_line
 from replicate.train.contract import STACKED, TRAINERS
 
 STORE_VARIABLE = "REPLICATE_STORE"
 STORE = ".replicate/store"
 """Where the runs are kept unless `--store` or the variable says otherwise: in the current folder."""
 
+SCALE_NAMES = "smoke, embedded (-deep), fashion, cifar100 (-script, -stem32), imagenet (-script) or synthetic"
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
 def parser() -> Parser:
@@ -70,13 +73,14 @@ def _scale(command: Parser, optional: str = "") -> None:
         "--scale",
         metavar="SCALE",
         required=not optional,
-        help=optional
-        or "smoke, embedded (-deep), fashion, cifar100 (-script, -stem32), imagenet (-script) or synthetic",
+        help=optional or SCALE_NAMES,
     )
 
 
 def _plan(command: Parser) -> None:
-    _scale(command)
+    command.add_argument(
+        "--scale", metavar="SCALE", required=True, help=f"{SCALE_NAMES}; or auto, the one that pytest takes here"
+    )
     _store(command)
     command.add_argument(
         "--measure", action="store_true",
@@ -111,9 +115,8 @@ def _train(command: Parser) -> None:
 def _watch(command: Parser) -> None:
     _store(command)
     _scale(command, optional="which scale's runs to watch (default: the one of which the store holds most)")
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--once", action="store_true", help="look once and end")
-    form.add_argument("--json", action="store_true", help="look once and print JSON alone on standard output")
+    command.add_argument("--once", action="store_true", help="look once and end")
+    command.add_argument("--json", action="store_true", help="look once and print JSON alone on standard output")
 
 
 def _judge(command: Parser) -> None:

@@ -12,18 +12,14 @@ from replicate.audit.folder import PaperError, read
 from replicate.audit.picture import picture
 from replicate.audit.registry import run as run_audits
 from replicate.audit.subject import published
-from replicate.cli.output import note
+from replicate.cli.output import CannotWrite, check_folder, note, say
 from replicate.report.verdict_file import write_text
-
-
-class CannotWrite(Exception):
-    """A picture that cannot be written; the message is one line."""
-
 
 UNUSABLE = (PaperError, CannotWrite)
 
 
 def run(options: argparse.Namespace) -> int:
+    check_folder("--picture", options.picture)
     paper = published() if options.folder is None else read(options.folder)
     report = run_audits(paper)
     if options.picture:
@@ -40,5 +36,5 @@ def run(options: argparse.Namespace) -> int:
         print(text.markdown(report), end="")
     else:
         width = shutil.get_terminal_size((100, 24)).columns
-        print("\n".join(text.lines(report, width, options.verbose)))
+        say(text.lines(report, width, options.verbose))
     return int(any(n for outcome, n in report.counts.items() if outcome != CONSISTENT))

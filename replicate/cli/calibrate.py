@@ -10,23 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables
-from replicate.cli.output import note, print_json
+from replicate.cli.output import CannotWrite, check_folder, note, print_json
 from replicate.engine.cores import slots
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.progress import duration
-
-
-class CannotWrite(Exception):
-    """An output file that cannot be written; the message is one line."""
-
 
 UNUSABLE: tuple[type[Exception], ...] = (CannotWrite, measured.UnreadableCalibration)
 
 
 def run(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
-    if out is not None and not out.resolve().parent.is_dir():
-        raise CannotWrite(f"--out: expected a file in a folder that exists, got {options.out}")
+    check_folder("--out", options.out)
     numbers = None if out is None else out.with_suffix(".json")
     if numbers == out:
         raise CannotWrite(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")

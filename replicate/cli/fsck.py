@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from replicate import fsck
-from replicate.cli.output import print_json
+from replicate.cli.output import print_json, say
 from replicate.store import StoreError, open_store
 
 UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
@@ -30,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
         return 1 if found.problems else 0
     for problem in found.problems:
         done = "" if not options.repair else "; in use, left" if problem in left else "; moved aside"
-        print(f"{problem.kind}: {name(problem.path)}: {problem.why}{done}")
+        say([f"{problem.kind}: {name(problem.path)}: {problem.why}{done}"])
     for path in found.quarantined:
-        print(f"quarantined before: {name(path)}")
+        say([f"quarantined before: {name(path)}"])
     print(
         f"{found.records} records can be believed, {len(found.problems)} problems, {len(found.quarantined)} quarantined"
     )

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from replicate import evaluate
-from replicate.cli.output import columns, note, print_json
-from replicate.report.text import printable, sentence
-from replicate.sweep import Sweep, SweepError, parse_columns, read_sweep
+from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
+from replicate.one_line import one_line, printable
+from replicate.report.text import sentence
+from replicate.sweep import Sweep, read_sweep
+from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import TableError, read_table
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE
-
-
-class CannotWrite(Exception):
-    """A page or picture that cannot be written; the message is one line."""
-
 
 UNUSABLE = (SweepError, TableError, CannotWrite)
 
@@ -26,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     for option, path in (("--html", options.html), ("--picture", options.picture)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise CannotWrite(f"{option} {path}: expected another file than the sweep itself; name a new one")
+        check_folder(option, path)
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
         note(text)
@@ -79,7 +77,7 @@ def _text(cell: Mapping[str, Any]) -> str:
     lines.append(columns(("claim", "verdict", "estimate", "why"), rows))
     unsettled = [name for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
     settle = dict.fromkeys((cell.get(name) or {}).get("settle") for name in unsettled)
-    lines += [f"to settle: {text}" for text in settle if text]
+    lines += [f"to settle: {one_line(text)}" for text in settle if text]
     return "\n".join(lines)
 
 

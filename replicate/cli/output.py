@@ -7,7 +7,22 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from replicate.one_line import one_line, printable
+
+
+class CannotWrite(Exception):
+    """An output file that cannot be written; the message is one line."""
+
+
+def check_folder(option: str, path: str | None) -> None:
+    """Raises CannotWrite where the file that `option` names would lie in a folder that is not there."""
+    if path and not (folder := Path(path).absolute().parent).is_dir():
+        raise CannotWrite(
+            f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
+        )
 
 
 def print_json(data: Any) -> None:
@@ -15,9 +30,15 @@ def print_json(data: Any) -> None:
     print(json.dumps(_finite(data), indent=1, allow_nan=False))
 
 
+def say(lines: Iterable[str]) -> None:
+    """Lines on standard output that may hold what a file says: nothing in them steers the terminal."""
+    for line in lines:
+        print(printable(line))
+
+
 def note(text: str) -> None:
     """One line on standard error."""
-    print(f"replicate: {text}", file=sys.stderr)
+    print(f"replicate: {one_line(text)}", file=sys.stderr)
 
 
 class Notes(logging.Handler):
@@ -36,7 +57,7 @@ def log_to_notes() -> None:
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table: numbers to the right, texts to the left."""
-    texts = [[str(value) for value in row] for row in rows]
+    texts = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
     right = [bool(texts) and all(_is_number(row[i]) for row in texts) for i in range(len(header))]
     lines = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import data, order, recorded, scales
+from replicate import auto, data, order, recorded, scales
 from replicate.cli.output import columns, note, print_json
 from replicate.collect import runs_for, split
 from replicate.engine import devices
@@ -21,7 +21,9 @@ UNUSABLE = (scales.ScaleError, StoreError, data.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
-    scale = scales.get(options.scale)
+    scale, why = auto.choose(options.scale)
+    if options.scale == auto.AUTO:
+        note(f"scale {scale.name} ({why})")
     store = _store(options.store, recorded.read(recorded.path_of(scale.name)))
     plan = make_plan(CLAIMS, scale, store, _measured(scale, store) if options.measure else None)
     steps = order.steps(CLAIMS, scale, store.keys() if store else (), plan.rates)

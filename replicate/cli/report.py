@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from replicate import recorded, reporting, scales
-from replicate.cli.output import note, print_json
+from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
@@ -23,7 +23,7 @@ class CannotReport(Exception):
     """A report that cannot be made or written; the message is one line."""
 
 
-UNUSABLE = (scales.ScaleError, StoreError, CannotReport, VerdictFileError, reporting.NothingToDraw)
+UNUSABLE = (CannotWrite, scales.ScaleError, StoreError, CannotReport, VerdictFileError, reporting.NothingToDraw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         return _compare(options)
     if not options.out:
         raise CannotReport("expected a folder for the report, got none; say --out DIR")
+    check_folder("--picture", options.picture)
     below = recorded.read(recorded.path_of(options.scale)) if options.scale else None
     store = open_store(options.store, create=False, read_only=True, below=below)
     scale, why = (scales.get(options.scale), "--scale") if options.scale else _most_complete(store)
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"equal": not changes, "changes": [change.to_json() for change in changes]})
     else:
-        print("\n".join(comparing.lines(changes)))
+        say(comparing.lines(changes))
     return int(bool(changes))
 
 

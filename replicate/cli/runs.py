@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate import recorded, scales
-from replicate.cli.output import columns, note, print_json
+from replicate.cli.output import columns, note, print_json, say
 from replicate.cli.runs_export import CannotExport, export
 from replicate.collect import parts_at, runs_for, split
 from replicate.paper.claims import Part
@@ -91,9 +91,9 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
         print_json(record)
         return
     for name, value in record.items():
-        print(f"{name}: {value}" if not isinstance(value, dict) else f"{name}:")
+        say([f"{name}: {value}" if not isinstance(value, dict) else f"{name}:"])
         if isinstance(value, dict):
-            print("\n".join(f"  {field}: {shown(v)}" for field, v in value.items()))
+            say(f"  {field}: {shown(v)}" for field, v in value.items())
 
 
 def _record(store: Store, scale: scales.Scale) -> None:

@@ -7,12 +7,11 @@ import math
 import os
 import sys
 import time
-from pathlib import Path
 
 from replicate import budget, data, order, recorded, scales
 from replicate.cli.output import note, print_json
 from replicate.collect import missing_runs, runs_for, split
-from replicate.datasets.source import DATA_VARIABLE
+from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine.choice import EngineError, check, ensure_of
 from replicate.paper.registry import CLAIMS
 from replicate.plan import make_plan
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
     if options.data is not None:
-        os.environ[DATA_VARIABLE] = str(Path(options.data).expanduser().absolute())  # the processes that train read it
+        os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())  # the processes that train read it
     store = open_store(options.store, below=recorded.read(recorded.path_of(scale.name)))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)

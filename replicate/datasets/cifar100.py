@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import pickle
+import pickletools
 import socket
 import sys
 from functools import lru_cache
@@ -90,6 +91,7 @@ def _split(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
     """Images, fine labels and MD5 of one file."""
     blob = path.read_bytes()
     try:
+        _bounded(blob)
         entry = _Plain(io.BytesIO(blob), encoding="latin1").load()
         pixels, labels = entry["data"], np.asarray(entry["fine_labels"], dtype=np.int64)
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):
@@ -105,6 +107,13 @@ def _split(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
     return pixels.reshape(-1, 3, 32, 32), labels, hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
+def _bounded(blob: bytes) -> None:
+    """Raises where reading the pickle `blob` would take more memory than in proportion to its size."""
+    for code, argument, _ in pickletools.genops(blob):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) < len(blob):
+            raise pickle.UnpicklingError(f"it numbers a value {argument}")
+
+
 class _Plain(pickle.Unpickler):
     """Knows numpy's arrays and types; lists, dicts, texts and numbers need no knowing."""
 
@@ -112,7 +121,7 @@ class _Plain(pickle.Unpickler):
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return _empty
         if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
+            return None  # named as what to make, which `_empty` knows; called, it could be of any size
         if (module, name) == ("numpy", "dtype"):
             return _bytes_type
         if (module, name) == ("_codecs", "encode"):
@@ -120,7 +129,7 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it wants {module}.{name}, which is not data")
 
 
-def _empty(kind: type, shape: tuple[int, ...], code: Any) -> NDArray[np.uint8]:
+def _empty(kind: None, shape: tuple[int, ...], code: Any) -> NDArray[np.uint8]:
     """What numpy's own function makes: an array to be filled from the pickle."""
     return np.ndarray((0,), dtype=np.uint8)
 

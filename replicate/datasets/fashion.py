@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from pathlib import Path
 
@@ -29,6 +30,9 @@ the MD5 sums that torchvision.datasets.FashionMNIST lists.
 MEAN, STD = (0.2860,), (0.3530,)
 """Of the training images' own 28 x 28 pixels, as shares of 255, computed from the published files."""
 
+LARGEST_BYTES = 200_000_000
+"""Of a file unpacked; the published ones have up to 47 million, and a small file can unpack to any size."""
+
 PADDING = 2
 """Black pixels on each side, from 28 to 32."""
 
@@ -48,7 +52,7 @@ def read() -> Arrays:
         assert path is not None
         try:
             blob = path.read_bytes()
-            blob = gzip.decompress(blob) if path.suffix == ".gz" else blob
+            blob = _unpacked(blob) if path.suffix == ".gz" else blob
             arrays.append(_idx(blob))
         except (OSError, ValueError, EOFError, zlib.error) as error:
             raise DataError(f"fashion: expected an idx file at {path}, got one that is {error}; get it anew") from error
@@ -81,9 +85,17 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
+def _unpacked(blob: bytes) -> bytes:
+    with gzip.open(io.BytesIO(blob)) as file:
+        found = file.read(LARGEST_BYTES + 1)
+    if len(found) > LARGEST_BYTES:
+        raise ValueError(f"larger than {LARGEST_BYTES / 1e6:.0f} MB")
+    return found
+
+
 def _idx(blob: bytes) -> NDArray[np.uint8]:
     """The array of bytes in an idx file: two zeros, type 8, how many dimensions, each as a big-endian 32-bit number."""
-    if len(blob) < 4 or blob[:3] != b"\0\0\x08":
+    if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
         raise ValueError("not of type 8, bytes")
     head = 4 + 4 * blob[3]
     shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))

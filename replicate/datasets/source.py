@@ -34,4 +34,14 @@ class Arrays:
 
 def root() -> Path:
     """The folder of all data sets."""
-    return Path(os.environ.get(DATA_VARIABLE) or DATA_FOLDER).expanduser()
+    return expanded(os.environ.get(DATA_VARIABLE) or DATA_FOLDER)
+
+
+def expanded(folder: str) -> Path:
+    """`folder` with the home of `~` or `~user` put in."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"data folder {folder!r}: expected a user that exists after ~, got another; name it whole"
+        ) from None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from replicate import atomic
-from replicate.record import key_of_stack
+from replicate.record import is_key, key_of_stack
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
@@ -66,8 +66,15 @@ def prune(store: Store) -> None:
 
 
 def keys_of(folder: Path) -> list[str]:
-    """The keys of the runs of the stack in `folder`; OSError, ValueError or TypeError where nothing says so."""
-    return [str(key) for key in json.loads((folder / RUNS).read_bytes())]
+    """The keys of the runs of the stack in `folder`; OSError or ValueError where nothing says so."""
+    try:
+        found = json.loads((folder / RUNS).read_bytes())
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    # Keys become names of files: anything else could name one outside the store.
+    if not (isinstance(found, list) and found and all(isinstance(key, str) and is_key(key) for key in found)):
+        raise ValueError("other than a list of keys")
+    return found
 
 
 def _begun(store: Store) -> list[tuple[Path, list[str]]]:
@@ -79,7 +86,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
             found.append((path.stat().st_mtime_ns, path.parent, keys))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             shutil.rmtree(path.parent, ignore_errors=True)  # nobody can know what it is of
     return [(folder, keys) for _, folder, keys in sorted(found)]
 

@@ -165,7 +165,7 @@ def _curve(lr: float, points: Points, fit: Fit, rng: np.random.Generator) -> Opt
     prior = np.zeros(len(inside))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
         if weight > 0.01:
-            density = _prior_argmax(float(np.round(width / length, 1)))
+            density = _prior_argmax(max(0.1, float(np.round(width / length, 1))))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
     finite = place[np.isfinite(place)]
     counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))

@@ -36,11 +36,6 @@ def sentence(cell: Mapping[str, Any]) -> str:
     return SENTENCES[cell["exponent"]]
 
 
-def printable(text: str) -> str:
-    """`text` without characters that steer a terminal or turn its direction."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
 def outcome_text(entry: Entry) -> str:
     """The outcome, or `crashed`."""
     return CRASHED if entry.crashed else entry.verdict.outcome

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from replicate import atomic
+from replicate import atomic, fields
 from replicate.estimate.result import Estimate
 from replicate.paper.claims import Claim, Figure, Margin
 from replicate.verdict import NOT_RUN, OUTCOMES, Evidence, Verdict
@@ -171,11 +171,13 @@ def read(path: Path) -> VerdictFile:
     except OSError as e:
         raise VerdictFileError(f"{path}: expected a readable verdict file, got: {e.strerror}") from None
     try:
-        data = json.loads(text)
+        data = fields.parse(text)
     except json.JSONDecodeError as e:
         raise VerdictFileError(
             f"{path}: expected a verdict file, got text that is not JSON (line {e.lineno}: {e.msg}); {_MAKE_ONE}"
         ) from None
+    except ValueError as e:
+        raise VerdictFileError(f"{path}: expected a verdict file, got JSON that cannot be: {e}; {_MAKE_ONE}") from None
     return from_json(data, str(path))
 
 
@@ -190,7 +192,7 @@ def from_json(data: Any, name: str) -> VerdictFile:
         )
     try:
         entries = tuple(_entry_from_json(c) for c in data["claims"])
-        return VerdictFile(
+        file = VerdictFile(
             registry_hash=data["registry"]["hash"],
             scale=data["scale"]["name"],
             why=data["scale"]["why"],
@@ -204,14 +206,16 @@ def from_json(data: Any, name: str) -> VerdictFile:
             store_hash=data["store"]["hash"],
             store_runs=data["store"]["runs"],
             entries=entries,
-            seconds=float(data["store"].get("seconds", 0.0)),  # files of before these two were kept lack them
+            seconds=data["store"].get("seconds", 0.0),  # files of before these two were kept lack them
             trained_with=tuple(data.get("trained_with", ())),
         )
+        fields.check(file)
     except KeyError as e:
         raise VerdictFileError(f"{name}: expected a verdict file of format {FORMAT}, field {e} is missing") from None
-    except (TypeError, ValueError, AttributeError) as e:
+    except (TypeError, ValueError, AttributeError, OverflowError) as e:
         line = " ".join(str(e).split())
         raise VerdictFileError(f"{name}: expected a verdict file of format {FORMAT}, got a bad field: {line}") from None
+    return file
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import torch
 
 from replicate import atomic
+from replicate.one_line import one_line
 
 FORMAT = 1
 
@@ -68,7 +69,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except _Unusable as why:
-            self._notice(f"checkpoint {self.path.name}: {why}; training starts over")
+            self._notice(one_line(f"checkpoint {self.path.name}: {why}; training starts over"))
         except OSError as error:
             self._notice(f"checkpoint {self.path.name}: cannot be read ({error.strerror}); training starts over")
         return None
@@ -87,13 +88,16 @@ class Checkpoint:
         if head != digest.hexdigest().encode() + b"\n":
             given = head[:12].decode("ascii", "replace")
             raise _Unusable(f"expected SHA-256 {digest.hexdigest()[:12]}…, got {given}…: cut off or altered")
-        file.seek(_DIGEST + 1)
         try:
+            _check_stored(file)
+            file.seek(_DIGEST + 1)
             found = torch.load(file, map_location=device, weights_only=True)
             if found["identity"] != self.identity:
                 raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
             state: dict[str, Any] = found["state"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        except _Unusable:
+            raise
+        except Exception as error:  # torch.load fails in any way on what it was not written by
             words = next(iter(str(error).splitlines()), "no message")
             raise _Unusable(f"{type(error).__name__}: {words}") from error
         return state
@@ -102,6 +106,14 @@ class Checkpoint:
         """Delete what writers of this file that were killed have left."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
+
+
+def _check_stored(file: IO[bytes]) -> None:
+    """Raises where `file` holds no zip archive, or one that would unpack to more than its own size."""
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            raise _Unusable("expected an archive that is stored as it is, got a compressed one")
 
 
 class _Unusable(Exception):

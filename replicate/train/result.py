@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +25,13 @@ class Result:
     seconds: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.diverged, bool):
+            raise ValueError(f"diverged: expected true or false, got {self.diverged!r:.80}")
+        for name in ("accuracy_pp", "best_accuracy_pp", "train_loss", "history", "seconds"):
+            values = getattr(self, name)
+            for value in values if isinstance(values, tuple) else (values,):
+                if not (value is None and name == "train_loss") and not _is_finite(value):
+                    raise ValueError(f"{name}: expected a finite number, got {value!r:.80}")
         for name in ("accuracy_pp", "best_accuracy_pp"):
             value = getattr(self, name)
             if not 0 <= value <= 100:
@@ -33,8 +40,6 @@ class Result:
             raise ValueError(
                 f"expected a train_loss exactly where not diverged, got {self.train_loss}, {self.diverged}"
             )
-        if self.train_loss is not None and not math.isfinite(self.train_loss):
-            raise ValueError(f"train_loss: expected a finite number, got {self.train_loss}")
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
@@ -44,3 +49,8 @@ class Result:
     def from_json(cls, data: dict[str, Any]) -> Result:
         """Inverse of `to_json`."""
         return cls(**{**data, "history": tuple(data["history"])})
+
+
+def _is_finite(x: object) -> bool:
+    """Also of a whole number that no float can hold."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max

@@ -19,6 +19,7 @@ import timm
 import torch
 
 from replicate import atomic, data, models
+from replicate.one_line import one_line
 from replicate.runs import Run
 from replicate.train import inputs, setting, solo, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
@@ -194,13 +195,25 @@ def _path(run: Run, device: str, folder: Path, how: How) -> Path:
 def _read(path: Path, notice: Callable[[str], None]) -> Rates | None:
     try:
         found = json.loads(path.read_bytes())["rates"]
-        stacks = tuple((int(lanes), float(rate)) for lanes, rate in found["stacked"])
-        return Rates(float(found["alone"]), stacks, None if found["limit"] is None else int(found["limit"]))
+        stacks = tuple((_count(lanes), _rate(rate)) for lanes, rate in found["stacked"])
+        return Rates(_rate(found["alone"]), stacks, None if found["limit"] is None else _count(found["limit"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        notice(f"{path.name}: expected measured rates, got {type(error).__name__}: {error}; measuring anew")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        notice(one_line(f"{path.name}: expected measured rates, got {type(error).__name__}: {error}; measuring anew"))
         return None
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LANES:
+        raise ValueError(f"{value!r} where a number of lanes should be")
+    return value
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
+        raise ValueError(f"{value!r} where a rate should be")
+    return float(value)
 
 
 def _write(path: Path, identity: dict[str, Any], rates: Rates) -> None:
