@@ -14,16 +14,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from replicate import __version__, atomic
+from replicate import __version__, atomic, locks
 from replicate.layout import OWN_NAMES, Layout
+from replicate.locking import Locking, StoreError, has_kernel_locks, unwritable
 from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, key_of, parse, seal_run, text_of
 from replicate.runs import Run
 from replicate.train.result import Result
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
 
@@ -38,11 +36,7 @@ _RECORD_NAME = re.compile(r"([0-9a-f]{24})\.json")
 log = logging.getLogger(__name__)
 
 
-class StoreError(Exception):
-    """A store that cannot be used as asked; the message is one line that says what to do."""
-
-
-class Store:
+class Store(Locking):
     """A store that is open; `open_store` makes one. Safe to share between threads."""
 
     def __init__(self, path: Path, read_only: bool = False, below: Mapping[str, StoredRun] | None = None) -> None:
@@ -137,29 +131,6 @@ class Store:
         self._write(self.layout.record(run.key), blob)
         return stored
 
-    def lock(self, run: Run) -> BaseFileLock:
-        """The lock on training `run`: of the operating system, so that the death of its holder frees it."""
-        return self._file_lock(self.layout.run_lock(run.key))
-
-    def drop_lock_file(self, run: Run) -> None:
-        """Delete the file of the lock that the caller holds on `run`, once the run is stored."""
-        self.drop_lock_file_of(run.key)
-
-    def drop_lock_file_of(self, key: str) -> None:
-        """As `drop_lock_file`, by key.
-
-        Another process may hold the deleted file open and lock it after all; it then finds the run stored, which
-        whoever takes the lock checks first.
-        """
-        try:
-            self.layout.run_lock(key).unlink(missing_ok=True)
-        except PermissionError:
-            log.debug("lock file of %s stays: an open file cannot be deleted here", key)
-
-    def lease(self, slot: str) -> BaseFileLock:
-        """The lock on `slot`, a share of this machine that one training at a time may use."""
-        return self._file_lock(self.layout.lease(slot))
-
     def log_training(self, key: str, seconds: float) -> None:
         """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
         try:
@@ -169,7 +140,7 @@ class Store:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise self._unwritable(self.layout.trainings, error) from error
+            raise unwritable(self.layout.trainings, error) from error
 
     def trainings(self) -> list[tuple[str, int, float]]:
         """Key, process id and seconds of every training that ended in this store, in order."""
@@ -229,15 +200,6 @@ class Store:
                 raise StoreError(f"cannot list {shard}: {error.strerror}; make it readable") from error
             yield from ((name, shard) for name in names)
 
-    def _file_lock(self, path: Path) -> BaseFileLock:
-        from filelock import FileLock  # not needed to read, and slow to import
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(path, error) from error
-        return FileLock(path, thread_local=False)
-
     def _set_aside(self, path: Path, key: str, why: str) -> bool:
         """Move a record that cannot be believed to the quarantine; False where it is whole by now."""
         self._read.pop(key, None)
@@ -252,7 +214,7 @@ class Store:
         except FileNotFoundError:
             return False  # another reader was faster
         except OSError as error:
-            raise self._unwritable(path, error) from error
+            raise unwritable(path, error) from error
         try:
             parse(target.read_bytes(), key)
         except (Corrupt, OSError):
@@ -275,15 +237,9 @@ class Store:
                 return
             except FileNotFoundError as error:  # swept by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:
-                    raise self._unwritable(target, error) from error
+                    raise unwritable(target, error) from error
             except OSError as error:
-                raise self._unwritable(target, error) from error
-
-    def _unwritable(self, path: Path, error: OSError) -> StoreError:
-        return StoreError(
-            f"cannot write {path}: {error.strerror}; make room or make it writable, or name another directory with "
-            "--store (finished runs are kept)"
-        )
+                raise unwritable(target, error) from error
 
 
 def open_store(
@@ -351,6 +307,7 @@ def _check_marker(store: Store) -> bool:
         version = found["format"]
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ValueError(f"format {version!r}")
+        kind = found.get("locks", locks.KERNEL)
     except FileNotFoundError:
         # The marker is the first thing written: without it, only what a killed opener left may be here.
         names = sorted(e.name for e in store.path.iterdir() if not Layout.is_temporary(e.name))
@@ -376,15 +333,30 @@ def _check_marker(store: Store) -> bool:
             f"store {store.path}: expected format {FORMAT} or older, got {version}, of a newer version "
             f"({found.get('software', 'unknown')}); upgrade replicate or name another directory with --store"
         )
+    if kind not in locks.KINDS:
+        raise StoreError(
+            f"store {store.path}: expected locks {' or '.join(locks.KINDS)}, got {kind!r} in {marker.name}; upgrade "
+            "replicate or name another directory with --store"
+        )
+    store.kind = kind
     return True
 
 
 def _write_test(store: Store, marked: bool) -> None:
     """Write to the store: the marker if it has none, else a file that is deleted at once. OSError where that fails."""
+    wanted = os.environ.get(locks.VARIABLE)
+    if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
+        expected = f"{store.kind}, as the store is" if marked else " or ".join(locks.KINDS)
+        raise StoreError(
+            f"store {store.path}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other locks make "
+            "a new store and copy runs/ into it"
+        )
+    if not marked:
+        store.kind = wanted or _kind_found(store)
     probe = store.layout.temporary(store.layout.marker)
     try:
         with probe.open("xb") as file:
-            file.write(text_of({"format": FORMAT, "software": f"replicate {__version__}"}).encode() + b"\n")
+            file.write(marker_text(store.kind, f"replicate {__version__}"))
             file.flush()
             os.fsync(file.fileno())
         now = probe.stat().st_mtime
@@ -394,3 +366,22 @@ def _write_test(store: Store, marked: bool) -> None:
     finally:
         probe.unlink(missing_ok=True)
     store.sweep(now)
+
+
+def _kind_found(store: Store) -> str:
+    """The kind of locks that a store without a marker has, or must have."""
+    for folder in (store.layout.run_lock("x").parent, store.layout.lease("x").parent):
+        if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
+            return locks.HEARTBEAT
+    if has_kernel_locks(store.path):
+        return locks.KERNEL
+    store.note(f"the file system of {store.path} has no locks: it is shared by {locks.HEARTBEAT} (docs/store.md)")
+    return locks.HEARTBEAT
+
+
+def marker_text(kind: str, software: str) -> bytes:
+    """What makes a directory a store with locks of `kind`."""
+    body: dict[str, Any] = {"format": FORMAT, "software": software}
+    if kind != locks.KERNEL:  # versions that know no others read it as theirs, at the cost of time
+        body["locks"] = kind
+    return text_of(body).encode() + b"\n"

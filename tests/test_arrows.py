@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
     ("atomic",),
+    ("locks",),
     ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits", "recorded"),
-    ("beside",),
+    ("beside", "locking"),
     ("evaluate", "train", "store", "table", "progress_view"),
     ("engine", "collect", "progress", "sweep", "report"),
     ("plan", "judging", "calibration", "audit", "in_flight", "differences", "fsck"),
@@ -33,6 +34,8 @@ WITHOUT_TORCH = (
     *("evaluate", "store", "collect", "data", "datasets", "families"),
     *(
         "layout",
+        "locks",
+        "locking",
         "record",
         "recorded",
         "world",

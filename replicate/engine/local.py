@@ -19,6 +19,7 @@ from replicate.engine.devices import Slot, slots
 from replicate.engine.leave import Leave, OutOfTime, heeding
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.pool import Pool
+from replicate.engine.waiting import Waiting
 from replicate.engine.work import WorkerDied
 from replicate.engine.worker import POLL_SECONDS, TrainingFailed, leased, train_missing
 from replicate.runs import Run
@@ -82,9 +83,10 @@ def _train_here(
     """
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
+    waiting = Waiting(store)
     with heeding(until) as leave:
         while pending:
-            with leased(store, free, partial(_enough, store, pending, leave)) as slot:
+            with leased(store, free, partial(_enough, store, pending, leave, waiting, free)) as slot:
                 if slot is None and pending:
                     raise OutOfTime
                 if slot is None:
@@ -104,14 +106,17 @@ def _train_here(
                         busy.append(others)
                     if len(others) < len(runs):
                         pause = POLL_SECONDS[0]
+                        waiting.over()
                 pending = busy
             if pending:
+                waiting.look(pending[0], ())
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
 
 
-def _enough(store: Store, pending: deque[list[Run]], leave: Leave) -> bool:
+def _enough(store: Store, pending: deque[list[Run]], leave: Leave, waiting: Waiting, slots: Sequence[Slot]) -> bool:
     """Whether no slot is wanted any more: others have stored all, or the time is over."""
+    waiting.look((), slots)
     return _all_stored(store, pending) or leave.stopping()
 
 

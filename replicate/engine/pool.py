@@ -24,6 +24,7 @@ from typing import Any
 
 from replicate.engine.devices import Slot
 from replicate.engine.leave import OutOfTime
+from replicate.engine.waiting import Waiting
 from replicate.engine.work import KILLS_BEFORE_HALVES, MOST_CRASHES, MOST_KILLS, Work, WorkerDied
 from replicate.engine.worker import FAILED, LEAVE_SECONDS, TrainingFailed, describe
 from replicate.runs import Run
@@ -143,6 +144,7 @@ class Pool:
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
+        held = Waiting(store)
         try:
             while waiting or flight:
                 self._raise_if_alone(failed, [*waiting, *flight.values()])
@@ -168,6 +170,7 @@ class Pool:
                 try:
                     worker, answer = self._events.get(timeout=AGAIN_SECONDS)
                 except queue.Empty:
+                    held.look([run for work in waiting for run in work.runs], slots if flight else (), self.pids)
                     continue
                 if answer is None:
                     self._bury(worker, flight, waiting, failed)
@@ -177,6 +180,8 @@ class Pool:
                     worker.job = None
                     done = flight.pop(answer["job"], None)
                     if done is not None:  # else left over from a call that ended early
+                        if len(answer.get("busy", ())) < len(done.runs):
+                            held.over()
                         self._take(store, done, answer, waiting)
             self._raise_if_alone(failed, [])
         except (TrainingFailed, StoreError):

@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from filelock import BaseFileLock, Timeout
-
 from replicate.engine import begun, provenance
 from replicate.engine.devices import Slot
 from replicate.engine.leave import STATUS, Leave
+from replicate.locks import Lock
 from replicate.runs import Run, run_from_record
 from replicate.store import Store, StoreError, open_store
 from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Workspace
@@ -74,12 +73,10 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, dev
     with contextlib.ExitStack() as held:
         for run in sorted(runs, key=lambda run: run.key):
             lock = store.lock(run)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                busy.add(run.key)
-            else:
+            if store.take(lock):
                 held.callback(_release, store, run, lock)
+            else:
+                busy.add(run.key)
         # Only under the lock is the answer final: its last holder may have stored the run a moment ago.
         missing = [run for run in runs if run.key not in busy and store.get(run) is None]
         if missing:
@@ -87,7 +84,7 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, dev
     return [run for run in runs if run.key in busy]
 
 
-def _release(store: Store, run: Run, lock: BaseFileLock) -> None:
+def _release(store: Store, run: Run, lock: Lock) -> None:
     if store.has(run.key):
         store.drop_lock_file(run)
     lock.release()
@@ -144,16 +141,14 @@ def leased(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> I
             held[1].release()
 
 
-def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, BaseFileLock] | None:
+def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, Lock] | None:
     locks = [(slot, store.lease(slot.name)) for slot in slots]
     pause, longest = POLL_SECONDS
     while not enough():
         for slot, lock in locks:
-            try:
-                lock.acquire(blocking=False)
+            if store.take(lock):
+                store.sign(store.layout.holder(slot.name))
                 return slot, lock
-            except Timeout:
-                continue
         time.sleep(pause)
         pause = min(2 * pause, longest)
     return None
