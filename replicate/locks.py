@@ -19,7 +19,8 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -101,8 +102,10 @@ class HeartbeatLock:
         """Whether this object took the lock and has not given it back; another may have taken it over."""
         return bool(self._token)
 
-    def acquire(self, timeout: float | None = None, *, blocking: bool | None = None) -> HeartbeatLock:
-        """Take the lock, waiting `timeout` seconds, for ever by default, or not at all if not `blocking`."""
+    def acquire(
+        self, timeout: float | None = None, *, blocking: bool | None = None
+    ) -> AbstractContextManager[HeartbeatLock]:
+        """As `Lock.acquire`; what is returned gives the lock back at the end of a `with` block."""
         from filelock import Timeout  # slow to import
 
         deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
@@ -110,7 +113,7 @@ class HeartbeatLock:
             if blocking is False or (deadline is not None and time.monotonic() >= deadline):
                 raise Timeout(str(self.path))
             time.sleep(POLL_SECONDS)
-        return self
+        return _releasing(self)
 
     def release(self) -> None:
         """Give the lock back; one that was taken over stays its new holder's."""
@@ -122,7 +125,8 @@ class HeartbeatLock:
         self._token = ""
 
     def __enter__(self) -> HeartbeatLock:
-        return self.acquire()
+        self.acquire()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
@@ -166,6 +170,14 @@ class HeartbeatLock:
         if seen is not None:
             self._say(f"{self.path.name}: taken over; nothing was heard of its holder for {SILENT_SECONDS:g} s")
         return True
+
+
+@contextlib.contextmanager
+def _releasing(lock: HeartbeatLock) -> Iterator[HeartbeatLock]:
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def is_held(path: Path, now: float) -> bool:
