@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from replicate.engine.devices import Slot, slots
+from replicate.engine.failed import DeviceFailed, TrainingFailed, left_without
 from replicate.engine.leave import Leave, OutOfTime, heeding
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.pool import Pool
 from replicate.engine.waiting import Waiting
 from replicate.engine.work import WorkerDied
-from replicate.engine.worker import POLL_SECONDS, TrainingFailed, leased, train_missing
+from replicate.engine.worker import POLL_SECONDS, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
@@ -98,6 +99,10 @@ def _train_here(
                         others = train_missing(store, runs, trainer, slot.device, leave)
                     except Stopped:
                         others = runs
+                    except DeviceFailed as failed:
+                        free = left_without(store, free, slot.name, str(failed), ask=False)
+                        pending.appendleft(runs)
+                        break
                     if leave.asked:
                         return
                     if leave.stopping():
@@ -107,16 +112,15 @@ def _train_here(
                     if len(others) < len(runs):
                         pause = POLL_SECONDS[0]
                         waiting.over()
-                pending = busy
+                pending.extend(busy)
             if pending:
-                waiting.look(pending[0], ())
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
 
 
 def _enough(store: Store, pending: deque[list[Run]], leave: Leave, waiting: Waiting, slots: Sequence[Slot]) -> bool:
     """Whether no slot is wanted any more: others have stored all, or the time is over."""
-    waiting.look((), slots)
+    waiting.look(pending[0] if pending else (), slots)
     return _all_stored(store, pending) or leave.stopping()
 
 

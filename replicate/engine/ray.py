@@ -23,11 +23,11 @@ from ray import exceptions as lost
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun
 from replicate.engine.choice import EngineError
+from replicate.engine.failed import TrainingFailed, describe
 from replicate.engine.leave import OutOfTime
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.remote import SOFTWARE, train_stack
 from replicate.engine.work import KILLS_BEFORE_HALVES, MOST_KILLS, Work, WorkerDied
-from replicate.engine.worker import TrainingFailed, describe
 from replicate.locks import Lock
 from replicate.record import Corrupt, NewerFormat
 from replicate.runs import Run

@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from replicate import __version__, atomic, data
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun, provenance
+from replicate.engine.failed import TrainingFailed
 from replicate.engine.leave import Leave, heeding
-from replicate.engine.worker import TrainingFailed, finished
+from replicate.engine.worker import finished
 from replicate.record import seal_run
 from replicate.runs import RESULT_VERSION, run_from_record
 from replicate.train.contract import Stopped, Workspace

@@ -27,7 +27,7 @@ class Waiting:
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
-        """Say who holds the first of `runs` that is held or, if there is none, who holds `slots`.
+        """Say who holds `slots`, if all are held, else who holds the first of `runs` that is.
 
         To be called often: most calls do nothing. `own`: processes of this session; if one has a slot, none is needed.
         """
@@ -38,12 +38,14 @@ class Waiting:
         holders = {name: locks.holder(self._store.layout.holder(name)) for name in sorted(held)}
         if any(holder is not None and holder.pid in own for holder in holders.values()):
             return  # at work
+        if held and len(held) == len(slots):
+            for name, holder in holders.items():
+                self._say(f"device {name}", holder)
+            return
         for run in runs:
             if self._store.is_run_held(run.key):
                 self._say(f"run {run.key}", begun.holder(self._store, run.key))
                 return
-        for name, holder in holders.items():
-            self._say(f"device {name}", holder)
 
     def _say(self, what: str, holder: locks.Holder | None) -> None:
         who = str(holder) if holder else "a process that has not said which"
