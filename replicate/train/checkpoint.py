@@ -57,7 +57,7 @@ class Checkpoint:
                 file.write(body.digest.hexdigest().encode())
         except (OSError, RuntimeError) as error:
             # What cannot be written, torch may raise as an error of its own.
-            cause = error if isinstance(error, OSError) else body and body.failed
+            cause = error if isinstance(error, OSError) else None if body is None else body.failed
             if cause is None:
                 raise
             raise CheckpointError(

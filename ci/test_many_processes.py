@@ -1,0 +1,131 @@
+"""Many processes on one store, as of many machines with one device each: each unit done once, and what sharing costs.
+
+pytest -s ci/test_many_processes.py
+REPLICATE_PROCESSES=100 REPLICATE_SECONDS=60 pytest -s ci/test_many_processes.py
+
+A unit is a stack of one run that trains for some milliseconds: nothing but the store is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from replicate import fsck, locking, locks
+from replicate.engine.local import OutOfTime, ensure
+from replicate.runs import Run
+from replicate.store import open_store
+from tests.faketrainer import NAME, fake_result, fake_run
+
+ROOT = Path(__file__).parents[1]
+PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
+SECONDS = float(os.environ.get("REPLICATE_SECONDS", "5"))
+UNIT_SECONDS = 0.005
+UNITS = 1000 + int(400 * SECONDS)
+"""More than get done."""
+
+
+def some_runs() -> list[Run]:
+    """Each of a seed, so a stack, of its own."""
+    return [fake_run(seed, sleep=UNIT_SECONDS) for seed in range(UNITS)]
+
+
+def work(path: str, name: str) -> None:
+    """Train for a while, as the machine of this name; print how that went."""
+    platform.node = lambda: name
+    taken = Counter[bool]()
+    seconds = longest = 0.0
+    take = locking.Locking.take
+
+    def timed(self: locking.Locking, lock: locks.Lock) -> bool:
+        nonlocal seconds, longest
+        began = time.perf_counter()
+        got = take(self, lock)
+        took = time.perf_counter() - began
+        seconds, longest = seconds + took, max(longest, took)
+        taken[got] += 1
+        return got
+
+    locking.Locking.take = timed  # type: ignore[method-assign]
+    store, runs = open_store(path), some_runs()
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    done = False
+    began = time.monotonic()
+    try:
+        ensure(store, runs, processes=1, in_process=True, trainer=NAME, until=began + SECONDS)
+        done = True
+    except OutOfTime:
+        pass
+    told = {"free": taken[True], "busy": taken[False], "locking": seconds, "longest": longest, "done": done}
+    print(json.dumps({**told, "seconds": time.monotonic() - began, "notices": store.notices}), flush=True)
+
+
+def per_cent(part: float, of: float) -> str:
+    return f"{100 * part / of:.1f} %"
+
+
+@pytest.mark.parametrize("kind", locks.KINDS)
+def test_many_processes_do_each_unit_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(locks.VARIABLE, kind)
+    store = open_store(tmp_path / "store")
+    body = "import sys; from ci.test_many_processes import work; work(*sys.argv[1:])"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", body, str(store.path), f"machine {i}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        )
+        for i in range(PROCESSES)
+    ]
+    try:
+        for process in processes:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert line == b"ready\n", line + process.stderr.read()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        told = []
+        for process in processes:
+            out, err = process.communicate(timeout=SECONDS + 300)
+            assert process.returncode == 0, err.decode()
+            told.append(json.loads(out.splitlines()[-1]))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert not any(one["done"] for one in told), f"expected more than {UNITS} units of work to be there"
+    assert [notice for one in told for notice in one["notices"]] == []
+
+    times = Counter(key for key, _, _ in store.trainings())
+    assert set(times.values()) == {1}, f"expected each unit once, got {Counter(times.values())}"
+    fresh = open_store(store.path)
+    trained = [run for run in some_runs() if run.key in times]
+    assert fresh.keys() == set(times) == {run.key for run in trained}
+    assert all(fresh.get(run).result == fake_result(run) for run in trained)  # type: ignore[union-attr]
+    assert fresh.notices == [] and not list(store.path.rglob("*.tmp"))
+    assert {problem.kind for problem in fsck.check(fresh).problems} <= {"lock"}
+
+    units, spent = len(times), sum(one["seconds"] for one in told)
+    free, busy = sum(one["free"] for one in told), sum(one["busy"] for one in told)
+    seconds = sum(one["locking"] for one in told)
+    each = Counter(pid for _, pid, _ in store.trainings()).values()
+    print(
+        f"\n{PROCESSES} processes, {kind} locks, {spent / PROCESSES:.1f} s: {units} units, each once, "
+        f"{units * PROCESSES / spent:.0f} a second, {min(each)} to {max(each)} a process ({len(each)} of them); "
+        f"locks: {free} taken, {busy} were another's, {1e3 * seconds / (free + busy):.2f} ms each, "
+        f"at most {max(one['longest'] for one in told):.2f} s, {per_cent(seconds, spent)} of the time; "
+        f"training {per_cent(units * UNIT_SECONDS, spent)}; on {os.cpu_count()} cores"
+    )
