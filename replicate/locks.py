@@ -234,9 +234,7 @@ def _created(path: Path, content: bytes) -> bool:
     temporary = atomic.temporary_of(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(content)  # and not synced: what a power cut leaves of it is taken over as any other
         try:
             os.link(temporary, path)
         except OSError as error:

@@ -311,7 +311,7 @@ def test_no_room_for_a_lock_is_one_line(store: Store, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "link", full)
     with pytest.raises(StoreError, match=r"^cannot write .*No space left on device; make room .*runs are kept\)$"):
         ensure(store, [fake_run()], in_process=True, trainer=NAME)
 
