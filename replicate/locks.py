@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,18 +158,20 @@ class HeartbeatLock:
         if self._token:
             raise RuntimeError(f"{self.path}: held by this object already")
         seen = _look(self.path)
-        if seen is not None and _silent_seconds(self.path, seen) < SILENT_SECONDS:
+        gone = seen is not None and _is_gone(seen)
+        if seen is not None and not gone and _silent_seconds(self.path, seen) < SILENT_SECONDS:
             return False
         if seen is not None and not _removed(self.path, seen):
             return False
         _watched.pop(self.path, None)
         token = secrets.token_hex(8)
-        if not _created(self.path, json.dumps({**this_process(), "token": token}).encode()):
+        if not _created(self.path, json.dumps({**this_process(), "space": _process_space(), "token": token}).encode()):
             return False
         self._token, self._missed = token, False
         _hearts.remember(self)
         if seen is not None:
-            self._say(f"{self.path.name}: taken over; nothing was heard of its holder for {SILENT_SECONDS:g} s")
+            why = "its holder has ended" if gone else f"nothing was heard of its holder for {SILENT_SECONDS:g} s"
+            self._say(f"{self.path.name}: taken over; {why}")
         return True
 
 
@@ -186,7 +189,7 @@ def is_held(path: Path, now: float) -> bool:
     For who looks once: taking a lock over asks for more.
     """
     seen = _look(path)
-    return seen is not None and now - seen[0] / 1e9 < SILENT_SECONDS
+    return seen is not None and not _is_gone(seen) and now - seen[0] / 1e9 < SILENT_SECONDS
 
 
 _watched: dict[Path, tuple[Seen, float]] = {}
@@ -201,6 +204,30 @@ def _silent_seconds(path: Path, seen: Seen) -> float:
         _watched[path] = (seen, now)
         return 0.0
     return now - since
+
+
+@lru_cache(maxsize=1)
+def _process_space() -> str:
+    """Where process ids mean what they mean here: this start of the machine, this container; empty: unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _is_gone(seen: Seen) -> bool:
+    """Whether the holder was a process of this machine that has ended: then there is no need to wait."""
+    try:
+        found = json.loads(seen[1])
+        if not _process_space() or found["space"] != _process_space():
+            return False
+        os.kill(int(found["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    return False
 
 
 def _look(path: Path) -> Seen | None:
