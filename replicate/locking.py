@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from replicate.locks import Lock
 
 
+LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock"}
+"""Options of an NFS mount with which a lock is known to this machine alone."""
+
+
 class StoreError(Exception):
     """A store that cannot be used as asked; the message is one line that says what to do."""
 
@@ -126,6 +130,26 @@ class Locking:
             f"store {self.layout.root}: expected a file system with locks, got {why!r}; make a new store with "
             f"{locks.VARIABLE}={locks.HEARTBEAT} set and copy runs/ into it"
         )
+
+
+def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether `folder` is on NFS, mounted such that no other machine hears of locks (`nolock`, `local_lock`)."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return False
+    best, answer = -1, False
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, rest = before.split(), after.split()
+        if len(fields) < 6 or len(rest) < 3:
+            continue
+        point = Path(fields[4].replace("\\040", " "))
+        if len(point.parts) > best and (point == folder or point in folder.parents):
+            options = {*fields[5].split(","), *rest[2].split(",")}
+            best = len(point.parts)
+            answer = rest[0].startswith("nfs") and bool(options & LOCAL_LOCKS)
+    return answer
 
 
 def has_kernel_locks(folder: Path) -> bool:

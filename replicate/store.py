@@ -18,7 +18,7 @@ from typing import Any
 
 from replicate import __version__, atomic, locks
 from replicate.layout import OWN_NAMES, Layout
-from replicate.locking import Locking, StoreError, has_kernel_locks, unwritable
+from replicate.locking import Locking, StoreError, has_kernel_locks, locks_stay_here, unwritable
 from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, key_of, parse, seal_run, text_of
 from replicate.runs import Run
 from replicate.train.result import Result
@@ -373,9 +373,13 @@ def _kind_found(store: Store) -> str:
     for folder in (store.layout.run_lock("x").parent, store.layout.lease("x").parent):
         if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
             return locks.HEARTBEAT
-    if has_kernel_locks(store.path):
+    if locks_stay_here(store.path.resolve()):
+        why = "has locks that no other machine hears of"
+    elif not has_kernel_locks(store.path):
+        why = "has no locks"
+    else:
         return locks.KERNEL
-    store.note(f"the file system of {store.path} has no locks: it is shared by {locks.HEARTBEAT} (docs/store.md)")
+    store.note(f"the file system of {store.path} {why}: the store is shared by {locks.HEARTBEAT} (docs/store.md)")
     return locks.HEARTBEAT
 
 

@@ -255,9 +255,44 @@ def test_a_file_system_that_refuses_locks_is_noticed(
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     new = open_store(tmp_path / "new")
-    assert new.kind == HEARTBEAT and "has no locks: it is shared by heartbeat" in new.notices[0]
+    assert new.kind == HEARTBEAT and "has no locks: the store is shared by heartbeat" in new.notices[0]
     with pytest.raises(StoreError, match=r"expected a file system with locks, got .*REPLICATE_LOCKS=heartbeat set and"):
         ensure(plain, [fake_run()], in_process=True, trainer=NAME)
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:50 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2,local_lock=none,addr=10.0.0.1
+41 22 0:51 / /scratch rw shared:3 - nfs server:/scratch rw,vers=3,nolock,local_lock=all
+42 41 0:52 / /scratch/fast\\040disk rw - ext4 /dev/sdb1 rw
+43 22 0:53 / /old rw,nolock - nfs server:/old rw
+damaged
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "answer"),
+    [
+        ("/data/store", False),
+        ("/home/me/store", False),
+        ("/scratch", True),
+        ("/scratch/me/store", True),
+        ("/scratchy", False),
+        ("/scratch/fast disk/store", False),
+        ("/old/store", True),
+    ],
+)
+def test_locks_that_no_other_machine_hears_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, answer: bool
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert locking.locks_stay_here(Path(folder), mounts) is answer
+    assert not locking.locks_stay_here(Path(folder), tmp_path / "none")
+    monkeypatch.setattr("replicate.store.locks_stay_here", lambda _: answer)
+    store = open_store(tmp_path / "store")
+    assert store.kind == (HEARTBEAT if answer else locks.KERNEL)
+    assert [("no other machine hears of" in notice) for notice in store.notices] == [True] * answer
 
 
 def test_what_is_held_is_in_flight_and_no_garbage(store: Store) -> None:
