@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from replicate import marker
 from replicate.engine import begun
 from replicate.layout import OWN_NAMES, Layout
 from replicate.locks import HEARTBEAT, KERNEL
 from replicate.record import Corrupt, NewerFormat, key_of_stack, parse
-from replicate.store import STALE_SECONDS, Store, StoreError, marker_text, open_store
+from replicate.store import STALE_SECONDS, Store, StoreError, open_store
 
 _RECORD = re.compile(r"[0-9a-f]{24}\.json")
 _LOCK = re.compile(rf"[0-9a-f]{{24}}\.(lock|{HEARTBEAT})")
@@ -95,7 +96,7 @@ def _marker(store: Store) -> Iterator[Problem]:
     try:
         blob = path.read_bytes()
         found = json.loads(blob)
-        if marker_text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
+        if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
             raise ValueError("another text than was written")
     except FileNotFoundError:
         yield Problem("marker", path, "missing")

@@ -289,7 +289,7 @@ def test_locks_that_no_other_machine_hears_of(
     mounts.write_text(MOUNTS)
     assert locking.locks_stay_here(Path(folder), mounts) is answer
     assert not locking.locks_stay_here(Path(folder), tmp_path / "none")
-    monkeypatch.setattr("replicate.store.locks_stay_here", lambda _: answer)
+    monkeypatch.setattr("replicate.marker.locks_stay_here", lambda _: answer)
     store = open_store(tmp_path / "store")
     assert store.kind == (HEARTBEAT if answer else locks.KERNEL)
     assert [("no other machine hears of" in notice) for notice in store.notices] == [True] * answer
