@@ -1,4 +1,4 @@
-"""The marker: what makes a directory a store, of which format and with which locks; read, and written where there is none."""
+"""The marker: the file that makes a directory a store of some format and kind of locks; read, and written if missing."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def check(store: Locking) -> bool:
         )
     if kind not in locks.KINDS:
         raise StoreError(
-            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {kind!r} in {marker.name}; upgrade "
-            "replicate or name another directory with --store"
+            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {kind!r} in {marker.name}; "
+            "upgrade replicate or name another directory with --store"
         )
     store.kind = kind
     return True
@@ -65,8 +65,8 @@ def write_test(store: Locking, marked: bool) -> float:
     if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
         expected = f"{store.kind}, as the store is" if marked else " or ".join(locks.KINDS)
         raise StoreError(
-            f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other locks make "
-            "a new store and copy runs/ into it"
+            f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other locks "
+            "make a new store and copy runs/ into it"
         )
     if not marked:
         store.kind = wanted or _kind_found(store)
