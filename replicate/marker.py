@@ -1,4 +1,4 @@
-"""The marker: the file that makes a directory a store of some format and kind of locks; read, and written if missing."""
+"""The marker: the file that makes a directory a store of a format and a kind of locks; read, and written if missing."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def write_test(store: Locking, marked: bool) -> float:
     if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
         expected = f"{store.kind}, as the store is" if marked else " or ".join(locks.KINDS)
         raise StoreError(
-            f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other locks "
-            "make a new store and copy runs/ into it"
+            f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other "
+            "locks make a new store and copy runs/ into it"
         )
     if not marked:
         store.kind = wanted or _kind_found(store)
