@@ -92,7 +92,7 @@ class HeartbeatLock:
     """The lock at `path`, whose folder must be there; one object may hold it once. Raises OSError as writing does."""
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` takes a line where a lock is taken over or lost, also from another thread."""
+        """`say` takes a line where a silent holder's lock is taken over, or this one lost, also from another thread."""
         self.path = path
         self._say = say
         self._token = ""
@@ -169,9 +169,8 @@ class HeartbeatLock:
             return False
         self._token, self._missed = token, False
         _hearts.remember(self)
-        if seen is not None:
-            why = "its holder has ended" if gone else f"nothing was heard of its holder for {SILENT_SECONDS:g} s"
-            self._say(f"{self.path.name}: taken over; {why}")
+        if seen is not None and not gone:
+            self._say(f"{self.path.name}: taken over; nothing was heard of its holder for {SILENT_SECONDS:g} s")
         return True
 
 
