@@ -13,12 +13,15 @@ import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -34,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
 SECONDS = float(os.environ.get("REPLICATE_SECONDS", "5"))
 UNIT_SECONDS = 0.005
-UNITS = int(400 * SECONDS)
+UNITS = max(1500, int(150 * SECONDS))
 """On most machines more than get done."""
 
 
@@ -43,9 +46,26 @@ def some_runs() -> list[Run]:
     return [fake_run(seed, sleep=UNIT_SECONDS) for seed in range(UNITS)]
 
 
-def work(path: str, name: str) -> None:
-    """Train for a while, as the machine of this name; print how that went."""
-    platform.node = lambda: name
+def fork(path: str, folder: str) -> NoReturn:
+    """Start all processes, with what is imported and listed for all of them, and wait for their end."""
+    runs = some_runs()
+    assert len({run.key for run in runs}) == UNITS
+    pids = []
+    for i in range(PROCESSES):
+        if (pid := os.fork()) == 0:
+            try:
+                work(path, Path(folder), i, runs)
+                os._exit(0)
+            finally:
+                traceback.print_exc()
+                os._exit(1)
+        pids.append(pid)
+    sys.exit(max(os.waitpid(pid, 0)[1] for pid in pids) != 0)
+
+
+def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
+    """Train for a while, as the machine of this number; write down how that went."""
+    platform.node = lambda: f"machine {number}"
     taken = Counter[bool]()
     seconds = longest = 0.0
     take = locking.Locking.take
@@ -72,55 +92,50 @@ def work(path: str, name: str) -> None:
         """The first call waits until all others wait too: what it takes to list the work is not counted."""
         nonlocal began, seconds, longest
         if began == math.inf:
-            print("ready", file=sys.stderr, flush=True)
-            sys.stdin.readline()
+            (folder / f"{number}.ready").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.1)
             began, seconds, longest = time.monotonic(), 0.0, 0.0
             taken.clear()
         return faketrainer.train(runs, device, workspace)
 
     with contextlib.suppress(OutOfTime):
-        ensure(store, some_runs(), processes=1, in_process=True, trainer=train, until=Until())
-    told = {"free": taken[True], "busy": taken[False], "locking": seconds, "longest": longest}
-    print(json.dumps({**told, "seconds": time.monotonic() - began, "notices": store.notices}), flush=True)
+        ensure(store, runs, processes=1, in_process=True, trainer=train, until=Until())
+    told: dict[str, Any] = {"free": taken[True], "busy": taken[False], "locking": seconds, "longest": longest}
+    told |= {"seconds": time.monotonic() - began, "notices": store.notices}
+    (folder / f"{number}.json").write_text(json.dumps(told))
 
 
 def per_cent(part: float, of: float) -> str:
     return f"{100 * part / of:.1f} %"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs to fork")
 @pytest.mark.parametrize("kind", locks.KINDS)
 def test_many_processes_do_each_unit_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(locks.VARIABLE, kind)
     store = open_store(tmp_path / "store")
-    body = "import sys; from ci.test_many_processes import work; work(*sys.argv[1:])"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", body, str(store.path), f"machine {i}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        )
-        for i in range(PROCESSES)
-    ]
+    folder = tmp_path / "told"
+    folder.mkdir()
+    body = "import sys; from ci.test_many_processes import fork; fork(*sys.argv[1:])"
+    forking = subprocess.Popen(
+        [sys.executable, "-c", body, str(store.path), str(folder)],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+    )
     try:
-        for process in processes:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            assert line == b"ready\n", line + process.stderr.read()
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-        told = []
-        for process in processes:
-            out, err = process.communicate(timeout=SECONDS + 300)
-            assert process.returncode == 0, err.decode()
-            told.append(json.loads(out.splitlines()[-1]))
+        while len(list(folder.glob("*.ready"))) < PROCESSES:
+            assert forking.poll() is None
+            time.sleep(0.1)
+        (folder / "go").touch()
+        assert forking.wait(SECONDS + 120) == 0
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        if forking.poll() is None:
+            os.killpg(forking.pid, signal.SIGKILL)
+            forking.wait()
+    told = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    assert len(told) == PROCESSES
     assert [notice for one in told for notice in one["notices"]] == []
 
     times = Counter(key for key, _, _ in store.trainings())
