@@ -37,6 +37,8 @@ ROOT = Path(__file__).parents[1]
 PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
 SECONDS = float(os.environ.get("REPLICATE_SECONDS", "5"))
 UNIT_SECONDS = 0.005
+START_SECONDS = 300.0
+"""For all processes to begin; a process that nobody tells to go on ends then."""
 UNITS = max(1500, int(150 * SECONDS))
 """On most machines more than get done."""
 
@@ -93,7 +95,9 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
         nonlocal began, seconds, longest
         if began == math.inf:
             (folder / f"{number}.ready").touch()
+            deadline = time.monotonic() + START_SECONDS
             while not (folder / "go").exists():
+                assert time.monotonic() < deadline, "nobody says go"
                 time.sleep(0.1)
             began, seconds, longest = time.monotonic(), 0.0, 0.0
             taken.clear()
