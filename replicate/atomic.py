@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,22 @@ def write(target: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Write `content`, text as UTF-8."""
     with written(target, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def clock(folder: Path) -> float:
+    """The time by the clock that the files in `folder` are dated by, which need not be this machine's.
+
+    Of a file that is made and deleted there; where none can be made, this machine's time.
+    """
+    probe = temporary_of(folder / "clock")
+    try:
+        probe.touch(exist_ok=False)
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,20 +10,19 @@ import contextlib
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from replicate import marker
 from replicate.engine import begun
 from replicate.layout import OWN_NAMES, Layout
-from replicate.record import FORMAT, Corrupt, NewerFormat, key_of_stack, parse, text_of
+from replicate.locks import HEARTBEAT, KERNEL
+from replicate.record import Corrupt, NewerFormat, key_of_stack, parse
 from replicate.store import STALE_SECONDS, TRAINING, Store, StoreError, open_store
 
 _RECORD = re.compile(r"[0-9a-f]{24}\.json")
-_LOCK = re.compile(r"[0-9a-f]{24}\.lock")
+_LOCK = re.compile(rf"[0-9a-f]{{24}}\.(lock|{HEARTBEAT})")
 _CHUNK = 1 << 20
 _DIGEST = 64
 
@@ -52,16 +51,16 @@ class Check:
 def check(store: Store, now: float | None = None) -> Check:
     """Look at every file of `store`, changing none. Whatever others are using or writing at the moment is no problem.
 
-    `now`: the time by the file system's clock; default: this machine's.
+    `now`: the time by the file system's clock; default: what that says.
     """
-    now = time.time() if now is None else now
+    now = store.clock() if now is None else now
     good: set[str] = set()
     problems = [
         *_marker(store),
         *_records(store, good, now),
         *_top(store, now),
         *_checkpoints(store, good, now),
-        *_locks(store, good),
+        *_locks(store, good, now),
         *_log(store),
     ]
     aside = tuple(sorted(store.layout.quarantine.iterdir())) if store.layout.quarantine.is_dir() else ()
@@ -73,7 +72,7 @@ def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
     left = []
     for problem in problems:
         if problem.kind == "lock":
-            with _held(problem.path) as ours:
+            with _held(store, problem.path.stem) as ours:
                 if ours:
                     problem.path.unlink(missing_ok=True)
                 else:
@@ -97,7 +96,7 @@ def _marker(store: Store) -> Iterator[Problem]:
     try:
         blob = path.read_bytes()
         found = json.loads(blob)
-        if text_of({"format": FORMAT, "software": str(found["software"])}).encode() + b"\n" != blob:
+        if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
             raise ValueError("another text than was written")
     except FileNotFoundError:
         yield Problem("marker", path, "missing")
@@ -189,25 +188,29 @@ def _broken(path: Path) -> str:
     return "" if named else "expected the work it is named for, got another's"
 
 
-def _locks(store: Store, good: set[str]) -> Iterator[Problem]:
-    """Files of locks on stored runs that nobody holds. Others are no problem: an empty file, used again."""
+def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
+    """Files of locks on stored runs that nobody holds. Others are no problem: they are used again."""
     for path in _entries(store.path / "locks"):
-        if not _LOCK.fullmatch(path.name):
+        if Layout.is_temporary(path.name):
+            yield from _temporary(path, now)
+        elif not _LOCK.fullmatch(path.name):
             yield Problem("stray", path, "expected the lock of a run")
         elif path.stem in good:
-            with _held(path) as ours:
+            with _held(store, path.stem) as ours:
                 if ours:
                     yield Problem("lock", path, "orphaned: its run is stored and nobody holds it")
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Hold the lock at `path` while inside, if nobody else does: whether that is so."""
-    lock = FileLock(path, thread_local=False)
+def _held(store: Store, key: str) -> Iterator[bool]:
+    """Hold the lock on a run while inside, if nobody else does: whether that is so."""
+    if store.kind == HEARTBEAT:  # to take one over takes a while, and for a run that is stored there is no need
+        yield not store.is_run_held(key)
+        return
+    lock = store.lock_of(key)
     try:
-        lock.acquire(blocking=False)
-        ours = True
-    except (Timeout, OSError, NotImplementedError):
+        ours = store.take(lock)
+    except StoreError:
         ours = False
     try:
         yield ours

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replicate import in_flight, scales
+from replicate import scales
 from replicate.collect import runs_for, split
 from replicate.engine import begun
 from replicate.layout import Layout
@@ -44,7 +43,7 @@ class Item:
 
 def find(store: Store, now: float | None = None) -> list[Item]:
     """Everything that can go, in the order of `REASONS`, there by path."""
-    now = time.time() if now is None else now
+    now = store.clock() if now is None else now
     named = _named()
     found = [*_records(store, named), *_quarantine(store), *_stacks(store, named, now), *_temporary(store, now)]
     return sorted(found, key=lambda item: (REASONS.index(item.reason), item.path))
@@ -111,7 +110,7 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue
         left = {key for key in keys if not store.has(key)}
-        if any(in_flight.held(store.layout.run_lock(key)) for key in keys):
+        if any(store.is_run_held(key) for key in keys):
             continue
         # What has been left for a month is what the engine, too, starts afresh.
         if not left & named or begun.age_seconds(folder, now) > begun.STALE_SECONDS:

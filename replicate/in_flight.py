@@ -1,15 +1,12 @@
 """In flight: which stacks of a store are being trained or were interrupted, and how many devices are at work.
 
 Read from the folders of begun stacks and from the locks, so also from another machine that shares the store. Whether a
-lock is held is found out by a shared lock on it, taken and given back at once: a trainer that asks for the lock in that
-moment takes it for another's and asks again a moment later.
+lock of the operating system is held is found out by a shared lock on it, taken and given back at once: a trainer that
+asks for the lock in that moment takes it for another's and asks again a moment later.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +45,7 @@ class InFlight:
 
 def read(store: Store) -> InFlight:
     """What is in flight now. Nothing is changed."""
-    now = time.time()
+    now = store.clock()
     stacks = []
     for path in store.layout.checkpoints.glob(f"*/{begun.RUNS}"):
         try:
@@ -60,10 +57,9 @@ def read(store: Store) -> InFlight:
         if left := tuple(key for key in keys if not store.has(key)):
             since = None if saved is None else max(0.0, now - saved)
             stacks.append(Stack(path.parent, keys, left, _state(store, left), max(0.0, now - began), since))
-    leases = sorted(store.layout.lease("x").parent.glob("*.lock"))
     return InFlight(
         tuple(sorted(stacks, key=lambda stack: -stack.begun_seconds_ago)),
-        tuple(path.stem for path in leases if held(path)),
+        tuple(store.held_slots()),
     )
 
 
@@ -88,35 +84,10 @@ def lines(found: InFlight, runs: Mapping[str, Run]) -> list[str]:
     return [head, *rows]
 
 
-def held(path: Path) -> bool | None:
-    """Whether somebody holds the lock of this file; None where that cannot be found out here."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return None
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None  # a file system without locks
-    else:
-        return False
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-
-
 def _state(store: Store, left: tuple[str, ...]) -> str:
     answers = []
     for key in left:
-        answers.append(held(store.layout.run_lock(key)))
+        answers.append(store.is_run_held(key))
         if answers[-1]:
             return TRAINING
     return UNKNOWN if None in answers else INTERRUPTED

@@ -54,6 +54,10 @@ class Layout:
     def lease(self, slot: str) -> Path:
         return self.root / "leases" / f"{slot}.lock"
 
+    def holder(self, name: str) -> Path:
+        """Which process took the lease on a slot, or began a stack, of this name last."""
+        return self.root / "leases" / f"{name}.holder"
+
     def set_aside(self, path: Path) -> Path:
         return self.quarantine / f"{path.name}.{secrets.token_hex(4)}"
 

@@ -8,22 +8,19 @@ says so, and the run counts as missing.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from replicate import __version__, atomic
-from replicate.layout import OWN_NAMES, Layout
-from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run, text_of
+from replicate import atomic, marker
+from replicate.layout import Layout
+from replicate.locking import Locking, StoreError, unwritable
+from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run
 from replicate.runs import Run
 from replicate.train.result import Result
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
 
@@ -40,11 +37,7 @@ _RECORD_NAME = re.compile(r"([0-9a-f]{24})\.json")
 log = logging.getLogger(__name__)
 
 
-class StoreError(Exception):
-    """A store that cannot be used as asked; the message is one line that says what to do."""
-
-
-class Store:
+class Store(Locking):
     """A store that is open; `open_store` makes one. Safe to share between threads."""
 
     def __init__(self, path: Path, read_only: bool = False, below: Mapping[str, StoredRun] | None = None) -> None:
@@ -139,29 +132,6 @@ class Store:
         self._write(self.layout.record(run.key), blob)
         return stored
 
-    def lock(self, run: Run) -> BaseFileLock:
-        """The lock on training `run`: of the operating system, so that the death of its holder frees it."""
-        return self._file_lock(self.layout.run_lock(run.key))
-
-    def drop_lock_file(self, run: Run) -> None:
-        """Delete the file of the lock that the caller holds on `run`, once the run is stored."""
-        self.drop_lock_file_of(run.key)
-
-    def drop_lock_file_of(self, key: str) -> None:
-        """As `drop_lock_file`, by key.
-
-        Another process may hold the deleted file open and lock it after all; it then finds the run stored, which
-        whoever takes the lock checks first.
-        """
-        try:
-            self.layout.run_lock(key).unlink(missing_ok=True)
-        except PermissionError:
-            log.debug("lock file of %s stays: an open file cannot be deleted here", key)
-
-    def lease(self, slot: str) -> BaseFileLock:
-        """The lock on `slot`, a share of this machine that one training at a time may use."""
-        return self._file_lock(self.layout.lease(slot))
-
     def log_training(self, key: str, seconds: float) -> None:
         """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
         try:
@@ -171,7 +141,7 @@ class Store:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise self._unwritable(self.layout.trainings, error) from error
+            raise unwritable(self.layout.trainings, error) from error
 
     def trainings(self) -> list[tuple[str, int, float]]:
         """Key, process id and seconds of every training that ended in this store, in order."""
@@ -231,15 +201,6 @@ class Store:
                 raise StoreError(f"cannot list {shard}: {error.strerror}; make it readable") from error
             yield from ((name, shard) for name in names)
 
-    def _file_lock(self, path: Path) -> BaseFileLock:
-        from filelock import FileLock  # not needed to read, and slow to import
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(path, error) from error
-        return FileLock(path, thread_local=False)
-
     def _set_aside(self, path: Path, key: str, why: str) -> bool:
         """Move a record that cannot be believed to the quarantine; False where it is whole by now."""
         self._read.pop(key, None)
@@ -254,7 +215,7 @@ class Store:
         except FileNotFoundError:
             return False  # another reader was faster
         except OSError as error:
-            raise self._unwritable(path, error) from error
+            raise unwritable(path, error) from error
         try:
             parse(target.read_bytes(), key)
         except (Corrupt, OSError):
@@ -277,15 +238,9 @@ class Store:
                 return
             except FileNotFoundError as error:  # swept by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:
-                    raise self._unwritable(target, error) from error
+                    raise unwritable(target, error) from error
             except OSError as error:
-                raise self._unwritable(target, error) from error
-
-    def _unwritable(self, path: Path, error: OSError) -> StoreError:
-        return StoreError(
-            f"cannot write {path}: {error.strerror}; make room or make it writable, or name another directory with "
-            "--store (finished runs are kept)"
-        )
+                raise unwritable(target, error) from error
 
 
 def open_store(
@@ -316,7 +271,7 @@ def open_store(
         if not exists:
             root.mkdir(parents=True, exist_ok=True)
         store = Store(root, read_only, below)
-        marked = _check_marker(store)
+        marked = marker.check(store)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreError(
@@ -324,7 +279,7 @@ def open_store(
         ) from error
     if not read_only:
         try:
-            _write_test(store, marked)
+            store.sweep(marker.write_test(store, marked))
         except OSError as error:
             raise StoreError(
                 f"store {path}: expected a directory that can be written, got {error.strerror!r}; make it writable, "
@@ -342,57 +297,3 @@ def _directory_exists(root: Path) -> bool:
         raise StoreError(f"store {root}: expected a directory, got a file; name a directory with --store") from None
     entries.close()
     return True
-
-
-def _check_marker(store: Store) -> bool:
-    """Whether the store has its marker; StoreError where the directory is another's or of a newer format."""
-    marker = store.layout.marker
-    anew = "every record is checked by itself" + ("" if store.read_only else "; written anew")
-    try:
-        found = json.loads(marker.read_bytes())
-        version = found["format"]
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise ValueError(f"format {version!r}")
-    except FileNotFoundError:
-        # The marker is the first thing written: without it, only what a killed opener left may be here.
-        names = sorted(e.name for e in store.path.iterdir() if not Layout.is_temporary(e.name))
-        if marker.name in names:
-            return _check_marker(store)  # another process has just made it
-        if names and not {"runs"} <= set(names) <= OWN_NAMES:
-            raise StoreError(
-                f"store {store.path}: expected a store or an empty directory, got one that holds "
-                f"{min(set(names) - OWN_NAMES, default=names[0])!r}; name another directory with --store"
-            ) from None
-        if names:
-            store.note(f"{marker.name} is missing: {anew}")
-        elif store.read_only:
-            raise StoreError(
-                f"store {store.path}: expected a store, got an empty directory; train first, or check the path"
-            ) from None
-        return False
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        store.note(f"{marker.name} is corrupt ({error}): {anew}")
-        return False
-    if version > FORMAT:
-        raise StoreError(
-            f"store {store.path}: expected format {FORMAT} or older, got {version}, of a newer version "
-            f"({found.get('software', 'unknown')}); upgrade replicate or name another directory with --store"
-        )
-    return True
-
-
-def _write_test(store: Store, marked: bool) -> None:
-    """Write to the store: the marker if it has none, else a file that is deleted at once. OSError where that fails."""
-    probe = store.layout.temporary(store.layout.marker)
-    try:
-        with probe.open("xb") as file:
-            file.write(text_of({"format": FORMAT, "software": f"replicate {__version__}"}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        now = probe.stat().st_mtime
-        if not marked:
-            probe.replace(store.layout.marker)
-            atomic.sync_folder(store.path)
-    finally:
-        probe.unlink(missing_ok=True)
-    store.sweep(now)

@@ -47,12 +47,12 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Tr
     """Do to each run of the stack as it asks; results, which depend on the run alone, when the last one is done."""
     print("a trainer that prints")
     for run in runs:
-        _train(run, workspace)
+        _train(run, device, workspace)
     how = {"trainer": "fake", "lanes": len(runs), "precision": run.precision}
     yield from (Trained(run, fake_result(run), how) for run in runs)
 
 
-def _train(run: Run, workspace: Workspace) -> None:
+def _train(run: Run, device: str, workspace: Workspace) -> None:
     """Sleep, or misbehave as asked."""
     asked = dict(run.model.arguments)
     misbehaviour = asked.get("poison", run.arch) if run.lr == POISON else run.arch
@@ -64,6 +64,8 @@ def _train(run: Run, workspace: Workspace) -> None:
         os._exit(7)
     if misbehaviour == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if run.arch == "breaking" and device in asked["devices"]:
+        raise RuntimeError(asked["words"])
     if run.arch == "modules":
         loaded = {"pytest", "_pytest", "__mp_main__", "torch"} & sys.modules.keys()
         if loaded:

@@ -146,6 +146,31 @@ def test_failed_write_leaves_the_last_one(
     assert [p.name for p in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+@pytest.mark.parametrize("limit", [0, 40, 300, 5000])
+def test_a_disk_that_is_full_in_the_middle_leaves_the_last_one(
+    checkpoint: Checkpoint, words: list[str], limit: int
+) -> None:
+    """The kernel cuts the write off, wherever torch is at the time."""
+    import resource
+
+    checkpoint.save(STATE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.save({"taken": 4, "more": torch.zeros(5000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value) == f"cannot write {checkpoint.path}: File too large; make room or make it writable"
+    assert [p.name for p in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
+    found = checkpoint.load("cpu")
+    assert found is not None and found["taken"] == 3 and words == []
+    checkpoint.save({"taken": 4, "more": torch.zeros(5000)})
+    again = checkpoint.load("cpu")
+    assert again is not None and again["taken"] == 4
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     checkpoint = Checkpoint(tmp_path / "file", ["x"], print)

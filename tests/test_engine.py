@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from replicate import scales
-from replicate.engine import begun, cores, devices, local, missing, pool, worker
+from replicate.engine import begun, cores, devices, failed, local, missing, pool
 from replicate.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
@@ -637,7 +637,7 @@ def test_slots_are_cores_first_and_more_only_on_demand() -> None:
 
 
 def test_describe_names_what_one_needs_to_find_a_run() -> None:
-    text = worker.describe(fake_run(4, lr=3e-4))
+    text = failed.describe(fake_run(4, lr=3e-4))
     assert text == f"quick on nowhere lr=0.0003 wd=0.1 seed=4 (adamw, key {fake_run(4, lr=3e-4).key})"
 
 

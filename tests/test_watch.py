@@ -82,11 +82,9 @@ def test_stacks_of_another_scale_and_many_interrupted_ones_are_counted(store: St
         ]
 
 
-def test_a_lock_that_cannot_be_looked_at_is_unknown(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert in_flight.held(tmp_path / "none.lock") is False
-    monkeypatch.setattr(in_flight, "held", lambda _: None)
+def test_a_lock_that_cannot_be_looked_at_is_unknown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.is_run_held(RUNS[0].key) is False
+    monkeypatch.setattr(Store, "is_run_held", lambda *_: None)
     begun.begin(store, RUNS[:1])
     (stack,) = in_flight.read(store).stacks
     assert stack.state == in_flight.UNKNOWN

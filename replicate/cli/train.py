@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
 def _train(store: Store, parts: list[list[Run]], options: argparse.Namespace, until: float) -> int:
     """Train `parts` one after the other; the exit status."""
     from replicate import in_flight
+    from replicate.engine.failed import TrainingFailed
     from replicate.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
-    from replicate.engine.worker import TrainingFailed
     from replicate.progress import Monitor
 
     ensure = ensure_of(options.engine, options.address)

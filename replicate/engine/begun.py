@@ -6,13 +6,14 @@ folder of a stack says which, and holds what its trainer saves.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from replicate import atomic
+from replicate import atomic, locks
+from replicate.locks import Holder
 from replicate.record import is_key, key_of_stack
 from replicate.runs import Run
 from replicate.store import Store, StoreError
@@ -27,6 +28,7 @@ def begin(store: Store, runs: Sequence[Run]) -> Path:
     keys = [run.key for run in runs]
     for folder, begun in _begun(store):
         if set(keys) <= set(begun):
+            store.sign(store.layout.holder(folder.name))
             if keys != begun and any(folder.glob("*.checkpoint")):
                 store.note(
                     f"a stack of {len(begun)} runs was interrupted and goes on with {len(keys)} of them: "
@@ -42,7 +44,14 @@ def begin(store: Store, runs: Sequence[Run]) -> Path:
             f"cannot write {folder}: {error.strerror}; make room or make it writable, or name another directory "
             "with --store (finished runs are kept)"
         ) from error
+    store.sign(store.layout.holder(folder.name))
     return folder
+
+
+def holder(store: Store, key: str) -> Holder | None:
+    """The process that was the last to begin a stack with the run under `key`; None where that is not known."""
+    signed = [locks.holder(store.layout.holder(folder.name)) for folder, keys in _begun(store) if key in keys]
+    return signed[-1] if signed else None
 
 
 def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
@@ -56,13 +65,15 @@ def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list
 
 
 def prune(store: Store) -> None:
-    """Delete the folders of stacks that are done or given up."""
+    """Delete the folders of stacks that are done or given up: long untouched, by the file system's clock, and free."""
     for folder, keys in _begun(store):
         if all(store.has(key) for key in keys):
-            shutil.rmtree(folder, ignore_errors=True)
-    for folder in store.layout.checkpoints.glob("*"):
-        if age_seconds(folder) > STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+            _forget(store, folder)
+    now: float | None = None
+    for path in store.layout.checkpoints.glob("*"):
+        now = store.clock() if now is None else now
+        if age_seconds(path, now) > STALE_SECONDS and not any(store.is_run_held(key) for key in _keys_or_none(path)):
+            _forget(store, path)
 
 
 def keys_of(folder: Path) -> list[str]:
@@ -87,15 +98,28 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
-            shutil.rmtree(path.parent, ignore_errors=True)  # nobody can know what it is of
+            _forget(store, path.parent)  # nobody can know what it is of
     return [(folder, keys) for _, folder, keys in sorted(found)]
 
 
-def age_seconds(path: Path, now: float | None = None) -> float:
-    """Seconds since a file, or anything in a folder, was written; 0 where it is gone."""
+def _keys_or_none(folder: Path) -> list[str]:
+    try:
+        return keys_of(folder)
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _forget(store: Store, folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        store.layout.holder(folder.name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def age_seconds(path: Path, now: float) -> float:
+    """Seconds until `now` since a file, or anything in a folder, was written; 0 where it is gone."""
     try:
         inner = list(path.iterdir()) if path.is_dir() else []
         newest = max(found.stat().st_mtime for found in [path, *inner])
     except OSError:
         return 0.0
-    return (time.time() if now is None else now) - newest
+    return now - newest

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +55,13 @@ def slots(processes: int | None = None) -> tuple[Slot, ...]:
         names = (re.sub(r"[^A-Za-z0-9]+", "-", identity) for identity in found)
         return tuple(Slot(f"{cores.machine()}-gpu-{name}", f"cuda:{i}") for i, name in enumerate(names))[:processes]
     return tuple(Slot(name, "cpu") for name in cores.slots(processes))
+
+
+def still_there(wanted: Sequence[Slot]) -> list[Slot]:
+    """Those of `wanted` that are there now, by the numbers they have now: one that vanishes may renumber others."""
+    _identities.cache_clear()
+    now = {slot.name: slot for slot in slots()}
+    return [now[slot.name] for slot in wanted if slot.name in now]
 
 
 def cuda_devices() -> tuple[str, ...]:

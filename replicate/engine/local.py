@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from replicate.engine.devices import Slot, slots
+from replicate.engine.failed import DeviceFailed, TrainingFailed, left_without
 from replicate.engine.leave import Leave, OutOfTime, heeding
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.pool import Pool
+from replicate.engine.waiting import Waiting
 from replicate.engine.work import WorkerDied
-from replicate.engine.worker import POLL_SECONDS, TrainingFailed, leased, train_missing
+from replicate.engine.worker import POLL_SECONDS, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
@@ -82,9 +84,10 @@ def _train_here(
     """
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
+    waiting = Waiting(store)
     with heeding(until) as leave:
         while pending:
-            with leased(store, free, partial(_enough, store, pending, leave)) as slot:
+            with leased(store, free, partial(_enough, store, pending, leave, waiting, free)) as slot:
                 if slot is None and pending:
                     raise OutOfTime
                 if slot is None:
@@ -96,6 +99,10 @@ def _train_here(
                         others = train_missing(store, runs, trainer, slot.device, leave)
                     except Stopped:
                         others = runs
+                    except DeviceFailed as failed:
+                        free = left_without(store, free, slot.name, str(failed), ask=False)
+                        pending.appendleft(runs)
+                        break
                     if leave.asked:
                         return
                     if leave.stopping():
@@ -104,14 +111,16 @@ def _train_here(
                         busy.append(others)
                     if len(others) < len(runs):
                         pause = POLL_SECONDS[0]
-                pending = busy
+                        waiting.over()
+                pending.extend(busy)
             if pending:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
 
 
-def _enough(store: Store, pending: deque[list[Run]], leave: Leave) -> bool:
+def _enough(store: Store, pending: deque[list[Run]], leave: Leave, waiting: Waiting, slots: Sequence[Slot]) -> bool:
     """Whether no slot is wanted any more: others have stored all, or the time is over."""
+    waiting.look(pending[0] if pending else (), slots)
     return _all_stored(store, pending) or leave.stopping()
 
 

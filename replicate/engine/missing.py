@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from replicate.engine import begun
-from replicate.engine.worker import describe
+from replicate.engine.failed import describe
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 from replicate.train.contract import TRAINERS, Trainer

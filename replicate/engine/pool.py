@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from replicate.engine.devices import Slot
+from replicate.engine.failed import TrainingFailed, describe, left_without
 from replicate.engine.leave import OutOfTime
+from replicate.engine.waiting import Waiting
 from replicate.engine.work import KILLS_BEFORE_HALVES, MOST_CRASHES, MOST_KILLS, Work, WorkerDied
-from replicate.engine.worker import FAILED, LEAVE_SECONDS, TrainingFailed, describe
+from replicate.engine.worker import FAILED, LEAVE_SECONDS, LOST
 from replicate.runs import Run
 from replicate.store import Store, StoreError
 
@@ -57,6 +59,8 @@ class _Worker:
         )
         self.job: int | None = None
         self.ready = False
+        self.outdated = False
+        """Whether it should get no more jobs."""
         self.last_words: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._hear, args=(events,), daemon=True),
@@ -143,6 +147,7 @@ class Pool:
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
+        held = Waiting(store)
         try:
             while waiting or flight:
                 self._raise_if_alone(failed, [*waiting, *flight.values()])
@@ -168,6 +173,7 @@ class Pool:
                 try:
                     worker, answer = self._events.get(timeout=AGAIN_SECONDS)
                 except queue.Empty:
+                    held.look([run for work in waiting for run in work.runs], slots, self.pids)
                     continue
                 if answer is None:
                     self._bury(worker, flight, waiting, failed)
@@ -177,7 +183,14 @@ class Pool:
                     worker.job = None
                     done = flight.pop(answer["job"], None)
                     if done is not None:  # else left over from a call that ended early
-                        self._take(store, done, answer, waiting)
+                        for notice in answer["notices"]:
+                            store.note(notice)
+                        if len(answer.get("busy", ())) < len(done.runs):
+                            held.over()
+                        if answer["outcome"] == LOST:
+                            slots = self._cross_out(store, done, answer, slots, waiting)
+                        else:
+                            self._take(store, done, answer, waiting)
             self._raise_if_alone(failed, [])
         except (TrainingFailed, StoreError):
             raise
@@ -197,9 +210,12 @@ class Pool:
         self._events = queue.SimpleQueue()
 
     def _idle(self) -> _Worker | None:
-        for worker in self._workers:
-            if worker.job is None:
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            if not worker.outdated:
                 return worker
+            self._workers.remove(worker)
+            worker.close(now=False)
+            worker.join(CLOSE_SECONDS)
         if len(self._workers) < self.size:
             self._workers.append(_Worker(self._events))
             return self._workers[-1]
@@ -207,14 +223,27 @@ class Pool:
 
     def _take(self, store: Store, work: Work, answer: dict[str, Any], waiting: deque[Work]) -> None:
         """Act on a worker's answer about `work`."""
-        for notice in answer["notices"]:
-            store.note(notice)
         if answer["outcome"] == FAILED:
             if "store" in answer:
                 raise StoreError(answer["store"])
             raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}")
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
             waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
+
+    def _cross_out(
+        self, store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], waiting: deque[Work]
+    ) -> list[Slot]:
+        """A device has failed under `work`, which goes to the front of `waiting`; returns the slots that are left.
+
+        Processes that know the devices by their numbers of before get no more jobs.
+        """
+        for worker in self._workers:
+            worker.outdated = True
+        left = list(slots)
+        if any(slot.name == answer["slot"] for slot in slots):  # else a job was under way that knew it still
+            left = left_without(store, slots, answer["slot"], answer["error"], ask=True)
+        waiting.appendleft(Work(work.runs, work.origin, kills=work.kills, crashes=work.crashes))
+        return left
 
     def _bury(
         self,

@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from filelock import BaseFileLock, Timeout
 from ray import exceptions as lost
 
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun
 from replicate.engine.choice import EngineError
+from replicate.engine.failed import TrainingFailed, describe
 from replicate.engine.leave import OutOfTime
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.remote import SOFTWARE, train_stack
 from replicate.engine.work import KILLS_BEFORE_HALVES, MOST_KILLS, Work, WorkerDied
-from replicate.engine.worker import TrainingFailed, describe
+from replicate.locks import Lock
 from replicate.record import Corrupt, NewerFormat
 from replicate.runs import Run
 from replicate.store import Store
@@ -60,7 +60,7 @@ class _Flight:
     """A stack that a worker has."""
 
     work: Work
-    locks: dict[str, BaseFileLock]
+    locks: dict[str, Lock]
     """Held by this process, by key of the run; given back as the runs are stored."""
 
 
@@ -186,14 +186,13 @@ class _Driver:
 
     def _begin(self, work: Work) -> None:
         """Give out those runs of `work` that are missing and that nobody else is training."""
-        locks: dict[str, BaseFileLock] = {}
+        locks: dict[str, Lock] = {}
         busy = []
         for run in sorted(work.runs, key=lambda run: run.key):
             lock = self._store.lock(run)
-            try:
-                lock.acquire(blocking=False)  # who waits for one while holding another could wait forever
+            if self._store.take(lock):  # who waits for one while holding another could wait forever
                 locks[run.key] = lock
-            except Timeout:
+            else:
                 busy.append(run.key)
         flight = _Flight(work, locks)
         if busy:

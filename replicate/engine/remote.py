@@ -14,11 +14,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from replicate import __version__, data
+from replicate import __version__, atomic, data
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun, provenance
+from replicate.engine.failed import TrainingFailed
 from replicate.engine.leave import Leave, heeding
-from replicate.engine.worker import TrainingFailed, finished
+from replicate.engine.worker import finished
 from replicate.record import seal_run
 from replicate.runs import RESULT_VERSION, run_from_record
 from replicate.train.contract import Stopped, Workspace
@@ -115,6 +116,7 @@ def scratch() -> Path:
 
 def _forget_old(folder: Path) -> None:
     """Delete what nobody will go on with."""
+    now = atomic.clock(folder)
     for old in folder.glob("*"):
-        if begun.age_seconds(old) > begun.STALE_SECONDS:
+        if begun.age_seconds(old, now) > begun.STALE_SECONDS:
             shutil.rmtree(old, ignore_errors=True)

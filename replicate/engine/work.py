@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicate.engine.worker import TrainingFailed
+from replicate.engine.failed import TrainingFailed
 from replicate.runs import Run
 
 MOST_CRASHES = 3

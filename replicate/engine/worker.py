@@ -20,38 +20,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from filelock import BaseFileLock, Timeout
-
 from replicate.engine import begun, provenance
 from replicate.engine.devices import Slot
+from replicate.engine.failed import DeviceFailed, TrainingFailed, describe, failure
 from replicate.engine.leave import STATUS, Leave
+from replicate.locks import Lock
 from replicate.runs import Run, run_from_record
 from replicate.store import Store, StoreError, open_store
 from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Workspace
 
-DONE, FAILED = "done", "failed"
+DONE, FAILED, LOST = "done", "failed", "lost"
+"""`lost`: the device failed, and with it this process."""
 
 POLL_SECONDS = (0.02, 0.25)
 """First and longest pause between two looks at locks that others hold."""
 
 LEAVE_SECONDS = 30.0
 """How long a worker without a parent may take to save what it has and let go of its runs."""
-
-
-class TrainingFailed(Exception):
-    """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
-
-
-def describe(*runs: Run) -> str:
-    """One run or a stack of runs in a few words."""
-    run = runs[0]
-    if len(runs) > 1:
-        keys = ", ".join(r.key for r in runs[:3]) + (", …" if len(runs) > 3 else "")
-        return f"a stack of {len(runs)} runs of {run.arch} on {run.data.name} seed={run.seed} (keys {keys})"
-    return (
-        f"{run.arch} on {run.data.name} lr={run.lr:g} wd={run.weight_decay:g} seed={run.seed} "
-        f"({run.optimizer}, key {run.key})"
-    )
 
 
 def load(trainer: Trainer | str) -> Trainer:
@@ -74,12 +59,10 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, dev
     with contextlib.ExitStack() as held:
         for run in sorted(runs, key=lambda run: run.key):
             lock = store.lock(run)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                busy.add(run.key)
-            else:
+            if store.take(lock):
                 held.callback(_release, store, run, lock)
+            else:
+                busy.add(run.key)
         # Only under the lock is the answer final: its last holder may have stored the run a moment ago.
         missing = [run for run in runs if run.key not in busy and store.get(run) is None]
         if missing:
@@ -87,7 +70,7 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, dev
     return [run for run in runs if run.key in busy]
 
 
-def _release(store: Store, run: Run, lock: BaseFileLock) -> None:
+def _release(store: Store, run: Run, lock: Lock) -> None:
     if store.has(run.key):
         store.drop_lock_file(run)
     lock.release()
@@ -120,17 +103,11 @@ def finished(runs: Sequence[Run], trainer: Trainer | str, device: str, workspace
     except Stopped:
         raise
     except RunFailed as failed:
-        raise failure(failed.__cause__ or failed, failed.run) from failed.__cause__
+        raise failure(failed.__cause__ or failed, device, failed.run) from failed.__cause__
     except Exception as error:
-        raise failure(error, *(left.values() or runs)) from error
+        raise failure(error, device, *(left.values() or runs)) from error
     if left:
         raise TrainingFailed(f"training {describe(*left.values())} failed: the trainer returned no result")
-
-
-def failure(error: BaseException, *suspects: Run) -> TrainingFailed:
-    """What to raise where training one of `suspects` has ended in `error`."""
-    text = " ".join(str(error).split()) or "no message"
-    return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}")
 
 
 @contextlib.contextmanager
@@ -144,16 +121,14 @@ def leased(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> I
             held[1].release()
 
 
-def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, BaseFileLock] | None:
+def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, Lock] | None:
     locks = [(slot, store.lease(slot.name)) for slot in slots]
     pause, longest = POLL_SECONDS
     while not enough():
         for slot, lock in locks:
-            try:
-                lock.acquire(blocking=False)
+            if store.take(lock):
+                store.sign(store.layout.holder(slot.name))
                 return slot, lock
-            except Timeout:
-                continue
         time.sleep(pause)
         pause = min(2 * pause, longest)
     return None
@@ -183,6 +158,8 @@ class Worker:
                 answer["notices"] = store.notices[before:]
         except StoreError as error:
             answer |= {"outcome": FAILED, "store": str(error)}
+        except DeviceFailed as error:
+            answer |= {"outcome": LOST, "slot": self._last.name if self._last else "", "error": str(error)}
         except Stopped:
             raise
         except Exception as error:

@@ -47,6 +47,7 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`: tensors, and lists and dicts of plain values."""
+        body: _Hashed | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with atomic.written(self.path) as file:
@@ -55,9 +56,13 @@ class Checkpoint:
                 torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", body))
                 file.seek(0)
                 file.write(body.digest.hexdigest().encode())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # What cannot be written, torch may raise as an error of its own.
+            cause = error if isinstance(error, OSError) else None if body is None else body.failed
+            if cause is None:
+                raise
             raise CheckpointError(
-                f"cannot write {self.path}: {error.strerror or error}; make room or make it writable"
+                f"cannot write {self.path}: {cause.strerror or cause}; make room or make it writable"
             ) from error
 
     def load(self, device: str) -> dict[str, Any] | None:
@@ -126,11 +131,16 @@ class _Hashed(io.RawIOBase):
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
+        self.failed: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.failed = error
+            raise
         return len(data)
