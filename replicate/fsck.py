@@ -95,7 +95,8 @@ def _marker(store: Store) -> Iterator[Problem]:
     path = store.layout.marker
     try:
         blob = path.read_bytes()
-        found = json.loads(blob)
+        if not isinstance(found := json.loads(blob), dict):
+            raise ValueError("no JSON object")
         if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
             raise ValueError("another text than was written")
     except FileNotFoundError:

@@ -116,7 +116,7 @@ def test_a_device_that_vanishes_is_left_alone_and_the_others_go_on(
     assert len(store.trainings()) == len(runs)
     told = [notice for notice in store.notices if "cuda:0" in notice]
     assert len(told) == 1, told
-    assert told[0].startswith("device cuda:0 failed in training breaking on nowhere lr=0.001 wd=0.1 seed=0 (adamw, key")
+    assert told[0].startswith("device cuda:0 failed in training breaking on nowhere lr=0.001 wd=0.1 seed=")
     assert told[0].endswith(f"RuntimeError: {LOST}; it is left alone, 2 others go on")
 
 
