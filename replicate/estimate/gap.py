@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2000
 SHRINKAGE = 1.2
-"""Without it the interval holds a gap of 0.22 pp 85 times in a hundred and one of 0.44 pp 92 times; with it, 90 to 97 and
-95 (`replicate calibrate`, group `one-dimensional tuning`; more seeds, less cover)."""
+"""Without it the interval holds a gap of 0.22 pp 85 times in a hundred and one of 0.44 pp 92 times; with it, 90 to 97
+and 95 (`replicate calibrate`, group `one-dimensional tuning`; more seeds, less cover)."""
 METHOD = "difference of maxima over draws of a smooth accuracy surface"
 
 
