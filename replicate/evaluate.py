@@ -31,6 +31,9 @@ from replicate.verdict import (
 )
 
 LEVEL = 0.95
+MISPLACED = 1.1
+"""By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
+placed wrongly in the same direction in every cell, and at the level of a family that counts."""
 
 
 def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence) -> Verdict:
@@ -76,9 +79,10 @@ def _rejection(
     """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
     n_cells = 10
     family = _rho(claim, landscapes, 1 - (1 - LEVEL) / n_cells)
-    if not family.low <= RHO <= family.high:
+    if not family.low / MISPLACED <= RHO <= family.high * MISPLACED:
         outcome = CONTRADICTED
-        why = f"the interval that holds for all ten cells together, {span(family.low, family.high)}, excludes 0.10"
+        ends = span(family.low / MISPLACED, family.high * MISPLACED)
+        why = f"the interval that holds for all ten cells together, {ends}, excludes 0.10"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
         outcome = INCONCLUSIVE if FORBIDS_REPLICATION.keys() & set(found.flags) else REPLICATED
         why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
@@ -133,12 +137,13 @@ def _varying(cells: Sequence[tuple[Cell, Landscape]]) -> tuple[str, ...]:
 def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     cells = of_cells(claim, landscapes)
     spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
-    pooled = combine.mean(spans)
+    # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
+    pooled = combine.mean_in_step(spans)
     known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
     open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
     return Estimate(
         "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(cells), "geometric mean over cells, recovered variances",
+        len(cells), "geometric mean over cells, of their intervals",
         (*(("open-cells",) if open_cells else ()), *_varying(cells)),
         f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
         {"ratios": {c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells}},

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from replicate.estimate.combine import Span, difference, largest_distance, mean
+from replicate.estimate.combine import Span, difference, largest_distance, mean, mean_in_step
 
 Z = float(stats.norm.ppf(0.975))
 
@@ -157,3 +157,17 @@ def test_coverage_of_a_mean_of_t_intervals() -> None:
         found = mean([Span(v, v - t * s, v + t * s) for v, s in zip(c, e, strict=True)])
         inside += found.low <= 0 <= found.high
     assert inside / 2000 > 0.935
+
+
+def test_a_mean_in_step_averages_the_ends() -> None:
+    assert mean_in_step([Span(1.0, 0.5, 2.0), Span(2.0, 1.0, math.inf)]) == Span(1.5, 0.75, math.inf)
+    with pytest.raises(ValueError, match="expected at least one"):
+        mean_in_step([])
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3), st.floats(0, 3)), min_size=1, max_size=6))
+def test_errors_in_step_leave_a_mean_no_surer_than_independent_ones(found: list[tuple[float, float, float]]) -> None:
+    parts = [Span(value, value - down, value + up) for value, down, up in found]
+    apart, in_step = mean(parts), mean_in_step(parts)
+    assert in_step.low <= apart.low + 1e-9
+    assert in_step.high >= apart.high - 1e-9

@@ -483,7 +483,7 @@ def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
         store.layout.record(run.key).unlink(missing_ok=True)
         before = len(store.trainings())
         holder = session(store, body)
-        wait_until(store.layout.run_lock(run.key).exists)
+        wait_until(lambda: bool(store.is_run_held(run.key)))
         if dies:
             killer = threading.Timer(0.1, holder.kill)
             killer.start()

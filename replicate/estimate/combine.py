@@ -32,6 +32,14 @@ def mean(parts: Sequence[Span]) -> Span:
     return Span(value, value - down, value + up)
 
 
+def mean_in_step(parts: Sequence[Span]) -> Span:
+    """Mean of parts whose errors may all go the same way, so that averaging does not make them smaller."""
+    if not parts:
+        raise ValueError("mean of intervals: expected at least one, got none")
+    n = len(parts)
+    return Span(sum(p.value for p in parts) / n, sum(p.low for p in parts) / n, sum(p.high for p in parts) / n)
+
+
 def difference(first: Span, second: Span) -> Span:
     """`first` minus `second`, independent."""
     value = first.value - second.value
