@@ -67,7 +67,7 @@ class Truth:
     """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
     away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one a seed
     and learning rate), `shifted` (the same, one curve a seed, equal at all learning rates seen from their optimum) or
-    `two-faced` (each seed and learning rate belongs to one of two curves whose optima lie a factor 3 apart)."""
+    `two-faced` (each seed and learning rate belongs to one of two curves, optima a factor 2.3 to 3 apart)."""
 
     def best_wd(self, lr: float) -> float:
         """The best weight decay at `lr`."""

@@ -413,3 +413,20 @@ def test_equals_between_two_cliffs_are_a_set_and_no_summit(low: float, high: flo
     found = curve.interval(float(stats.chi2.ppf(0.95, 1)))
     assert found[0] <= math.log(low) + 0.05
     assert found[1] >= math.log(high) - 0.05
+
+
+def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
+    """One seed everywhere, and a second at three weight decays of one learning rate that happen to agree."""
+    truth = Truth(depth=0.0)
+    for start in range(6):
+        rng = np.random.default_rng([7, start])
+        found = draw(truth, bracket_grid(truth), rng, seeds=range(2))
+        frame = found.frame
+        few = (frame["lr"] == 1e-3) & (frame["wd"].rank(method="dense") <= frame["wd"].rank(method="dense").median())
+        frame = frame[(frame["seed"] == 0) | few].copy()
+        second = (frame["seed"] == 1).to_numpy()
+        first = frame[frame["seed"] == 0].set_index(["lr", "wd"])["score"]
+        places = list(zip(frame["lr"][second], frame["wd"][second], strict=True))
+        frame.loc[second, "score"] = [first[place] + 1e-3 for place in places]
+        curves = optimum_curves(Landscape("a", "b", frame.reset_index(drop=True)).slices(), rng)
+        assert not any(np.isfinite(curve.interval(CHI2)).all() for curve in curves)

@@ -51,7 +51,8 @@ def test_the_likelihood_is_the_textbook_one(missing: int) -> None:
     (one,) = slices(0.6, 2.4, seeds=4, count=1)
     one.variance[:] *= np.linspace(0.5, 2, 7)
     one.scores.ravel()[np.random.default_rng(1).permutation(one.scores.size)[:missing]] = np.nan
-    weights, factor = shared._weights([one])
+    weights, factor, informed = shared._weights([one])
+    assert informed
     dof = np.isfinite(one.scores).sum() - len(X) - 4 + 1
     for (i, j), (k, m) in [((0, 0), (2, 1)), ((5, 4), (3, 0)), ((1, 2), (4, 3))]:
         scaled = [
@@ -119,3 +120,21 @@ def test_many_runs_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(shared, "MOST_RUNS", 70)
     assert shared_noise(cell).share == shared_noise([Scores(X, cell[0].scores[:, :10], cell[0].variance)]).share
     assert whole == pytest.approx(0.6, abs=0.3)
+
+
+def test_no_share_is_told_where_nothing_tells_it() -> None:
+    rng = np.random.default_rng(0)
+    alike = np.tile(rng.normal(70, 1, (7, 1)), (1, 3))
+    assert np.isnan(shared_noise([Scores(X, alike, np.full(7, 1e-8))]).share)
+    apart = np.full((7, 7), np.nan)
+    np.fill_diagonal(apart, 70.0)  # a seed of its own for each weight decay
+    assert np.isnan(shared_noise([Scores(X, apart, np.full(7, 0.09))]).share)
+
+
+def test_the_fullest_seeds_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = slices(0.6, 2.4, seeds=4, count=1)
+    sparse = np.full((7, 2), np.nan)
+    sparse[0] = 70.0
+    monkeypatch.setattr(shared, "MOST_RUNS", 28)
+    found = shared_noise([Scores(X, np.hstack([sparse, one.scores]), one.variance)])
+    assert found.share == pytest.approx(shared_noise([one]).share)

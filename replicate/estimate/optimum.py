@@ -89,7 +89,7 @@ class OptimumCurve:
         """The likeliest ln(weight decay) where one place is; None where a set is, or what lies beyond the grid."""
         likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
         inside = likeliest[0] > 0 and likeliest[-1] < len(self.table) - 1
-        return self.best if inside and len(likeliest) <= MOST_ALIKE else None
+        return self.best if inside and likeliest[-1] - likeliest[0] < MOST_ALIKE else None
 
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:

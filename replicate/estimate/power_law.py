@@ -187,7 +187,8 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
         # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
         deviance = float(chi2_quantile(level, 1))
         parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
-        found = combine.mean(parts)
+        # Their errors may all go one way, and a set has no middle that is likelier than its ends.
+        found = combine.mean_in_step(parts)
         return found.value, found.low - RESOLUTION * spacing, found.high + RESOLUTION * spacing
     return value, low - fit.center - RESOLUTION * spacing, high - fit.center + RESOLUTION * spacing
 
@@ -196,7 +197,9 @@ def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
     """ln(best weight decay / learning rate) of one learning rate, whatever the others say."""
     low, high = curve.interval(deviance)
     log_lr = float(np.log(curve.lr))
-    return combine.Span(min(max(curve.best, low), high) - log_lr, low - log_lr, high - log_lr)
+    middle = (low + high) / 2 if np.isfinite(high - low) else curve.best
+    value = middle if curve.single is None else curve.single
+    return combine.Span(min(max(value, low), high) - log_lr, low - log_lr, high - log_lr)
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:

@@ -24,6 +24,8 @@ AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
+LEAST_DOF = 12.0
+"""With fewer degrees of freedom in a whole cell, the scatter between seeds is too uncertain to stand for the noise."""
 JITTER = 1e-7
 
 
@@ -197,9 +199,10 @@ def _noise(cells: list[Points]) -> Shared:
         np.concatenate([n.residual_variance for n in noises]), np.concatenate([n.dof for n in noises])
     )
     least = _least_variance(cells)
-    if np.isnan(variance).any():
-        # No seed is repeated.
-        white = max(_residual_variance(cells), least)
+    if np.isnan(variance).any() or sum(float(n.dof.sum()) for n in noises) < LEAST_DOF:
+        # No seed is repeated, or too few runs are for their scatter to be the noise.
+        seen = variance[np.isfinite(variance)]
+        white = max(_residual_variance(cells), least, float(seen.max(initial=0.0)))
         return Shared(tuple(one_seed_covariance(_near(p), np.full(len(p.x), white)) for p in cells), float("nan"))
     parts = np.split(np.maximum(variance, least), np.cumsum([len(n.mean) for n in noises])[:-1])
     found = shared_noise([Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)])

@@ -23,8 +23,9 @@ LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
 ONE_SEED = (0.8, 2.4)
 """Share and length assumed where no seed is repeated and nothing can be told: the upper end of the shares that the
 recorded runs show (`seed_curve_share` in the verdict files)."""
+LEAST_FACTOR = 1e-12
 MOST_RUNS = 160
-"""Runs of one slice that are looked at; of more, the first seeds."""
+"""Of one slice, about so many runs are looked at: two seeds at least, those with most runs."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,15 @@ class Shared:
     covariances: tuple[Floats, ...]
     """Covariance [W, W] of the means of every slice, less what all runs of a seed and slice share."""
     share: float
-    """Share of a run's variance that is its seed's own curve, averaged over what the data allow."""
+    """Share of a run's variance that is its seed's own curve, averaged over what the data allow; NaN where they say
+    nothing of it."""
 
 
 def shared_noise(cell: Sequence[Scores]) -> Shared:
     """The noise of a cell, averaged over shares and lengths by their likelihood, none preferred beforehand."""
-    weights, factor = _weights(cell)
-    return Shared(tuple(_of_means(s, weights, factor) for s in cell), float(weights.sum(axis=1) @ SHARES))
+    weights, factor, informed = _weights(cell)
+    share = float(weights.sum(axis=1) @ SHARES) if informed else float("nan")
+    return Shared(tuple(_of_means(s, weights, factor) for s in cell), share)
 
 
 def one_seed_covariance(x: Floats, white: Floats) -> Floats:
@@ -79,8 +82,8 @@ def _correlations(x: Floats) -> Floats:
     return np.asarray((1 - share) * np.eye(len(x)) + share * smooth[None])
 
 
-def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats]:
-    """Posterior weights [A, L] of share and length, and the factor of all variances under each.
+def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
+    """Posterior weights [A, L] of share and length, the factor of all variances under each, and whether any was told.
 
     Restricted likelihood: of what is left of the scores when every weight decay has its own mean and every seed of a
     slice its own level.
@@ -88,8 +91,9 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats]:
     shape = (len(SHARES), len(LENGTHS))
     square, log_det, dof = np.zeros(shape), np.zeros(shape), 0
     for s in cell:
-        present = np.isfinite(s.scores).any(axis=0)
-        runs = s.scores[:, present][:, : max(2, MOST_RUNS // len(s.x))]
+        present = np.isfinite(s.scores).sum(axis=0)
+        fullest = np.argsort(-present, kind="stable")[: max(2, MOST_RUNS // len(s.x))]
+        runs = s.scores[:, fullest[present[fullest] > 0]]
         found, correlation, copies = _freed_of_means_and_levels(s, runs)
         if not found.size:
             continue
@@ -99,11 +103,13 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats]:
         log_det += copies * 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
         dof += found.size
     if not dof:
-        return np.full(shape, 1 / np.prod(shape)), np.ones(shape)
-    factor_of = np.maximum(square / dof, 1e-12)
+        return np.full(shape, 1 / np.prod(shape)), np.ones(shape), False
+    if square.max() / dof < LEAST_FACTOR:  # runs that agree to the last digit: nothing is left to share
+        return np.full(shape, 1 / np.prod(shape)), np.full(shape, LEAST_FACTOR), False
+    factor_of = square / dof
     log_likelihood = -0.5 * (dof * np.log(factor_of) + log_det)
     weights = np.exp(log_likelihood - log_likelihood.max())
-    return weights / weights.sum(), factor_of
+    return weights / weights.sum(), factor_of, True
 
 
 def _freed_of_means_and_levels(s: Scores, runs: Floats) -> tuple[Floats, Floats, int]:
