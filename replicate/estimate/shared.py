@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,13 @@ def one_seed_covariance(x: Floats, white: Floats) -> Floats:
 
 def _correlations(x: Floats) -> Floats:
     """[A, L, W, W] over `SHARES` and `LENGTHS`."""
+    return _correlations_at(tuple(np.round(x - x[0], 9).tolist()))
+
+
+@lru_cache(maxsize=64)
+def _correlations_at(places: tuple[float, ...]) -> Floats:
+    """As `_correlations`; the learning rates of a cell often share their grid."""
+    x = np.array(places)
     distance = np.abs(x[:, None] - x[None, :])
     smooth = np.stack([matern(distance, length) for length in LENGTHS])
     share = SHARES[:, None, None, None]
