@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate import marker
+from replicate import store_marker
 from replicate.engine import begun
 from replicate.layout import OWN_NAMES, Layout
 from replicate.locks import HEARTBEAT, KERNEL
@@ -97,7 +97,7 @@ def _marker(store: Store) -> Iterator[Problem]:
         blob = path.read_bytes()
         if not isinstance(found := json.loads(blob), dict):
             raise ValueError("no JSON object")
-        if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
+        if store_marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
             raise ValueError("another text than was written")
     except FileNotFoundError:
         yield Problem("marker", path, "missing")

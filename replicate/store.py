@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from replicate import atomic, marker
+from replicate import atomic, store_marker
 from replicate.layout import Layout
-from replicate.locking import Locking, StoreError, unwritable
 from replicate.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run
 from replicate.runs import Run
+from replicate.store_locks import Locking, StoreError, unwritable
 from replicate.train.result import Result
 
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
@@ -271,7 +271,7 @@ def open_store(
         if not exists:
             root.mkdir(parents=True, exist_ok=True)
         store = Store(root, read_only, below)
-        marked = marker.check(store)
+        marked = store_marker.check(store)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreError(
@@ -279,7 +279,7 @@ def open_store(
         ) from error
     if not read_only:
         try:
-            store.sweep(marker.write_test(store, marked))
+            store.sweep(store_marker.write_test(store, marked))
         except OSError as error:
             raise StoreError(
                 f"store {path}: expected a directory that can be written, got {error.strerror!r}; make it writable, "

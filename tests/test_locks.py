@@ -18,7 +18,7 @@ import filelock
 import pytest
 from filelock import Timeout
 
-from replicate import atomic, fsck, in_flight, locking, locks
+from replicate import atomic, fsck, in_flight, locks, store_locks
 from replicate.engine import begun
 from replicate.engine.local import close, ensure
 from replicate.locks import HEARTBEAT, HeartbeatLock
@@ -287,9 +287,9 @@ def test_locks_that_no_other_machine_hears_of(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS)
-    assert locking.locks_stay_here(Path(folder), mounts) is answer
-    assert not locking.locks_stay_here(Path(folder), tmp_path / "none")
-    monkeypatch.setattr("replicate.marker.locks_stay_here", lambda _: answer)
+    assert store_locks.locks_stay_here(Path(folder), mounts) is answer
+    assert not store_locks.locks_stay_here(Path(folder), tmp_path / "none")
+    monkeypatch.setattr("replicate.store_marker.locks_stay_here", lambda _: answer)
     store = open_store(tmp_path / "store")
     assert store.kind == (HEARTBEAT if answer else locks.KERNEL)
     assert [("no other machine hears of" in notice) for notice in store.notices] == [True] * answer
@@ -371,4 +371,4 @@ def test_the_file_systems_clock_is_asked_and_where_it_cannot_be_this_machines(
     assert abs(atomic.clock(tmp_path) - real) < 60
     assert atomic.clock(tmp_path / "nowhere") == 5.0
     assert not list(tmp_path.iterdir())
-    assert locking.has_kernel_locks(tmp_path) and not list(tmp_path.iterdir())
+    assert store_locks.has_kernel_locks(tmp_path) and not list(tmp_path.iterdir())

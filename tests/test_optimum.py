@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from replicate.estimate.accuracy_curve import accuracy_draws
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
-from replicate.estimate.process import accuracy_draws
 from replicate.landscape import Landscape, Slice
 from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid
 from tests.landscapes import LRS_3, changed, one_slice, optimum_grid, rescaled

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.estimate.process import accuracy_draws
+from replicate.estimate.accuracy_curve import accuracy_draws
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape, Slice

@@ -1,6 +1,6 @@
 """Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
 
-Draws of the accuracy curve (`process.py`) have an argmax each; how much more often it falls at a place than where
+Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than where
 nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run, then in
 the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid
 speaks for all that lies beyond.
@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, usable_points
 from replicate.estimate.best_set import indistinguishable
-from replicate.estimate.process import JITTER, Fit, Points, draw_curves, fit_process, usable_points
-from replicate.estimate.shared import LENGTHS, matern
+from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]

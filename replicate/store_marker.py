@@ -8,8 +8,8 @@ from typing import Any
 
 from replicate import __version__, atomic, locks
 from replicate.layout import OWN_NAMES, Layout
-from replicate.locking import Locking, StoreError, has_kernel_locks, locks_stay_here
 from replicate.record import FORMAT, text_of
+from replicate.store_locks import Locking, StoreError, has_kernel_locks, locks_stay_here
 
 
 def check(store: Locking) -> bool:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from replicate.estimate import shared
-from replicate.estimate.shared import LENGTHS, SHARES, Scores, matern, one_seed_covariance, shared_noise
+from replicate.estimate import seed_curves
+from replicate.estimate.seed_curves import LENGTHS, SHARES, Scores, matern, one_seed_covariance, shared_noise
 
 Floats = NDArray[np.float64]
 X = np.arange(7) * np.log(3)
@@ -51,7 +51,7 @@ def test_the_likelihood_is_the_textbook_one(missing: int) -> None:
     (one,) = slices(0.6, 2.4, seeds=4, count=1)
     one.variance[:] *= np.linspace(0.5, 2, 7)
     one.scores.ravel()[np.random.default_rng(1).permutation(one.scores.size)[:missing]] = np.nan
-    weights, factor, informed = shared._weights([one])
+    weights, factor, informed = seed_curves._weights([one])
     assert informed
     dof = np.isfinite(one.scores).sum() - len(X) - 4 + 1
     for (i, j), (k, m) in [((0, 0), (2, 1)), ((5, 4), (3, 0)), ((1, 2), (4, 3))]:
@@ -117,7 +117,7 @@ def test_one_seed_is_taken_to_have_a_curve_of_its_own() -> None:
 def test_many_runs_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = slices(0.6, 2.4, seeds=60, count=1)
     whole = shared_noise(cell).share
-    monkeypatch.setattr(shared, "MOST_RUNS", 70)
+    monkeypatch.setattr(seed_curves, "MOST_RUNS", 70)
     assert shared_noise(cell).share == shared_noise([Scores(X, cell[0].scores[:, :10], cell[0].variance)]).share
     assert whole == pytest.approx(0.6, abs=0.3)
 
@@ -135,6 +135,6 @@ def test_the_fullest_seeds_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> Non
     (one,) = slices(0.6, 2.4, seeds=4, count=1)
     sparse = np.full((7, 2), np.nan)
     sparse[0] = 70.0
-    monkeypatch.setattr(shared, "MOST_RUNS", 28)
+    monkeypatch.setattr(seed_curves, "MOST_RUNS", 28)
     found = shared_noise([Scores(X, np.hstack([sparse, one.scores]), one.variance)])
     assert found.share == pytest.approx(shared_noise([one]).share)

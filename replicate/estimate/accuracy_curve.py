@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.estimate.shared import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
+from replicate.estimate.seed_curves import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
