@@ -60,33 +60,20 @@ def flip(blob: bytes, rng: random.Random) -> bytes:
 
 def in_json(found: Any, rng: random.Random) -> Any:
     """`found` with one of its values, at any depth, replaced, taken out, doubled or renamed."""
-    if isinstance(found, dict) and found and rng.random() < 0.85:
-        out = dict(found)
-        name = rng.choice(sorted(out))
-        kind = rng.random()
-        if kind < 0.7:
-            out[name] = in_json(out[name], rng)
-        elif kind < 0.8:
-            del out[name]
-        elif kind < 0.9:
-            out[rng.choice(TEXTS)] = value(rng)
-        else:
-            out[rng.choice(TEXTS)] = out.pop(name)
-        return out
-    if isinstance(found, list) and found and rng.random() < 0.85:
-        changed = list(found)
-        at = rng.randrange(len(changed))
-        kind = rng.random()
-        if kind < 0.7:
-            changed[at] = in_json(changed[at], rng)
-        elif kind < 0.8:
-            del changed[at]
-        elif kind < 0.9:
-            changed.append(changed[at])
-        else:
-            changed.append(value(rng))
-        return changed
-    return value(rng)
+    if not (isinstance(found, dict | list) and found and rng.random() < 0.85):
+        return value(rng)
+    out: Any = found.copy()
+    place = rng.choice(sorted(out) if isinstance(out, dict) else range(len(out)))
+    kind = rng.random()
+    if kind < 0.7:
+        out[place] = in_json(out[place], rng)
+    elif kind < 0.8:
+        del out[place]
+    elif isinstance(out, list):
+        out.append(out[place] if kind < 0.9 else value(rng))
+    else:
+        out[rng.choice(TEXTS)] = value(rng) if kind < 0.9 else out.pop(place)
+    return out
 
 
 def json_text(blob: bytes, rng: random.Random) -> bytes:

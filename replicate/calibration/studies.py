@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize
 
+from replicate.estimate.power_law import INTERCEPT_SHARES
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
 
@@ -22,7 +23,7 @@ ln(weight decay / best weight decay)."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
     "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),
-    "intercept_share": np.round(np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 1.0801, 0.01)]), 6),
+    "intercept_share": INTERCEPT_SHARES,
 }
 """Values that `identified` tries."""
 GRIDS = ("bracket", "paper", "ratio", "paper+line")

@@ -105,7 +105,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
 def _keys_or_none(folder: Path) -> list[str]:
     try:
         return keys_of(folder)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return []
 
 

@@ -1,9 +1,9 @@
 """Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
 
-Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than where
-nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run, then in
-the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid
-speaks for all that lies beyond.
+Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than
+where nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run,
+then in the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the
+grid speaks for all that lies beyond.
 """
 
 from __future__ import annotations
@@ -90,6 +90,13 @@ class OptimumCurve:
         likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
         inside = likeliest[0] > 0 and likeliest[-1] < len(self.table) - 1
         return self.best if inside and likeliest[-1] - likeliest[0] < MOST_ALIKE else None
+
+    def middle(self, deviance: float) -> float:
+        """`single`; where there is none, the middle of the interval within `deviance`, or `best` if that is open."""
+        if self.single is not None:
+            return self.single
+        low, high = self.interval(deviance)
+        return (low + high) / 2 if np.isfinite(high - low) else self.best
 
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:

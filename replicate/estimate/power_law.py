@@ -197,9 +197,7 @@ def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
     """ln(best weight decay / learning rate) of one learning rate, whatever the others say."""
     low, high = curve.interval(deviance)
     log_lr = float(np.log(curve.lr))
-    middle = (low + high) / 2 if np.isfinite(high - low) else curve.best
-    value = middle if curve.single is None else curve.single
-    return combine.Span(min(max(value, low), high) - log_lr, low - log_lr, high - log_lr)
+    return combine.Span(min(max(curve.middle(deviance), low), high) - log_lr, low - log_lr, high - log_lr)
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:

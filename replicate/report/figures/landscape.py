@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replicate import fits
-from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.power_law import CLOSED_DEVIANCE, LineFit
 from replicate.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO, WEIGHT_DECAYS
@@ -200,15 +199,10 @@ def _apart(at: list[float], gap: float) -> list[float]:
 
 def _level(fit: LineFit) -> float | None:
     """Decadic logarithm of the best weight decay at the centre of the learning rates; None where nothing bounds it."""
-    values = [_middle(c) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
+    values = [c.middle(CLOSED_DEVIANCE) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     if not values:
         return None
     return float(np.mean(values)) / float(np.log(10))
-
-
-def _middle(curve: OptimumCurve) -> float:
-    """The likeliest ln(weight decay); the middle of its interval where there is no single one."""
-    return float(np.mean(curve.interval(CLOSED_DEVIANCE))) if curve.single is None else curve.single
 
 
 def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
