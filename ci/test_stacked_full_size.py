@@ -65,7 +65,7 @@ def test_gradients(arch: str) -> None:
             assert torch.allclose(statistic[lane], model.state_dict()[name], rtol=1e-5, atol=1e-7)
         with torch.no_grad():
             right = (model.eval()(images).argmax(1) == labels).sum()
-        assert lanes.right(images, labels, 3)[lane] == right
+        assert lanes.right([(images, labels)])[lane] == right
 
 
 @pytest.mark.parametrize("arch", dict(SMALL_MODELS))

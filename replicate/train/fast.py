@@ -10,7 +10,7 @@ from replicate import data
 from replicate.runs import Run
 from replicate.train import solo, stack_size
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
-from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack
+from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack, usual
 
 
 def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
@@ -20,7 +20,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
     stack's results do not depend on its size and company, so they must not depend on a measurement of the moment.
     """
     how = dataclasses.replace(
-        how or How(), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
+        how or usual(runs[0], device), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
     )
     if not data.info(runs[0].data).resident:
         lanes = stack_size.ALONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -13,10 +13,15 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from replicate.train.products import as_products
+
 NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 ALIGNMENT_BYTES = 64
 """Of torch's own allocations on a CPU; those on a GPU are coarser."""
+
+
+Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
 
 class Lanes:
@@ -27,38 +32,51 @@ class Lanes:
     No lane's output or gradient takes anything from another lane.
     """
 
-    def __init__(self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None, products: bool = False
+    ) -> None:
         """`compute_dtype`: of products and activations, by default that of the weights; `theta` keeps its own.
 
         Normalisation, the loss and running statistics stay in the type of the weights, as under autocast.
+        `products`: convolutions are computed as matrix products.
         """
         self.count = count
         self._plain = copy.deepcopy(model)
-        self._template = stackable(model)
-        named = {name: p.detach() for name, p in model.named_parameters()}
+        self._template = as_products(stackable(model)) if products else stackable(model)
+        named = dict(model.named_parameters())
         self.names = list(named)
         self._shapes = [p.shape for p in named.values()]
-        starts = list(accumulate((_aligned(p) for p in named.values()), initial=0))
-        self.slices = [(start, start + p.numel()) for start, p in zip(starts, named.values(), strict=False)]
+        self._starts = list(accumulate((_aligned(p) for p in named.values()), initial=0))
+        self.slices = [(a, a + p.numel()) for a, p in zip(self._starts, named.values(), strict=False)]
         """Columns of `theta` that each of the model's parameters takes; those between stay zero."""
-        flat = next(iter(named.values())).new_zeros(starts[-1])
-        for (a, b), p in zip(self.slices, named.values(), strict=True):
-            flat[a:b] = p.flatten()
-        self.theta = flat.expand(count, -1).clone()
-        per_lane = _names_in(self._template, (_BatchNorm,), buffers=True)
-        buffers = dict(self._template.named_buffers())
-        # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
-        self.statistics = {name: buffers[name].expand(count, *buffers[name].shape).clone() for name in per_lane}
-        self._constants = {name: b for name, b in buffers.items() if name not in per_lane}
-        self._dtype = compute_dtype or self.theta.dtype
+        self._per_lane = _names_in(self._template, (_BatchNorm,), buffers=True)
+        self._constants = {k: b for k, b in self._template.named_buffers() if k not in self._per_lane}
+        kind = next(iter(named.values())).dtype
+        self._dtype = compute_dtype or kind
         self._exact = set(self.names)
-        if self._dtype != self.theta.dtype:
+        if self._dtype != kind:
             self._exact = _names_in(self._template, NORMALISATION)
             self._constants = {k: b.to(self._dtype) if b.is_floating_point() else b for k, b in self._constants.items()}
             for own in (self._plain, self._template):
-                _cast_around(own, self.theta.dtype, self._dtype)
-        self._views = self._split(self.theta)
+                _cast_around(own, kind, self._dtype)
         self._forward = vmap(partial(self._one, self._template), in_dims=(0, 0, None))
+        self.start(model)
+
+    def start(self, model: nn.Module) -> None:
+        """Set all lanes to the weights and statistics of `model`, another one of the same kind, in new memory."""
+        named = [p.detach() for p in model.parameters()]
+        flat = named[0].new_zeros(self._starts[-1])
+        for (a, b), p in zip(self.slices, named, strict=True):
+            flat[a:b] = p.flatten()
+        self.theta = flat.expand(self.count, -1).clone()
+        buffers = {name: b for name, b in model.named_buffers() if name in self._per_lane}
+        # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
+        self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
+        self._views = self._split(self.theta)
+
+    def stop(self) -> None:
+        """Give back the memory of weights and statistics; `start` comes before anything else."""
+        del self.theta, self.statistics, self._views
 
     def leaves(self) -> list[Tensor]:
         """The weights as tensors [count, ...] that gradients are taken for: views of `theta`, or rounded copies."""
@@ -74,11 +92,11 @@ class Lanes:
         return _cross_entropy(logits, labels)
 
     @torch.no_grad()
-    def right(self, batches: Iterable[tuple[Tensor, Tensor]], together: bool = True) -> Tensor:
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]], hits: Hits | None = None) -> Tensor:
         """How many of the images in `batches` each lane classifies as labelled: int64 [count].
 
-        Each batch goes through all lanes `together` or through one after the other: one that keeps a processor busy
-        gains nothing from more lanes, and the kernels for one are the better ones.
+        Each batch goes through all lanes by `hits`, which is the method or compiled from it, or without it through one
+        after the other: one that keeps a processor busy gains nothing from more, and the kernels for one are better.
         """
         self._template.eval()
         self._plain.eval()
@@ -86,14 +104,18 @@ class Lanes:
         right = torch.zeros(self.count, dtype=torch.int64, device=self.theta.device)
         for images, y in batches:
             x = images.to(self._dtype)
-            if together:
-                right += (self._forward(leaves, self.statistics, x).argmax(2) == y).sum(1)
+            if hits is not None:
+                right += hits(leaves, x, y)
                 continue
             for lane in range(self.count):
                 statistics = {name: statistic[lane] for name, statistic in self.statistics.items()}
                 logits = self._one(self._plain, [leaf[lane] for leaf in leaves], statistics, x)
                 right[lane] += (logits.argmax(1) == y).sum()
         return right
+
+    def hits(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """How many of `images`, of the type that products are computed in, each lane classifies as labelled [count]."""
+        return (self._forward(leaves, self.statistics, images).argmax(2) == labels).sum(1)
 
     def finite(self) -> Tensor:
         """Whether every weight and running statistic of a lane is finite: bool [count]."""

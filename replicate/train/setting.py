@@ -67,10 +67,12 @@ def reproducible(device: str) -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
     fill = settings.fill_uninitialized_memory
+    coarse = torch.backends.cudnn.allow_tf32
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     else:
+        torch.backends.cudnn.allow_tf32 = False  # by default convolutions of float32 round to 10 bits
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
@@ -79,5 +81,6 @@ def reproducible(device: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
+        torch.backends.cudnn.allow_tf32 = coarse
         torch.use_deterministic_algorithms(deterministic)
         settings.fill_uninitialized_memory = fill

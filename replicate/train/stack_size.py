@@ -23,7 +23,7 @@ from replicate.one_line import one_line
 from replicate.runs import Run
 from replicate.train import inputs, setting, solo, stacked
 from replicate.train.memory import keep_freed_memory, out_of_memory
-from replicate.train.stacked import FEWEST_LANES, How
+from replicate.train.stacked import FEWEST_LANES, How, usual
 
 FORMAT = 1
 
@@ -36,7 +36,10 @@ WORTH = 1.1
 NEARLY = 0.95
 """Fewer lanes at this share of the best rate are preferred: they leave memory and work for others."""
 STOP = 0.8
-"""Larger stacks are not tried once a rate has fallen to this share of the best one."""
+"""Larger stacks are not tried once a rate has fallen to this share of the best one, …"""
+GAIN, FIRST_COMPILED = 1.05, 8
+"""… nor, where each size is compiled for a minute or two, beyond one that is not so many times as fast as the one
+before; there fewer lanes than these are not tried either."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: 
     Measuring takes about `seconds` for each of some seven stacks. Processes that measure at the same time both do so,
     and the later answer stays.
     """
-    how = how or How()
+    how = how or usual(run, device)
     path = _path(run, device, folder, how)
     rates = _read(path, how.notice)
     if rates is None:
@@ -89,7 +92,7 @@ def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: 
 
 def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How | None = None) -> None:
     """Keep in `folder` that memory has run out above `lanes`, where rates are kept."""
-    how = how or How()
+    how = how or usual(run, device)
     path = _path(run, device, folder, how)
     rates = _read(path, how.notice)
     if rates is not None:
@@ -99,14 +102,15 @@ def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How 
 
 def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25, most: int = MOST_LANES) -> Rates:
     """Rates of training steps alone and in stacks of 2, 4, 8, … up to `most` lanes, one after the other."""
-    how = how or How()
+    how = how or usual(run, device)
+    first, worth = (FIRST_COMPILED, GAIN) if how.compiled else (FEWEST_LANES, STOP)
     run = dataclasses.replace(run, epochs=max(run.epochs, 1))
     if device == "cpu":
         keep_freed_memory()
     with setting.reproducible(device):
         alone = 1 / seconds_of(_solo_step(run, device), device, seconds)
         rates: list[tuple[int, float]] = []
-        lanes, limit = FEWEST_LANES, None
+        lanes, limit = first, None
         while lanes <= most:
             try:
                 stack = stacked._Stack([run] * lanes, device, how)
@@ -119,7 +123,8 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
                 break
             finally:
                 stack = None  # type: ignore[assignment]
-            if rates[-1][1] < STOP * max(rate for _, rate in rates):
+                stacked.give_back_memory(device)
+            if len(rates) > 1 and rates[-1][1] < worth * max(rate for _, rate in rates[:-1]):
                 break
             lanes *= 2
     return Rates(alone, tuple(rates), limit)

@@ -11,19 +11,24 @@ run alone is given a twin.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import importlib.util
 import logging
+import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from replicate import data, models
+from replicate import data, models, scales
 from replicate.runs import Run
 from replicate.train import inputs, optim, setting
 from replicate.train.accelerate import Captured
@@ -41,6 +46,7 @@ log = logging.getLogger(__name__)
 FEWEST_LANES = 2
 
 State = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,23 @@ class How:
     """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
 
 
+COMPILED_FROM = 500
+"""Steps of a run from which compiling, a minute or two for each architecture, is worth its time on a GPU."""
+
+
+def usual(run: Run, device: str) -> How:
+    """How a stack with `run` is trained on `device` unless somebody asks for another way."""
+    if device == "cpu":
+        return How()
+    return How(compiled=can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler for its launchers."""
+    compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
+    return importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
+
+
 class OutOfMemory(TrainError):
     """The smallest stack is too large."""
 
@@ -73,23 +96,24 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
 
     Where memory runs out, half as many lanes go on from the last checkpoint, or from the start without one.
     """
-    how = how or How()
+    how = how or (usual(runs[0], device) if runs else How())
     _check(runs, device, how)
     order = optim.order_of(runs)
     ordered = [runs[i] for i in order]
     results: dict[int, Result] = {}
     outgrown: list[Checkpoint] = []
-    waiting = deque(_Piece(0, len(runs)).cut(how.lanes or len(runs)))
+    most = max(how.lanes or len(runs), FEWEST_LANES)
+    waiting = deque(_Piece(0, len(runs)).cut(most, _fewest(most, how)))
     if device == "cpu":
         keep_freed_memory()
     with setting.reproducible(device):
         while waiting:
             piece = waiting.popleft()
             own = ordered[piece.start : piece.stop]
-            twins = own * FEWEST_LANES if len(own) < FEWEST_LANES else own
-            checkpoint = _checkpoint(twins, device, how)
+            filled = _filled(own, _fewest(most, how))
+            checkpoint = _checkpoint(filled, device, how)
             try:
-                done = _Stack(twins, device, how).train(checkpoint, piece.begun)[: len(own)]
+                done = _trained(filled, device, how, checkpoint, piece.begun)[: len(own)]
                 results |= dict(zip(order[piece.start : piece.stop], done, strict=True))
                 continue
             except Exception as error:
@@ -101,19 +125,20 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
                         f"{_first_line(error)}"
                     ) from error
             # Only outside the except clause: the traceback holds on to the stack's tensors.
-            gc.collect()
-            if device != "cpu":
-                torch.cuda.empty_cache()
-            half = max(FEWEST_LANES, len(own) // 2)
-            how.notice(f"out of memory on {device} with {len(own)} lanes: going on with {half} at a time")
+            _forget()
+            give_back_memory(device)
+            most = max(FEWEST_LANES, len(own) // 2)
+            how.notice(f"out of memory on {device} with {len(own)} lanes: going on with {most} at a time")
             if how.shrunk is not None:
-                how.shrunk(half)
+                how.shrunk(most)
             if checkpoint is not None:
                 piece.begun = checkpoint.load("cpu") or piece.begun
                 outgrown.append(checkpoint)  # kept until its parts are done: this process may be killed before
-            waiting = deque(cut for whole in (piece, *waiting) for cut in whole.cut(half))
+            waiting = deque(cut for whole in (piece, *waiting) for cut in whole.cut(most, _fewest(most, how)))
     for checkpoint in outgrown:
         checkpoint.discard()
+    if device != "cpu":
+        give_back_memory(device)
     return [results[i] for i in range(len(runs))]
 
 
@@ -125,15 +150,24 @@ class _Piece:
     stop: int
     begun: State | None = None
 
-    def cut(self, most: int) -> list[_Piece]:
-        """Itself in pieces of at most `most` lanes."""
+    def cut(self, most: int, fewest: int) -> list[_Piece]:
+        """Itself in pieces of at most `most` lanes; a state is filled up to `fewest`."""
         found = []
         for a in range(self.start, self.stop, most):
             b = min(a + most, self.stop)
-            lanes = [*range(a - self.start, b - self.start)]
-            lanes = lanes * FEWEST_LANES if len(lanes) < FEWEST_LANES else lanes
+            lanes = _filled(range(a - self.start, b - self.start), fewest)
             found.append(_Piece(a, b, None if self.begun is None else _part(self.begun, lanes)))
         return found
+
+
+def _fewest(most: int, how: How) -> int:
+    """How many lanes a stack is filled up to: a compiled step is for one number of them."""
+    return most if how.compiled else FEWEST_LANES
+
+
+def _filled(lanes: Sequence[T], fewest: int) -> list[T]:
+    """`lanes` and, up to `fewest`, the last one again."""
+    return [*lanes, *[lanes[-1]] * (fewest - len(lanes))]
 
 
 def _part(state: State, lanes: Sequence[int]) -> State:
@@ -149,6 +183,64 @@ def _part(state: State, lanes: Sequence[int]) -> State:
     return taken
 
 
+@dataclass
+class _Functions:
+    """Lanes of one shape and what they compute a step with, compiled or not: kept for the next stack of their kind."""
+
+    kind: tuple[object, ...]
+    lanes: Lanes
+    losses: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    update: Callable[..., None]
+
+    @classmethod
+    def build(cls, kind: tuple[object, ...], lanes: Lanes, compiled: bool) -> _Functions:
+        """Those of `lanes`; compiling waits for the first call."""
+        parts = (lanes.losses, lanes.hits, optim.update)
+        return cls(kind, lanes, *(torch.compile(part, dynamic=False) if compiled else part for part in parts))
+
+
+_kept: list[_Functions] = []
+"""At most one: of the last stack that was compiled in this process."""
+
+
+def _forget() -> None:
+    """Drop what is kept."""
+    if _kept:
+        _kept.clear()
+        torch.compiler.reset()  # else torch counts what follows as compiling one function again and again, and gives up
+
+
+def _trained(
+    runs: Sequence[Run], device: str, how: How, checkpoint: Checkpoint | None, begun: State | None
+) -> list[Result]:
+    """Train one stack. What was compiled for it is kept; the memory of its weights and moments is given back."""
+    stack = _Stack(runs, device, how)
+    results = stack.train(checkpoint, begun)
+    if how.compiled:
+        stack.lanes.stop()
+        _kept[:] = [stack.functions]
+    return results
+
+
+def give_back_memory(device: str) -> None:
+    """For other processes, or for a smaller stack."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()
+
+
+def _functions(runs: Sequence[Run], model: nn.Module, device: str, how: How) -> _Functions:
+    """Lanes for `runs` with the weights of `model`, by what is kept if that fits."""
+    kind = (dataclasses.replace(stack_key(runs[0]), seed=0), len(runs), optim.adamw_lanes(runs), device, how.compiled)
+    if _kept and _kept[0].kind == kind:
+        _kept[0].lanes.start(model)
+        return _kept[0]
+    _forget()
+    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products=device != "cpu")
+    return _Functions.build(kind, lanes, how.compiled)
+
+
 class _Stack:
     """A stack in training; lanes with AdamW come first."""
 
@@ -162,7 +254,8 @@ class _Stack:
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
-        self.lanes = Lanes(model.to(device), len(runs), setting.compute_dtype(run))
+        self.functions = _functions(runs, model.to(device), device, how)
+        self.lanes = self.functions.lanes
         self.moments = optim.zeros(runs, self.lanes.theta)
         self.steps_per_epoch = self.inputs.steps_per_epoch
         self.steps = run.epochs * self.steps_per_epoch
@@ -173,9 +266,9 @@ class _Stack:
         self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=self.lanes.theta.dtype, device=device)
         """Of the batches of the present epoch."""
         self.history: list[list[float]] = [[] for _ in runs]
-        self._losses = torch.compile(self.lanes.losses, dynamic=False) if how.compiled else self.lanes.losses
-        self._update = torch.compile(optim.update, dynamic=False) if how.compiled else optim.update
-        self._captured: dict[int, Captured] = {}
+        self._gradients = None if device == "cpu" else torch.zeros_like(self.lanes.theta)
+        """Of all weights side by side: one launch then updates them all. A CPU prefers what fits its cache."""
+        self._captured: Captured | None = None
 
     def train(self, checkpoint: Checkpoint | None, begun: State | None) -> list[Result]:
         """Go on from the checkpoint, from `begun`, or from the start, to the end."""
@@ -212,19 +305,27 @@ class _Stack:
     def step(self, index: Tensor) -> Tensor:
         """One step of all lanes on the images at `index`; their losses [lanes]."""
         now = self.table[self.taken]
+        if len(index) < self.runs[0].batch_size:  # the last one of an epoch: not worth compiling a second step for
+            return self.eager_step(index, now, self.lanes.losses)
         if not self.how.graph:
-            return self.eager_step(index, now)
-        if len(index) not in self._captured:
-            self._captured[len(index)] = Captured(self.eager_step, index, now, self.tensors())
-        return self._captured[len(index)](index, now)
+            return self.eager_step(index, now, self.functions.losses)
+        if self._captured is None:
+            step = partial(self.eager_step, losses_of=self.functions.losses)
+            self._captured = Captured(step, index, now, self.tensors())
+        return self._captured(index, now)
 
-    def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
+    def eager_step(self, index: Tensor, now: Tensor, losses_of: Callable[..., Tensor]) -> Tensor:
         """`step` with the coefficients `now`: reads and writes device memory alone."""
         leaves = self.lanes.leaves()
         images, labels = self.inputs.batch(index)
-        losses = self._losses(leaves, self.inputs.normalise(images), labels)
+        losses = losses_of(leaves, self.inputs.normalise(images), labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
-        self._update(self.lanes.theta, self.moments, gradients, self.lanes.slices, now)
+        slices = self.lanes.slices
+        if self._gradients is not None:
+            for gradient, (a, b) in zip(gradients, slices, strict=True):
+                self._gradients[:, a:b].view(gradient.shape).copy_(gradient)
+            gradients, slices = (self._gradients,), [(0, self._gradients.shape[1])]
+        self.functions.update(self.lanes.theta, self.moments, gradients, slices, now)
         return losses.detach()
 
     def end_epoch(self) -> None:
@@ -239,11 +340,8 @@ class _Stack:
 
     def evaluate(self) -> None:
         """Add the test accuracy of each lane that is alive to its history."""
-        if self.device == "cpu":
-            batch, together = setting.EVALUATION_BATCH, False
-        else:
-            batch, together = self.runs[0].batch_size, True
-        right = self.lanes.right(self.inputs.test_batches(batch), together)
+        batches = self.inputs.test_batches(setting.EVALUATION_BATCH)
+        right = self.lanes.right(batches, None if self.device == "cpu" else self.functions.hits)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
                 history.append(100 * count / self.inputs.test_count)

@@ -1,0 +1,206 @@
+"""Stacked training on a CUDA device: against the plain loop there, through interruption, lack of memory and divergence.
+
+    pytest ci/test_gpu.py
+
+Some five minutes, most of them compiling. Without a CUDA device every test is skipped, for that reason.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from replicate import models
+from replicate.engine import local
+from replicate.runs import DataSpec, Run
+from replicate.scales import PAPER_MODELS
+from replicate.store import open_store
+from replicate.train import inputs, solo, stack_size, stacked
+from replicate.train.contract import Stopped
+from replicate.train.lanes import Lanes
+from replicate.train.result import Result
+from replicate.train.setting import reproducible
+from replicate.train.stacked import How, train_stack
+from tests.test_stacked import MODELS, close, float64, make
+
+__all__ = ["float64"]
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, there is none"),
+    # What the compiler says of its own choices.
+    pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
+]
+
+GPU = "cuda:0"
+CLASSES, LANES, BATCH = 100, 3, 16
+
+
+@pytest.fixture(autouse=True)
+def no_fallback() -> Iterator[None]:
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    yield
+    torch._C._functorch._set_vmap_fallback_enabled(True)
+
+
+def runs_of(arch: str) -> list[Run]:
+    return [
+        make(arch, 3e-2, 0.3, epochs=7, optimizer="sgd"),
+        make(arch, 3e-3, 0.0, epochs=7),
+        make(arch, 3e-3, 10.0, epochs=7, schedule="linear"),
+        make(arch, 1e-3, 30.0, epochs=7),
+    ]
+
+
+@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.usefixtures("float64")
+def test_lanes_equal_solo(arch: str) -> None:
+    """In float64, as CUDA graphs: the losses of 21 steps to 1e-10, and equal accuracies."""
+    runs = runs_of(arch)
+    alone = [solo.train(run, GPU) for run in runs]
+    together = train_stack(runs, GPU, How(graph=True))
+    assert [close(a, b) for a, b in zip(together, alone, strict=True)] == [True] * len(runs)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("arch", ["resnet50", "swin_t"])
+def test_compiled_equals_solo(arch: str) -> None:
+    """The same, compiled; the second stack, of another seed, by what was compiled for the first, filled up."""
+    for seed, count in ((3, 4), (4, 2)):
+        runs = [dataclasses.replace(run, seed=seed) for run in runs_of(arch)[:count]]
+        runs = runs if count == 4 else [dataclasses.replace(runs[0], lr=lr) for lr in (1e-2, 3e-2, 1e-3)]
+        alone = [solo.train(run, GPU) for run in runs]
+        together = train_stack(runs, GPU, How(lanes=4, compiled=True, graph=True))
+        assert [close(a, b) for a, b in zip(together, alone, strict=True)] == [True] * len(runs)
+
+
+@pytest.mark.parametrize("arch", dict(PAPER_MODELS))
+def test_full_size_gradients(arch: str) -> None:
+    """The paper's models in float32, stacked with their convolutions as products: to 1e-4 of the largest a tensor."""
+    model = models.build_seeded(dict(PAPER_MODELS)[arch], CLASSES, 3, 32, seed=0).to(GPU)
+    with reproducible(GPU):
+        lanes = Lanes(copy.deepcopy(model), LANES, products=True)
+        noise = torch.rand(lanes.theta.shape, generator=torch.Generator().manual_seed(0)).to(GPU)
+        lanes.theta.mul_(1 + 0.2 * noise)
+        images = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(GPU)
+        labels = torch.arange(BATCH, device=GPU)
+        leaves = lanes.leaves()
+        losses = lanes.losses(leaves, images, labels)
+        gradients = torch.autograd.grad(losses.sum(), leaves)
+        for lane in range(LANES):
+            alone = one_lane(model, lanes, lane)
+            loss = functional.cross_entropy(alone(images), labels)
+            loss.backward()
+            assert abs(float(losses[lane].detach() - loss.detach())) < 1e-4
+            for name, found, p in zip(lanes.names, gradients, alone.parameters(), strict=True):
+                assert p.grad is not None
+                assert (found[lane] - p.grad).abs().max() <= 1e-4 * p.grad.abs().max() + 1e-7, (name, lane)
+
+
+def one_lane(model: nn.Module, lanes: Lanes, lane: int) -> nn.Module:
+    alone = copy.deepcopy(model).train()
+    for (a, b), p in zip(lanes.slices, alone.parameters(), strict=True):
+        p.data.copy_(lanes.theta[lane, a:b].view_as(p))
+    return alone
+
+
+@pytest.mark.usefixtures("float64")
+def test_interrupted_and_resumed(tmp_path: Path) -> None:
+    """A stack that is stopped in an epoch and taken up again ends as one that was not: to the last bit."""
+    runs = runs_of("convnext_t")
+    whole = train_stack(runs, GPU, How(graph=True))
+    for after in (2, 7):
+        asked = iter(range(1000))
+        stopping = How(graph=True, checkpoints=tmp_path, stopping=lambda: next(asked) == after)  # noqa: B023
+        with pytest.raises(Stopped):
+            train_stack(runs, GPU, stopping)
+        assert list(tmp_path.iterdir())
+        resumed = train_stack(runs, GPU, How(graph=True, checkpoints=tmp_path))
+        assert [timeless(r) for r in resumed] == [timeless(r) for r in whole]
+        assert not list(tmp_path.iterdir())
+
+
+def timeless(result: Result) -> Result:
+    return dataclasses.replace(result, seconds=0.0)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_lane_that_diverges() -> None:
+    good = [make("mixer_s16", lr=lr) for lr in (1e-3, 1e-2)]
+    bad = make("mixer_s16", lr=1e200)
+    together = train_stack([good[0], bad, good[1]], GPU, How(graph=True))
+    assert [r.diverged for r in together] == [False, True, False]
+    alone = train_stack(good, GPU, How(graph=True))
+    assert [close(a, b) for a, b in zip([together[0], together[2]], alone, strict=True)] == [True, True]
+
+
+def test_memory_runs_out() -> None:
+    """With all but 3 GB of the device taken, a stack of 16 ResNet-50 is halved until it fits, and ends as it would."""
+    spec = DataSpec("digits", train_images=64, test_images=50)
+    model = dict(PAPER_MODELS)["resnet50"]
+    runs = [make("resnet50", lr=1e-4 * (i + 1), model=model, data=spec, batch_size=32, epochs=2) for i in range(16)]
+    inputs.open_inputs(runs[0], GPU)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(GPU)
+    taken = torch.empty(max(free - 3 * 2**30, 0), dtype=torch.uint8, device=GPU)
+    notices: list[str] = []
+    shrunk: list[int] = []
+    results = train_stack(runs, GPU, How(graph=True, notice=notices.append, shrunk=shrunk.append))
+    del taken
+    torch.cuda.empty_cache()
+    assert shrunk and shrunk == sorted(shrunk, reverse=True)
+    assert notices[0].startswith(f"out of memory on {GPU} with 16 lanes: going on with 8 at a time")
+    assert all(r.train_loss is not None for r in results)
+
+
+def test_number_of_lanes_is_measured(tmp_path: Path) -> None:
+    run = make("mixer_s16")
+    rates = stack_size.known(run, GPU, tmp_path, How(graph=True), seconds=0.05)
+    assert rates.alone > 0 and [lanes for lanes, _ in rates.stacked][:2] == [2, 4]
+    assert stack_size.known(run, GPU, tmp_path, How(graph=True)) == rates
+
+
+def test_engine_trains_on_it(tmp_path: Path) -> None:
+    """The device is leased, and provenance names it, its memory type and precision."""
+    store = open_store(tmp_path / "store")
+    runs = [make("vit_s16", lr=lr, epochs=2) for lr in (1e-3, 1e-2)]
+    local.ensure(store, runs)
+    local.close()
+    for run in runs:
+        stored = store.get(run)
+        assert stored is not None
+        assert stored.provenance["device"].startswith("cuda")
+        assert stored.provenance["device_model"] == torch.cuda.get_device_name(0)
+        assert stored.provenance["lanes"] >= 2 or stored.provenance["trainer"] == "solo"
+
+
+def test_claims_in_two_workers(tmp_path: Path) -> None:
+    """`pytest claims/` at scale smoke: every run exactly once, on the device."""
+    command = [sys.executable, "-m", "pytest", "claims/", "-n", "2", "--scale", "smoke", "-q", "-p", "no:cacheprovider"]
+    command += ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    verdicts = json.loads((tmp_path / "report" / "verdicts.json").read_text())
+    assert len(verdicts["verdicts"]) == 94
+    records = list((tmp_path / "store").rglob("*.json"))
+    devices = {json.loads(p.read_text())["provenance"]["device"] for p in records if "provenance" in p.read_text()}
+    assert devices and all(device.startswith("cuda") for device in devices), devices
+
+
+def test_a_stack_gives_its_memory_back() -> None:
+    runs = [make("mixer_s16", lr=lr, epochs=2) for lr in (1e-3, 1e-2)]
+    train_stack(runs, GPU, How(graph=True))
+    before = torch.cuda.memory_allocated(GPU)
+    train_stack(runs, GPU, How(graph=True))
+    assert torch.cuda.memory_allocated(GPU) <= before
+    assert not stacked._kept
