@@ -166,7 +166,7 @@ FASHION = Scale(
 FASHION_SHORT = replace(
     FASHION,
     name="fashion-short",
-    summary="the paper's models and learning rates on 2,048 images of Fashion-MNIST, two labels in five wrong: 512 steps",
+    summary="the paper's models on 2,048 images of Fashion-MNIST, two labels in five wrong: 512 steps",
     # As at embedded: few enough images, and often enough, that models learn wrong labels by heart.
     data=(("cifar100", DataSpec("fashion", train_images=2048, label_noise=0.4)),),
     epochs=32,

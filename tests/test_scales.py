@@ -51,6 +51,7 @@ def test_names() -> None:
             "embedded",
             "embedded-deep",
             "fashion",
+            "fashion-short",
             "cifar100",
             "cifar100-script",
             "cifar100-stem32",
@@ -66,8 +67,8 @@ def test_unknown_scale() -> None:
     with pytest.raises(scales.ScaleError) as refused:
         scales.get("nonsense")
     assert str(refused.value) == (
-        "scale: expected one of smoke, embedded, embedded-deep, fashion, cifar100, cifar100-script, cifar100-stem32, "
-        "imagenet, imagenet-script, synthetic; got 'nonsense'"
+        "scale: expected one of smoke, embedded, embedded-deep, fashion, fashion-short, cifar100, cifar100-script, "
+        "cifar100-stem32, imagenet, imagenet-script, synthetic; got 'nonsense'"
     )
 
 

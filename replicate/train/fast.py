@@ -20,7 +20,10 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
     stack's results do not depend on its size and company, so they must not depend on a measurement of the moment.
     """
     how = dataclasses.replace(
-        how or usual(runs[0], device), checkpoints=workspace.checkpoints, notice=workspace.notice, stopping=workspace.stopping
+        how or usual(runs[0], device),
+        checkpoints=workspace.checkpoints,
+        notice=workspace.notice,
+        stopping=workspace.stopping,
     )
     if not data.info(runs[0].data).resident:
         lanes = stack_size.ALONE

@@ -26,8 +26,9 @@ from replicate.train.setting import TrainError
 DTYPE = torch.float32
 """Of normalised images."""
 
-CHUNK = 4096
-"""Images of 32 x 32 pixels that are augmented at once: what a device has room for beside a stack."""
+CHUNK, CHUNK_ON_GPU = 4096, 32768
+"""Images of 32 x 32 pixels that are augmented at once: what a device has room for beside a stack. A GPU waits for the
+many small launches of each chunk."""
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""
@@ -85,11 +86,12 @@ class Resident:
             (augment.AUGMENTATIONS[name], augment.AUGMENTATIONS[name].draw(setting.generator(seed, name, epoch), count))
             for name in self._run.augment
         ]
-        for a in range(0, count if draws else 0, CHUNK):
-            images = self._source[a : a + CHUNK]
+        chunk = CHUNK if self._device == "cpu" else CHUNK_ON_GPU
+        for a in range(0, count if draws else 0, chunk):
+            images = self._source[a : a + chunk]
             for augmentation, drawn in draws:
-                images = augmentation.apply(images, drawn[a : a + CHUNK])
-            self.images[a : a + CHUNK] = images
+                images = augmentation.apply(images, drawn[a : a + chunk])
+            self.images[a : a + chunk] = images
         order = torch.randperm(count, generator=setting.generator(seed, "order", epoch))
         return list(order.to(self._device).split(self._run.batch_size))
 

@@ -51,9 +51,9 @@ class Conv2d(nn.Conv2d):
         batch, height, width, _ = x.shape
         if (rows, columns) == (down, right) and (top, left) == (0, 0):
             h, w = height // rows, width // columns
-            parts = x[:, : h * rows, : w * columns].reshape(batch, h, rows, w, columns, channels)
+            whole = x[:, : h * rows, : w * columns].reshape(batch, h, rows, w, columns, channels)
             weight = self.weight.permute(0, 2, 3, 1).flatten(1)
-            return parts.permute(0, 1, 3, 2, 4, 5).reshape(batch, h, w, rows * columns * channels), weight
+            return whole.permute(0, 1, 3, 2, 4, 5).reshape(batch, h, w, rows * columns * channels), weight
         h, w = (height + 2 * top - rows) // down + 1, (width + 2 * left - columns) // right + 1
         padded = functional.pad(x, (0, 0, left, left, top, top)) if top or left else x
         # Where the image is smaller than the kernel, some of its positions never see anything but padding.
@@ -61,7 +61,7 @@ class Conv2d(nn.Conv2d):
             (i, j)
             for i in _seen(rows, h, down, top, height)
             for j in _seen(columns, w, right, left, width)
-        ]  # fmt: skip
+        ] or [(0, 0)]  # fmt: skip
         parts = [padded[:, i : i + down * (h - 1) + 1 : down, j : j + right * (w - 1) + 1 : right] for i, j in seen]
         weight = torch.cat([self.weight[:, :, i, j] for i, j in seen], 1)
         return torch.cat(parts, 3), weight

@@ -196,8 +196,10 @@ class _Functions:
     @classmethod
     def build(cls, kind: tuple[object, ...], lanes: Lanes, compiled: bool) -> _Functions:
         """Those of `lanes`; compiling waits for the first call."""
-        parts = (lanes.losses, lanes.hits, optim.update)
-        return cls(kind, lanes, *(torch.compile(part, dynamic=False) if compiled else part for part in parts))
+        if not compiled:
+            return cls(kind, lanes, lanes.losses, lanes.hits, optim.update)
+        fixed = partial(torch.compile, dynamic=False)
+        return cls(kind, lanes, fixed(lanes.losses), fixed(lanes.hits), fixed(optim.update))
 
 
 _kept: list[_Functions] = []
