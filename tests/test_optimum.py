@@ -430,3 +430,42 @@ def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
         frame.loc[second, "score"] = [first[place] + 1e-3 for place in places]
         curves = optimum_curves(Landscape("a", "b", frame.reset_index(drop=True)).slices(), rng)
         assert not any(np.isfinite(curve.interval(CHI2)).all() for curve in curves)
+
+
+@pytest.mark.parametrize("one_seed_a_part", [False, True])
+def test_parts_that_share_no_seed_are_not_compared_as_though_they_did(one_seed_a_part: bool) -> None:
+    """Flat landscapes; the upper weight decays were run with other seeds, whose levels differ: no optimum is found."""
+    truth = Truth(depth=0.0, seed_sd_pp=2.0, noise_sd_pp=0.1)
+    closed = []
+    for seed in range(12):
+        found = drawn(truth, seed, 2 if one_seed_a_part else 4)
+        frame = found.frame
+        upper = frame.groupby("lr")["wd"].rank(method="dense") > 3
+        kept = frame["seed"].ge(1 if one_seed_a_part else 2) == upper
+        parts = Landscape("a", "b", frame[kept].reset_index(drop=True))
+        closed += [bool(np.isfinite(c.interval(CHI2)).all()) for c in curves(parts)]
+    assert np.mean(closed) < 0.1
+
+
+def table_of(*log_likelihood: float, ceiling: float = math.inf, floor: float = -math.inf) -> OptimumCurve:
+    table = np.array(log_likelihood)
+    return OptimumCurve(1e-3, -2.0, table, np.zeros(1), ceiling, floor, 1.0, (), math.nan)
+
+
+@pytest.mark.parametrize(
+    ("found", "best"),
+    [
+        (table_of(-9, -1, 0, -1, -9), -2 + STEP),
+        (table_of(-9, *[-1] * 3, *[0] * 21, *[-1] * 3, -9), -2 + 13 * STEP),
+        (table_of(0, -1, -1, -9), -math.inf),
+        (table_of(0, -1, -1, -9, floor=-4), -3),
+        (table_of(-9, -1, -1, 0, ceiling=1), (-2 + STEP + 1) / 2),
+        (table_of(-9, -1, 0, 0, ceiling=1), (-2 + STEP + 1) / 2),
+        (table_of(0, 0, -1, -9, floor=-4), -3),
+        (table_of(-9, -1, 0, 0), math.inf),
+        (table_of(*[0] * 13), -2 + 5 * STEP),
+        (table_of(*[0] * 13, floor=-4, ceiling=1), -1.5),
+    ],
+)
+def test_of_equally_likely_places_the_middle_is_the_best(found: OptimumCurve, best: float) -> None:
+    assert found.best == pytest.approx(best)
