@@ -38,6 +38,11 @@ LEAST_DOF_OF_SLICE = 8.0
 the variances are those of the whole cell, with 12 or more (`accuracy_curve.LEAST_DOF`), or else the largest guess that
 smooth curves allow. On flat landscapes of the calibration, where every run is a best one, the set of 99 % left out
 0.04 to 0.8 % of them at one seed and 0.1 to 0.9 % at two, whether the noise is normal, heavy-tailed or a curve."""
+LATE_FALL = 1 / 5
+"""Where a run falls short of the best by no more than this share of what the next one does, accuracy has not begun to
+fall there. Of a quadratic curve with its peak at a run it is a quarter."""
+FLAT_BOTTOM = float(np.log(2))
+"""Width in ln(weight decay) from which a bottom between two falls is flat and has no single best place."""
 MOST_ALIKE = 5
 """So many neighbouring places of the likelihood's grid may be as likely and still be one."""
 
@@ -221,6 +226,10 @@ def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Float
         first, last = max(best[0] - 1, 0), min(best[-1] + 1, len(x) - 1)
         low, high = (x[first] + x[best[0]]) / 2, (x[last] + x[best[-1]]) / 2
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
+    run = points.x >= points.low
+    low, high = _bottom(points.x[run], points.noise.mean[run])
+    if high - low >= FLAT_BOTTOM:
+        out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
     if points.x[best[0]] <= points.low:
         out[0] = top
         out[1:-1][inside <= x[best[-1]] + STEP] = top
@@ -228,6 +237,27 @@ def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Float
         out[-1] = top
         out[1:-1][inside >= x[best[0]] - STEP] = top
     return out
+
+
+def _bottom(x: Floats, mean: Floats) -> tuple[float, float]:
+    """Where accuracy begins to fall on either side of the best run, from the runs at `x` [N] and their means [N].
+
+    As though it fell with the square of the distance from there: the line through the roots of the first two losses
+    that count (`LATE_FALL`), drawn back to no loss. Of a curve with a peak both are the peak; where the lines cross,
+    `low` is above `high`. With no two such runs it is the last one before the fall.
+    """
+    loss = mean.max() - mean
+    best = int(mean.argmax())
+    return -_begin(-x[best::-1], loss[best::-1]), _begin(x[best:], loss[best:])
+
+
+def _begin(x: Floats, loss: Floats) -> float:
+    """As `_bottom`, of one side: `x` [N] from the best run outwards."""
+    last = int(np.nonzero(loss[:-1] <= LATE_FALL * loss[1:])[0].max(initial=0))
+    if last + 2 >= len(x) or loss[last + 2] <= loss[last + 1]:
+        return float(x[last])
+    near, far = np.sqrt(loss[last + 1 : last + 3])
+    return float(x[last + 1] - near * (x[last + 2] - x[last + 1]) / (far - near))
 
 
 def _spacing(x: Floats, place: float) -> float:
