@@ -435,7 +435,7 @@ def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
 
 @pytest.mark.parametrize("one_seed_a_part", [False, True])
 def test_parts_that_share_no_seed_are_not_compared_as_though_they_did(one_seed_a_part: bool) -> None:
-    """Flat landscapes; the upper weight decays were run with other seeds, whose levels differ: nothing bounds an optimum."""
+    """Flat landscapes; the upper weight decays have other seeds, whose levels differ: nothing bounds an optimum."""
     truth = Truth(depth=0.0, seed_sd_pp=2.0, noise_sd_pp=0.1)
     bounded = []
     for seed in range(12):
