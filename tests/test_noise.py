@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 from statsmodels.regression.linear_model import OLS
 
-from replicate.estimate.noise import additive_fit, moderated_variance, seed_sd
+from replicate.estimate.noise import (
+    additive_fit,
+    covariance_of_means,
+    level_covariance,
+    level_variance_between,
+    moderated_variance,
+    parts_apart,
+    seed_sd,
+)
 
 Floats = NDArray[np.float64]
 SIZES = st.tuples(st.integers(2, 7), st.integers(2, 5), st.integers(0, 10**6))
@@ -163,6 +171,132 @@ def test_residual_variance_is_unbiased(missing: float) -> None:
     assert abs(ratio - 1) < 3 * np.sqrt(2 / dof.sum())
 
 
+# ---------------------------------------------------------------- the covariance of the means
+
+
+def holes(n_wd: int, n_seed: int, seed: int, share: float = 0.35) -> NDArray[np.bool_]:
+    """Where scores are missing; every row keeps one."""
+    rng = np.random.default_rng(seed)
+    missing = rng.random((n_wd, n_seed)) < share
+    missing[np.arange(n_wd), rng.integers(0, n_seed, n_wd)] = False
+    return missing
+
+
+def centred(covariance: Floats) -> Floats:
+    keep = np.eye(len(covariance)) - 1 / len(covariance)
+    return np.asarray(keep @ covariance @ keep)
+
+
+def among(n_wd: int) -> Floats:
+    """Covariance of one seed's runs: variances that differ, neighbours alike."""
+    sd = np.linspace(0.2, 0.5, n_wd)
+    near = np.exp(-np.abs(np.subtract.outer(np.arange(n_wd), np.arange(n_wd))) / 2)
+    return np.asarray(np.outer(sd, sd) * near)
+
+
+def simulated(missing: NDArray[np.bool_], level_sd: float, count: int, seed: int) -> Floats:
+    """[K, W], `additive_fit`'s means of noise and levels alone, less their average over the rows."""
+    rng = np.random.default_rng(seed)
+    n_wd, n_seed = missing.shape
+    runs = np.linalg.cholesky(among(n_wd)) @ rng.standard_normal((count, n_wd, n_seed))
+    runs += level_sd * rng.standard_normal((count, 1, n_seed))
+    means = np.stack([additive_fit(np.where(missing, np.nan, one)).mean for one in runs])
+    return np.asarray(means - means.mean(axis=1, keepdims=True))
+
+
+def agree(found: Floats, draws: Floats, deviations: float = 5.0) -> None:
+    """`found` is the covariance of `draws` within Monte-Carlo error (normal draws of known mean 0)."""
+    measured = draws.T @ draws / len(draws)
+    variance = np.diag(found)
+    error = np.sqrt((np.outer(variance, variance) + found**2) / len(draws))
+    assert (np.abs(measured - found) <= deviations * error + 1e-12).all()
+
+
+@given(SIZES)
+@settings(max_examples=30, deadline=None)
+def test_complete_scores_have_plain_means(size: tuple[int, int, int]) -> None:
+    fit = additive_fit(drawn(*size))
+    assert fit.weights is None
+    np.testing.assert_array_equal(covariance_of_means(fit, among(size[0])), among(size[0]) / size[1])
+    assert not level_covariance(fit, 9.0).any()
+    assert not parts_apart(fit).any()
+    assert level_variance_between([fit], 9.0) == 0
+
+
+@given(SIZES)
+@settings(max_examples=60, deadline=None)
+def test_means_are_the_weighted_scores(size: tuple[int, int, int]) -> None:
+    scores = np.where(holes(*size), np.nan, drawn(*size))
+    fit = additive_fit(scores)
+    if fit.weights is not None:
+        assert not fit.weights[:, np.isnan(scores)].any()
+        np.testing.assert_allclose(np.einsum("iws,ws->i", fit.weights, np.nan_to_num(scores)), fit.mean, rtol=1e-9)
+        # A mean moves with its own row and with no other.
+        np.testing.assert_allclose(fit.weights.sum(axis=2), np.eye(size[0]), atol=1e-9)
+
+
+@given(st.tuples(st.integers(3, 6), st.integers(2, 5), st.integers(0, 10**6)), st.sampled_from([0.0, 2.0]))
+@settings(max_examples=12, deadline=None)
+def test_covariance_of_means_is_that_of_simulated_ones(size: tuple[int, int, int], level_sd: float) -> None:
+    """With missing runs, linked by shared seeds or not, with seeds' levels and without."""
+    missing = holes(*size)
+    fit = additive_fit(np.where(missing, np.nan, 70.0))
+    found = centred(covariance_of_means(fit, among(size[0]))) + level_covariance(fit, level_sd**2)
+    agree(found, simulated(missing, level_sd, 400, size[2]))
+
+
+def test_covariance_of_means_to_a_tighter_error() -> None:
+    missing = holes(7, 3, 1, 0.3)
+    fit = additive_fit(np.where(missing, np.nan, 70.0))
+    assert missing.sum() >= 5
+    assert not parts_apart(fit).any()
+    agree(centred(covariance_of_means(fit, among(7))), simulated(missing, 3.0, 6000, 0), 4.0)
+
+
+@given(SIZES)
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_seeds_leaves_the_covariance(size: tuple[int, int, int]) -> None:
+    scores = np.where(holes(*size), np.nan, drawn(*size))
+    order = np.random.default_rng(size[2]).permutation(size[1])
+    first, second = additive_fit(scores), additive_fit(scores[:, order])
+    for one in (lambda f: covariance_of_means(f, among(size[0])), lambda f: level_covariance(f, 2.0)):
+        np.testing.assert_allclose(one(first), one(second), atol=1e-10)
+    assert level_variance_between([first], 7.0) == pytest.approx(level_variance_between([second], 7.0), abs=1e-9)
+
+
+def test_parts_that_no_seed_links_differ_by_their_seeds_levels() -> None:
+    """Two seeds below, three above: the levels' share of the difference is variance / 2 + variance / 3."""
+    scores = np.full((5, 5), np.nan)
+    scores[:2, :2], scores[2:, 2:] = 70.0, 71.0
+    fit = additive_fit(scores)
+    added = level_covariance(fit, 0.6)
+    assert parts_apart(fit).tolist() == [False, True, False, False]
+    assert added[0, 0] + added[4, 4] - 2 * added[0, 4] == pytest.approx(0.6 / 2 + 0.6 / 3)
+    assert added[0, 0] + added[1, 1] - 2 * added[0, 1] == pytest.approx(0)
+
+
+def test_the_variance_of_levels_is_not_taken_for_smaller_than_it_is() -> None:
+    """Of seeds in two parts, with 1 + 2 degrees of freedom: below the truth in a tenth of draws at most."""
+    rng = np.random.default_rng(0)
+    below = []
+    for _ in range(1500):
+        scores = np.full((5, 5), np.nan)
+        runs = rng.normal(0, 1, (1, 5)) + rng.normal(0, 0.2, (5, 5))
+        scores[:2, :2], scores[2:, 2:] = runs[:2, :2], runs[2:, 2:]
+        below.append(level_variance_between([additive_fit(scores)], np.nan) < 1)
+    assert np.mean(below) < 0.1 + 3 * np.sqrt(0.09 / 1500)
+
+
+def test_levels_that_nothing_tells() -> None:
+    one_each = np.full((4, 2), np.nan)
+    one_each[:2, 0], one_each[2:, 1] = 70.0, 71.0
+    assert level_variance_between([additive_fit(one_each)], 50.0) == 50
+    # A seed of its own for every run: the scatter of the runs is that of the levels too.
+    own = np.full((3, 6), np.nan)
+    own[0, :2], own[1, 2:4], own[2, 4:] = [69, 70], [70, 72], [71, 71]
+    assert level_variance_between([additive_fit(own)], 50.0) == 0
+
+
 # ---------------------------------------------------------------- moderation
 
 
@@ -201,8 +335,32 @@ def test_equal_variances_become_the_common_one() -> None:
 
 
 def test_entries_without_freedom_get_the_common_level() -> None:
-    found, _ = moderated_variance(np.array([1.0, 1.2, np.nan, 5.0]), np.array([4.0, 4.0, 0.0, 0.2]))
+    found, _ = moderated_variance(np.array([1.0, 1.2, np.nan, np.nan]), np.array([4.0, 4.0, 0.0, 1e-12]))
     np.testing.assert_allclose(found, 1.1)
+    found, _ = moderated_variance(np.array([1.0, 1.2, np.nan, 5.0]), np.array([4.0, 4.0, 0.0, 0.2]))
+    np.testing.assert_allclose(found, (4 * 1.0 + 4 * 1.2 + 0.2 * 5.0) / 8.2)
+
+
+@pytest.mark.parametrize("prior_dof", [4.0, np.inf])
+def test_no_threshold_of_freedom_decides(prior_dof: float) -> None:
+    """A third of the rows at 0.5 degrees of freedom, a bit more or less: no moderated variance jumps."""
+    rng = np.random.default_rng(4)
+    few, many = np.full(10, 0.5), np.full(20, 2.0)
+    for _ in range(100):
+        truth = np.ones(30) if np.isinf(prior_dof) else prior_dof / rng.chisquare(prior_dof, 30)
+        dof = np.concatenate([few, many])
+        variance = truth * rng.chisquare(dof) / dof
+        more, less = (moderated_variance(variance, np.concatenate([few + by, many]))[0] for by in (0.005, -0.005))
+        np.testing.assert_allclose(np.log(more), np.log(less), atol=0.25)
+
+
+def test_variances_that_say_nothing_weigh_nothing() -> None:
+    rng = np.random.default_rng(6)
+    variance, dof = rng.chisquare(3, 20) / 3 * rng.lognormal(0, 1, 20), np.full(20, 3.0)
+    alone, prior = moderated_variance(variance, dof)
+    beside, prior_beside = moderated_variance(np.append(variance, 1e-6), np.append(dof, 1e-4))
+    np.testing.assert_allclose(beside[:-1], alone, rtol=1e-3)
+    assert prior_beside == pytest.approx(prior, rel=1e-2)
 
 
 def test_one_entry_is_its_own_level() -> None:

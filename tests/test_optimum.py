@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from replicate.estimate.accuracy_curve import accuracy_draws
-from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
+from replicate.estimate.optimum import FLAT_BOTTOM, STEP, OptimumCurve, _bottom, optimum_curves
+from replicate.estimate.power_law import BOUNDED_DEVIANCE
 from replicate.landscape import Landscape, Slice
 from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid
 from tests.landscapes import LRS_3, changed, one_slice, optimum_grid, rescaled
@@ -430,3 +431,80 @@ def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
         frame.loc[second, "score"] = [first[place] + 1e-3 for place in places]
         curves = optimum_curves(Landscape("a", "b", frame.reset_index(drop=True)).slices(), rng)
         assert not any(np.isfinite(curve.interval(CHI2)).all() for curve in curves)
+
+
+@pytest.mark.parametrize("one_seed_a_part", [False, True])
+def test_parts_that_share_no_seed_are_not_compared_as_though_they_did(one_seed_a_part: bool) -> None:
+    """Flat landscapes; the upper weight decays have other seeds, whose levels differ: nothing bounds an optimum."""
+    truth = Truth(depth=0.0, seed_sd_pp=2.0, noise_sd_pp=0.1)
+    bounded = []
+    for seed in range(12):
+        found = drawn(truth, seed, 2 if one_seed_a_part else 4)
+        frame = found.frame
+        upper = frame.groupby("lr")["wd"].rank(method="dense") > 3
+        kept = frame["seed"].ge(1 if one_seed_a_part else 2) == upper
+        parts = Landscape("a", "b", frame[kept].reset_index(drop=True))
+        bounded += [bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in curves(parts)]
+    assert np.mean(bounded) < 0.05
+
+
+def table_of(*log_likelihood: float, ceiling: float = math.inf, floor: float = -math.inf) -> OptimumCurve:
+    table = np.array(log_likelihood)
+    return OptimumCurve(1e-3, -2.0, table, np.zeros(1), ceiling, floor, 1.0, (), math.nan)
+
+
+@pytest.mark.parametrize(
+    ("found", "best"),
+    [
+        (table_of(-9, -1, 0, -1, -9), -2 + STEP),
+        (table_of(-9, *[-1] * 3, *[0] * 21, *[-1] * 3, -9), -2 + 13 * STEP),
+        (table_of(0, -1, -1, -9), -math.inf),
+        (table_of(0, -1, -1, -9, floor=-4), -3),
+        (table_of(-9, -1, -1, 0, ceiling=1), (-2 + STEP + 1) / 2),
+        (table_of(-9, -1, 0, 0, ceiling=1), (-2 + STEP + 1) / 2),
+        (table_of(0, 0, -1, -9, floor=-4), -3),
+        (table_of(-9, -1, 0, 0), math.inf),
+        (table_of(*[0] * 13), -2 + 5 * STEP),
+        (table_of(*[0] * 13, floor=-4, ceiling=1), -1.5),
+    ],
+)
+def test_of_equally_likely_places_the_middle_is_the_best(found: OptimumCurve, best: float) -> None:
+    assert found.best == pytest.approx(best)
+
+
+@pytest.mark.parametrize("phase", [-0.5, -0.25, 0.0, 0.3, 0.5])
+@pytest.mark.parametrize("factor", [2.0, 3.0])
+def test_where_a_bottom_ends(phase: float, factor: float) -> None:
+    """Where accuracy falls with the square from there; further out with too few runs in the fall. A peak is narrow."""
+    x = (np.arange(-3, 4) + phase) * math.log(factor)
+    low, high = _bottom(x, -1.25 * np.maximum(np.abs(x) - math.log(2), 0) ** 2)
+    assert low <= -math.log(2) + 0.2
+    assert high >= math.log(2) - 0.2
+    if factor == 3:
+        assert (low, high) == pytest.approx((-math.log(2), math.log(2)), abs=0.2)
+    low, high = _bottom(x, -0.6 * x**2)
+    assert abs(low) < 0.2
+    assert abs(high) < 0.2
+    assert high - low < FLAT_BOTTOM - 0.3
+    low, high = _bottom(x, -1.4 * np.abs(x))
+    assert high - low < FLAT_BOTTOM
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-5, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_bottom_knows_no_units_and_no_direction(seed: int, unit: float, shift: float) -> None:
+    rng = np.random.default_rng(seed)
+    x, mean = np.arange(6) * 1.1, rng.normal(70, 1, 6)
+    low, high = _bottom(x, mean)
+    assert _bottom(x + shift, unit * mean - 3) == pytest.approx((low + shift, high + shift), abs=1e-6)
+    assert _bottom(-x[::-1], mean[::-1]) == pytest.approx((-high, -low), abs=1e-9)
+
+
+def test_a_flat_bottom_within_a_factor_two_is_a_set() -> None:
+    truth = Truth(shape="tolerance", **QUIET)
+    for found in curves(drawn(truth, 0)):
+        centre = math.log(truth.best_wd(found.lr))
+        low, high = found.interval(CHI2)
+        assert low <= centre - math.log(2) + 0.25
+        assert high >= centre + math.log(2) - 0.25
+        assert found.single is None

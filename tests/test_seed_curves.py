@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from replicate.estimate import seed_curves
+from replicate.estimate.noise import additive_fit
 from replicate.estimate.seed_curves import LENGTHS, SHARES, Scores, matern, one_seed_covariance, shared_noise
 
 Floats = NDArray[np.float64]
 X = np.arange(7) * np.log(3)
 
 
-def slices(share: float, length: float, *, seeds: int = 5, count: int = 6, seed: int = 0) -> list[Scores]:
+def slices(
+    share: float, length: float, *, seeds: int = 5, count: int = 6, seed: int = 0, spread: float = 5.0
+) -> list[Scores]:
     """Seeds whose runs have variance 0.09, `share` of it a smooth curve, on means and levels that must not matter."""
     rng = np.random.default_rng(seed)
     root = np.linalg.cholesky(
@@ -24,7 +27,7 @@ def slices(share: float, length: float, *, seeds: int = 5, count: int = 6, seed:
     found = []
     for _ in range(count):
         noise = 0.3 * root @ rng.standard_normal((len(X), seeds))
-        scores = rng.normal(70, 5, (len(X), 1)) + rng.normal(0, 2, (1, seeds)) + noise
+        scores = rng.normal(70, spread, (len(X), 1)) + rng.normal(0, 2, (1, seeds)) + noise
         found.append(Scores(X, scores, np.full(len(X), 0.09)))
     return found
 
@@ -84,6 +87,26 @@ def test_errors_of_means_are_as_large_as_said() -> None:
         for s, covariance in zip(cell, shared_noise(cell).covariances, strict=True):
             errors.append(np.var(s.scores[-1] - s.scores[0], ddof=1) / 3)
             stated.append(covariance[0, 0] + covariance[-1, -1] - 2 * covariance[0, -1])
+    assert np.mean(stated) == pytest.approx(np.mean(errors), rel=0.15)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_errors_of_means_with_missing_runs_are_as_large_as_said(share: float) -> None:
+    """Every fifth run missing: squared errors of differences between means freed of the seeds' levels."""
+    rng = np.random.default_rng(7)
+    errors, stated = [], []
+    for seed in range(40):
+        cell = slices(share, 2.4, seeds=3, seed=seed, spread=0.0)
+        for s in cell:
+            missing = rng.random(s.scores.shape) < 0.2
+            missing[:, 0] = False
+            s.scores[missing] = np.nan
+        for s, covariance in zip(cell, shared_noise(cell).covariances, strict=True):
+            error = additive_fit(s.scores).mean
+            errors.append(np.subtract.outer(error, error) ** 2)
+            variance = np.diag(covariance)
+            stated.append(variance[:, None] + variance[None, :] - 2 * covariance)
+    # Its own mean over 240 slices of 42 differences, of which a few are independent.
     assert np.mean(stated) == pytest.approx(np.mean(errors), rel=0.15)
 
 

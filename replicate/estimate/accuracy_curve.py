@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from replicate.estimate.noise import SliceNoise, additive_fit, moderated_variance
+from replicate.estimate.noise import (
+    SliceNoise,
+    additive_fit,
+    level_covariance,
+    level_variance_between,
+    moderated_variance,
+    parts_apart,
+    unknown_level_variance,
+)
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.seed_curves import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
 from replicate.landscape import Slice
@@ -122,14 +130,15 @@ class Fit:
 
 def fit_process(cells: list[Points]) -> list[Fit]:
     """Posterior weights of length scale (shared by the cell) and amplitude (slice by slice)."""
-    noise = _noise(cells)
+    noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
-    evidence = [_log_evidence(p, c, s) for p, c, s in zip(cells, noise.covariances, scales, strict=True)]
+    covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
+    evidence = [_log_evidence(p, c, s) for p, c, s in zip(cells, covariances, scales, strict=True)]
     by_slice = [logsumexp(e, axis=1) for e in evidence]
     shared = np.sum(by_slice, axis=0)
     length_weight = np.exp(shared - logsumexp(shared))
     fits = []
-    for e, marginal, c, s in zip(evidence, by_slice, noise.covariances, scales, strict=True):
+    for e, marginal, c, s in zip(evidence, by_slice, covariances, scales, strict=True):
         weights = length_weight[:, None] * np.exp(e - marginal[:, None])
         fits.append(Fit(weights, c, s, noise.share))
     return fits
@@ -192,8 +201,11 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
     return np.concatenate(out)
 
 
-def _noise(cells: list[Points]) -> Shared:
-    """Covariance of the means of every slice, moderated over all slices of a cell."""
+def _noise(cells: list[Points]) -> tuple[Shared, float]:
+    """Covariance of the means of every slice, moderated over all slices of a cell, and the variance of seeds' levels.
+
+    The latter matters only where a slice falls into parts that no seed links.
+    """
     noises = [p.noise for p in cells]
     variance, _ = moderated_variance(
         np.concatenate([n.residual_variance for n in noises]), np.concatenate([n.dof for n in noises])
@@ -203,10 +215,14 @@ def _noise(cells: list[Points]) -> Shared:
         # No seed is repeated, or too few runs are for their scatter to be the noise.
         seen = variance[np.isfinite(variance)]
         white = max(_residual_variance(cells), least, float(seen.max(initial=0.0)))
-        return Shared(tuple(one_seed_covariance(_near(p), np.full(len(p.x), white)) for p in cells), float("nan"))
+        shared = Shared(tuple(one_seed_covariance(_near(p), np.full(len(p.x), white)) for p in cells), float("nan"))
+        # Where most neighbours have other seeds, the scatter around smooth curves is that of the levels too.
+        apart = np.concatenate([parts_apart(n) for n in noises if parts_apart(n).any()] or [np.zeros(1, dtype=bool)])
+        return shared, level_variance_between(noises, white if apart.mean() >= 0.5 else unknown_level_variance(noises))
     parts = np.split(np.maximum(variance, least), np.cumsum([len(n.mean) for n in noises])[:-1])
     found = shared_noise([Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)])
-    return Shared(tuple(c + least * np.eye(len(c)) for c in found.covariances), found.share)
+    shared = Shared(tuple(c + least * np.eye(len(c)) for c in found.covariances), found.share)
+    return shared, level_variance_between(noises, unknown_level_variance(noises))
 
 
 def _least_variance(cells: list[Points]) -> float:

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.special import ndtr
 
-from replicate.estimate.noise import additive_fit, moderated_variance
+from replicate.estimate.noise import (
+    additive_fit,
+    covariance_of_means,
+    level_covariance,
+    level_variance_between,
+    moderated_variance,
+    unknown_level_variance,
+)
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape import Slice
 
@@ -57,7 +64,10 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
         inside = ndtr(np.sqrt(2) * d * s[:, None] + z[None, :]) ** others
         return float((inside @ weight).mean() - level)
 
-    return float(optimize.brentq(missing, 0.0, 200.0))
+    most = 200.0
+    while missing(most) < 0:  # with one degree of freedom or less
+        most *= 10
+    return float(optimize.brentq(missing, 0.0, most))
 
 
 def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
@@ -75,10 +85,13 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
         np.concatenate([n.residual_variance for _, _, n in kept]), np.concatenate([n.dof for _, _, n in kept])
     )
     parts = np.split(variances, np.cumsum([len(n.mean) for _, _, n in kept])[:-1])
+    noises = [n for _, _, n in kept]
+    level_variance = level_variance_between(noises, unknown_level_variance(noises))
     sets = []
     for (cut, usable, noise), variance in zip(kept, parts, strict=True):
         dof = min(float(prior_dof + noise.dof.mean()), float(sum(n.dof.sum() for _, _, n in kept)))
-        inside = indistinguishable(noise.mean, np.diag(variance / noise.count), dof, level)
+        covariance = covariance_of_means(noise, np.diag(variance)) + level_covariance(noise, level_variance)
+        inside = indistinguishable(noise.mean, covariance, dof, level)
         sets.append(_best_set(cut, usable, inside, noise.mean, bool(np.isnan(variance).any()), level))
     return sets
 

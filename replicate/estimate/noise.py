@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.result import Estimate
 
 Floats = NDArray[np.float64]
+
+ROUNDING = 1e-9
+"""Below this a weight is a rounding error."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,14 @@ class SliceNoise:
     """[W], degrees of freedom of `residual_variance`."""
     level_variance: float
     """Variance of the slice's common level: what the choice of seeds adds to all means of the slice alike."""
+    weights: Floats | None
+    """[W, W, S], what each score adds to each mean; None where no score is missing and a mean is the plain one."""
+    level_squares: float
+    """Sum of squares of the seeds' levels around the average level of the seeds that the same rows share, and …"""
+    level_dof: int
+    """… its degrees of freedom."""
+    linked: bool
+    """Whether any seed has a score in two rows."""
 
 
 def additive_fit(scores: Floats) -> SliceNoise:
@@ -36,27 +48,31 @@ def additive_fit(scores: Floats) -> SliceNoise:
     finite = np.isfinite(scores)
     count = finite.sum(axis=1)
     n_wd, n_seed = scores.shape
+    linked = bool((finite.sum(axis=0) > 1).any())
     if n_seed == 1 or finite.sum() <= n_wd:
         mean = np.nanmean(scores, axis=1)
         nothing = np.full(n_wd, np.nan)
-        return SliceNoise(mean, count, nothing, np.zeros(n_wd), 0.0)
+        chosen = None if finite.all() else np.eye(n_wd)[:, :, None] * finite
+        return SliceNoise(mean, count, nothing, np.zeros(n_wd), 0.0, chosen, 0.0, 0, linked)
+    weights, level_dof = None, (n_seed - 1) * (n_wd > 1)
     if finite.all():
         mean = scores.mean(axis=1)
         seed = scores.mean(axis=0) - scores.mean()
         leverage_left = np.full(scores.shape, (1 - 1 / n_wd) * (1 - 1 / n_seed))
     else:
-        mean, seed, leverage_left = _least_squares(scores, finite)
+        mean, seed, leverage_left, weights, level_dof = _least_squares(scores, finite)
     residual = np.where(finite, scores - mean[:, None] - seed[None, :], 0.0)
     dof = np.where(finite, leverage_left, 0.0).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.where(dof > 1e-9, (residual**2).sum(axis=1) / dof, np.nan)
     n_columns = int(finite.any(axis=0).sum())
     level = float(np.var(seed[finite.any(axis=0)], ddof=1) / n_columns) if n_columns > 1 else 0.0
-    return SliceNoise(mean, count, variance, dof, level)
+    level_squares = float((seed**2).sum()) if level_dof else 0.0
+    return SliceNoise(mean, count, variance, dof, level, weights, level_squares, int(level_dof), linked)
 
 
-def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Means, seed effects (summing to 0) and 1 - leverage of each score, where scores are missing.
+def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, int]:
+    """Where scores are missing: means, seed effects, 1 - leverage of each score, weights, degrees of freedom of levels.
 
     Rows that no chain of shared seeds links are compared as though the seeds of each had the same mean effect, for
     nothing else is known; a row that shares no seed with any other keeps its scatter as its noise.
@@ -70,27 +86,89 @@ def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, F
     alone = (np.bincount(group[:n_wd], minlength=group.max() + 1) == 1) & (n_wd > 1)
     design[:, n_wd:][:, alone[group[n_wd:]]] = 0
     pseudo_inverse = np.linalg.pinv(design)
-    mean, seed = np.split(pseudo_inverse @ scores[w, s], [n_wd])
+    of_mean, of_seed = np.split(pseudo_inverse, [n_wd])
     seen = finite.any(axis=0)
+    level_dof = 0
     for g in np.unique(group[:n_wd]):
         columns = seen & (group[n_wd:] == g)
-        shift = seed[columns].mean()
-        mean[group[:n_wd] == g] += shift
-        seed[columns] -= shift
+        shift = of_seed[columns].mean(axis=0)
+        of_mean[group[:n_wd] == g] += shift
+        of_seed[columns] -= shift
+        level_dof += int(columns.sum()) - 1 if n_wd > 1 and not alone[g] else 0
+    mean, seed = of_mean @ scores[w, s], of_seed @ scores[w, s]
+    weights = np.zeros((n_wd, *scores.shape))
+    weights[:, w, s] = of_mean
     left = np.zeros(scores.shape)
     left[w, s] = 1 - np.einsum("ij,ji->i", design, pseudo_inverse)
-    return mean, np.where(seen, seed, 0.0), left
+    return mean, np.where(seen, seed, 0.0), left, weights, level_dof
+
+
+def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:
+    """Covariance [W, W] of `noise.mean`, from that of the runs of one seed, `among` [W, W], without their level."""
+    if noise.weights is None:
+        return among / noise.count
+    return np.asarray(np.einsum("iws,wv,jvs->ij", noise.weights, among, noise.weights, optimize=True))
+
+
+def level_covariance(noise: SliceNoise, variance: float) -> Floats:
+    """What the seeds' levels, each of `variance`, add to the covariance [W, W] of the means.
+
+    The same everywhere where some chain of shared seeds links all rows, and then left out: [W, W] of zeros. Between
+    rows that none links it is what makes their difference uncertain.
+    """
+    if noise.weights is None:
+        return np.zeros((len(noise.mean), len(noise.mean)))
+    apart = _of_levels(noise.weights)
+    return np.asarray(variance * apart @ apart.T)
+
+
+def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
+    """Variance of a seed's level in one slice, for `level_covariance`: what it may be, not what it likeliest is.
+
+    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows; a seed may have the same
+    level in all slices, so the slices together count for no more degrees of freedom than one of them. Where no two
+    seeds ever share a row of linked ones it is `unknown`; 0 where no seed links any two rows, for then the scatter of
+    a row is that of the levels too.
+    """
+    if not any(parts_apart(n).any() for n in noises):
+        return 0.0
+    dof = sum(n.level_dof for n in noises)
+    if dof:
+        most = max(n.level_dof for n in noises)
+        return sum(n.level_squares for n in noises) / dof * most / float(chi2_quantile(0.1, most))
+    return unknown if any(n.linked for n in noises) else 0.0
+
+
+def unknown_level_variance(noises: Sequence[SliceNoise]) -> float:
+    """Variance of a seed's level where nothing tells it: so large that rows which no seed links are not compared."""
+    return (10 * max(float(np.ptp(n.mean)) for n in noises)) ** 2
+
+
+def parts_apart(noise: SliceNoise) -> NDArray[np.bool_]:
+    """[W - 1], whether no chain of shared seeds links a row and the next one."""
+    if noise.weights is None:
+        return np.zeros(len(noise.mean) - 1, dtype=bool)
+    return np.asarray((np.abs(np.diff(_of_levels(noise.weights), axis=0)) > ROUNDING).any(axis=1))
+
+
+def _of_levels(weights: Floats) -> Floats:
+    """[W, S], what each seed's level adds to each mean, less what it adds to all of them alike."""
+    of_seed = weights.sum(axis=1)
+    apart = of_seed - of_seed.mean(axis=0)
+    # Of linked rows the differences are rounding errors, which a large variance would make more of.
+    return np.where(np.abs(apart) > ROUNDING, apart, 0.0)
 
 
 def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     """Variances [N] shrunk towards their common level, and the degrees of freedom of that level.
 
     Empirical Bayes with a scaled inverse chi-squared prior fitted by the moments of the log variances: G. Smyth,
-    "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. Entries
-    without degrees of freedom get the common level itself. All NaN: NaN comes back.
+    "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. The log of
+    a variance with less than one degree of freedom says next to nothing and weighs accordingly; entries without any
+    get the common level itself. Less than one degree of freedom in all: NaN comes back.
     """
-    usable = (dof > 0.5) & np.isfinite(variance)
-    if not usable.any():
+    usable = (dof > 1e-9) & np.isfinite(variance)
+    if dof[usable].sum() < 1 - 1e-9:
         return np.full_like(variance, np.nan), 0.0
     # A zero among the variances (identical scores) has no logarithm: floor it far below the typical one.
     typical = float(np.sum(variance[usable] * dof[usable]) / np.sum(dof[usable]))
@@ -99,12 +177,21 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     v = np.maximum(variance[usable], 1e-3 * typical)
     d = dof[usable]
     e = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
-    spread = float(np.var(e, ddof=1) - np.mean(special.polygamma(1, d / 2))) if len(e) > 1 else 0.0
+    # The variance of a log variance is trigamma(d / 2), at few degrees of freedom about 4 / d²; this makes such an
+    # entry's share in the moments vanish with d, so that no threshold decides.
+    expected = special.polygamma(1, d / 2)
+    weight = np.minimum(1.0, (float(special.polygamma(1, 0.5)) / expected) ** 2)
+    total = float(weight.sum())
+    mean = float((weight * e).sum()) / total
+    left = total - float((weight**2).sum()) / total
+    spread = 0.0
+    if left > 1e-9:
+        spread = float((weight * (e - mean) ** 2).sum()) / left - float((weight * expected).sum()) / total
     if spread <= 0:
         prior_dof, prior = float("inf"), typical
         return np.full_like(variance, prior), prior_dof
     prior_dof = 2 * _inverse_trigamma(spread)
-    prior = float(np.exp(e.mean() + special.digamma(prior_dof / 2) - np.log(prior_dof / 2)))
+    prior = float(np.exp(mean + special.digamma(prior_dof / 2) - np.log(prior_dof / 2)))
     seen = np.where(usable, dof, 0.0)
     shrunk = (prior_dof * prior + seen * np.where(usable, variance, 0.0)) / (prior_dof + seen)
     return shrunk, prior_dof

@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.noise import additive_fit, covariance_of_means
+
 Floats = NDArray[np.float64]
 
 SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
@@ -52,7 +54,7 @@ class Shared:
     """The noise of a cell."""
 
     covariances: tuple[Floats, ...]
-    """Covariance [W, W] of the means of every slice, less what all runs of a seed and slice share."""
+    """Covariance [W, W] of the means of every slice (`additive_fit`), less what all runs of a seed and slice share."""
     share: float
     """Share of a run's variance that is its seed's own curve, averaged over what the data allow; NaN where they say
     nothing of it."""
@@ -148,11 +150,12 @@ def _complement(design: Floats) -> Floats:
 
 
 def _of_means(s: Scores, weights: Floats, factor: Floats) -> Floats:
-    here = np.isfinite(s.scores).astype(np.float64)
-    count = here.sum(axis=1)
-    both = here @ here.T / (count[:, None] * count[None, :])
     correlation = np.einsum("al,alij->ij", weights * factor, _correlations(s.x))
-    return _centred(np.sqrt(s.variance[:, None] * s.variance[None, :]) * both * correlation)
+    root = np.sqrt(s.variance[:, None] * s.variance[None, :])
+    if np.isfinite(s.scores).all():
+        return _centred(root * (1 / s.scores.shape[1]) * correlation)
+    # Means freed of the seeds' levels by least squares are weighted sums of the scores of all weight decays.
+    return _centred(covariance_of_means(additive_fit(s.scores), root * correlation))
 
 
 def _centred(covariance: Floats) -> Floats:
