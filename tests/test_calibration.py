@@ -171,6 +171,10 @@ def test_a_flat_truth_has_a_gap_and_nothing_else() -> None:
         ("plateau", 1.0, 0.04, "rho", (1e-5, 0.04)),
         ("plateau", 0.0, 0.1, "rho", (1e-5, 0.1 * math.sqrt(5e-5 * 1e-2) / 1e-2)),
         ("plateau", -1.0, 0.1, "slope", (-6.0, 6.0)),
+        ("tolerance", 1.0, 0.1, "slope", (1 - 2 * math.log(2) / math.log(200), 1 + 2 * math.log(2) / math.log(200))),
+        ("tolerance", 0.5, 0.1, "r2", (-math.inf, 1.0)),
+        ("tolerance", 0.0, 0.1, "r2", (-math.inf, 0.59)),
+        ("mesa", -1.0, 0.1, "r2", (-math.inf, -0.647)),
     ],
 )
 def test_what_a_range_of_best_weight_decays_allows(

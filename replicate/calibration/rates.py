@@ -25,8 +25,6 @@ NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "
 
 IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
 """Quantities that are measured by their logarithm."""
-FLAT_BOTTOMED = ("tolerance",)
-"""Shapes of which a whole range of weight decays is best: no interval can be asked to hold its middle."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
             places = [where(study, quantity, t, margin, x) for t, x in zip(own, compress(lrs, asked), strict=True)]
             wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
             defined = quantity != "intercept_share" or has_straight_line(study)
-            if math.isfinite(truth) and defined and study.truth.shape not in FLAT_BOTTOMED:
+            if math.isfinite(truth) and defined:
                 coverage = float(np.mean((lows <= own + 1e-9) & (own - 1e-9 <= highs)))
         if quantity == "rho":
             with np.errstate(divide="ignore"):

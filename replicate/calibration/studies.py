@@ -10,15 +10,19 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize
 
-from replicate.estimate.power_law import INTERCEPT_SHARES
+from replicate.estimate.power_law import INTERCEPT_SHARES, origin_r_squared
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
 
 SEED_COUNTS = (1, 3, 5, 10)
 SLOPES = (1.0, 0.5, 0.0, -0.5, -1.0)
 RATIOS = (0.005, 0.02, 0.045, 0.06, 0.18, 0.22, 1.0, 10.0)
-WITHOUT_OPTIMUM = {"plateau": (-math.inf, 0.0), "mesa": (-math.log(5), math.log(5))}
-"""Shapes of which a wide range of weight decays is best, so that no ratio and no slope is true; and that range, in
+WITHOUT_OPTIMUM = {
+    "plateau": (-math.inf, 0.0),
+    "mesa": (-math.log(5), math.log(5)),
+    "tolerance": (-math.log(2), math.log(2)),
+}
+"""Shapes of which a whole range of weight decays is best, so that no single ratio or slope is true; and that range, in
 ln(weight decay / best weight decay)."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
@@ -162,13 +166,17 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
 
     Of a shape with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
     `intercept_share` (straight lines), tried on a grid. (inf, -inf) where no such law does; None for other shapes and
-    quantities, and where accuracy does not depend on weight decay at all.
+    quantities, and where accuracy does not depend on weight decay at all. `r2` of best weight decays chosen at will has
+    no least value; the largest is that of choices as near to a proportional law as they may be.
     """
-    if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in TRIED:
+    if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in (*TRIED, "r2"):
         return None
     down, up = WITHOUT_OPTIMUM[study.truth.shape]
     lrs = np.array(LRS)
     best = np.log([study.truth.best_wd(lr) for lr in LRS])
+    if quantity == "r2":
+        nearest = np.clip(TRIED["rho"][:, None] * lrs, np.exp(best + down), np.exp(best + up))
+        return -math.inf, float(origin_r_squared(lrs, nearest).max())
     relative = lrs / np.exp(np.log(lrs).mean())
     tried = TRIED[quantity]
     with np.errstate(divide="ignore"):

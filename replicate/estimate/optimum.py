@@ -120,7 +120,8 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
         return []
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
-    return [_curve(lr, p, fit, rng) for lr, p, fit in zip(lrs, points, fits, strict=True)]
+    parts = zip(lrs, points, fits, _bottoms(points), strict=True)
+    return [_curve(lr, p, fit, bottom, rng) for lr, p, fit, bottom in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -173,7 +174,7 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
 
 
-def _curve(lr: float, points: Points, fit: Fit, rng: np.random.Generator) -> OptimumCurve:
+def _curve(lr: float, points: Points, fit: Fit, bottom: tuple[float, float], rng: np.random.Generator) -> OptimumCurve:
     grid = np.linspace(points.low, points.high, FINE)
     with_zero = bool(points.x[0] < points.low)
     if with_zero:
@@ -204,12 +205,12 @@ def _curve(lr: float, points: Points, fit: Fit, rng: np.random.Generator) -> Opt
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, fit, inside))
+    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, fit, bottom, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
 
 
-def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Floats:
+def _unbounded(table: Floats, points: Points, fit: Fit, bottom: tuple[float, float], inside: Floats) -> Floats:
     """`table` where runs that cannot be told from the best one are as likely as the best, wherever they are a plateau.
 
     Runs that are equally good up to the grid's end bound the optimum on one side only, whatever summit a smooth curve
@@ -226,8 +227,7 @@ def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Float
         first, last = max(best[0] - 1, 0), min(best[-1] + 1, len(x) - 1)
         low, high = (x[first] + x[best[0]]) / 2, (x[last] + x[best[-1]]) / 2
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
-    run = points.x >= points.low
-    low, high = _bottom(points.x[run], points.noise.mean[run])
+    low, high = bottom
     if high - low >= FLAT_BOTTOM:
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
     if points.x[best[0]] <= points.low:
@@ -237,6 +237,21 @@ def _unbounded(table: Floats, points: Points, fit: Fit, inside: Floats) -> Float
         out[-1] = top
         out[1:-1][inside >= x[best[0]] - STEP] = top
     return out
+
+
+def _bottoms(cell: list[Points]) -> list[tuple[float, float]]:
+    """`_bottom` of every slice; where most are flat, noise alone has made the others look otherwise.
+
+    Those are then as wide as all but the widest quarter, around their own middle.
+    """
+    found = []
+    for points in cell:
+        run = points.x >= points.low
+        found.append(_bottom(points.x[run], points.noise.mean[run]))
+    half, wide = np.quantile([high - low for low, high in found], [0.5, 0.75])
+    if half < FLAT_BOTTOM:
+        return found
+    return [(low - add, high + add) for low, high in found for add in [max(float(wide) - (high - low), 0.0) / 2]]
 
 
 def _bottom(x: Floats, mean: Floats) -> tuple[float, float]:
