@@ -20,9 +20,9 @@ which also writes the numbers to `calibration.json` beside it.
 
 *Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted although it
 lies inside; where the truth has no value, as the best weight decay of a flat landscape, every decisive verdict. Where a
-wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that run through it
-lies outside, and `contradicted` if any lies inside. A ratio is outside also where that of any learning rate it is
-averaged over is. What these figures mean, and where an interval covers less or more than it says, stands in
+wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that run
+through it lies outside, and `contradicted` if any lies inside. A ratio is outside also where that of any learning rate
+it is averaged over is. What these figures mean, and where an interval covers less or more than it says, stands in
 [statistics.md](statistics.md).
 """
 
