@@ -508,3 +508,25 @@ def test_a_flat_bottom_within_a_factor_two_is_a_set() -> None:
         assert low <= centre - math.log(2) + 0.25
         assert high >= centre + math.log(2) - 0.25
         assert found.single is None
+
+
+def cell(*per_lr: Floats) -> list[OptimumCurve]:
+    """Curves of one cell: scores [W, S] of each learning rate, at weight decays `WDS`."""
+    slices = [Slice(1e-3 * (i + 1), np.array(WDS), s, np.zeros(s.shape, dtype=bool)) for i, s in enumerate(per_lr)]
+    return optimum_curves(slices, np.random.default_rng(0))
+
+
+def test_a_bottom_is_as_flat_as_those_of_most_other_learning_rates() -> None:
+    """Where it is closed, like theirs; open ones neither widen others nor are widened."""
+    x = np.log(np.array(WDS) / WDS[3])
+    noise = np.random.default_rng(5).normal(0, 0.02, (7, 4))
+    flat = 70 - 1.25 * np.maximum(np.abs(x) - math.log(2), 0)[:, None] ** 2 + noise
+    peak = well(WDS, WDS[3], noise=0.02)
+    rising = 70 + 0.5 * x[:, None] + noise
+    plateau = 70 + 0 * x[:, None] + noise
+    alone = cell(peak, peak, peak)[0]
+    assert alone.single is not None
+    assert cell(peak, flat, flat, flat)[0].single is None
+    assert cell(peak, peak, peak, flat)[0].single is not None
+    for is_open in (rising, plateau):
+        assert cell(peak, peak, is_open, is_open, is_open)[0].single == pytest.approx(alone.single, abs=0.3)

@@ -120,7 +120,7 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
         return []
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
-    parts = zip(lrs, points, fits, _bottoms(points), strict=True)
+    parts = zip(lrs, points, fits, _bottoms(points, fits), strict=True)
     return [_curve(lr, p, fit, bottom, rng) for lr, p, fit, bottom in parts]
 
 
@@ -217,8 +217,7 @@ def _unbounded(table: Floats, points: Points, fit: Fit, bottom: tuple[float, flo
     shows among them. Between two cliffs it shows one too, in the middle, at every learning rate alike: so three equals
     or more that span `PLATEAU` are a set, each as good as any other.
     """
-    dof = max(float(points.noise.dof.sum()), LEAST_DOF_OF_SLICE)
-    best = np.nonzero(indistinguishable(points.noise.mean, fit.covariance, dof, SET_LEVEL))[0]
+    best = _best_runs(points, fit)
     x = np.maximum(points.x, points.low)
     out = table.copy()
     top = table.max()
@@ -239,19 +238,30 @@ def _unbounded(table: Floats, points: Points, fit: Fit, bottom: tuple[float, flo
     return out
 
 
-def _bottoms(cell: list[Points]) -> list[tuple[float, float]]:
+def _best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
+    """Indices of the runs that cannot be told from the best one."""
+    dof = max(float(points.noise.dof.sum()), LEAST_DOF_OF_SLICE)
+    return np.nonzero(indistinguishable(points.noise.mean, fit.covariance, dof, SET_LEVEL))[0]
+
+
+def _bottoms(cell: list[Points], fits: list[Fit]) -> list[tuple[float, float]]:
     """`_bottom` of every slice; where most are flat, noise alone has made the others look otherwise.
 
-    Those are then as wide as all but the widest quarter, around their own middle.
+    Those are then as wide as all but the widest quarter, around their own middle. Only slices in which accuracy falls
+    on both sides have a say, and are widened.
     """
-    found = []
-    for points in cell:
+    found, closed = [], []
+    for points, fit in zip(cell, fits, strict=True):
         run = points.x >= points.low
         found.append(_bottom(points.x[run], points.noise.mean[run]))
-    half, wide = np.quantile([high - low for low, high in found], [0.5, 0.75])
+        best = _best_runs(points, fit)
+        closed.append(bool(points.x[best[0]] > points.low and best[-1] < len(points.x) - 1))
+    widths = [high - low for (low, high), counts in zip(found, closed, strict=True) if counts]
+    half, wide = np.quantile(widths, [0.5, 0.75]) if widths else (0.0, 0.0)
     if half < FLAT_BOTTOM:
         return found
-    return [(low - add, high + add) for low, high in found for add in [max(float(wide) - (high - low), 0.0) / 2]]
+    add = [max(float(wide) - (high - low), 0.0) / 2 * counts for (low, high), counts in zip(found, closed, strict=True)]
+    return [(low - more, high + more) for (low, high), more in zip(found, add, strict=True)]
 
 
 def _bottom(x: Floats, mean: Floats) -> tuple[float, float]:
