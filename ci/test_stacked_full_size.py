@@ -31,9 +31,9 @@ def no_fallback() -> Iterator[None]:
     torch._C._functorch._set_vmap_fallback_enabled(True)
 
 
-def stack_of(model: nn.Module) -> tuple[Lanes, list[nn.Module]]:
+def stack_of(model: nn.Module, products: bool) -> tuple[Lanes, list[nn.Module]]:
     """A stack with different weights in each lane, and the same models one by one."""
-    lanes = Lanes(copy.deepcopy(model), LANES)
+    lanes = Lanes(copy.deepcopy(model), LANES, products=products)
     lanes.theta.mul_(1 + 0.2 * torch.rand(lanes.theta.shape, generator=torch.Generator().manual_seed(0)))
     alone = []
     for theta in lanes.theta:
@@ -43,11 +43,12 @@ def stack_of(model: nn.Module) -> tuple[Lanes, list[nn.Module]]:
     return lanes, alone
 
 
+@pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("arch", dict(PAPER_MODELS))
-def test_gradients(arch: str) -> None:
+def test_gradients(arch: str, products: bool) -> None:
     """To 1e-5 of the largest in each tensor; running statistics and evaluation too."""
     model = models.build_seeded(dict(PAPER_MODELS)[arch], CLASSES, 3, 32, seed=0)
-    lanes, alone = stack_of(model)
+    lanes, alone = stack_of(model, products)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(BATCH, 3, 32, 32, generator=generator)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
@@ -65,15 +66,17 @@ def test_gradients(arch: str) -> None:
             assert torch.allclose(statistic[lane], model.state_dict()[name], rtol=1e-5, atol=1e-7)
         with torch.no_grad():
             right = (model.eval()(images).argmax(1) == labels).sum()
-        assert lanes.right([(images, labels)])[lane] == right
+        for hits in (None, lanes.hits):
+            assert lanes.right([(images, labels)], hits)[lane] == right
 
 
+@pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("arch", dict(SMALL_MODELS))
-def test_compiled_is_eager(arch: str) -> None:
+def test_compiled_is_eager(arch: str, products: bool) -> None:
     """What torch.compile traces, run by its reference back end: the same losses, gradients and running statistics."""
     model = models.build_seeded(dict(SMALL_MODELS)[arch], 10, 1, 8, seed=0).double()
-    eager, _ = stack_of(model)
-    compiled, _ = stack_of(model)
+    eager, _ = stack_of(model, products)
+    compiled, _ = stack_of(model, products)
     traced = torch.compile(compiled.losses, backend="aot_eager", dynamic=False, fullgraph=True)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(BATCH, 1, 8, 8, generator=generator).double()

@@ -165,6 +165,27 @@ def test_size_and_company_do_not_matter(most: int | None) -> None:
     assert [close(a, b) for a, b in zip(cut, list(reversed(whole))[1:], strict=True)] == [True] * 5
 
 
+def test_what_was_compiled_is_kept_for_stacks_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another seed, or fewer runs, which are filled up; another model is compiled anew, and torch told to forget."""
+    compiled: list[object] = []
+    forgotten: list[object] = []
+    monkeypatch.setattr(stacked, "_kept", [])
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: forgotten.append(None))
+    how = How(lanes=3, compiled=True)
+    for arch, seed, lrs, compilations, resets in (
+        ("resnet50", 3, (1e-3, 1e-2, 3e-2), 1, 0),
+        ("resnet50", 4, (1e-3, 1e-2, 3e-2, 1e-4), 1, 0),
+        ("vit_s16", 3, (1e-3,), 2, 1),
+        ("resnet50", 3, (1e-3, 1e-2), 3, 2),
+    ):
+        runs = [make(arch, lr, seed=seed) for lr in lrs]
+        found = train_stack(runs, how=how)
+        assert [close(a, b) for a, b in zip(found, train_stack(runs), strict=True)] == [True] * len(runs)
+        assert (len(compiled), len(forgotten)) == (3 * compilations, resets)
+        assert not hasattr(stacked._kept[0].lanes, "theta")
+
+
 def test_a_run_alone_is_given_a_twin() -> None:
     run = make()
     assert close(train_stack([run])[0], solo.train(run))

@@ -238,7 +238,8 @@ def _functions(runs: Sequence[Run], model: nn.Module, device: str, how: How) -> 
     if _kept and _kept[0].kind == kind:
         _kept[0].lanes.start(model)
         return _kept[0]
-    _forget()
+    if how.compiled:
+        _forget()
     lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products=device != "cpu")
     return _Functions.build(kind, lanes, how.compiled)
 
