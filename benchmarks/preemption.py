@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = ("preempted every", *intervals, "best: √(2·C·MTBF)", "5 min, warned")
     print(table(header, rows))
 
-    print("\n## Lost to preemptions: a run that saves nothing\n")
+    print("\n## Lost to preemptions: if a run saved nothing\n")
     rows = [
         [
             f"{mtbf:g} h",

@@ -18,6 +18,8 @@ from torchvision.transforms import v2
 from replicate import data
 from replicate.runs import DataSpec, ModelSpec, Run
 from replicate.train import inputs, setting, solo
+from replicate.train.checkpoint import Checkpoint, Saver
+from replicate.train.contract import Stopped
 from replicate.train.inputs import Resident
 from replicate.train.stream import Streamed
 from tests import archives
@@ -179,6 +181,16 @@ class TestStreamed:
     def test_a_run_is_trained_from_files(self) -> None:
         one, again = solo.train(on_imagenet()), solo.train(on_imagenet())
         assert one.train_loss == again.train_loss and len(one.history) == 2
+
+    def test_an_interrupted_run_goes_on(self, tmp_path: Path) -> None:
+        """From the batch at which it was: those before are not read again."""
+        expected = solo.train(on_imagenet())
+        checkpoint = Checkpoint(tmp_path, ["it"], print)
+        asked = iter([False, False, True])
+        with pytest.raises(Stopped, match="after 3 of"):
+            solo.train(on_imagenet(), saver=Saver(checkpoint, stopping=lambda: next(asked)))
+        resumed = solo.train(on_imagenet(), saver=Saver(checkpoint))
+        assert dataclasses.replace(resumed, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from replicate import data, models, scales
 from replicate.paper.protocol import ARCHITECTURES
 from replicate.runs import Cell, Run
 from replicate.train import setting, solo
+from replicate.train.checkpoint import Checkpoint, Saver
+from replicate.train.contract import Stopped
 from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.solo import train
@@ -186,6 +191,59 @@ def test_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(setting.TrainError) as refused:
         train(dataclasses.replace(small(), **changes))  # type: ignore[arg-type]
     assert str(refused.value) == message
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("variant", ["main", "sgd"])
+def test_killed_and_resumed_gives_the_same_bits(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in every one of six steps, in turn, with a checkpoint after each; nothing is trained twice."""
+    run = small("resnet50", variant)
+    expected = numbers(train(run))
+    backward, begun = solo.backward, []
+
+    def mortal(*arguments: Any) -> torch.Tensor:
+        begun.append(None)
+        if len(begun) % 2 == 0:
+            raise Killed
+        return backward(*arguments)
+
+    def saver() -> Saver:
+        return Saver(Checkpoint(tmp_path, [run.key], print), seconds=0)
+
+    monkeypatch.setattr(solo, "backward", mortal)
+    for _ in range(5):
+        with pytest.raises(Killed):
+            train(run, saver=saver())
+    assert numbers(train(run, saver=saver())) == expected
+    assert len(begun) == 6 + 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asked_to_stop_it_saves_itself(tmp_path: Path) -> None:
+    """At the end of an epoch too, before its evaluation; the time it took before counts."""
+    run = small("convnext_t")
+    expected = numbers(train(run))
+    asked = itertools.cycle([False, True])
+    for taken in (2, 4, 6):
+        saver = Saver(Checkpoint(tmp_path, [run.key], print), stopping=lambda: next(asked))
+        with pytest.raises(Stopped, match=rf"^asked to stop after {taken} of 6 steps$"):
+            train(run, saver=saver)
+    found = train(run, saver=Saver(Checkpoint(tmp_path, [run.key], print)))
+    assert numbers(found) == expected and found.seconds > 0
+
+
+def test_a_damaged_checkpoint_starts_over_with_a_word(tmp_path: Path) -> None:
+    run = small()
+    notices: list[str] = []
+    checkpoint = Checkpoint(tmp_path, [run.key], notices.append)
+    with pytest.raises(Stopped):
+        train(run, saver=Saver(checkpoint, stopping=lambda: True))
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:-100])
+    assert numbers(train(run, saver=Saver(checkpoint))) == numbers(train(run))
+    assert len(notices) == 1 and notices[0].endswith("training starts over")
 
 
 @pytest.mark.parametrize(

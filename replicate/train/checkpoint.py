@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +22,13 @@ import torch
 
 from replicate import atomic
 from replicate.one_line import one_line
+from replicate.train.contract import Stopped
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
+SAVE_SECONDS = 300.0
+"""Between two checkpoints of a training."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20
@@ -111,6 +118,43 @@ class Checkpoint:
         """Delete what writers of this file that were killed have left."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
+
+
+class Saver:
+    """Saves a training now and then, and when it is asked to stop; into nothing where there is no checkpoint."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None = None,
+        seconds: float = SAVE_SECONDS,
+        stopping: Callable[[], bool] | None = None,
+        notice: Notice = log.warning,
+    ) -> None:
+        """`seconds`: between two times. `stopping`: asked after every step."""
+        self.checkpoint = checkpoint
+        self._seconds, self._stopping, self._notice = seconds, stopping, notice
+        self._saved = time.monotonic()
+
+    def load(self, device: str) -> dict[str, Any] | None:
+        """What was saved last, if anything was."""
+        return None if self.checkpoint is None else self.checkpoint.load(device)
+
+    def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
+        """Save `state()` if it is time to or the training is to stop: then `Stopped` is raised, and says `where`."""
+        stopping = self._stopping is not None and self._stopping()
+        if self.checkpoint is not None and (stopping or time.monotonic() - self._saved >= self._seconds):
+            try:
+                self.checkpoint.save(state())
+            except CheckpointError as error:
+                self._notice(f"{error}; training goes on without")
+            self._saved = time.monotonic()
+        if stopping:
+            raise Stopped(f"asked to stop after {where}")
+
+    def done(self) -> None:
+        """The training has ended: nothing is kept of it."""
+        if self.checkpoint is not None:
+            self.checkpoint.discard()
 
 
 def _check_stored(file: IO[bytes]) -> None:

@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import torch
+
 from replicate import data
 from replicate.runs import Run
 from replicate.train import solo, stack_size
+from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
 from replicate.train.stacked import FEWEST_LANES, How, OutOfMemory, train_stack, usual
 
@@ -51,10 +54,14 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
     """Train `runs` in the plain loop, one after the other."""
     for run in runs:
-        if workspace.stopping():
-            raise Stopped(f"asked to stop before {run.key}")
+        kind = ["solo", device.partition(":")[0], torch.__version__, run.key]
+        checkpoint = Checkpoint(workspace.checkpoints, kind, workspace.notice)
+        saver = Saver(checkpoint, stopping=workspace.stopping, notice=workspace.notice)
         try:
-            result = solo.train(run, device)
+            with workspace.attentive():
+                result = solo.train(run, device, saver)
+        except Stopped:
+            raise
         except Exception as error:
             raise RunFailed(run) from error
         yield Trained(run, result, {"trainer": "solo", "lanes": 1, "precision": run.precision})

@@ -40,8 +40,8 @@ class Inputs(Protocol):
     info: Info
     steps_per_epoch: int
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
 
     def test_batches(self, size: int) -> Iterator[Batch]:
         """The test images, `size` at a time, normalised."""
@@ -99,9 +99,9 @@ class Resident:
         """The training images at `index`, not normalised yet."""
         return self.images[index], self.labels[index]
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
-        return map(self.batch, self.start(epoch))
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
+        return map(self.batch, self.start(epoch)[first:])
 
     def test_batches(self, size: int) -> Iterator[Batch]:
         """The test images, `size` at a time, normalised."""

@@ -16,23 +16,27 @@ from replicate import models
 from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import inputs, setting
+from replicate.train.checkpoint import Saver
 from replicate.train.inputs import Inputs
 from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError
 
 
-def train(run: Run, device: str = "cpu") -> Result:
+def train(run: Run, device: str = "cpu", saver: Saver | None = None) -> Result:
     """Train `run` and evaluate it; the result depends on the record and the machine alone.
 
     Test accuracy is taken after every `eval_every_epochs` epochs and after the last: at the small scales a look at all
     test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
-    evaluation, a weight is not; it ends there with the accuracy of guessing.
+    evaluation, a weight is not; it ends there with the accuracy of guessing. What `saver` holds of it is gone on from.
     """
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
+    saver = saver or Saver()
     with setting.reproducible(device):
-        return _train(run, device)
+        result = _train(run, device, saver)
+    saver.done()
+    return result
 
 
 class Shown(Protocol):
@@ -46,7 +50,7 @@ class Shown(Protocol):
         """Training images as a model takes them."""
 
 
-def _train(run: Run, device: str) -> Result:
+def _train(run: Run, device: str, saver: Saver) -> Result:
     started = time.perf_counter()
     shown = inputs.open_inputs(run, device)
     info = shown.info
@@ -57,19 +61,35 @@ def _train(run: Run, device: str) -> Result:
     steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
     passes = setting.passes(run, device)
     history: list[float] = []
-    epoch_loss = math.nan
+    losses: list[Tensor] = []
+    """Of the batches of the present epoch."""
     step = 0
-    for epoch in range(run.epochs):
+    if (saved := saver.load(device)) is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, history, losses = saved["step"], list(saved["history"]), list(saved["losses"])
+        started -= saved["seconds"]
+
+    def state() -> dict[str, Any]:
+        return {
+            "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
+            "losses": torch.stack(losses), "seconds": time.perf_counter() - started,
+        }  # fmt: skip
+
+    epoch_loss = math.nan
+    # A checkpoint made after an epoch's last step, before its evaluation, leaves none of its batches.
+    for epoch in range((step - len(losses)) // shown.steps_per_epoch, run.epochs):
         model.train()
-        losses = []
-        for images, labels in shown.batches(epoch):
+        for images, labels in shown.batches(epoch, len(losses)):
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
             optimizer.zero_grad(set_to_none=True)
             losses.append(backward(model, passes, shown, images, labels))
             optimizer.step()
             step += 1
+            saver.after_step(state, f"{step} of {steps} steps")
         epoch_loss = torch.stack(losses).double().mean().item()
+        losses = []
         evaluated = (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs
         if not math.isfinite(epoch_loss) or (evaluated and not _finite(model)):
             chance = 100 / info.num_classes  # a broken model answers one class for everything, or nothing at all

@@ -32,8 +32,7 @@ from replicate import data, models, scales
 from replicate.runs import Run
 from replicate.train import inputs, optim, setting
 from replicate.train.accelerate import Captured
-from replicate.train.checkpoint import Checkpoint, CheckpointError
-from replicate.train.contract import Stopped
+from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
 from replicate.train.groups import stack_key
 from replicate.train.inputs import Resident
 from replicate.train.lanes import Lanes
@@ -61,7 +60,7 @@ class How:
     """Steps replayed as CUDA graphs."""
     checkpoints: Path | None = None
     """Folder for them; None: none are written."""
-    checkpoint_seconds: float = 300.0
+    checkpoint_seconds: float = SAVE_SECONDS
     notice: Callable[[str], None] = log.warning
     """Takes what somebody should know: a line each."""
     shrunk: Callable[[int], None] | None = None
@@ -218,7 +217,7 @@ def _trained(
 ) -> list[Result]:
     """Train one stack. What was compiled for it is kept; the memory of its weights and moments is given back."""
     stack = _Stack(runs, device, how)
-    results = stack.train(checkpoint, begun)
+    results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice), begun)
     if how.compiled:
         stack.lanes.stop()
         _kept[:] = [stack.functions]
@@ -234,7 +233,8 @@ def give_back_memory(device: str) -> None:
 
 def _functions(runs: Sequence[Run], model: nn.Module, device: str, how: How) -> _Functions:
     """Lanes for `runs` with the weights of `model`, by what is kept if that fits."""
-    kind = (dataclasses.replace(stack_key(runs[0]), seed=0), len(runs), optim.adamw_lanes(runs), device, how.compiled)
+    step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
+    kind = (step, len(runs), optim.adamw_lanes(runs), device, how.compiled)
     if _kept and _kept[0].kind == kind:
         _kept[0].lanes.start(model)
         return _kept[0]
@@ -273,12 +273,11 @@ class _Stack:
         """Of all weights side by side: one launch then updates them all. A CPU prefers what fits its cache."""
         self._captured: Captured | None = None
 
-    def train(self, checkpoint: Checkpoint | None, begun: State | None) -> list[Result]:
+    def train(self, saver: Saver, begun: State | None) -> list[Result]:
         """Go on from the checkpoint, from `begun`, or from the start, to the end."""
-        state = checkpoint.load(self.device) if checkpoint is not None else None
+        state = saver.load(self.device)
         if state is not None or begun is not None:
             self.restore(state or begun or {})
-        saved = time.monotonic()
         run = self.runs[0]
         batches: list[Tensor] = []
         while self.taken < self.steps and (self.taken % self.steps_per_epoch or bool(self.alive.any())):
@@ -291,18 +290,9 @@ class _Stack:
                 self.end_epoch()
                 if (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs:
                     self.evaluate()
-            stopping = self.how.stopping is not None and self.how.stopping()
-            if checkpoint is not None and (stopping or time.monotonic() - saved >= self.how.checkpoint_seconds):
-                try:
-                    checkpoint.save(self.state())
-                except CheckpointError as error:
-                    self.how.notice(f"{error}; training goes on without")
-                saved = time.monotonic()
-            if stopping:
-                raise Stopped(f"asked to stop after {self.taken} of {self.steps} steps")
+            saver.after_step(self.state, f"{self.taken} of {self.steps} steps")
         results = self.results()
-        if checkpoint is not None:
-            checkpoint.discard()
+        saver.done()
         return results
 
     def step(self, index: Tensor) -> Tensor:

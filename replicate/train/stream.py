@@ -48,14 +48,14 @@ class Streamed:
         self.normalise = Normalisation(self.info, device)
         self.steps_per_epoch = math.ceil(len(self._files.train_labels) / run.batch_size)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented; the last batch may be smaller."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
         files, run = self._files, self._run
         images = TrainImages(
             files.folder, files.train_paths, files.train_labels, self.info.image_size, run.seed, epoch, run.augment
         )
         order = torch.randperm(len(images), generator=setting.generator(run.seed, "order", epoch))
-        for pixels, labels, *draws in self._loader(images, order, run.batch_size):
+        for pixels, labels, *draws in self._loader(images, order[first * run.batch_size :], run.batch_size):
             pixels = self._moved(pixels)
             for name, drawn in zip(images.later, draws, strict=True):
                 pixels = augment.AUGMENTATIONS[name].apply(pixels, drawn)
@@ -71,7 +71,7 @@ class Streamed:
     def _loader(self, images: Files, order: Tensor, batch_size: int) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(
             images,
-            batch_sampler=[batch.tolist() for batch in order.split(batch_size)],
+            batch_sampler=[batch.tolist() for batch in order.split(batch_size) if len(batch)],
             num_workers=self._workers,
             pin_memory=self._device != "cpu",
             prefetch_factor=PREFETCHED if self._workers else None,
