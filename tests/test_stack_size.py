@@ -189,7 +189,7 @@ def test_fast_goes_one_by_one_where_no_stack_fits(
 def test_fast_measures_other_devices_than_a_cpu(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """And trains alone where that is faster; the run that fails alone is named."""
     monkeypatch.setattr(stack_size, "choose", lambda *a: ALONE)
-    monkeypatch.setattr(solo, "train", lambda run, device: 1 / 0 if run == RUNS[1] else device)
+    monkeypatch.setattr(solo, "train", lambda run, device, saver: 1 / 0 if run == RUNS[1] else device)
     found = fast.train(RUNS, "cuda:1", workspace)
     assert next(found).result == "cuda:1"
     with pytest.raises(RunFailed) as caught:
