@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -77,7 +78,9 @@ def reproducible(device: str) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\._(inductor|dynamo)")  # the compiler on its own choices
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
