@@ -35,6 +35,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'repl
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from replicate.engine import ray as engine  # noqa: E402
+from replicate.engine import remote  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"object_store_memory": 80 * 2**20}
@@ -237,6 +238,36 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
     ):
         engine.ensure(store, [*good, killer], address=machines.address, processes=1, trainer=NAME)
     assert all(store.has(run.key) for run in good) and not store.has(killer.key)
+
+
+def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """As `remote.train_stack`, where the first devices fail: as many as there are files `bad-…` beside the store."""
+    for bad in Path(job["rates"]).parents[1].glob("bad-*"):
+        with contextlib.suppress(FileNotFoundError):
+            bad.unlink()
+            yield {"device": f"device cuda:0 failed in training something: RuntimeError: CUDA error: {bad.name}"}
+            time.sleep(60)
+            return
+    yield from remote.train_stack(job)
+
+
+def test_a_device_that_fails_is_left_alone(
+    machines: Machines, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two: the other trains all, and nothing waits for the first. Both: one line, and what is stored is kept."""
+    monkeypatch.setattr(engine, "train_stack", on_bad_devices)
+    (tmp_path / "bad-1").touch()
+    log = tmp_path / "log"
+    begun = time.monotonic()
+    engine.ensure(store, fake_runs(str(log), 6), address=machines.address, trainer=NAME)
+    assert time.monotonic() - begun < 40
+    assert [n for n in store.notices if "bad-1; it is left alone, its stack is given out again" in n]
+    assert not trained_more_than_once(log)
+    for name in ("bad-2", "bad-3"):
+        (tmp_path / name).touch()
+    with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed in .*; no other device is left\. What is stored"):
+        engine.ensure(store, fake_runs(str(log), 12), address=machines.address, trainer=NAME)
+    assert sum(store.has(run.key) for run in fake_runs(str(log), 12)) == 6
 
 
 def test_no_cluster_there_is_one_line(store: Store) -> None:

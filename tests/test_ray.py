@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_errors_come_home_with_the_run_and_after_what_was_done(store: Store, scr
     assert f"key {named[1].key}) failed: ValueError: expected luck" in said["error"]
     (said,) = remote.train_stack(job_of(store, [bad], software=["0.0.1", 1]))
     assert said["error"].startswith("expected version ['0.0.1', 1] of replicate on every machine, got [")
+
+
+def test_a_device_that_fails_is_kept_from_other_stacks(
+    store: Store, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the worker is asked to leave, or for `HOLD_SECONDS`."""
+    monkeypatch.setattr(remote, "_device", lambda: "cuda:0")
+    monkeypatch.setattr(remote, "HOLD_SECONDS", 0.5)
+    told = remote.train_stack(job_of(store, [fake_run(arch="breaking", devices=("cuda:0",), words="CUDA error: gone")]))
+    said = next(told)["device"]
+    assert said.startswith("device cuda:0 failed in training breaking on nowhere")
+    begun = time.monotonic()
+    assert list(told) == []
+    assert 0.4 < time.monotonic() - begun < 10
 
 
 def test_a_scratch_folder_that_is_somebody_elses(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,8 @@ class _Driver:
         self._probe = store.layout.temporary(store.layout.marker) if share else None
         self._waiting: deque[Work] = deque()
         self._flights: dict[Any, _Flight] = {}
+        self._held: set[Any] = set()
+        """Tasks among the flights whose device has failed: all that they still do is to keep it."""
         self._failures: list[TrainingFailed] = []
         self._failed_origins: set[int] = set()
         self._counted = -COUNT_SECONDS
@@ -153,7 +155,7 @@ class _Driver:
         self._waiting.extend(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         _allow_open_files()
         try:
-            while self._waiting or self._flights:
+            while self._waiting or len(self._flights) > len(self._held):
                 if time.monotonic() >= until:
                     raise OutOfTime
                 self._give_out()
@@ -163,10 +165,8 @@ class _Driver:
                         self._hear(task)
                 elif self._waiting:
                     time.sleep(LOOK_SECONDS / 4)
-        except BaseException:
-            self._cancel()
-            raise
         finally:
+            self._cancel()
             if self._probe is not None:
                 self._probe.unlink(missing_ok=True)
         if self._failures:
@@ -247,8 +247,26 @@ class _Driver:
                 self._store.note(notice)
             if "record" in told:
                 self._keep(flight, told)
+            if "device" in told:
+                self._do_without(task, told["device"])
             if "error" in told:
                 self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}"), None)
+
+    def _do_without(self, task: Any, said: str) -> None:
+        """The device of `task` has failed: its stack is given out again; where no other device is left, all ends."""
+        flight = self._flights[task]
+        self._release(flight)
+        left = [run for run in flight.work.runs if not self._store.has(run.key)]
+        flight.work = Work([], flight.work.origin)
+        self._held.add(task)
+        first = said.splitlines()[0]
+        if len(self._held) >= self.devices():
+            said = f"{first}; no other device is left. What is stored is kept: see to it and train again"
+            self._fail(TrainingFailed(said), None)
+            return
+        self._store.note(f"{first}; it is left alone, its stack is given out again")
+        if left:
+            self._waiting.appendleft(Work(left, flight.work.origin))
 
     def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:
         """Store the record of a run that has come home."""
@@ -262,6 +280,7 @@ class _Driver:
         self._release(flight, keep=flight.locks.keys() - {run.key})
 
     def _end(self, task: Any) -> None:
+        self._held.discard(task)
         self._release(self._flights.pop(task))
         begun.prune(self._store)
 
@@ -308,7 +327,7 @@ class _Driver:
             lock.release()
 
     def _cancel(self) -> None:
-        """Ask all tasks to end, then end them; and let go of their runs."""
+        """Ask all tasks that are left to end, then end them; and let go of their runs."""
         tasks = list(self._flights)
         with contextlib.suppress(Exception):  # there may be no cluster any more
             for task in tasks:
@@ -323,6 +342,7 @@ class _Driver:
                         tasks.remove(task)
             for task in tasks:
                 ray.cancel(task, force=True)
+        self._held.clear()
         for task in list(self._flights):
             self._release(self._flights.pop(task))
 

@@ -7,6 +7,7 @@ import getpass
 import os
 import shutil
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 from replicate import __version__, atomic, data
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun, provenance
-from replicate.engine.failed import TrainingFailed
+from replicate.engine.failed import DeviceFailed, TrainingFailed
 from replicate.engine.leave import Leave, heeding
 from replicate.engine.worker import finished
 from replicate.record import seal_run
@@ -30,10 +31,14 @@ SOFTWARE = [__version__, RESULT_VERSION]
 SCRATCH_VARIABLE = "REPLICATE_SCRATCH"
 """Names the folder for checkpoints on a machine that does not see the store; default: that for temporary files."""
 IN_USE = "in-use.lock"
+HOLD_SECONDS = 1800.0
+"""Until a device that failed is tried again."""
 
 
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Train the runs of `job`: a dictionary with `record` for each, one with `error` if the trainer raises one.
+
+    Where the device fails there is one with `device`, which says how; the task then keeps the device for a while.
 
     Knows nothing of the cluster but how it shows a GPU: as the only one that CUDA sees.
     """
@@ -50,9 +55,13 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 data.prepare(spec)
         device = _device()
         with heeding() as leave, _workspace(job, notices, leave) as workspace:
-            for done in finished(runs, job["trainer"], device, workspace):
-                origin = provenance.collect(done.run, device, done.result.seconds, done.how)
-                yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+            try:
+                for done in finished(runs, job["trainer"], device, workspace):
+                    origin = provenance.collect(done.run, device, done.result.seconds, done.how)
+                    yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+            except DeviceFailed as error:
+                yield {"device": str(error)}
+                _hold(leave)
     except Stopped:
         raise
     except (TrainingFailed, data.DataError) as error:
@@ -61,6 +70,13 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _error(f"{type(error).__name__}: {error}")
     if notices:
         yield {"notices": notices}
+
+
+def _hold(leave: Leave) -> None:
+    """Keep a device that failed: free, it would be given one stack after the other."""
+    until = time.monotonic() + HOLD_SECONDS
+    while not leave.asked and time.monotonic() < until:
+        time.sleep(0.2)
 
 
 def _error(text: str) -> dict[str, Any]:
