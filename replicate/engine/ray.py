@@ -328,8 +328,10 @@ class _Driver:
 
     def _cancel(self) -> None:
         """Ask all tasks that are left to end, then end them; and let go of their runs."""
-        tasks = list(self._flights)
+        tasks = [task for task in self._flights if task not in self._held]
         with contextlib.suppress(Exception):  # there may be no cluster any more
+            for task in self._held:
+                ray.cancel(task, force=True)  # it has nothing to save
             for task in tasks:
                 ray.cancel(task, force=False)
             deadline = time.monotonic() + CANCEL_SECONDS
