@@ -267,7 +267,7 @@ def test_a_device_that_fails_is_left_alone(
         (tmp_path / name).touch()
     with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed in .*; no other device is left\. What is stored"):
         engine.ensure(store, fake_runs(str(log), 12), address=machines.address, trainer=NAME)
-    assert sum(store.has(run.key) for run in fake_runs(str(log), 12)) == 6
+    assert 6 <= sum(store.has(run.key) for run in fake_runs(str(log), 12)) < 12
 
 
 def test_no_cluster_there_is_one_line(store: Store) -> None:
