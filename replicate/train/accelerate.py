@@ -1,4 +1,4 @@
-"""A training step replayed as a CUDA graph: fixed shapes, fixed addresses, one launch. Not run on a GPU yet."""
+"""A training step replayed as a CUDA graph: fixed shapes, fixed addresses, one launch."""
 
 from __future__ import annotations
 
