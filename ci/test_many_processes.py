@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from replicate import fsck, locking, locks
+from replicate import fsck, locks, store_locks
 from replicate.engine.local import OutOfTime, ensure
 from replicate.runs import Run
 from replicate.store import open_store
@@ -70,9 +70,9 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
     platform.node = lambda: f"machine {number}"
     taken = Counter[bool]()
     seconds = longest = 0.0
-    take = locking.Locking.take
+    take = store_locks.Locking.take
 
-    def timed(self: locking.Locking, lock: locks.Lock) -> bool:
+    def timed(self: store_locks.Locking, lock: locks.Lock) -> bool:
         nonlocal seconds, longest
         began = time.perf_counter()
         got = take(self, lock)
@@ -81,7 +81,7 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
         taken[got] += 1
         return got
 
-    locking.Locking.take = timed  # type: ignore[method-assign]
+    store_locks.Locking.take = timed  # type: ignore[method-assign]
     store, began = open_store(path), math.inf
 
     class Until(float):

@@ -95,13 +95,11 @@ class TestJudge:
         monkeypatch.setattr(evaluate, "judge_sweep", lambda landscapes: found_cell(**verdicts))
         assert main(["judge", str(csv_file)]) == status
         out, err = capsys.readouterr()
-        said = "does not grow" if verdicts["slope"] == "contradicted" else "cannot be told"
-        assert out.startswith("a on b: ")
-        assert said in out.splitlines()[0]
+        assert out.startswith("a on b: the best weight decay grows with the learning rate, as its power 0.08 to any.")
         for name, outcome in verdicts.items():
             assert f"{name:5}  {outcome}" in out
         assert "0.1 [0.08, …]" in out
-        assert ("to settle: more" in out) == ("inconclusive" in verdicts.values())
+        assert ("to settle rho: more" in out) == ("inconclusive" in verdicts.values())
         assert err == (
             "replicate: the largest accuracy is 0.6: taken as fractions and converted to percent\n"
         )  # what the reader decided on its own goes to standard error

@@ -175,20 +175,30 @@ def test_markdown_lets_no_markup_through() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exponent", "verdicts", "rho", "expected"),
+    ("exponent", "slope", "slope_verdict", "rho", "rho_verdict", "expected"),
     [
-        (1, {"slope": "replicated", "rho": "replicated"}, 0.1, "about 0.1 times it, as the paper says"),
-        (1, {"slope": "replicated", "rho": "contradicted"}, 9.2, "but about 9.2 times it and not 0.1"),
-        (1, {"slope": "replicated", "rho": "inconclusive"}, 0.2, "grows in proportion to the learning rate"),
-        (None, {"slope": "contradicted", "rho": "inconclusive"}, None, "does not grow in proportion"),
-        (None, {"slope": "inconclusive", "rho": "inconclusive"}, None, "cannot be told from these runs"),
-        (-1, {"slope": "contradicted", "rho": "contradicted"}, 1.0, "falls as the learning rate grows"),
+        (1, (0.9, 1.1), "replicated", 0.1, "replicated", "in proportion to the learning rate, about 0.1 times it"),
+        (1, (0.9, 1.1), "replicated", 9.2, "contradicted", "in proportion to the learning rate, but about 9.2"),
+        (1, (0.9, 1.1), "replicated", 0.2, "inconclusive", "grows in proportion to the learning rate"),
+        (1, (0.28, 1.12), "inconclusive", 11.0, "contradicted", "as its power 0.28 to 1.1: in proportion, perhaps"),
+        (None, (0.32, 0.62), "contradicted", 1.0, "contradicted", "grows with the learning rate, as its power 0.32"),
+        (1, (0.3, None), "inconclusive", None, "inconclusive", "as its power 0.3 to any: in proportion, perhaps"),
+        (None, (-0.62, -0.34), "contradicted", 1.0, "contradicted", "falls as the learning rate grows, as its power"),
+        (-1, (-1.1, -0.26), "contradicted", 1.0, "contradicted", "−1.1 to −0.26: perhaps so that their product stays"),
+        (-1, (-1.1, -0.9), "contradicted", 1.0, "contradicted", "learning rate grows: their product stays the same"),
+        (0, (-0.1, 0.1), "contradicted", 1.0, "contradicted", "does not depend on the learning rate"),
+        (0, (-0.4, 0.3), "contradicted", 1.0, "contradicted", "does not grow in proportion to the learning rate"),
+        (None, (-0.4, 1.3), "inconclusive", None, "inconclusive", "cannot be told from these runs"),
+        (None, None, "inconclusive", None, "inconclusive", "cannot be told from these runs"),
     ],
-)
-def test_the_sentence_of_a_cell_says_what_its_verdicts_say(
-    exponent: int | None, verdicts: dict[str, str], rho: float | None, expected: str
-) -> None:
-    assert expected in sentence({"exponent": exponent, "verdicts": verdicts, "rho": {"value": rho}})
+)  # fmt: skip
+def test_the_sentence_of_a_cell_says_no_more_than_its_intervals(
+    exponent: int | None, slope: tuple[float | None, float | None] | None, slope_verdict: str, rho: float | None,
+    rho_verdict: str, expected: str,
+) -> None:  # fmt: skip
+    ends = {} if slope is None else {"slope": {"low": slope[0], "high": slope[1]}}
+    verdicts = {"slope": slope_verdict, "rho": rho_verdict}
+    assert expected in sentence({"exponent": exponent, "verdicts": verdicts, "rho": {"value": rho}, **ends})
 
 
 def test_names_cannot_steer_a_terminal() -> None:

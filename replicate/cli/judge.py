@@ -76,8 +76,10 @@ def _text(cell: Mapping[str, Any]) -> str:
         lines.append(f"flags: {', '.join(cell['flags'])}")
     lines.append(columns(("claim", "verdict", "estimate", "why"), rows))
     unsettled = [name for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
-    settle = dict.fromkeys((cell.get(name) or {}).get("settle") for name in unsettled)
-    lines += [f"to settle: {one_line(text)}" for text in settle if text]
+    settle: dict[str, list[str]] = {}
+    for name in unsettled:
+        settle.setdefault((cell.get(name) or {}).get("settle") or "", []).append(name)
+    lines += [f"to settle {', '.join(names)}: {one_line(text)}" for text, names in settle.items() if text]
     return "\n".join(lines)
 
 

@@ -157,7 +157,7 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     flags = fit.flags if n >= MIN_INFORMATIVE else (*fit.flags, "few-optima")
     settle = _settle(fit)
     if np.isfinite([low, high]).all():
-        settle = settle or _more_seeds(high - low, 0.2)
+        settle = settle or _narrower(fit, high - low, 0.2)
     return Estimate(
         "slope", "", value, low, high, level, n, "profile likelihood over set-valued optima", flags, settle,
         {
@@ -209,7 +209,7 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     if n < MIN_INFORMATIVE:
         flags = (*flags, "few-optima")
     else:
-        settle = settle or _more_seeds(high - low, np.log(2))
+        settle = settle or _narrower(fit, high - low, np.log(2))
     likeliest, least, most = _slope(fit, level)
     if least > 1.2 or most < 0.8:
         flags = (*flags, "ratio-varies")
@@ -245,12 +245,23 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float |
     return rows
 
 
-def _more_seeds(width: float, half_margin: float) -> str:
-    """How many times as many seeds would make an interval of `width` half as wide as the margin."""
+def _narrower(fit: LineFit, width: float, half_margin: float) -> str:
+    """What would make an interval of `width` half as wide as the margin: closer weight decays or more seeds.
+
+    Where the optima are known to within the runs around them, seeds say no more of their places.
+    """
     if not np.isfinite(width):
         return ""
     factor = (width / half_margin) ** 2
-    return f"about {factor:.1f} times as many seeds" if factor > 1 else "a true value further from the margin's edge"
+    if factor <= 1:
+        return "a true value further from the margin's edge"
+    deviance = float(chi2_quantile(0.95, 1))
+    closed = [c for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
+    known = [high - low <= WITHIN_RUNS * c.spacing for c in closed for low, high in [c.interval(deviance)]]
+    if known and 2 * sum(known) >= len(known):
+        apart = float(np.exp(np.median([c.spacing for c in closed])))
+        return f"weight decays closer together around the best ones, now a factor {apart:.2g} apart"
+    return f"about {max(factor, 1.1):.2g} times as many seeds"
 
 
 def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
@@ -308,7 +319,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     value = float(INTERCEPT_SHARES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
     return Estimate(
         "intercept_share", "", value, low, high, level, sum(fit.informative),
-        "profile likelihood over set-valued optima", flags, _settle(fit) or _more_seeds(high - low, 0.75),
+        "profile likelihood over set-valued optima", flags, _settle(fit) or _narrower(fit, high - low, 0.75),
     )  # fmt: skip
 
 
@@ -353,6 +364,9 @@ def origin_r_squared(lrs: Floats, wds: Floats) -> Floats:
         return np.where(np.ptp(wds, axis=1) > 0, 1 - residual / total, 0.0)
 
 
+WITHIN_RUNS = 2.0
+"""An optimum's interval as wide as so many distances between runs, the one before the best run and the one after it, is
+as narrow as noise alone can make it."""
 RIVALS = {"coupled": 1, "independent": 0, "timescale": -1}
 """Exponents of the learning rate in the best weight decay, in PyTorch's convention (a step shrinks by lr * wd)."""
 

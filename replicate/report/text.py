@@ -24,16 +24,38 @@ SENTENCES = {
 """Exponent of the learning rate in the best weight decay → what that says."""
 
 
+AS_SURE = 0.2
+"""How far around a law's exponent its interval may reach for the law to be stated: as the paper's margin does."""
+
+
 def sentence(cell: Mapping[str, Any]) -> str:
-    """What a judged cell of a sweep says, in one sentence: the law, and whether the paper's factor goes with it."""
-    verdicts, rho = cell["verdicts"], cell.get("rho") or {}
-    if cell["exponent"] is None and verdicts.get("slope") == CONTRADICTED:
-        return "the best weight decay does not grow in proportion to the learning rate"
-    if cell["exponent"] == 1 and verdicts.get("rho") == REPLICATED:
+    """What a judged cell of a sweep says, in one sentence: the law, and whether the paper's factor goes with it.
+
+    A law is stated where the exponent's interval holds it alone and closely; else what is sure of the exponent is.
+    """
+    verdicts, rho, slope = cell["verdicts"], cell.get("rho") or {}, cell.get("slope") or {}
+    exponent, low, high = cell["exponent"], slope.get("low"), slope.get("high")
+    close = None not in (exponent, low, high) and exponent - AS_SURE <= low and high <= exponent + AS_SURE
+    if exponent == 1 and close and verdicts.get("rho") == REPLICATED:
         return f"{SENTENCES[1]}, about 0.1 times it, as the paper says"
-    if cell["exponent"] == 1 and verdicts.get("rho") == CONTRADICTED and rho.get("value"):
+    if exponent == 1 and close and verdicts.get("rho") == CONTRADICTED and rho.get("value"):
         return f"{SENTENCES[1]}, but about {rho['value']:.2g} times it and not 0.1"
-    return SENTENCES[cell["exponent"]]
+    if close:
+        return SENTENCES[exponent]
+    between = f"{_end(low, 'any')} to {_end(high, 'any')}"
+    if low is not None and low > 0:
+        perhaps = ": in proportion, perhaps" if exponent == 1 else ""
+        return f"the best weight decay grows with the learning rate, as its power {between}{perhaps}"
+    if high is not None and high < 0:
+        perhaps = ": perhaps so that their product stays the same" if exponent == -1 else ""
+        return f"the best weight decay falls as the learning rate grows, as its power {between}{perhaps}"
+    if verdicts.get("slope") == CONTRADICTED:
+        return f"the best weight decay does not grow in proportion to the learning rate, but as its power {between}"
+    return SENTENCES[None]
+
+
+def _end(value: float | None, open_end: str) -> str:
+    return open_end if value is None else f"{value:.2g}".replace("-", "−")
 
 
 def outcome_text(entry: Entry) -> str:
