@@ -84,7 +84,7 @@ def published_way(run: Run, device: str, workers: int) -> None:
     )
     test_set = Pictures(split.test_images, split.test_labels, transforms.Compose(plain))
     on_gpu = device != "cpu"
-    keep = {"num_workers": workers, "pin_memory": on_gpu, "persistent_workers": workers > 0}
+    keep: dict[str, Any] = {"num_workers": workers, "pin_memory": on_gpu, "persistent_workers": workers > 0}
     train_loader = DataLoader(train_set, run.batch_size, shuffle=True, **keep)
     test_loader = DataLoader(test_set, run.batch_size, **keep)
     model: nn.Module = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
@@ -181,7 +181,7 @@ def main() -> None:
         stacked = seconds_of(lambda: train_stack(runs, asked.device, how), asked.device) / len(runs)  # noqa: B023
         plain = seconds_of(lambda: [solo.train(r, asked.device) for r in some], asked.device) / len(some)  # noqa: B023
         script = seconds_of(
-            lambda: [published_way(r, asked.device, asked.workers) for r in some[:2]],  # noqa: B023
+            lambda: [published_way(r, asked.device, asked.workers) for r in some[:2]],  # type: ignore[func-returns-value]  # noqa: B023
             asked.device,
         ) / min(2, len(some))
         work = flops_of_a_step(run) * scales.steps(run)

@@ -38,7 +38,7 @@ def convolution_backward(
 
 def model(name: str, size: int, **arguments: Any) -> torch.nn.Module:
     """timm's model in training mode, with attention written out so that its products are counted."""
-    timm.layers.set_fused_attn(False)
+    timm.layers.set_fused_attn(False)  # type: ignore[attr-defined]
     return timm.create_model(name, pretrained=False, num_classes=CLASSES[size], **arguments).train()
 
 

@@ -48,9 +48,9 @@ CLASSES, LANES, BATCH = 100, 3, 16
 
 @pytest.fixture(autouse=True)
 def no_fallback() -> Iterator[None]:
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    torch._C._functorch._set_vmap_fallback_enabled(False)  # type: ignore[attr-defined]
     yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
+    torch._C._functorch._set_vmap_fallback_enabled(True)  # type: ignore[attr-defined]
 
 
 def runs_of(arch: str) -> list[Run]:

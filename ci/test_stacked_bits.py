@@ -23,6 +23,7 @@ import torch
 from replicate import scales
 from replicate.runs import Cell, Run
 from replicate.train import setting, stacked
+from replicate.train.checkpoint import Saver
 from replicate.train.stacked import How, train_stack
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def trained(runs: list[Run], lane: int) -> torch.Tensor:
     """The weights at the end of the training in `lane` of a stack of `runs`."""
     with setting.reproducible("cpu"):
         stack = stacked._Stack(runs, "cpu", How())
-        stack.train(None, None)
+        stack.train(Saver(), None)
     return stack.lanes.theta[lane]
 
 

@@ -25,10 +25,10 @@ LANES, BATCH, CLASSES = 3, 8, 100
 
 @pytest.fixture(autouse=True)
 def no_fallback() -> Iterator[None]:
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    torch._C._functorch._set_vmap_fallback_enabled(False)  # type: ignore[attr-defined]
     with reproducible("cpu"):
         yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
+    torch._C._functorch._set_vmap_fallback_enabled(True)  # type: ignore[attr-defined]
 
 
 def stack_of(model: nn.Module, products: bool) -> tuple[Lanes, list[nn.Module]]:
