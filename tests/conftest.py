@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +13,10 @@ import pytest
 from replicate import scales
 
 HERE = Path(__file__).parent
+
+# Started in the background, as by some CI, this process ignores Ctrl-C, and so would those that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline and no random seed: a busy machine must not turn a test red, nor one run of it differ from the next.
 hypothesis.settings.register_profile("fast", deadline=None, derandomize=True, max_examples=50)
