@@ -14,7 +14,7 @@ from replicate import scales
 
 HERE = Path(__file__).parent
 
-# Started in the background, as by some CI, this process ignores Ctrl-C, and so would those that tests start and interrupt.
+# Started in the background, as by some CI, this process ignores Ctrl-C; so would those that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
