@@ -221,7 +221,7 @@ def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch
     """
     holder = subprocess.Popen(program(body, str(store.path), str(slots)), env=environment(), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 10
-    while not list(store.layout.holder("x").parent.glob("*.holder")) or not store.is_run_held(run.key):
+    while begun.holder(store, run.key) is None or not store.is_run_held(run.key):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     holder.send_signal(signal.SIGSTOP)
