@@ -20,7 +20,7 @@ import pytest
 
 from replicate import recorded
 from replicate.cli import main
-from replicate.datasets import cifar100
+from replicate.datasets import cifar100, source
 from replicate.datasets.source import DATA_VARIABLE, DataError
 from replicate.engine import begun
 from replicate.one_line import LONGEST, one_line
@@ -212,3 +212,15 @@ def test_a_notice_of_a_store_is_said_once(tmp_path: Path, capsys: pytest.Capture
     said = [line for line in capsys.readouterr().err.splitlines() if "corrupt" in line]
     assert len(said) == 1
     assert said[0].startswith(f"replicate: runs/{KEY[:2]}/{KEY}.json is corrupt (expected a record, got an empty file)")
+
+
+def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by fuzzing the environment variables that name a store and a folder of data."""
+    assert main(["plan", "--scale", "smoke", "--store", "x" * 300]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "store x" in err and "File name too long" in err
+    for name in ("x" * 300, "/".join(["x" * 200] * 21)):
+        with pytest.raises(
+            DataError, match=r"^data folder 'x{60}…': expected a folder .*got: File name too long; name"
+        ):
+            source.expanded(name)

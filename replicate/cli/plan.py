@@ -76,7 +76,7 @@ def _order_text(steps: Sequence[order.Step]) -> str:
 
 def _store(path: str, below: Mapping[str, StoredRun]) -> Store | None:
     """The store at `path`, unchanged; None where there is none yet."""
-    if not Path(path).exists():
+    if not _exists(path):
         note(f"no store at {path} yet: counting from an empty one")
         return None
     return open_store(path, create=False, read_only=True, below=below)
@@ -126,3 +126,10 @@ def _cost(plan: Plan) -> str:
         f"cost: {duration(plan.seconds_to_train)} on one {plan.rates.device} for what is to train, "
         f"{duration(plan.seconds)} for all; {plan.rates.source}"
     )
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        return True  # whoever opens it says what is wrong with its name

@@ -32,6 +32,10 @@ class Arrays:
     """Of the files' contents, with the name of the hash in front."""
 
 
+LONGEST_NAME = "cifar-100-python/train-images-idx3-ubyte.gz"
+"""No file that is looked for below the folder has a longer one."""
+
+
 def root() -> Path:
     """The folder of all data sets."""
     return expanded(os.environ.get(DATA_VARIABLE) or DATA_FOLDER)
@@ -40,8 +44,15 @@ def root() -> Path:
 def expanded(folder: str) -> Path:
     """`folder` with the home of `~` or `~user` put in."""
     try:
-        return Path(folder).expanduser()
+        found = Path(folder).expanduser()
+        (found / LONGEST_NAME).exists()
     except RuntimeError:
         raise DataError(
             f"data folder {folder!r}: expected a user that exists after ~, got another; name it whole"
         ) from None
+    except OSError as error:
+        given = folder if len(folder) <= 60 else f"{folder[:60]}…"
+        raise DataError(
+            f"data folder {given!r}: expected a folder that can be looked into, got: {error.strerror}; name another"
+        ) from None
+    return found
