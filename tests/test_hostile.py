@@ -220,7 +220,5 @@ def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixt
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "store x" in err and "File name too long" in err
     for name in ("x" * 300, "/".join(["x" * 200] * 21)):
-        with pytest.raises(
-            DataError, match=r"^data folder 'x{60}…': expected a folder .*got: File name too long; name"
-        ):
+        with pytest.raises(DataError, match=r"^data folder 'x{60}…': expected .*got: File name too long; name"):
             source.expanded(name)
