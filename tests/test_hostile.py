@@ -222,3 +222,14 @@ def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixt
     for name in ("x" * 300, "/".join(["x" * 200] * 21)):
         with pytest.raises(DataError, match=r"^data folder 'x{60}…': expected .*got: File name too long; name"):
             source.expanded(name)
+
+
+def test_the_name_of_a_folder_does_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by fuzzing the options."""
+    monkeypatch.chdir(tmp_path)
+    main(["report", "--scale", "smoke", "--store", str(open_store(tmp_path / "s").path), "--out", "a\u202eb"])
+    out, err = capsys.readouterr()
+    assert "a\ufffdb/report.html" in out and "\u202e" not in out + err
+    assert (tmp_path / "a\u202eb" / "report.html").is_file()

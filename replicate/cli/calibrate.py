@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables
-from replicate.cli.output import CannotWrite, check_folder, note, print_json
+from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
 from replicate.engine.cores import slots
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.progress import duration
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     elif out is None:
         print(tables.markdown(found))
     else:
-        print(f"written to {out}; largest rate of wrong decisive verdicts: {100 * measured.worst(found):.1f} %")
+        say([f"written to {out}; largest rate of wrong decisive verdicts: {100 * measured.worst(found):.1f} %"])
     return 0
 
 

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(file.to_json())
     else:
         print(counts_text(file))
-        print(f"scale {scale.name} ({why}); written: {', '.join(map(str, written))}")
+        say([f"scale {scale.name} ({why}); written: {', '.join(map(str, written))}"])
     return int(file.counts[CONTRADICTED] > 0)
 
 

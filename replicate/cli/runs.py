@@ -109,7 +109,7 @@ def _record(store: Store, scale: scales.Scale) -> None:
         recorded.write(path, found)
     except OSError as error:
         raise NoSuchRun(f"cannot write {path}: {error.strerror}; make it writable") from error
-    print(f"{len(found)} of {len(wanted)} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    say([f"{len(found)} of {len(wanted)} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
 def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from replicate import garbage
-from replicate.cli.output import columns, note, print_json
+from replicate.cli.output import columns, note, print_json, say
 from replicate.garbage import Item
 from replicate.store import Store
 
@@ -33,9 +33,9 @@ def run(options: argparse.Namespace, store: Store) -> int:
     if items:
         print(columns(("what", "number", "bytes"), _rows(items)))
     if not items:
-        print(f"nothing to delete: a scale names everything in {store.path}")
+        say([f"nothing to delete: a scale names everything in {store.path}"])
     elif options.delete:
-        print(f"deleted {len(items)} of {store.path}: {size:,} bytes")
+        say([f"deleted {len(items)} of {store.path}: {size:,} bytes"])
     else:
         print(f"{size:,} bytes; nothing was deleted, --delete does that")
     if left:

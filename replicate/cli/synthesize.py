@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from replicate import __version__, scales, world
-from replicate.cli.output import note, print_json
+from replicate.cli.output import note, print_json, say
 from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
 from replicate.store import StoreError, open_store
@@ -41,5 +41,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"world": options.world, "runs": len(runs), "made": made})
     else:
-        print(f"judge them: pytest claims/ --scale synthetic --store {store.path}")
+        say([f"judge them: pytest claims/ --scale synthetic --store {store.path}"])
     return 0

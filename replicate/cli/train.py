@@ -9,7 +9,7 @@ import sys
 import time
 
 from replicate import budget, data, order, recorded, scales
-from replicate.cli.output import note, print_json
+from replicate.cli.output import note, print_json, say
 from replicate.collect import missing_runs, runs_for, split
 from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine.choice import EngineError, check, ensure_of
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"the budget of {options.budget} is spent: {present} of {len(runs)} runs are in {store.path}, which is "
               f"enough for {answered} of {len(claims)} claims; the same command goes on from there")  # fmt: skip
     elif status == 0:
-        print(f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}")
+        say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
     return status
 
 
