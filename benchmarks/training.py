@@ -41,7 +41,8 @@ from stacked import runs_of  # the benchmark beside this one
 from replicate import data, models, scales
 from replicate.runs import Run
 from replicate.train import solo
-from replicate.train.stacked import How, can_compile, train_stack
+from replicate.train.compiled import can_compile
+from replicate.train.stacked import How, train_stack
 from tests import archives
 
 RUNS_OF_AN_ARCHITECTURE = 240

@@ -26,7 +26,7 @@ from replicate.engine import local
 from replicate.runs import DataSpec, Run
 from replicate.scales import PAPER_MODELS
 from replicate.store import open_store
-from replicate.train import inputs, solo, stack_size, stacked
+from replicate.train import compiled, inputs, solo, stack_size
 from replicate.train.contract import Stopped
 from replicate.train.lanes import Lanes
 from replicate.train.result import Result
@@ -203,4 +203,4 @@ def test_a_stack_gives_its_memory_back() -> None:
     before = torch.cuda.memory_allocated(GPU)
     train_stack(runs, GPU, How(graph=True))
     assert torch.cuda.memory_allocated(GPU) <= before
-    assert not stacked._kept
+    assert not compiled._kept

@@ -14,7 +14,7 @@ import torch
 from replicate import data, models
 from replicate.augment import AUGMENTATIONS
 from replicate.runs import DataSpec, ModelSpec, Run
-from replicate.train import inputs, optim, solo, stacked
+from replicate.train import compiled, inputs, optim, solo, stacked
 from replicate.train.checkpoint import Saver
 from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
@@ -168,10 +168,10 @@ def test_size_and_company_do_not_matter(most: int | None) -> None:
 
 def test_what_was_compiled_is_kept_for_stacks_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another seed, or fewer runs, which are filled up; another model is compiled anew, and torch told to forget."""
-    compiled: list[object] = []
+    built: list[object] = []
     forgotten: list[object] = []
-    monkeypatch.setattr(stacked, "_kept", [])
-    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    monkeypatch.setattr(compiled, "_kept", [])
+    monkeypatch.setattr(torch, "compile", lambda function, **_: built.append(function) or function)
     monkeypatch.setattr(torch.compiler, "reset", lambda: forgotten.append(None))
     how = How(lanes=3, compiled=True)
     for arch, seed, lrs, compilations, resets in (
@@ -183,8 +183,8 @@ def test_what_was_compiled_is_kept_for_stacks_of_its_kind(monkeypatch: pytest.Mo
         runs = [make(arch, lr, seed=seed) for lr in lrs]
         found = train_stack(runs, how=how)
         assert [close(a, b) for a, b in zip(found, train_stack(runs), strict=True)] == [True] * len(runs)
-        assert (len(compiled), len(forgotten)) == (3 * compilations, resets)
-        assert not hasattr(stacked._kept[0].lanes, "theta")
+        assert (len(built), len(forgotten)) == (3 * compilations, resets)
+        assert not hasattr(compiled._kept[0].lanes, "theta")
 
 
 def test_a_run_alone_is_given_a_twin() -> None:

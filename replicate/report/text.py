@@ -42,7 +42,7 @@ def sentence(cell: Mapping[str, Any]) -> str:
         return f"{SENTENCES[1]}, but about {rho['value']:.2g} times it and not 0.1"
     if close:
         return SENTENCES[exponent]
-    between = f"{_end(low, 'any')} to {_end(high, 'any')}"
+    between = f"{_end(low)} to {_end(high)}"
     if low is not None and low > 0:
         perhaps = ": in proportion, perhaps" if exponent == 1 else ""
         return f"the best weight decay grows with the learning rate, as its power {between}{perhaps}"
@@ -54,8 +54,8 @@ def sentence(cell: Mapping[str, Any]) -> str:
     return SENTENCES[None]
 
 
-def _end(value: float | None, open_end: str) -> str:
-    return open_end if value is None else f"{value:.2g}".replace("-", "−")
+def _end(value: float | None) -> str:
+    return "any" if value is None else f"{value:.2g}".replace("-", "−")
 
 
 def outcome_text(entry: Entry) -> str:

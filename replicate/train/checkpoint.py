@@ -22,6 +22,7 @@ import torch
 
 from replicate import atomic
 from replicate.one_line import one_line
+from replicate.runs import Run
 from replicate.train.contract import Stopped
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,13 @@ class Checkpoint:
         self.identity = hashlib.sha256(text.encode()).hexdigest()
         self.path = Path(folder, f"{self.identity[:24]}.checkpoint")
         self._notice = notice
+
+    @classmethod
+    def of_training(
+        cls, folder: str | os.PathLike[str], way: str, device: str, runs: Sequence[Run], notice: Notice
+    ) -> Checkpoint:
+        """That of `runs` under this `way` of computing, kind of device and torch: same bits, or not gone on from."""
+        return cls(folder, [way, device.partition(":")[0], torch.__version__, *(run.key for run in runs)], notice)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`: tensors, and lists and dicts of plain values."""

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import torch
-
 from replicate import data
 from replicate.runs import Run
 from replicate.train import solo, stack_size
@@ -54,8 +52,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
     """Train `runs` in the plain loop, one after the other."""
     for run in runs:
-        kind = ["solo", device.partition(":")[0], torch.__version__, run.key]
-        checkpoint = Checkpoint(workspace.checkpoints, kind, workspace.notice)
+        checkpoint = Checkpoint.of_training(workspace.checkpoints, "solo", device, [run], workspace.notice)
         saver = Saver(checkpoint, stopping=workspace.stopping, notice=workspace.notice)
         try:
             with workspace.attentive():

@@ -1,9 +1,10 @@
-"""Memory: whether it has run out, and keeping what is freed for the next step."""
+"""Memory: whether it has run out, keeping what is freed for the next step, and giving it back."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from functools import lru_cache
 
 import torch
@@ -29,3 +30,10 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(m_mmap_threshold, 32 << 20)  # glibc refuses more
         mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def give_back_memory(device: str) -> None:
+    """To other processes, or for a smaller stack, what nothing refers to any more."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()

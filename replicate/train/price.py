@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from replicate import data
+from replicate import data, scales
 from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import setting, stack_size
@@ -31,9 +31,8 @@ def seconds_per_run(run: Run, device: str, rates: Path, seconds: float = 0.25) -
     else:
         with setting.reproducible(device):
             rate = 1 / stack_size.seconds_of(_streamed_step(run, device), device, seconds)
-    steps = run.epochs * math.ceil(data.train_size(run.data) / run.batch_size)
     looks = math.ceil(run.epochs / run.eval_every_epochs) * data.test_size(run.data) / run.batch_size
-    return (steps + FORWARD_SHARE * looks) / rate
+    return (scales.steps(run) + FORWARD_SHARE * looks) / rate
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,8 @@ class BatchNorm2d(nn.BatchNorm2d):
                 self.running_var.mul_(1 - share).add_(variance.detach(), alpha=share * count / max(count - 1, 1))
         else:
             mean, variance = self.running_mean, self.running_var
-        scale = torch.rsqrt(variance + self.eps)
-        scale, shift = scale * self.weight, self.bias
-        return (x - mean[:, None, None]) * scale[:, None, None] + shift[:, None, None]
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
 
 
 REPLACEMENTS: dict[type[nn.Module], type[nn.Module]] = {

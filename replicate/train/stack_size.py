@@ -21,8 +21,8 @@ import torch
 from replicate import atomic, data, models
 from replicate.one_line import one_line
 from replicate.runs import Run
-from replicate.train import inputs, setting, solo, stacked
-from replicate.train.memory import keep_freed_memory, out_of_memory
+from replicate.train import compiled, inputs, setting, solo, stacked
+from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
 
 FORMAT = 1
@@ -123,7 +123,8 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
                 break
             finally:
                 stack = None  # type: ignore[assignment]
-                stacked.give_back_memory(device)
+                compiled.forget()
+                give_back_memory(device)
             if len(rates) > 1 and rates[-1][1] < worth * max(rate for _, rate in rates[:-1]):
                 break
             lanes *= 2

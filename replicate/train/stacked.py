@@ -11,12 +11,7 @@ run alone is given a twin.
 
 from __future__ import annotations
 
-import dataclasses
-import gc
-import importlib.util
 import logging
-import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,17 +21,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from replicate import data, models, scales
 from replicate.runs import Run
-from replicate.train import inputs, optim, setting
+from replicate.train import compiled, inputs, optim, setting
 from replicate.train.accelerate import Captured
 from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
 from replicate.train.groups import stack_key
 from replicate.train.inputs import Resident
-from replicate.train.lanes import Lanes
-from replicate.train.memory import keep_freed_memory, out_of_memory
+from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.result import Result
 from replicate.train.setting import TrainError
 
@@ -77,13 +71,7 @@ def usual(run: Run, device: str) -> How:
     """How a stack with `run` is trained on `device` unless somebody asks for another way."""
     if device == "cpu":
         return How()
-    return How(compiled=can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
-
-
-def can_compile() -> bool:
-    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler for its launchers."""
-    compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
-    return importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
+    return How(compiled=compiled.can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
 
 
 class OutOfMemory(TrainError):
@@ -124,7 +112,7 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
                         f"{_first_line(error)}"
                     ) from error
             # Only outside the except clause: the traceback holds on to the stack's tensors.
-            _forget()
+            compiled.forget()
             give_back_memory(device)
             most = max(FEWEST_LANES, len(own) // 2)
             how.notice(f"out of memory on {device} with {len(own)} lanes: going on with {most} at a time")
@@ -182,36 +170,6 @@ def _part(state: State, lanes: Sequence[int]) -> State:
     return taken
 
 
-@dataclass
-class _Functions:
-    """Lanes of one shape and what they compute a step with, compiled or not: kept for the next stack of their kind."""
-
-    kind: tuple[object, ...]
-    lanes: Lanes
-    losses: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
-    hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
-    update: Callable[..., None]
-
-    @classmethod
-    def build(cls, kind: tuple[object, ...], lanes: Lanes, compiled: bool) -> _Functions:
-        """Those of `lanes`; compiling waits for the first call."""
-        if not compiled:
-            return cls(kind, lanes, lanes.losses, lanes.hits, optim.update)
-        fixed = partial(torch.compile, dynamic=False)
-        return cls(kind, lanes, fixed(lanes.losses), fixed(lanes.hits), fixed(optim.update))
-
-
-_kept: list[_Functions] = []
-"""At most one: of the last stack that was compiled in this process."""
-
-
-def _forget() -> None:
-    """Drop what is kept."""
-    if _kept:
-        _kept.clear()
-        torch.compiler.reset()  # else torch counts what follows as compiling one function again and again, and gives up
-
-
 def _trained(
     runs: Sequence[Run], device: str, how: How, checkpoint: Checkpoint | None, begun: State | None
 ) -> list[Result]:
@@ -220,28 +178,7 @@ def _trained(
     results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice), begun)
     if how.compiled:
         stack.lanes.stop()
-        _kept[:] = [stack.functions]
     return results
-
-
-def give_back_memory(device: str) -> None:
-    """For other processes, or for a smaller stack."""
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.empty_cache()
-
-
-def _functions(runs: Sequence[Run], model: nn.Module, device: str, how: How) -> _Functions:
-    """Lanes for `runs` with the weights of `model`, by what is kept if that fits."""
-    step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
-    kind = (step, len(runs), optim.adamw_lanes(runs), device, how.compiled)
-    if _kept and _kept[0].kind == kind:
-        _kept[0].lanes.start(model)
-        return _kept[0]
-    if how.compiled:
-        _forget()
-    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products=device != "cpu")
-    return _Functions.build(kind, lanes, how.compiled)
 
 
 class _Stack:
@@ -257,7 +194,7 @@ class _Stack:
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
-        self.functions = _functions(runs, model.to(device), device, how)
+        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled)
         self.lanes = self.functions.lanes
         self.moments = optim.zeros(runs, self.lanes.theta)
         self.steps_per_epoch = self.inputs.steps_per_epoch
@@ -415,11 +352,10 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
 
 
 def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None:
-    """The checkpoint of this stack under this way of computing: it goes on with the same bits, or not at all."""
     if how.checkpoints is None:
         return None
-    kind = ["compiled" if how.compiled else "eager", device.partition(":")[0], torch.__version__]
-    return Checkpoint(how.checkpoints, [*kind, *(run.key for run in runs)], how.notice)
+    way = "compiled" if how.compiled else "eager"
+    return Checkpoint.of_training(how.checkpoints, way, device, runs, how.notice)
 
 
 def _first_line(error: BaseException) -> str:
