@@ -12,6 +12,7 @@ from replicate.store import Store
 DEVICE_ERRORS = ("AcceleratorError",)
 """Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
 DEVICE_WORDS = ("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error")
+NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
 NO_MEMORY = "out of memory"
 """With which a device is as good as before."""
 
@@ -63,7 +64,7 @@ def left_without(store: Store, slots: Sequence[Slot], failed: str, error: str, *
     if ask:
         left = devices.still_there(left)
     if not left:
-        raise TrainingFailed(f"{first}; no other device is left. What is stored is kept: see to it and train again")
+        raise TrainingFailed(f"{first}; {NO_DEVICE}")
     others = "1 other goes" if len(left) == 1 else f"{len(left)} others go"
     store.note(f"{first}; it is left alone, {others} on")
     return left

@@ -23,7 +23,7 @@ from ray import exceptions as lost
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun
 from replicate.engine.choice import EngineError
-from replicate.engine.failed import TrainingFailed, describe
+from replicate.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.engine.leave import OutOfTime
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.remote import SOFTWARE, train_stack
@@ -261,11 +261,10 @@ class _Driver:
         self._held.add(task)
         first = said.splitlines()[0]
         if len(self._held) >= self.devices():
-            said = f"{first}; no other device is left. What is stored is kept: see to it and train again"
-            self._fail(TrainingFailed(said), None)
+            self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
             return
         self._store.note(f"{first}; it is left alone, its stack is given out again")
-        if left:
+        if left and (not self._failures or flight.work.origin in self._failed_origins):
             self._waiting.appendleft(Work(left, flight.work.origin))
 
     def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:

@@ -120,8 +120,9 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
         return []
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
-    parts = zip(lrs, points, fits, _bottoms(points, fits), strict=True)
-    return [_curve(lr, p, fit, bottom, rng) for lr, p, fit, bottom in parts]
+    best = [_best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
+    parts = zip(lrs, points, fits, best, _bottoms(points, best), strict=True)
+    return [_curve(*part, rng) for part in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -174,7 +175,14 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
 
 
-def _curve(lr: float, points: Points, fit: Fit, bottom: tuple[float, float], rng: np.random.Generator) -> OptimumCurve:
+def _curve(
+    lr: float,
+    points: Points,
+    fit: Fit,
+    best: NDArray[np.intp],
+    bottom: tuple[float, float],
+    rng: np.random.Generator,
+) -> OptimumCurve:
     grid = np.linspace(points.low, points.high, FINE)
     with_zero = bool(points.x[0] < points.low)
     if with_zero:
@@ -205,19 +213,20 @@ def _curve(lr: float, points: Points, fit: Fit, bottom: tuple[float, float], rng
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, fit, bottom, inside))
+    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, bottom, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
 
 
-def _unbounded(table: Floats, points: Points, fit: Fit, bottom: tuple[float, float], inside: Floats) -> Floats:
+def _unbounded(
+    table: Floats, points: Points, best: NDArray[np.intp], bottom: tuple[float, float], inside: Floats
+) -> Floats:
     """`table` where runs that cannot be told from the best one are as likely as the best, wherever they are a plateau.
 
     Runs that are equally good up to the grid's end bound the optimum on one side only, whatever summit a smooth curve
     shows among them. Between two cliffs it shows one too, in the middle, at every learning rate alike: so three equals
     or more that span `PLATEAU` are a set, each as good as any other.
     """
-    best = _best_runs(points, fit)
     x = np.maximum(points.x, points.low)
     out = table.copy()
     top = table.max()
@@ -244,17 +253,16 @@ def _best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
     return np.nonzero(indistinguishable(points.noise.mean, fit.covariance, dof, SET_LEVEL))[0]
 
 
-def _bottoms(cell: list[Points], fits: list[Fit]) -> list[tuple[float, float]]:
+def _bottoms(cell: list[Points], best_runs: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
     """`_bottom` of every slice; where most are flat, noise alone has made the others look otherwise.
 
     Those are then as wide as all but the widest quarter, around their own middle. Only slices in which accuracy falls
     on both sides have a say, and are widened.
     """
     found, closed = [], []
-    for points, fit in zip(cell, fits, strict=True):
+    for points, best in zip(cell, best_runs, strict=True):
         run = points.x >= points.low
         found.append(_bottom(points.x[run], points.noise.mean[run]))
-        best = _best_runs(points, fit)
         closed.append(bool(points.x[best[0]] > points.low and best[-1] < len(points.x) - 1))
     widths = [high - low for (low, high), counts in zip(found, closed, strict=True) if counts]
     half, wide = np.quantile(widths, [0.5, 0.75]) if widths else (0.0, 0.0)
