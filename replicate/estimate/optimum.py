@@ -256,8 +256,8 @@ def _best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
 def _bottoms(cell: list[Points], best_runs: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
     """`_bottom` of every slice; where most are flat, noise alone has made the others look otherwise.
 
-    Those are then as wide as all but the widest quarter, around their own middle. Only slices in which accuracy falls
-    on both sides have a say, and are widened.
+    Those are then as wide as the widest, around their own middle. Only slices in which accuracy falls on both sides
+    have a say, and are widened.
     """
     found, closed = [], []
     for points, best in zip(cell, best_runs, strict=True):
@@ -265,10 +265,9 @@ def _bottoms(cell: list[Points], best_runs: list[NDArray[np.intp]]) -> list[tupl
         found.append(_bottom(points.x[run], points.noise.mean[run]))
         closed.append(bool(points.x[best[0]] > points.low and best[-1] < len(points.x) - 1))
     widths = [high - low for (low, high), counts in zip(found, closed, strict=True) if counts]
-    half, wide = np.quantile(widths, [0.5, 0.75]) if widths else (0.0, 0.0)
-    if half < FLAT_BOTTOM:
+    if not widths or np.median(widths) < FLAT_BOTTOM:
         return found
-    add = [max(float(wide) - (high - low), 0.0) / 2 * counts for (low, high), counts in zip(found, closed, strict=True)]
+    add = [(max(widths) - (high - low)) / 2 * counts for (low, high), counts in zip(found, closed, strict=True)]
     return [(low - more, high + more) for (low, high), more in zip(found, add, strict=True)]
 
 
