@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
-from replicate.paper.registry import CLAIMS
 from replicate.runs import Cell
 from replicate.verdict import (
     CONTRADICTED,
@@ -100,13 +99,14 @@ def _on_line(quantity: str, method: Callable[[power_law.LineFit], Estimate]) -> 
     def run(claim: Claim, landscapes: Landscapes) -> Estimate:
         fit = fits.line(only(claim, landscapes))
         if fit is None:
-            return _too_few(quantity)
+            return too_few(quantity)
         return method(fit)
 
     return run
 
 
-def _too_few(quantity: str) -> Estimate:
+def too_few(quantity: str) -> Estimate:
+    """The estimate of `quantity` where no learning rate has runs enough to say anything."""
     return unknown(
         quantity, "", LEVEL, "profile likelihood over set-valued optima", ("too-few-points",),
         "three weight decays at a learning rate, at least",
@@ -115,7 +115,7 @@ def _too_few(quantity: str) -> Estimate:
 
 def _rho(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate:
     fit = fits.line(only(claim, landscapes))
-    return _too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
+    return too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
@@ -235,10 +235,11 @@ def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 def _gap(claim: Claim, landscapes: Landscapes) -> Estimate:
     landscape = only(claim, landscapes)
-    return _cell_gap(landscape, WEIGHT_DECAYS)
+    return cell_gap(landscape, WEIGHT_DECAYS)
 
 
-def _cell_gap(landscape: Landscape, grid: tuple[float, ...]) -> Estimate:
+def cell_gap(landscape: Landscape, grid: tuple[float, ...]) -> Estimate:
+    """What tuning the learning rate alone costs in one cell, pp, against a search over the weight decays of `grid`."""
     seeds = len(landscape.seeds)
     plug_in = gap.plug_in(landscape, grid)
     return gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, LEVEL, plug_in)
@@ -265,7 +266,7 @@ def _max_gap(claim: Claim, landscapes: Landscapes) -> Estimate:
     draws, seeds = _all_gaps(claim, landscapes)
     if draws is None:
         return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
-    cells = [_cell_gap(landscape, WEIGHT_DECAYS) for _, landscape in of_cells(claim, landscapes)]
+    cells = [cell_gap(landscape, WEIGHT_DECAYS) for _, landscape in of_cells(claim, landscapes)]
     if any(cell.value is None for cell in cells):
         return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
     low = float(np.quantile(draws, (1 - LEVEL) / 2 / len(draws), axis=1).max())
@@ -346,47 +347,3 @@ _ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
     "cost_ratio": _cost,
     "sgd_ratio": _sgd_ratio,
 }
-
-
-# ---------------------------------------------------------------- anybody's sweep
-
-
-def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
-    """The trained-claim rules on landscapes of any origin: one entry a cell, JSON types throughout."""
-    by_quantity: dict[str, Claim] = {}
-    for claim in CLAIMS:
-        by_quantity.setdefault(claim.quantity, claim)
-    cells = []
-    for landscape in landscapes:
-        cells.append(_sweep_cell(landscape, by_quantity))
-    return {"cells": cells}
-
-
-def _sweep_cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, Any]:
-    evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
-    fit = fits.line(landscape)
-    out: dict[str, Any] = {"arch": landscape.arch, "dataset": landscape.dataset, "exponent": None, "rivals": {}}
-    verdicts: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    measured = {
-        "rho": _too_few("rho") if fit is None else power_law.ratio(fit),
-        "slope": _too_few("slope") if fit is None else power_law.slope(fit),
-        "intercept": _too_few("intercept_share") if fit is None else power_law.intercept_share(fit),
-        "r2": _too_few("r2") if fit is None else power_law.r_squared(fit, np.random.default_rng(0)),
-    }
-    lines = [gap.on_line(s).any() for s in landscape.slices()]
-    if all(lines) and landscape.metric == "accuracy":
-        grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
-        measured["one-dim/gap"] = _cell_gap(landscape, grid)
-    for name, found in measured.items():
-        verdict = decide(by_quantity[found.quantity], found, evidence)
-        out[name] = found.to_json()
-        verdicts[name], reasons[name] = verdict.outcome, verdict.reason
-        if verdict.settle:
-            out[name]["settle"] = verdict.settle
-    if fit is not None:
-        out["rivals"] = power_law.rivals(fit)
-        out["exponent"] = out["rivals"]["exponent"]
-    out["verdicts"], out["reasons"] = verdicts, reasons
-    out["flags"] = sorted({flag for found in measured.values() for flag in found.flags})
-    return out

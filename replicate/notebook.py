@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from replicate import evaluate
+from replicate import sweep_verdicts
 from replicate.landscape import Landscape
 from replicate.sweep import read_sweep
 from replicate.table import Table, read_table
@@ -89,7 +89,7 @@ def judge(
             raise TypeError(
                 f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
             )
-    return Judged(landscapes, evaluate.judge_sweep(landscapes), notes)
+    return Judged(landscapes, sweep_verdicts.judge_sweep(landscapes), notes)
 
 
 def _table(frame: pd.DataFrame) -> Table:

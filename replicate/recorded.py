@@ -30,6 +30,11 @@ def path_of(scale: str, folder: Path = FOLDER) -> Path:
     return folder / scale / FILE
 
 
+def of_scale(scale: str) -> Mapping[str, StoredRun]:
+    """The runs recorded for `scale` by key; none where none are."""
+    return read(path_of(scale))
+
+
 def read(path: Path) -> Mapping[str, StoredRun]:
     """The runs recorded in `path` by key; none where there is no file. Rows that cannot be believed are left out."""
     try:

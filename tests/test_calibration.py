@@ -37,10 +37,10 @@ from replicate.calibration.studies import (
 )
 from replicate.calibration.tables import markdown
 from replicate.estimate.power_law import origin_r_squared
-from replicate.evaluate import judge_sweep
 from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS
+from replicate.sweep_verdicts import judge_sweep
 from replicate.synthetic import NOISES, SHAPES, Truth, ratio_grid
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate import evaluate, scales
+from replicate import recorded, scales, sweep_verdicts
 from replicate.cli import main
 from replicate.collect import runs_for
 from replicate.engine import devices
@@ -92,7 +92,7 @@ class TestJudge:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setattr(evaluate, "judge_sweep", lambda landscapes: found_cell(**verdicts))
+        monkeypatch.setattr(sweep_verdicts, "judge_sweep", lambda landscapes: found_cell(**verdicts))
         assert main(["judge", str(csv_file)]) == status
         out, err = capsys.readouterr()
         assert out.startswith("a on b: the best weight decay grows with the learning rate, as its power 0.08 to any.")
@@ -108,7 +108,7 @@ class TestJudge:
         self, csv_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         made = found_cell(rho="replicated") | {"nan": float("nan")}
-        monkeypatch.setattr(evaluate, "judge_sweep", lambda landscapes: made)
+        monkeypatch.setattr(sweep_verdicts, "judge_sweep", lambda landscapes: made)
         assert main(["judge", str(csv_file), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == made | {"nan": None}
 
@@ -117,7 +117,7 @@ class TestJudge:
         (cell,) = json.loads(capsys.readouterr().out)["cells"]
         assert {"arch", "dataset", "rho", "slope", "exponent", "verdicts"} <= cell.keys()
         assert {"value", "low", "high", "level", "flags"} <= cell["rho"].keys() & cell["slope"].keys()
-        assert set(cell["verdicts"].values()) <= {"replicated", "contradicted", "inconclusive"}
+        assert set(cell["verdicts"].values()) <= {"replicated", "contradicted", "inconclusive", "not run"}
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -244,6 +244,22 @@ class TestRuns:
         assert {row["key"] for row in rows} == {run.key for run in CELL}
         assert [row["accuracy"] for row in rows if row["diverged"]] == [None]
 
+    def test_list_of_a_scale_has_its_recorded_runs_too(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        held = open_store(store, create=False, read_only=True)
+        path = tmp_path / "recorded.jsonl.gz"
+        recorded.write(path, [stored for run in CELL if (stored := held.read(run.key)) is not None])
+        monkeypatch.setattr(recorded, "path_of", lambda scale: path if scale == "smoke" else tmp_path / "none")
+        none = ("--store", str(tmp_path / "empty"), "--scale", "smoke")
+        assert main(["runs", "list", *none, "--json"]) == 0
+        assert {row["key"] for row in json.loads(capsys.readouterr().out)["runs"]} == {run.key for run in CELL}
+        assert main(["runs", "show", CELL[1].key, *none]) == 0
+        assert main(["runs", "list", "--store", str(store), "--scale", "embedded", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["runs"] == []
+        assert main(["plan", *none, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["runs"]["stored"] == len(CELL)
+
     def test_show(self, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["runs", "show", CELL[1].key[:10], "--store", str(store), "--json"]) == 0
         record = json.loads(capsys.readouterr().out)
@@ -309,6 +325,10 @@ class TestReport:
         assert "expected a place to write to, got: " in fails(
             capsys, "report", "--store", str(store), "--out", str(tmp_path / "file"), "--scale", "smoke"
         )
+        none = str(tmp_path / "none")
+        assert "replicate report: scale: expected one of smoke, " in fails(
+            capsys, "report", "--store", none, "--out", str(tmp_path), "--scale", "smok"
+        )
         empty = str(open_store(tmp_path / "empty").path)
         assert "expected runs of one of the scales smoke, " in fails(
             capsys, "report", "--store", empty, "--out", str(tmp_path)
@@ -321,7 +341,14 @@ class TestReport:
         ((), "replicate: the following arguments are required: COMMAND; see replicate --help"),
         (("dance",), "replicate: argument COMMAND: invalid choice: 'dance'"),
         (("judge", "x.csv", "--metric", "error"), "replicate judge: argument --metric: invalid choice: 'error'"),
-        (("judge", "x.csv", "--jso"), "unrecognized arguments: --jso"),
+        (
+            ("judge", "x.csv", "--jso"),
+            "replicate judge: unrecognized arguments: --jso; see replicate judge --help",
+        ),
+        (
+            ("runs", "list", "--all"),
+            "replicate runs list: unrecognized arguments: --all; see replicate runs list --help",
+        ),
         (("plan", "--scale"), "replicate plan: argument --scale: expected one argument"),
     ],
 )

@@ -12,22 +12,22 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from replicate import fits
 from replicate.estimate import combine, deviation, gap, noise, power_law
 from replicate.estimate.result import Estimate
-from replicate.evaluate import decide, estimate, judge, judge_sweep, secondary
+from replicate.evaluate import decide, estimate, judge, secondary
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
 from replicate.paper.registry import CLAIMS, claim
 from replicate.runs import Cell
+from replicate.sweep_verdicts import judge_sweep
 from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict
-from tests.landscapes import LRS_3, changed, optimum_grid, rescaled, sweep, together, unit_grid
+from tests.landscapes import changed, rescaled, sweep, together, unit_grid
 
 EVIDENCE = Evidence("smoke", probe=True)
 QUANTITIES = tuple(dict.fromkeys(c.quantity for c in CLAIMS))
@@ -594,110 +594,6 @@ def test_one_learning_rate_has_no_published_fit() -> None:
     beside = secondary(c, {(RESNET, "main"): landscape})
     assert "the paper's method" not in beside
     assert beside["indistinguishable from the best"]["0.001"]["wds"] == [1e-4]
-
-
-# ---------------------------------------------------------------- anybody's sweep
-
-
-def judged(landscape: Landscape) -> dict[str, Any]:
-    """The only cell, through strict JSON."""
-    found = json.loads(json.dumps(judge_sweep([landscape]), allow_nan=False))
-    (cell,) = found["cells"]
-    return dict(cell)
-
-
-def sweep_of(truth: Truth, n_seeds: int = 3, grid: Grid | None = None, **options: Any) -> Landscape:
-    grid = grid or optimum_grid(truth)
-    return draw(truth, grid, np.random.default_rng(11), seeds=range(n_seeds), **options)
-
-
-@pytest.mark.parametrize(("b", "verdict_of_slope"), [(1, REPLICATED), (0, CONTRADICTED), (-1, CONTRADICTED)])
-def test_sweep_of_each_rival(b: int, verdict_of_slope: str) -> None:
-    found = judged(sweep_of(Truth(slope=b)))
-    assert found["exponent"] == b
-    assert found["verdicts"]["slope"] == verdict_of_slope
-    assert found["slope"]["low"] <= b <= found["slope"]["high"]
-    assert found["rho"]["low"] <= 0.1 <= found["rho"]["high"]
-    assert set(found["verdicts"]) == set(found["reasons"]) == {"rho", "slope", "intercept", "r2", "one-dim/gap"}
-    for name in found["verdicts"]:
-        assert {"value", "low", "high", "level", "flags"} <= set(found[name])
-
-
-def test_sweep_of_losses_has_the_line_and_no_gap_in_points() -> None:
-    landscape = sweep_of(Truth())
-    losses = Landscape("a", "d", landscape.frame.assign(score=landscape.frame["score"] / 30 - 4), "loss")
-    found = judged(losses)
-    assert found["verdicts"]["slope"] == REPLICATED
-    assert "one-dim/gap" not in found["verdicts"]
-    assert "one-dim/gap" in judged(landscape)["verdicts"]
-
-
-def test_sweep_without_the_line_has_no_gap() -> None:
-    assert "one-dim/gap" not in judged(sweep_of(Truth(), grid=bracket_grid(Truth(rho=0.13))))["verdicts"]
-
-
-def test_sweep_of_one_seed() -> None:
-    found = judged(sweep_of(Truth(), 1))
-    assert found["verdicts"]["slope"] in (REPLICATED, INCONCLUSIVE)
-    assert found["verdicts"]["one-dim/gap"] == INCONCLUSIVE
-    assert "one-seed" in found["flags"]
-
-
-def test_sweep_with_a_seed_of_its_own_for_every_run() -> None:
-    """Random seeds, none of them shared: three repeats a configuration are still three measurements."""
-    landscape = sweep_of(Truth(slope=-1))
-    own = changed(landscape, landscape.frame.assign(seed=np.arange(len(landscape.frame))))
-    found = judged(own)
-    assert found["exponent"] == -1
-    assert found["slope"]["low"] <= -1 <= found["slope"]["high"]
-
-
-@pytest.mark.parametrize(
-    ("landscape", "flag"),
-    [
-        (sweep_of(Truth(rho=1e-3), grid=paper_grid), "edge-low"),
-        (sweep_of(Truth(rho=1e4), grid=paper_grid), "edge-high"),
-        (sweep_of(Truth(depth=0), grid=paper_grid), "plateau"),
-        (sweep_of(Truth(rho=10), diverged_above=3e-4, grid=paper_grid), "diverged"),
-        (sweep({1e-3: {0.1: [70, 71]}}), "too-few-points"),
-        (sweep({lr: {wd: [-math.inf] * 2 for wd in (0.1, 0.2, 0.3)} for lr in LRS_3}), "too-few-points"),
-        (sweep({lr: {wd: [70, 71] for wd in (0.0, 0.2)} for lr in LRS_3}), "too-few-points"),
-    ],
-    ids=["edge low", "edge high", "plateau", "diverged", "one run", "all diverged", "zero and one more"],
-)
-def test_what_a_sweep_cannot_tell_is_named(landscape: Landscape, flag: str) -> None:
-    found = judged(landscape)
-    assert flag in found["flags"]
-    assert REPLICATED not in (found["verdicts"]["slope"], found["verdicts"]["rho"])
-    assert found["exponent"] is None or flag == "diverged"
-    if found["verdicts"]["slope"] == INCONCLUSIVE:
-        assert found["slope"]["settle"]
-
-
-@pytest.mark.parametrize(
-    "landscape",
-    [
-        sweep_of(Truth(), missing=0.5),
-        sweep_of(Truth(), 2, lrs=LRS[:1]),
-        sweep_of(Truth(), 2, lrs=LRS[:2]),
-        sweep_of(Truth(noise_sd_pp=0, seed_sd_pp=0)),
-        sweep({lr: {0.0: [1], 0.1: [1], 0.2: [1], 0.3: [1]} for lr in LRS_3}),
-        sweep({1e-3: {0.1: [70], 0.2: [71], 0.3: [70]}, 1e-2: {0.1: [70]}}),
-        Landscape("a", "d", pd.DataFrame({c: [] for c in ("lr", "wd", "seed", "score", "diverged")})),
-    ],
-    ids=["ragged", "one lr", "two lrs", "no noise", "chance", "one wd at one lr", "no rows"],
-)
-def test_odd_sweeps_are_judged_without_a_crash(landscape: Landscape) -> None:
-    found = judged(landscape)
-    assert set(found["verdicts"].values()) <= {REPLICATED, CONTRADICTED, INCONCLUSIVE}
-    assert all(found["reasons"].values())
-
-
-def test_cells_of_a_sweep_are_judged_apart() -> None:
-    first, second = sweep_of(Truth(), arch="one"), sweep_of(Truth(slope=-1), arch="two")
-    found = judge_sweep([first, second])["cells"]
-    assert found == [judge_sweep([one])["cells"][0] for one in (first, second)]
-    assert [c["arch"] for c in found] == ["one", "two"]
 
 
 def test_a_sweep_and_a_claim_agree() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from replicate.calibration.parallel import in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
-from replicate.evaluate import judge_sweep
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
 from replicate.paper.protocol import LRS
+from replicate.sweep_verdicts import judge_sweep
 from replicate.synthetic import draw
 from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from replicate import __version__
 from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
@@ -20,7 +20,18 @@ SCALE_NAMES = "smoke, embedded (-deep), fashion, cifar100 (-script, -stem32), im
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """argparse with errors of one line, which name the command that was meant."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.set_defaults(named=self)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but the command itself, not `replicate`, says what it cannot use."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options.named.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
@@ -137,10 +148,12 @@ def _judge(command: Parser) -> None:
 def _runs(command: Parser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     listing = actions.add_parser("list", help="one line a run", allow_abbrev=False)
+    _scale(listing, optional="only this scale's runs, those that are recorded with the source too")
     _store(listing)
     _json(listing)
     show = actions.add_parser("show", help="all that is stored of one run", allow_abbrev=False)
     show.add_argument("key", metavar="KEY", help="a run's key or its first digits")
+    _scale(show, optional="look among the runs recorded for this scale too")
     _store(show)
     _json(show)
     compare = actions.add_parser("compare", help="two runs field by field, or what two stores share",
@@ -149,6 +162,7 @@ def _runs(command: Parser) -> None:
         "keys", metavar="KEY", nargs="*", help="two keys or their first digits; with --other, any number"
     )
     compare.add_argument("--other", metavar="DIR", help="a second store: which of the runs in both differ, by how much")
+    _scale(compare, optional="look among the runs recorded for this scale too")
     _store(compare)
     _json(compare)
     gc = actions.add_parser("gc", help="what no scale of today names, and leftovers of processes that are gone",

@@ -6,14 +6,15 @@ import argparse
 
 from replicate import fsck
 from replicate.cli.output import print_json, say
-from replicate.store import StoreError, open_store
+from replicate.cli.stored import to_read
+from replicate.store import StoreError
 
 UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
 
 
 def run(options: argparse.Namespace) -> int:
     # Read only: to open it otherwise would already repair it.
-    store = open_store(options.store, create=False, read_only=True)
+    store = to_read(options.store)
     found = fsck.check(store)
     left = list(found.problems)
     if options.repair and found.problems:

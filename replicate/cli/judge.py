@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from replicate import evaluate
+from replicate import sweep_verdicts
 from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
 from replicate.one_line import one_line, printable
 from replicate.report.text import sentence
 from replicate.sweep import Sweep, read_sweep
 from replicate.sweep_columns import SweepError, parse_columns
 from replicate.table import TableError, read_table
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
 
 UNUSABLE = (SweepError, TableError, CannotWrite)
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
         note(text)
-    found = evaluate.judge_sweep(list(sweep.landscapes))
+    found = sweep_verdicts.judge_sweep(list(sweep.landscapes))
     if options.html:
         _write_page(options, sweep, found)
     if options.picture:
@@ -70,7 +70,7 @@ def _text(cell: Mapping[str, Any]) -> str:
     rows = []
     for name, outcome in cell["verdicts"].items():
         estimate = cell.get(name) or {}
-        rows.append((name, outcome, _estimate(estimate), reasons.get(name, "")))
+        rows.append((name, outcome, "-" if outcome == NOT_RUN else _estimate(estimate), reasons.get(name, "")))
     lines = [f"{printable(cell['arch'])} on {printable(cell['dataset'])}: {sentence(cell)}."]
     if cell.get("flags"):
         lines.append(f"flags: {', '.join(cell['flags'])}")

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from replicate import recorded, scales
+from replicate import scales
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.runs import NoSuchRun, landscape_points
+from replicate.cli.stored import to_read
 from replicate.estimate.best_set import best_sets
 from replicate.landscape import Landscape
-from replicate.store import StoreError, open_store
+from replicate.store import StoreError
 
 UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NoSuchRun)
 
@@ -23,8 +24,7 @@ FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD",
 
 def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
-    below = recorded.read(recorded.path_of(scale.name))
-    store = open_store(options.store, create=False, read_only=True, below=below)
+    store = to_read(options.store, scale)
     rows = landscape_points(store, scale, options.variant)
     frame = pd.DataFrame(rows)
     if frame.empty:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from replicate import auto, data, order, recorded, scales
 from replicate.cli.output import columns, note, print_json
+from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
 from replicate.engine import devices
 from replicate.paper.registry import CLAIMS
 from replicate.plan import Plan, make_plan
 from replicate.progress import duration
-from replicate.store import Store, StoredRun, StoreError, open_store
+from replicate.store import Store, StoreError
 
 UNUSABLE = (scales.ScaleError, StoreError, data.DataError)
 
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     scale, why = auto.choose(options.scale)
     if options.scale == auto.AUTO:
         note(f"scale {scale.name} ({why})")
-    store = _store(options.store, recorded.read(recorded.path_of(scale.name)))
+    store = _store(options.store, scale)
     plan = make_plan(CLAIMS, scale, store, _measured(scale, store) if options.measure else None)
     steps = order.steps(CLAIMS, scale, store.keys() if store else (), plan.rates)
     if options.json:
@@ -74,12 +75,12 @@ def _order_text(steps: Sequence[order.Step]) -> str:
     return f"\nmost claims first (--budget TIME trains in this order):\n{columns(header, shown)}"
 
 
-def _store(path: str, below: Mapping[str, StoredRun]) -> Store | None:
-    """The store at `path`, unchanged; None where there is none yet."""
-    if not _exists(path):
+def _store(path: str, scale: scales.Scale) -> Store | None:
+    """The store at `path`, unchanged; None where there is none yet and nothing is recorded for `scale` either."""
+    if not _exists(path) and not recorded.of_scale(scale.name):
         note(f"no store at {path} yet: counting from an empty one")
         return None
-    return open_store(path, create=False, read_only=True, below=below)
+    return to_read(path, scale)
 
 
 def text(plan: Plan, store: str) -> str:

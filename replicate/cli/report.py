@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from replicate import recorded, reporting, scales
+from replicate import reporting, scales
 from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
+from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
 from replicate.judging import judge_all
 from replicate.paper.registry import CLAIMS
@@ -15,7 +16,7 @@ from replicate.report import verdict_file
 from replicate.report.text import counts_text, notices
 from replicate.report.verdict_file import VerdictFile, VerdictFileError
 from replicate.scales import Scale
-from replicate.store import Store, StoreError, open_store
+from replicate.store import Store, StoreError
 from replicate.verdict import CONTRADICTED
 
 
@@ -32,9 +33,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.out:
         raise CannotReport("expected a folder for the report, got none; say --out DIR")
     check_folder("--picture", options.picture)
-    below = recorded.read(recorded.path_of(options.scale)) if options.scale else None
-    store = open_store(options.store, create=False, read_only=True, below=below)
-    scale, why = (scales.get(options.scale), "--scale") if options.scale else _most_complete(store)
+    given = scales.get(options.scale) if options.scale else None
+    store = to_read(options.store, given)
+    scale, why = (given, "--scale") if given else _most_complete(store)
     file = judge_all(CLAIMS, scale, why, store)
     out = Path(options.out)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from replicate import recorded, scales
 from replicate.cli.output import columns, note, print_json, say
 from replicate.cli.runs_export import CannotExport, export
+from replicate.cli.stored import to_read
 from replicate.collect import parts_at, runs_for, split
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
@@ -34,13 +35,13 @@ POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accurac
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
         return _verify(scales.get(options.scale), options.sample, options.json)
-    below = recorded.read(recorded.path_of(options.scale)) if getattr(options, "scale", None) else None
-    store = open_store(options.store, create=False, read_only=True, below=below)
+    scale = scales.get(options.scale) if getattr(options, "scale", None) else None
+    store = to_read(options.store, scale)
     status = 0
     if options.action == "record":
         _record(store, scales.get(options.scale))
     elif options.action == "list":
-        _list(store, options.json)
+        _list(store, scale, options.json)
     elif options.action == "show":
         _show(store, options.key, options.json)
     elif options.action == "compare":
@@ -51,22 +52,23 @@ def run(options: argparse.Namespace) -> int:
         from replicate.cli import runs_gc
 
         status = runs_gc.run(options, store)
-    elif options.scale:
-        points = landscape_points(store, scales.get(options.scale), options.variant)
+    elif scale:
+        points = landscape_points(store, scale, options.variant)
         export(POINT_FIELDS, points, options.format, options.out)
     else:
         export(FIELDS, (_row(stored) for stored in store.records()), options.format, options.out)
     return status
 
 
-def _list(store: Store, as_json: bool) -> None:
-    rows = [_row(stored) for stored in store.records()]
+def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
+    """All runs of the store, or those of `scale`, recorded ones too."""
+    rows = [_row(stored) for stored in (store.records() if scale is None else _of_scale(store, scale).values())]
     if as_json:
         print_json({"runs": rows})
         return
     ordered = sorted(rows, key=lambda r: (r["arch"], r["dataset"], r["optimizer"], r["lr"], r["wd"], r["seed"]))
     print(columns(LISTED, [[shown(row[field]) for field in LISTED] for row in ordered]))
-    note(f"{len(rows)} runs in {store.path}")
+    note(f"{len(rows)} runs in {store.path}" + (f" and recorded, of scale {scale.name}" if scale else ""))
 
 
 def one_run(store: Store, prefix: str) -> StoredRun:
@@ -96,20 +98,26 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
             say(f"  {field}: {shown(v)}" for field, v in value.items())
 
 
+def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
+    """The runs of `scale` that the store holds or that are recorded, by key."""
+    runs = runs_for(split(CLAIMS, scale)[0], scale)
+    return {run.key: stored for run in runs if (stored := store.read(run.key)) is not None}
+
+
 def _record(store: Store, scale: scales.Scale) -> None:
     """Record with the source all runs of `scale` that the store holds."""
-    wanted = [run.key for run in runs_for(split(CLAIMS, scale)[0], scale)]
-    found = [stored for key in wanted if (stored := store.read(key)) is not None]
+    found = _of_scale(store, scale)
     if not found:
         raise NoSuchRun(
             f"store {store.path}: expected runs of scale {scale.name}, got none; `replicate train` adds them"
         )
     path = recorded.path_of(scale.name)
     try:
-        recorded.write(path, found)
+        recorded.write(path, found.values())
     except OSError as error:
         raise NoSuchRun(f"cannot write {path}: {error.strerror}; make it writable") from error
-    say([f"{len(found)} of {len(wanted)} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
+    wanted = len(runs_for(split(CLAIMS, scale)[0], scale))
+    say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
 def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
@@ -118,7 +126,7 @@ def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
     The same processor and versions must give the same accuracy to the last digit; others round differently, and a
     training magnifies that, so there a difference of up to `ROUNDING_PP` is no finding.
     """
-    found = recorded.read(recorded.path_of(scale.name))
+    found = recorded.of_scale(scale.name)
     runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:

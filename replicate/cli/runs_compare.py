@@ -8,8 +8,9 @@ from typing import Any
 from replicate import differences
 from replicate.cli.output import columns, print_json
 from replicate.cli.runs import NoSuchRun, one_run, shown
+from replicate.cli.stored import to_read
 from replicate.differences import Pair
-from replicate.store import Store, open_store
+from replicate.store import Store
 
 MOST_ROWS = 20
 HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "difference")
@@ -18,7 +19,7 @@ HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "diff
 def run(options: argparse.Namespace, store: Store) -> int:
     """0 where nothing differs in what was measured, 1 where something does."""
     if options.other is not None:
-        other = open_store(options.other, create=False, read_only=True)
+        other = to_read(options.other)
         return _stores(store, other, options.keys, options.json)
     if len(options.keys) != 2:
         raise NoSuchRun(

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
     if options.data is not None:
         os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())  # the processes that train read it
-    store = open_store(options.store, below=recorded.read(recorded.path_of(scale.name)))
+    store = open_store(options.store, below=recorded.of_scale(scale.name))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})

@@ -8,15 +8,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from replicate import in_flight, recorded, scales
+from replicate import in_flight, scales
 from replicate.cli.output import note, print_json
+from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
 from replicate.progress import Monitor
 from replicate.progress_view import Snapshot, duration, line
 from replicate.runs import Run
 from replicate.scales import Scale
-from replicate.store import Store, StoreError, open_store
+from replicate.store import Store, StoreError
 
 SECONDS = 1.0
 """Between two looks."""
@@ -33,8 +34,7 @@ UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NothingT
 
 def run(options: argparse.Namespace) -> int:
     given = scales.get(options.scale) if options.scale else None
-    below = recorded.read(recorded.path_of(given.name)) if given else None
-    store = open_store(options.store, create=False, read_only=True, below=below)
+    store = to_read(options.store, given)
     scale = given or _busiest(store)
     runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
     look = Monitor(store, runs.values())

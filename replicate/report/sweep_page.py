@@ -15,7 +15,7 @@ from replicate.paper.registry import CLAIMS
 from replicate.report import page
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.text import estimate_text, margin_text, sentence
-from replicate.verdict import INCONCLUSIVE
+from replicate.verdict import INCONCLUSIVE, NOT_RUN
 
 UNNAMED = "unnamed"
 """What `replicate.sweep` calls an architecture or a data set that a file does not name."""
@@ -60,7 +60,7 @@ class SweepCell:
 
 
 def render(landscapes: Sequence[Landscape], found: Mapping[str, Any], source: str, notes: Sequence[str] = ()) -> str:
-    """The page. `found`: what `replicate.evaluate.judge_sweep` says of `landscapes`; `source`: where they come from."""
+    """The page. `found`: what `judge_sweep` says of `landscapes`; `source`: where they come from."""
     return page.render(
         "sweep.html",
         cells=cells(landscapes, found),
@@ -95,7 +95,7 @@ def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCe
             WORDS.get(name, name),
             outcome,
             LETTERS[outcome],
-            estimate_text(Estimate.from_json(cell[name])),
+            estimate_text(None if outcome == NOT_RUN else Estimate.from_json(cell[name])),
             margin_text(margins[CLAIM_OF[name]]),
             cell["reasons"][name],
         )
