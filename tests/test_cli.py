@@ -154,7 +154,9 @@ class TestPlan:
         out, err = capsys.readouterr()
         assert f"scale {scale}: " in out
         assert ("not yet trainable: " in out) == bool(scales.get(scale).why_untrainable)
-        assert "counting from an empty one" in err
+        recorded_runs = len(recorded.of_scale(scale))
+        assert ("counting from an empty one" in err) == (not recorded_runs)
+        assert (f"{recorded_runs} recorded runs are all there is" in err) == (recorded_runs > 0)
         assert not (tmp_path / "none").exists()
 
     def test_auto(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +257,7 @@ class TestRuns:
         assert main(["runs", "list", *none, "--json"]) == 0
         assert {row["key"] for row in json.loads(capsys.readouterr().out)["runs"]} == {run.key for run in CELL}
         assert main(["runs", "show", CELL[1].key, *none]) == 0
+        assert CELL[1].key in capsys.readouterr().out
         assert main(["runs", "list", "--store", str(store), "--scale", "embedded", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["runs"] == []
         assert main(["plan", *none, "--json"]) == 0

@@ -30,7 +30,7 @@ ON_IMAGENET = ("random_resized_crop", "horizontal_flip", "color_jitter", "randau
 
 RUN = Run(
     arch="resnet50",
-    model=ModelSpec("class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (4, 8, 8, 8)))),
+    model=ModelSpec("class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (8, 8, 8, 8)))),
     data=CIFAR,
     optimizer="adamw",
     lr=1e-2,
