@@ -35,10 +35,12 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "plateau": lambda x: np.where(x > 0, 4.0 * x**2, 0.0),
     "mesa": lambda x: 12.0 * np.maximum(np.abs(x) - np.log(5), 0) ** 2,
     "cliff": lambda x: np.where(x > 0, 2.2 * x**2, 1.6 * x**2 / (1 + x**2 / 1.5)),
+    "tent": lambda x: np.where(x > 0, 3.0, 0.6) * np.abs(x),
+    "ridge": lambda x: np.where(x > 0, 3.0 * x, 0.25 * x**2),
 }
 """Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption. A `plateau`
 has no best weight decay: all below the given one are equally good, and what lies above costs dearly. Nor has a `mesa`:
-all within a factor 5 are equally good, between two cliffs."""
+all within a factor 5 are equally good, between two cliffs. A `tent` and a `ridge` break at the best weight decay."""
 
 
 NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")

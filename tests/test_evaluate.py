@@ -122,13 +122,14 @@ def test_one_seed_measures_no_drop_and_no_gap() -> None:
         ("rho", Truth(rho=0.01), CONTRADICTED),
         ("rho", Truth(slope=0), CONTRADICTED),  # 0.1 in the middle, and at no other learning rate
         ("rho", Truth(rho=1.0, slope=0), CONTRADICTED),
-        ("slope", Truth(shape="asymmetric"), REPLICATED),
+        ("slope", Truth(), REPLICATED),
+        ("slope", Truth(shape="asymmetric"), INCONCLUSIVE),  # its peaks may lie to one side at some learning rates
         ("slope", Truth(slope=0), CONTRADICTED),
         ("slope", Truth(slope=-1), CONTRADICTED),
         ("slope", Truth(slope=0.5), CONTRADICTED),
         ("intercept_share", Truth(), REPLICATED),
         ("intercept_share", Truth(slope=0), CONTRADICTED),
-        ("r2", Truth(), REPLICATED),
+        ("r2", exact(), REPLICATED),
         ("r2", Truth(slope=-1), CONTRADICTED),
         ("rho_sgd", Truth(), REPLICATED),
         ("rho_sgd", Truth(rho=2.0), CONTRADICTED),
@@ -177,7 +178,7 @@ def test_asymmetry_is_one_of_imagenet_and_more_than_that_of_cifar(
 
 
 def test_a_ratio_that_varies_within_the_margin_says_why_it_does_not_replicate() -> None:
-    found = verdict("rho", replace(exact(), slope=0.75))
+    found = verdict("rho", replace(exact(), slope=0.7))
     assert found.outcome == INCONCLUSIVE
     assert found.estimate is not None
     assert found.estimate.flags == ("ratio-varies",)
@@ -314,12 +315,12 @@ def test_a_cell_with_two_measured_optima_leaves_the_pool_open() -> None:
 
 
 def test_architectures_that_differ_contradict_universality() -> None:
-    """One of five at three times the others' ratio."""
+    """One of five at four times the others' ratio."""
     c = claim("universality/anova")
-    landscapes = world(c, Truth(), 5, {"swin_t": Truth(rho=0.3)})
+    landscapes = world(c, Truth(), 5, {"swin_t": Truth(rho=0.4)})
     found = estimate(c, landscapes)
-    assert found.value == pytest.approx(3, rel=0.2)
-    assert 2 < found.low < 3 < found.high
+    assert found.value == pytest.approx(4, rel=0.2)
+    assert 2 < found.low < 4 < found.high
 
     def spans(level: float) -> list[combine.Span]:
         logs = {cell: power_law.log_ratio(fits.line(landscapes[cell, "main"]), level) for cell in c.cells}  # type: ignore[arg-type]
@@ -330,7 +331,7 @@ def test_architectures_that_differ_contradict_universality() -> None:
     assert (found.value, found.low, found.high) == pytest.approx(
         (math.exp(by_hand.value), math.exp(by_hand.low), math.exp(by_hand.high))
     )
-    assert found.details["ratios"]["swin_t"] == pytest.approx(0.3, rel=0.15)
+    assert found.details["ratios"]["swin_t"] == pytest.approx(0.4, rel=0.15)
 
 
 def test_one_architecture_cannot_show_universality() -> None:

@@ -3,7 +3,8 @@
 Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than
 where nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run,
 then in the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the
-grid speaks for all that lies beyond.
+grid speaks for all that lies beyond. Where the curve would have its peak if it were not smooth there (`sides.py`) is as
+likely.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, usable_points
 from replicate.estimate.best_set import indistinguishable
 from replicate.estimate.seed_curves import LENGTHS, matern
+from replicate.estimate.sides import Place, peaks, powers
 from replicate.landscape import Slice
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,9 @@ FLAT_BOTTOM = float(np.log(2))
 """Width in ln(weight decay) from which a bottom between two falls is flat and has no single best place."""
 MOST_ALIKE = 5
 """So many neighbouring places of the likelihood's grid may be as likely and still be one."""
+A_HAIR = 1e-6
+"""By so much less likely than the summit of the smooth curve are peaks elsewhere: enough to keep it the best estimate,
+nothing to an interval."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,8 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
     best = [_best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
-    parts = zip(lrs, points, fits, best, _bottoms(points, best), strict=True)
-    return [_curve(*part, rng) for part in parts]
+    parts = zip(lrs, points, fits, best, _bottoms(points, best), _peaks(points, fits, best), strict=True)
+    return [_curve(lr, p, fit, runs, bottom, places, rng) for lr, p, fit, runs, bottom, places in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -181,6 +186,7 @@ def _curve(
     fit: Fit,
     best: NDArray[np.intp],
     bottom: tuple[float, float],
+    places: list[Place],
     rng: np.random.Generator,
 ) -> OptimumCurve:
     grid = np.linspace(points.low, points.high, FINE)
@@ -213,9 +219,39 @@ def _curve(
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
+    placed = _also_at(placed, inside, places)
     table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, bottom, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
+
+
+def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
+    """`likelihood` [G] at `inside`, with all from its summit to the furthest of `places` as likely, but for `A_HAIR`.
+
+    Beyond them it falls off with their standard error, as far as the runs that they lie between.
+    """
+    summit = float(inside[int(likelihood.argmax())])
+    as_likely = (1 - A_HAIR) * likelihood.max()
+    out = likelihood
+    for place in places:
+        low, high = min(place.low, summit), max(place.high, summit)
+        beyond = np.maximum(np.maximum(low - inside, inside - high), 0.0)
+        tail = as_likely * np.exp(-0.5 * (beyond / max(place.error, STEP)) ** 2)
+        low, high = min(low, place.between[0]), max(high, place.between[1])
+        out = np.maximum(out, np.where((inside >= low - STEP) & (inside <= high + STEP), tail, 0.0))
+    return out
+
+
+def _peaks(cell: list[Points], fits: list[Fit], best_runs: list[NDArray[np.intp]]) -> list[list[Place]]:
+    """`sides.peaks` of every slice; weight decay 0 has no distance from the others and is left out."""
+    runs = [points.x >= points.low for points in cell]
+    means = [(points.x[run], points.noise.mean[run]) for points, run in zip(cell, runs, strict=True)]
+    may = powers(means)
+    found = []
+    for (x, mean), fit, run, best in zip(means, fits, runs, best_runs, strict=True):
+        without_zero = best[run[best]] - int((~run).sum())
+        found.append(peaks(x, mean, fit.covariance[np.ix_(run, run)], without_zero, may) if len(without_zero) else [])
+    return found
 
 
 def _unbounded(

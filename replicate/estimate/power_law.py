@@ -283,6 +283,10 @@ def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
     return rows
 
 
+R2_MARGIN = 0.05
+"""Half of the distance from the claim's bound on R² to 1."""
+SAMPLES = 500
+"""Of each kind of corner of the joint region of the optima."""
 INTERCEPT_SHARES = np.round(np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 1.0801, 0.01)]), 6)
 
 
@@ -328,7 +332,8 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
 
     The range of R² over the joint confidence region of the optima (deviance within the chi-squared quantile with one
     degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima,
-    and the proportional lines. R² is bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
+    the proportional lines, places in sets of equally likely optima, and the ends of these and of the intervals. R² is
+    bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
     """
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     method = "range of R² over the joint region of the optima"
@@ -342,14 +347,19 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     draws = draws[np.isfinite(draws).all(axis=1)]
     towards = [best + t * (draws - best) for t in (0.3, 0.6, 1.0, 1.3, 1.6)]
     lines = fit.heights[:, None] + (np.log(lrs) - fit.center)[None, :]
-    candidates = np.concatenate([best[None, :], *towards, lines])
+    ends = np.array([c.interval(deviance) for c in curves for deviance in (0.0, CLOSED_DEVIANCE)])
+    ends = ends.reshape(len(curves), 4)[:, [2, 0, 1, 3]]  # ascending: of the interval, and of the likeliest within
+    among = rng.uniform(ends[:, 1], ends[:, 2], (SAMPLES, len(curves)))
+    corners = np.take_along_axis(ends, rng.integers(4, size=(len(curves), SAMPLES)), axis=1).T
+    candidates = np.concatenate([best[None, :], *towards, lines, among, corners])
     loglik = sum(c.at(candidates[:, i]) for i, c in enumerate(curves))
     threshold = float(chi2_quantile(level, len(curves))) / 2 * fit.scale
     likely = candidates[loglik >= np.max(loglik) - threshold]
     values = origin_r_squared(lrs, np.exp(likely))
     point = float(origin_r_squared(lrs, np.exp(best)[None, :])[0])
     low, high = float(values.min()), float(values.max())
-    return Estimate("r2", "", point, low, high, level, len(curves), method, fit.flags, _settle(fit))
+    settle = _settle(fit) or _narrower(fit, high - low, R2_MARGIN)
+    return Estimate("r2", "", point, low, high, level, len(curves), method, fit.flags, settle)
 
 
 def origin_r_squared(lrs: Floats, wds: Floats) -> Floats:
