@@ -58,13 +58,13 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, lease.to_measure(store, slots, note) as slot:
         for arch, runs in of_arch.items():
-            run = next((run for run in runs if run.epochs == scale.epochs), None)
-            if run is None:
+            of_main = [run for run in runs if run.epochs == scale.epochs]
+            if not of_main:
                 continue
             note(f"measuring {arch} on {slot.device}")
-            plan = [len(stack) for stack in stacks(runs, MOST_RUNS)]
+            sizes = [len(stack) for stack in stacks(runs, MOST_RUNS)]
             rates = store.layout.rates if store else Path(folder)
-            found[arch] = seconds_per_run(run, slot.device, rates, plan, compiling=len(slots))
+            found[arch] = seconds_per_run(of_main[0], slot.device, rates, sizes, compiling=len(slots))
     return found
 
 
