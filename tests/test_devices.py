@@ -12,6 +12,7 @@ import pytest
 
 from replicate.engine import cores, devices, local, provenance
 from replicate.engine.devices import Slot, named, slots
+from replicate.engine.lease import Lease
 from replicate.store import open_store
 from tests.faketrainer import fake_result, fake_run, train
 
@@ -175,6 +176,31 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
     assert store.get(run).result == fake_result(run)
     assert seen == ["cuda:0"]
     assert store.get(run).provenance["device_model"] == "a made-up cuda:0"
+
+
+def test_a_process_that_trains_itself_stays_on_its_device(
+    gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another it would compile everything again."""
+    monkeypatch.setattr(provenance, "device_model", lambda device: f"a made-up {device}")
+    monkeypatch.setattr(local, "_last", None)
+    gpus += [A, B]
+    store = open_store(tmp_path / "store")
+
+    def device_of(seed: int) -> str:
+        local.ensure(store, [fake_run(seed)], in_process=True, trainer=train)
+        return str(store.get(fake_run(seed)).provenance["device"])
+
+    first = Lease(slots()[0], None, pytest.fail)
+    assert first.take()
+    assert device_of(1) == "cuda:1"
+    first.release()
+    assert device_of(2) == "cuda:1"
+    second = Lease(slots()[1], None, pytest.fail)
+    assert second.take()
+    assert device_of(3) == "cuda:0" == device_of(4), "rather than wait"
+    second.release()
+    assert device_of(5) == "cuda:0"
 
 
 def subprocess_that_holds(path: Path) -> subprocess.Popen[bytes]:
