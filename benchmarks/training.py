@@ -1,15 +1,16 @@
 """Stacked training against the plain loop and against the way of the published script: the same model, data and batch.
 
-    python benchmarks/training.py [--scale embedded] [--device cpu] [--arch resnet50 …] [--runs 32] [--epochs N]
-    python benchmarks/training.py --scale cifar100 --made-up --device cuda --runs 16 --alone 1 --epochs 1
+    python benchmarks/training.py [--scale embedded] [--device cpu] [--arch resnet50 …] [--runs N] [--epochs N]
+    python benchmarks/training.py --scale cifar100 --made-up --device cuda --alone 1 --epochs 1
 
 The script's way, written afresh: one process and one run at a time, pictures decoded and augmented one by one by loader
 processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass after every epoch. On a CPU,
 where that script would not run as it is, without the parts that need a GPU.
 
-For each architecture: images trained on a second, summed over the runs of a stack; how many times that of the other
-two; the share of the device's own rate at large matrix products; and hours for the 240 runs of the paper's grid that
-are of that architecture, at the scale's number of epochs. Times are by the clock: give the machine nothing else to do.
+For each architecture: how many lanes its stacks had, on a GPU as many as were measured to be fastest unless `--runs`
+says otherwise; images trained on a second, summed over the runs of a stack; how many times that of the other two; the
+share of the device's own rate at large matrix products; and hours for the 240 runs of the paper's grid that are of that
+architecture, at the scale's number of epochs. Times are by the clock: give the machine nothing else to do.
 On a GPU a first stack that is not timed compiles the step; its minutes are printed apart. `--made-up`: made-up images
 in the format and size of CIFAR-100, for a machine that has none.
 """
@@ -40,9 +41,9 @@ from stacked import runs_of  # the benchmark beside this one
 
 from replicate import data, models, scales
 from replicate.runs import Run
-from replicate.train import solo
+from replicate.train import solo, stack_size
 from replicate.train.compiled import can_compile
-from replicate.train.stacked import How, train_stack
+from replicate.train.stacked import FEWEST_LANES, How, train_stack
 from tests import archives
 
 RUNS_OF_AN_ARCHITECTURE = 240
@@ -148,51 +149,84 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - started
 
 
+def seconds_of_stacks(runs: list[Run], device: str, how: How) -> tuple[float, int]:
+    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with what fits."""
+    used = how.lanes or len(runs)
+
+    def shrunk(left: int) -> None:
+        nonlocal used
+        used = left
+
+    while True:
+        lanes = used
+        at_once = replace(how, lanes=lanes, shrunk=shrunk)
+        seconds = seconds_of(lambda: train_stack(runs, device, at_once), device)  # noqa: B023  called at once
+        if used == lanes:
+            return seconds, lanes
+
+
 def main() -> None:
+    # Before the first matrix product of this process: torch may ask once for all.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="embedded", choices=scales.SCALES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--arch", nargs="+")
-    parser.add_argument("--runs", type=int, default=32, help="in a stack (default: 32)")
+    parser.add_argument("--runs", type=int, help="in a stack (default: on a GPU what is fastest there, else 32)")
     parser.add_argument("--alone", type=int, default=4, help="runs that are trained alone, too (default: 4)")
     parser.add_argument("--epochs", type=int, help="of the runs that are timed (default: the scale's)")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes of the script's way (default: 2)")
+    parser.add_argument(
+        "--workers", type=int, help="loader processes of the script's way (default: on a GPU 4, as the script, else 2)"
+    )
     parser.add_argument("--made-up", action="store_true", help="in place of CIFAR-100")
     asked = parser.parse_args()
     if asked.made_up:
         folder = tempfile.TemporaryDirectory()
         os.environ["REPLICATE_DATA"] = str(archives.cifar100(Path(folder.name), train=50_000, test=10_000, classes=100))
     scale = scales.get(asked.scale)
-    if asked.device == "cpu":
+    on_gpu = asked.device != "cpu"
+    workers = asked.workers if asked.workers is not None else 4 if on_gpu else 2
+    if not on_gpu:
         torch.set_num_threads(1)  # as trainings do: one a core
     peak = device_rate(asked.device)
-    name = torch.cuda.get_device_name(asked.device) if asked.device != "cpu" else "a CPU core"
+    name = torch.cuda.get_device_name(asked.device) if on_gpu else "a CPU core"
     print(f"{name}: {peak / 1e9:,.0f} GFLOP/s at large matrix products")
-    print(f"{'':12}{'img/s':>10}{'x plain':>10}{'x script':>10}{'share':>8}{'hours':>9}")
+    print(f"{'':12}{'lanes':>7}{'img/s':>10}{'x plain':>10}{'x script':>10}{'share':>8}{'hours':>9}")
     hours = 0.0
     for arch in asked.arch or dict(scale.models):
-        runs = shortened(runs_of(scale, arch, asked.runs), asked.epochs)
+        how = How(compiled=on_gpu and can_compile(), graph=on_gpu)
+        runs = shortened(runs_of(scale, arch, asked.runs or lanes_for(scale, arch, asked.device, how)), asked.epochs)
         run, some = runs[0], runs[:: max(1, len(runs) // asked.alone)]
         images = run.epochs * data.train_size(run.data)
-        on_gpu = asked.device != "cpu"
-        how = How(compiled=on_gpu and can_compile(), graph=on_gpu, lanes=len(runs))
+        how = replace(how, lanes=max(len(runs), FEWEST_LANES))
         if on_gpu:
-            first = seconds_of(lambda: train_stack(shortened(runs, 1), asked.device, how), asked.device)  # noqa: B023
-            print(f"{arch}: {first:.0f} s for the first epoch, most of it compiling")
-        stacked = seconds_of(lambda: train_stack(runs, asked.device, how), asked.device) / len(runs)  # noqa: B023
+            first, lanes = seconds_of_stacks(shortened(runs, 1), asked.device, how)
+            print(f"{arch}: {first:.0f} s for the first epoch in {lanes} lanes, most of it compiling")
+            how = replace(how, lanes=lanes)
+        seconds, lanes = seconds_of_stacks(runs, asked.device, how)
+        stacked = seconds / len(runs)
         plain = seconds_of(lambda: [solo.train(r, asked.device) for r in some], asked.device) / len(some)  # noqa: B023
         script = seconds_of(
-            lambda: [published_way(r, asked.device, asked.workers) for r in some[:2]],  # type: ignore[func-returns-value]  # noqa: B023
+            lambda: [published_way(r, asked.device, workers) for r in some[:2]],  # type: ignore[func-returns-value]  # noqa: B023
             asked.device,
         ) / min(2, len(some))
         work = flops_of_a_step(run) * scales.steps(run)
         grid = RUNS_OF_AN_ARCHITECTURE * stacked * scale.epochs / run.epochs / 3600
         hours += grid
         print(
-            f"{arch:12}{images / stacked:>10,.0f}{plain / stacked:>10.2f}{script / stacked:>10.2f}"
-            f"{work / stacked / peak:>8.1%}{grid:>9.2f}"
+            f"{arch:12}{lanes:>7}{images / stacked:>10,.0f}{plain / stacked:>10.2f}{script / stacked:>10.2f}"
+            f"{work / stacked / peak:>8.1%}{grid:>9.2f}",
+            flush=True,
         )
     print(f"hours for the grid of all {len(asked.arch or scale.models)}: {hours:.1f} on one device")
+
+
+def lanes_for(scale: scales.Scale, arch: str, device: str, how: How) -> int:
+    """How many runs a stack of `arch` is given: on a GPU as many as are fastest, measured now."""
+    if device == "cpu":
+        return 32
+    with tempfile.TemporaryDirectory() as folder:
+        return max(FEWEST_LANES, stack_size.choose(runs_of(scale, arch, 1)[0], device, Path(folder), how))
 
 
 if __name__ == "__main__":

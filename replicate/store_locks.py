@@ -123,7 +123,7 @@ class Locking:
     def _is_held(self, path: Path) -> bool | None:
         if self.kind == locks.HEARTBEAT:
             return locks.is_held(path, self.clock())
-        return _is_locked_by_kernel(path)
+        return is_locked_by_kernel(path)
 
     def _without_locks(self, why: str) -> StoreError:
         return StoreError(
@@ -174,8 +174,8 @@ def _refuses_locks(error: OSError) -> bool:
     return error.errno in {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
-def _is_locked_by_kernel(path: Path) -> bool | None:
-    """By a shared lock, taken and given back at once."""
+def is_locked_by_kernel(path: Path) -> bool | None:
+    """Whether the file at `path` is locked, by a shared lock, taken and given back at once; None: not to be known."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import pytest
 
 from replicate import scales
+from replicate.engine.scratch import SCRATCH_VARIABLE
 
 HERE = Path(__file__).parent
 
@@ -29,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
             # In front of the test's own marks, which may then allow a warning.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for this machine's leases that other sessions on it do not see."""
+    with mock.patch.dict(os.environ, {SCRATCH_VARIABLE: str(tmp_path_factory.mktemp("scratch"))}):
+        yield
 
 
 @pytest.fixture

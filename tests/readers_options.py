@@ -12,7 +12,8 @@ from fixtures import options as plugin_options
 from replicate import budget
 from replicate.datasets import fashion
 from replicate.datasets.source import DATA_VARIABLE, DataError
-from replicate.engine import devices, remote
+from replicate.engine import devices
+from replicate.engine.scratch import SCRATCH_VARIABLE
 from replicate.store import open_store
 from tests.faketrainer import fake_run
 from tests.guard import command, one_line_of
@@ -30,7 +31,7 @@ def joined(*lines: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-VARIABLES = ("REPLICATE_STORE", DATA_VARIABLE, remote.SCRATCH_VARIABLE, devices.VARIABLE, "COLUMNS", "TERM")
+VARIABLES = ("REPLICATE_STORE", DATA_VARIABLE, SCRATCH_VARIABLE, devices.VARIABLE, "COLUMNS", "TERM")
 
 
 def environment(blob: bytes, folder: Path) -> None:

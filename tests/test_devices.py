@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from replicate.engine import devices, local, provenance
+from replicate.engine import cores, devices, local, provenance
 from replicate.engine.devices import Slot, named, slots
+from replicate.engine.lease import Lease
 from replicate.store import open_store
 from tests.faketrainer import fake_result, fake_run, train
 
@@ -69,9 +70,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(devices, "may_see_cuda", lambda environment: named(environment.get(devices.VARIABLE)) != ())
     monkeypatch.setattr(devices.subprocess, "run", ask)
     monkeypatch.delenv(devices.VARIABLE, raising=False)
-    devices._identities.cache_clear()
+    devices._asked.cache_clear()
     yield listed
-    devices._identities.cache_clear()
+    devices._asked.cache_clear()
 
 
 def test_sessions_that_number_the_devices_otherwise_lease_the_same_ones(
@@ -104,9 +105,47 @@ def test_a_slice_of_a_device_goes_by_its_own_name(gpus: list[str], monkeypatch: 
 
 def test_a_machine_whose_torch_sees_no_device_trains_on_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "may_see_cuda", lambda environment: True)
-    monkeypatch.setattr(devices, "_ASK", "raise SystemExit(1)")
+    monkeypatch.setattr(devices, "_ASK", "raise RuntimeError('driver too\\x1b[1m old')")
     monkeypatch.setenv(devices.VARIABLE, "12345")
     assert {slot.device for slot in slots()} == {"cpu"}
+    assert devices.unseen() == (
+        "devices: expected a CUDA device, which the driver's files hint at, got an error in asking torch "
+        "(RuntimeError: driver too\ufffd[1m old); training on cores, on which large models take weeks: see to the "
+        "driver and to PyTorch's CUDA build, or set CUDA_VISIBLE_DEVICES= if cores are meant"
+    )
+
+
+def test_a_torch_that_does_not_answer_and_one_without_devices(
+    gpus: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "got none that torch can use; training on cores" in devices.unseen()
+    store = open_store(tmp_path / "store")
+    for _ in range(2):
+        local.ensure(store, [fake_run()], in_process=True, trainer=train)
+    assert store.notices == [devices.unseen()], "said once, and to those who train"
+    monkeypatch.setenv(devices.VARIABLE, "-1")
+    assert devices.unseen() == "", "cores are meant"
+    monkeypatch.setenv(devices.VARIABLE, "0")
+    gpus += [A]
+    assert devices.unseen() == ""
+
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("python", devices.ASK_SECONDS)
+
+    devices._asked.cache_clear()
+    monkeypatch.setattr(devices.subprocess, "run", hang)
+    assert "got no answer from torch within 120 s; training on cores" in devices.unseen()
+
+
+def test_two_containers_call_a_gpu_alike_and_their_cores_not(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for name in ("one", "other"):
+        gpus[:] = [A, "pci-0-3-0"]
+        monkeypatch.setattr(cores.platform, "node", lambda name=name: name)
+        devices._asked.cache_clear()
+        found[name] = [slot.name for slot in slots()]
+    assert found["one"][0] == found["other"][0] == f"gpu-{A}"
+    assert found["one"][1] != found["other"][1], "a place on the bus is no identity"
 
 
 def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
@@ -116,7 +155,7 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
     gpus += [A]
     store = open_store(tmp_path / "store")
     (slot,) = slots()
-    holder = subprocess_that_holds(store.layout.lease(slot.name))
+    holder = subprocess_that_holds(store.layout.lease(slot.name))  # as in a container that shares the store alone
     seen: list[str] = []
 
     def seeing(runs, device, workspace):  # type: ignore[no-untyped-def]
@@ -137,6 +176,31 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
     assert store.get(run).result == fake_result(run)
     assert seen == ["cuda:0"]
     assert store.get(run).provenance["device_model"] == "a made-up cuda:0"
+
+
+def test_a_process_that_trains_itself_stays_on_its_device(
+    gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another it would compile everything again."""
+    monkeypatch.setattr(provenance, "device_model", lambda device: f"a made-up {device}")
+    monkeypatch.setattr(local, "_last", None)
+    gpus += [A, B]
+    store = open_store(tmp_path / "store")
+
+    def device_of(seed: int) -> str:
+        local.ensure(store, [fake_run(seed)], in_process=True, trainer=train)
+        return str(store.get(fake_run(seed)).provenance["device"])
+
+    first = Lease(slots()[0], None, pytest.fail)
+    assert first.take()
+    assert device_of(1) == "cuda:1"
+    first.release()
+    assert device_of(2) == "cuda:1"
+    second = Lease(slots()[1], None, pytest.fail)
+    assert second.take()
+    assert device_of(3) == "cuda:0" == device_of(4), "rather than wait"
+    second.release()
+    assert device_of(5) == "cuda:0"
 
 
 def subprocess_that_holds(path: Path) -> subprocess.Popen[bytes]:

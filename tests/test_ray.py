@@ -5,6 +5,7 @@ On a cluster: ci/test_ray.py.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from replicate.cli import main
 from replicate.engine import begun, choice, remote
+from replicate.engine import scratch as folders
 from replicate.record import Corrupt
 from replicate.runs import Run
 from replicate.store import Store, open_store
@@ -30,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of the machine on which jobs are carried out, a processor of which they are given."""
-    monkeypatch.setenv(remote.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    monkeypatch.setenv(folders.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     monkeypatch.setattr(remote, "_device", lambda: "cpu")
     return tmp_path / "scratch"
 
@@ -140,10 +142,10 @@ def test_a_device_that_fails_is_kept_from_other_stacks(
 
 
 def test_a_scratch_folder_that_is_somebody_elses(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not hasattr(remote.os, "getuid"):
+    if not hasattr(os, "getuid"):
         pytest.skip("no owners here")
-    assert remote.scratch().stat().st_mode & 0o777 == 0o700
-    uid = remote.os.getuid()
-    monkeypatch.setattr(remote.os, "getuid", lambda: uid + 1)
+    assert folders.scratch().stat().st_mode & 0o777 == 0o700
+    uid = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
     with pytest.raises(PermissionError, match="belongs to somebody else; name another folder by REPLICATE_SCRATCH"):
-        remote.scratch()
+        folders.scratch()

@@ -17,9 +17,10 @@ from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
 from replicate.record import StoredRun
 from replicate.store import StoreError, open_store
+from replicate.train.result import Result
 from tests.faketrainer import fake_result, fake_run
 
-PROVENANCE = {"versions": {"python": "3"}, "device_model": "a processor", "platform": "here"}
+PROVENANCE = {"versions": {"python": "3"}, "device": "cpu", "device_model": "a processor", "platform": "here"}
 
 
 def stored(i: int) -> StoredRun:
@@ -151,3 +152,18 @@ def test_verifying_compares_to_the_last_digit_on_the_same_machine_alone() -> Non
     assert not agrees(dataclasses.replace(before, result=near))
     assert agrees(dataclasses.replace(before, result=near, provenance=elsewhere))
     assert not agrees(dataclasses.replace(before, result=far, provenance=elsewhere))
+
+
+def test_verifying_on_a_gpu_allows_for_other_company_in_the_stack() -> None:
+    """The very machine that recorded a run rounds it otherwise in another stack; more than rounding is a finding."""
+    from replicate.cli.runs import ROUNDING_PP, _compared
+
+    provenance = {**PROVENANCE, "device": "cuda:1", "device_model": "a GPU"}
+
+    def measured(pp: float) -> StoredRun:
+        return dataclasses.replace(RUNS[0], result=Result(pp, pp, False, 0.5, (pp,), 1.0), provenance=provenance)
+
+    before = measured(50.0)
+    for pp, agrees in ((50.0, True), (50.1, True), (50.1 - ROUNDING_PP, True), (49.9 - ROUNDING_PP, False)):
+        row = _compared(before, measured(pp))
+        assert (row["same machine"], row["agrees"]) == (True, agrees)

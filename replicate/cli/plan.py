@@ -13,10 +13,13 @@ from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
 from replicate.engine import devices
+from replicate.engine.missing import MOST_RUNS
 from replicate.paper.registry import CLAIMS
 from replicate.plan import Plan, make_plan
 from replicate.progress import duration
+from replicate.runs import Run
 from replicate.store import Store, StoreError
+from replicate.train.groups import stacks
 
 UNUSABLE = (scales.ScaleError, StoreError, data.DataError)
 
@@ -37,18 +40,31 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
-    """Seconds of the first device for a run of each architecture; what is measured is kept in the store, if any."""
+    """Seconds of a device for a run of each architecture; what is measured is kept in the store, if any.
+
+    Beside a training both would be slow, and memory would seem to end early: a GPU is leased meanwhile.
+    """
     if scale.why_untrainable:
         raise scales.ScaleError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
+    from replicate.engine import lease
     from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
 
-    device = devices.slots()[0].device
+    if why := devices.unseen():
+        note(why)
+    slots = devices.slots()
+    of_arch: dict[str, list[Run]] = {}
+    for run in runs_for(split(CLAIMS, scale)[0], scale):
+        of_arch.setdefault(run.arch, []).append(run)
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for run in runs_for(split(CLAIMS, scale)[0], scale):
-            if run.arch not in found and run.epochs == scale.epochs:
-                note(f"measuring {run.arch} on {device}")
-                found[run.arch] = seconds_per_run(run, device, store.layout.rates if store else Path(folder))
+    with tempfile.TemporaryDirectory() as folder, lease.to_measure(store, slots, note) as slot:
+        for arch, runs in of_arch.items():
+            of_main = [run for run in runs if run.epochs == scale.epochs]
+            if not of_main:
+                continue
+            note(f"measuring {arch} on {slot.device}")
+            sizes = [len(stack) for stack in stacks(runs, MOST_RUNS)]
+            rates = store.layout.rates if store else Path(folder)
+            found[arch] = seconds_per_run(of_main[0], slot.device, rates, sizes, compiling=len(slots))
     return found
 
 

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from replicate.engine.devices import Slot, slots
+from replicate.engine.devices import Slot, slots, unseen
 from replicate.engine.failed import DeviceFailed, TrainingFailed, left_without
+from replicate.engine.lease import POLL_SECONDS
 from replicate.engine.leave import Leave, OutOfTime, heeding
 from replicate.engine.missing import into_stacks, name_of, until_stored
 from replicate.engine.pool import Pool
 from replicate.engine.waiting import Waiting
 from replicate.engine.work import WorkerDied
-from replicate.engine.worker import POLL_SECONDS, leased, train_missing
+from replicate.engine.worker import last_first, leased, train_missing
 from replicate.runs import Run
 from replicate.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
@@ -31,6 +32,8 @@ __all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
 
 _pools: dict[tuple[int, int], Pool] = {}
 """By owning process (a fork must not use its parent's) and size."""
+_last: Slot | None = None
+"""The slot on which this process trained last itself."""
 
 
 def ensure(
@@ -52,6 +55,8 @@ def ensure(
 
     def train(missing: list[Run]) -> None:
         free = slots(processes)
+        if why := unseen():
+            store.note(why)
         work = into_stacks(store, missing, trainer, len(free))
         if in_process:
             _train_here(store, work, trainer, free, until)
@@ -82,16 +87,19 @@ def _train_here(
 
     The slot is held while there is something to train and given back before waiting for others.
     """
+    global _last
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
     waiting = Waiting(store)
     with heeding(until) as leave:
         while pending:
-            with leased(store, free, partial(_enough, store, pending, leave, waiting, free)) as slot:
+            enough = partial(_enough, store, pending, leave, waiting, free)
+            with leased(store, last_first(free, _last), enough) as slot:
                 if slot is None and pending:
                     raise OutOfTime
                 if slot is None:
                     return
+                _last = slot
                 busy: deque[list[Run]] = deque()
                 while pending:
                     runs = [run for run in pending.popleft() if not store.has(run.key)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun, provenance
 from replicate.engine.failed import DeviceFailed, TrainingFailed
 from replicate.engine.leave import Leave, heeding
+from replicate.engine.scratch import scratch
 from replicate.engine.worker import finished
 from replicate.record import seal_run
 from replicate.runs import RESULT_VERSION, run_from_record
@@ -28,8 +28,6 @@ from replicate.train.contract import Stopped, Workspace
 SOFTWARE = [__version__, RESULT_VERSION]
 """What driver and worker must agree on."""
 
-SCRATCH_VARIABLE = "REPLICATE_SCRATCH"
-"""Names the folder for checkpoints on a machine that does not see the store; default: that for temporary files."""
 IN_USE = "in-use.lock"
 HOLD_SECONDS = 1800.0
 """Until a device that failed is tried again."""
@@ -118,16 +116,6 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
         )
     if not seen:
         shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def scratch() -> Path:
-    """This user's folder for what can be made again, on this machine."""
-    named = os.environ.get(SCRATCH_VARIABLE)
-    folder = Path(named) if named else Path(tempfile.gettempdir(), f"replicate-{getpass.getuser()}")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else; name another folder by {SCRATCH_VARIABLE}")
-    return folder
 
 
 def _forget_old(folder: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from replicate import locks
-from replicate.engine import begun
+from replicate.engine import begun, lease
 from replicate.engine.devices import Slot
 from replicate.runs import Run
 from replicate.store import Store
@@ -34,11 +34,10 @@ class Waiting:
         if time.monotonic() - self._since < SAY_SECONDS:
             return
         self.over()
-        held = set(self._store.held_slots()) & {slot.name for slot in slots}
-        holders = {name: locks.holder(self._store.layout.holder(name)) for name in sorted(held)}
+        holders = lease.holders(self._store, slots)
         if any(holder is not None and holder.pid in own for holder in holders.values()):
             return  # at work
-        if held and len(held) == len(slots):
+        if holders and len(holders) == len(slots):
             for name, holder in holders.items():
                 self._say(f"device {name}", holder)
             return

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from replicate.engine import begun, provenance
+from replicate.engine import begun, lease, provenance
 from replicate.engine.devices import Slot
 from replicate.engine.failed import DeviceFailed, TrainingFailed, describe, failure
 from replicate.engine.leave import STATUS, Leave
@@ -31,9 +31,6 @@ from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Works
 
 DONE, FAILED, LOST = "done", "failed", "lost"
 """`lost`: the device failed, and with it this process."""
-
-POLL_SECONDS = (0.02, 0.25)
-"""First and longest pause between two looks at locks that others hold."""
 
 LEAVE_SECONDS = 30.0
 """How long a worker without a parent may take to save what it has and let go of its runs."""
@@ -113,25 +110,17 @@ def finished(runs: Sequence[Run], trainer: Trainer | str, device: str, workspace
 @contextlib.contextmanager
 def leased(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Slot | None]:
     """Hold one of `slots`, waiting for it; None, without one, as soon as there is `enough` without."""
-    held = _wait_for_slot(store, slots, enough)
+    held = lease.wait(store, slots, enough, store.note)
     try:
-        yield held[0] if held else None
+        yield held.slot if held else None
     finally:
         if held:
-            held[1].release()
+            held.release()
 
 
-def _wait_for_slot(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> tuple[Slot, Lock] | None:
-    locks = [(slot, store.lease(slot.name)) for slot in slots]
-    pause, longest = POLL_SECONDS
-    while not enough():
-        for slot, lock in locks:
-            if store.take(lock):
-                store.sign(store.layout.holder(slot.name))
-                return slot, lock
-        time.sleep(pause)
-        pause = min(2 * pause, longest)
-    return None
+def last_first(slots: Sequence[Slot], last: Slot | None) -> list[Slot]:
+    """`slots` in order, but the `last` one that was used first: on its device there are data and kernels already."""
+    return sorted(slots, key=lambda slot: slot != last)
 
 
 class Worker:
@@ -141,7 +130,7 @@ class Worker:
         self._leave = leave
         self._stores: dict[str, Store] = {}
         self._last: Slot | None = None
-        """The slot of the job before: on its device there are data and kernels already."""
+        """The slot of the job before."""
 
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
         """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
@@ -170,7 +159,7 @@ class Worker:
     def _train(self, store: Store, job: dict[str, Any]) -> list[Run]:
         """Train what the job lists; returns the runs that others are training."""
         runs = [run_from_record(record) for record in job["runs"]]
-        slots = sorted((Slot(*fields) for fields in job["slots"]), key=lambda slot: slot != self._last)
+        slots = last_first([Slot(*fields) for fields in job["slots"]], self._last)
         with leased(store, slots, lambda: all(store.has(run.key) for run in runs)) as slot:
             if slot is None:
                 return []

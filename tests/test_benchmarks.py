@@ -1,0 +1,114 @@
+"""What benchmarks count and how they go about it; what they time is for who runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from replicate.runs import Run
+from replicate.store import open_store
+from replicate.train.stacked import How
+from tests.faketrainer import fake_result, fake_run
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A benchmark as a module; what it does to the search path is undone."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("training", monkeypatch)
+
+
+def test_what_ran_out_of_memory_is_not_timed(training: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def train_stack(runs: list[Run], device: str, how: How) -> None:
+        asked.append(how.lanes)
+        if how.lanes > 4:
+            how.shrunk(how.lanes // 2)
+            how.shrunk(4)
+
+    monkeypatch.setattr(training, "train_stack", train_stack)
+    runs = [fake_run(seed) for seed in range(16)]
+    seconds, lanes = training.seconds_of_stacks(runs, "cpu", How(lanes=16))
+    assert (asked, lanes) == ([16, 4], 4) and seconds >= 0
+    assert training.seconds_of_stacks(runs, "cpu", How())[1] == 4
+    asked.clear()
+    assert training.seconds_of_stacks(runs, "cpu", How(lanes=4))[1] == 4
+    assert asked == [4]
+
+
+def test_cublas_is_told_before_the_first_product(training: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "put back afterwards")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    told: list[str | None] = []
+
+    def device_rate(device: str) -> float:
+        told.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "device_rate", device_rate)
+    monkeypatch.setattr(sys, "argv", ["training.py", "--device", "cuda"])
+    with pytest.raises(KeyboardInterrupt):
+        training.main()
+    assert told == [":4096:8"]
+
+
+class TestCold:
+    @pytest.fixture
+    def cold(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        return load("cold", monkeypatch)
+
+    def test_it_counts_what_was_trained(
+        self, cold: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        runs = [fake_run(seed) for seed in range(3)]
+        ways: list[str] = []
+
+        def train(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+            given = dict(zip(command[4::2], command[5::2], strict=True))
+            ways.append(given["--trainer"])
+            store = open_store(Path(given["--store"]))
+            assert store.keys() == set(), "cold"
+            for run in runs:
+                store.put(run, fake_result(run), {}, durable=False)
+                store.log_training(run.key, 0.5)
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+        used = iter([0.0, 30.0, 30.0, 40.0, 40.0, 48.0, 48.0, 80.0])
+        monkeypatch.setattr(cold.subprocess, "run", train)
+        monkeypatch.setattr(cold, "_processor_seconds", lambda: next(used))
+        monkeypatch.setattr(cold, "runs_for", lambda *_: runs)
+        monkeypatch.setattr(sys, "argv", ["cold.py", "--scale", "smoke", "--rounds", "2"])
+        cold.main()
+        assert ways == ["solo", "stacked", "stacked", "solo"], "in turns"
+        out = capsys.readouterr().out.splitlines()
+        assert out[1].split()[:3] == ["solo", "3", "30.0"]
+        assert "scale smoke, 1 at once: run by run takes 3.75 times the processor" in out[-1]
+
+    def test_a_scale_whose_runs_are_recorded_is_refused(
+        self, cold: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def nothing_to_train(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+            open_store(tmp_path / "store")
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+        monkeypatch.setattr(cold.subprocess, "run", nothing_to_train)
+        with pytest.raises(SystemExit, match=r"scale smoke: expected \d+ runs to train, got 0; take one of which none"):
+            cold.trained("smoke", "solo", 1, tmp_path / "store")
