@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from replicate.calibration.parallel import in_processes
+from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.rates import errs, place
 from replicate.evaluate import estimate, judge
 from replicate.landscape import Landscape
@@ -172,31 +173,42 @@ class FamilyRate:
     """Share of outcomes in which those of all claims do."""
 
 
+Verdicts = list[tuple[str, bool, bool | None]]
+"""Of the claims of one quantity: see `_one`."""
+
+
 def rates(
     experiments: Sequence[Experiment], seed_counts: Sequence[int], n: int, processes: int,
-    report: Callable[[int, int], None] | None = None,
+    report: Callable[[int, int], None] | None = None, kept: Path | None = None,
 ) -> list[FamilyRate]:  # fmt: skip
-    """`n` outcomes of every experiment, judged in `processes` processes; `report(done, all)` after each."""
-    tasks = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
+    """`n` outcomes of every experiment, judged in `processes` processes; `report(done, all)` after each.
+
+    What was judged is kept in the folder `kept`, and not judged again.
+    """
+    asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
+    parts = chunks(n)
+    answers = in_processes(_judged, [(*one, *part) for one in asked for part in parts], processes, kept)
     out: list[FamilyRate] = []
-    for done, found in enumerate(in_processes(partial(_rates, n), tasks, processes), start=1):
-        out += found
+    for done, (experiment, seeds) in enumerate(asked, start=1):
+        outcomes = [outcome for _ in parts for outcome in next(answers)]
+        for quantity in outcomes[0]:
+            out.append(_summary(experiment, seeds, quantity, [outcome[quantity] for outcome in outcomes]))
         if report is not None:
-            report(done, len(tasks))
+            report(done, len(asked))
     return out
 
 
-def _rates(n: int, task: tuple[Experiment, int]) -> list[FamilyRate]:
-    experiment, seeds = task
-    judged: dict[str, list[list[tuple[str, bool, bool | None]]]] = {}
-    for index in range(n):
+def _judged(task: tuple[Experiment, int, int, int]) -> list[dict[str, Verdicts]]:
+    """The verdicts of each outcome from the first index to before the second, by quantity."""
+    experiment, seeds, start, stop = task
+    out = []
+    for index in range(start, stop):
         made = landscapes(experiment, seeds, index)
-        of_quantity: dict[str, list[tuple[str, bool, bool | None]]] = {}
+        of_quantity: dict[str, Verdicts] = {}
         for claim in CLAIMS_JUDGED:
             of_quantity.setdefault(claim.quantity, []).append(_one(experiment, claim, made[grids_of(claim)], seeds))
-        for quantity, verdicts in of_quantity.items():
-            judged.setdefault(quantity, []).append(verdicts)
-    return [_summary(experiment, seeds, quantity, found) for quantity, found in judged.items()]
+        out.append(of_quantity)
+    return out
 
 
 def _one(
@@ -218,9 +230,7 @@ def _place(claim: Claim, truth: float) -> str:
     return "near" if claim.quantity == "rho_rejects" and found == "inside" and not math.isclose(truth, RHO) else found
 
 
-def _summary(
-    experiment: Experiment, seeds: int, quantity: str, found: Sequence[Sequence[tuple[str, bool, bool | None]]]
-) -> FamilyRate:
+def _summary(experiment: Experiment, seeds: int, quantity: str, found: Sequence[Verdicts]) -> FamilyRate:
     flat = [one for verdicts in found for one in verdicts]
     share = {o: sum(one[0] == o for one in flat) / len(flat) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
     held = [one[2] for one in flat if one[2] is not None]

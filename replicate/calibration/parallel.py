@@ -1,24 +1,76 @@
-"""A function over tasks in several processes of one thread each, results in the order of the tasks."""
+"""A function over tasks in several processes of one thread each, its answers kept: cut off, the next time goes on."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy
+import scipy
+
+import replicate
+from replicate import atomic
 
 Task = TypeVar("Task")
-Answer = TypeVar("Answer")
+Json = Any
+
+CHUNK = 50
+"""So many landscapes or outcomes are judged, and kept, at a time."""
+JUDGE = (
+    "calibration/experiments", "calibration/rates", "estimate", "evaluate", "fits", "landscape", "paper",
+    "sweep_verdicts", "synthetic", "verdict",
+)  # fmt: skip
+"""Modules and packages on which an answer depends, beside the task."""
 
 
-def in_processes(function: Callable[[Task], Answer], tasks: Sequence[Task], processes: int) -> Iterator[Answer]:
-    """`function` of each task; in this process where `processes` is 1."""
+def chunks(n: int) -> list[tuple[int, int]]:
+    """Start and stop of `CHUNK` out of `n`, and of what is left."""
+    return [(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+
+
+def code() -> str:
+    """Hash of the rules and of what they compute with: answers that other code gave are not those of today."""
+    digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
+    root = Path(replicate.__file__).parent
+    for name in JUDGE:
+        for path in sorted([*root.glob(f"{name}.py"), *root.glob(f"{name}/*.py")]):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def in_processes(
+    function: Callable[[Task], Json], tasks: Sequence[Task], processes: int, folder: Path | None = None
+) -> Iterator[Json]:
+    """`function` of each task, of JSON types, in the order of the tasks; in this process where `processes` is 1.
+
+    Answers are kept in `folder`, by function, task (its repr) and `code`, and those that are there are taken from it.
+    """
+    ask = function if folder is None else partial(_kept, function, folder / code())
     if processes == 1:
-        yield from map(function, tasks)
+        yield from map(ask, tasks)
         return
     # One thread each: the matrices are small, and threads of several processes would fight over the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(function, tasks)
+        yield from pool.map(ask, tasks)
+
+
+def _kept(function: Callable[[Task], Json], folder: Path, task: Task) -> Json:
+    name = hashlib.sha256(f"{function.__module__}.{function.__qualname__} {task!r}".encode()).hexdigest()[:32]
+    path = folder / f"{name}.json"
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):  # not there, or cut off by a full disk: worked out anew
+        pass
+    answer = function(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, json.dumps(answer), durable=False)
+    return answer

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from replicate.calibration.parallel import in_processes
+from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
 from replicate.paper.protocol import LRS
 from replicate.sweep_verdicts import judge_sweep
 from replicate.synthetic import draw
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 
 NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
 """Name in a sweep's verdicts → quantity."""
@@ -107,41 +108,65 @@ def landscape(study: Study, index: int) -> Landscape:
     return draw(study.truth, study.wds, rng, seeds=range(study.seeds), missing=study.missing, diverged_above=above)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a landscape was found to say: verdicts, intervals and the learning rates that tell, all by name."""
+
+    verdicts: dict[str, str]
+    intervals: dict[str, tuple[float, float]]
+    informative: tuple[float, ...]
+
+
+def of_cell(cell: dict[str, Any]) -> Judged:
+    """Of a cell of `judge_sweep`."""
+    intervals = {}
+    for name in cell["verdicts"]:
+        low, high = cell[name]["low"], cell[name]["high"]
+        intervals[name] = (-math.inf if low is None else low, math.inf if high is None else high)
+    return Judged(dict(cell["verdicts"]), intervals, informative(cell))
+
+
 def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
+    """`Judged` of the landscapes from the first index to before the second, as JSON."""
     study, start, stop = task
-    return [judge_sweep([landscape(study, i)])["cells"][0] for i in range(start, stop)]
+    return [asdict(of_cell(judge_sweep([landscape(study, i)])["cells"][0])) for i in range(start, stop)]
 
 
 def rates(
-    found: Sequence[Study], n: int, processes: int, report: Callable[[int, int], None] | None = None
-) -> list[Rate]:
-    """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study."""
-    tasks = [(study, 0, n) for study in found]
+    found: Sequence[Study], n: int, processes: int, report: Callable[[int, int], None] | None = None,
+    kept: Path | None = None,
+) -> list[Rate]:  # fmt: skip
+    """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study.
+
+    What was judged is kept in the folder `kept`, and not judged again.
+    """
+    parts = chunks(n)
+    answers = in_processes(_judged, [(study, *part) for study in found for part in parts], processes, kept)
     out: list[Rate] = []
-    for done, (study, cells) in enumerate(zip(found, in_processes(_judged, tasks, processes), strict=True), start=1):
+    for done, study in enumerate(found, start=1):
+        cells = [Judged(**row) for _ in parts for row in next(answers)]
         out += _summaries(study, cells)
         if report is not None:
             report(done, len(found))
     return out
 
 
-def _summaries(study: Study, cells: Sequence[dict[str, Any]]) -> list[Rate]:
+def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)
-    lrs = [informative(c) for c in cells]
-    own_truths = [true_values(study, of_cell) for of_cell in lrs]
+    lrs = [tuple(c.informative) for c in cells]
+    own_truths = [true_values(study, own) for own in lrs]
     out = []
     for name, quantity in NAMES.items():
-        asked = [name in c["verdicts"] for c in cells]
+        asked = [c.verdicts.get(name, NOT_RUN) != NOT_RUN for c in cells]
         judged = list(compress(cells, asked))
         if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):
             continue
         margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
-        outcomes = [c["verdicts"][name] for c in judged]
+        outcomes = [c.verdicts[name] for c in judged]
         share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
-        lows = np.array([-math.inf if c[name]["low"] is None else c[name]["low"] for c in judged])
-        highs = np.array([math.inf if c[name]["high"] is None else c[name]["high"] for c in judged])
+        lows, highs = np.array([c.intervals[name] for c in judged], dtype=np.float64).T
         truth = truths[quantity]
         wrong = coverage = math.nan
         if (allowed := identified(study, quantity)) is not None:

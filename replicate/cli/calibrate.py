@@ -15,6 +15,9 @@ from replicate.engine.cores import slots
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.progress import duration
 
+KEPT = Path(".replicate") / "calibration"
+"""Where what was judged is kept: cut off, the next calibration by the same rules goes on."""
+
 UNUSABLE: tuple[type[Exception], ...] = (CannotWrite, measured.UnreadableCalibration)
 
 
@@ -36,11 +39,16 @@ def run(options: argparse.Namespace) -> int:
         if part == "cells":
             chosen = [*studies.studies(), *studies.power_studies()]
             chosen = studies.thin(chosen, options.studies) if options.studies else chosen
-            judged = rates.rates(chosen, options.landscapes, processes, _progress("studies"))
+            judged = rates.rates(chosen, options.landscapes, processes, _progress("studies"), KEPT)
             found = replace(found, cells=measured.cell_rows(judged))
         else:
             judged_whole = experiments.rates(
-                experiments.EXPERIMENTS, experiments.SEED_COUNTS, options.outcomes, processes, _progress("experiments")
+                experiments.EXPERIMENTS,
+                experiments.SEED_COUNTS,
+                options.outcomes,
+                processes,
+                _progress("experiments"),
+                KEPT,
             )
             found = replace(found, experiments=measured.experiment_rows(judged_whole))
         if numbers is not None:

@@ -188,16 +188,19 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
     to_data = np.abs(grid[:, None] - points.x[None, :])
     to_grid = np.abs(grid[:, None] - grid[None, :])
     among = np.abs(points.x[:, None] - points.x[None, :])
+    unit = JITTER * np.eye(len(grid))
     out = []
-    for flat in np.nonzero(counts)[0]:
-        length = LENGTHS[flat // len(AMPLITUDES)]
-        amplitude = AMPLITUDES[flat % len(AMPLITUDES)] ** 2
-        data = amplitude * matern(among, length) + level + noise
-        cross = amplitude * matern(to_data, length) + level
-        gain = np.linalg.solve(data, cross.T).T
-        covariance = amplitude * matern(to_grid, length) + level - gain @ cross.T
-        root = np.linalg.cholesky(covariance + JITTER * (amplitude + 1) * np.eye(len(grid)))
-        out.append(gain @ y + rng.standard_normal((counts[flat], len(grid))) @ root.T)
+    for length, of_length in zip(LENGTHS, counts.reshape(len(LENGTHS), -1), strict=True):
+        if not of_length.any():
+            continue
+        at_data, at_cross, at_grid = matern(among, length), matern(to_data, length), matern(to_grid, length)
+        for amplitude, drawn in zip(AMPLITUDES**2, of_length, strict=True):
+            if drawn:
+                cross = amplitude * at_cross + level
+                gain = np.linalg.solve(amplitude * at_data + level + noise, cross.T).T
+                covariance = amplitude * at_grid + (level - gain @ cross.T) + (amplitude + 1) * unit
+                root = np.linalg.cholesky(covariance)
+                out.append(gain @ y + rng.standard_normal((drawn, len(grid))) @ root.T)
     return np.concatenate(out)
 
 

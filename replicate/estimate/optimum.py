@@ -73,9 +73,10 @@ class OptimumCurve:
 
     def at(self, x: Floats) -> Floats:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
-        last = len(self.table) - 1
-        index = np.clip(np.floor((np.clip(x, -1e6, 1e6) - self.start) / STEP + 1.5), 0, last).astype(np.int32)
-        value = self.table[index]
+        index = np.asarray(x) * (1 / STEP)
+        index += 1.5 - self.start / STEP
+        np.clip(index, 0, len(self.table) - 1, out=index)
+        value = self.table[index.astype(np.int32)]
         if np.isfinite(self.ceiling) or np.isfinite(self.floor):
             value = np.where((x >= self.ceiling) | (x <= self.floor), np.log(FLOOR), value)
         return value

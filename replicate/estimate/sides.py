@@ -132,7 +132,8 @@ def _crossing(tried: Floats, on_left: _Top, on_right: _Top, covariance: Floats) 
     """The place at which both sides have the same top and its standard error; None where there is none like that."""
     excess = on_left.height - on_right.height  # increases from left to right
     i = int(np.abs(excess).argmin())
-    slope = float(np.gradient(excess, tried)[i])
+    a, b = max(i - 1, 0), min(i + 1, len(tried) - 1)
+    slope = float((excess[b] - excess[a]) / (tried[b] - tried[a]))
     if slope <= 0 or not (on_left.falls[i] and on_right.falls[i]):
         return None
     change = on_left.weights[i] - on_right.weights[i]
