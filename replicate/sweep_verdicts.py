@@ -33,7 +33,8 @@ def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
 def _cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, Any]:
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
     out: dict[str, Any] = {"arch": landscape.arch, "dataset": landscape.dataset, "exponent": None, "rivals": {}}
-    measured = _of_line(landscape)
+    fit = fits.line(landscape)
+    measured = _of_line(fit)
     lacking = _gap_lacks(landscape)
     if not lacking:
         grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
@@ -46,16 +47,14 @@ def _cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, A
         out[name] = found.to_json()
         if verdicts[name].settle:
             out[name]["settle"] = verdicts[name].settle
-    fit = fits.line(landscape)
     if fit is not None:
         out["rivals"] = power_law.rivals(fit)
         out["exponent"] = out["rivals"]["exponent"]
     return out | _summary(verdicts, measured)
 
 
-def _of_line(landscape: Landscape) -> dict[str, Estimate]:
+def _of_line(fit: power_law.LineFit | None) -> dict[str, Estimate]:
     """What a line through the optima says: ratio, slope, intercept and R²."""
-    fit = fits.line(landscape)
     if fit is None:
         names = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2"}
         return {name: too_few(quantity) for name, quantity in names.items()}

@@ -7,6 +7,7 @@ weighed by marginal likelihood over all learning rates of the cell, its amplitud
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,15 +186,12 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
     level = (10 * (np.ptp(y) + 1)) ** 2
     weights = np.where(fit.weights > 0.01, fit.weights, 0).ravel()
     counts = rng.multinomial(count, weights / weights.sum())
-    to_data = np.abs(grid[:, None] - points.x[None, :])
-    to_grid = np.abs(grid[:, None] - grid[None, :])
-    among = np.abs(points.x[:, None] - points.x[None, :])
     unit = JITTER * np.eye(len(grid))
     out = []
     for length, of_length in zip(LENGTHS, counts.reshape(len(LENGTHS), -1), strict=True):
         if not of_length.any():
             continue
-        at_data, at_cross, at_grid = matern(among, length), matern(to_data, length), matern(to_grid, length)
+        at_data, at_cross, at_grid = _correlations(points.x.tobytes(), grid.tobytes(), float(length))
         for amplitude, drawn in zip(AMPLITUDES**2, of_length, strict=True):
             if drawn:
                 cross = amplitude * at_cross + level
@@ -202,6 +200,15 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
                 root = np.linalg.cholesky(covariance)
                 out.append(gain @ y + rng.standard_normal((drawn, len(grid))) @ root.T)
     return np.concatenate(out)
+
+
+@lru_cache(maxsize=256)
+def _correlations(x: bytes, grid: bytes, length: float) -> tuple[Floats, Floats, Floats]:
+    """Among the runs at `x`, from the `grid` to them, and among the grid's places; cells often share both."""
+    runs, places = np.frombuffer(x), np.frombuffer(grid)
+    pairs = ((runs, runs), (places, runs), (places, places))
+    among, to_runs, to_grid = (matern(np.abs(a[:, None] - b[None, :]), length) for a, b in pairs)
+    return among, to_runs, to_grid
 
 
 def _noise(cells: list[Points]) -> tuple[Shared, float]:

@@ -10,7 +10,7 @@ likely.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from replicate.landscape import Slice
 Floats = NDArray[np.float64]
 
 DRAWS = 800
+PRIOR_DRAWS = 2000
 FINE = 97
 """Points at which a draw is evaluated; its argmax is then refined by a parabola."""
 STEP = 0.02
@@ -83,13 +84,22 @@ class OptimumCurve:
 
     def interval(self, deviance: float) -> tuple[float, float]:
         """Where the log-likelihood is within `deviance` / 2 of its largest; open ends are infinite."""
+        if deviance not in self._intervals:
+            self._intervals[deviance] = self._interval(deviance)
+        return self._intervals[deviance]
+
+    @cached_property
+    def _intervals(self) -> dict[float, tuple[float, float]]:
+        return {}
+
+    def _interval(self, deviance: float) -> tuple[float, float]:
         inside = np.nonzero(self.table >= self.table.max() - deviance / 2)[0]
         low, high = int(inside[0]), int(inside[-1])
         left = -np.inf if low == 0 else self.start + (low - 1) * STEP
         right = np.inf if high == len(self.table) - 1 else self.start + (high - 1) * STEP
         return max(left, self.floor), min(right, self.ceiling)
 
-    @property
+    @cached_property
     def best(self) -> float:
         """The likeliest ln(weight decay), the middle of the likeliest ones where several places are.
 
@@ -104,7 +114,7 @@ class OptimumCurve:
             return self.start + (end - 2) * STEP / 2
         return (low + high) / 2
 
-    @property
+    @cached_property
     def single(self) -> float | None:
         """The likeliest ln(weight decay) where one place is; None where a set is, or what lies beyond the grid."""
         likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
@@ -157,10 +167,14 @@ def _prior_argmax(width_over_length: float) -> Floats:
     return np.asarray(smooth / smooth.sum() * 40)
 
 
-@lru_cache(maxsize=64)
-def _standard_normal(count: int) -> Floats:
-    """[2000, count], the same whenever it is asked for."""
-    return np.random.default_rng(0).standard_normal((2000, count))
+@lru_cache(maxsize=512)
+def _prior_best(x: bytes, length: float) -> Floats:
+    """How often each of the runs at `x` is the best one if nothing is known of the process: [N], of `PRIOR_DRAWS`."""
+    runs = np.frombuffer(x)
+    among = matern(np.abs(runs[:, None] - runs[None, :]), length)
+    root = np.linalg.cholesky(among + JITTER * np.eye(len(runs)))
+    best = (np.random.default_rng(0).standard_normal((PRIOR_DRAWS, len(runs))) @ root.T).argmax(axis=1)
+    return np.bincount(best, minlength=len(runs)).astype(np.float64)
 
 
 def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
@@ -171,13 +185,10 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     """
     best = draw_curves(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
-    among = np.abs(points.x[:, None] - points.x[None, :])
-    normal = _standard_normal(len(points.x))
     prior = np.zeros(len(points.x))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
         if weight > 0.01:
-            root = np.linalg.cholesky(matern(among, length) + JITTER * np.eye(len(points.x)))
-            prior += weight * np.bincount((normal @ root.T).argmax(axis=1), minlength=len(points.x)) / len(normal)
+            prior += weight * _prior_best(points.x.tobytes(), float(length)) / PRIOR_DRAWS
     return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
 
 

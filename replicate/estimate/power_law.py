@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,22 @@ class LineFit:
     informative: tuple[bool, ...]
     """Which slices have an optimum closed on both sides at 95 %."""
 
-    @property
+    @cached_property
+    def of_slopes(self) -> Floats:
+        """[B], the largest log-likelihood at each of `SLOPES`."""
+        return np.asarray(self.loglik.max(axis=0))
+
+    @cached_property
+    def of_heights(self) -> Floats:
+        """[H], the same at each of `heights`."""
+        return np.asarray(self.loglik.max(axis=1))
+
+    @cached_property
     def bounded(self) -> int:
         """How many slices bound their optimum on at least one side; the others are plateaus."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
-    @property
+    @cached_property
     def flags(self) -> tuple[str, ...]:
         found = [flag for curve in self.curves for flag in curve.flags]
         for curve, informative in zip(self.curves, self.informative, strict=True):
@@ -143,7 +154,7 @@ def _settle(fit: LineFit) -> str:
 
 def _slope(fit: LineFit, level: float) -> tuple[float | None, float, float]:
     """Slope of ln(best weight decay) on ln(learning rate): value, low, high."""
-    profile = fit.loglik.max(axis=0)
+    profile = fit.of_slopes
     inside = _inside(profile, fit.scale, level)
     low, high = _ends(SLOPES, inside) if fit.bounded >= MIN_INFORMATIVE else (-np.inf, np.inf)
     value = float(SLOPES[_likeliest(profile)]) if np.isfinite([low, high]).any() else None
@@ -175,7 +186,7 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     constant; where no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is
     widened by `RESOLUTION`.
     """
-    profile = fit.loglik.max(axis=1)
+    profile = fit.of_heights
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
         return None, -np.inf, np.inf
     low, high = _ends(fit.heights, _inside(profile, fit.scale, level))
@@ -306,7 +317,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         total += curve.at(fit.heights[None, :] + shape[:, i][:, None])
     profile = total.max(axis=1)
     flags = fit.flags
-    best = max(float(profile.max()), float(fit.loglik.max()))
+    best = max(float(profile.max()), float(fit.of_slopes.max()))
     if fit.bounded < MIN_INFORMATIVE:
         return unknown("intercept_share", "", level, "profile likelihood over set-valued optima", flags, _settle(fit))
     threshold = fit.scale * float(chi2_quantile(level, 1)) / 2
