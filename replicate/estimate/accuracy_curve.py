@@ -148,8 +148,7 @@ def fit_process(cells: list[Points]) -> list[Fit]:
 def _log_evidence(points: Points, covariance: Floats, scale: float) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
     y = (points.noise.mean - points.noise.mean.mean()) / scale
-    distance = np.abs(points.x[:, None] - points.x[None, :])
-    correlation = np.stack([matern(distance, length) for length in LENGTHS])
+    correlation = _among(points.x.tobytes())
     level = (10 * (np.ptp(y) + 1)) ** 2
     kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
     kernel = kernel + covariance / scale**2
@@ -200,6 +199,13 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
                 root = np.linalg.cholesky(covariance)
                 out.append(gain @ y + rng.standard_normal((drawn, len(grid))) @ root.T)
     return np.concatenate(out)
+
+
+@lru_cache(maxsize=256)
+def _among(x: bytes) -> Floats:
+    """[L, N, N], among the runs at `x`, for each of `LENGTHS`."""
+    runs = np.frombuffer(x)
+    return np.stack([matern(np.abs(runs[:, None] - runs[None, :]), length) for length in LENGTHS])
 
 
 @lru_cache(maxsize=256)
