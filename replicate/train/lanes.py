@@ -119,9 +119,11 @@ class Lanes:
 
     def finite(self) -> Tensor:
         """Whether every weight and running statistic of a lane is finite: bool [count]."""
-        found = self.theta.isfinite().all(1)
-        for statistic in self.statistics.values():
-            found &= statistic.flatten(1).isfinite().all(1)
+        found = torch.ones(self.count, dtype=torch.bool, device=self.theta.device)
+        for tensor in (self.theta, *self.statistics.values()):
+            # Not tensor.isfinite(): that would make others of its size, where memory may be full.
+            for extreme in torch.aminmax(tensor.flatten(1), dim=1):
+                found &= extreme.isfinite()
         return found
 
     def _split(self, theta: Tensor) -> list[Tensor]:
