@@ -53,9 +53,9 @@ AS_ON = pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "
 BOUNDS = {torch.float64: (1e-10, 1e-15), torch.float32: (1e-5, 1e-9)}
 """On the error of a gradient: of the largest in its tensor, and beside that, as some are zero but for rounding."""
 RESNET_BOUND = 3e-5
-"""In float32, instead of the first. Sums in another order alone make 1.2e-5 there, on some processors; in float64 nothing
-is left of it. The last batch normalisations see 8 numbers a channel, one an image: their gradients are small differences
-of large numbers."""
+"""In float32, instead of the first. Sums in another order alone make 1.2e-5 there, on some processors; in float64
+nothing is left of it. The last batch normalisations see 8 numbers a channel, one an image: their gradients are small
+differences of large numbers."""
 
 
 @AS_ON
