@@ -92,15 +92,15 @@ def test_production_path(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The paper's models in bf16, compiled, as CUDA graphs, on augmented images: against the plain loop, which has
     autocast.
 
-    Losses of the third epoch to 3 %: rounding to 8 bits makes either differ by a few percent of a gradient from
-    float32.
+    Losses of the third epoch to 1 %. On a CPU, without a compiler, lanes and loop differ by 0.14 % (ViT), and the loop
+    with autocast and without by 0.17 % (ResNet-50); the two learning rates by 60 % (ViT).
     """
     runs = production_runs(arch, tmp_path, monkeypatch)
     alone = [solo.train(run, GPU) for run in runs]
     together = train_stack(runs, GPU, How(lanes=2, compiled=True, graph=True))
     for a, b in zip(together, alone, strict=True):
         assert a.train_loss is not None and b.train_loss is not None
-        assert a.train_loss == pytest.approx(b.train_loss, rel=0.03)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=0.01)
 
 
 def production_runs(arch: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
