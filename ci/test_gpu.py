@@ -2,7 +2,7 @@
 
     pytest ci/test_gpu.py
 
-Some fifteen minutes, most of them compiling. Without a CUDA device every test is skipped, for that reason.
+A quarter of an hour at a guess, most of it compiling. Without a CUDA device every test is skipped, for that reason.
 """
 
 from __future__ import annotations

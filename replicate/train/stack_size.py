@@ -83,8 +83,8 @@ def choose(
 def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> Rates:
     """The rates of runs like `run`: as remembered in `folder`, else, or where their limit is an old one, measured now.
 
-    Measuring takes about `seconds`, and what compiling takes, for each of up to five stacks. Processes that measure at the same time both do so,
-    and the later answer stays.
+    Measuring takes about `seconds`, and what compiling takes, for each of up to five stacks. Processes that measure at
+    the same time both do so, and the later answer stays.
     """
     how = how or usual(run, device)
     path = _path(run, device, folder, how)
