@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from replicate.engine.missing import MOST_RUNS
 from replicate.runs import DataSpec, ModelSpec, Run
-from replicate.train import fast, solo, stack_size, stacked
+from replicate.train import fast, inputs, solo, stack_size, stacked
 from replicate.train.contract import RunFailed, Stopped, Workspace
 from replicate.train.result import Result
 from replicate.train.stack_size import ALONE, Rates, best, choose, measure, remember_limit
@@ -74,6 +77,45 @@ def test_measure_until_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [lanes for lanes, _ in rates.stacked] == [2] and rates.limit == 2
 
 
+@pytest.mark.parametrize("where", ["short batch", "evaluation", "end of an epoch", "next epoch"])
+def test_a_size_counts_once_all_that_a_training_does_has_fitted(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what comes long after the first step; only where lanes are computed as on a GPU."""
+    lanes = 0
+
+    def full(if_so: bool) -> None:
+        if if_so and lanes > 2:
+            raise torch.OutOfMemoryError("no room")
+
+    stack, resident = stacked._Stack, inputs.Resident
+    make, step, end, evaluate, start = stack.__init__, stack.step, stack.end_epoch, stack.evaluate, resident.start
+
+    def made(self: stacked._Stack, runs: list[Run], *rest: object) -> None:
+        nonlocal lanes
+        lanes = len(runs)
+        make(self, runs, *rest)  # type: ignore[arg-type]
+
+    def before(method: Callable[..., Any], at: str, when: Callable[..., bool] = lambda *_, **__: True) -> Any:
+        def called(*given: Any, **named: Any) -> Any:
+            full(where == at and when(*given, **named))
+            return method(*given, **named)
+
+        return called
+
+    monkeypatch.setattr(stack, "__init__", made)
+    monkeypatch.setattr(stack, "step", before(step, "short batch", lambda _, index: len(index) == 4))
+    monkeypatch.setattr(stack, "end_epoch", before(end, "end of an epoch"))
+    monkeypatch.setattr(stack, "evaluate", before(evaluate, "evaluation"))
+    monkeypatch.setattr(resident, "start", before(start, "next epoch", lambda _, epoch: epoch == 1))
+    rates = measure(RUN, "cpu", How(products=True), seconds=0.01)
+    assert [lanes for lanes, _ in rates.stacked] == [2] and rates.limit == 2
+    assert rates.limited == pytest.approx(time.time(), abs=60)
+    assert measure(RUN, "cpu", seconds=0.01, most=4).limit is None
+
+
+def test_no_size_is_larger_than_a_stack() -> None:
+    assert stack_size.MOST_LANES == MOST_RUNS
+
+
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs for which rates have been measured, which takes no time here."""
@@ -127,6 +169,19 @@ def test_limit_is_remembered(tmp_path: Path, measured: list[Run]) -> None:
     remember_limit(RUN, "cpu", tmp_path, ALONE)
     assert choose(RUN, "cpu", tmp_path) == ALONE
     assert len(measured) == 1
+
+
+def test_a_limit_is_believed_for_a_day(tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then all is measured anew: another process may have held the memory, in the measurement as well."""
+    choose(RUN, "cpu", tmp_path)
+    remember_limit(RUN, "cpu", tmp_path, ALONE)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 23 * 3600)
+    assert choose(RUN, "cpu", tmp_path) == ALONE and len(measured) == 1
+    monkeypatch.setattr(time, "time", lambda: now + 25 * 3600)
+    assert choose(RUN, "cpu", tmp_path) == 4 and len(measured) == 2
+    monkeypatch.setattr(time, "time", lambda: now + 2500 * 3600)
+    assert choose(RUN, "cpu", tmp_path) == 4 and len(measured) == 2, "without a limit, rates do not age"
 
 
 def test_a_folder_that_cannot_be_written_costs_a_measurement(tmp_path: Path, measured: list[Run]) -> None:
@@ -184,6 +239,29 @@ def test_fast_goes_one_by_one_where_no_stack_fits(
         "out of memory on cpu with 2 lanes, the fewest of a stack: no room; training one by one",
     ]
     assert choose(RUN, "cpu", workspace.rates) == ALONE
+
+
+def test_fast_goes_on_with_as_many_lanes_as_have_fitted(
+    workspace: Workspace, measured: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out once, not once for each part of the runs."""
+    step, sizes = stacked._Stack.step, []
+
+    def limited(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(stack.runs))
+        if len(stack.runs) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return step(stack, index)
+
+    expected = timeless(t.result for t in fast.train(RUNS, "cpu", workspace, How(lanes=2)))
+    monkeypatch.setattr(stacked._Stack, "step", limited)
+    choose(RUN, "cpu", workspace.rates, How(lanes=4))
+    runs = [*RUNS, *(dataclasses.replace(run, weight_decay=0.5) for run in RUNS)]
+    found = list(fast.train(runs, "cpu", workspace, How(lanes=4)))
+    assert [t.run for t in found] == runs
+    assert timeless(t.result for t in found[:5]) == expected
+    assert sizes == [4, *[2] * (6 * 5)] and len(WORDS) == 1
+    assert choose(RUN, "cpu", workspace.rates, How(lanes=4)) == 2
 
 
 def test_fast_measures_other_devices_than_a_cpu(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from replicate.train import compiled, inputs, optim, solo, stacked
 from replicate.train.checkpoint import Saver
 from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
+from replicate.train.products import Linear
 from replicate.train.result import Result
 from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
@@ -114,8 +115,13 @@ def timeless(results: list[Result]) -> list[Result]:
     return [dataclasses.replace(r, seconds=0.0) for r in results]
 
 
+AS_ON_A_GPU = pytest.mark.parametrize("products", [None, True], ids=["as on a CPU", "as on a GPU"])
+"""What a GPU computes otherwise, on a CPU: matrix products, gradients side by side, all lanes evaluated at once."""
+
+
+@AS_ON_A_GPU
 @pytest.mark.parametrize("arch", MODELS)
-def test_lanes_equal_solo(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanes_equal_solo(arch: str, products: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and running statistics to 1e-10 after 21 steps, whatever the optimiser, schedule and company."""
     runs = [
         make(arch, 3e-2, 0.3, epochs=7, optimizer="sgd"),
@@ -130,9 +136,10 @@ def test_lanes_equal_solo(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = [solo.train(run) for run in runs]
     reference = modules[: len(runs)]
     monkeypatch.setattr(stacked, "_Stack", lambda *a: stacks.append(stack(*a)) or stacks[-1])
-    together = train_stack(runs)
+    together = train_stack(runs, how=How(products=products))
     assert [close(a, b) for a, b in zip(together, alone, strict=True)] == [True] * len(runs)
     lanes = stacks[0].lanes
+    assert any(type(module) is Linear for module in lanes._template.modules()) == bool(products)
     for lane, index in enumerate(optim.order_of(runs)):
         for (a, b), weights in zip(lanes.slices, reference[index].parameters(), strict=True):
             assert weights.dtype == torch.float64
@@ -193,17 +200,19 @@ def test_a_run_alone_is_given_a_twin() -> None:
     assert close(train_stack([run])[0], solo.train(run))
 
 
+@AS_ON_A_GPU
 @pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
-def test_a_lane_that_diverges_does_not_touch_the_others(optimizer: str) -> None:
+def test_a_lane_that_diverges_does_not_touch_the_others(optimizer: str, products: bool | None) -> None:
     """It ends as alone, history included, and the others as without it."""
     bad = make(lr=1e200, optimizer=optimizer, eval_every_epochs=1)
     late = make(lr=1e4, weight_decay=1e4, optimizer=optimizer, eval_every_epochs=1)  # overflows after some steps
     good = [make(lr=lr, optimizer=optimizer, eval_every_epochs=1) for lr in (1e-3, 1e-2)]
-    together = train_stack([bad, good[0], late, good[1]])
+    how = How(products=products)
+    together = train_stack([bad, good[0], late, good[1]], how=how)
     assert [r.diverged for r in together] == [True, False, True, False]
     assert together[0].accuracy_pp == 10.0 and together[0].train_loss is None
     assert len(together[0].history) < len(together[2].history) < 4
-    assert [close(a, b) for a, b in zip(together[1::2], train_stack(good), strict=True)] == [True, True]
+    assert [close(a, b) for a, b in zip(together[1::2], train_stack(good, how=how), strict=True)] == [True, True]
     alone = [solo.train(run) for run in (bad, good[0], late, good[1])]
     assert [close(a, b) for a, b in zip(together, alone, strict=True)][:2] == [True, True]
     assert len(together[2].history) == len(alone[2].history) and alone[2].diverged
@@ -232,14 +241,15 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+@AS_ON_A_GPU
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 8, 11])
 def test_killed_and_resumed_gives_the_same_bits(
-    killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killed_at: int, products: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in a step with a checkpoint after each, in three sessions; one lane has diverged by then."""
     runs = [make("resnet50", 1e-2, 0.1), make("resnet50", 1e200), make("resnet50", 1e-2, 0.3, optimizer="sgd")]
-    how = How(checkpoints=tmp_path, checkpoint_seconds=0)
-    expected = train_stack(runs)
+    how = How(checkpoints=tmp_path, checkpoint_seconds=0, products=products)
+    expected = train_stack(runs, how=How(products=products))
     step, taken = stacked._Stack.step, []
 
     def mortal(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
@@ -391,6 +401,28 @@ def test_out_of_memory_then_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     got = train_stack(NINE, how=how)
     assert [close(a, b) for a, b in zip(got, expected, strict=True)] == [True] * 9
     assert taken[0] == (4, 11)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_memory_where_a_few_runs_are_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is halved are the lanes that were there: the last run of nine, filled up to 8, is not the smallest stack."""
+    monkeypatch.setattr(compiled, "_kept", [])
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    expected = train_stack(NINE)
+    words: list[str] = []
+    sizes: list[int] = []
+    taken = exhausted_above(2, monkeypatch, first_step=8)
+    how = How(
+        lanes=8, compiled=True, checkpoints=tmp_path, checkpoint_seconds=0, notice=words.append, shrunk=sizes.append
+    )
+    got = train_stack(NINE[8:], how=how)
+    assert close(got[0], expected[8])
+    assert words == [
+        "out of memory on cpu with 8 lanes: going on with 4 at a time",
+        "out of memory on cpu with 4 lanes: going on with 2 at a time",
+    ]
+    assert sizes == [4, 2]
+    assert taken == [(8, s) for s in range(8)] + [(2, s) for s in range(8, 12)]
     assert list(tmp_path.iterdir()) == []
 
 

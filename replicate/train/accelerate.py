@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,15 +21,17 @@ class Captured:
         """`changed`: what a step changes in place; it is as before when this returns."""
         self._index, self._now = index.clone(), now.clone()
         before = [tensor.clone() for tensor in changed]
-        stream = torch.cuda.Stream(index.device)
-        stream.wait_stream(torch.cuda.current_stream(index.device))
-        with torch.cuda.stream(stream):
+        here, side = torch.cuda.current_stream(index.device), _side_stream(index.device)
+        side.wait_stream(here)
+        self._graph = torch.cuda.CUDAGraph()
+        # Around the capture too: where that fails, torch.cuda.graph leaves its stream the current one.
+        with torch.cuda.stream(side):
             for _ in range(WARMUPS):
                 step(self._index, self._now)
-        torch.cuda.current_stream(index.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._losses = step(self._index, self._now)
+            # By default all captures of a process are on one stream, of the device that was the current one first.
+            with torch.cuda.graph(self._graph, stream=side):
+                self._losses = step(self._index, self._now)
+        here.wait_stream(side)
         for tensor, old in zip(changed, before, strict=True):
             tensor.copy_(old)
 
@@ -38,3 +41,9 @@ class Captured:
         self._now.copy_(now)
         self._graph.replay()
         return self._losses
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of `device` that captures are made on: one, because libraries keep a workspace for each."""
+    return torch.cuda.Stream(device)

@@ -34,19 +34,20 @@ _kept: list[Functions] = []
 """At most one: what was compiled last."""
 
 
-def functions_for(runs: Sequence[Run], model: nn.Module, device: str, compiled: bool) -> Functions:
+def functions_for(runs: Sequence[Run], model: nn.Module, device: str, compiled: bool, products: bool) -> Functions:
     """Lanes for `runs` with the weights of `model`, by what is kept if that fits; compiling waits for the first call.
 
-    What is compiled is kept. `Lanes.stop` gives the memory of its weights back in the meantime.
+    `products`: convolutions are computed as matrix products. What is compiled is kept; `Lanes.stop` gives the memory
+    of its weights back in the meantime.
     """
     step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
-    kind = (step, len(runs), optim.adamw_lanes(runs), device, compiled)
+    kind = (step, len(runs), optim.adamw_lanes(runs), device, compiled, products)
     if _kept and _kept[0].kind == kind:
         _kept[0].lanes.start(model)
         return _kept[0]
     if compiled:
         forget()
-    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products=device != "cpu")
+    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products)
     if not compiled:
         return Functions(kind, lanes, lanes.losses, lanes.hits, optim.update)
     fixed = partial(torch.compile, dynamic=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from replicate import data
 from replicate.runs import Run
@@ -33,8 +32,13 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
     else:
         lanes = how.lanes or stack_size.choose(runs[0], device, workspace.rates, how)
     waiting = list(runs)
+
+    def shrunk(left: int) -> None:
+        nonlocal lanes
+        lanes = min(lanes, left)  # what follows would run out of memory as well
+        stack_size.remember_limit(runs[0], device, workspace.rates, left, how=how)
+
     while waiting and lanes != stack_size.ALONE:
-        shrunk = partial(stack_size.remember_limit, runs[0], device, workspace.rates, how=how)
         part = waiting[:lanes]
         try:
             with workspace.attentive():
@@ -45,7 +49,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
             break
         said = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
         yield from (Trained(run, result, said) for run, result in zip(part, results, strict=True))
-        del waiting[:lanes]
+        del waiting[: len(part)]
     yield from one_by_one(waiting, device, workspace)
 
 

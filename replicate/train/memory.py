@@ -11,7 +11,22 @@ import torch
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory has run out, of the device or of the host."""
+    """Whether `error`, or one that it came of, says that memory has run out, of the device or of the host."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or any(one is other for other in seen):
+            continue
+        if _says_so(one):
+            return True
+        seen.append(one)
+        # Where memory runs out in the capture of a graph, ending the capture raises an error of its own.
+        todo += [one.__cause__, one.__context__]
+    return False
+
+
+def _says_so(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
@@ -36,4 +51,6 @@ def give_back_memory(device: str) -> None:
     """To other processes, or for a smaller stack, what nothing refers to any more."""
     gc.collect()
     if device != "cpu":
+        # What is freed counts as free for the stream it was made on, though a failed capture's may still work on it.
+        torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from torch import nn
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs import Run
+
+DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""A variable without which cuBLAS refuses to be deterministic."""
+os.environ.setdefault(*DETERMINISTIC_CUBLAS)  # here as well: torch up to 2.9 reads it once, at the first product
 
 EVALUATION_BATCH = 500
 """Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
@@ -61,7 +65,7 @@ def generator(seed: int, what: str, epoch: int) -> torch.Generator:
 
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
-    """Deterministic kernels, one thread on the CPU, denormals as zero; what was set before is put back.
+    """Deterministic kernels, one thread on the CPU, denormals as zero, a GPU as the current one; put back at the end.
 
     Denormals: strong decay drives weights and moments through them, where a CPU is many times slower.
     """
@@ -74,11 +78,13 @@ def reproducible(device: str) -> Iterator[None]:
         torch.set_flush_denormal(True)
     else:
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions of float32 round to 10 bits
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to be deterministic
+        os.environ.setdefault(*DETERMINISTIC_CUBLAS)
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
+    # Streams, captures and compiled kernels are by default those of the current device.
+    current: AbstractContextManager[Any] = nullcontext() if device == "cpu" else torch.cuda.device(device)
     try:
-        with warnings.catch_warnings():
+        with current, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"torch\._(inductor|dynamo)")  # the compiler on its own choices
             yield
     finally:

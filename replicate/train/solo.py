@@ -64,11 +64,12 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
     losses: list[Tensor] = []
     """Of the batches of the present epoch."""
     step = 0
-    if (saved := saver.load(device)) is not None:
+    if (saved := saver.load("cpu")) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        step, history, losses = saved["step"], list(saved["history"]), list(saved["losses"])
+        step, history, losses = saved["step"], list(saved["history"]), list(saved["losses"].to(device))
         started -= saved["seconds"]
+    del saved  # of the size of model and optimizer
 
     def state() -> dict[str, Any]:
         return {

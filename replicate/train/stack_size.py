@@ -25,12 +25,13 @@ from replicate.train import compiled, inputs, setting, solo, stacked
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
 
-FORMAT = 1
+FORMAT = 2
 
 ALONE = 0
 """For a number of lanes: train each run by itself, in the plain loop."""
 
-MOST_LANES = 64
+MOST_LANES = 32
+"""As many runs as an engine puts into a stack: more lanes would be filled up with copies."""
 WORTH = 1.1
 """A stack must be this many times as fast as the plain loop: below, its twin of a run and its waiting eat the gain."""
 NEARLY = 0.95
@@ -40,6 +41,8 @@ STOP = 0.8
 GAIN, FIRST_COMPILED = 1.05, 8
 """… nor, where each size is compiled for a minute or two, beyond one that is not so many times as fast as the one
 before; there fewer lanes than these are not tried either."""
+LIMIT_SECONDS = 24 * 3600.0
+"""For so long a limit is believed: the memory may have been another process's."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Rates:
     """Lanes → rate, ascending."""
     limit: int | None = None
     """Lanes above which memory has run out, in the measurement or in a training."""
+    limited: float | None = None
+    """When it last did, in seconds since the epoch."""
 
 
 def best(rates: Rates, may_be_alone: bool = True) -> int:
@@ -76,15 +81,15 @@ def choose(
 
 
 def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> Rates:
-    """The rates of runs like `run`: as remembered in `folder`, else measured now.
+    """The rates of runs like `run`: as remembered in `folder`, else, or where their limit is an old one, measured now.
 
-    Measuring takes about `seconds` for each of some seven stacks. Processes that measure at the same time both do so,
-    and the later answer stays.
+    Measuring takes about `seconds`, and what compiling takes, for each of up to five stacks. Processes that measure at
+    the same time both do so, and the later answer stays.
     """
     how = how or usual(run, device)
     path = _path(run, device, folder, how)
     rates = _read(path, how.notice)
-    if rates is None:
+    if rates is None or (rates.limited is not None and not 0 <= time.time() - rates.limited < LIMIT_SECONDS):
         rates = measure(run, device, how, seconds)
         _write(path, _identity(run, device, how), rates)
     return rates
@@ -97,7 +102,7 @@ def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How 
     rates = _read(path, how.notice)
     if rates is not None:
         lowest = lanes if rates.limit is None else min(lanes, rates.limit)
-        _write(path, _identity(run, device, how), dataclasses.replace(rates, limit=lowest))
+        _write(path, _identity(run, device, how), dataclasses.replace(rates, limit=lowest, limited=time.time()))
 
 
 def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25, most: int = MOST_LANES) -> Rates:
@@ -114,8 +119,10 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
         while lanes <= most:
             try:
                 stack = stacked._Stack([run] * lanes, device, how)
-                batch = stack.inputs.start(0)[0]
-                rates.append((lanes, lanes / seconds_of(lambda: stack.step(batch), device, seconds)))  # noqa: B023
+                batches = stack.inputs.start(0)
+                if stack.products:  # a CPU has memory for any stack that it is fast with
+                    _rehearse(stack, batches)
+                rates.append((lanes, lanes / seconds_of(lambda: stack.step(batches[0]), device, seconds)))  # noqa: B023
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -128,7 +135,17 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
             if len(rates) > 1 and rates[-1][1] < worth * max(rate for _, rate in rates[:-1]):
                 break
             lanes *= 2
-    return Rates(alone, tuple(rates), limit)
+    return Rates(alone, tuple(rates), limit, None if limit is None else time.time())
+
+
+def _rehearse(stack: stacked._Stack, batches: list[torch.Tensor]) -> None:
+    """Do once whatever a training does: while a captured step holds its memory, the rest must find some."""
+    stack.step(batches[0])
+    if len(batches[-1]) < len(batches[0]):
+        stack.step(batches[-1])
+    stack.end_epoch()
+    stack.evaluate(batches=1)
+    stack.inputs.start(1)
 
 
 def _solo_step(run: Run, device: str) -> Callable[[], Any]:
@@ -187,6 +204,7 @@ def _identity(run: Run, device: str, how: How) -> dict[str, Any]:
         "precision": run.precision,
         "compiled": how.compiled,
         "graph": how.graph,
+        "products": how.products,
         "device": torch.backends.cpu.get_cpu_capability() if cpu else torch.cuda.get_device_name(device),
         "torch": torch.__version__,
         "timm": timm.__version__,
@@ -202,7 +220,9 @@ def _read(path: Path, notice: Callable[[str], None]) -> Rates | None:
     try:
         found = json.loads(path.read_bytes())["rates"]
         stacks = tuple((_count(lanes), _rate(rate)) for lanes, rate in found["stacked"])
-        return Rates(_rate(found["alone"]), stacks, None if found["limit"] is None else _count(found["limit"]))
+        if found["limit"] is None:
+            return Rates(_rate(found["alone"]), stacks)
+        return Rates(_rate(found["alone"]), stacks, _count(found["limit"]), _rate(found["limited"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -218,7 +238,7 @@ def _count(value: object) -> int:
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
-        raise ValueError(f"{value!r} where a rate should be")
+        raise ValueError(f"{value!r} where a rate or a time should be")
     return float(value)
 
 

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,15 +31,13 @@ from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
 from replicate.train.groups import stack_key
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
+from replicate.train.pieces import Piece, State, filled
 from replicate.train.result import Result
 from replicate.train.setting import TrainError
 
 log = logging.getLogger(__name__)
 
 FEWEST_LANES = 2
-
-State = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,9 @@ class How:
     """Through torch.compile, for fixed shapes."""
     graph: bool = False
     """Steps replayed as CUDA graphs."""
+    products: bool | None = None
+    """Computed as suits a GPU: convolutions as matrix products, gradients side by side, all lanes evaluated at once,
+    no waiting for what the device has found. None: on a GPU."""
     checkpoints: Path | None = None
     """Folder for them; None: none are written."""
     checkpoint_seconds: float = SAVE_SECONDS
@@ -90,23 +91,23 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
     results: dict[int, Result] = {}
     outgrown: list[Checkpoint] = []
     most = max(how.lanes or len(runs), FEWEST_LANES)
-    waiting = deque(_Piece(0, len(runs)).cut(most, _fewest(most, how)))
+    waiting = deque(Piece(0, len(runs)).cut(most, _fewest(most, how)))
     if device == "cpu":
         keep_freed_memory()
     with setting.reproducible(device):
         while waiting:
             piece = waiting.popleft()
             own = ordered[piece.start : piece.stop]
-            filled = _filled(own, _fewest(most, how))
-            checkpoint = _checkpoint(filled, device, how)
+            lanes = filled(own, _fewest(most, how))
+            checkpoint = _checkpoint(lanes, device, how)
             try:
-                done = _trained(filled, device, how, checkpoint, piece.begun)[: len(own)]
+                done = _trained(lanes, device, how, checkpoint, piece.begun)[: len(own)]
                 results |= dict(zip(order[piece.start : piece.stop], done, strict=True))
                 continue
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                if len(own) <= FEWEST_LANES:
+                if len(lanes) <= FEWEST_LANES:
                     raise OutOfMemory(
                         f"out of memory on {device} with {FEWEST_LANES} lanes, the fewest of a stack: "
                         f"{_first_line(error)}"
@@ -114,8 +115,8 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
             # Only outside the except clause: the traceback holds on to the stack's tensors.
             compiled.forget()
             give_back_memory(device)
-            most = max(FEWEST_LANES, len(own) // 2)
-            how.notice(f"out of memory on {device} with {len(own)} lanes: going on with {most} at a time")
+            most = max(FEWEST_LANES, len(lanes) // 2)
+            how.notice(f"out of memory on {device} with {len(lanes)} lanes: going on with {most} at a time")
             if how.shrunk is not None:
                 how.shrunk(most)
             if checkpoint is not None:
@@ -129,45 +130,9 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
     return [results[i] for i in range(len(runs))]
 
 
-@dataclass
-class _Piece:
-    """Lanes from `start` to before `stop`, to be trained together from the state in which they have `begun`."""
-
-    start: int
-    stop: int
-    begun: State | None = None
-
-    def cut(self, most: int, fewest: int) -> list[_Piece]:
-        """Itself in pieces of at most `most` lanes; a state is filled up to `fewest`."""
-        found = []
-        for a in range(self.start, self.stop, most):
-            b = min(a + most, self.stop)
-            lanes = _filled(range(a - self.start, b - self.start), fewest)
-            found.append(_Piece(a, b, None if self.begun is None else _part(self.begun, lanes)))
-        return found
-
-
 def _fewest(most: int, how: How) -> int:
     """How many lanes a stack is filled up to: a compiled step is for one number of them."""
     return most if how.compiled else FEWEST_LANES
-
-
-def _filled(lanes: Sequence[T], fewest: int) -> list[T]:
-    """`lanes` and, up to `fewest`, the last one again."""
-    return [*lanes, *[lanes[-1]] * (fewest - len(lanes))]
-
-
-def _part(state: State, lanes: Sequence[int]) -> State:
-    """The state of `lanes`: whatever is a tensor or a list has the lanes first, though not all of them in `second`."""
-    taken: State = {}
-    for name, value in state.items():
-        if isinstance(value, dict):
-            taken[name] = _part(value, lanes)
-        elif isinstance(value, Tensor):
-            taken[name] = value[[lane for lane in lanes if lane < len(value)]]
-        else:
-            taken[name] = [value[lane] for lane in lanes] if isinstance(value, list) else value
-    return taken
 
 
 def _trained(
@@ -186,6 +151,7 @@ class _Stack:
 
     def __init__(self, runs: Sequence[Run], device: str, how: How) -> None:
         self.runs, self.device, self.how = runs, device, how
+        self.products = device != "cpu" if how.products is None else how.products
         self.started = time.perf_counter()
         self.earlier_seconds = 0.0
         run = runs[0]
@@ -194,7 +160,7 @@ class _Stack:
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
-        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled)
+        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, self.products)
         self.lanes = self.functions.lanes
         self.moments = optim.zeros(runs, self.lanes.theta)
         self.steps_per_epoch = self.inputs.steps_per_epoch
@@ -206,15 +172,13 @@ class _Stack:
         self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=self.lanes.theta.dtype, device=device)
         """Of the batches of the present epoch."""
         self.history: list[list[float]] = [[] for _ in runs]
-        self._gradients = None if device == "cpu" else torch.zeros_like(self.lanes.theta)
+        self._gradients = torch.zeros_like(self.lanes.theta) if self.products else None
         """Of all weights side by side: one launch then updates them all. A CPU prefers what fits its cache."""
         self._captured: Captured | None = None
 
     def train(self, saver: Saver, begun: State | None) -> list[Result]:
         """Go on from the checkpoint, from `begun`, or from the start, to the end."""
-        state = saver.load(self.device)
-        if state is not None or begun is not None:
-            self.restore(state or begun or {})
+        self.resume(saver, begun)
         run = self.runs[0]
         batches: list[Tensor] = []
         while self.taken < self.steps and (self.taken % self.steps_per_epoch or bool(self.alive.any())):
@@ -231,6 +195,12 @@ class _Stack:
         results = self.results()
         saver.done()
         return results
+
+    def resume(self, saver: Saver, begun: State | None) -> None:
+        """`restore` what the checkpoint holds, or else `begun`: from the host, for it is as large as a stack."""
+        state = saver.load("cpu") or begun
+        if state is not None:
+            self.restore(state)
 
     def step(self, index: Tensor) -> Tensor:
         """One step of all lanes on the images at `index`; their losses [lanes]."""
@@ -261,17 +231,17 @@ class _Stack:
     def end_epoch(self) -> None:
         """Freeze the lanes that are not finite any more: all zeros from now on, so that they stay quiet and cheap."""
         self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
-        if self.device == "cpu" and bool(self.alive.all()):
-            return  # on a GPU it would wait for all steps to know
+        if not self.products and bool(self.alive.all()):
+            return  # a GPU would wait for all steps to know
         for tensor in (self.lanes.theta, *self.lanes.statistics.values(), self.moments.first, self.moments.second):
             dead = ~self.alive[: len(tensor)]
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
         optim.freeze(self.table, self.alive)
 
-    def evaluate(self) -> None:
-        """Add the test accuracy of each lane that is alive to its history."""
-        batches = self.inputs.test_batches(setting.EVALUATION_BATCH)
-        right = self.lanes.right(batches, None if self.device == "cpu" else self.functions.hits)
+    def evaluate(self, batches: int | None = None) -> None:
+        """Add each living lane's test accuracy to its history: on the first `batches` of images, by default on all."""
+        shown = islice(self.inputs.test_batches(setting.EVALUATION_BATCH), batches)
+        right = self.lanes.right(shown, self.functions.hits if self.products else None)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
                 history.append(100 * count / self.inputs.test_count)
@@ -355,6 +325,8 @@ def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None
     if how.checkpoints is None:
         return None
     way = "compiled" if how.compiled else "eager"
+    if how.products is not None:
+        way += f", products={how.products}"
     return Checkpoint.of_training(how.checkpoints, way, device, runs, how.notice)
 
 
