@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,18 @@ from replicate.calibration.measured import (
     worst,
     write,
 )
-from replicate.calibration.rates import Rate, informative, landscape, place, rates, where, wrong_of_sets
+from replicate.calibration.parallel import CHUNK, chunks, code, in_processes
+from replicate.calibration.rates import (
+    Judged,
+    Rate,
+    informative,
+    landscape,
+    of_cell,
+    place,
+    rates,
+    where,
+    wrong_of_sets,
+)
 from replicate.calibration.studies import (
     GRIDS,
     SEED_COUNTS,
@@ -37,6 +49,7 @@ from replicate.calibration.studies import (
 )
 from replicate.calibration.tables import markdown
 from replicate.estimate.power_law import origin_r_squared
+from replicate.landscape import Landscape
 from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS
@@ -353,8 +366,48 @@ def test_rates_of_two_landscapes_are_those_of_judging_them() -> None:
     assert found["b", "rho"].width == INF
 
 
-def judged(outcome: str, low: float | None, high: float | None) -> dict[str, object]:
-    return {"verdicts": {"slope": outcome}, "slope": {"low": low, "high": high}}
+# ---------------------------------------------------------------- cut off, and gone on with
+
+
+def test_chunks_are_all_there_once() -> None:
+    for n in (1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK):
+        assert [i for start, stop in chunks(n) for i in range(start, stop)] == list(range(n))
+
+
+def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was judged is taken from the folder; a file that was cut off is not; the rates are those of one go."""
+    whole = rates(TWO, 2, 1)
+    rates(TWO[:1], 2, 1, kept=tmp_path)
+    (first,) = (tmp_path / code()).iterdir()
+    asked: list[str] = []
+    real = calibration.judge_sweep
+
+    def counted(landscapes: list[Landscape]) -> dict[str, Any]:
+        asked.append("one")
+        return real(landscapes)
+
+    monkeypatch.setattr(calibration, "judge_sweep", counted)
+    again = rates(TWO, 2, 1, kept=tmp_path)
+    assert len(asked) == 2  # of the second study alone
+    np.testing.assert_equal([astuple(r)[2:] for r in again], [astuple(r)[2:] for r in whole])
+    first.write_bytes(first.read_bytes()[:40])
+    np.testing.assert_equal([astuple(r)[2:] for r in rates(TWO, 2, 1, kept=tmp_path)], [astuple(r)[2:] for r in whole])
+    assert len(asked) == 4
+
+
+def test_answers_of_other_tasks_and_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(in_processes(math.sqrt, [4.0, 9.0], 1, tmp_path)) == [2, 3]
+    assert list(in_processes(math.sqrt, [9.0, 16.0], 1, tmp_path)) == [3, 4]
+    assert len(list((tmp_path / code()).iterdir())) == 3
+    monkeypatch.setattr("replicate.calibration.parallel.JUDGE", ("estimate",))
+    assert not (tmp_path / code()).exists()
+
+
+# ---------------------------------------------------------------- what counts as wrong
+
+
+def judged(outcome: str, low: float | None, high: float | None, name: str = "slope") -> Judged:
+    return of_cell({"verdicts": {name: outcome}, name: {"low": low, "high": high}})
 
 
 @pytest.mark.parametrize(
@@ -387,7 +440,7 @@ def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
 @pytest.mark.parametrize(("grid", "asked"), [("paper+line", True), ("paper", False), ("ratio", False)])
 def test_a_gap_is_asked_for_on_the_grid_it_is_defined_on(grid: str, asked: bool) -> None:
     """Table 2's ratios hold the line too, but no grid of two dimensions."""
-    cell = {"verdicts": {"one-dim/gap": REPLICATED}, "one-dim/gap": {"low": 0.0, "high": 0.1}}
+    cell = judged(REPLICATED, 0.0, 0.1, "one-dim/gap")
     assert bool(calibration._summaries(Study("x", Truth(), grid), [cell])) == asked
 
 
@@ -476,7 +529,7 @@ def test_only_010_itself_may_not_be_rejected(truth: float, where: str) -> None:
 def test_experiment_rates_by_hand() -> None:
     """One outcome of noise-free landscapes: every verdict is right, every interval holds the truth."""
     truth = Truth(noise_sd_pp=1e-3, seed_sd_pp=1e-3, shape="quadratic")
-    (found,) = [r for r in experiments._rates(1, (Experiment("x", truth), 3)) if r.quantity == "drop_pp"]
+    (found,) = [r for r in experiments.rates([Experiment("x", truth)], [3], 1, 1) if r.quantity == "drop_pp"]
     assert (found.claims, found.outcomes, found.seeds, found.experiment) == (12, 1, 3, "x")
     assert found.replicated + found.contradicted + found.inconclusive == pytest.approx(1)
     assert (found.wrong, found.any_wrong) == (0, 0)
