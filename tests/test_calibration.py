@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from replicate.calibration.measured import (
     worst,
     write,
 )
-from replicate.calibration.parallel import CHUNK, chunks, code, in_processes
+from replicate.calibration.parallel import CHUNK, JUDGE, chunks, code, in_processes
 from replicate.calibration.rates import (
     Judged,
     Rate,
@@ -395,12 +397,25 @@ def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pyt
     assert len(asked) == 4
 
 
-def test_answers_of_other_tasks_and_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_other_tasks_are_not_taken(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0, 9.0], 1, tmp_path)) == [2, 3]
     assert list(in_processes(math.sqrt, [9.0, 16.0], 1, tmp_path)) == [3, 4]
     assert len(list((tmp_path / code()).iterdir())) == 3
-    monkeypatch.setattr("replicate.calibration.parallel.JUDGE", ("estimate",))
-    assert not (tmp_path / code()).exists()
+
+
+def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file")) == [2]
+
+
+def test_all_that_judging_loads_is_part_of_the_code() -> None:
+    """Of the package; but for what neither judges nor draws."""
+    script = "import replicate.calibration.rates, replicate.calibration.experiments, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    names = {name.removeprefix("replicate.") for name in loaded if name.startswith("replicate.")}
+    judge = [name.replace("/", ".") for name in JUDGE]
+    left = {name for name in names if not any(name == j or name.startswith(f"{j}.") for j in judge)}
+    assert left <= {"calibration", "calibration.parallel", "atomic", "beside", "runs", "one_line", "fields"}
 
 
 # ---------------------------------------------------------------- what counts as wrong

@@ -120,8 +120,8 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
 ) -> None:
     assert "got none that torch can use; training on cores" in devices.unseen()
     store = open_store(tmp_path / "store")
-    for _ in range(2):
-        local.ensure(store, [fake_run()], in_process=True, trainer=train)
+    for i in range(2):
+        local.ensure(store, [fake_run(i)], in_process=True, trainer=train)
     assert store.notices == [devices.unseen()], "said once, and to those who train"
     monkeypatch.setenv(devices.VARIABLE, "-1")
     assert devices.unseen() == "", "cores are meant"

@@ -259,10 +259,10 @@ def test_one_training_under_several_weight_decays_is_one_measurement() -> None:
 def test_one_seed_uses_the_scatter_around_smooth_curves() -> None:
     """Smooth slices locate their optimum from one seed each; rough ones, of the same range, say less."""
     smooth, rough = (
-        [one_slice(WDS, well(WDS, 0.05 * k, 1, noise), k * 1e-3) for k in (0.5, 1, 2)] for noise in (0.02, 1.5)
+        [one_slice(WDS, well(WDS, 0.05 * k, 1, noise), k * 1e-3) for k in (1, 2, 4)] for noise in (0.02, 1.5)
     )
     widths = [[np.ptp(c.interval(CHI2)) for c in optimum_curves(s, np.random.default_rng(0))] for s in (smooth, rough)]
-    assert max(widths[0]) < 1.0
+    assert max(widths[0]) < 2.0
     assert min(widths[1]) > 2 * max(widths[0])
 
 

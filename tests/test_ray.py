@@ -141,11 +141,28 @@ def test_a_device_that_fails_is_kept_from_other_stacks(
     assert 0.4 < time.monotonic() - begun < 10
 
 
+def test_a_link_and_a_folder_that_others_may_write_to_are_no_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "getuid"):
+        pytest.skip("no owners here")
+    monkeypatch.delenv(folders.SCRATCH_VARIABLE)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    own = folders.scratch()
+    own.chmod(0o777)
+    with pytest.raises(PermissionError, match="no folder that only its owner may write to"):
+        folders.scratch()
+    own.rename(tmp_path / "elsewhere")
+    own.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match="no folder that only its owner may write to"):
+        folders.scratch()
+
+
 def test_a_scratch_folder_that_is_somebody_elses(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(os, "getuid"):
         pytest.skip("no owners here")
     assert folders.scratch().stat().st_mode & 0o777 == 0o700
     uid = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
-    with pytest.raises(PermissionError, match="belongs to somebody else; name another folder by REPLICATE_SCRATCH"):
+    with pytest.raises(PermissionError, match="or is somebody else's; name another one by REPLICATE_SCRATCH"):
         folders.scratch()

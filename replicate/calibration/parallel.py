@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,8 +25,8 @@ Json = Any
 CHUNK = 50
 """So many landscapes or outcomes are judged, and kept, at a time."""
 JUDGE = (
-    "calibration/experiments", "calibration/rates", "estimate", "evaluate", "fits", "landscape", "paper",
-    "sweep_verdicts", "synthetic", "verdict",
+    "calibration/experiments", "calibration/rates", "calibration/studies", "estimate", "evaluate", "fits", "landscape",
+    "paper", "sweep_verdicts", "synthetic", "verdict",
 )  # fmt: skip
 """Modules and packages on which an answer depends, beside the task."""
 
@@ -45,14 +46,19 @@ def code() -> str:
     return digest.hexdigest()[:16]
 
 
+CODE = code()
+"""When this process began: what it answers later is of that code, whatever has been written meanwhile."""
+
+
 def in_processes(
     function: Callable[[Task], Json], tasks: Sequence[Task], processes: int, folder: Path | None = None
 ) -> Iterator[Json]:
     """`function` of each task, of JSON types, in the order of the tasks; in this process where `processes` is 1.
 
     Answers are kept in `folder`, by function, task (its repr) and `code`, and those that are there are taken from it.
+    Where they cannot be kept they are given all the same.
     """
-    ask = function if folder is None else partial(_kept, function, folder / code())
+    ask = function if folder is None else partial(_kept, function, folder)
     if processes == 1:
         yield from map(ask, tasks)
         return
@@ -65,12 +71,13 @@ def in_processes(
 
 def _kept(function: Callable[[Task], Json], folder: Path, task: Task) -> Json:
     name = hashlib.sha256(f"{function.__module__}.{function.__qualname__} {task!r}".encode()).hexdigest()[:32]
-    path = folder / f"{name}.json"
+    path = folder / CODE / f"{name}.json"
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):  # not there, or cut off by a full disk: worked out anew
         pass
     answer = function(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, json.dumps(answer), durable=False)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, json.dumps(answer), durable=False)
     return answer

@@ -94,7 +94,7 @@ def studies() -> list[Study]:
         Study("peaks that break", Truth(shape=shape, slope=b, rho=rho, noise_sd_pp=sd), seeds=n, factor=factor)
         for shape in BROKEN
         for b, rho, factor in ((1.0, 0.055, 3.0), (1.0, 0.24, 3.0), (1.0, 0.1, 4.0), (0.5, 0.1, 3.0), (-1.0, 0.1, 3.0))
-        for sd, n in ((0.3, 3), (0.1, 5))
+        for sd, n in ((0.3, 1), (0.5, 3), (0.3, 3), (0.1, 5))
     ]
     out += [Study("ratios", Truth(rho=rho, shape=s), seeds=5) for rho in RATIOS for s in ("table-2", "asymmetric")]
     out += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def _own(top: Path) -> Path:
     named = os.environ.get(SCRATCH_VARIABLE)
     folder = Path(named) if named else top / f"replicate-{os.getuid() if hasattr(os, 'getuid') else getpass.getuser()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else; name another folder by {SCRATCH_VARIABLE}")
+    if not hasattr(os, "getuid"):
+        return folder
+    found = folder.stat() if named else folder.lstat()  # a link among the temporary files may be somebody else's
+    only_its_owner = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
+    if found.st_uid != os.getuid() or not (named or only_its_owner):
+        raise PermissionError(
+            f"{folder} is no folder that only its owner may write to, or is somebody else's; "
+            f"name another one by {SCRATCH_VARIABLE}"
+        )
     return folder

@@ -48,9 +48,9 @@ FLAT_BOTTOM = float(np.log(2))
 """Width in ln(weight decay) from which a bottom between two falls is flat and has no single best place."""
 MOST_ALIKE = 5
 """So many neighbouring places of the likelihood's grid may be as likely and still be one."""
-A_HAIR = 1e-6
-"""By so much less likely than the summit of the smooth curve are peaks elsewhere: enough to keep it the best estimate,
-nothing to an interval."""
+A_HAIR = 1e-5
+"""By so much, times the squared distance from the summit of the smooth curve, are peaks elsewhere less likely than it:
+enough to keep it the best estimate, nothing to an interval."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ class OptimumCurve:
 
     def at(self, x: Floats) -> Floats:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
-        index = np.asarray(x) * (1 / STEP)
-        index += 1.5 - self.start / STEP
-        np.clip(index, 0, len(self.table) - 1, out=index)
+        index = np.clip(np.asarray(x) * (1 / STEP) + (1.5 - self.start / STEP), 0, len(self.table) - 1)
         value = self.table[index.astype(np.int32)]
         if np.isfinite(self.ceiling) or np.isfinite(self.floor):
             value = np.where((x >= self.ceiling) | (x <= self.floor), np.log(FLOOR), value)
@@ -243,7 +241,7 @@ def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
     Beyond them it falls off with their standard error, as far as the runs that they lie between.
     """
     summit = float(inside[int(likelihood.argmax())])
-    as_likely = (1 - A_HAIR) * likelihood.max()
+    as_likely = (1 - A_HAIR * (inside - summit) ** 2) * likelihood.max()
     out = likelihood
     for place in places:
         low, high = min(place.low, summit), max(place.high, summit)
@@ -257,12 +255,15 @@ def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
 def _peaks(cell: list[Points], fits: list[Fit], best_runs: list[NDArray[np.intp]]) -> list[list[Place]]:
     """`sides.peaks` of every slice; weight decay 0 has no distance from the others and is left out."""
     runs = [points.x >= points.low for points in cell]
-    means = [(points.x[run], points.noise.mean[run]) for points, run in zip(cell, runs, strict=True)]
-    may = powers(means)
+    cuts = [
+        (points.x[run], points.noise.mean[run], fit.covariance[np.ix_(run, run)])
+        for points, fit, run in zip(cell, fits, runs, strict=True)
+    ]
+    may = powers(cuts)
     found = []
-    for (x, mean), fit, run, best in zip(means, fits, runs, best_runs, strict=True):
+    for cut, run, best in zip(cuts, runs, best_runs, strict=True):
         without_zero = best[run[best]] - int((~run).sum())
-        found.append(peaks(x, mean, fit.covariance[np.ix_(run, run)], without_zero, may) if len(without_zero) else [])
+        found.append(peaks(*cut, without_zero, may) if len(without_zero) else [])
     return found
 
 

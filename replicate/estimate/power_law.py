@@ -294,6 +294,8 @@ def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
     return rows
 
 
+SAME_DEVIANCE = 1e-3
+"""Places that differ by less are equally likely."""
 R2_MARGIN = 0.05
 """Half of the distance from the claim's bound on R² to 1."""
 SAMPLES = 500
@@ -358,7 +360,7 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     draws = draws[np.isfinite(draws).all(axis=1)]
     towards = [best + t * (draws - best) for t in (0.3, 0.6, 1.0, 1.3, 1.6)]
     lines = fit.heights[:, None] + (np.log(lrs) - fit.center)[None, :]
-    ends = np.array([c.interval(deviance) for c in curves for deviance in (0.0, CLOSED_DEVIANCE)])
+    ends = np.array([c.interval(deviance) for c in curves for deviance in (SAME_DEVIANCE, CLOSED_DEVIANCE)])
     ends = ends.reshape(len(curves), 4)[:, [2, 0, 1, 3]]  # ascending: of the interval, and of the likeliest within
     among = rng.uniform(ends[:, 1], ends[:, 2], (SAMPLES, len(curves)))
     corners = np.take_along_axis(ends, rng.integers(4, size=(len(curves), SAMPLES)), axis=1).T

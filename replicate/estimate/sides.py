@@ -20,9 +20,12 @@ Powers = tuple[tuple[int, ...], tuple[int, ...]]
 """With which a curve may fall to the left and to the right."""
 
 BREAK, BEND = 1, 2
-BREAKS_UP_TO, BENDS_FROM = 0.65, 0.35
-"""Of the power of the slope's growth beside a peak: 0 where a side is straight, 0.8 to 1.4 where it is a parabola, by
-where the peak lies between the runs."""
+STRAIGHT_UP_TO, BENT_FROM = 0.35, 0.65
+"""Power of the distance with which a side's slope grows beside the peak: 0 where the side is straight, 0.8 to 1.4 where
+it is a parabola, by where the peak lies between the runs. A side is not straight where the power is surely above the
+one, and no parabola where it is surely below the other."""
+SURE = 2.0
+"""So many standard errors, over all learning rates together."""
 APART = 0.6
 """Runs nearer to each other in ln(weight decay) than this say nothing of how a slope grows."""
 WINDOW = 1.4
@@ -45,37 +48,53 @@ class Place:
     """… but it lies between these two runs."""
 
 
-def powers(slices: Sequence[tuple[Floats, Floats]]) -> Powers:
-    """The powers that the curves of a cell show beyond their summits; `slices`: x and means, [N] each."""
+def powers(slices: Sequence[tuple[Floats, Floats, Floats]]) -> Powers:
+    """The powers that the curves of a cell may have; `slices`: x [N], means [N] and their covariance [N, N].
+
+    Both may be, unless all learning rates together surely show otherwise.
+    """
     sides = []
     for sign in (-1, 1):
-        shown = [power for x, mean in slices if (power := _power_of_slope(x, mean, sign)) is not None]
-        middle = float(np.median(shown)) if shown else np.nan
-        sides.append(
-            tuple(p for p, can in ((BREAK, not middle > BREAKS_UP_TO), (BEND, not middle < BENDS_FROM)) if can)
-        )
+        shown = [of_slice for cut in slices if (of_slice := _growth(*cut, sign)) is not None]
+        bent, straight = _errors([more for more, _ in shown]), _errors([less for _, less in shown])
+        sides.append(tuple(p for p, surely_not in ((BREAK, bent), (BEND, straight)) if surely_not < SURE))
     return sides[0], sides[1]
 
 
-def _power_of_slope(x: Floats, mean: Floats, sign: int) -> float | None:
-    """With which power of the distance from the best run the slope grows to the left (-1) or to the right (1).
+Difference = tuple[float, float]
+"""A difference of slopes and its variance."""
 
-    From the first run beyond the best one on, because the peak may lie between these two; None with fewer than three.
+
+def _errors(differences: Sequence[Difference]) -> float:
+    """How many standard errors the mean of `differences`, weighed by their variances, lies above 0; 0 of none."""
+    weights = np.array([1 / variance for _, variance in differences])
+    return float(weights @ [value for value, _ in differences] / np.sqrt(weights.sum())) if len(weights) else 0.0
+
+
+def _growth(x: Floats, mean: Floats, covariance: Floats, sign: int) -> tuple[Difference, Difference] | None:
+    """How much steeper a side becomes than `STRAIGHT_UP_TO` allows, and how much less steep than from `BENT_FROM` on.
+
+    To the left (-1) or to the right (1), from the first run beyond the best one to the second and on to the third: the
+    peak may lie before the first. None with fewer than three.
     """
     best = int(mean.argmax())
-    side = slice(best, None, -1) if sign < 0 else slice(best, None)
-    distance, level = np.abs(x[side] - x[best]), mean[side]
-    kept = [0]
-    for i in range(1, len(distance)):
-        if distance[i] - distance[kept[-1]] >= APART:
-            kept.append(i)
+    side = np.arange(best, -1, -1) if sign < 0 else np.arange(best, len(x))
+    kept = [best]
+    for i in side[1:]:
+        if abs(x[i] - x[kept[-1]]) >= APART:
+            kept.append(int(i))
     if len(kept) < 4:
         return None
-    distance, level = distance[kept[1:4]], level[kept[1:4]]
-    first, second = -np.diff(level) / np.diff(distance)
-    if first <= 0 or second <= 0:
-        return float("inf") if second > 0 else 0.0
-    return float(np.log(second / first) / np.log((distance[2] + distance[1]) / (distance[1] + distance[0])))
+    a, b, c = kept[1:4]
+    from_best = np.abs(x - x[best])
+    near, far = np.zeros(len(x)), np.zeros(len(x))  # weights of the means in the slopes downwards
+    near[[a, b]] = np.array([1, -1]) / (from_best[b] - from_best[a])
+    far[[b, c]] = np.array([1, -1]) / (from_best[c] - from_best[b])
+    outwards = (from_best[c] + from_best[b]) / (from_best[b] + from_best[a])
+    found = []
+    for weights in (far - near * outwards**STRAIGHT_UP_TO, near * outwards**BENT_FROM - far):
+        found.append((float(weights @ mean), float(weights @ covariance @ weights)))
+    return found[0], found[1]
 
 
 def peaks(x: Floats, mean: Floats, covariance: Floats, best: NDArray[np.intp], may: Powers) -> list[Place]:

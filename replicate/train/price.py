@@ -15,7 +15,7 @@ from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import compiled, setting, stack_size, stacked
 from replicate.train.inputs import Normalisation, Resident
-from replicate.train.memory import give_back_memory
+from replicate.train.memory import give_back_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
 
 FORWARD_SHARE = 1 / 3
@@ -84,6 +84,10 @@ def _compiling_seconds(run: Run, device: str, how: How, lanes: int) -> float:
             if device != "cpu":
                 torch.cuda.synchronize(device)
             return time.perf_counter() - started
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return 0.0  # less memory is free than when the size was measured: the training will find a smaller one
     finally:
         compiled.forget()
         give_back_memory(device)
