@@ -1,4 +1,4 @@
-"""Every test in tests/ is marked `fast`, and a warning in one is an error."""
+"""Every test in tests/ that is not marked `slow` is marked `fast`, and a warning in one is an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ hypothesis.settings.load_profile("fast")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.fast)
+            if item.get_closest_marker("slow") is None:
+                item.add_marker(pytest.mark.fast)
             # In front of the test's own marks, which may then allow a warning.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 

@@ -75,6 +75,7 @@ def test_each_outcome_has_its_letter_and_alone_they_fail(tree: pytest.Pytester) 
     assert len(data["not_run"]) == len(audits(published())) - 3
 
 
+@pytest.mark.slow
 def test_beside_trained_claims_the_exit_status_is_theirs(tree: pytest.Pytester) -> None:
     result = run(tree, "-v", "-k", WITH_A_CLAIM)
     result.stdout.fnmatch_lines(
@@ -91,6 +92,7 @@ def test_beside_trained_claims_the_exit_status_is_theirs(tree: pytest.Pytester) 
     assert audit_json(tree)["counts"] == {"consistent": 1, "inconsistent": 1, "decision-inconsistent": 1}
 
 
+@pytest.mark.slow
 def test_a_changed_finding_fails(tree: pytest.Pytester) -> None:
     run(tree, "-k", WITH_A_CLAIM)
     expected = tree.path / "expected"

@@ -253,6 +253,7 @@ def test_the_studies_cover_what_they_should() -> None:
     assert any(s.truth.depth == 0 for s in found)
 
 
+@pytest.mark.slow
 def test_every_margin_has_a_true_rival_outside_it() -> None:
     """A rule that is never tried on a false claim has no rate of false replication."""
     margins = {c.quantity: c.margin for c in reversed(CLAIMS)}
@@ -541,6 +542,7 @@ def test_only_010_itself_may_not_be_rejected(truth: float, where: str) -> None:
     assert experiments._place(claims_of("rho_pooled")[0], truth) == place("rho", truth, RHO_MARGIN)
 
 
+@pytest.mark.slow
 def test_experiment_rates_by_hand() -> None:
     """One outcome of noise-free landscapes: every verdict is right, every interval holds the truth."""
     truth = Truth(noise_sd_pp=1e-3, seed_sd_pp=1e-3, shape="quadratic")

@@ -239,6 +239,7 @@ class TestSchema:
         assert all(file.counts.values())
         jsonschema.validate(file.to_json(), schema())
 
+    @pytest.mark.slow
     def test_a_file_that_the_suite_writes(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

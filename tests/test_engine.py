@@ -318,6 +318,7 @@ def test_stacks_leave_no_device_without_work_and_do_not_grow_without_end(store: 
     assert set(lanes(store, more[10:])) == {missing.MOST_RUNS, missing.MOST_RUNS + 1 - missing.MOST_RUNS}
 
 
+@pytest.mark.slow
 @posix
 def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
@@ -352,6 +353,7 @@ def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store)
     assert times_trained(store) == once(runs)
 
 
+@pytest.mark.slow
 def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_trained(store: Store) -> None:
     runs = fake_stack(8, poison="crashing")
     after = fake_run(1)
@@ -475,6 +477,7 @@ def test_two_pools_and_two_single_processes_share_one_store(store: Store, tmp_pa
     assert max(sum(a <= start < b for a, b in spans) for start, _ in spans) <= 2
 
 
+@pytest.mark.slow
 def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
     """The holder finishes: its result is taken. The holder dies: the run is trained here."""
     run = fake_run(sleep=0.3)
@@ -532,6 +535,7 @@ LONG = """
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_the_end_of_the_parent_ends_its_workers_and_leaves_a_good_store(store: Store, how: str) -> None:
@@ -558,6 +562,7 @@ def test_the_end_of_the_parent_ends_its_workers_and_leaves_a_good_store(store: S
     assert max(times_trained(store).values()) == 1
 
 
+@pytest.mark.slow
 def test_pytest_and_a_module_as_parents(store: Store, tmp_path: Path) -> None:
     """Neither pytest's nor a module's `__main__` is imported by the workers, and the runs get trained."""
     body = """
@@ -658,6 +663,7 @@ def test_what_is_stored_needs_no_time(store: Store, in_process: bool) -> None:
     ensure(store, runs, trainer=NAME, in_process=in_process, until=time.monotonic() - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_process", [True, False])
 def test_training_stops_in_time_and_goes_on_later(store: Store, in_process: bool) -> None:
     """One stack a seed: some are done when the time is over, the others later, and none twice."""
@@ -671,6 +677,7 @@ def test_training_stops_in_time_and_goes_on_later(store: Store, in_process: bool
     assert times_trained(store) == once(runs)
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("in_process", [True, False])
 def test_a_stack_in_training_is_asked_to_save_what_it_has(store: Store, in_process: bool) -> None:

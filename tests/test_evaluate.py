@@ -94,6 +94,7 @@ def test_every_quantity_is_estimated_in_its_own_name_and_unit(quantity: str) -> 
     assert Estimate.from_json(json.loads(text)["estimate"]) == found.estimate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_no_quantity_of_a_flat_world_replicates_an_optimum(n_seeds: int) -> None:
     """Accuracy does not depend on weight decay. The gap is then truly small, and drops truly are none."""

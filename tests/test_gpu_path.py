@@ -104,6 +104,7 @@ def runs_of(arch: str, **changes: Any) -> list[Run]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", MODELS)
 def test_replayed_lanes_equal_solo(arch: str, replayed: type[Replayed]) -> None:
     """Among them one that diverges; the last, smaller batch of an epoch is not replayed."""
@@ -113,6 +114,7 @@ def test_replayed_lanes_equal_solo(arch: str, replayed: type[Replayed]) -> None:
     assert replayed.calls == [4 * 2]
 
 
+@pytest.mark.slow
 def test_replayed_on_augmented_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each epoch's are made where those of the last one were."""
     monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path, train=20, test=30)))
@@ -129,6 +131,7 @@ def test_replayed_in_bf16(arch: str) -> None:
     assert timeless(train_stack(runs, how=GRAPH)) == timeless(train_stack(runs, how=without))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 7])
 def test_stopped_and_resumed_with_replays_gives_the_same_bits(after: int, tmp_path: Path) -> None:
     runs = runs_of("resnet50")
@@ -173,6 +176,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_twice(compilations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others take longer: `ci/test_stacked_full_size.py`."""
     monkeypatch.setattr(Replayed, "watched", False)

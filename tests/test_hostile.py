@@ -49,6 +49,7 @@ def _quick(no_waiting_for_the_disk: None, smoke_alone: None) -> None:
     """Thousands of small files, and one scale."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_some_inputs(name: str, tmp_path: Path) -> None:
     """As they are, and altered: a clear line, or an answer."""

@@ -208,6 +208,7 @@ def test_no_calibration_is_no_section(tmp_path: Path) -> None:
     assert "How often the rules err" not in html.render(made_file({}))
 
 
+@pytest.mark.slow
 def test_ten_cells_of_five_seeds_are_small_enough() -> None:
     one = landscape(CELLS[0], seeds=5)
     found = {(cell, "main"): dataclasses.replace(one, arch=cell.arch, dataset=cell.dataset) for cell in CELLS}

@@ -127,6 +127,7 @@ class TestResident:
 
 
 class TestStreamed:
+    @pytest.mark.slow
     def test_the_number_of_processes_does_not_matter(self) -> None:
         def epochs(workers: int) -> Iterator[Tensor]:
             shown = Streamed(on_imagenet(), "cpu", workers)

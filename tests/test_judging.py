@@ -62,6 +62,7 @@ def test_stored_runs_are_judged(tmp_path: Path) -> None:
 PUBLISHED = {"data_checksum": cifar100.PUBLISHED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provenance", "spec", "note"),
     [

@@ -94,6 +94,7 @@ def test_a_lock_excludes_until_it_is_given_back(path: Path) -> None:
             other.acquire()
 
 
+@pytest.mark.slow
 def test_a_living_holder_keeps_its_lock_however_clocks_jump(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither this machine's clock nor that of the file server, which dates files, is asked."""
     jumps = [0.0]

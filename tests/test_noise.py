@@ -235,6 +235,7 @@ def test_means_are_the_weighted_scores(size: tuple[int, int, int]) -> None:
         np.testing.assert_allclose(fit.weights.sum(axis=2), np.eye(size[0]), atol=1e-9)
 
 
+@pytest.mark.slow
 @given(st.tuples(st.integers(3, 6), st.integers(2, 5), st.integers(0, 10**6)), st.sampled_from([0.0, 2.0]))
 @settings(max_examples=12, deadline=None)
 def test_covariance_of_means_is_that_of_simulated_ones(size: tuple[int, int, int], level_sd: float) -> None:
@@ -245,6 +246,7 @@ def test_covariance_of_means_is_that_of_simulated_ones(size: tuple[int, int, int
     agree(found, simulated(missing, level_sd, 400, size[2]))
 
 
+@pytest.mark.slow
 def test_covariance_of_means_to_a_tighter_error() -> None:
     missing = holes(7, 3, 1, 0.3)
     fit = additive_fit(np.where(missing, np.nan, 70.0))
@@ -275,6 +277,7 @@ def test_parts_that_no_seed_links_differ_by_their_seeds_levels() -> None:
     assert added[0, 0] + added[1, 1] - 2 * added[0, 1] == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_the_variance_of_levels_is_not_taken_for_smaller_than_it_is() -> None:
     """Of seeds in two parts, with 1 + 2 degrees of freedom: below the truth in a tenth of draws at most."""
     rng = np.random.default_rng(0)

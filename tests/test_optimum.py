@@ -323,6 +323,7 @@ def test_another_generator_gives_nearly_the_same_curve() -> None:
 # ---------------------------------------------------------------- coverage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["table-2", "asymmetric", "kinked"])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 def test_the_interval_holds_the_best_weight_decay(shape: str, n_seeds: int) -> None:
@@ -416,6 +417,7 @@ def test_equals_between_two_cliffs_are_a_set_and_no_summit(low: float, high: flo
     assert found[1] >= math.log(high) - 0.05
 
 
+@pytest.mark.slow
 def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
     """One seed everywhere, and a second at three weight decays of one learning rate that happen to agree."""
     truth = Truth(depth=0.0)
@@ -433,6 +435,7 @@ def test_a_few_repeated_runs_do_not_make_the_noise_known() -> None:
         assert not any(np.isfinite(curve.interval(CHI2)).all() for curve in curves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_seed_a_part", [False, True])
 def test_parts_that_share_no_seed_are_not_compared_as_though_they_did(one_seed_a_part: bool) -> None:
     """Flat landscapes; the upper weight decays have other seeds, whose levels differ: nothing bounds an optimum."""

@@ -91,6 +91,7 @@ def test_whatever_is_stored_the_rest_is_ordered(data: st.DataObject) -> None:
     assert {run.key for step in found for run in step.runs} == set(runs) - stored
 
 
+@pytest.mark.slow
 def test_the_order_does_not_depend_on_hashing() -> None:
     """xdist's workers each have their own, and must collect the same tests in the same order."""
     program = (

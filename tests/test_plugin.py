@@ -317,6 +317,7 @@ def test_junit_file_carries_the_verdict(tree: pytest.Pytester, outcomes: dict[st
     assert 'message="rho/convnext_t-imagenet is contradicted' in text.replace("Failed: ", "")
 
 
+@pytest.mark.slow
 def test_verdicts_and_crashes_travel_from_xdist_workers(tree: pytest.Pytester) -> None:
     tree.makeconftest(
         """

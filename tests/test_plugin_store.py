@@ -150,6 +150,7 @@ def test_a_scale_that_cannot_be_trained_says_so(tree: pytest.Pytester, trained: 
     assert trained == []
 
 
+@pytest.mark.slow
 def test_missing_images_are_not_run_in_one_line(
     tree: pytest.Pytester, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -443,6 +443,7 @@ def test_power_at_the_papers_effect_size() -> None:
     assert min(right.values()) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "n_seeds"), [(paper_grid, 1), (ratio_grid, 3)])
 def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
     """10 landscapes without any optimum: at most binom.ppf(0.999, 10, 0.05) = 4 may bound slope or ratio at all, and

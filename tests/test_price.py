@@ -88,6 +88,7 @@ def test_on_a_cpu_a_stack_is_never_cut(made_up: None) -> None:
     assert of([32, 1], How(), "cpu") == pytest.approx(((32 + 2) * STEPS / 50.0 + 2 * 4 * START) / 33)
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_measured(tmp_path: Path) -> None:
     found = price.seconds_per_run(RUN, "cpu", tmp_path, [4], seconds=0.01)
     assert 0 < found < 60

@@ -135,6 +135,7 @@ def test_points_are_the_same_each_time(scale: Scale) -> None:
     assert points(scale, part)
 
 
+@pytest.mark.slow
 def test_thousands_of_runs_are_planned_in_no_time() -> None:
     scale = dataclasses.replace(scales.get("imagenet"), summary="not cached")
     started = time.process_time()

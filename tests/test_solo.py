@@ -53,6 +53,7 @@ def test_the_same_whatever_ran_before(first: dict[str, Result]) -> None:
         assert numbers(train(small(arch))) == numbers(first[arch]), arch
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process(first: dict[str, Result]) -> None:
     code = (
         "import json, torch; torch.set_num_threads(2)\n"

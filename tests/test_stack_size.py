@@ -57,6 +57,7 @@ def test_best_that_must_not_be_alone() -> None:
     assert best(dataclasses.replace(slow, limit=0), may_be_alone=False) == ALONE
 
 
+@pytest.mark.slow
 def test_measure() -> None:
     rates = measure(RUN, "cpu", seconds=0.01, most=4)
     assert rates.alone > 0 and rates.limit is None
@@ -64,6 +65,7 @@ def test_measure() -> None:
     assert all(rate > 0 for _, rate in rates.stacked)
 
 
+@pytest.mark.slow
 def test_measure_until_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     step = stacked._Stack.step
 
@@ -77,6 +79,7 @@ def test_measure_until_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [lanes for lanes, _ in rates.stacked] == [2] and rates.limit == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["short batch", "evaluation", "end of an epoch", "next epoch"])
 def test_a_size_counts_once_all_that_a_training_does_has_fitted(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what comes long after the first step; only where lanes are computed as on a GPU."""

@@ -150,6 +150,7 @@ def test_lanes_equal_solo(arch: str, products: bool | None, monkeypatch: pytest.
     assert len({r.train_loss for r in together}) == len(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", MODELS)
 def test_lanes_equal_solo_on_augmented_images(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colour images of bytes, with every augmentation; their own differ from epoch to epoch and from plain ones."""
@@ -174,6 +175,7 @@ def test_size_and_company_do_not_matter(most: int | None) -> None:
     assert [close(a, b) for a, b in zip(cut, list(reversed(whole))[1:], strict=True)] == [True] * 5
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_for_stacks_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another seed, or fewer runs, which are filled up; another model is compiled anew, and torch told to forget."""
     built: list[object] = []
@@ -359,6 +361,7 @@ def exhausted_above(
 NINE = [make(lr=lr, weight_decay=wd) for lr in (1e-3, 3e-3, 1e-2) for wd in (0.0, 1.0, 10.0)]
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train_stack(NINE)
     words: list[str] = []
@@ -374,6 +377,7 @@ def test_out_of_memory_halves_the_stack(monkeypatch: pytest.MonkeyPatch) -> None
     assert {lanes for lanes, _ in taken} == {2}
 
 
+@pytest.mark.slow
 def test_out_of_memory_goes_on_from_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps done by all lanes together are not done again, though memory runs out twice."""
     runs = [*NINE, make(lr=1e200), make(optimizer="sgd"), make(lr=3e-2, optimizer="sgd")]
@@ -511,6 +515,7 @@ def test_fallback_loop_is_an_error() -> None:
         torch.func.vmap(pool)(channels_last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", MODELS)
 def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # back to float32
