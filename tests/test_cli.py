@@ -396,3 +396,10 @@ def test_a_sweep_is_not_overwritten(tmp_path: Path, option: str, capsys: pytest.
     assert main(["judge", str(path), option, str(tmp_path / "." / "sweep.csv")]) == 2
     assert "expected another file than the sweep itself; name a new one" in capsys.readouterr().err
     assert path.read_text().startswith("lr,wd")
+
+
+def test_a_picture_is_an_svg(csv_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("judge", str(csv_file)), ("report", "--out", str(tmp_path / "out")), ("audit",)):
+        path = tmp_path / "picture.png"
+        assert "expected a file name that ends in .svg" in fails(capsys, *command, "--picture", str(path))
+        assert not path.exists()

@@ -18,7 +18,9 @@ class CannotWrite(Exception):
 
 
 def check_folder(option: str, path: str | None) -> None:
-    """Raises CannotWrite where the file that `option` names would lie in a folder that is not there."""
+    """Raises CannotWrite where the file that `option` names would lie in no folder, or a picture be called no SVG."""
+    if path and option == "--picture" and Path(path).suffix.lower() != ".svg":
+        raise CannotWrite(f"{option} {path}: expected a file name that ends in .svg, which is what is drawn; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
         raise CannotWrite(
             f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
