@@ -13,25 +13,14 @@ from replicate.cli import main
 from replicate.engine import devices, lease
 from replicate.engine.devices import Slot
 from replicate.engine.lease import Lease
-from replicate.runs import DataSpec, ModelSpec, Run
+from replicate.runs import Run
 from replicate.store import open_store
 from replicate.train import price, stack_size
 from replicate.train.stack_size import Rates
 from replicate.train.stacked import How
+from tests import test_stack_size
 
-RUN = Run(
-    arch="mixer_s16",
-    model=ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 8), ("num_blocks", 1))),
-    data=DataSpec("digits", train_images=20, test_images=30),
-    optimizer="adamw",
-    lr=1e-2,
-    weight_decay=0.1,
-    seed=3,
-    schedule="cosine",
-    epochs=4,
-    warmup_epochs=1,
-    batch_size=8,
-)
+RUN = dataclasses.replace(test_stack_size.RUN, epochs=4)
 STEPS = 4 * 3 + 4 * 30 / 8 / 3
 """Of `RUN`, and a forward pass over the test images after each epoch in steps."""
 RATES = Rates(10.0, ((8, 40.0), (16, 50.0), (32, 50.1)))
