@@ -11,7 +11,8 @@ import numpy as np
 
 from replicate import fits
 from replicate.beside import Landscapes, of_cells, only, secondary
-from replicate.estimate import combine, deviation, gap, noise, power_law
+from replicate.estimate import combine, deviation, gap, noise, power_law, straight_line
+from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
@@ -95,7 +96,7 @@ def _rejection(
 # ---------------------------------------------------------------- Table 1
 
 
-def _on_line(quantity: str, method: Callable[[power_law.LineFit], Estimate]) -> Callable[[Claim, Landscapes], Estimate]:
+def _on_line(quantity: str, method: Callable[[LineFit], Estimate]) -> Callable[[Claim, Landscapes], Estimate]:
     def run(claim: Claim, landscapes: Landscapes) -> Estimate:
         fit = fits.line(only(claim, landscapes))
         if fit is None:
@@ -121,7 +122,7 @@ def _rho(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
     """ln(ratio) of one cell; the whole line where it is not known."""
     fit = fits.line(landscape)
-    if fit is None or sum(fit.informative) < power_law.MIN_INFORMATIVE:
+    if fit is None or sum(fit.informative) < MIN_INFORMATIVE:
         return combine.Span(0.0, -math.inf, math.inf)
     value, low, high = power_law.log_ratio(fit, level)
     return combine.Span(0.0 if value is None else value, low, high)
@@ -332,8 +333,8 @@ _ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
     "rho_sgd": _rho,
     "rho_pooled": _rho_pooled,
     "slope": _on_line("slope", power_law.slope),
-    "intercept_share": _on_line("intercept_share", power_law.intercept_share),
-    "r2": _on_line("r2", lambda fit: power_law.r_squared(fit, np.random.default_rng(0))),
+    "intercept_share": _on_line("intercept_share", straight_line.intercept_share),
+    "r2": _on_line("r2", lambda fit: straight_line.r_squared(fit, np.random.default_rng(0))),
     "max_ratio": _max_ratio,
     "drop_pp": _drop,
     "hurts_pp": _hurts,

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from replicate.estimate import gap, power_law
+from replicate.estimate import gap
+from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import optimum_curves
 from replicate.landscape import Landscape
 from replicate.paper.protocol import WEIGHT_DECAYS
@@ -36,8 +37,8 @@ class _ByContent:
 
 
 @lru_cache(maxsize=256)
-def _line(key: _ByContent) -> power_law.LineFit | None:
-    return power_law.fit_line(optimum_curves(key.landscape.slices(), key.rng()))
+def _line(key: _ByContent) -> LineFit | None:
+    return fit_line(optimum_curves(key.landscape.slices(), key.rng()))
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +46,7 @@ def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> NDArray[np.float64] 
     return gap.gap_draws(key.landscape, grid, key.rng())
 
 
-def line(landscape: Landscape) -> power_law.LineFit | None:
+def line(landscape: Landscape) -> LineFit | None:
     """The line through the landscape's optima; None where no learning rate has three usable weight decays."""
     return _line(_ByContent(landscape))
 

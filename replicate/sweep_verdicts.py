@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from replicate import fits
-from replicate.estimate import gap, power_law
+from replicate.estimate import gap, power_law, straight_line
+from replicate.estimate.line_fit import LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.evaluate import LEVEL, cell_gap, decide, too_few
 from replicate.landscape import Landscape
@@ -53,7 +54,7 @@ def _cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, A
     return out | _summary(verdicts, measured)
 
 
-def _of_line(fit: power_law.LineFit | None) -> dict[str, Estimate]:
+def _of_line(fit: LineFit | None) -> dict[str, Estimate]:
     """What a line through the optima says: ratio, slope, intercept and R²."""
     if fit is None:
         names = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2"}
@@ -61,8 +62,8 @@ def _of_line(fit: power_law.LineFit | None) -> dict[str, Estimate]:
     return {
         "rho": power_law.ratio(fit),
         "slope": power_law.slope(fit),
-        "intercept": power_law.intercept_share(fit),
-        "r2": power_law.r_squared(fit, np.random.default_rng(0)),
+        "intercept": straight_line.intercept_share(fit),
+        "r2": straight_line.r_squared(fit, np.random.default_rng(0)),
     }
 
 

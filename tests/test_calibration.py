@@ -50,7 +50,7 @@ from replicate.calibration.studies import (
     true_values,
 )
 from replicate.calibration.tables import markdown
-from replicate.estimate.power_law import origin_r_squared
+from replicate.estimate.straight_line import origin_r_squared
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from replicate.estimate.accuracy_curve import accuracy_draws
-from replicate.estimate.optimum import FLAT_BOTTOM, STEP, OptimumCurve, _bottom, optimum_curves
-from replicate.estimate.power_law import BOUNDED_DEVIANCE
+from replicate.estimate.line_fit import BOUNDED_DEVIANCE
+from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
+from replicate.estimate.plateau import FLAT_TOP, flat_top
 from replicate.landscape import Landscape, Slice
 from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid
 from tests.landscapes import LRS_3, changed, one_slice, optimum_grid, rescaled
@@ -480,17 +481,17 @@ def test_of_equally_likely_places_the_middle_is_the_best(found: OptimumCurve, be
 def test_where_a_bottom_ends(phase: float, factor: float) -> None:
     """Where accuracy falls with the square from there; further out with too few runs in the fall. A peak is narrow."""
     x = (np.arange(-3, 4) + phase) * math.log(factor)
-    low, high = _bottom(x, -1.25 * np.maximum(np.abs(x) - math.log(2), 0) ** 2)
+    low, high = flat_top(x, -1.25 * np.maximum(np.abs(x) - math.log(2), 0) ** 2)
     assert low <= -math.log(2) + 0.2
     assert high >= math.log(2) - 0.2
     if factor == 3:
         assert (low, high) == pytest.approx((-math.log(2), math.log(2)), abs=0.2)
-    low, high = _bottom(x, -0.6 * x**2)
+    low, high = flat_top(x, -0.6 * x**2)
     assert abs(low) < 0.2
     assert abs(high) < 0.2
-    assert high - low < FLAT_BOTTOM - 0.3
-    low, high = _bottom(x, -1.4 * np.abs(x))
-    assert high - low < FLAT_BOTTOM
+    assert high - low < FLAT_TOP - 0.3
+    low, high = flat_top(x, -1.4 * np.abs(x))
+    assert high - low < FLAT_TOP
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-5, 5))
@@ -498,9 +499,9 @@ def test_where_a_bottom_ends(phase: float, factor: float) -> None:
 def test_a_bottom_knows_no_units_and_no_direction(seed: int, unit: float, shift: float) -> None:
     rng = np.random.default_rng(seed)
     x, mean = np.arange(6) * 1.1, rng.normal(70, 1, 6)
-    low, high = _bottom(x, mean)
-    assert _bottom(x + shift, unit * mean - 3) == pytest.approx((low + shift, high + shift), abs=1e-6)
-    assert _bottom(-x[::-1], mean[::-1]) == pytest.approx((-high, -low), abs=1e-9)
+    low, high = flat_top(x, mean)
+    assert flat_top(x + shift, unit * mean - 3) == pytest.approx((low + shift, high + shift), abs=1e-6)
+    assert flat_top(-x[::-1], mean[::-1]) == pytest.approx((-high, -low), abs=1e-9)
 
 
 def test_a_flat_bottom_within_a_factor_two_is_a_set() -> None:

@@ -17,22 +17,11 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from statsmodels.regression.linear_model import WLS
 
+from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
-from replicate.estimate.power_law import (
-    RESOLUTION,
-    LineFit,
-    fit_line,
-    intercept_share,
-    log_ratio,
-    optima,
-    origin_r_squared,
-    r_squared,
-    ratio,
-    ratios_together,
-    rivals,
-    slope,
-)
+from replicate.estimate.power_law import RESOLUTION, log_ratio, optima, ratio, ratios_together, rivals, slope
 from replicate.estimate.result import Estimate
+from replicate.estimate.straight_line import intercept_share, origin_r_squared, r_squared
 from replicate.landscape import Landscape
 from replicate.paper.protocol import LRS
 from replicate.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from replicate.estimate import power_law
+from replicate.estimate import line_fit
 from replicate.estimate.optimum import optimum_curves
 from replicate.estimate.sides import BEND, BREAK, Place, Powers, peaks, powers
 from replicate.sweep_verdicts import judge_sweep
@@ -183,7 +183,7 @@ def test_intervals_of_optima_hold_peaks_that_break(shape: str) -> None:
     for seed in range(5):
         slices = draw(truth, bracket_grid(truth), np.random.default_rng(seed)).slices()
         for curve in optimum_curves(slices, np.random.default_rng(0)):
-            low, high = curve.interval(power_law.CLOSED_DEVIANCE)
+            low, high = curve.interval(line_fit.CLOSED_DEVIANCE)
             held.append(low <= math.log(truth.best_wd(curve.lr)) <= high)
     assert np.mean(held) >= 0.9
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize
 
-from replicate.estimate.power_law import INTERCEPT_SHARES, origin_r_squared
+from replicate.estimate.straight_line import INTERCEPT_SHARES, origin_r_squared
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
 

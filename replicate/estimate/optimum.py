@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, usable_points
-from replicate.estimate.best_set import indistinguishable
+from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.estimate.sides import Place, peaks, powers
 from replicate.landscape import Slice
@@ -34,18 +34,6 @@ FLOOR = 2e-3
 PLATEAU = float(np.log(8))
 """Width in ln(weight decay) from which runs that cannot be told from the best are a plateau: the paper's accuracies
 fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
-SET_LEVEL = 0.99
-"""Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""
-LEAST_DOF_OF_SLICE = 8.0
-"""Degrees of freedom of that set's bound, at least, though two seeds of seven weight decays leave 6 and one seed none:
-the variances are those of the whole cell, with 12 or more (`accuracy_curve.LEAST_DOF`), or else the largest guess that
-smooth curves allow. On flat landscapes of the calibration, where every run is a best one, the set of 99 % left out
-0.04 to 0.8 % of them at one seed and 0.1 to 0.9 % at two, whether the noise is normal, heavy-tailed or a curve."""
-LATE_FALL = 1 / 5
-"""Where a run falls short of the best by no more than this share of what the next one does, accuracy has not begun to
-fall there. Of a quadratic curve with its peak at a run it is a quarter."""
-FLAT_BOTTOM = float(np.log(2))
-"""Width in ln(weight decay) from which a bottom between two falls is flat and has no single best place."""
 MOST_ALIKE = 5
 """So many neighbouring places of the likelihood's grid may be as likely and still be one."""
 A_HAIR = 1e-5
@@ -134,9 +122,9 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
         return []
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
-    best = [_best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
-    parts = zip(lrs, points, fits, best, _bottoms(points, best), _peaks(points, fits, best), strict=True)
-    return [_curve(lr, p, fit, runs, bottom, places, rng) for lr, p, fit, runs, bottom, places in parts]
+    best = [best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
+    parts = zip(lrs, points, fits, best, flat_tops(points, best), _peaks(points, fits, best), strict=True)
+    return [_curve(lr, p, fit, runs, flat, places, rng) for lr, p, fit, runs, flat, places in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -195,7 +183,7 @@ def _curve(
     points: Points,
     fit: Fit,
     best: NDArray[np.intp],
-    bottom: tuple[float, float],
+    flat: tuple[float, float],
     places: list[Place],
     rng: np.random.Generator,
 ) -> OptimumCurve:
@@ -230,7 +218,7 @@ def _curve(
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
     placed = _also_at(placed, inside, places)
-    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, bottom, inside))
+    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, flat, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
 
@@ -252,7 +240,7 @@ def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
     return out
 
 
-def _peaks(cell: list[Points], fits: list[Fit], best_runs: list[NDArray[np.intp]]) -> list[list[Place]]:
+def _peaks(cell: list[Points], fits: list[Fit], leading: list[NDArray[np.intp]]) -> list[list[Place]]:
     """`sides.peaks` of every slice; weight decay 0 has no distance from the others and is left out."""
     runs = [points.x >= points.low for points in cell]
     cuts = [
@@ -261,14 +249,14 @@ def _peaks(cell: list[Points], fits: list[Fit], best_runs: list[NDArray[np.intp]
     ]
     may = powers(cuts)
     found = []
-    for cut, run, best in zip(cuts, runs, best_runs, strict=True):
+    for cut, run, best in zip(cuts, runs, leading, strict=True):
         without_zero = best[run[best]] - int((~run).sum())
         found.append(peaks(*cut, without_zero, may) if len(without_zero) else [])
     return found
 
 
 def _unbounded(
-    table: Floats, points: Points, best: NDArray[np.intp], bottom: tuple[float, float], inside: Floats
+    table: Floats, points: Points, best: NDArray[np.intp], flat: tuple[float, float], inside: Floats
 ) -> Floats:
     """`table` where runs that cannot be told from the best one are as likely as the best, wherever they are a plateau.
 
@@ -284,8 +272,8 @@ def _unbounded(
         first, last = max(best[0] - 1, 0), min(best[-1] + 1, len(x) - 1)
         low, high = (x[first] + x[best[0]]) / 2, (x[last] + x[best[-1]]) / 2
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
-    low, high = bottom
-    if high - low >= FLAT_BOTTOM:
+    low, high = flat
+    if high - low >= FLAT_TOP:
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
     if points.x[best[0]] <= points.low:
         out[0] = top
@@ -294,51 +282,6 @@ def _unbounded(
         out[-1] = top
         out[1:-1][inside >= x[best[0]] - STEP] = top
     return out
-
-
-def _best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
-    """Indices of the runs that cannot be told from the best one."""
-    dof = max(float(points.noise.dof.sum()), LEAST_DOF_OF_SLICE)
-    return np.nonzero(indistinguishable(points.noise.mean, fit.covariance, dof, SET_LEVEL))[0]
-
-
-def _bottoms(cell: list[Points], best_runs: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
-    """`_bottom` of every slice; where most are flat, noise alone has made the others look otherwise.
-
-    Those are then as wide as the widest, around their own middle. Only slices in which accuracy falls on both sides
-    have a say, and are widened.
-    """
-    found, closed = [], []
-    for points, best in zip(cell, best_runs, strict=True):
-        run = points.x >= points.low
-        found.append(_bottom(points.x[run], points.noise.mean[run]))
-        closed.append(bool(points.x[best[0]] > points.low and best[-1] < len(points.x) - 1))
-    widths = [high - low for (low, high), counts in zip(found, closed, strict=True) if counts]
-    if not widths or np.median(widths) < FLAT_BOTTOM:
-        return found
-    add = [(max(widths) - (high - low)) / 2 * counts for (low, high), counts in zip(found, closed, strict=True)]
-    return [(low - more, high + more) for (low, high), more in zip(found, add, strict=True)]
-
-
-def _bottom(x: Floats, mean: Floats) -> tuple[float, float]:
-    """Where accuracy begins to fall on either side of the best run, from the runs at `x` [N] and their means [N].
-
-    As though it fell with the square of the distance from there: the line through the roots of the first two losses
-    that count (`LATE_FALL`), drawn back to no loss. Of a curve with a peak both are the peak; where the lines cross,
-    `low` is above `high`. With no two such runs it is the last one before the fall.
-    """
-    loss = mean.max() - mean
-    best = int(mean.argmax())
-    return -_begin(-x[best::-1], loss[best::-1]), _begin(x[best:], loss[best:])
-
-
-def _begin(x: Floats, loss: Floats) -> float:
-    """As `_bottom`, of one side: `x` [N] from the best run outwards."""
-    last = int(np.nonzero(loss[:-1] <= LATE_FALL * loss[1:])[0].max(initial=0))
-    if last + 2 >= len(x) or loss[last + 2] <= loss[last + 1]:
-        return float(x[last])
-    near, far = np.sqrt(loss[last + 1 : last + 3])
-    return float(x[last + 1] - near * (x[last + 2] - x[last + 1]) / (far - near))
 
 
 def _spacing(x: Floats, place: float) -> float:

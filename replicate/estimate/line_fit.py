@@ -1,0 +1,166 @@
+"""All power laws through the optima of a cell: likelihoods of optima to the profile over lines in ln-ln.
+
+Every interval is a profile likelihood one: the values of the quantity for which some curve of the family is within the
+chi-squared quantile of the best (Venzon and Moolgavkar 1988). Optima that are only bounded, or not determined at all,
+enter through their likelihoods, as in interval-censored regression; so a quantity that the data leave open stays open.
+Where no line fits, the deviance is scaled by its excess over the residual degrees of freedom (Birge ratio).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.estimate.optimum import STEP, OptimumCurve
+from replicate.estimate.quantiles import chi2_quantile, chi2_tail
+
+Floats = NDArray[np.float64]
+
+SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
+"""Slopes tried; an interval that reaches an end counts as open there."""
+MISFIT_P = 0.01
+HEIGHT_STEP = 2 * STEP
+CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
+BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
+MIN_INFORMATIVE = 3
+"""Fewer learning rates with a closed optimum than this, and no line is called measured."""
+WITHIN_RUNS = 2.0
+"""An optimum's interval as wide as so many distances between runs, the one before the best run and the one after it, is
+as narrow as noise alone can make it."""
+
+
+@dataclass(frozen=True)
+class LineFit:
+    """Profile of the line ln wd = height + slope * (ln lr - center) over all slices of a cell."""
+
+    curves: tuple[OptimumCurve, ...]
+    center: float
+    """ln(learning rate) at which `heights` is the line's value."""
+    heights: Floats
+    loglik: Floats
+    """[H, B], log-likelihood over `heights` and `SLOPES`."""
+    scale: float
+    """Factor by which deviances are divided: 1 where a line fits."""
+    misfit_p: float
+    """p of the line against free optima, chi-squared; NaN with fewer than three informative slices."""
+    informative: tuple[bool, ...]
+    """Which slices have an optimum closed on both sides at 95 %."""
+
+    @cached_property
+    def of_slopes(self) -> Floats:
+        """[B], the largest log-likelihood at each of `SLOPES`."""
+        return np.asarray(self.loglik.max(axis=0))
+
+    @cached_property
+    def of_heights(self) -> Floats:
+        """[H], the same at each of `heights`."""
+        return np.asarray(self.loglik.max(axis=1))
+
+    @cached_property
+    def bounded(self) -> int:
+        """How many slices bound their optimum on at least one side; the others are plateaus."""
+        return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        found = [flag for curve in self.curves for flag in curve.flags]
+        for curve, informative in zip(self.curves, self.informative, strict=True):
+            low, high = curve.interval(CLOSED_DEVIANCE)
+            if np.isinf(low) and np.isinf(high):
+                found.append("plateau")
+            elif not informative:
+                found.append("edge-low" if np.isinf(low) else "edge-high")
+        if self.misfit_p < MISFIT_P:
+            found.append("misfit")
+        return tuple(dict.fromkeys(found))
+
+
+def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
+    """The profile over lines; None where no slice has an optimum curve."""
+    if not curves:
+        return None
+    x = np.log([c.lr for c in curves])
+    closed = np.array([_is_closed(c) for c in curves])
+    center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
+    heights = _heights(curves)
+    # Row by row of a padded table: the position of height + slope * (x - center) in each curve's grid.
+    total = np.zeros((len(heights), len(SLOPES)))
+    for curve, xi in zip(curves, x, strict=True):
+        total += curve.at(heights[:, None] + SLOPES[None, :] * (xi - center))
+    free = sum(float(c.table.max()) for c in curves)
+    dof = int(closed.sum()) - 2
+    deviance = 2 * (free - float(total.max()))
+    misfit_p = chi2_tail(deviance, dof) if dof > 0 else float("nan")
+    scale = max(1.0, deviance / dof) if dof > 0 else 1.0
+    return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))
+
+
+def _is_closed(curve: OptimumCurve) -> bool:
+    return bool(np.isfinite(curve.interval(CLOSED_DEVIANCE)).all())
+
+
+def _heights(curves: Sequence[OptimumCurve]) -> Floats:
+    """Heights tried: past the grids by more than any slope tried can bring a line back, where an optimum is open."""
+    ends = [c.interval(CLOSED_DEVIANCE) for c in curves]
+    past_low = 12.0 if any(np.isinf(low) for low, _ in ends) else 2.0
+    past_high = 12.0 if any(np.isinf(high) for _, high in ends) else 2.0
+    low = min(c.start for c in curves) - past_low
+    high = max(c.start + STEP * len(c.table) for c in curves) + past_high
+    return np.arange(low, high, HEIGHT_STEP)
+
+
+def within(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:
+    threshold = scale * float(chi2_quantile(level, 1)) / 2
+    return np.nonzero(profile >= profile.max() - threshold)[0]
+
+
+def likeliest(profile: Floats) -> int:
+    """Index of the largest value; the middle one where several are as large, as on an unbounded side."""
+    top = np.nonzero(profile >= profile.max() - 1e-9)[0]
+    return int(top[len(top) // 2])
+
+
+def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
+    low = -np.inf if inside[0] == 0 else float(grid[inside[0] - 1])
+    high = np.inf if inside[-1] == len(grid) - 1 else float(grid[inside[-1] + 1])
+    return low, high
+
+
+def settle(fit: LineFit) -> str:
+    """What would pin the line down, from the slices that do not."""
+    words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
+    for curve, informative in zip(fit.curves, fit.informative, strict=True):
+        if informative:
+            continue
+        low, high = curve.interval(CLOSED_DEVIANCE)
+        if np.isinf(low) and np.isinf(high):
+            words.append(f"more seeds or a longer training at lr {curve.lr:g}, flat so far")
+        elif np.isinf(low):
+            words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
+        else:
+            end = curve.start + STEP * (len(curve.table) - 3)
+            words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
+    return "; ".join(words)
+
+
+def narrower(fit: LineFit, width: float, half_margin: float) -> str:
+    """What would make an interval of `width` half as wide as the margin: closer weight decays or more seeds.
+
+    Where the optima are known to within the runs around them, seeds say no more of their places.
+    """
+    if not np.isfinite(width):
+        return ""
+    factor = (width / half_margin) ** 2
+    if factor <= 1:
+        return "a true value further from the margin's edge"
+    deviance = float(chi2_quantile(0.95, 1))
+    closed = [c for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
+    known = [high - low <= WITHIN_RUNS * c.spacing for c in closed for low, high in [c.interval(deviance)]]
+    if known and 2 * sum(known) >= len(known):
+        apart = float(np.exp(np.median([c.spacing for c in closed])))
+        return f"weight decays closer together around the best ones, now a factor {apart:.2g} apart"
+    return f"about {max(factor, 1.1):.2g} times as many seeds"
