@@ -163,11 +163,39 @@ def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: 
         assert found.value == pytest.approx(grid[values.argmin()], abs=0.05)
 
 
+@given(st.floats(-1.2, -0.4), st.floats(0.02, 0.2), st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_where_no_straight_line_fits_the_nearest_one_is_that_of_least_squares(b: float, sd: float, seed: int) -> None:
+    places = -8 + b * (X - X.mean()) + sd * np.random.default_rng(seed).normal(size=6)
+    fit = line([normal(lr, p, 0.15) for lr, p in zip(LRS, places, strict=True)])
+    found = intercept_share(fit)
+    if "no-straight-line" not in found.flags:
+        return
+    relative = np.array(LRS) / np.exp(X.mean())
+    shares = np.linspace(*(end / (end - 1) for end in (relative.min(), relative.max())), 30001)[1:-1]  # all above 0
+    squares = np.array([np.var(places - np.log((1 - s) * relative + s)) for s in shares]) * 6
+    bound = squares.min() * (1 + stats.t.ppf(0.975, 4) ** 2 / 4)
+    assert found.value == pytest.approx(shares[squares.argmin()], abs=0.03)
+    assert found.low == pytest.approx(shares[squares <= bound][0], abs=0.06)
+
+
 def test_a_power_law_that_no_straight_line_fits_is_a_misfit_of_the_intercept() -> None:
     fit = line([normal(lr, -8 - 2 * (x - X.mean()), 0.15) for lr, x in zip(LRS, X, strict=True)])
     assert ends(slope(fit)) == pytest.approx((-2.08, -1.92), abs=0.08)
-    assert "misfit" in intercept_share(fit).flags
+    assert {"misfit", "no-straight-line"} <= set(intercept_share(fit).flags)
     assert "misfit" not in slope(fit).flags
+
+
+@pytest.mark.parametrize("sd", [1.0, 0.3, 0.15, 0.05])
+def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -> None:
+    """A slope of -1 is far from any line of the margin [-1, 0.5]; one of 1/2 is as near to some within as without."""
+    falling, root = (
+        intercept_share(line([normal(lr, -8 + b * (x - X.mean()), sd) for lr, x in zip(LRS, X, strict=True)]))
+        for b in (-1.0, 0.5)
+    )
+    assert falling.low > (0.5 if sd < 1 else 0.0)
+    assert root.low < 0.5 < root.high
+    assert ("no-straight-line" in root.flags) == (sd < 1)
 
 
 # ---------------------------------------------------------------- sets: linear programming

@@ -13,10 +13,9 @@ from replicate.estimate.line_fit import (
     likeliest,
     narrower,
     settle,
-    within,
 )
 from replicate.estimate.power_law import slope_span
-from replicate.estimate.quantiles import chi2_quantile
+from replicate.estimate.quantiles import chi2_quantile, t_quantile
 from replicate.estimate.result import Estimate, unknown
 
 Floats = NDArray[np.float64]
@@ -27,7 +26,14 @@ R2_MARGIN = 0.05
 """Half of the distance from the claim's bound on R² to 1."""
 SAMPLES = 500
 """Of each kind of corner of the joint region of the optima."""
-INTERCEPT_SHARES = np.round(np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 1.0801, 0.01)]), 6)
+INTERCEPT_SHARES = np.round(
+    np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
+)
+"""Tried; falling lines, above 1, have little room between a constant and one that is 0 at the largest learning rate."""
+
+
+PROFILE = "profile likelihood over set-valued optima"
+NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 
 
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
@@ -35,7 +41,8 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
     0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above: falling.
     Profiled over the line's value at g, all optima weighing by their likelihoods (in ln), not by ordinary least
-    squares, which sees the largest learning rates only.
+    squares, which sees the largest learning rates only. Where a power law fits and no straight line does, it is that of
+    the nearest one (`no-straight-line`): that can be off, and never confirm anything.
     """
     lrs = np.array([c.lr for c in fit.curves])
     relative = lrs / np.exp(np.log(lrs).mean())
@@ -45,16 +52,15 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     for i, curve in enumerate(fit.curves):
         total += curve.at(fit.heights[None, :] + shape[:, i][:, None])
     profile = total.max(axis=1)
-    flags = fit.flags
     best = max(float(profile.max()), float(fit.of_slopes.max()))
     if fit.bounded < MIN_INFORMATIVE:
-        return unknown("intercept_share", "", level, "profile likelihood over set-valued optima", flags, settle(fit))
-    threshold = fit.scale * float(chi2_quantile(level, 1)) / 2
-    inside = np.nonzero(profile >= best - threshold)[0]
+        return unknown("intercept_share", "", level, PROFILE, fit.flags, settle(fit))
+    inside = np.nonzero(profile >= best - fit.scale * float(chi2_quantile(level, 1)) / 2)[0]
+    flags, method, to_do = fit.flags, PROFILE, settle(fit)
     if not len(inside):
-        # A power law fits and no straight line does: the lines nearest to fitting.
-        inside = within(profile, 1.0, level)
-        flags = tuple(dict.fromkeys((*flags, "misfit")))
+        profile, inside = _nearest(fit, shape, level)
+        flags, method = tuple(dict.fromkeys((*flags, "misfit", "no-straight-line"))), NEAREST
+        to_do = "nothing: the best weight decays lie on a power law and on no straight line"
     low, high = ends(INTERCEPT_SHARES, inside)
     _, least, most = slope_span(fit, level)
     if least <= 1 <= most:
@@ -62,9 +68,30 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         low, high = min(low, 0.0), max(high, 0.0)
     value = float(INTERCEPT_SHARES[likeliest(profile)]) if np.isfinite([low, high]).any() else None
     return Estimate(
-        "intercept_share", "", value, low, high, level, sum(fit.informative),
-        "profile likelihood over set-valued optima", flags, settle(fit) or narrower(fit, high - low, 0.75),
+        "intercept_share", "", value, low, high, level, sum(fit.informative), method, flags,
+        to_do or narrower(fit, high - low, 0.75),
     )  # fmt: skip
+
+
+def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
+    """How near each of `INTERCEPT_SHARES` is (larger is nearer), and which are about as near as the nearest one.
+
+    Least squares in ln over the closed optima, a line's `shape` at each of them [shares, curves]. The likelihoods would
+    not tell: to each all places far from its optimum are alike, so a line that meets one or two optima is as good as
+    one that is nearer to all of them.
+    """
+    closed = np.array(fit.informative)
+    dof = int(closed.sum()) - 2
+    if dof < 1:
+        return np.zeros(len(shape)), np.arange(len(shape))
+    deviance = float(chi2_quantile(level, 1))
+    places = np.array([c.middle(deviance) for c, informative in zip(fit.curves, closed, strict=True) if informative])
+    possible = np.asarray(np.isfinite(shape[:, closed]).all(axis=1))
+    distance = places - np.where(possible[:, None], shape[:, closed], 0.0)
+    squares = np.where(possible, np.var(distance, axis=1) * len(places), np.inf)
+    least = squares.min()
+    threshold = least * (1 + t_quantile((1 + level) / 2, dof) ** 2 / dof)
+    return -squares, np.nonzero(squares <= threshold)[0]
 
 
 def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Estimate:
