@@ -8,14 +8,17 @@ import json
 import os
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate import atomic, locks
 from replicate.layout import Layout
 from replicate.runs import Run
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from replicate.locks import Lock
 
 
@@ -116,9 +119,7 @@ class Locking:
             raise unwritable(path, error) from error
         if self.kind == locks.HEARTBEAT:
             return locks.HeartbeatLock(path, self.note)
-        from filelock import FileLock
-
-        return FileLock(path, thread_local=False)
+        return kernel_lock(path)
 
     def _is_held(self, path: Path) -> bool | None:
         if self.kind == locks.HEARTBEAT:
@@ -152,13 +153,25 @@ def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -
     return answer
 
 
+def kernel_lock(path: Path) -> FileLock:
+    """The operating system's lock at `path`, which the death of its holder frees; not yet taken.
+
+    Taking it raises OSError or NotImplementedError where there is no such lock: newer releases of filelock would leave
+    a file there instead, and it would stay when its holder dies.
+    """
+    from filelock import FileLock  # not needed to read, and slow to import
+
+    options: dict[str, Any] = {"thread_local": False}
+    if "fallback_to_soft" in signature(FileLock.__init__).parameters:
+        options["fallback_to_soft"] = False
+    return FileLock(path, **options)
+
+
 def has_kernel_locks(folder: Path) -> bool:
     """Whether the file system of `folder` grants locks at all. That they bind other machines, nobody can tell."""
-    from filelock import FileLock
-
     path = atomic.temporary_of(folder / "lock")
     try:
-        with FileLock(path):
+        with kernel_lock(path):
             return True
     except NotImplementedError:
         return False

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "replicate"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("replicate",),
-    ("atomic", "one_line", "fields"),
+    ("atomic", "one_line", "fields", "cores"),
     ("locks",),
     ("runs", "landscape", "train.result", "budget"),
     ("paper", "datasets"),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from replicate.engine import cores, devices, local, provenance
+from replicate import cores
+from replicate.engine import devices, local, provenance
 from replicate.engine.devices import Slot, named, slots
 from replicate.engine.lease import Lease
 from replicate.store import open_store

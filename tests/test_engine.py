@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from replicate import scales
-from replicate.engine import begun, cores, devices, failed, local, missing, pool
+from replicate.engine import begun, devices, failed, local, missing, pool
 from replicate.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from replicate.runs import Cell, Run
 from replicate.store import Store, StoreError, open_store
@@ -587,58 +587,6 @@ def test_pytest_and_a_module_as_parents(store: Store, tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(store.keys()) == 4
-
-
-# Slots
-
-
-def test_physical_cores_count_siblings_once_and_respect_affinity(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 9}, raising=False)
-    monkeypatch.setattr(cores, "cpu_quota", lambda: None)
-    for cpu in range(8):
-        folder = tmp_path / f"cpu{cpu}" / "topology"
-        folder.mkdir(parents=True)
-        (folder / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
-    assert cores.physical_cores(tmp_path) == (0, 1, 2, 3, 9)
-    monkeypatch.setattr(cores, "cpu_quota", lambda: 2.5)
-    assert cores.physical_cores(tmp_path) == (0, 1)
-    monkeypatch.setattr(cores, "cpu_quota", lambda: 0.5)
-    assert cores.physical_cores(tmp_path) == (0,)
-
-
-@pytest.mark.parametrize(
-    ("cgroups", "files", "expected"),
-    [
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "250000 100000"}, 2.5),
-        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
-        ("0::/host/path\n", {"cpu.max": "300000 100000"}, 3.0),
-        ("4:cpu,acct:/x\n", {"cpu,acct/x/cpu.cfs_quota_us": "50000", "cpu,acct/x/cpu.cfs_period_us": "100000"}, 0.5),
-        ("4:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
-        ("1:memory:/x\n", {}, None),
-        ("0::/\n", {"cpu.max": "rubbish"}, None),
-    ],
-)  # fmt: skip
-def test_cpu_quota(tmp_path: Path, cgroups: str, files: dict[str, str], expected: float | None) -> None:
-    (tmp_path / "self").write_text(cgroups)
-    for name, text in files.items():
-        path = tmp_path / "mount" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert cores.cpu_quota(tmp_path / "self", tmp_path / "mount") == expected
-    assert cores.cpu_quota(tmp_path / "nothing", tmp_path / "mount") is None
-
-
-def test_slots_are_cores_first_and_more_only_on_demand() -> None:
-    default = cores.slots()
-    assert len(default) == len(cores.physical_cores())
-    more = cores.slots(len(default) + 2)
-    assert more[: len(default)] == default
-    assert [name.partition("-")[2] for name in more[-2:]] == ["extra-0", "extra-1"]
-    assert cores.slots(1) == default[:1]
-    with pytest.raises(ValueError, match="expected 1 or more, got 0"):
-        cores.slots(0)
 
 
 def test_describe_names_what_one_needs_to_find_a_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -167,6 +168,24 @@ def test_without_a_folder_for_leases_the_store_has_them_and_a_line_says_so(store
     said: list[str] = []
     with lease.to_measure(None, [GPU], said.append):
         assert len(said) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock on this system, nor a lack of it")
+def test_where_the_system_knows_no_flock_a_line_says_that_other_stores_do_not_see_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import fcntl
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    said: list[str] = []
+    assert Lease(GPU, None, said.append).take()
+    assert (
+        len(said) == 1
+        and f"got: [Errno {errno.ENOSYS}] Function not implemented; a session with another store may" in said[0]
+    )
 
 
 @pytest.mark.skipif("not hasattr(os, 'getuid')", reason="no owners here")

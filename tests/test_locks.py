@@ -261,6 +261,27 @@ def test_a_file_system_that_refuses_locks_is_noticed(
         ensure(plain, [fake_run()], in_process=True, trainer=NAME)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock on this system, nor a lack of it")
+def test_where_the_system_knows_no_flock_no_file_is_taken_for_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer filelock falls back to a file that stays when its holder is killed."""
+    import fcntl
+
+    plain = open_store(tmp_path / "plain")
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    new = open_store(tmp_path / "new")
+    assert new.kind == HEARTBEAT and "has no locks: the store is shared by heartbeat" in new.notices[0]
+    with pytest.raises(StoreError, match="expected a file system with locks, got 'Function not implemented'"):
+        ensure(plain, [fake_run()], in_process=True, trainer=NAME)
+    ensure(new, [fake_run()], in_process=True, trainer=NAME)
+    assert new.keys() == {fake_run().key}
+
+
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:50 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2,local_lock=none,addr=10.0.0.1

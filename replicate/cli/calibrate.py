@@ -11,7 +11,7 @@ from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables
 from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
-from replicate.engine.cores import slots
+from replicate.cores import slots
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.progress import duration
 

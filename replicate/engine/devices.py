@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from replicate.engine import cores
+from replicate import cores
 from replicate.one_line import one_line
 
 CPU = "cpu"

@@ -20,7 +20,7 @@ from replicate.engine import scratch
 from replicate.engine.devices import CPU, Slot
 from replicate.locks import Holder
 from replicate.store import Store
-from replicate.store_locks import is_locked_by_kernel
+from replicate.store_locks import is_locked_by_kernel, kernel_lock
 
 HOLDER = ".holder"
 """Of a file that says who took the lease beside it."""
@@ -59,12 +59,12 @@ class Lease:
     def _take_of_machine(self, held: contextlib.ExitStack) -> bool:
         if self.slot.device == CPU:
             return True
-        from filelock import FileLock, Timeout  # not needed to read, and slow to import
+        from filelock import Timeout  # not needed to read, and slow to import
 
         try:
             path = _of_machine(self.slot)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            lock = FileLock(path, thread_local=False)
+            lock = kernel_lock(path)
             lock.acquire(blocking=False)
         except Timeout:
             return False

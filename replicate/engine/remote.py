@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from replicate import __version__, atomic, data
 from replicate.datasets.source import DATA_VARIABLE
@@ -23,6 +23,7 @@ from replicate.engine.scratch import scratch
 from replicate.engine.worker import finished
 from replicate.record import seal_run
 from replicate.runs import RESULT_VERSION, run_from_record
+from replicate.store_locks import kernel_lock
 from replicate.train.contract import Stopped, Workspace
 
 SOFTWARE = [__version__, RESULT_VERSION]
@@ -100,7 +101,7 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
         checkpoints.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
-            lock = FileLock(checkpoints / IN_USE, thread_local=False)
+            lock = kernel_lock(checkpoints / IN_USE)
             lock.acquire(blocking=False)
             held.callback(lock.release)
         except Timeout:  # by a worker whose driver is gone, and which will be soon

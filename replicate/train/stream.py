@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
-from replicate import augment, data
+from replicate import augment, cores, data
 from replicate.runs import Run
 from replicate.train import inputs, setting
 from replicate.train.inputs import Batch, Normalisation
@@ -83,11 +83,10 @@ class Streamed:
 
 
 def workers_for(device: str) -> int:
-    """Loader processes for a run on `device`: none where the CPU itself trains, else the cores' fair share."""
+    """Loader processes for a run on `device`: none where the CPU itself trains, else its share of the processors."""
     if device == "cpu":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores // max(1, torch.cuda.device_count())))
+    return max(1, min(MOST_WORKERS, cores.processors() // max(1, torch.cuda.device_count())))
 
 
 class Files(Dataset[tuple[Tensor, ...]]):

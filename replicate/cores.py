@@ -1,4 +1,4 @@
-"""Slots: the shares of this machine that one training each may use, one a physical core that is ours to use."""
+"""How much of this machine is ours to use: processors, physical cores, and slots, each for one training at a time."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ def machine() -> str:
 
 def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
     """One logical processor of each physical core that this process may use, within its affinity and its quota."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-    else:
-        allowed = list(range(_physical_count_without_affinity()))
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(_physical_count())
     first_of_core: dict[str, int] = {}
     for cpu in allowed:
         try:
@@ -48,10 +45,17 @@ def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
             siblings = f"only {cpu}"
         first_of_core.setdefault(siblings, cpu)
     cores = list(first_of_core.values())
-    quota = cpu_quota()
-    if quota is not None:
-        cores = cores[: max(1, int(quota))]
-    return tuple(cores)
+    return tuple(cores[: _within(cpu_quota(), len(cores))])
+
+
+def processors() -> int:
+    """Logical processors that this process may use, within its affinity and its quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _within(cpu_quota(), count)
+
+
+def _within(quota: float | None, count: int) -> int:
+    return count if quota is None else max(1, min(count, int(quota)))
 
 
 def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> float | None:
@@ -95,7 +99,7 @@ def _limit(group: Path) -> float | None:
         return None
 
 
-def _physical_count_without_affinity() -> int:
+def _physical_count() -> int:
     """Cores of a machine whose system cannot restrict a process to some of them."""
     if sys.platform == "darwin":
         try:
