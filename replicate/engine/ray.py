@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ray import exceptions as lost
 
 from replicate.datasets.source import DATA_VARIABLE
 from replicate.engine import begun
-from replicate.engine.choice import EngineError
+from replicate.engine.cluster import connect
 from replicate.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.engine.leave import OutOfTime
 from replicate.engine.missing import into_stacks, name_of, until_stored
@@ -44,8 +43,6 @@ AGAIN_SECONDS = 2.0
 """After which runs that another session was training are looked at again."""
 COUNT_SECONDS = 5.0
 """Between two counts of the cluster's devices, which come and go."""
-KNOCK_SECONDS = 10.0
-"""For a cluster to answer at all."""
 CANCEL_SECONDS = 5.0
 """For tasks to end that were asked to; then they are killed."""
 
@@ -91,30 +88,6 @@ def ensure(
         driver.train(into_stacks(store, missing, trainer, driver.devices()), until)
 
     until_stored(store, runs, train)
-
-
-def connect(address: str | None) -> None:
-    """To the Ray cluster at `address`; without one, to the one that Ray finds, or to a new one on this machine."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU asks torch for none
-    try:
-        _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="WARNING")
-    except (OSError, RuntimeError, ValueError, TimeoutError, lost.RayError) as error:
-        words = next(iter(str(error).splitlines()), "no message")
-        raise EngineError(
-            f"--engine ray: expected a Ray cluster at {address or 'the default address'}, got {type(error).__name__}: "
-            f"{words}; start one (ray start --head) or check --address"
-        ) from error
-
-
-def _knock(address: str | None) -> None:
-    """Raise OSError where `address` names a machine and a port that does not answer: Ray itself would wait minutes."""
-    host, _, port = (address or "").rpartition(":")
-    if host and "/" not in host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 class _Driver:
