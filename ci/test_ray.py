@@ -23,8 +23,7 @@ import pytest
 from replicate import scales
 from replicate.collect import runs_for, split
 from replicate.engine import local
-from replicate.engine.choice import EngineError
-from replicate.engine.failed import TrainingFailed
+from replicate.engine.failed import EngineError, TrainingFailed
 from replicate.paper.registry import CLAIMS
 from replicate.runs import Run
 from replicate.store import Store, open_store

@@ -14,7 +14,7 @@ import torch
 from replicate import data, models
 from replicate.augment import AUGMENTATIONS
 from replicate.runs import DataSpec, ModelSpec, Run
-from replicate.train import compiled, inputs, optim, solo, stacked
+from replicate.train import batches, compiled, inputs, optim, solo, stacked
 from replicate.train.checkpoint import Saver
 from replicate.train.groups import stack_key, stacks
 from replicate.train.lanes import NORMALISATION
@@ -72,7 +72,7 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
     monkeypatch.setattr(data, "load", load_float64)
-    monkeypatch.setattr(inputs, "DTYPE", torch.float64)
+    monkeypatch.setattr(batches, "DTYPE", torch.float64)
     inputs._on_device.cache_clear()
     yield
     inputs._on_device.cache_clear()

@@ -11,8 +11,8 @@ import pandas as pd
 
 from replicate import scales
 from replicate.cli.output import columns, note, print_json
-from replicate.cli.runs import NoSuchRun, landscape_points
-from replicate.cli.stored import to_read
+from replicate.cli.runs import landscape_points
+from replicate.cli.stored import NoSuchRun, to_read
 from replicate.estimate.best_set import best_sets
 from replicate.landscape import Landscape
 from replicate.store import StoreError

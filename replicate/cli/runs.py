@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from replicate import recorded, scales
-from replicate.cli.output import columns, note, print_json, say
+from replicate.cli.output import columns, note, print_json, say, shown
 from replicate.cli.runs_export import CannotExport, export
-from replicate.cli.stored import to_read
+from replicate.cli.stored import NoSuchRun, one_run, to_read
 from replicate.collect import parts_at, runs_for, split
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
 from replicate.store import Store, StoredRun, StoreError, open_store
-
-
-class NoSuchRun(Exception):
-    """A key or variant that leads to no run; the message is one line."""
-
 
 UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport)
 
@@ -69,18 +64,6 @@ def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
     ordered = sorted(rows, key=lambda r: (r["arch"], r["dataset"], r["optimizer"], r["lr"], r["wd"], r["seed"]))
     print(columns(LISTED, [[shown(row[field]) for field in LISTED] for row in ordered]))
     note(f"{len(rows)} runs in {store.path}" + (f" and recorded, of scale {scale.name}" if scale else ""))
-
-
-def one_run(store: Store, prefix: str) -> StoredRun:
-    """The one run whose key begins with `prefix`."""
-    keys = store.find(prefix)
-    if len(keys) != 1:
-        got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
-        raise NoSuchRun(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
-    stored = store.read(keys[0])
-    if stored is None:
-        raise NoSuchRun(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
-    return stored
 
 
 def _show(store: Store, prefix: str, as_json: bool) -> None:
@@ -202,12 +185,3 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
     if missing:
         note(f"{missing} of {missing + len(rows)} points are not in the store; `replicate train` adds them")
     return rows
-
-
-def shown(value: Any) -> str:
-    """A value for people."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -6,9 +6,8 @@ import argparse
 from typing import Any
 
 from replicate import differences
-from replicate.cli.output import columns, print_json
-from replicate.cli.runs import NoSuchRun, one_run, shown
-from replicate.cli.stored import to_read
+from replicate.cli.output import columns, print_json, shown
+from replicate.cli.stored import NoSuchRun, one_run, to_read
 from replicate.differences import Pair
 from replicate.store import Store
 

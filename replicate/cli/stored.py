@@ -1,13 +1,29 @@
-"""The store that a command reads, with the runs recorded for a scale below it."""
+"""What a command reads: a store, with the runs recorded for a scale below it, and one run of it by its key."""
 
 from __future__ import annotations
 
 from replicate import recorded
 from replicate.scales import Scale
-from replicate.store import Store, open_store
+from replicate.store import Store, StoredRun, open_store
+
+
+class NoSuchRun(Exception):
+    """A key or variant that leads to no run; the message is one line."""
 
 
 def to_read(path: str, scale: Scale | None = None) -> Store:
     """The store at `path`, unchanged; StoreError where there is none and nothing is recorded for `scale` either."""
     below = recorded.of_scale(scale.name) if scale else None
     return open_store(path, create=False, read_only=True, below=below)
+
+
+def one_run(store: Store, prefix: str) -> StoredRun:
+    """The one run whose key begins with `prefix`."""
+    keys = store.find(prefix)
+    if len(keys) != 1:
+        got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
+        raise NoSuchRun(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
+    stored = store.read(keys[0])
+    if stored is None:
+        raise NoSuchRun(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
+    return stored

@@ -12,7 +12,8 @@ from replicate import budget, data, order, recorded, scales
 from replicate.cli.output import note, print_json, say
 from replicate.collect import missing_runs, runs_for, split
 from replicate.datasets.source import DATA_VARIABLE, expanded
-from replicate.engine.choice import EngineError, check, ensure_of
+from replicate.engine.choice import check, ensure_of
+from replicate.engine.failed import EngineError
 from replicate.paper.registry import CLAIMS
 from replicate.plan import make_plan
 from replicate.runs import Run

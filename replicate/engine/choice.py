@@ -6,12 +6,10 @@ import importlib.util
 from collections.abc import Callable
 from functools import partial
 
+from replicate.engine.failed import EngineError
+
 LOCAL, RAY = "local", "ray"
 ENGINES = (LOCAL, RAY)
-
-
-class EngineError(Exception):
-    """An engine that cannot be used as asked; the message is one line."""
 
 
 def check(name: str, address: str | None) -> None:

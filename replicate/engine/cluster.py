@@ -8,7 +8,7 @@ import socket
 import ray
 from ray import exceptions as lost
 
-from replicate.engine.choice import EngineError
+from replicate.engine.failed import EngineError
 
 KNOCK_SECONDS = 10.0
 """For a cluster to answer at all."""

@@ -21,6 +21,10 @@ class TrainingFailed(Exception):
     """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
 
 
+class EngineError(Exception):
+    """An engine that cannot be used as asked; the message is one line."""
+
+
 class DeviceFailed(TrainingFailed):
     """A device that failed while it trained; the runs may be none the worse."""
 

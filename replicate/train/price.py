@@ -14,7 +14,8 @@ from replicate import data, scales
 from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import compiled, setting, stack_size, stacked
-from replicate.train.inputs import Normalisation, Resident
+from replicate.train.batches import Normalisation
+from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
 

@@ -16,8 +16,8 @@ from replicate import models
 from replicate.data import Info
 from replicate.runs import Run
 from replicate.train import inputs, setting
+from replicate.train.batches import Inputs
 from replicate.train.checkpoint import Saver
-from replicate.train.inputs import Inputs
 from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError

@@ -22,6 +22,7 @@ from replicate import atomic, data, models
 from replicate.one_line import one_line
 from replicate.runs import Run
 from replicate.train import compiled, inputs, setting, solo, stacked
+from replicate.train.batches import Batch
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
 
@@ -154,7 +155,7 @@ def _solo_step(run: Run, device: str) -> Callable[[], Any]:
     return lone_step(run, device, shown, shown.batch(shown.start(0)[0]))
 
 
-def lone_step(run: Run, device: str, shown: solo.Shown, batch: inputs.Batch) -> Callable[[], None]:
+def lone_step(run: Run, device: str, shown: solo.Shown, batch: Batch) -> Callable[[], None]:
     """A step of the plain loop on `batch`, in the precision and the parts that `run` and its data ask for."""
     info = shown.info
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from replicate import data, models, scales
 from replicate.runs import Run
-from replicate.train import compiled, inputs, optim, setting
+from replicate.train import compiled, optim, setting
 from replicate.train.accelerate import Captured
+from replicate.train.batches import check
 from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
 from replicate.train.groups import stack_key
 from replicate.train.inputs import Resident
@@ -304,7 +305,7 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
             f"stack: expected data that fit on a device, got {runs[0].data.name}, which is streamed from its files; "
             "train such runs one by one"
         )
-    inputs.check(runs[0])
+    check(runs[0])
     for run in runs:
         if run.optimizer not in optim.OPTIMIZERS:
             raise TrainError(f"optimizer: expected one of {', '.join(optim.OPTIMIZERS)}; got {run.optimizer!r}")

@@ -22,8 +22,8 @@ from torchvision.transforms.v2 import functional as vision
 
 from replicate import augment, cores, data
 from replicate.runs import Run
-from replicate.train import inputs, setting
-from replicate.train.inputs import Batch, Normalisation
+from replicate.train import setting
+from replicate.train.batches import Batch, Normalisation, check
 
 MOST_WORKERS = 16
 """Loader processes for one device; more only take memory."""
@@ -40,7 +40,7 @@ class Streamed:
     """The images of a run from its files, through `workers` processes; None: as many as the device is worth."""
 
     def __init__(self, run: Run, device: str, workers: int | None = None) -> None:
-        inputs.check(run)
+        check(run)
         self.info = data.info(run.data)
         self._run, self._device = run, device
         self._files = data.files(run.data)

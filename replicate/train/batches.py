@@ -1,0 +1,67 @@
+"""What all inputs have in common: batches of images and labels in epochs, normalised alike; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from replicate import augment, data
+from replicate.data import Info
+from replicate.runs import Run
+from replicate.train.setting import TrainError
+
+DTYPE = torch.float32
+"""Of normalised images."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""
+
+
+class Inputs(Protocol):
+    """The images of a run, in epochs."""
+
+    info: Info
+    steps_per_epoch: int
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
+
+    def test_batches(self, size: int) -> Iterator[Batch]:
+        """The test images, `size` at a time, normalised."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Training images as a model takes them."""
+
+
+class Normalisation:
+    """Bytes to numbers of mean 0 and standard deviation 1 in each channel; numbers stay as they are."""
+
+    def __init__(self, info: Info, device: str) -> None:
+        shape = (1, -1, 1, 1)
+        self._mean = 255 * torch.tensor(info.mean, dtype=DTYPE, device=device).view(shape)
+        self._std = 255 * torch.tensor(info.std, dtype=DTYPE, device=device).view(shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.dtype != torch.uint8:
+            return images
+        numbers = images.to(DTYPE).sub_(self._mean).div_(self._std)
+        return numbers.contiguous(memory_format=torch.channels_last)
+
+
+def check(run: Run) -> None:
+    """Raise `TrainError` where `run` asks for an augmentation that its data cannot be given."""
+    info = data.info(run.data)
+    known = list(augment.AUGMENTATIONS) if info.resident else [augment.RESIZED_CROP, *augment.AUGMENTATIONS]
+    for name in run.augment:
+        if name not in known:
+            raise TrainError(f"augmentation: expected some of {', '.join(known)} on {run.data.name}; got {name!r}")
+    if run.augment and not info.mean:
+        raise TrainError(f"augmentation: expected images of bytes, got {run.data.name}, which come normalised")
+    if not info.resident and run.augment[:1] != (augment.RESIZED_CROP,):
+        raise TrainError(
+            f"augmentation: expected {augment.RESIZED_CROP} first on {run.data.name}, whose images differ in size; "
+            f"got {', '.join(run.augment) or 'none'}"
+        )
