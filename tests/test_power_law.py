@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -196,6 +196,29 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
     assert falling.low > (0.5 if sd < 1 else 0.0)
     assert root.low < 0.5 < root.high
     assert ("no-straight-line" in root.flags) == (sd < 1)
+
+
+@dataclass(frozen=True)
+class Straight(Truth):
+    """Best weight decays on a straight line that need not be a power law."""
+
+    share: float = 0.0
+
+    def best_wd(self, lr: float) -> float:
+        return float(1e-4 * ((1 - self.share) * lr / np.exp(X.mean()) + self.share))
+
+
+@pytest.mark.parametrize("shape", ["table-2", "tent"])
+@pytest.mark.parametrize("share", [0.3, 0.45, 0.8, 0.95])
+def test_lines_with_an_intercept_are_not_taken_for_others(shape: str, share: float) -> None:
+    truth = Straight(shape=shape, share=share)
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 5])
+        fit = fit_line(optimum_curves(draw(truth, bracket_grid(truth), rng, seeds=range(5)).slices(), rng))
+        assert fit is not None
+        found = intercept_share(fit)
+        assert found.low <= share <= found.high and found.high - found.low < 1
+        assert "no-straight-line" not in found.flags
 
 
 # ---------------------------------------------------------------- sets: linear programming
