@@ -173,7 +173,7 @@ def test_where_no_straight_line_fits_the_nearest_one_is_that_of_least_squares(b:
         return
     relative = np.array(LRS) / np.exp(X.mean())
     shares = np.linspace(*(end / (end - 1) for end in (relative.min(), relative.max())), 30001)[1:-1]  # all above 0
-    squares = np.array([np.var(places - np.log((1 - s) * relative + s)) for s in shares]) * 6
+    squares = 6 * np.var(places - np.log(np.outer(1 - shares, relative) + shares[:, None]), axis=1)
     bound = squares.min() * (1 + stats.t.ppf(0.975, 4) ** 2 / 4)
     assert found.value == pytest.approx(shares[squares.argmin()], abs=0.03)
     assert found.low == pytest.approx(shares[squares <= bound][0], abs=0.06)
