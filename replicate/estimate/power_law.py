@@ -121,7 +121,7 @@ def _drift(fit: LineFit, value: float) -> float:
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
-    """Each informative learning rate's own ratio, whatever the others say: `lr`, `low`, `high`, None where open.
+    """Each informative learning rate's own ratio, whatever the others say: `lr`, `value`, `low`, `high`; None: open.
 
     The intervals hold together at `level` (Bonferroni); no line is assumed.
     """
@@ -133,7 +133,8 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float |
             widening = RESOLUTION * curve.spacing
             own = _own_ratio(curve, deviance)
             low, high = np.exp(own.low - widening), np.exp(own.high + widening)
-            rows.append({"lr": curve.lr, "low": finite(low) or None, "high": finite(high)})
+            value = finite(np.exp(own.value)) or None
+            rows.append({"lr": curve.lr, "value": value, "low": finite(low) or None, "high": finite(high)})
     return rows
 
 
