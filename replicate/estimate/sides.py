@@ -25,7 +25,9 @@ STRAIGHT_UP_TO, BENT_FROM = 0.35, 0.65
 it is a parabola, by where the peak lies between the runs. A side is not straight where the power is surely above the
 one, and no parabola where it is surely below the other."""
 SURE = 2.0
-"""So many standard errors, over all learning rates together."""
+"""So many standard errors, over all learning rates together; …"""
+LEANS = 1.0
+"""… and by so many does a single one lean to the other side."""
 APART = 0.6
 """Runs nearer to each other in ln(weight decay) than this say nothing of how a slope grows."""
 WINDOW = 1.4
@@ -51,13 +53,14 @@ class Place:
 def powers(slices: Sequence[tuple[Floats, Floats, Floats]]) -> Powers:
     """The powers that the curves of a cell may have; `slices`: x [N], means [N] and their covariance [N, N].
 
-    Both may be, unless all learning rates together surely show otherwise.
+    Both may be, unless all learning rates together surely show otherwise and none leans the other way: a curve that
+    bends at most learning rates may break at the others.
     """
     sides = []
     for sign in (-1, 1):
         shown = [of_slice for cut in slices if (of_slice := _growth(*cut, sign)) is not None]
-        bent, straight = _errors([more for more, _ in shown]), _errors([less for _, less in shown])
-        sides.append(tuple(p for p, surely_not in ((BREAK, bent), (BEND, straight)) if surely_not < SURE))
+        bent, straight = [more for more, _ in shown], [less for _, less in shown]
+        sides.append(tuple(p for p, against in ((BREAK, bent), (BEND, straight)) if not _surely(against)))
     return sides[0], sides[1]
 
 
@@ -65,10 +68,13 @@ Difference = tuple[float, float]
 """A difference of slopes and its variance."""
 
 
-def _errors(differences: Sequence[Difference]) -> float:
-    """How many standard errors the mean of `differences`, weighed by their variances, lies above 0; 0 of none."""
-    weights = np.array([1 / variance for _, variance in differences])
-    return float(weights @ [value for value, _ in differences] / np.sqrt(weights.sum())) if len(weights) else 0.0
+def _surely(differences: Sequence[Difference]) -> bool:
+    """Whether the mean of `differences`, weighed by their variances, is surely above 0, and none leans below it."""
+    if not differences:
+        return False
+    value, variance = np.array(differences).T
+    weights = 1 / variance
+    return bool(weights @ value >= SURE * np.sqrt(weights.sum()) and (value / np.sqrt(variance)).min() > -LEANS)
 
 
 def _growth(x: Floats, mean: Floats, covariance: Floats, sign: int) -> tuple[Difference, Difference] | None:
