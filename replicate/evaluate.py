@@ -15,7 +15,7 @@ from replicate.estimate import combine, deviation, gap, noise, power_law, straig
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
-from replicate.paper.claims import Claim, Margin
+from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
 from replicate.runs import Cell
 from replicate.verdict import (
@@ -46,23 +46,16 @@ def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence) -> Verdict:
 
 
 def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, Any] | None = None) -> Verdict:
-    """The three-sided rule; and a ratio is not replicated by its mean where it is off at some learning rate.
+    """The three-sided rule; and a ratio that changes with the learning rate is contradicted by where it is off.
 
     The claim is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie anywhere, and no
     number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that holds for
-    all of them together, decides. Where the slope may be 1, a likeliest ratio outside leaves it open.
+    all of them together, decides.
     """
     verdict = rule(claim, found, evidence, beside)
-    rows = found.details.get("ratios_together", ())
-    if verdict.outcome == REPLICATED:
-        for row in rows:
-            if row["value"] is not None and _is_off(row["value"], claim.margin):
-                reason = f"{verdict.reason}, but the likeliest ratio at {row['lr']:g} is {row['value']:.2g}"
-                settle = f"more seeds, or weight decays closer together, at lr {row['lr']:g}"
-                return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=settle)
     if "ratio-varies" not in found.flags or verdict.outcome == CONTRADICTED:
         return verdict
-    for row in rows:
+    for row in found.details.get("ratios_together", ()):
         low = -math.inf if row["low"] is None else row["low"]
         high = math.inf if row["high"] is None else row["high"]
         if position(low, high, claim.margin) == CONTRADICTED:
@@ -73,12 +66,6 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, 
             )
             return replace(verdict, outcome=CONTRADICTED, reason=reason, settle="")
     return verdict
-
-
-def _is_off(ratio: float, margin: Margin) -> bool:
-    """Whether `ratio` lies outside `margin` by more than a tenth of its width, in logarithms."""
-    slack = math.log(margin.high / margin.low) / 10
-    return not -slack <= math.log(ratio / margin.low) <= math.log(margin.high / margin.low) + slack
 
 
 def estimate(claim: Claim, landscapes: Landscapes) -> Estimate:

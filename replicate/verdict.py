@@ -73,7 +73,6 @@ FORBIDS_REPLICATION = {
     "few-optima": "too few learning rates have an optimum that is closed on both sides",
     "ratio-varies": "the ratio changes with the learning rate, so no one number is it",
     "ratio-may-vary": "the likeliest slope takes the ratio more than a factor 1.5 from its mean at some learning rate",
-    "misfit": "no line fits the best weight decays",
     "no-straight-line": "no straight line fits, so the intercept is that of the nearest one only",
 }
 """Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""

@@ -147,7 +147,6 @@ def test_unknown_is_inconclusive() -> None:
     [
         ("few-optima", "too few learning rates have an optimum that is closed on both sides"),
         ("ratio-varies", "the ratio changes with the learning rate, so no one number is it"),
-        ("misfit", "no line fits the best weight decays"),
         ("no-straight-line", "no straight line fits, so the intercept is that of the nearest one only"),
     ],
 )
