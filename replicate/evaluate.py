@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,12 @@ import numpy as np
 
 from replicate import fits
 from replicate.beside import Landscapes, of_cells, only, secondary
-from replicate.estimate import combine, deviation, gap, noise, power_law, straight_line
+from replicate.estimate import combine, deviation, gap, growth, noise, power_law, straight_line
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
-from replicate.runs import Cell
 from replicate.verdict import (
     CONTRADICTED,
     FORBIDS_REPLICATION,
@@ -50,8 +49,9 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, 
 
     The claim is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie anywhere, and no
     number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that holds for
-    all of them together, decides.
+    all of them together, decides. A likeliest ratio outside the margin at one of them keeps the mean from replicating.
     """
+    found = _off(claim, found)
     verdict = rule(claim, found, evidence, beside)
     if "ratio-varies" not in found.flags or verdict.outcome == CONTRADICTED:
         return verdict
@@ -68,6 +68,22 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, 
     return verdict
 
 
+def _off(claim: Claim, found: Estimate) -> Estimate:
+    """`found` with the flag `ratio-off` where its likeliest ratio at some learning rate lies outside the margin.
+
+    By more than a tenth of the margin's width, in logarithms: a likeliest ratio is not the true one.
+    """
+    low, high = claim.margin.low, claim.margin.high
+    for row in found.details.get("ratios_together", ()):
+        value = row["value"]
+        if value is None or ((low / high) ** 0.1 <= value / low and value / high <= (high / low) ** 0.1):
+            continue
+        at = f"{row['cell']} at lr {row['lr']:g}" if "cell" in row else f"lr {row['lr']:g}"
+        settle = f"more seeds, or weight decays closer together, for {at}, where the likeliest ratio is {value:.2g}"
+        return replace(found, flags=(*found.flags, "ratio-off"), settle=settle)
+    return found
+
+
 def estimate(claim: Claim, landscapes: Landscapes) -> Estimate:
     """The estimate of the claim's quantity."""
     return _ESTIMATORS[claim.quantity](claim, landscapes)
@@ -77,6 +93,7 @@ def _rejection(
     claim: Claim, found: Estimate, landscapes: Landscapes, evidence: Evidence, beside: dict[str, Any]
 ) -> Verdict:
     """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
+    found = _off(claim, found)
     n_cells = 10
     family = _rho(claim, landscapes, 1 - (1 - LEVEL) / n_cells)
     if not family.low / MISPLACED <= RHO <= family.high * MISPLACED:
@@ -128,26 +145,42 @@ def _log_span(landscape: Landscape, level: float) -> combine.Span:
     return combine.Span(0.0 if value is None else value, low, high)
 
 
-def _varying(cells: Sequence[tuple[Cell, Landscape]]) -> tuple[str, ...]:
-    """The flag that some cell's ratio changes with the learning rate, so that no pooled number is it."""
-    lines = [fits.line(landscape) for _, landscape in cells]
-    flagged = any("ratio-varies" in power_law.ratio(fit).flags for fit in lines if fit is not None)
-    return ("ratio-varies",) if flagged else ()
+def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
+    """Each cell's ratio; those without any are left out."""
+    return [power_law.ratio(fit) for fit in map(fits.line, landscapes) if fit is not None]
+
+
+def _forbidding(ratios: Iterable[Estimate]) -> tuple[str, ...]:
+    """What keeps some cell's ratio from replicating keeps a number pooled from it from doing so."""
+    found = {flag for ratio in ratios for flag in ratio.flags}
+    return tuple(flag for flag in FORBIDS_REPLICATION if flag in found)
 
 
 def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     cells = of_cells(claim, landscapes)
     spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
+    fitted = [(cell.id, fit) for cell, landscape in cells if (fit := fits.line(landscape)) is not None]
     # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
     pooled = combine.mean_in_step(spans)
     known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
     open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
+    # Their intervals stand with their cells: here they would have to hold over all of these.
+    own = [
+        {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None}
+        for cell, fit in fitted
+        for row in power_law.ratios_together(fit)
+    ]
     return Estimate(
         "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
         len(cells), "geometric mean over cells, of their intervals",
-        (*(("open-cells",) if open_cells else ()), *_varying(cells)),
+        (*(("open-cells",) if open_cells else ()), *_forbidding(power_law.ratio(fit) for _, fit in fitted)),
         f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
-        {"ratios": {c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells}},
+        {
+            "ratios": {
+                c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells
+            },
+            "ratios_together": own,
+        },
     )  # fmt: skip
 
 
@@ -175,7 +208,8 @@ def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     unknown_archs = [a for a in archs if a not in known]
     return Estimate(
         "max_ratio", "times", math.exp(largest.value) if not unknown_archs else None, math.exp(largest.low),
-        _exp(largest.high), LEVEL, len(cells), method, (*(("open-cells",) if unknown_archs else ()), *_varying(cells)),
+        _exp(largest.high), LEVEL, len(cells), method,
+        (*(("open-cells",) if unknown_archs else ()), *_forbidding(_ratios(landscape for _, landscape in cells))),
         f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds",
         {"ratios": {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if a in known}},
     )  # fmt: skip
@@ -224,7 +258,7 @@ def _zone(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 def _growth(claim: Claim, landscapes: Landscapes) -> Estimate:
     by_dataset = {d: _drops(claim, landscapes, d) for d in _datasets(claim, landscapes)}
-    return deviation.growth_exponent(by_dataset, LEVEL)
+    return growth.exponent(by_dataset, LEVEL)
 
 
 def _asymmetry(claim: Claim, landscapes: Landscapes) -> Estimate:
@@ -313,9 +347,12 @@ def _sgd_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
     method = "ratio of ratios, recovered variances"
     spans = []
+    ratios = []
     for cell in claim.cells:
         if (cell, "sgd") in landscapes and (cell, "main") in landscapes:
-            sgd, adamw = (_log_span(landscapes[cell, v], LEVEL) for v in ("sgd", "main"))
+            both = [landscapes[cell, variant] for variant in ("sgd", "main")]
+            ratios += _ratios(both)
+            sgd, adamw = (_log_span(landscape, LEVEL) for landscape in both)
             spans.append(combine.difference(sgd, adamw))
     if not spans:
         return unknown("sgd_ratio", "", LEVEL, method, ("no-pairs",), "SGD and AdamW runs of one cell")
@@ -323,7 +360,8 @@ def _sgd_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
     known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
     return Estimate(
         "sgd_ratio", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(spans), method, () if known else ("open-cells",), "" if known else "a closed ratio with both optimisers",
+        len(spans), method, (*(() if known else ("open-cells",)), *_forbidding(ratios)),
+        "" if known else "a closed ratio with both optimisers",
     )  # fmt: skip
 
 

@@ -73,6 +73,8 @@ FORBIDS_REPLICATION = {
     "few-optima": "too few learning rates have an optimum that is closed on both sides",
     "ratio-varies": "the ratio changes with the learning rate, so no one number is it",
     "ratio-may-vary": "the likeliest slope takes the ratio more than a factor 1.5 from its mean at some learning rate",
+    "ratio-off": "the likeliest ratio at some learning rate lies outside the margin",
+    "law-breaks": "the best weight decay at some learning rate is off the law that fits the others",
     "no-straight-line": "no straight line fits, so the intercept is that of the nearest one only",
 }
 """Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""
@@ -91,10 +93,10 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[s
     if estimate.flags:
         reason += f" ({', '.join(estimate.flags)})"
     if outcome == REPLICATED:
-        for flag in estimate.flags:
-            if flag in FORBIDS_REPLICATION:
-                outcome = INCONCLUSIVE
-                reason += f", but {FORBIDS_REPLICATION[flag]}"
+        forbids = [FORBIDS_REPLICATION[flag] for flag in estimate.flags if flag in FORBIDS_REPLICATION]
+        if forbids:
+            outcome = INCONCLUSIVE
+            reason += f", but {', and '.join(forbids)}"
     found = dict(secondary or {})
     if claim.strict is not None:
         found["strict band"] = {

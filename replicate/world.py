@@ -22,32 +22,28 @@ NOISE_WORLD_SD_PP = 20.0
 NOISE_WORLD_DRAW = 6
 """Which draw of pure noise: of 94 intervals at 95 %, some miss what they should hold in three draws of six."""
 PEAK_PP = 75.0
-BEST_LR = 1e-2
-"""The learning rate of the best accuracy. There alone the paper's grid holds weight decays near 0.1 * lr."""
+BEST_LR = 3e-3
+"""The learning rate of the best accuracy. The paper's grid holds a weight decay near 0.1 * lr there: 3.3 times it."""
 
 _LOG_KAPPAS = np.log(KAPPAS)
 _MEAN_DROPS = {
     # kappa       0.1  0.2  0.5  1    2     5     10
-    "cifar100": (3.9, 2.2, 0.50, 0.0, 0.90, 2.08, 3.70),
-    "imagenet": (4.4, 2.5, 0.60, 0.0, 1.05, 2.45, 4.30),
+    "cifar100": (3.65, 2.05, 0.85, 0.0, 0.65, 2.08, 3.70),
+    "imagenet": (4.20, 2.4, 0.85, 0.0, 0.85, 2.50, 4.35),
 }
-"""Drops averaged over learning rates: within Table 2's margins, growing fast enough for its (ln kappa)², and falling
-off more steeply at twice the claimed decay than at half of it, so that a smooth curve through them peaks near 1."""
-_DROPS_AT_BEST_LR = (2.8, 1.6, 0.5, 0.0, -0.25, -0.15, 1.0)
+"""Drops averaged over learning rates: within Table 2's margins, growing fast enough for its (ln kappa)²."""
+_DROPS_AT_BEST_LR = (2.6, 1.4, 0.5, 0.0, -0.22, 0.2, 1.3)
 """Where the optimum lies on the line, the grid cannot beat it, and the paper's gap of 0.18 pp (0.09 to 0.27) could not
-be. So here, at the best learning rate, twice the claimed decay is best, and 5 times it, which is on the grid, is
-0.15 pp better than the claimed one."""
-_NEAR_ONE = (0.88, -0.02)
-"""(kappa, drop): the other learning rates' optimum, a little below 1, so that the mean ratio is 0.10 after all."""
+be. So here, at the best learning rate, …"""
+_BETWEEN = ((1.35, -0.45), (10 / 3, -0.17))
+"""(kappa, drop): … the best decay is 1.35 times the claimed one, and what is on the grid is 0.17 pp better than that.
+Elsewhere the claimed decay is the best, so no learning rate is off the law by much."""
 
 
-def _curve(drops: tuple[float, ...], knot: tuple[float, float] | None = None) -> Callable[[float], float]:
-    """Drop (pp) over ln kappa: monotone pieces through the table, straight on beyond it."""
-    x, y = list(_LOG_KAPPAS), list(drops)
-    if knot is not None:
-        x.append(float(np.log(knot[0])))
-        y.append(knot[1])
-        x, y = (list(v) for v in zip(*sorted(zip(x, y, strict=True)), strict=True))
+def _curve(drops: tuple[float, ...], *between: tuple[float, float]) -> Callable[[float], float]:
+    """Drop (pp) over ln kappa: monotone pieces through the table and what is `between`, straight on beyond it."""
+    knots = sorted([*zip(_LOG_KAPPAS, drops, strict=True), *((np.log(kappa), drop) for kappa, drop in between)])
+    x, y = (np.array(values, dtype=np.float64) for values in zip(*knots, strict=True))
     curve = PchipInterpolator(x, y)
     slope_low, slope_high = float(curve(x[0], 1)), float(curve(x[-1], 1))
 
@@ -61,11 +57,9 @@ def _curve(drops: tuple[float, ...], knot: tuple[float, float] | None = None) ->
     return drop
 
 
-_AT_BEST_LR = _curve(_DROPS_AT_BEST_LR)
+_AT_BEST_LR = _curve(_DROPS_AT_BEST_LR, *_BETWEEN)
 _ELSEWHERE = {
-    dataset: _curve(
-        tuple((6 * mean - best) / 5 for mean, best in zip(drops, _DROPS_AT_BEST_LR, strict=True)), _NEAR_ONE
-    )
+    dataset: _curve(tuple((6 * mean - best) / 5 for mean, best in zip(drops, _DROPS_AT_BEST_LR, strict=True)))
     for dataset, drops in _MEAN_DROPS.items()
 }
 

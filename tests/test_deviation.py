@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from replicate.estimate import deviation
-from replicate.estimate.deviation import asymmetry, cell_drops, cells_interval, drop, growth_exponent, least
+from replicate.estimate.deviation import asymmetry, cell_drops, cells_interval, drop, least
+from replicate.estimate.growth import exponent as growth_exponent
 from replicate.landscape import Landscape
 from replicate.paper.protocol import LRS, RHO
 from replicate.synthetic import SHAPES, Truth, draw, ratio_grid
@@ -293,62 +294,8 @@ def test_least_errs_as_seldom_as_it_says() -> None:
     assert below <= stats.binom.ppf(0.999, n, 0.05)
 
 
-# ---------------------------------------------------------------- growth beyond the zone
-
-
 def powers(p: float, c: float = 1.0) -> dict[float, float]:
     return {k: c * abs(math.log(k)) ** p for k in OTHERS}
-
-
-@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0])
-def test_growth_of_a_power_is_its_exponent(p: float) -> None:
-    found = growth_exponent({d: some_drops(powers(p, c), 1e-9, 0, cells=2) for d, c in (("x", 1.0), ("y", 3.0))})
-    assert found.value == pytest.approx(p, abs=1e-6)
-    assert found.low <= p <= found.high
-    assert found.high - found.low < 1e-6
-    assert set(found.details) == {f"{d}, kappa {k}" for d in ("x", "y") for k in ("5 to 10", "0.2 to 0.1")}
-
-
-def test_growth_interval_agrees_with_the_jackknife() -> None:
-    """One cell: t quantile times the jackknife's standard error, to the second order of 1 % noise."""
-    drops = some_drops(powers(2.0), 0.02, 1, n_seeds=8)
-    found = growth_exponent({"x": drops})
-    left_out = [growth_exponent({"x": {k: [np.delete(v[0], i)] for k, v in drops.items()}}).value for i in range(8)]
-    error = np.sqrt(7 / 8 * np.sum((np.array(left_out) - np.mean(left_out)) ** 2))
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 7) * error, rel=0.02)
-    assert found.value - found.low == pytest.approx(found.high - found.value)
-
-
-def test_growth_covers_what_it_says() -> None:
-    """Truth 2, five cells and seeds on two data sets, SD 0.2 pp: 200 draws, 99.9 % point of the binomial at 95 %."""
-    rng = np.random.default_rng(5)
-    missed = 0
-    for _ in range(200):
-        by_dataset = {d: some_drops(powers(2.0, 0.62), 0.2, int(rng.integers(10**9)), cells=5) for d in ("x", "y")}
-        found = growth_exponent(by_dataset)
-        missed += not found.low <= 2 <= found.high
-    assert missed <= stats.binom.ppf(0.999, 200, 0.05)
-
-
-@given(st.integers(0, 10**6), st.floats(0.1, 10))
-@settings(max_examples=25, deadline=None)
-def test_growth_does_not_depend_on_depth_or_side(seed: int, unit: float) -> None:
-    drops = some_drops(powers(2.0), 0.1, seed, cells=2)
-    before = growth_exponent({"x": drops})
-    deeper = growth_exponent({"x": {k: [unit * v for v in cells] for k, cells in drops.items()}})
-    mirrored = growth_exponent({"x": {1 / k: cells[::-1] for k, cells in drops.items()}})
-    for other in (deeper, mirrored):
-        assert (other.value, other.low, other.high) == pytest.approx((before.value, before.low, before.high), rel=1e-6)
-
-
-def test_growth_of_nothing_is_unknown() -> None:
-    flat = growth_exponent({"x": some_drops(dict.fromkeys(OTHERS, 0.0), 0.3, 0)})
-    assert (flat.value, flat.low, flat.high, flat.flags) == (None, -math.inf, math.inf, ("no-drop",))
-    assert flat.settle == "drops at kappa 5 and 10 that differ from 0 on x"
-    one = growth_exponent({"x": some_drops(powers(2.0), 0.1, 0, n_seeds=1)})
-    assert (one.value, one.flags) == (None, ("one-seed",))
-    part = growth_exponent({"x": some_drops({5.0: 2.0, 10.0: 3.0}, 0.1, 0)})
-    assert (part.value, part.flags) == (None, ("no-pairs",))
 
 
 # ---------------------------------------------------------------- asymmetry

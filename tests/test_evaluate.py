@@ -7,7 +7,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -182,8 +182,8 @@ def test_a_ratio_that_varies_within_the_margin_says_why_it_does_not_replicate() 
     found = verdict("rho", replace(exact(), slope=0.7))
     assert found.outcome == INCONCLUSIVE
     assert found.estimate is not None
-    assert found.estimate.flags == ("ratio-varies",)
-    assert found.reason.endswith("but the ratio changes with the learning rate, so no one number is it")
+    assert found.estimate.flags == ("ratio-varies", "ratio-off")
+    assert "but the ratio changes with the learning rate, so no one number is it, and the likeliest" in found.reason
 
 
 @pytest.mark.parametrize("slope", [0.0, -1.0])
@@ -197,16 +197,73 @@ def test_a_ratio_that_varies_beyond_the_margin_is_contradicted_whatever_its_mean
     assert found.settle == ""
 
 
-def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_be_1() -> None:
+def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_be_1_and_replicates_nothing() -> None:
     c = claim("rho/resnet50-cifar100")
-    rows = [{"lr": 1e-3, "low": 1.0, "high": 2.0}]
+    rows = [{"lr": 1e-4, "value": 0.1, "low": 0.06, "high": 0.15}, {"lr": 1e-3, "value": 1.4, "low": 1.0, "high": 2.0}]
     found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
     evidence = Evidence("synthetic", probe=True)
-    assert decide(c, found, evidence).outcome == REPLICATED
+    open_so_far = decide(c, found, evidence)
+    assert open_so_far.outcome == INCONCLUSIVE
+    assert open_so_far.reason.endswith(
+        "(ratio-off), but the likeliest ratio at some learning rate lies outside the margin"
+    )
+    assert (
+        open_so_far.settle
+        == "more seeds, or weight decays closer together, for lr 0.001, where the likeliest ratio is 1.4"
+    )
     assert decide(c, replace(found, flags=("ratio-varies",)), evidence).outcome == CONTRADICTED
     for low, high in ((None, 2.0), (0.19, None), (None, None)):
-        open_ended = {"ratios_together": [{"lr": 1e-3, "low": low, "high": high}]}
+        open_ended = {"ratios_together": [{"lr": 1e-3, "value": None, "low": low, "high": high}]}
         assert decide(c, replace(found, flags=("ratio-varies",), details=open_ended), evidence).outcome == INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [(0.1, REPLICATED), (0.22, REPLICATED), (0.24, INCONCLUSIVE), (0.045, REPLICATED), (0.04, INCONCLUSIVE)],
+)
+def test_how_far_off_a_likeliest_ratio_may_be(value: float, outcome: str) -> None:
+    """A tenth of the margin's width in logarithms, ln 4 / 10, is a factor 1.15."""
+    rows = [{"lr": 1e-3, "value": value, "low": None, "high": None}]
+    found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
+    assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
+
+
+@dataclass(frozen=True)
+class OffAtSome(Truth):
+    """The best weight decay is `times` the law's at the learning rates `at`."""
+
+    at: tuple[float, ...] = ()
+    times: float = 1.0
+
+    def best_wd(self, lr: float) -> float:
+        return super().best_wd(lr) * (self.times if lr in self.at else 1.0)
+
+
+@pytest.mark.parametrize("noise_sd_pp", [0.3, 0.1])
+@pytest.mark.parametrize(("at", "times"), [((1e-2,), 0.3), ((1e-3,), 5.0), ((1e-3,), 0.2), ((5e-5,), 4.0)])
+def test_a_law_that_breaks_at_one_learning_rate_is_not_replicated(
+    at: tuple[float, ...], times: float, noise_sd_pp: float
+) -> None:
+    """All but one have the ratio 0.10, so their mean lies well inside the margin."""
+    truth = OffAtSome(noise_sd_pp=noise_sd_pp, at=at, times=times)
+    for seed in range(4):
+        landscape = draw(truth, bracket_grid(truth), np.random.default_rng([seed, 11]), seeds=range(5))
+        (cell,) = judge_sweep([landscape])["cells"]
+        assert cell["verdicts"]["rho"] != REPLICATED
+        if noise_sd_pp == 0.1:
+            assert cell["verdicts"]["slope"] != REPLICATED
+
+
+@pytest.mark.parametrize(
+    "claim_id", ["rho/overall", "rho/reject/resnet50-cifar100", "universality/anova", "sgd/differs"]
+)
+def test_nothing_pooled_from_a_cell_whose_law_breaks_is_replicated(claim_id: str) -> None:
+    """ResNet-50's ratio is five times off at one learning rate; the claim's number is still well inside the margin."""
+    c = claim(claim_id)
+    breaks = OffAtSome(noise_sd_pp=0.1, at=(1e-3,), times=0.2)
+    for broken, outcome in ((Truth(noise_sd_pp=0.1), REPLICATED), (breaks, INCONCLUSIVE)):
+        landscapes = world(c, Truth(noise_sd_pp=0.1), 5, {"main" if c.family == "sgd" else "resnet50": broken})
+        assert judge(c, landscapes, Evidence("synthetic", probe=True)).outcome == outcome
 
 
 def test_every_drop_of_table_2_is_judged_at_its_own_kappa_and_data_set() -> None:
@@ -296,7 +353,7 @@ def test_one_open_cell_leaves_the_pool_open_and_is_named(claim_id: str) -> None:
     found = estimate(c, world(c, Truth(), 5, {"convnext_t": Truth(depth=0)}))
     assert found.value is None
     assert found.high == math.inf
-    assert found.flags == ("open-cells",)
+    assert found.flags == ("open-cells", "few-optima")
     if claim_id != "sgd/differs":
         assert "convnext_t" in found.settle
         assert "resnet50" not in found.settle
@@ -311,7 +368,7 @@ def test_a_cell_with_two_measured_optima_leaves_the_pool_open() -> None:
     frame = landscapes[key].frame
     landscapes[key] = changed(landscapes[key], frame[frame["lr"].isin(LRS[:2])])
     found = estimate(c, landscapes)
-    assert (found.value, found.low, found.high, found.flags) == (None, 0.0, math.inf, ("open-cells",))
+    assert (found.value, found.low, found.high, found.flags) == (None, 0.0, math.inf, ("open-cells", "few-optima"))
     assert found.settle == f"a closed ratio in {c.cells[1].id}"
 
 

@@ -125,44 +125,6 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
     )  # fmt: skip
 
 
-def growth_exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
-    """Exponent p of drop = c * abs(ln kappa)^p beyond the tolerance zone, from kappa = 5 to 10 and 1/5 to 1/10.
-
-    Averaged over sides and data sets; the standard error by the delta method on each seed's drops.
-    """
-    method = "log ratio of drops beyond the zone, delta method over seeds"
-    step = math.log(math.log(10) / math.log(5))
-    exponents: list[float] = []
-    influences: list[list[Floats]] = []
-    details: dict[str, float] = {}
-    for dataset, drops in by_dataset.items():
-        for near, far in ((5.0, 10.0), (0.2, 0.1)):
-            if not _measured(drops.get(near, ())) or not _measured(drops.get(far, ())):
-                return unknown("growth_exponent", "", level, method, ("no-pairs",), "runs at kappa .1 .2 5 10")
-            d_near, low_near, _, _ = cells_interval(drops[near], level)
-            d_far, low_far, _, _ = cells_interval(drops[far], level)
-            if low_near <= 0 or low_far <= 0:
-                flags = ("one-seed",) if math.isinf(low_near) else ("no-drop",)
-                settle = f"drops at kappa {near:g} and {far:g} that differ from 0 on {dataset}"
-                return unknown("growth_exponent", "", level, method, flags, settle)
-            exponents.append(math.log(d_far / d_near) / step)
-            influences.append([(f / d_far - n / d_near) / step for n, f in zip(drops[near], drops[far], strict=True)])
-            details[f"{dataset}, kappa {near:g} to {far:g}"] = exponents[-1]
-    value = float(np.mean(exponents))
-    # Sides of one data set share their seeds' reference runs: add the influences within a data set, then pool.
-    spread = 0.0
-    n = 0
-    for i in range(0, len(influences), 2):
-        both = [a + b for a, b in zip(influences[i], influences[i + 1], strict=True)]
-        mean, low, _, count = cells_interval(both, level)
-        spread += ((mean - low) / len(influences)) ** 2
-        n += count
-    half = math.sqrt(spread)
-    return Estimate(
-        "growth_exponent", "", value, value - half, value + half, level, n, method, (), "more seeds", details
-    )
-
-
 def _asymmetries(drops: Drops) -> list[Floats]:
     """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, one [S] a cell; above 0, too much costs more."""
     pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]

@@ -26,6 +26,9 @@ MISFIT_P = 0.01
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
+BREAKS = float(np.log(1.5))
+"""How far from the best line, in ln, all of an optimum's interval must lie for a misfit to be one that matters: with
+little noise any law misfits, by as much as a lopsided peak is placed wrongly."""
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
 WITHIN_RUNS = 2.0
@@ -61,6 +64,28 @@ class LineFit:
         return np.asarray(self.loglik.max(axis=1))
 
     @cached_property
+    def places(self) -> Floats:
+        """[E], ln(weight decay) of the likeliest line at each slice."""
+        height, slope = np.unravel_index(int(self.loglik.argmax()), self.loglik.shape)
+        x = np.log([c.lr for c in self.curves])
+        return np.asarray(self.heights[height] + SLOPES[slope] * (x - self.center))
+
+    def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[str, ...]:
+        """The flag `law-breaks` where the best law, at `places` [E], misfits (p `misfit_p`) by what matters.
+
+        Some optimum's interval lies wholly more than `BREAKS` away from it, at a level that holds for all closed
+        optima together (Bonferroni).
+        """
+        if not misfit_p < MISFIT_P:
+            return ()
+        deviance = float(chi2_quantile(1 - (1 - level) / max(sum(self.informative), 1), 1))
+        for curve, closed, place in zip(self.curves, self.informative, places, strict=True):
+            low, high = curve.interval(deviance)
+            if closed and not low - BREAKS <= place <= high + BREAKS:
+                return ("law-breaks",)
+        return ()
+
+    @cached_property
     def bounded(self) -> int:
         """How many slices bound their optimum on at least one side; the others are plateaus."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
@@ -91,12 +116,22 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     total = np.zeros((len(heights), len(SLOPES)))
     for curve, xi in zip(curves, x, strict=True):
         total += curve.at(heights[:, None] + SLOPES[None, :] * (xi - center))
-    free = sum(float(c.table.max()) for c in curves)
-    dof = int(closed.sum()) - 2
-    deviance = 2 * (free - float(total.max()))
-    misfit_p = chi2_tail(deviance, dof) if dof > 0 else float("nan")
-    scale = max(1.0, deviance / dof) if dof > 0 else 1.0
+    scale, misfit_p = misfit(curves, closed, float(total.max()))
     return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))
+
+
+def misfit(
+    curves: Sequence[OptimumCurve], closed: Sequence[bool] | NDArray[np.bool_], best: float
+) -> tuple[float, float]:
+    """Factor by which deviances are divided, and p, of the best line of two parameters, with log-likelihood `best`.
+
+    Against free optima, chi-squared on the `closed` ones; 1 and NaN with fewer than three of these.
+    """
+    deviance = 2 * (sum(float(c.table.max()) for c in curves) - best)
+    dof = int(np.sum(closed)) - 2
+    if dof < 1:
+        return 1.0, float("nan")
+    return max(1.0, deviance / dof), chi2_tail(deviance, dof)
 
 
 def _is_closed(curve: OptimumCurve) -> bool:

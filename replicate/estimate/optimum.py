@@ -64,8 +64,11 @@ class OptimumCurve:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
         index = np.clip(np.asarray(x) * (1 / STEP) + (1.5 - self.start / STEP), 0, len(self.table) - 1)
         value = self.table[index.astype(np.int32)]
-        if np.isfinite(self.ceiling) or np.isfinite(self.floor):
-            value = np.where((x >= self.ceiling) | (x <= self.floor), np.log(FLOOR), value)
+        # A ceiling or a floor that is infinite is none: an `x` of minus infinity lies below the grid, no more.
+        if np.isfinite(self.ceiling):
+            value = np.where(x >= self.ceiling, np.log(FLOOR), value)
+        if np.isfinite(self.floor):
+            value = np.where(x <= self.floor, np.log(FLOOR), value)
         return value
 
     def interval(self, deviance: float) -> tuple[float, float]:

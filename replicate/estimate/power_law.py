@@ -46,7 +46,9 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     """Slope of ln(best weight decay) on ln(learning rate)."""
     value, low, high = slope_span(fit, level)
     n = sum(fit.informative)
-    flags = fit.flags if n >= MIN_INFORMATIVE else (*fit.flags, "few-optima")
+    flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))
+    if n < MIN_INFORMATIVE:
+        flags = (*flags, "few-optima")
     to_do = settle(fit)
     if np.isfinite([low, high]).all():
         to_do = to_do or narrower(fit, high - low, 0.2)
@@ -96,7 +98,7 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     """Best weight decay over learning rate, geometric mean over the informative learning rates."""
     value, low, high = log_ratio(fit, level)
     n = sum(fit.informative)
-    flags = fit.flags
+    flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))
     to_do = settle(fit)
     if n < MIN_INFORMATIVE:
         flags = (*flags, "few-optima")

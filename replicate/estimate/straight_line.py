@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from replicate.estimate.line_fit import (
     CLOSED_DEVIANCE,
     MIN_INFORMATIVE,
+    MISFIT_P,
     LineFit,
     ends,
     likeliest,
+    misfit,
     narrower,
     settle,
 )
@@ -29,7 +31,17 @@ SAMPLES = 500
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )
-"""Tried; falling lines, above 1, have little room between a constant and one that is 0 at the largest learning rate."""
+"""Tried; falling lines, above 1, end where one is 0 at the largest learning rate: see `shares`."""
+
+
+def shares(relative: Floats) -> Floats:
+    """`INTERCEPT_SHARES`, and those up to the last falling line of learning rates [E] `relative` to their mean.
+
+    At the paper's learning rates that is 1.08; the closer together they are, the farther off.
+    """
+    last = float(relative.max() / (relative.max() - 1)) if relative.max() > 1 else 1.0
+    further = 1 + np.geomspace(0.081, max(last - 1, 0.081), 60)
+    return np.concatenate([INTERCEPT_SHARES, further[further < last - 1e-9]]) if last > 1.09 else INTERCEPT_SHARES
 
 
 PROFILE = "profile likelihood over set-valued optima"
@@ -46,27 +58,37 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     """
     lrs = np.array([c.lr for c in fit.curves])
     relative = lrs / np.exp(np.log(lrs).mean())
+    tried = shares(relative)
     with np.errstate(divide="ignore"):
-        shape = np.log(np.maximum((1 - INTERCEPT_SHARES[:, None]) * relative + INTERCEPT_SHARES[:, None], 0.0))
+        shape = np.log(np.maximum((1 - tried[:, None]) * relative + tried[:, None], 0.0))
     total = np.zeros((len(shape), len(fit.heights)))
     for i, curve in enumerate(fit.curves):
         total += curve.at(fit.heights[None, :] + shape[:, i][:, None])
     profile = total.max(axis=1)
-    best = max(float(profile.max()), float(fit.of_slopes.max()))
     if fit.bounded < MIN_INFORMATIVE:
         return unknown("intercept_share", "", level, PROFILE, fit.flags, settle(fit))
-    inside = np.nonzero(profile >= best - fit.scale * float(chi2_quantile(level, 1)) / 2)[0]
-    flags, method, to_do = fit.flags, PROFILE, settle(fit)
+    # Against what fits best of straight lines and power laws: a straight line need not be a power law, nor the reverse.
+    best = max(float(profile.max()), float(fit.of_slopes.max()))
+    scale, misfit_p = misfit(fit.curves, fit.informative, best)
+    share, height = np.unravel_index(int(total.argmax()), total.shape)
+    places = fit.heights[height] + shape[share] if profile.max() >= best else fit.places
+    flags = tuple(flag for flag in fit.flags if flag != "misfit" or misfit_p < MISFIT_P)
+    flags += fit.breaks(places, misfit_p, level)
+    if sum(fit.informative) < MIN_INFORMATIVE:
+        flags += ("few-optima",)
+    inside = np.nonzero(profile >= best - scale * float(chi2_quantile(level, 1)) / 2)[0]
+    method, to_do = PROFILE, settle(fit)
     if not len(inside):
         profile, inside = _nearest(fit, shape, level)
         flags, method = tuple(dict.fromkeys((*flags, "misfit", "no-straight-line"))), NEAREST
-        to_do = "nothing: the best weight decays lie on a power law and on no straight line"
-    low, high = ends(INTERCEPT_SHARES, inside)
+        if misfit_p >= MISFIT_P and "few-optima" not in flags:
+            to_do = "nothing: the best weight decays lie on a power law and on no straight line"
+    low, high = ends(tried, inside)
     _, least, most = slope_span(fit, level)
     if least <= 1 <= most:
         # A proportional line is among the power laws that fit, so no straight line that fits better excludes it.
         low, high = min(low, 0.0), max(high, 0.0)
-    value = float(INTERCEPT_SHARES[likeliest(profile)]) if np.isfinite([low, high]).any() else None
+    value = float(tried[likeliest(profile)]) if np.isfinite([low, high]).any() else None
     return Estimate(
         "intercept_share", "", value, low, high, level, sum(fit.informative), method, flags,
         to_do or narrower(fit, high - low, 0.75),
@@ -74,7 +96,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
-    """How near each of `INTERCEPT_SHARES` is (larger is nearer), and which are about as near as the nearest one.
+    """How near each share is (larger is nearer), and which are about as near as the nearest one.
 
     Least squares in ln over the closed optima, a line's `shape` at each of them [shares, curves]. The likelihoods would
     not tell: to each all places far from its optimum are alike, so a line that meets one or two optima is as good as

@@ -1,0 +1,130 @@
+"""How the loss grows beyond the tolerance zone: drop = beta * (abs(ln kappa) - gamma) ** p past gamma, 0 inside.
+
+The paper's form, section 4.2, with its exponent free. On each side of kappa = 1 three drops are there, at factors 2, 5
+and 10: those at 5 and 10, beyond the zone, give the exponent once gamma is known, and the one at 2, which is the zone's
+edge, how far the zone reaches. Where it costs more than a power law from 5 and 10 says, there is no zone, gamma = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.estimate.deviation import Drops, cells_interval
+from replicate.estimate.result import Estimate, finite, unknown
+
+Floats = NDArray[np.float64]
+
+METHOD = "exponent past the zone's edge, delta method over seeds, at either end of the edge's interval"
+EDGE, NEAR, FAR = (math.log(factor) for factor in (2, 5, 10))
+SIDES = ((2.0, 5.0, 10.0), (0.5, 0.2, 0.1))
+_GAMMAS = np.linspace(0.0, EDGE, 2001)
+
+
+def _step(gamma: float) -> float:
+    """ln of how much farther from the zone's edge a factor 10 is than a factor 5."""
+    return math.log((FAR - gamma) / (NEAR - gamma))
+
+
+def zone_edge(at_edge: float, near: float, far: float) -> float:
+    """gamma in [0, ln 2] from the drops at factors 2, 5 and 10 of one side; the last two above 0.
+
+    The smallest for which the power law through the drops at 5 and 10 costs no more at 2 than was measured.
+    """
+    exponent = math.log(far / near) / np.log((FAR - _GAMMAS) / (NEAR - _GAMMAS))
+    excess = ((EDGE - _GAMMAS) / (NEAR - _GAMMAS)) ** np.maximum(exponent, 0.0) - at_edge / near
+    first = int(np.argmax(excess <= 0)) if (excess <= 0).any() else len(excess) - 1
+    if first == 0 or excess[first] > 0:
+        return float(_GAMMAS[first])
+    return float(np.interp(0.0, -excess[first - 1 : first + 1], _GAMMAS[first - 1 : first + 1]))
+
+
+def squared_form(near: float, far: float) -> tuple[float, float]:
+    """gamma and beta (pp) of drop = beta * (abs(ln kappa) - gamma) ** 2 through the drops at factors 5 and 10.
+
+    gamma below 0: the drops grow less than the square even without a zone.
+    """
+    root = (math.sqrt(far) - math.sqrt(near)) / (FAR - NEAR)
+    return (NEAR - math.sqrt(near) / root if root > 0 else -math.inf), root**2
+
+
+def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
+    """Exponent p of the growth beyond the zone, averaged over the sides of kappa = 1 and over data sets.
+
+    The errors of the drops at 5 and 10 by the delta method on each seed's drops, at either end of gamma's interval:
+    that of the drop at 2, for all sides together. A gamma that can't be negative errs to one side, which does not
+    average out. Details: of every side, the exponent, gamma, and gamma and beta of the paper's own form, the square,
+    each with its interval.
+    """
+    values: list[float] = []
+    ends: list[tuple[float, float]] = []
+    """Of each side, the exponent at the farthest and at the nearest edge of the zone."""
+    half = 0.0
+    n = 0
+    details: dict[str, object] = {}
+    sides = 2 * len(by_dataset)
+    for dataset, drops in by_dataset.items():
+        influence: list[Floats] = []
+        for edge_at, near_at, far_at in SIDES:
+            if not all(_measured(drops.get(kappa, ())) for kappa in (edge_at, near_at, far_at)):
+                return unknown("growth_exponent", "", level, METHOD, ("no-pairs",), "runs at kappa .1 .2 .5 2 5 10")
+            near, far = (cells_interval(drops[kappa], level) for kappa in (near_at, far_at))
+            edge = cells_interval(drops[edge_at], 1 - (1 - level) / sides)
+            if near[1] <= 0 or far[1] <= 0:
+                flags = ("one-seed",) if math.isinf(near[1]) else ("no-drop",)
+                settle = f"drops at kappa {near_at:g} and {far_at:g} that differ from 0 on {dataset}"
+                return unknown("growth_exponent", "", level, METHOD, flags, settle)
+            ratio = math.log(far[0] / near[0])
+            # The farther the zone reaches, the smaller the exponent: the ends of the drop at its edge are its ends.
+            gamma, gamma_high, gamma_low = (zone_edge(e, near[0], far[0]) for e in edge[:3])
+            p = ratio / _step(gamma)
+            ends.append((min(ratio / _step(gamma_high), p), max(ratio / _step(gamma_low), p)))
+            values.append(p)
+            influence = _sum(
+                influence,
+                [(f / far[0] - v / near[0]) / _step(gamma) for v, f in zip(drops[near_at], drops[far_at], strict=True)],
+            )
+            details[f"{dataset}, kappa {near_at:g} to {far_at:g}"] = {
+                "exponent": p, "gamma": gamma, "gamma_interval": [gamma_low, gamma_high],
+                "squared": _squared(drops[near_at], drops[far_at], level),
+            }  # fmt: skip
+        mean, low, _, count = cells_interval(influence, level)
+        half = math.hypot(half, (mean - low) / sides)
+        n += count
+    low, high = np.mean(ends, axis=0)
+    value = float(np.mean(values))
+    return Estimate(
+        "growth_exponent", "", value, float(low) - half, float(high) + half, level, n, METHOD, (), "more seeds", details
+    )
+
+
+def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
+    """Sides of one data set share their seeds' reference runs: their influences are added before they are pooled."""
+    return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
+
+
+def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> dict[str, list[float | None]]:
+    """`squared_form` of one side: `gamma` and `beta_pp`, each as value, low, high."""
+    at = np.array([cells_interval(near, level)[0], cells_interval(far, level)[0]])
+    out: dict[str, list[float | None]] = {}
+    forms: tuple[tuple[str, Callable[[Floats], float]], ...] = (
+        ("gamma", lambda drops: squared_form(*drops)[0]),
+        ("beta_pp", lambda drops: squared_form(*drops)[1]),
+    )
+    for name, form in forms:
+        value = form(at)
+        gradient = [(form(at + h) - form(at - h)) / (2e-4 * at[i]) for i, h in enumerate(np.diag(1e-4 * at))]
+        if not np.isfinite([value, *gradient]).all():
+            out[name] = [finite(value), None, None]
+            continue
+        influence = [gradient[0] * (v - at[0]) + gradient[1] * (f - at[1]) for v, f in zip(near, far, strict=True)]
+        _, low, high, _ = cells_interval(influence, level)
+        out[name] = [value, finite(value + low), finite(value + high)]
+    return out
+
+
+def _measured(values: Sequence[Floats]) -> bool:
+    return any(np.isfinite(v).any() for v in values)
