@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from replicate import scales
+from replicate import data, scales
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim, Part
 from replicate.runs import Cell, Point, Run
@@ -122,7 +122,9 @@ def _landscape(where: Key, points: list[Point], found: dict[str, StoredRun | Non
         rows.append((point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged))
         synthetic |= stored.synthetic
     frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "best", "diverged"])
-    return Landscape(where[0].arch, where[0].dataset, frame, synthetic=synthetic)
+    known = data.DATASETS.get(points[0].run.data.name)
+    chance_pp = 100 / known.num_classes if known else 0.0
+    return Landscape(where[0].arch, where[0].dataset, frame, chance_pp=chance_pp, synthetic=synthetic)
 
 
 def _label(where: Key) -> str:

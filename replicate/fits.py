@@ -26,10 +26,14 @@ class _ByContent:
         self.digest = hashlib.sha256(hashed.tobytes()).digest()
 
     def __hash__(self) -> int:
-        return hash(self.digest)
+        return hash((self.digest, self.landscape.chance_pp))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByContent) and self.digest == other.digest
+        return (
+            isinstance(other, _ByContent)
+            and self.digest == other.digest
+            and self.landscape.chance_pp == other.landscape.chance_pp
+        )
 
     def rng(self) -> np.random.Generator:
         """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""

@@ -24,6 +24,7 @@ class Slice:
     wds: NDArray[np.float64]
     scores: NDArray[np.float64]
     diverged: NDArray[np.bool_]
+    chance_pp: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Landscape:
     """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row a run; score is NaN where diverged."""
     metric: str = "accuracy"
     """`accuracy` (percent) or `loss` (score is its negative)."""
+    chance_pp: float = 0.0
+    """Accuracy of guessing, percent; 0 where it is not known."""
     synthetic: bool = False
     """True where any row comes from a made landscape; every report shows it."""
 
@@ -72,5 +75,5 @@ class Landscape:
             scores[row, column[rows]] = score[rows]
             diverged[row, column[rows]] = lost[rows]
             scores[diverged] = np.nan
-            out.append(Slice(float(lr), levels, scores, diverged))
+            out.append(Slice(float(lr), levels, scores, diverged, self.chance_pp))
         return out

@@ -71,9 +71,27 @@ class Truth:
     and learning rate), `shifted` (the same, one curve a seed, equal at all learning rates seen from their optimum) or
     `two-faced` (each seed and learning rate belongs to one of two curves, optima a factor 2.3 to 3 apart)."""
 
+    intercept_share: float = 0.0
+    """With slope 1, the share of a constant in the best weight decay at `CENTER_LR`: a straight line, no power law."""
+    off_lr: float = 0.0
+    """At this learning rate the best weight decay is …"""
+    off_times: float = 1.0
+    """… so many times what the law says."""
+
+    def __post_init__(self) -> None:
+        if self.intercept_share and self.slope != 1:
+            raise ValueError(f"intercept_share: expected a slope of 1 beside it, got {self.slope:g}")
+
+    @property
+    def is_power_law(self) -> bool:
+        """Whether the best weight decay is a power of the learning rate."""
+        return self.off_times == 1 and self.intercept_share == 0
+
     def best_wd(self, lr: float) -> float:
         """The best weight decay at `lr`."""
-        return float(self.rho * CENTER_LR * (lr / CENTER_LR) ** self.slope)
+        relative = (lr / CENTER_LR) ** self.slope
+        law = self.rho * CENTER_LR * ((1 - self.intercept_share) * relative + self.intercept_share)
+        return float(law * (self.off_times if lr == self.off_lr else 1.0))
 
     def from_best(self, lr: float, wds: Sequence[float]) -> Floats:
         """ln(weight decay / best weight decay), [W]; weight decay 0 is a thousandth of the smallest other one."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.rates import errs, place
-from replicate.evaluate import estimate, judge
+from replicate.evaluate import judge
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import KAPPAS, LRS, RHO, RHO_SGD, WEIGHT_DECAYS
@@ -38,6 +38,9 @@ CLAIMS_JUDGED = tuple(
 )  # the robustness checks ask for a ratio, as `rho` does
 
 
+_ARCHS = tuple(dict.fromkeys(c.arch for c in CELLS))
+
+
 @dataclass(frozen=True)
 class Experiment:
     """The truth of every cell."""
@@ -49,12 +52,20 @@ class Experiment:
     """True ratio by architecture, in the paper's order."""
     sgd_ratio: float = RHO_SGD / RHO
     """SGD's ratio over AdamW's."""
+    imagenet_shape: str = ""
+    """Shape of the cells on ImageNet, where it is another than that of the others."""
+    breaks: tuple[float, float] = (0.0, 1.0)
+    """At this learning rate the best weight decay of the first architecture under AdamW is so many times the law's."""
 
     def of(self, cell: Cell, variant: str) -> Truth:
         """The truth of one cell under one optimiser."""
-        archs = tuple(dict.fromkeys(c.arch for c in CELLS))
-        rho = self.ratios[archs.index(cell.arch)]
-        return replace(self.truth, rho=rho * (self.sgd_ratio if variant == "sgd" else 1.0))
+        index = _ARCHS.index(cell.arch)
+        truth = replace(self.truth, rho=self.ratios[index] * (self.sgd_ratio if variant == "sgd" else 1.0))
+        if self.imagenet_shape and cell.dataset == "imagenet":
+            truth = replace(truth, shape=self.imagenet_shape)
+        if index == 0 and variant != "sgd":
+            truth = replace(truth, off_lr=self.breaks[0], off_times=self.breaks[1])
+        return truth
 
 
 EXPERIMENTS = (
@@ -64,7 +75,15 @@ EXPERIMENTS = (
     Experiment("too much costs more than too little", Truth(shape="asymmetric")),
     Experiment("drops twice Table 2's", Truth(depth=2.0)),
     Experiment("weight decay does not matter", Truth(depth=0.0)),
+    Experiment("too much costs more than too little, on ImageNet alone", Truth(), imagenet_shape="asymmetric"),
+    Experiment("the ratio is 0.195: a gap of 0.2 pp", Truth(lr_drop_pp=0.0), ratios=(0.195,) * 5),
+    Experiment("costs grow as the square past a factor 2", Truth(shape="tolerance")),
+    Experiment("costs grow as the square", Truth(shape="quadratic")),
+    Experiment("the law of one architecture breaks at one learning rate", breaks=(1e-3, 0.2)),
 )
+
+GROWTH = {"quadratic": 2.0, "asymmetric": 2.0, "tolerance": 2.0, "kinked": 1.0, "quartic": 4.0}
+"""Exponent of the growth of the shapes that are a power of the distance from some edge within the tolerance zone."""
 
 
 _LINE = {(lr, ratio_grid(lr)[KAPPAS.index(1.0)]) for lr in LRS}
@@ -115,22 +134,21 @@ def _expected(experiment: Experiment) -> dict[str, dict[Key, Landscape]]:
 def true_value(experiment: Experiment, claim: Claim) -> float:
     """What the claim's quantity is in truth; NaN where it has no value, as the ratio on flat landscapes.
 
-    What costs of a wrong ratio are defined by averages of accuracies: they are those of the expected accuracies.
+    All in closed form from the truths of the cells, but for the gap, which is that of the expected accuracies.
     """
     ratios = {cell: experiment.of(cell, "main").rho for cell in claim.cells}
-    if (
-        claim.quantity in ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
-        and not experiment.truth.depth
-    ):
+    if claim.quantity in RATIOS and not experiment.truth.depth:
         return math.nan
     if claim.quantity in ("rho_pooled", "rho_rejects"):
-        return math.exp(sum(math.log(r) for r in ratios.values()) / len(ratios))
+        return math.exp(sum(math.log(r) for r in _own_ratios(experiment, claim)) / (len(ratios) * len(LRS)))
     if claim.quantity == "max_ratio":
         return max(ratios.values()) / min(ratios.values())
     if claim.quantity == "rho_sgd":
         return experiment.of(claim.cells[0], "sgd").rho
     if claim.quantity == "sgd_ratio":
         return experiment.sgd_ratio
+    if claim.quantity in _OF_DROPS:
+        return round(_OF_DROPS[claim.quantity](experiment, claim), 9)
     gaps = [_gap(experiment, cell) for cell in claim.cells]
     if claim.quantity == "mean_gap_pp":
         return sum(gaps) / len(gaps)
@@ -138,8 +156,79 @@ def true_value(experiment: Experiment, claim: Claim) -> float:
         return max(gaps)
     if claim.quantity == "gap_minus_seed_sd_pp":
         return sum(gaps) / len(gaps) - math.hypot(experiment.truth.noise_sd_pp, experiment.truth.seed_sd_pp)
-    found = estimate(claim, _expected(experiment)[grids_of(claim)])
-    return math.nan if found.value is None else found.value
+    raise ValueError(f"{claim.id}: expected a quantity of {QUANTITIES}, got {claim.quantity}")
+
+
+def _own_ratios(experiment: Experiment, claim: Claim) -> list[float]:
+    """Best weight decay over learning rate, of every cell and learning rate."""
+    return [experiment.of(cell, "main").best_wd(lr) / lr for cell in claim.cells for lr in LRS]
+
+
+def _drop(experiment: Experiment, cells: Sequence[Cell], kappa: float) -> float:
+    """Expected accuracy at the claimed weight decay less that at kappa times it, averaged over learning rates, pp."""
+    truths = [experiment.of(cell, "main") for cell in cells]
+    lost = [-np.diff(truth.accuracy(lr, [RHO * lr, kappa * RHO * lr])) for truth in truths for lr in LRS]
+    return float(np.mean(lost))
+
+
+def _by_dataset(claim: Claim) -> dict[str, list[Cell]]:
+    found: dict[str, list[Cell]] = {}
+    for cell in claim.cells:
+        found.setdefault(cell.dataset, []).append(cell)
+    return found
+
+
+def _least_slack(experiment: Experiment, claim: Claim) -> float:
+    slack = []
+    for cells in _by_dataset(claim).values():
+        for kappa in KAPPAS:
+            if kappa != 1:
+                lost = _drop(experiment, cells, kappa)
+                slack.append(1.2 - lost if 0.5 <= kappa <= 2 else lost - 2.0)
+    return min(slack)
+
+
+def _asymmetry(experiment: Experiment, claim: Claim) -> float:
+    """The smaller of ImageNet's asymmetry and its excess over CIFAR-100's absolute one, pp."""
+    of = {
+        dataset: sum(_drop(experiment, cells, k) - _drop(experiment, cells, 1 / k) for k in (2.0, 5.0, 10.0)) / 3
+        for dataset, cells in _by_dataset(claim).items()
+    }
+    return min(of["imagenet"], of["imagenet"] - abs(of["cifar100"]))
+
+
+def _growth(experiment: Experiment, claim: Claim) -> float:
+    """NaN where costs do not grow as a power of the distance from kappa = 1, less some edge."""
+    shapes = {experiment.of(cell, "main").shape for cell in claim.cells}
+    centred = all(math.isclose(ratio, RHO) for ratio in _own_ratios(experiment, claim))
+    exponents = {GROWTH.get(shape, math.nan) for shape in shapes}
+    return exponents.pop() if centred and experiment.truth.depth and len(exponents) == 1 else math.nan
+
+
+def growth_between(experiment: Experiment, claim: Claim) -> tuple[float, float]:
+    """The least and the largest exponent of growth from kappa 5 to 10, and 1/5 to 1/10, whatever edge up to 2 it has.
+
+    Averaged over sides and data sets; NaN where costs do not grow at all.
+    """
+    found = []
+    for cells in _by_dataset(claim).values():
+        for near, far in ((5.0, 10.0), (0.2, 0.1)):
+            lost = _drop(experiment, cells, near), _drop(experiment, cells, far)
+            if min(lost) <= 0:
+                return math.nan, math.nan
+            steps = [math.log((math.log(10) - edge) / (math.log(5) - edge)) for edge in (math.log(2), 0.0)]
+            found.append([math.log(lost[1] / lost[0]) / step for step in steps])
+    low, high = np.sort(np.mean(found, axis=0))
+    return float(low), float(high)
+
+
+_OF_DROPS: dict[str, Callable[[Experiment, Claim], float]] = {
+    "drop_pp": lambda experiment, claim: _drop(experiment, claim.cells, dict(claim.arguments)["kappa"]),
+    "hurts_pp": lambda experiment, claim: min(_drop(experiment, claim.cells, kappa) for kappa in (0.1, 10.0)),
+    "zone_pp": _least_slack,
+    "asymmetry_pp": _asymmetry,
+    "growth_exponent": _growth,
+}
 
 
 def _gap(experiment: Experiment, cell: Cell) -> float:
@@ -217,15 +306,34 @@ def _one(
     """Outcome, whether it is wrong, whether the interval holds the truth (None: there is none)."""
     verdict = judge(claim, found, Evidence("synthetic", probe=True, seeds=seeds, synthetic=True))
     truth = true_value(experiment, claim)
-    if math.isnan(truth):
+    stands = _place(experiment, claim, truth)
+    if not stands:
         return verdict.outcome, verdict.outcome in (REPLICATED, CONTRADICTED), None
+    if math.isnan(truth) or not _is_one_number(experiment, claim):
+        return verdict.outcome, errs(verdict.outcome, stands), None
     assert verdict.estimate is not None
     held = verdict.estimate.low <= truth + 1e-9 and truth - 1e-9 <= verdict.estimate.high
-    return verdict.outcome, errs(verdict.outcome, _place(claim, truth)), held
+    return verdict.outcome, errs(verdict.outcome, stands), held
 
 
-def _place(claim: Claim, truth: float) -> str:
-    """Where the truth lies; any ratio but 0.10 may rightly be told from it (`rho_rejects`)."""
+def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
+    """Whether every ratio the claim is about is the same at all learning rates."""
+    cells = [experiment.of(cell, "main") for cell in claim.cells]
+    return claim.quantity not in RATIOS or claim.quantity == "rho_sgd" or all(truth.off_times == 1 for truth in cells)
+
+
+def _place(experiment: Experiment, claim: Claim, truth: float) -> str:
+    """Where the truth lies; empty where there is none. Any ratio but 0.10 may rightly be told from it (`rho_rejects`).
+
+    A number pooled from ratios that hold at all learning rates but one is no law's: it may not be replicated.
+    """
+    if claim.quantity == "growth_exponent" and math.isnan(truth) and experiment.truth.depth:
+        ends = {place(claim.quantity, end, claim.margin) for end in growth_between(experiment, claim)}
+        return ends.pop() if len(ends) == 1 else "near"
+    if math.isnan(truth):
+        return ""
+    if not _is_one_number(experiment, claim):
+        return "outside"
     found = place(claim.quantity, truth, claim.margin)
     return "near" if claim.quantity == "rho_rejects" and found == "inside" and not math.isclose(truth, RHO) else found
 

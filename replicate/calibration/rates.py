@@ -175,8 +175,8 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
             own = np.array([t[quantity] for t in compress(own_truths, asked)])
             places = [where(study, quantity, t, margin, x) for t, x in zip(own, compress(lrs, asked), strict=True)]
             wrong = float(np.mean([errs(o, p) for o, p in zip(outcomes, places, strict=True)]))
-            defined = quantity != "intercept_share" or has_straight_line(study)
-            if math.isfinite(truth) and defined:
+            defined = {"intercept_share": has_straight_line(study), "slope": study.truth.is_power_law}
+            if math.isfinite(truth) and defined.get(quantity, True):
                 coverage = float(np.mean((lows <= own + 1e-9) & (own - 1e-9 <= highs)))
         if quantity == "rho":
             with np.errstate(divide="ignore"):

@@ -55,6 +55,10 @@ class Study:
         """What distinguishes the study within its group."""
         t = self.truth
         words = [f"b = {t.slope:g}", f"rho = {t.rho:g}", t.shape if t.depth else "flat", self.grid]
+        if t.intercept_share:
+            words.append(f"share {t.intercept_share:g}")
+        if t.off_times != 1:
+            words.append(f"{t.off_times:g} times off at {t.off_lr:g}")
         if t.noise != "normal":
             words.append(t.noise)
         if t.noise_sd_pp != 0.3:
@@ -115,6 +119,16 @@ def studies() -> list[Study]:
         for n in (1, 3, 5, 10)
         if (noise, shape) != ("two-faced", "mesa")  # half of whose seeds would fall off a cliff
     ]
+    out += [
+        Study("laws that break at one learning rate", Truth(off_lr=lr, off_times=times, noise_sd_pp=sd), seeds=n)
+        for lr, times in ((1e-2, 0.1), (1e-2, 0.3), (1e-3, 0.2), (1e-3, 5.0), (5e-5, 4.0))
+        for sd, n in ((0.3, 3), (0.3, 5), (0.3, 10), (0.1, 5))
+    ]
+    out += [
+        Study("straight lines", Truth(intercept_share=share, noise_sd_pp=sd), seeds=n)
+        for share in (-0.05, 0.1, 0.3, 0.45, 0.6, 0.8, 1.04)
+        for sd, n in ((0.3, 3), (0.3, 5), (0.3, 10), (0.1, 5))
+    ]
     out += [Study("incomplete", Truth(slope=b), seeds=n, missing=0.15) for b in (1.0, -1.0) for n in (3, 5)]
     out += [Study("incomplete", Truth(slope=b), seeds=5, diverged_factor=10.0) for b in (1.0, 0.0)]
     out += [
@@ -147,7 +161,8 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
     `rho` and `r2` are those over the `informative` learning rates, which are what they are estimated over: where the
     slope is not 1, the ratio depends on the learning rates it is averaged over. `r2` of a constant optimum is minus
     infinity, its limit. `intercept_share` is that of the straight line nearest to the true optima in ln, which is how
-    it is estimated; where no straight line fits (see `has_straight_line`) that is a matter of definition.
+    it is estimated; where no straight line fits (see `has_straight_line`) that is a matter of definition. So is the
+    `slope` where no power law fits: that of least squares in ln-ln.
     """
     truth = study.truth
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
@@ -163,7 +178,7 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
     r2 = 1 - float(((best - through_origin * lrs) ** 2).sum()) / total if total > 1e-24 else -math.inf
     return {
         "rho": float(np.exp(np.log(best / lrs).mean())),
-        "slope": truth.slope,
+        "slope": truth.slope if truth.is_power_law else float(np.polyfit(np.log(lrs), np.log(best), 1)[0]),
         "intercept_share": _intercept_share(every, np.array([truth.best_wd(lr) for lr in LRS])),
         "r2": r2,
         "gap_pp": gap,
@@ -205,7 +220,7 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
 
 def has_straight_line(study: Study) -> bool:
     """Whether best weight decay = rho * lr + delta holds for some rho and delta."""
-    return study.truth.slope in (0.0, 1.0)
+    return study.truth.slope in (0.0, 1.0) and study.truth.off_times == 1
 
 
 def _accuracy(study: Study, lr: float, wds: Sequence[float]) -> np.ndarray:

@@ -36,6 +36,12 @@ the others, near enough to be the best. An optimum there counts as beyond the gr
 LEAST_DOF = 12.0
 """With fewer degrees of freedom in a whole cell, the scatter between seeds is too uncertain to stand for the noise."""
 JITTER = 1e-7
+CEILING_PP = 99.5
+"""Above it, accuracies can't tell good from better."""
+MIN_TIMES_CHANCE = 2.0
+"""A learning rate whose best accuracy is below so many times chance learned nothing to speak of."""
+DIP_P = 1e-4
+"""A curve dips where both its falling before and its rising after are surer than this, over all means of a slice."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,6 @@ def usable_points(cut: Slice) -> Points | None:
     finite = np.isfinite(cut.scores).sum(axis=1)
     diverged = cut.diverged.sum(axis=1)
     usable = (finite > 0) & (diverged * 2 < finite + diverged)
-    flags = ("diverged",) if diverged.any() else ()
     # Runs in which decay cannot act, the lowest of all, are one and the same training: one measurement, not several.
     # Equals further up are equally good runs (at 100 %, say) and stay what they are.
     rows = [int(i) for i in np.nonzero(usable)[0]]
@@ -112,6 +117,7 @@ def usable_points(cut: Slice) -> Points | None:
     ceiling = float(np.log(above.min())) if len(above) else np.inf
     floor = float(np.log(below.max())) if len(below) and wds[0] > 0 else -np.inf
     noise = additive_fit(cut.scores[kept])
+    flags = (*(("diverged",) if diverged.any() else ()), *saturated(float(noise.mean.max()), cut.chance_pp))
     return Points(x, noise, cut.scores[kept], low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
 
 
@@ -156,6 +162,25 @@ def _log_evidence(points: Points, covariance: Floats, scale: float) -> Floats:
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
     return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det)
+
+
+def saturated(best_pp: float, chance_pp: float) -> tuple[str, ...]:
+    """Flags of a learning rate whose best accuracy carries no information: `ceiling`, near 100 %, or `chance`."""
+    if best_pp > CEILING_PP:
+        return ("ceiling",)
+    return ("chance",) if 0 < best_pp < MIN_TIMES_CHANCE * chance_pp else ()
+
+
+def has_dip(points: Points, fit: Fit) -> bool:
+    """Whether some mean lies surely below another on its left and another on its right: two peaks, or a stray one.
+
+    What is said of *the* optimum then rests on which peak is the higher; Bonferroni over the means, normal quantiles.
+    """
+    mean, variance = points.noise.mean, np.diagonal(fit.covariance)
+    error = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fit.covariance, 1e-12))
+    above = (mean[:, None] - mean[None, :]) / error  # [i, j]: how surely i is above j
+    left, right = np.triu(above).max(axis=0), np.tril(above).max(axis=0)
+    return bool((np.minimum(left, right) ** 2 > chi2_quantile(1 - 2 * DIP_P / len(mean), 1)).any())
 
 
 def _residual_variance(cells: list[Points]) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.special import ndtr
 
+from replicate.estimate.accuracy_curve import saturated
 from replicate.estimate.noise import (
     additive_fit,
     covariance_of_means,
@@ -126,6 +127,5 @@ def _best_set(
         flags.append("plateau")
     else:
         flags += ["edge-low"] * (first == 0) + ["edge-high"] * bool(np.isinf(high))
-    if mean.max() > 99.5:
-        flags.append("ceiling")
+    flags += saturated(float(mean.max()), cut.chance_pp)
     return BestSet(cut.lr, tuple(float(w) for w in wds[inside]), low, high, level, tuple(flags))

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, usable_points
+from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, has_dip, usable_points
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.estimate.sides import Place, peaks, powers
@@ -223,7 +223,8 @@ def _curve(
     placed = _also_at(placed, inside, places)
     table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, flat, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
-    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, points.flags, fit.share)
+    flags = (*points.flags, "two-peaks") if has_dip(points, fit) else points.flags
+    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, flags, fit.share)
 
 
 def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
