@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def one_slice(wds: Sequence[float], scores: ArrayLike, lr: float = 1e-3) -> Slic
 
 def changed(landscape: Landscape, frame: pd.DataFrame) -> Landscape:
     """`landscape` with other rows."""
-    return Landscape(landscape.arch, landscape.dataset, frame, landscape.metric, landscape.synthetic)
+    return replace(landscape, frame=frame)
 
 
 def rescaled(

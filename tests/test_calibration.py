@@ -538,8 +538,53 @@ def test_a_flat_experiment_has_no_ratio() -> None:
     ("truth", "where"), [(0.1, "inside"), (0.06, "near"), (0.19, "near"), (0.04, "outside"), (0.22, "near")]
 )
 def test_only_010_itself_may_not_be_rejected(truth: float, where: str) -> None:
-    assert experiments._place(claims_of("rho_rejects")[0], truth) == where
-    assert experiments._place(claims_of("rho_pooled")[0], truth) == place("rho", truth, RHO_MARGIN)
+    one = Experiment("x", ratios=(truth,) * 5)
+    assert experiments._place(one, claims_of("rho_rejects")[0], truth) == where
+    assert experiments._place(one, claims_of("rho_pooled")[0], truth) == place("rho", truth, RHO_MARGIN)
+
+
+def test_costs_in_closed_form() -> None:
+    """ImageNet lopsided: its asymmetry is the mean of 0.75 ln² kappa; the zone's tightest bound is kappa 2's there."""
+    lopsided = Experiment("x", Truth(shape="quadratic"), imagenet_shape="asymmetric")
+    squares = np.mean([math.log(k) ** 2 for k in (2, 5, 10)])
+    assert experiments.true_value(lopsided, claims_of("asymmetry_pp")[0]) == pytest.approx(0.75 * squares, rel=1e-6)
+    smallest = 0.35 * math.log(5) ** 2 - 2.0
+    assert experiments.true_value(lopsided, claims_of("zone_pp")[0]) == pytest.approx(smallest, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "truth", "where"),
+    [
+        ("tolerance", 2.0, "inside"),
+        ("quartic", 4.0, "outside"),
+        ("kinked", 1.0, "outside"),
+        ("table-2", None, "outside"),
+    ],
+)
+def test_growth_in_closed_form(shape: str, truth: float | None, where: str) -> None:
+    c = claims_of("growth_exponent")[0]
+    found = experiments.true_value(Experiment("x", Truth(shape=shape)), c)
+    assert found == truth if truth else math.isnan(found)
+    assert experiments._place(Experiment("x", Truth(shape=shape)), c, found) == where
+
+
+def test_growth_about_another_ratio_has_no_exponent() -> None:
+    """Of a parabola's cost about 0.195, seen from 0.10, some zone's edge gives 2: nobody can say that it is wrong."""
+    c = claims_of("growth_exponent")[0]
+    off = Experiment("x", Truth(shape="quadratic"), ratios=(0.195,) * 5)
+    assert math.isnan(experiments.true_value(off, c))
+    low, high = experiments.growth_between(off, c)
+    assert low < 2 < high
+
+
+@pytest.mark.parametrize("quantity", ["rho_pooled", "rho_rejects", "max_ratio", "sgd_ratio"])
+def test_no_number_pooled_from_a_law_that_breaks_may_be_replicated(quantity: str) -> None:
+    broken = Experiment("x", breaks=(1e-3, 0.2))
+    c = claims_of(quantity)[0]
+    assert experiments._place(broken, c, experiments.true_value(broken, c)) == "outside"
+    assert broken.of(CELLS[0], "main").off_times == 0.2
+    assert broken.of(CELLS[0], "sgd").off_times == 1
+    assert broken.of(CELLS[-1], "main").off_times == 1
 
 
 @pytest.mark.slow

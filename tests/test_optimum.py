@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -15,9 +16,10 @@ from scipy import stats
 
 from replicate.estimate.accuracy_curve import accuracy_draws
 from replicate.estimate.line_fit import BOUNDED_DEVIANCE
-from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
+from replicate.estimate.optimum import FLOOR, STEP, OptimumCurve, optimum_curves
 from replicate.estimate.plateau import FLAT_TOP, flat_top
 from replicate.landscape import Landscape, Slice
+from replicate.sweep_verdicts import judge_sweep
 from replicate.synthetic import Grid, Truth, bracket_grid, draw, paper_grid
 from tests.landscapes import LRS_3, changed, one_slice, optimum_grid, rescaled
 
@@ -476,6 +478,15 @@ def test_of_equally_likely_places_the_middle_is_the_best(found: OptimumCurve, be
     assert found.best == pytest.approx(best)
 
 
+def test_minus_infinity_lies_below_a_grid_without_a_floor_whatever_its_ceiling() -> None:
+    found = table_of(-0.5, -9, 0, -9, -9, ceiling=1)
+    assert found.at(np.array([-math.inf, 0.0, 2.0, math.inf])) == pytest.approx(
+        [-0.5, -9, np.log(FLOOR), np.log(FLOOR)]
+    )
+    floored = table_of(-9, -9, 0, -9, -0.5, floor=-4)
+    assert floored.at(np.array([math.inf, -5.0, -math.inf])) == pytest.approx([-0.5, doubt, doubt])
+
+
 @pytest.mark.parametrize("phase", [-0.5, -0.25, 0.0, 0.3, 0.5])
 @pytest.mark.parametrize("factor", [2.0, 3.0])
 def test_where_a_bottom_ends(phase: float, factor: float) -> None:
@@ -534,3 +545,39 @@ def test_a_bottom_is_as_flat_as_those_of_most_other_learning_rates() -> None:
     assert cell(peak, peak, peak, flat)[0].single is not None
     for is_open in (rising, plateau):
         assert cell(peak, peak, is_open, is_open, is_open)[0].single == pytest.approx(alone.single, abs=0.3)
+
+
+def flags_of(scores: Floats, chance_pp: float = 0.0) -> tuple[str, ...]:
+    (found,) = optimum_curves(
+        [Slice(1e-3, np.array(WDS), scores, np.zeros(scores.shape, dtype=bool), chance_pp)], np.random.default_rng(0)
+    )
+    return found.flags
+
+
+@pytest.mark.parametrize(("top", "flags"), [(98.5, ()), (99.9, ("ceiling",))])
+def test_accuracies_near_100_are_flagged(top: float, flags: tuple[str, ...]) -> None:
+    assert flags_of(well(WDS, WDS[3], noise=0.02) - 70 + top) == flags
+
+
+@pytest.mark.parametrize(("chance_pp", "flags"), [(0.0, ()), (1.0, ()), (10.0, ("chance",))])
+def test_accuracies_at_chance_are_flagged_where_chance_is_known(chance_pp: float, flags: tuple[str, ...]) -> None:
+    assert flags_of(well(WDS, WDS[3], noise=0.02) - 70 + 15, chance_pp) == flags
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_a_stray_weight_decay_is_flagged_and_a_single_peak_is_not(n_seeds: int) -> None:
+    for seed in range(10):
+        scores = well(WDS, WDS[3], noise=0.02)[:, :1] + np.random.default_rng(seed).normal(0, 0.3, (7, n_seeds))
+        assert "two-peaks" not in flags_of(scores)
+        scores[4] -= 6
+        assert "two-peaks" in flags_of(scores)
+
+
+def test_flags_of_a_learning_rate_reach_every_estimate_and_verdict() -> None:
+    """Of scores that a data set of ten classes could have by guessing."""
+    made = draw(Truth(peak_pp=18.0, lr_drop_pp=0.0), bracket_grid(Truth()), np.random.default_rng(0))
+    for chance_pp, flagged in ((0.0, False), (10.0, True), (0.0, False)):
+        (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])["cells"]
+        for name in ("rho", "slope", "intercept", "r2"):
+            assert ("chance" in cell[name]["flags"]) == flagged
+            assert ("chance" in cell["reasons"][name]) == flagged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
 from replicate.estimate.power_law import RESOLUTION, log_ratio, optima, ratio, ratios_together, rivals, slope
 from replicate.estimate.result import Estimate
-from replicate.estimate.straight_line import intercept_share, origin_r_squared, r_squared
+from replicate.estimate.straight_line import intercept_share, origin_r_squared, r_squared, shares
 from replicate.landscape import Landscape
 from replicate.paper.protocol import LRS
 from replicate.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
@@ -198,20 +198,10 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
     assert ("no-straight-line" in root.flags) == (sd < 1)
 
 
-@dataclass(frozen=True)
-class Straight(Truth):
-    """Best weight decays on a straight line that need not be a power law."""
-
-    share: float = 0.0
-
-    def best_wd(self, lr: float) -> float:
-        return float(1e-4 * ((1 - self.share) * lr / np.exp(X.mean()) + self.share))
-
-
 @pytest.mark.parametrize("shape", ["table-2", "tent"])
 @pytest.mark.parametrize("share", [0.3, 0.45, 0.8, 0.95])
 def test_lines_with_an_intercept_are_not_taken_for_others(shape: str, share: float) -> None:
-    truth = Straight(shape=shape, share=share)
+    truth = Truth(shape=shape, intercept_share=share)
     for seed in range(6):
         rng = np.random.default_rng([seed, 5])
         fit = fit_line(optimum_curves(draw(truth, bracket_grid(truth), rng, seeds=range(5)).slices(), rng))
@@ -219,6 +209,36 @@ def test_lines_with_an_intercept_are_not_taken_for_others(shape: str, share: flo
         found = intercept_share(fit)
         assert found.low <= share <= found.high and found.high - found.low < 1
         assert "no-straight-line" not in found.flags
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+def test_a_straight_line_that_is_no_power_law_is_no_misfit_of_the_intercept(share: float) -> None:
+    """With little noise no power law fits, and that must neither widen the intercept's interval nor flag it."""
+    truth = Truth(intercept_share=share, noise_sd_pp=0.05)
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 6])
+        fit = fit_line(optimum_curves(draw(truth, bracket_grid(truth), rng, seeds=range(5)).slices(), rng))
+        assert fit is not None
+        found = intercept_share(fit)
+        assert found.low <= share <= found.high
+        assert not {"misfit", "law-breaks", "no-straight-line"} & set(found.flags)
+
+
+def test_two_optima_have_no_intercept_to_replicate() -> None:
+    fit = line([within(lr, x - 2.4, x - 2.2) for lr, x in zip(LRS[:2], X[:2], strict=True)]
+               + [within(lr, -99, x) for lr, x in zip(LRS[2:4], X[2:4], strict=True)])  # fmt: skip
+    assert "few-optima" in intercept_share(fit).flags
+
+
+@pytest.mark.parametrize("lrs", [(1e-3, 2e-3, 3e-3), (1e-4, 3e-4), LRS])
+def test_shares_end_where_the_line_is_0_at_the_largest_learning_rate(lrs: tuple[float, ...]) -> None:
+    relative = np.array(lrs) / np.exp(np.log(lrs).mean())
+    tried = shares(relative)
+    last = relative.max() / (relative.max() - 1)
+    assert (np.diff(tried) > 0).all()
+    at_last = (1 - tried) * relative.max() + tried
+    assert (at_last[tried < last] > 0).all()
+    assert tried.max() > 1 + 0.9 * (last - 1)
 
 
 # ---------------------------------------------------------------- sets: linear programming
