@@ -37,7 +37,9 @@ def secondary(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
     """Criteria that are shown beside the verdict and never decide it: above all, the paper's own method."""
     if claim.quantity in ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2"):
         landscape = only(claim, landscapes)
-        beside = _published(landscape) | {"indistinguishable from the best": _sets(landscape)}
+        paper = published_estimates(landscape)
+        beside: dict[str, Any] = {"the paper's method": paper} if paper else {}
+        beside |= {"indistinguishable from the best": _sets(landscape)}
         fit = fits.line(landscape)
         if claim.quantity == "slope" and fit is not None:
             beside["rival exponents"] = power_law.rivals(fit)
@@ -53,17 +55,16 @@ def secondary(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
     return {}
 
 
-def _published(landscape: Landscape) -> dict[str, Any]:
-    slices = landscape.slices()
+def published_estimates(landscape: Landscape) -> dict[str, Any]:
+    """The paper's method on one cell, JSON types; empty with fewer than two learning rates."""
+    slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any()]
     if len(slices) < 2:
         return {}
     fit = published.published_fit(slices)
     return {
-        "the paper's method": {
-            "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": finite(fit.p_rho),
-            "slope": finite(fit.slope), "intercept": finite(fit.intercept), "intercept_p": finite(fit.intercept_p),
-            "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
-        }
+        "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": finite(fit.p_rho),
+        "slope": finite(fit.slope), "intercept": finite(fit.intercept), "intercept_p": finite(fit.intercept_p),
+        "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from replicate import fits
+from replicate import criteria, fits
 from replicate.beside import Landscapes, of_cells, only, secondary
 from replicate.estimate import combine, deviation, gap, growth, noise, power_law, straight_line
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
@@ -38,10 +38,19 @@ placed wrongly in the same direction in every cell, and at the level of a family
 def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence) -> Verdict:
     """The verdict of `claim` from exactly the landscapes its parts name."""
     found = estimate(claim, landscapes)
-    beside = secondary(claim, landscapes)
+    beside = secondary(claim, landscapes) | criteria.of_figure(claim, found)
     if claim.quantity == "rho_rejects":
-        return _rejection(claim, found, landscapes, evidence, beside)
-    return decide(claim, found, evidence, beside)
+        return _compared(_rejection(claim, found, landscapes, evidence, beside))
+    return _compared(decide(claim, found, evidence, beside))
+
+
+def _compared(verdict: Verdict) -> Verdict:
+    """`verdict` with a word on where the paper's method would give another one."""
+    published = verdict.secondary.get("the paper's method")
+    if published is None or verdict.estimate is None:
+        return verdict
+    word = criteria.disagreement(verdict.estimate.quantity, verdict, published)
+    return replace(verdict, secondary={**verdict.secondary, "where they differ": word}) if word else verdict
 
 
 def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, Any] | None = None) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from replicate import fits
+from replicate import beside, criteria, fits
 from replicate.estimate import gap, power_law, straight_line
 from replicate.estimate.line_fit import LineFit
 from replicate.estimate.result import Estimate, unknown
@@ -48,10 +48,29 @@ def _cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, A
         out[name] = found.to_json()
         if verdicts[name].settle:
             out[name]["settle"] = verdicts[name].settle
+    out["beside"] = _beside(landscape, verdicts)
     if fit is not None:
         out["rivals"] = power_law.rivals(fit)
         out["exponent"] = out["rivals"]["exponent"]
     return out | _summary(verdicts, measured)
+
+
+def _beside(landscape: Landscape, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """What never decides: the paper's method on this sweep, the direction, and where that method would say otherwise.
+
+    The figures of the paper's own cells are not compared: the sweep's are others.
+    """
+    published = beside.published_estimates(landscape)
+    out: dict[str, Any] = {"the paper's method": published} if published else {}
+    for name, verdict in verdicts.items():
+        found = verdict.estimate
+        if found is None or not published:
+            continue
+        if name == "slope":
+            out["direction"] = criteria.direction_of_slope(found)
+        if word := criteria.disagreement(found.quantity, verdict, published):
+            out.setdefault("where they differ", {})[name] = word
+    return out
 
 
 def _of_line(fit: LineFit | None) -> dict[str, Estimate]:

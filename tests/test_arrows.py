@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("paper", "datasets"),
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits", "recorded"),
-    ("beside", "store_locks"),
+    ("beside", "criteria", "store_locks"),
     ("store_marker",),
     ("evaluate", "train", "store", "table", "progress_view"),
     ("sweep_columns",),
@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A module imports from its own package and from lower layers."""
 
 WITHOUT_TORCH = (
-    *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside"),
+    *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside", "criteria"),
     *("evaluate", "store", "collect", "data", "datasets", "families"),
     *(
         "layout",

@@ -80,6 +80,8 @@ def _text(cell: Mapping[str, Any]) -> str:
     for name in unsettled:
         settle.setdefault((cell.get(name) or {}).get("settle") or "", []).append(name)
     lines += [f"to settle {', '.join(names)}: {one_line(text)}" for text, names in settle.items() if text]
+    differ = cell.get("beside", {}).get("where they differ", {})
+    lines += [f"beside {name}: {word}" for name, word in differ.items()]
     return "\n".join(lines)
 
 

@@ -55,6 +55,8 @@ class SweepCell:
     rows: tuple[ClaimRow, ...]
     flags: str
     settle: tuple[str, ...]
+    differ: tuple[tuple[str, str], ...]
+    """Verdicts that the paper's method would give otherwise, and how."""
     runs: int
     picture: Markup
 
@@ -105,5 +107,6 @@ def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCe
     named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
     return SweepCell(
         named, sentence(cell), rows, ", ".join(cell["flags"]),
-        tuple(dict.fromkeys(text for text in settle if text)), len(table.frame), picture,
+        tuple(dict.fromkeys(text for text in settle if text)),
+        tuple(cell.get("beside", {}).get("where they differ", {}).items()), len(table.frame), picture,
     )  # fmt: skip
