@@ -45,6 +45,10 @@ class Layout:
         """What was measured of the devices that trained into this store."""
         return self.root / "rates"
 
+    def price(self, scale: str) -> Path:
+        """What a run of `scale` was measured to cost."""
+        return self.rates / f"price-{scale}.json"
+
     def record(self, key: str) -> Path:
         return self.runs / key[:2] / f"{key}.json"
 

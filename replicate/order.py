@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from replicate.collect import runs_for, split
 from replicate.paper.claims import Claim
-from replicate.plan import Rates
+from replicate.plan import Rates, make_plan
 from replicate.runs import Run
 from replicate.scales import Scale
+from replicate.store import Store
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: R
     return found
 
 
+def best_first(claims: Sequence[Claim], scale: Scale, store: Store | None, rates: Rates | None = None) -> list[Step]:
+    """The steps of a budget against what `store` holds, by the rates known there, or by `rates`: everybody's order."""
+    known = rates or make_plan(claims, scale, store).rates
+    return steps(claims, scale, store.keys() if store else (), known)
+
+
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:
     """The claim whose runs are next: the best bargain, or the best of those that take only a part of its runs."""
     chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
@@ -66,13 +73,3 @@ def _worth(keys: frozenset[str], lacking: Mapping[str, frozenset[str]], cost: Ma
         return float("inf")
     # fsum: a set has no order, and rounding must not depend on the one that it happens to have.
     return sum(others <= keys for others in lacking.values()) / math.fsum(cost[key] for key in keys)
-
-
-def within(found: Sequence[Step], seconds: float) -> tuple[list[Step], list[Step]]:
-    """The steps that fit into `seconds` of one device, in order, and those that don't; all where cost is not known."""
-    spent = 0.0
-    for number, step in enumerate(found):
-        spent += step.seconds or 0.0
-        if spent > seconds:
-            return list(found[:number]), list(found[number:])
-    return list(found), []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replicate import scales
+from replicate import prices, scales
 from replicate.collect import parts_at, split
 from replicate.engine import devices
 from replicate.paper.claims import Claim, Part
@@ -116,7 +116,8 @@ def make_plan(
 ) -> Plan:
     """The plan of `scale` for `claims`, against what `store` holds; None: against an empty store.
 
-    `measured`: architecture → device-seconds of a run, measured here and now; goes before what is known.
+    `measured`: architecture → device-seconds of a run, measured here and now; goes before what is known, as does what
+    was measured before and kept in the store.
     """
     trained, left_out = split(claims, scale)
     needed_by: dict[Part, list[str]] = {}
@@ -131,7 +132,7 @@ def make_plan(
     runs = {p.run.key: p.run for p in distinct.values()}
     stored = (store.keys() if store else set()) & runs.keys()
     rates = measured_rates(scale, store, [runs[key] for key in sorted(stored)], runs.values())
-    if measured:
+    if measured or (measured := prices.kept(store.layout, scale.name) if store else {}):
         rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
 
     def left(some: Mapping[str, Run]) -> list[Run]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from replicate import scales
 from replicate.collect import runs_for, split
-from replicate.order import Step, steps, within
+from replicate.order import steps
 from replicate.paper.registry import CLAIMS, claim
 from replicate.plan import Rates
 
@@ -70,16 +70,6 @@ def test_unknown_rates_count_runs() -> None:
     assert {step.seconds for step in found if step.runs} == {None}
     known = steps(SOME, SMOKE, [], RATES)  # one architecture: every run costs the same
     assert [step.claims for step in found] == [step.claims for step in known]
-
-
-MADE = [Step((f"claim-{i}",), (), float(i)) for i in range(1, 6)]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "fit"), [(0.0, 0), (0.9, 0), (1.0, 1), (2.9, 1), (3.0, 2), (6.0, 3), (14.9, 4), (15.0, 5), (99.0, 5)]
-)
-def test_a_budget_takes_whole_steps(seconds: float, fit: int) -> None:
-    assert within(MADE, seconds) == (MADE[:fit], MADE[fit:])
 
 
 @settings(max_examples=20)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from replicate import scales
-from replicate.cli import main
+from replicate import data, order, prices, scales
+from replicate.cli import main, train
 from replicate.engine import devices, lease
 from replicate.engine.devices import Slot
 from replicate.engine.lease import Lease
+from replicate.paper.registry import CLAIMS
 from replicate.runs import Run
-from replicate.store import open_store
+from replicate.store import Store, open_store
 from replicate.train import price, stack_size
 from replicate.train.stack_size import Rates
 from replicate.train.stacked import How
@@ -100,8 +101,9 @@ class TestPlan:
         return asked
 
     def test_every_architecture_is_measured_once_and_priced(
-        self, prices: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, prices: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         store = open_store(tmp_path / "store")
         assert main(["plan", "--scale", "smoke", "--measure", "--json", "--store", str(store.path)]) == 0
         out, err = capsys.readouterr()
@@ -115,6 +117,43 @@ class TestPlan:
         assert all(0 < size <= 32 for *_, stacks, _ in prices for size in stacks)
         for arch in dict(scale.models):
             assert f"measuring {arch} on cpu\n" in err
+
+    def test_a_budget_trains_and_judges_in_the_order_that_was_printed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """By prices so odd that the order is another one than by the scale's own."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        scale = scales.get("smoke")
+        odd = {arch: 10.0**i for i, arch in enumerate(dict(scale.models))}
+        monkeypatch.setattr(price, "seconds_per_run", lambda run, *_, **__: odd[run.arch])
+        store = open_store(tmp_path / "store")
+        plan = ["plan", "--scale", "smoke", "--json", "--store", str(store.path)]
+        assert main(plan) == 0
+        before = json.loads(capsys.readouterr().out)["order"]
+        assert main([*plan, "--measure"]) == 0
+        printed = json.loads(capsys.readouterr().out)["order"]
+        assert printed != before
+        assert main(plan) == 0
+        assert json.loads(capsys.readouterr().out)["order"] == printed, "what was measured is kept"
+        trained: list[list[str]] = []
+
+        def ensure(store: Store, runs: list[Run], **_: object) -> None:
+            trained.append([run.key for run in runs])
+
+        monkeypatch.setattr(train, "ensure_of", lambda *_: ensure)
+        assert main(["train", "--scale", "smoke", "--budget", "1h", "--store", str(store.path)]) == 0
+        steps = order.best_first(CLAIMS, scale, store)
+        assert [list(step.claims) for step in steps] == [step["claims"] for step in printed]
+        assert trained == [[run.key for run in step.runs] for step in steps]
+        assert [len(runs) for runs in trained] == [step["runs"] for step in printed]
+
+    def test_a_budget_that_is_no_time_is_refused_before_anything_is_fetched(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(data, "prepare", lambda spec: pytest.fail("fetched"))
+        assert main(["train", "--scale", "smoke", "--budget", "soon", "--store", str(tmp_path / "store")]) == 2
+        assert "--budget: expected a time such as 6h" in capsys.readouterr().err
+        assert not (tmp_path / "store").exists()
 
     def test_a_gpu_is_leased_meanwhile_and_who_has_it_is_said(
         self, prices: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -162,3 +201,32 @@ class TestPlan:
 def test_the_length_of_a_run_counts_its_epochs(made_up: None) -> None:
     once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu", Path("nowhere"))
     assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu", Path("nowhere")) == pytest.approx(2 * once)
+
+
+class TestKept:
+    @pytest.fixture(autouse=True)
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-a", "GPU-b"))
+
+    def test_prices_are_those_of_the_scale_and_of_these_devices(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layout = open_store(tmp_path / "store").layout
+        assert prices.kept(layout, "smoke") == {}
+        prices.keep(layout, "smoke", {"resnet50": 2.0})
+        prices.keep(layout, "smoke", {"vit_s16": 3.0})
+        assert prices.kept(layout, "smoke") == {"resnet50": 2.0, "vit_s16": 3.0}
+        assert prices.kept(layout, "embedded") == {}
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-b", "GPU-a"))
+        assert prices.kept(layout, "smoke"), "in whatever order"
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-c",))
+        assert prices.kept(layout, "smoke") == {}
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"format": 1}', '{"seconds": 3'])
+    def test_what_cannot_be_read_was_never_measured(self, content: str, tmp_path: Path) -> None:
+        layout = open_store(tmp_path / "store").layout
+        layout.rates.mkdir()
+        layout.price("smoke").write_text(content)
+        assert prices.kept(layout, "smoke") == {}
+        prices.keep(layout, "smoke", {"resnet50": 2.0})
+        assert prices.kept(layout, "smoke") == {"resnet50": 2.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import logging
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from replicate import recorded, scales
 from replicate.cli import main
 from replicate.collect import runs_for, split
+from replicate.engine import local
 from replicate.paper.registry import CLAIMS
 from replicate.record import StoredRun
 from replicate.store import StoreError, open_store
@@ -167,3 +169,33 @@ def test_verifying_on_a_gpu_allows_for_other_company_in_the_stack() -> None:
     for pp, agrees in ((50.0, True), (50.1, True), (50.1 - ROUNDING_PP, True), (49.9 - ROUNDING_PP, False)):
         row = _compared(before, measured(pp))
         assert (row["same machine"], row["agrees"]) == (True, agrees)
+
+
+@pytest.mark.slow
+def test_recorded_runs_are_trained_again_and_an_altered_one_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path / "recorded")
+    monkeypatch.setattr(recorded.path_of, "__defaults__", (tmp_path / "recorded",))
+    scale = scales.get("smoke")
+    chosen = runs_for(split(CLAIMS, scale)[0], scale)[:3]
+    store = open_store(tmp_path / "store")
+    local.ensure(store, chosen)
+    found = {run.key: stored for run in chosen if (stored := store.read(run.key)) is not None}
+    recorded.write(recorded.path_of("smoke"), found.values())
+    verify = ["runs", "verify", "--scale", "smoke", "--json"]
+    assert main([*verify, "--sample", "2"]) == 0
+    assert [row["agrees"] for row in json.loads(capsys.readouterr().out)["rows"]] == [True, True]
+    key = chosen[0].key
+    result = found[key].result
+    wrong = dataclasses.replace(result, accuracy_pp=90.0, best_accuracy_pp=90.0, history=(*result.history[:-1], 90.0))
+    altered = {**found, key: dataclasses.replace(found[key], result=wrong)}
+    recorded.write(recorded.path_of("smoke"), altered.values())
+    assert main([*verify, key[:6], key]) == 1
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["key"], row["agrees"]) == (key, False)
+    assert main([*verify, chosen[1].key]) == 0
+    for prefix, got in (("zz", "none that begins with it"), ("", "3 that begin with it")):
+        assert main([*verify, prefix]) == 2
+        assert f"expected the key of one recorded run of scale smoke, got {got}" in capsys.readouterr().err

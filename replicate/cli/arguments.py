@@ -88,11 +88,18 @@ def _scale(command: Parser, optional: str = "") -> None:
     )
 
 
+def _data(command: Parser) -> None:
+    command.add_argument(
+        "--data", metavar="DIR", help=f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"
+    )
+
+
 def _plan(command: Parser) -> None:
     command.add_argument(
         "--scale", metavar="SCALE", required=True, help=f"{SCALE_NAMES}; or auto, the one that pytest takes here"
     )
     _store(command)
+    _data(command)
     command.add_argument(
         "--measure", action="store_true",
         help="train a few steps of each architecture on this device to know what a run costs",
@@ -103,9 +110,7 @@ def _plan(command: Parser) -> None:
 def _train(command: Parser) -> None:
     _scale(command)
     _store(command)
-    command.add_argument(
-        "--data", metavar="DIR", help=f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"
-    )
+    _data(command)
     command.add_argument(
         "--engine", choices=ENGINES, default=LOCAL,
         help="what trains: local (default), the GPUs of this machine, or its cores; ray, those of a Ray cluster",
@@ -183,8 +188,10 @@ def _runs(command: Parser) -> None:
     _scale(record)
     _store(record)
     verify = actions.add_parser("verify", help="train some recorded runs again and compare", allow_abbrev=False)
+    verify.add_argument("keys", metavar="KEY", nargs="*", help="which: their keys, or how these begin (default: some)")
     _scale(verify)
-    verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="how many (default: 10)")
+    verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="else how many (default: 10)")
+    _data(verify)
     _json(verify)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import auto, data, order, recorded, scales
+from replicate import auto, data, order, prices, recorded, scales
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
+from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine import devices
 from replicate.engine.missing import MOST_RUNS
 from replicate.paper.registry import CLAIMS
@@ -29,8 +31,13 @@ def run(options: argparse.Namespace) -> int:
     if options.scale == auto.AUTO:
         note(f"scale {scale.name} ({why})")
     store = _store(options.store, scale)
-    plan = make_plan(CLAIMS, scale, store, _measured(scale, store) if options.measure else None)
-    steps = order.steps(CLAIMS, scale, store.keys() if store else (), plan.rates)
+    if options.data is not None:
+        os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())
+    measured = _measured(scale, store) if options.measure else None
+    if measured and store:
+        _keep(store, scale, measured)
+    plan = make_plan(CLAIMS, scale, store, measured)
+    steps = order.best_first(CLAIMS, scale, store, plan.rates)
     if options.json:
         print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]})
     else:
@@ -68,9 +75,20 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     return found
 
 
+def _keep(store: Store, scale: scales.Scale, measured: Mapping[str, float]) -> None:
+    try:
+        prices.keep(store.layout, scale.name, measured)
+    except OSError as error:
+        note(f"what was measured cannot be kept in {store.path}: {error.strerror}; --budget will not know of it")
+
+
 def _step(step: order.Step) -> dict[str, Any]:
     hours = None if step.seconds is None else round(step.seconds / 3600, 4)
-    return {"claims": list(step.claims), "runs": len(step.runs), "device_hours": hours}
+    an_hour = len(step.claims) * 3600 / step.seconds if step.seconds else None
+    return {
+        "claims": list(step.claims), "runs": len(step.runs), "device_hours": hours,
+        "claims_per_device_hour": None if an_hour is None else round(an_hour, 4),
+    }  # fmt: skip
 
 
 MOST_STEPS = 12
@@ -78,16 +96,18 @@ MOST_STEPS = 12
 
 
 def _order_text(steps: Sequence[order.Step]) -> str:
-    """The order in which `--budget` trains, with the claims answered by then."""
+    """The order in which `--budget` trains, with the claims answered by then and how many of them an hour settles."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:
         seconds += step.seconds or 0.0
         runs += len(step.runs)
         claims += len(step.claims)
         known = all(s.seconds is not None for s in steps)
-        rows.append((f"{seconds / 3600:.2f}" if known else "?", runs, claims, _families(step.claims)))
+        hours = (step.seconds or 0.0) / 3600
+        an_hour = "now" if not step.runs else f"{len(step.claims) / hours:.3g}" if known and hours else "?"
+        rows.append((f"{seconds / 3600:.2f}" if known else "?", runs, claims, an_hour, _families(step.claims)))
     shown = rows if len(rows) <= MOST_STEPS else [*rows[: MOST_STEPS - 1], rows[-1]]
-    header = ("hours", "runs", "claims answered", "the last of the families")
+    header = ("hours", "runs", "claims answered", "claims an hour", "the last of the families")
     return f"\nmost claims first (--budget TIME trains in this order):\n{columns(header, shown)}"
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import recorded, scales
+from replicate import data, recorded, scales
 from replicate.cli.output import columns, note, print_json, say, shown
 from replicate.cli.runs_export import CannotExport, export
 from replicate.cli.stored import NoSuchRun, one_run, to_read
 from replicate.collect import parts_at, runs_for, split
+from replicate.datasets.source import DATA_VARIABLE, expanded
+from replicate.engine.failed import EngineError, TrainingFailed
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
 from replicate.store import Store, StoredRun, StoreError, open_store
 
-UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport)
+UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport, data.DataError, EngineError, TrainingFailed)
 
 FIELDS = (
     "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
@@ -29,7 +32,9 @@ POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accurac
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
-        return _verify(scales.get(options.scale), options.sample, options.json)
+        if options.data is not None:
+            os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())
+        return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
     status = 0
@@ -103,12 +108,12 @@ def _record(store: Store, scale: scales.Scale) -> None:
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
-def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
-    """Train some recorded runs again, in a store of their own; exit status 1 where one measures something else.
+def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: bool) -> int:
+    """Train those `asked` for by key, or a `sample`, of the recorded runs again, in a store of their own.
 
-    The same processor and versions must give the same result to the last digit. Others round differently, and so does
-    a GPU for a run in other company; a training magnifies that, so there a difference of up to `ROUNDING_PP` is no
-    finding.
+    Exit status 1 where one measures something else. The same processor and versions must give the same result to the
+    last digit. Others round differently, and so does a GPU for a run in other company; a training magnifies that, so
+    there a difference of up to `ROUNDING_PP` is no finding.
     """
     found = recorded.of_scale(scale.name)
     runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
@@ -116,7 +121,9 @@ def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
     if not keys:
         raise NoSuchRun(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
     # Spread evenly: neighbours by key have nothing in common, keys being hashes.
-    chosen = keys[:: max(1, len(keys) // sample)][:sample]
+    chosen = _named(keys, asked, scale) if asked else keys[:: max(1, len(keys) // sample)][:sample]
+    for spec in dict.fromkeys(runs[key].data for key in chosen):
+        data.prepare(spec)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder, "store"))
         from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
@@ -131,6 +138,21 @@ def _verify(scale: scales.Scale, sample: int, as_json: bool) -> int:
         equal = sum(row["recorded"] == row["again"] for row in rows)
         print(f"{equal} of {len(rows)} equal to the last digit, {sum(not row['agrees'] for row in rows)} disagree")
     return int(not all(row["agrees"] for row in rows))
+
+
+def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) -> list[str]:
+    """The one of `keys` that begins with each of `prefixes`, each once."""
+    chosen: dict[str, None] = {}
+    for prefix in prefixes:
+        found = [key for key in keys if key.startswith(prefix)]
+        if len(found) != 1:
+            raise NoSuchRun(
+                f"{prefix}: expected the key of one recorded run of scale {scale.name}, got "
+                f"{len(found) or 'none'} that begin{'' if len(found) > 1 else 's'} with it; "
+                f"see `replicate runs list --scale {scale.name}`"
+            )
+        chosen[found[0]] = None
+    return list(chosen)
 
 
 COMPARED = ("key", "arch", "lr", "wd", "seed", "recorded", "again", "same machine", "agrees")

@@ -15,7 +15,6 @@ from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine.choice import check, ensure_of
 from replicate.engine.failed import EngineError
 from replicate.paper.registry import CLAIMS
-from replicate.plan import make_plan
 from replicate.runs import Run
 from replicate.store import Store, StoreError, open_store
 from replicate.train.contract import TRAINERS
@@ -34,6 +33,7 @@ UNUSABLE: tuple[type[Exception], ...] = (
 def run(options: argparse.Namespace) -> int:
     check(options.engine, options.address)
     scale = scales.get(options.scale)
+    allowed = budget.seconds(options.budget) if options.budget else math.inf  # before anything is downloaded
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
     if options.data is not None:
@@ -48,10 +48,8 @@ def run(options: argparse.Namespace) -> int:
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     parts, until = [runs], math.inf
     if options.budget:
-        until = time.monotonic() + budget.seconds(options.budget)
-        stored = store.keys()
-        rates = make_plan(claims, scale, store).rates
-        parts = [list(step.runs) for step in order.steps(claims, scale, stored, rates)]
+        until = time.monotonic() + allowed
+        parts = [list(step.runs) for step in order.best_first(CLAIMS, scale, store)]
     status = _train(store, parts, options, until)
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
