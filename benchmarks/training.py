@@ -180,10 +180,18 @@ def main() -> None:
     )
     parser.add_argument("--made-up", action="store_true", help="in place of CIFAR-100")
     asked = parser.parse_args()
+    scale = scales.get(asked.scale)
+    if scale.why_untrainable or not all(data.info(spec).resident for _, spec in scale.data):
+        parser.error(
+            f"--scale {scale.name}: expected a scale whose images fit on a device and are trained in stacks, got "
+            f"{scale.why_untrainable or 'one that is streamed'}; see benchmarks/loader.py for those"
+        )
+    unknown = sorted(set(asked.arch or ()) - dict(scale.models).keys())
+    if unknown:
+        parser.error(f"--arch: expected some of {', '.join(dict(scale.models))}, got {', '.join(unknown)}")
     if asked.made_up:
         folder = tempfile.TemporaryDirectory()
         os.environ["REPLICATE_DATA"] = str(archives.cifar100(Path(folder.name), train=50_000, test=10_000, classes=100))
-    scale = scales.get(asked.scale)
     on_gpu = asked.device != "cpu"
     workers = asked.workers if asked.workers is not None else 4 if on_gpu else 2
     if not on_gpu:

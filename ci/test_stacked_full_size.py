@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from replicate import models
-from replicate.scales import PAPER_MODELS, SMALL_MODELS
+from replicate.runs import ModelSpec
+from replicate.scales import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
 from replicate.train.lanes import Lanes
 from replicate.train.setting import reproducible
 from tests.test_gpu_path import Replayed, check_compilations, compilations, replayed
@@ -63,13 +64,31 @@ differences of large numbers."""
 @pytest.mark.parametrize("arch", dict(PAPER_MODELS))
 def test_gradients(arch: str, dtype: torch.dtype, products: bool) -> None:
     """Of each lane as of its model alone; running statistics and evaluation too."""
+    check_gradients(dict(PAPER_MODELS)[arch], arch, 3, dtype, products)
+
+
+VARIANTS = [("stem for 32 pixels", arch, spec, 3) for arch, spec in STEM32_MODELS] + [
+    ("one channel", arch, spec, 1) for arch, spec in PAPER_MODELS
+]
+
+
+@AS_ON
+@pytest.mark.parametrize(
+    ("arch", "spec", "channels"), [v[1:] for v in VARIANTS], ids=[f"{v[1]} {v[0]}" for v in VARIANTS]
+)
+def test_gradients_of_the_variants(arch: str, spec: ModelSpec, channels: int, products: bool) -> None:
+    """Stems fit for 32 pixels (`cifar100-stem32`), and stems of one channel (`fashion`), in float64."""
+    check_gradients(spec, arch, channels, torch.float64, products)
+
+
+def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtype, products: bool) -> None:
     relative, absolute = BOUNDS[dtype]
     if (arch, dtype) == ("resnet50", torch.float32):
         relative = RESNET_BOUND
-    model = models.build_seeded(dict(PAPER_MODELS)[arch], CLASSES, 3, 32, seed=0).to(dtype)
+    model = models.build_seeded(spec, CLASSES, channels, 32, seed=0).to(dtype)
     lanes, alone = stack_of(model, products)
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(BATCH, 3, 32, 32, generator=generator).to(dtype)
+    images = torch.randn(BATCH, channels, 32, 32, generator=generator).to(dtype)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     leaves = lanes.leaves()
     losses = lanes.losses(leaves, images, labels)

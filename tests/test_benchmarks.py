@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from replicate.runs import Run
 from replicate.store import open_store
@@ -112,3 +113,63 @@ class TestCold:
         monkeypatch.setattr(cold.subprocess, "run", nothing_to_train)
         with pytest.raises(SystemExit, match=r"scale smoke: expected \d+ runs to train, got 0; take one of which none"):
             cold.trained("smoke", "solo", 1, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--scale", "imagenet"], "--scale imagenet: expected a scale whose images fit on a device"),
+        (["--scale", "synthetic"], "--scale synthetic: expected a scale whose images fit on a device"),
+        (["--scale", "smoke", "--arch", "lenet"], "--arch: expected some of resnet50, "),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused_in_one_line(
+    training: ModuleType,
+    arguments: list[str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["training.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        training.main()
+    assert end.value.code == 2
+    (said,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
+    assert line in said
+
+
+@pytest.mark.slow
+def test_the_training_benchmark_measures_all_three_ways(
+    training: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On real, tiny trainings: a row an architecture, its rates above 0, and the sum of hours."""
+    arguments = ["--scale", "smoke", "--arch", "resnet50", "mixer_s16", "--runs", "2", "--alone", "1", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["training.py", *arguments, "--workers", "0"])
+    threads = torch.get_num_threads()
+    training.main()
+    torch.set_num_threads(threads)
+    first, _, *rows, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("a CPU core: ")
+    hours = 0.0
+    for row, arch in zip(rows, ("resnet50", "mixer_s16"), strict=True):
+        name, lanes, rate, plain, script, share, taken = row.split()
+        assert (name, int(lanes)) == (arch, 2)
+        assert float(rate.replace(",", "")) > 0
+        assert float(plain) > 0
+        assert float(script) > 0
+        assert 0 < float(share.rstrip("%")) < 100
+        hours += float(taken)
+    assert float(last.split(": ")[1].split()[0]) == pytest.approx(hours, abs=0.1)
+
+
+@pytest.mark.slow
+def test_the_loader_benchmark_reads_made_up_pictures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loader = load("loader", monkeypatch)
+    monkeypatch.setenv("REPLICATE_DATA", "nowhere")
+    monkeypatch.setattr(sys, "argv", ["loader.py", "--images", "16", "--side", "64", "--processes", "0", "1"])
+    loader.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:-1]]
+    assert [(row[0], row[1]) for row in rows] == [(a, n) for a in ("resnet50", "vit_s16") for n in ("0", "1")]
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
