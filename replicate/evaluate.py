@@ -15,7 +15,7 @@ from replicate.estimate import combine, deviation, gap, growth, noise, power_law
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
-from replicate.paper.claims import Claim
+from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
 from replicate.verdict import (
     CONTRADICTED,
@@ -333,7 +333,9 @@ def _gap_minus_seed_sd(claim: Claim, landscapes: Landscapes) -> Estimate:
     if mean.value is None or sd.value is None:
         return unknown("gap_minus_seed_sd_pp", "pp", LEVEL, gap.METHOD, mean.flags or sd.flags, mean.settle)
     d = combine.difference(combine.Span(mean.value, mean.low, mean.high), combine.Span(sd.value, sd.low, sd.high))
-    details = {"mean_gap_pp": mean.to_json(), "seed_sd_pp": sd.to_json()}
+    stated = dict(claim.arguments)
+    within = position(sd.low, sd.high, Margin(stated["seed_sd_low_pp"], stated["seed_sd_high_pp"]))
+    details = {"mean_gap_pp": mean.to_json(), "seed_sd_pp": sd.to_json(), "the paper's seed SD": within}
     return Estimate(
         "gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, f"{gap.METHOD}; chi-squared", (),
         mean.settle, details,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,8 +104,36 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[s
             "band": [claim.strict.low, claim.strict.high],
             "outcome": position(estimate.low, estimate.high, claim.strict),
         }
-    settle = estimate.settle if outcome == INCONCLUSIVE else ""
+    settle = numbered(estimate, claim.margin, evidence.seeds) if outcome == INCONCLUSIVE else ""
     return Verdict(claim.id, outcome, reason, claim.margin, evidence, estimate, settle, found)
+
+
+MORE_SEEDS = "more seeds"
+"""What an estimate says would settle it where its interval narrows with the root of the number of seeds."""
+MOST_TIMES = 100
+"""More than so many times as many seeds are no advice."""
+
+
+def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
+    """What would settle the claim, with the number of seeds where `more seeds` would.
+
+    So many that the interval, if the value stays, ends at the nearer edge of the margin; half-widths go with the root.
+    """
+    value = estimate.value
+    if estimate.settle != MORE_SEEDS or value is None or seeds < 1:
+        return estimate.settle
+    # By the edge that the interval reaches across; on the other side it has room.
+    shares = []
+    for edge in (margin.low, margin.high):
+        end = estimate.low if edge < value else estimate.high
+        if math.isfinite(edge) and math.isfinite(end) and estimate.low < edge < estimate.high:
+            shares.append(abs(end - value) / abs(edge - value) if edge != value else math.inf)
+    if not shares:
+        return estimate.settle
+    times = max(shares) ** 2
+    if times > MOST_TIMES:
+        return "a true value further from the margin's edge"
+    return f"about {max(1, math.ceil(seeds * (times - 1)))} more seeds"
 
 
 def not_run(claim: Claim, reason: str, evidence: Evidence, settle: str = "") -> Verdict:

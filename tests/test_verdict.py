@@ -23,6 +23,7 @@ from replicate.verdict import (
     Evidence,
     Verdict,
     not_run,
+    numbered,
     position,
     rule,
     span,
@@ -223,3 +224,31 @@ def test_evidence_says_what_it_is(evidence: Evidence, label: str) -> None:
 )
 def test_span(low: float, high: float, text: str) -> None:
     assert span(low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "seeds", "settle"),
+    [
+        (0.0, 1.0, 2.0, 5, "about 15 more seeds"),  # from half of its width inside: four times as many
+        (-0.3, 0.5, 1.3, 5, "about 8 more seeds"),  # 0.8 / 0.5, squared, is 2.56
+        (1.0, 2.0, 3.0, 3, "about 9 more seeds"),  # the edge at 1.5 from without
+        (0.45, 1.45, 2.45, 5, "a true value further from the margin's edge"),
+        (-2.0, 0.5, 3.0, 4, "about 96 more seeds"),  # across both edges: the one that asks for more
+        (0.0, 1.0, 2.0, 0, "more seeds"),  # nobody said how many there are
+    ],
+)
+def test_how_many_more_seeds(low: float, value: float, high: float, seeds: int, settle: str) -> None:
+    found = Estimate("x", "", value, low, high, 0.95, 5, "m", (), "more seeds")
+    assert numbered(found, Margin(0.0, 1.5), seeds) == settle
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 5), st.integers(1, 50))
+def test_with_so_many_seeds_the_interval_would_decide(value: float, half: float, seeds: int) -> None:
+    margin = Margin(-1.0, 1.0)
+    found = Estimate("x", "", value, value - half, value + half, 0.95, 5, "m", (), "more seeds")
+    said = numbered(found, margin, seeds)
+    if position(found.low, found.high, margin) != INCONCLUSIVE or not said.startswith("about"):
+        return
+    times = (seeds + int(said.split()[1])) / seeds
+    narrow = half / times**0.5 - 1e-9
+    assert position(value - narrow, value + narrow, margin) != INCONCLUSIVE
