@@ -23,7 +23,7 @@ def of_figure(claim: Claim, found: Estimate) -> dict[str, Any]:
     out: dict[str, Any] = {}
     figure = claim.figure
     closed = math.isfinite(found.low) and math.isfinite(found.high)
-    if figure is not None and figure.unit == found.unit and closed:
+    if figure is not None and figure.unit == found.unit and closed and not claim.direction:  # a bound is no figure
         out["the paper's figure"] = {"value": figure.value, "in our interval": found.low <= figure.value <= found.high}
         if (interval := prediction_interval(figure, found, claim.quantity in IN_LOGARITHMS)) is not None:
             held = found.value is not None and interval[0] <= found.value <= interval[1]

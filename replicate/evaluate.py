@@ -78,17 +78,24 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, beside: dict[str, 
 
 
 def _off(claim: Claim, found: Estimate) -> Estimate:
-    """`found` with the flag `ratio-off` where its likeliest ratio at some learning rate lies outside the margin.
+    """`found` with the flag `ratio-off` where its ratio at some learning rate may well lie outside the margin.
 
-    By more than a tenth of the margin's width, in logarithms: a likeliest ratio is not the true one.
+    Where the likeliest one does by more than a tenth of the margin's width, in logarithms, for it is not the true one;
+    or where those that are as likely as not reach out by more than a fifth: on a lopsided curve between runs far apart
+    the likeliest one is drawn to the steep side.
     """
+    rows = found.details.get("ratios_together", ())
     low, high = claim.margin.low, claim.margin.high
-    for row in found.details.get("ratios_together", ()):
+    tenth = (high / low) ** 0.1 if rows else 1.0
+    for row in rows:
         value = row["value"]
-        if value is None or ((low / high) ** 0.1 <= value / low and value / high <= (high / low) ** 0.1):
+        likely = row.get("likely") or [value, value]
+        near = value is None or low / tenth <= value <= high * tenth
+        if near and all(end is None or low / tenth**2 <= end <= high * tenth**2 for end in likely):
             continue
         at = f"{row['cell']} at lr {row['lr']:g}" if "cell" in row else f"lr {row['lr']:g}"
-        settle = f"more seeds, or weight decays closer together, for {at}, where the likeliest ratio is {value:.2g}"
+        what = "unknown" if value is None else f"{value:.2g}"
+        settle = f"more seeds, or weight decays closer together, for {at}, where the likeliest ratio is {what}"
         return replace(found, flags=(*found.flags, "ratio-off"), settle=settle)
     return found
 
@@ -175,7 +182,7 @@ def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
     # Their intervals stand with their cells: here they would have to hold over all of these.
     own = [
-        {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None}
+        {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None, "likely": row["likely"]}
         for cell, fit in fitted
         for row in power_law.ratios_together(fit)
     ]
@@ -227,11 +234,11 @@ def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
 # ---------------------------------------------------------------- deviation
 
 
-def _drops(claim: Claim, landscapes: Landscapes, dataset: str) -> dict[float, list[Any]]:
+def _drops(claim: Claim, landscapes: Landscapes, dataset: str, *, together: bool = False) -> dict[float, list[Any]]:
     out: dict[float, list[Any]] = {}
     for cell, landscape in of_cells(claim, landscapes):
         if cell.dataset == dataset:
-            for kappa, values in deviation.cell_drops(landscape).items():
+            for kappa, values in deviation.cell_drops(landscape, together=together).items():
                 out.setdefault(kappa, []).append(values)
     return out
 
@@ -266,7 +273,7 @@ def _zone(claim: Claim, landscapes: Landscapes) -> Estimate:
 
 
 def _growth(claim: Claim, landscapes: Landscapes) -> Estimate:
-    by_dataset = {d: _drops(claim, landscapes, d) for d in _datasets(claim, landscapes)}
+    by_dataset = {d: _drops(claim, landscapes, d, together=True) for d in _datasets(claim, landscapes)}
     return growth.exponent(by_dataset, LEVEL)
 
 

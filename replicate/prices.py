@@ -10,6 +10,8 @@ from replicate.engine import devices
 from replicate.layout import Layout
 
 FORMAT = 1
+MOST_SECONDS = 1e9
+"""No run takes thirty years."""
 
 
 def keep(layout: Layout, scale: str, seconds: Mapping[str, float]) -> None:
@@ -29,9 +31,10 @@ def kept(layout: Layout, scale: str) -> dict[str, float]:
         content = json.loads(layout.price(scale).read_bytes())
         if (content["format"], content["scale"], content["devices"]) != (FORMAT, scale, _devices()):
             return {}
-        return {str(arch): float(taken) for arch, taken in content["seconds"].items() if float(taken) > 0}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        seconds = {str(arch): float(taken) for arch, taken in content["seconds"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {}
+    return {arch: taken for arch, taken in seconds.items() if 0 < taken < MOST_SECONDS}
 
 
 def _devices() -> list[str]:

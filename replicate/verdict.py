@@ -74,8 +74,10 @@ FORBIDS_REPLICATION = {
     "few-optima": "too few learning rates have an optimum that is closed on both sides",
     "ratio-varies": "the ratio changes with the learning rate, so no one number is it",
     "ratio-may-vary": "the likeliest slope takes the ratio more than a factor 1.5 from its mean at some learning rate",
-    "ratio-off": "the likeliest ratio at some learning rate lies outside the margin",
+    "ratio-off": "the ratio at some learning rate may well lie outside the margin",
     "law-breaks": "the best weight decay at some learning rate is off the law that fits the others",
+    "sides-differ": "the exponents of two sides or data sets differ, so no one number is it",
+    "zone-off": "a factor 2 costs more than a factor 5, or less than nothing, as no such law has it",
     "no-straight-line": "no straight line fits, so the intercept is that of the nearest one only",
 }
 """Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""

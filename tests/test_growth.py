@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from replicate.estimate.deviation import Drops
+from replicate.estimate.deviation import Drops, cell_drops
 from replicate.estimate.growth import exponent, squared_form, zone_edge
+from replicate.paper.protocol import RHO
+from replicate.synthetic import ratio_grid
+from tests.landscapes import sweep
 
 Floats = NDArray[np.float64]
 OTHERS = (0.1, 0.2, 0.5, 2.0, 5.0, 10.0)
@@ -155,3 +158,60 @@ def test_growth_of_nothing_is_unknown() -> None:
     for kappas in ((5.0, 10.0), (0.1, 0.2, 5.0, 10.0)):
         part = exponent({"x": some_drops(dict.fromkeys(kappas, 2.0), 0.1, 0)})
         assert (part.value, part.flags) == (None, ("no-pairs",))
+
+
+TWO_SIDES = {0.1: 3.0, 0.2: 3.0, 0.5: 3.0, 2.0: 1.0, 5.0: 1.0, 10.0: 1.0}
+
+
+@pytest.mark.parametrize("by_side", [True, False])
+def test_a_mean_of_exponents_that_differ_is_flagged(by_side: bool) -> None:
+    """1 on one side, or data set, and 3 on the other: their mean is 2, and nobody's."""
+    if by_side:
+        means = {k: abs(math.log(k)) ** p for k, p in TWO_SIDES.items()}
+        drops = {d: some_drops(means, 0.05, i, cells=5) for i, d in enumerate("xy")}
+    else:
+        drops = {d: some_drops(law(p), 0.05, i, cells=5) for i, (d, p) in enumerate((("x", 1.0), ("y", 3.0)))}
+    found = exponent(drops)
+    assert 1.5 < found.low < found.high < 2.5
+    assert "sides-differ" in found.flags
+    alike = exponent({d: some_drops(law(2.0), 0.05, i, cells=5) for i, d in enumerate("xy")})
+    assert alike.flags == ()
+
+
+@pytest.mark.parametrize("at_edge", [3.0, -3.0])
+def test_a_zone_that_no_such_law_has_is_flagged(at_edge: float) -> None:
+    """A factor 2 that costs more than a factor 5, or far less than nothing."""
+    means = law(2.0, 0.0, 0.8) | {2.0: at_edge}
+    assert "zone-off" in exponent({"x": some_drops(means, 0.05, 0, cells=3)}).flags
+
+
+@pytest.mark.parametrize("lacking", [(10.0,), (10.0, 0.1), (5.0,)])
+def test_cells_that_lack_a_kappa_are_left_out_of_all(lacking: tuple[float, ...]) -> None:
+    """The steepest of three cells diverged there: its drops at the others must not be compared with the rest's."""
+    parts = [dict(some_drops(law(2.0, beta=beta), 0.02, i)) for i, beta in enumerate((2.5, 0.3, 0.3))]
+    for kappa in lacking:
+        parts[0][kappa] = [np.full(5, np.nan)]
+    found = exponent({"x": {k: [part[k][0] for part in parts] for k in OTHERS}})
+    rest = exponent({"x": {k: [part[k][0] for part in parts[1:]] for k in OTHERS}})
+    assert (found.value, found.low, found.high) == (rest.value, rest.low, rest.high)
+    assert found.low <= 2 <= found.high
+    nobody = exponent({"x": {k: [part[k][0] for part in parts[:1]] for k in OTHERS}})
+    assert nobody.flags == ("no-pairs",)
+
+
+def test_learning_rates_that_lack_a_kappa_are_left_out_of_all() -> None:
+    """Depths that grow with the learning rate, and runs at ten times the decay that diverged at the largest ones."""
+
+    def made(lr: float, wd: float) -> float:
+        return 75 - 0.3 * (lr / 1e-4) ** 0.5 * math.log(wd / (RHO * lr)) ** 2
+
+    rng = np.random.default_rng(0)
+    scores = {
+        lr: {wd: made(lr, wd) + rng.normal(0, 0.02, 4) for wd in ratio_grid(lr)} for lr in (1e-4, 3e-4, 1e-3, 3e-3)
+    }
+    largest = max(scores[3e-3])
+    scores[3e-3][largest] = np.full(4, -np.inf)
+    found = exponent({"x": {k: [v] for k, v in cell_drops(sweep(scores), together=True).items()}})
+    assert found.low <= 2 <= found.high
+    apart = exponent({"x": {k: [v] for k, v in cell_drops(sweep(scores)).items()}})
+    assert apart.high < 1.9, "which is what it guards against"

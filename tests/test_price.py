@@ -147,11 +147,12 @@ class TestPlan:
         assert trained == [[run.key for run in step.runs] for step in steps]
         assert [len(runs) for runs in trained] == [step["runs"] for step in printed]
 
+    @pytest.mark.parametrize("budget", ["soon", ""])
     def test_a_budget_that_is_no_time_is_refused_before_anything_is_fetched(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(data, "prepare", lambda spec: pytest.fail("fetched"))
-        assert main(["train", "--scale", "smoke", "--budget", "soon", "--store", str(tmp_path / "store")]) == 2
+        assert main(["train", "--scale", "smoke", "--budget", budget, "--store", str(tmp_path / "store")]) == 2
         assert "--budget: expected a time such as 6h" in capsys.readouterr().err
         assert not (tmp_path / "store").exists()
 
@@ -222,7 +223,7 @@ class TestKept:
         monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-c",))
         assert prices.kept(layout, "smoke") == {}
 
-    @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"format": 1}', '{"seconds": 3'])
+    @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"format": 1}', '{"seconds": 3', "[" * 100_000])
     def test_what_cannot_be_read_was_never_measured(self, content: str, tmp_path: Path) -> None:
         layout = open_store(tmp_path / "store").layout
         layout.rates.mkdir()
@@ -230,3 +231,10 @@ class TestKept:
         assert prices.kept(layout, "smoke") == {}
         prices.keep(layout, "smoke", {"resnet50": 2.0})
         assert prices.kept(layout, "smoke") == {"resnet50": 2.0}
+
+    @pytest.mark.parametrize("seconds", ["1" + "0" * 400, "Infinity", "1e308", "-1", "NaN", '"soon"'])
+    def test_seconds_that_no_run_takes_were_never_measured(self, seconds: str, tmp_path: Path) -> None:
+        layout = open_store(tmp_path / "store").layout
+        prices.keep(layout, "smoke", {"resnet50": 2.0})
+        layout.price("smoke").write_text(layout.price("smoke").read_text().replace("2.0", seconds))
+        assert prices.kept(layout, "smoke") == {}

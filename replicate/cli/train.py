@@ -33,7 +33,9 @@ UNUSABLE: tuple[type[Exception], ...] = (
 def run(options: argparse.Namespace) -> int:
     check(options.engine, options.address)
     scale = scales.get(options.scale)
-    allowed = budget.seconds(options.budget) if options.budget else math.inf  # before anything is downloaded
+    allowed = (
+        budget.seconds(options.budget) if options.budget is not None else math.inf
+    )  # before anything is downloaded
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
     if options.data is not None:
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
             data.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     parts, until = [runs], math.inf
-    if options.budget:
+    if options.budget is not None:
         until = time.monotonic() + allowed
         parts = [list(step.runs) for step in order.best_first(CLAIMS, scale, store)]
     status = _train(store, parts, options, until)

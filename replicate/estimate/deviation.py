@@ -26,17 +26,25 @@ Drops = Mapping[float, Sequence[Floats]]
 METHOD = "paired by seed, t over seeds within cells"
 
 
-def cell_drops(landscape: Landscape) -> dict[float, Floats]:
-    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed none of whose pairs is complete."""
+def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, Floats]:
+    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed none of whose pairs is complete.
+
+    `together`: over the learning rates alone that have all kappas, so that these can be compared with each other.
+    """
     found: dict[float, list[Floats]] = {kappa: [] for kappa in KAPPAS if kappa != 1}
     for cut in landscape.slices():
         reference = _row(cut.wds, RHO * cut.lr)
         if reference is None:
             continue
-        for kappa, rows in found.items():
+        pairs = {}
+        for kappa in found:
             row = _row(cut.wds, kappa * RHO * cut.lr)
-            if row is not None:
-                rows.append(cut.scores[reference] - cut.scores[row])
+            if row is not None and np.isfinite(pair := cut.scores[reference] - cut.scores[row]).any():
+                pairs[kappa] = pair
+        if together and len(pairs) < len(found):
+            continue
+        for kappa, pair in pairs.items():
+            found[kappa].append(pair)
     # A kappa without a pair keeps its place: cells are matched by their position in `Drops`.
     out = {kappa: np.full(len(landscape.seeds), np.nan) for kappa in found}
     for kappa, rows in found.items():

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 METHOD = "exponent past the zone's edge, delta method over seeds, at either end of the edge's interval"
 EDGE, NEAR, FAR = (math.log(factor) for factor in (2, 5, 10))
 SIDES = ((2.0, 5.0, 10.0), (0.5, 0.2, 0.1))
+DIFFER = 0.5
+"""By so much, half of the claim's margin, the exponents of two sides must differ for their mean to be nobody's."""
 _GAMMAS = np.linspace(0.0, EDGE, 2001)
 
 
@@ -58,6 +60,9 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     that of the drop at 2, for all sides together. A gamma that can't be negative errs to one side, which does not
     average out. Details: of every side, the exponent, gamma, and gamma and beta of the paper's own form, the square,
     each with its interval.
+
+    `sides-differ`: the exponents of two sides are surely more than `DIFFER` apart. `zone-off`: a factor 2 surely costs
+    more than a factor 5, or is surely better than the claimed decay by a quarter of that.
     """
     values: list[float] = []
     ends: list[tuple[float, float]] = []
@@ -66,7 +71,11 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     n = 0
     details: dict[str, object] = {}
     sides = 2 * len(by_dataset)
-    for dataset, drops in by_dataset.items():
+    of_sides: list[tuple[float, float]] = []
+    """Of each side, its own exponent's interval, for all sides together."""
+    flags: dict[str, None] = {}
+    for dataset, given in by_dataset.items():
+        drops = _of_whole_cells(given)
         influence: list[Floats] = []
         for edge_at, near_at, far_at in SIDES:
             if not all(_measured(drops.get(kappa, ())) for kappa in (edge_at, near_at, far_at)):
@@ -74,19 +83,23 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
             near, far = (cells_interval(drops[kappa], level) for kappa in (near_at, far_at))
             edge = cells_interval(drops[edge_at], 1 - (1 - level) / sides)
             if near[1] <= 0 or far[1] <= 0:
-                flags = ("one-seed",) if math.isinf(near[1]) else ("no-drop",)
+                why = "one-seed" if math.isinf(near[1]) else "no-drop"
                 settle = f"drops at kappa {near_at:g} and {far_at:g} that differ from 0 on {dataset}"
-                return unknown("growth_exponent", "", level, METHOD, flags, settle)
+                return unknown("growth_exponent", "", level, METHOD, (why,), settle)
             ratio = math.log(far[0] / near[0])
             # The farther the zone reaches, the smaller the exponent: the ends of the drop at its edge are its ends.
             gamma, gamma_high, gamma_low = (zone_edge(e, near[0], far[0]) for e in edge[:3])
             p = ratio / _step(gamma)
             ends.append((min(ratio / _step(gamma_high), p), max(ratio / _step(gamma_low), p)))
             values.append(p)
-            influence = _sum(
-                influence,
-                [(f / far[0] - v / near[0]) / _step(gamma) for v, f in zip(drops[near_at], drops[far_at], strict=True)],
-            )
+            own = [
+                (f / far[0] - v / near[0]) / _step(gamma) for v, f in zip(drops[near_at], drops[far_at], strict=True)
+            ]
+            middle, lowest, _, _ = cells_interval(own, 1 - (1 - level) / sides)
+            of_sides.append((ends[-1][0] - (middle - lowest), ends[-1][1] + (middle - lowest)))
+            if edge[1] > near[2] or edge[2] < -near[0] / 4:
+                flags["zone-off"] = None
+            influence = _sum(influence, own)
             details[f"{dataset}, kappa {near_at:g} to {far_at:g}"] = {
                 "exponent": p, "gamma": gamma, "gamma_interval": [gamma_low, gamma_high],
                 "squared": _squared(drops[near_at], drops[far_at], level),
@@ -96,9 +109,22 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
         n += count
     low, high = np.mean(ends, axis=0)
     value = float(np.mean(values))
+    if max(least for least, _ in of_sides) - min(most for _, most in of_sides) > DIFFER:
+        flags["sides-differ"] = None
     return Estimate(
-        "growth_exponent", "", value, float(low) - half, float(high) + half, level, n, METHOD, (), "more seeds", details
-    )
+        "growth_exponent", "", value, float(low) - half, float(high) + half, level, n, METHOD, tuple(flags),
+        "more seeds", details,
+    )  # fmt: skip
+
+
+def _of_whole_cells(drops: Drops) -> Drops:
+    """Of cells that have all kappas: means over different cells would differ by more than kappa."""
+    wanted = [kappa for side in SIDES for kappa in side]
+    if not all(kappa in drops for kappa in wanted):
+        return drops
+    cells = zip(*(drops[kappa] for kappa in wanted), strict=True)
+    whole = [i for i, cell in enumerate(cells) if all(np.isfinite(values).any() for values in cell)]
+    return {kappa: [drops[kappa][i] for i in whole] for kappa in wanted}
 
 
 def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -122,21 +124,28 @@ def _drift(fit: LineFit, value: float) -> float:
     return float(abs(value - 1) * max(np.ptp(x) / 2, 0.0)) if x else 0.0
 
 
-def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
+def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, Any]]:
     """Each informative learning rate's own ratio, whatever the others say: `lr`, `value`, `low`, `high`; None: open.
 
-    The intervals hold together at `level` (Bonferroni); no line is assumed.
+    The intervals hold together at `level` (Bonferroni); no line is assumed. `likely`: where it is as likely as not.
     """
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
-    rows: list[dict[str, float | None]] = []
+    even = float(chi2_quantile(0.5, 1))
+    rows: list[dict[str, Any]] = []
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
+            likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
             widening = RESOLUTION * curve.spacing
             own = _own_ratio(curve, deviance)
             low, high = np.exp(own.low - widening), np.exp(own.high + widening)
             value = finite(np.exp(own.value)) or None
-            rows.append({"lr": curve.lr, "value": value, "low": finite(low) or None, "high": finite(high)})
+            rows.append(
+                {
+                    "lr": curve.lr, "value": value, "low": finite(low) or None, "high": finite(high),
+                    "likely": [finite(end) for end in likely],
+                }
+            )  # fmt: skip
     return rows
 
 
