@@ -41,7 +41,10 @@ DOCUMENTS = [
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]  # fmt: skip
 
-SLOW = ("train", "calibrate", "synthesize", "audit", "runs record", "runs verify", "watch")
+SLOW = (
+    *("train", "calibrate", "synthesize", "audit", "runs record", "runs verify", "watch"),
+    "plan --scale cifar100 --measure",
+)
 """Commands that are only parsed: they train, compute for seconds (`audit` has tests of its own), or wait for others."""
 PYTEST_OWN = {"-k", "-n", "-q", "-m", "--help", "--junit-xml"}
 

@@ -106,7 +106,8 @@ def _order_text(steps: Sequence[order.Step]) -> str:
         hours = (step.seconds or 0.0) / 3600
         an_hour = "now" if not step.runs else f"{len(step.claims) / hours:.3g}" if known and hours else "?"
         rows.append((f"{seconds / 3600:.2f}" if known else "?", runs, claims, an_hour, _families(step.claims)))
-    shown = rows if len(rows) <= MOST_STEPS else [*rows[: MOST_STEPS - 1], rows[-1]]
+    left_out = (f"… {len(rows) - MOST_STEPS} more", "", "", "", "all are in --json")
+    shown = rows if len(rows) <= MOST_STEPS else [*rows[: MOST_STEPS - 1], left_out, rows[-1]]
     header = ("hours", "runs", "claims answered", "claims an hour", "the last of the families")
     return f"\nmost claims first (--budget TIME trains in this order):\n{columns(header, shown)}"
 
