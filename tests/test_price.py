@@ -194,6 +194,11 @@ class TestPlan:
         training.release()
         assert not (tmp_path / "none").exists()
 
+    def test_an_empty_data_folder_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for command in (["plan"], ["runs", "verify"], ["train"]):
+            assert main([*command, "--scale", "smoke", "--data", ""]) == 2
+            assert "--data: expected a folder, got an empty name" in capsys.readouterr().err
+
     def test_what_cannot_be_trained_is_not_measured(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "--scale", "synthetic", "--measure"]) == 2
         assert "--measure: scale synthetic cannot be measured: " in capsys.readouterr().err

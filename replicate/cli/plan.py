@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from replicate import auto, data, order, prices, recorded, scales
+from replicate.cli import images
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
 from replicate.collect import runs_for, split
-from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine import devices
 from replicate.engine.missing import MOST_RUNS
 from replicate.paper.registry import CLAIMS
@@ -31,8 +30,7 @@ def run(options: argparse.Namespace) -> int:
     if options.scale == auto.AUTO:
         note(f"scale {scale.name} ({why})")
     store = _store(options.store, scale)
-    if options.data is not None:
-        os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())
+    images.use(options.data)
     measured = _measured(scale, store) if options.measure else None
     if measured and store:
         _keep(store, scale, measured)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from replicate import data, recorded, scales
+from replicate.cli import images
 from replicate.cli.output import columns, note, print_json, say, shown
 from replicate.cli.runs_export import CannotExport, export
 from replicate.cli.stored import NoSuchRun, one_run, to_read
 from replicate.collect import parts_at, runs_for, split
-from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine.failed import EngineError, TrainingFailed
 from replicate.paper.claims import Part
 from replicate.paper.registry import CLAIMS
@@ -32,8 +31,7 @@ POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accurac
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
-        if options.data is not None:
-            os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())
+        images.use(options.data)
         return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
@@ -147,7 +145,7 @@ def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) ->
         found = [key for key in keys if key.startswith(prefix)]
         if len(found) != 1:
             raise NoSuchRun(
-                f"{prefix}: expected the key of one recorded run of scale {scale.name}, got "
+                f"KEY {prefix!r}: expected the key of one recorded run of scale {scale.name}, got "
                 f"{len(found) or 'none'} that begin{'' if len(found) > 1 else 's'} with it; "
                 f"see `replicate runs list --scale {scale.name}`"
             )

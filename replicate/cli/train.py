@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 
 from replicate import budget, data, order, recorded, scales
+from replicate.cli import images
 from replicate.cli.output import note, print_json, say
 from replicate.collect import missing_runs, runs_for, split
-from replicate.datasets.source import DATA_VARIABLE, expanded
 from replicate.engine.choice import check, ensure_of
 from replicate.engine.failed import EngineError
 from replicate.paper.registry import CLAIMS
@@ -38,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
     )  # before anything is downloaded
     if scale.why_untrainable:
         raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
-    if options.data is not None:
-        os.environ[DATA_VARIABLE] = str(expanded(options.data).absolute())  # the processes that train read it
+    images.use(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
