@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from replicate import criteria, fits
+from replicate import criteria, fits, ratios
 from replicate.beside import Landscapes, of_cells, only, secondary
 from replicate.estimate import combine, deviation, gap, growth, noise, power_law, straight_line
-from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
+from replicate.estimate.line_fit import LineFit
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
+from replicate.ratios import LEVEL
 from replicate.verdict import (
     CONTRADICTED,
     FORBIDS_REPLICATION,
@@ -29,7 +30,6 @@ from replicate.verdict import (
     span,
 )
 
-LEVEL = 0.95
 MISPLACED = 1.1
 """By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
 placed wrongly in the same direction in every cell, and at the level of a family that counts."""
@@ -111,14 +111,17 @@ def _rejection(
     """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
     found = _off(claim, found)
     n_cells = 10
-    family = _rho(claim, landscapes, 1 - (1 - LEVEL) / n_cells)
+    family = ratios.of_cell(claim, landscapes, 1 - (1 - LEVEL) / n_cells)
     if not family.low / MISPLACED <= RHO <= family.high * MISPLACED:
         outcome = CONTRADICTED
         ends = span(family.low / MISPLACED, family.high * MISPLACED)
         why = f"the interval that holds for all ten cells together, {ends}, excludes 0.10"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
-        outcome = INCONCLUSIVE if FORBIDS_REPLICATION.keys() & set(found.flags) else REPLICATED
+        outcome = REPLICATED
         why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
+        if forbids := [FORBIDS_REPLICATION[flag] for flag in found.flags if flag in FORBIDS_REPLICATION]:
+            outcome = INCONCLUSIVE
+            why += f", but {', and '.join(forbids)}"
     else:
         outcome = INCONCLUSIVE
         why = "0.10 is not excluded for all ten cells together, nor is every other ratio beyond a factor 2"
@@ -133,102 +136,10 @@ def _on_line(quantity: str, method: Callable[[LineFit], Estimate]) -> Callable[[
     def run(claim: Claim, landscapes: Landscapes) -> Estimate:
         fit = fits.line(only(claim, landscapes))
         if fit is None:
-            return too_few(quantity)
+            return ratios.too_few(quantity)
         return method(fit)
 
     return run
-
-
-def too_few(quantity: str) -> Estimate:
-    """The estimate of `quantity` where no learning rate has runs enough to say anything."""
-    return unknown(
-        quantity, "", LEVEL, "profile likelihood over set-valued optima", ("too-few-points",),
-        "three weight decays at a learning rate, at least",
-    )  # fmt: skip
-
-
-def _rho(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate:
-    fit = fits.line(only(claim, landscapes))
-    return too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
-
-
-def _log_span(landscape: Landscape, level: float) -> combine.Span:
-    """ln(ratio) of one cell; the whole line where it is not known."""
-    fit = fits.line(landscape)
-    if fit is None or sum(fit.informative) < MIN_INFORMATIVE:
-        return combine.Span(0.0, -math.inf, math.inf)
-    value, low, high = power_law.log_ratio(fit, level)
-    return combine.Span(0.0 if value is None else value, low, high)
-
-
-def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
-    """Each cell's ratio; those without any are left out."""
-    return [power_law.ratio(fit) for fit in map(fits.line, landscapes) if fit is not None]
-
-
-def _forbidding(ratios: Iterable[Estimate]) -> tuple[str, ...]:
-    """What keeps some cell's ratio from replicating keeps a number pooled from it from doing so."""
-    found = {flag for ratio in ratios for flag in ratio.flags}
-    return tuple(flag for flag in FORBIDS_REPLICATION if flag in found)
-
-
-def _rho_pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
-    cells = of_cells(claim, landscapes)
-    spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
-    fitted = [(cell.id, fit) for cell, landscape in cells if (fit := fits.line(landscape)) is not None]
-    # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
-    pooled = combine.mean_in_step(spans)
-    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
-    open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
-    # Their intervals stand with their cells: here they would have to hold over all of these.
-    own = [
-        {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None, "likely": row["likely"]}
-        for cell, fit in fitted
-        for row in power_law.ratios_together(fit)
-    ]
-    return Estimate(
-        "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(cells), "geometric mean over cells, of their intervals",
-        (*(("open-cells",) if open_cells else ()), *_forbidding(power_law.ratio(fit) for _, fit in fitted)),
-        f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
-        {
-            "ratios": {
-                c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells
-            },
-            "ratios_together": own,
-        },
-    )  # fmt: skip
-
-
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
-
-
-def _max_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
-    """Largest ratio between two architectures' ratios, each averaged over its data sets."""
-    cells = of_cells(claim, landscapes)
-    archs = tuple(dict.fromkeys(c.arch for c, _ in cells))
-    method = "largest pairwise ratio, recovered variances, Bonferroni below"
-    if len(archs) < 2:
-        return unknown("max_ratio", "times", LEVEL, method, ("one-architecture",), "a second architecture")
-    pairs = len(archs) * (len(archs) - 1) / 2
-
-    def spans(level: float) -> list[combine.Span]:
-        return [
-            combine.mean([_log_span(landscape, level) for c, landscape in cells if c.arch == arch]) for arch in archs
-        ]
-
-    plain = spans(LEVEL)
-    known = [a for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)]
-    largest = combine.largest_distance(plain, spans(1 - (1 - LEVEL) / pairs))
-    unknown_archs = [a for a in archs if a not in known]
-    return Estimate(
-        "max_ratio", "times", math.exp(largest.value) if not unknown_archs else None, math.exp(largest.low),
-        _exp(largest.high), LEVEL, len(cells), method,
-        (*(("open-cells",) if unknown_archs else ()), *_forbidding(_ratios(landscape for _, landscape in cells))),
-        f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds",
-        {"ratios": {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if a in known}},
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- deviation
@@ -358,40 +269,15 @@ def _cost(claim: Claim, landscapes: Landscapes) -> Estimate:
     return Estimate("cost_ratio", "", share, share, share, 1.0, full, "counted from the protocol", (), "", details)
 
 
-# ---------------------------------------------------------------- SGD
-
-
-def _sgd_ratio(claim: Claim, landscapes: Landscapes) -> Estimate:
-    """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
-    method = "ratio of ratios, recovered variances"
-    spans = []
-    ratios = []
-    for cell in claim.cells:
-        if (cell, "sgd") in landscapes and (cell, "main") in landscapes:
-            both = [landscapes[cell, variant] for variant in ("sgd", "main")]
-            ratios += _ratios(both)
-            sgd, adamw = (_log_span(landscape, LEVEL) for landscape in both)
-            spans.append(combine.difference(sgd, adamw))
-    if not spans:
-        return unknown("sgd_ratio", "", LEVEL, method, ("no-pairs",), "SGD and AdamW runs of one cell")
-    pooled = combine.mean(spans)
-    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
-    return Estimate(
-        "sgd_ratio", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(spans), method, (*(() if known else ("open-cells",)), *_forbidding(ratios)),
-        "" if known else "a closed ratio with both optimisers",
-    )  # fmt: skip
-
-
 _ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
-    "rho": _rho,
-    "rho_rejects": _rho,
-    "rho_sgd": _rho,
-    "rho_pooled": _rho_pooled,
+    "rho": ratios.of_cell,
+    "rho_rejects": ratios.of_cell,
+    "rho_sgd": ratios.of_cell,
+    "rho_pooled": ratios.pooled,
     "slope": _on_line("slope", power_law.slope),
     "intercept_share": _on_line("intercept_share", straight_line.intercept_share),
     "r2": _on_line("r2", lambda fit: straight_line.r_squared(fit, np.random.default_rng(0))),
-    "max_ratio": _max_ratio,
+    "max_ratio": ratios.largest_between,
     "drop_pp": _drop,
     "hurts_pp": _hurts,
     "zone_pp": _zone,
@@ -402,5 +288,5 @@ _ESTIMATORS: dict[str, Callable[[Claim, Landscapes], Estimate]] = {
     "max_gap_pp": _max_gap,
     "gap_minus_seed_sd_pp": _gap_minus_seed_sd,
     "cost_ratio": _cost,
-    "sgd_ratio": _sgd_ratio,
+    "sgd_ratio": ratios.sgd_over_adamw,
 }

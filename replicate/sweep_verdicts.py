@@ -12,11 +12,12 @@ from replicate import beside, criteria, fits
 from replicate.estimate import gap, power_law, straight_line
 from replicate.estimate.line_fit import LineFit
 from replicate.estimate.result import Estimate, unknown
-from replicate.evaluate import LEVEL, cell_gap, decide, too_few
+from replicate.evaluate import cell_gap, decide
 from replicate.landscape import Landscape
 from replicate.paper.claims import Claim
 from replicate.paper.protocol import RHO
 from replicate.paper.registry import CLAIMS
+from replicate.ratios import LEVEL, too_few
 from replicate.verdict import Evidence, Verdict, not_run
 
 GAP = "one-dim/gap"

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
     ("scales", "models", "augment", "verdict", "fits", "recorded"),
     ("beside", "criteria", "store_locks"),
-    ("store_marker",),
+    ("store_marker", "ratios"),
     ("evaluate", "train", "store", "table", "progress_view"),
     ("sweep_columns",),
     ("engine", "collect", "progress", "sweep", "sweep_verdicts", "report"),
@@ -33,7 +33,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """Lowest first. A module imports from its own package and from lower layers."""
 
 WITHOUT_TORCH = (
-    *("runs", "scales", "landscape", "synthetic", "paper", "estimate", "verdict", "fits", "beside", "criteria"),
+    *(
+        "runs",
+        "scales",
+        "landscape",
+        "synthetic",
+        "paper",
+        "estimate",
+        "verdict",
+        "fits",
+        "beside",
+        "criteria",
+        "ratios",
+    ),
     *("evaluate", "store", "collect", "data", "datasets", "families"),
     *(
         "layout",

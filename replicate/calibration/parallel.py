@@ -25,8 +25,8 @@ Json = Any
 CHUNK = 50
 """So many landscapes or outcomes are judged, and kept, at a time."""
 JUDGE = (
-    "calibration/experiments", "calibration/rates", "calibration/studies", "estimate", "evaluate", "fits", "landscape",
-    "paper", "sweep_verdicts", "synthetic", "verdict",
+    "calibration/experiments", "calibration/rates", "calibration/studies", "criteria", "estimate", "evaluate", "fits",
+    "landscape", "paper", "ratios", "sweep_verdicts", "synthetic", "verdict",
 )  # fmt: skip
 """Modules and packages on which an answer depends, beside the task."""
 
