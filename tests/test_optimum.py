@@ -555,12 +555,12 @@ def flags_of(scores: Floats, chance_pp: float = 0.0) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("top", "flags"), [(98.5, ()), (99.9, ("ceiling",))])
 def test_accuracies_near_100_are_flagged(top: float, flags: tuple[str, ...]) -> None:
-    assert flags_of(well(WDS, WDS[3], noise=0.02) - 70 + top) == flags
+    assert flags_of(well(WDS, WDS[3], noise=0.02) - 75 + top) == flags
 
 
 @pytest.mark.parametrize(("chance_pp", "flags"), [(0.0, ()), (1.0, ()), (10.0, ("chance",))])
 def test_accuracies_at_chance_are_flagged_where_chance_is_known(chance_pp: float, flags: tuple[str, ...]) -> None:
-    assert flags_of(well(WDS, WDS[3], noise=0.02) - 70 + 15, chance_pp) == flags
+    assert flags_of(well(WDS, WDS[3], noise=0.02) - 75 + 15, chance_pp) == flags
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
