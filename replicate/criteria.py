@@ -12,9 +12,10 @@ from typing import Any
 
 from replicate.estimate.result import Estimate
 from replicate.paper.claims import Claim, Figure, Margin
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Verdict, position, span
+from replicate.verdict import CONTRADICTED, REPLICATED, Verdict, position, span
 
 IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
+"""Quantities that are measured by their logarithm."""
 SIGNIFICANT = 0.05
 
 
@@ -80,7 +81,7 @@ def by_the_papers_method(quantity: str, published: Mapping[str, Any], margin: Ma
 def disagreement(quantity: str, verdict: Verdict, published: Mapping[str, Any]) -> str:
     """A word on where the paper's method would give another verdict; empty where it gives the same one."""
     found = by_the_papers_method(quantity, published, verdict.margin)
-    if found is None or found[0] == verdict.outcome or verdict.outcome not in (REPLICATED, CONTRADICTED, INCONCLUSIVE):
+    if found is None or found[0] == verdict.outcome:
         return ""
     outcome, figures = found
     if quantity == "intercept_share":

@@ -20,11 +20,11 @@ from replicate.paper.protocol import LRS, RHO, SEEDS, WEIGHT_DECAYS
 from replicate.ratios import LEVEL
 from replicate.verdict import (
     CONTRADICTED,
-    FORBIDS_REPLICATION,
     INCONCLUSIVE,
     REPLICATED,
     Evidence,
     Verdict,
+    forbidden,
     position,
     rule,
     span,
@@ -119,9 +119,9 @@ def _rejection(
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
         outcome = REPLICATED
         why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
-        if forbids := [FORBIDS_REPLICATION[flag] for flag in found.flags if flag in FORBIDS_REPLICATION]:
+        if but := forbidden(found.flags):
             outcome = INCONCLUSIVE
-            why += f", but {', and '.join(forbids)}"
+            why += f", but {but}"
     else:
         outcome = INCONCLUSIVE
         why = "0.10 is not excluded for all ten cells together, nor is every other ratio beyond a factor 2"

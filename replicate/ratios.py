@@ -53,7 +53,7 @@ def _forbidding(ratios: Iterable[Estimate]) -> tuple[str, ...]:
 def pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     cells = of_cells(claim, landscapes)
     spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
-    fitted = [(cell.id, fit) for cell, landscape in cells if (fit := fits.line(landscape)) is not None]
+    ratios = {cell.id: power_law.ratio(fit) for cell, landscape in cells if (fit := fits.line(landscape)) is not None}
     # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
     pooled = combine.mean_in_step(spans)
     known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
@@ -61,13 +61,13 @@ def pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
     # Their intervals stand with their cells: here they would have to hold over all of these.
     own = [
         {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None, "likely": row["likely"]}
-        for cell, fit in fitted
-        for row in power_law.ratios_together(fit)
+        for cell, ratio in ratios.items()
+        for row in ratio.details["ratios_together"]
     ]
     return Estimate(
         "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
         len(cells), "geometric mean over cells, of their intervals",
-        (*(("open-cells",) if open_cells else ()), *_forbidding(power_law.ratio(fit) for _, fit in fitted)),
+        (*(("open-cells",) if open_cells else ()), *_forbidding(ratios.values())),
         f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
         {
             "ratios": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,11 @@ FORBIDS_REPLICATION = {
 """Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""
 
 
+def forbidden(flags: Iterable[str]) -> str:
+    """Why nothing with these `flags` is replicated; empty where nothing keeps it from that."""
+    return ", and ".join(FORBIDS_REPLICATION[flag] for flag in flags if flag in FORBIDS_REPLICATION)
+
+
 def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[str, Any] | None = None) -> Verdict:
     """The verdict of `claim` from the estimate of its quantity: inside the margin, outside, or can't tell."""
     outcome = position(estimate.low, estimate.high, claim.margin)
@@ -95,11 +101,9 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[s
     reason = f"{interval} {inside} {span(claim.margin.low, claim.margin.high)}"
     if estimate.flags:
         reason += f" ({', '.join(estimate.flags)})"
-    if outcome == REPLICATED:
-        forbids = [FORBIDS_REPLICATION[flag] for flag in estimate.flags if flag in FORBIDS_REPLICATION]
-        if forbids:
-            outcome = INCONCLUSIVE
-            reason += f", but {', and '.join(forbids)}"
+    if outcome == REPLICATED and (why := forbidden(estimate.flags)):
+        outcome = INCONCLUSIVE
+        reason += f", but {why}"
     found = dict(secondary or {})
     if claim.strict is not None:
         found["strict band"] = {

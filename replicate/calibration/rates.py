@@ -13,6 +13,7 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
+from replicate.criteria import IN_LOGARITHMS
 from replicate.landscape import Landscape
 from replicate.paper.claims import Margin
 from replicate.paper.protocol import LRS
@@ -22,10 +23,6 @@ from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 
 NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
 """Name in a sweep's verdicts → quantity."""
-
-
-IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
-"""Quantities that are measured by their logarithm."""
 
 
 @dataclass(frozen=True)

@@ -96,13 +96,14 @@ def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float
     return mean, mean - half, mean + half, n
 
 
-def _measured(values: Sequence[Floats]) -> bool:
+def measured(values: Sequence[Floats]) -> bool:
+    """Whether any of the cells' values is there."""
     return any(np.isfinite(v).any() for v in values)
 
 
 def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Estimate:
     """Drop at `kappa`, pp, averaged over cells; simultaneous over a `family` of kappas (Bonferroni)."""
-    if not _measured(drops.get(kappa, ())):
+    if not measured(drops.get(kappa, ())):
         return unknown("drop_pp", "pp", level, METHOD, ("no-pairs",), f"runs at kappa {kappa:g}")
     value, low, high, n = cells_interval(drops[kappa], 1 - (1 - level) / family)
     flags = () if math.isfinite(low) else ("one-seed",)
@@ -119,7 +120,7 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
     """
     rows = []
     for name, sign, values, offset in terms:
-        if not _measured(values):
+        if not measured(values):
             return unknown(quantity, "pp", level, METHOD, ("no-pairs",), f"runs at {name}")
         value, low, high, n = cells_interval([sign * v + offset for v in values], level)
         high = cells_interval([sign * v + offset for v in values], 1 - (1 - level) / len(terms))[2]
@@ -148,7 +149,7 @@ def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
     """
     method = f"{METHOD}; recovered variances"
     here, there = _asymmetries(drops), _asymmetries(others)
-    if not _any_measured(here) or not _any_measured(there):
+    if not measured(here) or not measured(there):
         return unknown(
             "asymmetry_pp", "pp", level, method, ("no-pairs",), "runs at kappa and 1 / kappa on both data sets"
         )
@@ -164,7 +165,3 @@ def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
     n = int(sum(np.isfinite(v).sum() for v in here))
     details = {"asymmetry_pp": plain[0].value, "excess_over_the_other_pp": plain[1].value}
     return Estimate("asymmetry_pp", "pp", value, low, high, level, n, method, flags, "more seeds", details)
-
-
-def _any_measured(values: Sequence[Floats]) -> bool:
-    return bool(values) and any(np.isfinite(v).any() for v in values)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.estimate.deviation import Drops, cells_interval
+from replicate.estimate.deviation import Drops, cells_interval, measured
 from replicate.estimate.result import Estimate, finite, unknown
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
         drops = _of_whole_cells(given)
         influence: list[Floats] = []
         for edge_at, near_at, far_at in SIDES:
-            if not all(_measured(drops.get(kappa, ())) for kappa in (edge_at, near_at, far_at)):
+            if not all(measured(drops.get(kappa, ())) for kappa in (edge_at, near_at, far_at)):
                 return unknown("growth_exponent", "", level, METHOD, ("no-pairs",), "runs at kappa .1 .2 .5 2 5 10")
             near, far = (cells_interval(drops[kappa], level) for kappa in (near_at, far_at))
             edge = cells_interval(drops[edge_at], 1 - (1 - level) / sides)
@@ -150,7 +150,3 @@ def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> dic
         _, low, high, _ = cells_interval(influence, level)
         out[name] = [value, finite(value + low), finite(value + high)]
     return out
-
-
-def _measured(values: Sequence[Floats]) -> bool:
-    return any(np.isfinite(v).any() for v in values)
