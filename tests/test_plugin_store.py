@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from fixtures import live, session
+from fixtures import live, plugin, session
 from replicate import auto, reporting, scales
 from replicate.collect import runs_for
 from replicate.datasets import fashion
@@ -140,6 +141,38 @@ def test_a_budget_trains_the_most_claims_first_and_says_what_it_did_not_reach(
     assert set(trained) == cheap
     missing = f"{len(dear - cheap)} of its {len(dear)} runs are not in the store"
     result.stdout.fnmatch_lines([f"not run (1): {missing}; the budget of 50 s is spent; to settle: the same*"])
+
+
+@pytest.mark.slow
+def test_workers_take_the_order_of_a_budget_from_the_controller(tmp_path: Path) -> None:
+    """Real workers: without the order they could not sort the claims, or not all alike."""
+    open_store(tmp_path / "store")
+    command = [sys.executable, "-m", "pytest", "claims", "-n", "2", "-q", "-p", "no:cacheprovider", "--offline"]
+    command += ["--scale", "smoke", "--budget", "1s", "-k", "(sgd or slope) and not audit"]
+    command += ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "INTERNALERROR" not in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not run" in done.stdout
+
+
+class Item:
+    """As much of a test as is sorted."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_closest_marker(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(args=[self.name])
+
+
+def test_a_worker_sorts_by_what_it_was_told_and_not_by_its_own_store() -> None:
+    judging = SimpleNamespace(settings=SimpleNamespace(budget=1.0), in_order=lambda: pytest.fail("asked its own store"))
+    told = ["slope/b", "rho/a", "gap/c"]
+    config = SimpleNamespace(stash={plugin.JUDGING: judging}, workerinput={plugin.ORDER: told})
+    items = [Item(name) for name in sorted(told)]
+    plugin.pytest_collection_modifyitems(cast(pytest.Config, config), cast("list[pytest.Item]", items))
+    assert [found.name for found in items] == told
 
 
 def test_a_scale_that_cannot_be_trained_says_so(tree: pytest.Pytester, trained: list[str]) -> None:
