@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from replicate.calibration import experiments
+from replicate.calibration import experiments, sources
 from replicate.calibration import rates as calibration
 from replicate.calibration.experiments import Experiment, FamilyRate
 from replicate.calibration.measured import (
@@ -26,7 +26,7 @@ from replicate.calibration.measured import (
     worst,
     write,
 )
-from replicate.calibration.parallel import CHUNK, JUDGE, chunks, code, in_processes
+from replicate.calibration.parallel import CHUNK, chunks, in_processes
 from replicate.calibration.rates import (
     Judged,
     Rate,
@@ -38,6 +38,7 @@ from replicate.calibration.rates import (
     where,
     wrong_of_sets,
 )
+from replicate.calibration.sources import code
 from replicate.calibration.studies import (
     GRIDS,
     SEED_COUNTS,
@@ -381,7 +382,7 @@ def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pyt
     """What was judged is taken from the folder; a file that was cut off is not; the rates are those of one go."""
     whole = rates(TWO, 2, 1)
     rates(TWO[:1], 2, 1, kept=tmp_path)
-    (first,) = (tmp_path / code()).iterdir()
+    (first,) = (tmp_path / code("replicate.calibration.rates")).iterdir()
     asked: list[str] = []
     real = calibration.judge_sweep
 
@@ -401,7 +402,7 @@ def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pyt
 def test_answers_of_other_tasks_are_not_taken(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0, 9.0], 1, tmp_path)) == [2, 3]
     assert list(in_processes(math.sqrt, [9.0, 16.0], 1, tmp_path)) == [3, 4]
-    assert len(list((tmp_path / code()).iterdir())) == 3
+    assert len(list((tmp_path / code("math")).iterdir())) == 3
 
 
 def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
@@ -409,14 +410,26 @@ def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file")) == [2]
 
 
-def test_all_that_judging_loads_is_part_of_the_code() -> None:
-    """Of the package; but for what neither judges nor draws."""
-    script = "import replicate.calibration.rates, replicate.calibration.experiments, sys; print(*sys.modules)"
+@pytest.mark.parametrize("module", ["replicate.calibration.rates", "replicate.calibration.experiments"])
+def test_all_that_judging_loads_is_part_of_the_code(module: str) -> None:
+    """Whatever the process that answers has loaded of this package, found by running it and not by reading it."""
+    script = f"import {module}, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    names = {name.removeprefix("replicate.") for name in loaded if name.startswith("replicate.")}
-    judge = [name.replace("/", ".") for name in JUDGE]
-    left = {name for name in names if not any(name == j or name.startswith(f"{j}.") for j in judge)}
-    assert left <= {"calibration", "calibration.parallel", "atomic", "beside", "runs", "one_line", "fields"}
+    packages = {name.rpartition(".")[0] for name in sources.SOURCES}
+    judging = {name for name in loaded if name.startswith("replicate.") and name not in packages}
+    assert judging <= set(sources.closure(module))
+    assert {"replicate.beside", "replicate.verdict"} <= judging
+
+
+def test_a_change_anywhere_in_the_closure_changes_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "replicate.calibration.rates"
+    before = sources.code(module)
+    for changed, name in ((True, "replicate.beside"), (True, module), (False, "replicate.train.solo")):
+        monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, name: sources.SOURCES[name] + "\n# changed"})
+        sources.code.cache_clear()
+        assert (sources.code(module) != before) is changed
+        monkeypatch.undo()
+    sources.code.cache_clear()
 
 
 # ---------------------------------------------------------------- what counts as wrong

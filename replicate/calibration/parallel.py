@@ -13,22 +13,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy
-import scipy
-
-import replicate
 from replicate import atomic
+from replicate.calibration import sources
 
 Task = TypeVar("Task")
 Json = Any
 
 CHUNK = 50
 """So many landscapes or outcomes are judged, and kept, at a time."""
-JUDGE = (
-    "calibration/experiments", "calibration/rates", "calibration/studies", "criteria", "estimate", "evaluate", "fits",
-    "landscape", "paper", "ratios", "sweep_verdicts", "synthetic", "verdict",
-)  # fmt: skip
-"""Modules and packages on which an answer depends, beside the task."""
 
 
 def chunks(n: int) -> list[tuple[int, int]]:
@@ -36,26 +28,13 @@ def chunks(n: int) -> list[tuple[int, int]]:
     return [(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
 
 
-def code() -> str:
-    """Hash of the rules and of what they compute with: answers that other code gave are not those of today."""
-    digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
-    root = Path(replicate.__file__).parent
-    for name in JUDGE:
-        for path in sorted([*root.glob(f"{name}.py"), *root.glob(f"{name}/*.py")]):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-CODE = code()
-"""When this process began: what it answers later is of that code, whatever has been written meanwhile."""
-
-
 def in_processes(
     function: Callable[[Task], Json], tasks: Sequence[Task], processes: int, folder: Path | None = None
 ) -> Iterator[Json]:
     """`function` of each task, of JSON types, in the order of the tasks; in this process where `processes` is 1.
 
-    Answers are kept in `folder`, by function, task (its repr) and `code`, and those that are there are taken from it.
+    Answers are kept in `folder`, by function, task (its repr) and the source that they depend on, and those that are
+    there are taken from it.
     Where they cannot be kept they are given all the same.
     """
     ask = function if folder is None else partial(_kept, function, folder)
@@ -71,7 +50,7 @@ def in_processes(
 
 def _kept(function: Callable[[Task], Json], folder: Path, task: Task) -> Json:
     name = hashlib.sha256(f"{function.__module__}.{function.__qualname__} {task!r}".encode()).hexdigest()[:32]
-    path = folder / CODE / f"{name}.json"
+    path = folder / sources.code(function.__module__) / f"{name}.json"
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):  # not there, or cut off by a full disk: worked out anew

@@ -1,0 +1,69 @@
+"""The source on which a module's answers depend: its own and that of all it imports from this package, as one hash."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy
+import scipy
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def _read() -> dict[str, str]:
+    """Dotted name of every module of this package → its source."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return found
+
+
+SOURCES: Mapping[str, str] = _read()
+"""As they were when this process began: what it answers later is of that code, whatever has been written meanwhile."""
+
+
+@cache
+def imported(module: str) -> frozenset[str]:
+    """The modules of this package that `module` imports itself, also those that it imports inside a function."""
+    return frozenset(_imported(SOURCES[module]))
+
+
+def _imported(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            while name and name not in SOURCES:  # a function or a class: the module that it stands in
+                name = name.rpartition(".")[0]
+            if name:
+                yield name
+
+
+def closure(module: str) -> list[str]:
+    """`module` and all that it imports from this package, directly or not, by name; empty where it is not of it."""
+    found: set[str] = set()
+    pending = [module] if module in SOURCES else []
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += imported(name)
+    return sorted(found)
+
+
+@cache
+def code(module: str) -> str:
+    """16 hexadecimal digits that change with the source of `module`, of what it imports, and with what computes."""
+    digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
+    for name in closure(module):
+        digest.update(f"\n{name}\n{SOURCES[name]}".encode())
+    return digest.hexdigest()[:16]
