@@ -20,8 +20,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from replicate.estimate.published import published_fit
-from replicate.landscape import Landscape
-from replicate.synthetic import Truth, draw, paper_grid
+from replicate.landscape.landscape import Landscape
+from replicate.landscape.synthetic import Truth, draw, paper_grid
 
 CELLS = 10
 DRAWS = 10_000

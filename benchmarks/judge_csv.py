@@ -21,7 +21,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate.synthetic import Truth, bracket_grid, draw
+from replicate.landscape.synthetic import Truth, bracket_grid, draw
 
 ROOT = Path(__file__).parents[1]
 

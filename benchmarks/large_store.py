@@ -21,11 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate import scales
-from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
-from replicate.store import open_store
-from replicate.train.result import Result
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.result import Result
+from replicate.store.store import open_store
 
 ROOT = Path(__file__).parents[1]
 SCALE = scales.get("embedded")

@@ -24,12 +24,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate import scales
 from replicate.audit.compute import a100_rate
-from replicate.collect import runs_for, split
-from replicate.cores import processors
 from replicate.paper.registry import CLAIMS
-from replicate.runs import Run
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.train.cores import processors
 from replicate.train.stream import Streamed
 
 CLASSES = 4

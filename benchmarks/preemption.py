@@ -30,7 +30,7 @@ PARAMETERS = {
     "mixer_s16": 17_278_596,
     "swin_t": 27_575_230,
 }
-"""Of the models of scale cifar100, counted by tests/test_preemption.py."""
+"""Of the models of scale cifar100, counted by tests/train/test_preemption.py."""
 BYTES_PER_PARAMETER = 12
 """Of a lane in a checkpoint: weight and two moments, float32."""
 RUNS = {"the paper": 2_400, "100 times": 240_000}
@@ -106,7 +106,7 @@ def record_bytes(values: int = 200) -> tuple[float, float]:
 def listing_seconds(counts: Sequence[int]) -> NDArray[np.float64]:
     """How long `Store.keys` takes on stores of so many (empty) records, on this machine's temporary folder."""
     sys.path.insert(0, str(ROOT))
-    from replicate.store import open_store
+    from replicate.store.store import open_store
 
     found = []
     with tempfile.TemporaryDirectory() as folder:

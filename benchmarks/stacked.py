@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate import scales
-from replicate.runs import Run
+from replicate.runs import scales
+from replicate.runs.run import Run
+from replicate.runs.stacks import stacks
 from replicate.train import solo
-from replicate.train.groups import stacks
 from replicate.train.stacked import How, train_stack
 
 SAMPLE = 4
@@ -27,8 +27,8 @@ SAMPLE = 4
 
 def runs_of(scale: scales.Scale, arch: str, count: int) -> list[Run]:
     """The first runs of one seed of the paper's grid, lowest weight decays first."""
-    from replicate.paper.claims import Part
-    from replicate.runs import Cell
+    from replicate.paper.cells import Cell
+    from replicate.paper.claim import Part
 
     found = [p.run for p in scales.points(scale, Part(Cell(arch, scale.data[0][0]), "main", "paper"))]
     return stacks(list(dict.fromkeys(found)), count)[0]

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate import fits
 from replicate.calibration.studies import WITHOUT_OPTIMUM
+from replicate.estimate import fits
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.landscape import Landscape, Slice
-from replicate.synthetic import SHAPES, Truth, bracket_grid, draw
+from replicate.landscape.landscape import Landscape, Slice
+from replicate.landscape.synthetic import SHAPES, Truth, bracket_grid, draw
 
 Floats = NDArray[np.float64]
 

@@ -39,12 +39,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from stacked import runs_of  # the benchmark beside this one
 
-from replicate import data, models, scales
-from replicate.runs import Run
-from replicate.train import solo, stack_size
+from replicate.data import catalogue
+from replicate.runs import scales
+from replicate.runs.run import Run
+from replicate.train import models, solo, stack_size
 from replicate.train.compiled import can_compile
 from replicate.train.stacked import FEWEST_LANES, How, train_stack
-from tests import archives
+from tests.support import archives
 
 RUNS_OF_AN_ARCHITECTURE = 240
 PASSES = 3
@@ -77,7 +78,7 @@ class Pictures(Dataset[tuple[Any, int]]):
 
 def published_way(run: Run, device: str, workers: int) -> None:
     """Train `run` once."""
-    split = data.load(run.data)
+    split = catalogue.load(run.data)
     info = split.info
     plain = [transforms.ToTensor(), transforms.Normalize([0.5] * info.in_chans, [0.25] * info.in_chans)]
     augmented = [transforms.RandomCrop(info.image_size, padding=4), transforms.RandomHorizontalFlip()]
@@ -116,7 +117,7 @@ def published_way(run: Run, device: str, workers: int) -> None:
 
 def flops_of_a_step(run: Run) -> float:
     """Floating-point operations of one training step."""
-    info = data.info(run.data)
+    info = catalogue.info(run.data)
     model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     images = torch.zeros(run.batch_size, info.in_chans, info.image_size, info.image_size)
     counter = FlopCounterMode(display=False)
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--made-up", action="store_true", help="in place of CIFAR-100")
     asked = parser.parse_args()
     scale = scales.get(asked.scale)
-    if scale.why_untrainable or not all(data.info(spec).resident for _, spec in scale.data):
+    if scale.why_untrainable or not all(catalogue.info(spec).resident for _, spec in scale.data):
         parser.error(
             f"--scale {scale.name}: expected a scale whose images fit on a device and are trained in stacks, got "
             f"{scale.why_untrainable or 'one that is streamed'}; see benchmarks/loader.py for those"
@@ -205,7 +206,7 @@ def main() -> None:
         how = How(compiled=on_gpu and can_compile(), graph=on_gpu)
         runs = shortened(runs_of(scale, arch, asked.runs or lanes_for(scale, arch, asked.device, how)), asked.epochs)
         run, some = runs[0], runs[:: max(1, len(runs) // asked.alone)]
-        images = run.epochs * data.train_size(run.data)
+        images = run.epochs * catalogue.train_size(run.data)
         how = replace(how, lanes=max(len(runs), FEWEST_LANES))
         if on_gpu:
             first, lanes = seconds_of_stacks(shortened(runs, 1), asked.device, how)

@@ -5,8 +5,8 @@ python ci/fuzz.py --minutes 30                    # all targets, the time shared
 python ci/fuzz.py --minutes 5 --target record     # one
 python ci/fuzz.py --target record --input FILE    # a finding again, with its traceback
 
-Law and targets are in tests/readers.py. A finding is saved as a file, once for each place in which it comes up, and the
-target goes on. Exit status: 0 nothing found, 1 something, 2 cannot be run.
+Law and targets are in tests/support/readers.py. A finding is saved as a file, once for each place in which it comes
+up, and the target goes on. Exit status: 0 nothing found, 1 something, 2 cannot be run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     if options.worker is not None:
         return work(options.target[0], options.worker, options.findings)
-    from tests.readers import TARGETS
+    from tests.support.readers import TARGETS
 
     names = options.target or list(TARGETS)
     if unknown := set(names) - TARGETS.keys():
@@ -106,11 +106,11 @@ def work(name: str, seconds: float, findings: Path) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["replicate", "fixtures"]):
-        from tests import readers
-    import tests.guard
+        from tests.support import readers
+    import tests.support.guard
 
     target = readers.TARGETS[name]
-    corpus = tests.guard.sandbox()
+    corpus = tests.support.guard.sandbox()
     for i, seed in enumerate(target.seeds()):
         (corpus / f"seed-{i}").write_bytes(seed)
     tried, last = 0, time.monotonic()
@@ -147,8 +147,8 @@ def work(name: str, seconds: float, findings: Path) -> int:
 
 def check(name: str, data: bytes) -> None:
     """One input, in a folder of its own, by the clock; raises where the law is broken."""
-    from tests.guard import Breach, guarded, sandbox
-    from tests.readers import TARGETS
+    from tests.support.guard import Breach, guarded, sandbox
+    from tests.support.readers import TARGETS
 
     folder = sandbox()
     began = time.monotonic()

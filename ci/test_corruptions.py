@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from replicate.store import open_store
-from tests.corruption import KINDS, check_noticed, filled
+from replicate.store.store import open_store
+from tests.support.corruption import KINDS, check_noticed, filled
 
 EACH = 250
 

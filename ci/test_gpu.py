@@ -21,20 +21,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from replicate import models
-from replicate.augment import AUGMENTATIONS
-from replicate.engine import local
-from replicate.runs import DataSpec, Run
-from replicate.scales import PAPER_MODELS
-from replicate.store import open_store
-from replicate.train import compiled, inputs, solo, stack_size
+from replicate.data.spec import DataSpec
+from replicate.runs.result import Result
+from replicate.runs.run import Run
+from replicate.runs.scales import PAPER_MODELS
+from replicate.store.store import open_store
+from replicate.train import compiled, inputs, models, solo, stack_size
+from replicate.train.augment import AUGMENTATIONS
 from replicate.train.contract import Stopped
+from replicate.train.engine import local
 from replicate.train.lanes import Lanes
-from replicate.train.result import Result
 from replicate.train.setting import reproducible
 from replicate.train.stacked import How, train_stack
-from tests import archives
-from tests.test_stacked import MODELS, close, float64, make
+from tests.support import archives
+from tests.train.test_stacked import MODELS, close, float64, make
 
 __all__ = ["float64"]
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from replicate import scales
-from replicate.engine.local import ensure
-from replicate.runs import Cell, Run
-from replicate.store import open_store
+from replicate.paper.cells import Cell
+from replicate.runs import scales
+from replicate.runs.run import Run
+from replicate.store.store import open_store
+from replicate.train.engine.local import ensure
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60
@@ -25,8 +26,8 @@ STEPS = 60
 BODY = """
 import sys
 from ci.test_interrupted import some_runs
-from replicate.engine.local import ensure
-from replicate.store import open_store
+from replicate.train.engine.local import ensure
+from replicate.store.store import open_store
 from replicate.train import stacked
 
 end_epoch = stacked._Stack.end_epoch

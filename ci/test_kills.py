@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from replicate import fsck
-from replicate.engine.local import ensure
-from replicate.runs import Run
-from replicate.store import open_store
-from tests.faketrainer import NAME, fake_result, fake_run
+from replicate.runs.run import Run
+from replicate.store import fsck
+from replicate.store.store import open_store
+from replicate.train.engine.local import ensure
+from tests.support.faketrainer import NAME, fake_result, fake_run
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("REPLICATE_KILLS", "200"))
@@ -29,9 +29,9 @@ PROCESSES = 3
 BODY = """
 import sys
 from ci.test_kills import some_runs
-from replicate.engine.local import ensure
-from replicate.store import open_store
-from tests.faketrainer import NAME
+from replicate.train.engine.local import ensure
+from replicate.store.store import open_store
+from tests.support.faketrainer import NAME
 ensure(open_store(sys.argv[1]), some_runs(float(sys.argv[2])), processes=3, in_process=True, trainer=NAME)
 """
 

@@ -25,13 +25,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from replicate import fsck, locks, store_locks
-from replicate.engine.local import OutOfTime, ensure
-from replicate.runs import Run
-from replicate.store import open_store
+from replicate.runs.run import Run
+from replicate.store import fsck, locking, locks
+from replicate.store.store import open_store
 from replicate.train.contract import Trained, Workspace
-from tests import faketrainer
-from tests.faketrainer import fake_result, fake_run
+from replicate.train.engine.local import OutOfTime, ensure
+from tests.support import faketrainer
+from tests.support.faketrainer import fake_result, fake_run
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
@@ -70,9 +70,9 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
     platform.node = lambda: f"machine {number}"
     taken = Counter[bool]()
     seconds = longest = 0.0
-    take = store_locks.Locking.take
+    take = locking.Locking.take
 
-    def timed(self: store_locks.Locking, lock: locks.Lock) -> bool:
+    def timed(self: locking.Locking, lock: locks.Lock) -> bool:
         nonlocal seconds, longest
         began = time.perf_counter()
         got = take(self, lock)
@@ -81,7 +81,7 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
         taken[got] += 1
         return got
 
-    store_locks.Locking.take = timed  # type: ignore[method-assign]
+    locking.Locking.take = timed  # type: ignore[method-assign]
     store, began = open_store(path), math.inf
 
     class Until(float):

@@ -20,30 +20,30 @@ from typing import Any
 
 import pytest
 
-from replicate import scales
-from replicate.collect import runs_for, split
-from replicate.engine import local
-from replicate.engine.failed import EngineError, TrainingFailed
 from replicate.paper.registry import CLAIMS
-from replicate.runs import Run
-from replicate.store import Store, open_store
-from tests.faketrainer import NAME, POISON, fake_result, fake_run
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.store.store import Store, open_store
+from replicate.train.engine import local
+from replicate.train.engine.failed import EngineError, TrainingFailed
+from tests.support.faketrainer import NAME, POISON, fake_result, fake_run
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'replicate[ray]'")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from replicate.engine import ray as engine  # noqa: E402
-from replicate.engine import remote  # noqa: E402
+from replicate.train.engine import ray as engine  # noqa: E402
+from replicate.train.engine import remote  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"object_store_memory": 80 * 2**20}
 
 DRIVER = """
 import sys
-from replicate.engine.ray import ensure
-from replicate.store import open_store
-from tests.faketrainer import NAME
+from replicate.train.engine.ray import ensure
+from replicate.store.store import open_store
+from tests.support.faketrainer import NAME
 from ci.test_ray import fake_runs, smoke
 store = open_store(sys.argv[1])
 what = sys.argv[3]

@@ -1,6 +1,7 @@
 """The large scales from data on disk to verdicts, through pytest and its workers: made-up images in the real formats.
 
-pytest ci/test_scales.py takes some minutes on two cores. Models, images and grids are small (`tests/shrunk.py`).
+pytest ci/test_scales.py takes some minutes on two cores. Models, images and grids are small
+(`tests/support/shrunk.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests import archives, shrunk
+from tests.support import archives, shrunk
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +23,19 @@ ROOT = Path(__file__).parents[1]
 def claims(folder: Path, scale: str, select: str, *arguments: str) -> tuple[int, str, dict[str, Any]]:
     """Exit status, output and verdict file of `pytest claims/` with two workers."""
     command = [
-        *(sys.executable, "-m", "pytest", "claims", "-n", "2", "-q", "-p", "tests.shrunk", "-p", "no:cacheprovider"),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "claims",
+            "-n",
+            "2",
+            "-q",
+            "-p",
+            "tests.support.shrunk",
+            "-p",
+            "no:cacheprovider",
+        ),
         *("--store", str(folder / "store"), "--report", str(folder / "report"), "--data", str(folder / "data")),
         *("--scale", scale, "-k", f"({select}) and not audit", *arguments),
     ]

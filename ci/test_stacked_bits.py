@@ -4,7 +4,7 @@
 
 Bits are those of one machine and one installation. That size and company leave them alone is seen in float32, with the
 matrix products of the library that torch is built with; its makers promise it for no two shapes. Where the first test
-fails, results hold to rounding all the same (`tests/test_stacked.py`).
+fails, results hold to rounding all the same (`tests/train/test_stacked.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from replicate import scales
-from replicate.runs import Cell, Run
+from replicate.paper.cells import Cell
+from replicate.runs import scales
+from replicate.runs.run import Run
 from replicate.train import setting, stacked
 from replicate.train.checkpoint import Saver
 from replicate.train.stacked import How, train_stack

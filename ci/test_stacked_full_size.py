@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from replicate import models
-from replicate.runs import ModelSpec
-from replicate.scales import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
+from replicate.runs.run import ModelSpec
+from replicate.runs.scales import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
+from replicate.train import models
 from replicate.train.lanes import Lanes
 from replicate.train.setting import reproducible
-from tests.test_gpu_path import Replayed, check_compilations, compilations, replayed
-from tests.test_stacked import MODELS, float64
+from tests.train.test_gpu_path import Replayed, check_compilations, compilations, replayed
+from tests.train.test_stacked import MODELS, float64
 
 __all__ = ["compilations", "float64", "replayed"]
 
@@ -132,6 +132,6 @@ def test_compiled_is_eager(arch: str, products: bool) -> None:
 @pytest.mark.parametrize("arch", MODELS)
 @pytest.mark.usefixtures("float64", "replayed")
 def test_nothing_is_compiled_twice(arch: str, compilations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All architectures, as `tests/test_gpu_path.py` sees one."""
+    """All architectures, as `tests/train/test_gpu_path.py` sees one."""
     monkeypatch.setattr(Replayed, "watched", False)
     check_compilations(arch, compilations)

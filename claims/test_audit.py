@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fixtures.audit import findings_of
-from replicate.audit.registry import Audit
+from replicate.audit.audits import Audit
 
 
 @findings_of("audit")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fixtures.parametrize import claims_of
-from replicate.paper.claims import Claim
+from replicate.paper.claim import Claim
 
 
 @claims_of("r2")

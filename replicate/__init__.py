@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"judge": "replicate.notebook", "Judged": "replicate.notebook", "Landscape": "replicate.landscape"}
+_PUBLIC = {"judge": "replicate.notebook", "Judged": "replicate.notebook", "Landscape": "replicate.landscape.landscape"}
 __all__ = ["Judged", "Landscape", "__version__", "judge"]
 
 

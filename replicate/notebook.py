@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from replicate import sweep_verdicts
-from replicate.landscape import Landscape
-from replicate.sweep import read_sweep
-from replicate.table import Table, read_table
+from replicate.judging import sweep_verdicts
+from replicate.landscape.from_csv import read_sweep
+from replicate.landscape.landscape import Landscape
+from replicate.landscape.table import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Judged:
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""
         from replicate.report import sweep_page
-        from replicate.report.verdict_file import write_text
+        from replicate.store.atomic import write_text
 
         write_text(Path(path), sweep_page.render(self.landscapes, self.found, source, self.notes))
         return Path(path)
@@ -73,7 +73,8 @@ def judge(
     """The paper's claims on `runs`: a table with one row a run, the path of a CSV file, or landscapes.
 
     metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
-    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises `replicate.sweep_columns.SweepError`.
+    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises
+    `replicate.landscape.columns.SweepError`.
     """
     notes: tuple[str, ...] = ()
     if isinstance(runs, pd.DataFrame):

@@ -12,8 +12,8 @@ from unittest import mock
 import hypothesis
 import pytest
 
-from replicate import scales
-from replicate.engine.scratch import SCRATCH_VARIABLE
+from replicate.runs import scales
+from replicate.train.engine.scratch import SCRATCH_VARIABLE
 
 HERE = Path(__file__).parent
 

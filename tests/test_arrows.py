@@ -1,92 +1,53 @@
-"""Imports run downwards only, and what judges a sweep never loads the GPU stack."""
+"""Imports run downwards only, from folder to folder, and what judges a sweep never loads the GPU stack."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "replicate"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "replicate"
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("replicate",),
-    ("atomic", "one_line", "fields", "cores"),
-    ("locks",),
-    ("runs", "landscape", "train.result", "budget"),
-    ("paper", "datasets"),
-    ("data", "families", "synthetic", "estimate", "world", "layout", "record"),
-    ("scales", "models", "augment", "verdict", "fits", "recorded"),
-    ("beside", "criteria", "store_locks"),
-    ("store_marker", "ratios"),
-    ("evaluate", "train", "store", "table", "progress_view"),
-    ("sweep_columns",),
-    ("engine", "collect", "progress", "sweep", "sweep_verdicts", "report"),
-    ("prices",),
-    ("auto", "plan", "judging", "calibration", "audit", "in_flight", "differences", "fsck"),
-    ("order", "reporting", "notebook", "garbage"),
-    ("cli",),
+ORDER = (
+    "text",  # texts for people
+    "paper",  # the claims with their rules, as data
+    "data",  # what a run sees of a data set
+    "runs",  # one training as a record; which of them a claim needs
+    "store",  # the runs that are there
+    "train",  # the runs that are missing
+    "landscape",  # accuracy over learning rate and weight decay
+    "estimate",  # numbers with intervals
+    "judging",  # verdicts; not judge, which is the function that the package offers
+    "audit",  # the paper's own arithmetic
+    "calibration",  # how often the rules err
+    "report",  # what people read
+    "notebook",
+    "cli",
 )
-"""Lowest first. A module imports from its own package and from lower layers."""
+"""The data's way. A module imports from its own folder and from those above it in this list."""
 
-WITHOUT_TORCH = (
-    *(
-        "runs",
-        "scales",
-        "landscape",
-        "synthetic",
-        "paper",
-        "estimate",
-        "verdict",
-        "fits",
-        "beside",
-        "criteria",
-        "ratios",
-    ),
-    *("evaluate", "store", "collect", "data", "datasets", "families"),
-    *(
-        "layout",
-        "locks",
-        "store_locks",
-        "store_marker",
-        "record",
-        "recorded",
-        "world",
-        "progress",
-        "progress_view",
-        "in_flight",
-        "garbage",
-        "differences",
-        "report",
-        "table",
-        "sweep",
-        "sweep_verdicts",
-        "plan",
-        "prices",
-        "judging",
-        "reporting",
-        "notebook",
-        "cli",
-        "audit",
-        "calibration",
-        "fsck",
-    ),
-)
+USES_GPU_STACK = "train"
+"""The one folder whose modules may load it, and only when asked to train."""
 GPU_STACK = {"torch", "timm", "torchvision"}
 
 
 @cache
 def modules() -> dict[str, Path]:
-    """Dotted name below `replicate` → file; `replicate` for the package itself."""
+    """Dotted name below `replicate` → file; packages by the name of their folder."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
         if parts[-1] == "__init__":
             parts.pop()
-        found[".".join(parts) or "replicate"] = path
+        if parts and parts != ["__main__"]:
+            found[".".join(parts)] = path
     return found
 
 
@@ -111,61 +72,61 @@ def imports(path: Path, at_import: bool) -> set[str]:
     return found
 
 
-def layer(name: str) -> tuple[int, str]:
-    """The layer of a module and the entry of LAYERS that it falls under: the longest that fits."""
-    fitting = [
-        (len(entry), i, entry)
-        for i, entries in enumerate(LAYERS)
-        for entry in entries
-        if name == entry or name.startswith(entry + ".")
-    ]
-    assert fitting, f"replicate.{name} has no layer; give it one in LAYERS"
-    _, i, entry = max(fitting)
-    return i, entry
+def own(name: str, at_import: bool) -> Iterator[str]:
+    """The modules of this package that the module `name` imports."""
+    for imported in imports(modules()[name], at_import):
+        found = imported.removeprefix("replicate.")
+        while found and found not in modules():  # a function or a class: the module that it stands in
+            found = found.rpartition(".")[0]
+        if imported.startswith("replicate.") and found and found != name:
+            yield found
 
 
-def own(imported: str, known: dict[str, Path]) -> str | None:
-    """The module of this package that `imported` names (itself, or as the place of a name); None for others'."""
-    if imported.split(".")[0] != "replicate":
-        return None
-    name = imported.removeprefix("replicate").removeprefix(".")
-    while name and name not in known:
-        name = name.rpartition(".")[0]
-    return name or "replicate"
-
-
-@pytest.mark.parametrize("name", [n for n in modules() if n != "__main__"])
+@pytest.mark.parametrize("name", modules())
 def test_imports_run_downwards(name: str) -> None:
-    known = modules()
-    here, package = layer(name)
-    for imported in imports(known[name], at_import=False):
-        target = own(imported, known)
-        if target is None or target == name:
-            continue
-        there, other = layer(target)
-        assert other == package or there < here, f"replicate.{name} imports {imported}, which stands above or beside it"
+    here = ORDER.index(name.partition(".")[0])
+    for target in own(name, at_import=False):
+        there = ORDER.index(target.partition(".")[0])
+        assert there <= here, f"replicate.{name} imports replicate.{target}, whose folder comes later on the data's way"
 
 
-@pytest.mark.parametrize("name", [n for n in modules() if n.split(".")[0] in WITHOUT_TORCH or n == "train.result"])
+def test_the_order_names_what_is_there() -> None:
+    assert set(ORDER) == {name.partition(".")[0] for name in modules()}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    after = {name: set(own(name, at_import=True)) for name in modules()}
+    pairs = [(one, other) for one in after for other in after[one] if one < other and one in after[other]]
+    assert not pairs
+
+
+def test_the_top_is_short() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert len(found) <= 17
+    flat = {name for name in found if name.endswith(".py")} - {"__init__.py", "__main__.py"}
+    assert flat == {"text.py", "notebook.py"}
+
+
+def test_the_readme_shows_the_folders_in_this_order() -> None:
+    tree = re.search(r"```\nreplicate/\n(.*?)\n\S", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert tree is not None, "README.md: expected a tree that begins with replicate/"
+    shown = re.findall(r"^  (\w+)(?:/|\.py)", tree[1], re.MULTILINE)
+    assert sorted(shown) == sorted(ORDER)
+    folders = [name for name in ORDER if name in shown and (PACKAGE / name).is_dir()]
+    assert [name for name in shown if name in folders] == folders
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if n.partition(".")[0] != USES_GPU_STACK])
 def test_no_gpu_stack_at_import(name: str) -> None:
     """Through any chain of imports of this package."""
-    known = modules()
     reached = {name}
     pending = [name]
     while pending:
         module = pending.pop()
-        for imported in imports(known[module], at_import=True):
+        for imported in imports(modules()[module], at_import=True):
             assert imported.split(".")[0] not in GPU_STACK, f"replicate.{name} loads {imported} by way of {module}"
-            target = own(imported, known)
-            if target is not None and target not in reached:
-                reached.add(target)
-                pending.append(target)
-
-
-def test_nothing_names_a_module_that_is_gone() -> None:
-    known = {name.split(".")[0] for name in modules()} | {"audit", "calibration", "train.result"}
-    named = {entry for entries in LAYERS for entry in entries} | set(WITHOUT_TORCH)
-    assert named <= known
+        pending += [target for target in own(module, at_import=True) if target not in reached]
+        reached.update(pending)
 
 
 def test_judge_loads_no_gpu_stack(tmp_path: Path) -> None:
@@ -179,6 +140,6 @@ def test_judge_loads_no_gpu_stack(tmp_path: Path) -> None:
     )
     assert done.returncode in (0, 1), done.stderr[-2000:]
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "replicate.evaluate" in loaded
+    assert "replicate.judging.quantities" in loaded
     tops = {name.split(".")[0] for name in loaded}
     assert not tops & {*GPU_STACK, "sklearn", "filelock"}

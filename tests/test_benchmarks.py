@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from replicate.runs import Run
-from replicate.store import open_store
+from replicate.runs.run import Run
+from replicate.store.store import open_store
 from replicate.train.stacked import How
-from tests.faketrainer import fake_result, fake_run
+from tests.support.faketrainer import fake_result, fake_run
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -24,16 +24,17 @@ import pytest
 import yaml
 
 from fixtures import options as plugin_options
-from replicate import recorded, scales
 from replicate.cli import main
 from replicate.cli.arguments import parser
-from replicate.collect import runs_for
+from replicate.judging import verdict_file
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
 from replicate.paper.registry import CELLS, claim
-from replicate.report import verdict_file
-from replicate.store import open_store
-from replicate.train.result import Result
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
-from tests.verdicts import made_file
+from replicate.runs import scales
+from replicate.runs.needed import runs_for
+from replicate.runs.result import Result
+from replicate.store import recorded
+from replicate.store.store import open_store
+from tests.support.verdicts import made_file
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

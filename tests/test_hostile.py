@@ -18,21 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from replicate import recorded
 from replicate.cli import main
-from replicate.datasets import cifar100, source
-from replicate.datasets.source import DATA_VARIABLE, DataError
-from replicate.engine import begun
-from replicate.one_line import LONGEST, one_line
-from replicate.record import seal
-from replicate.report import verdict_file
-from replicate.store import open_store
+from replicate.data import cifar100, source
+from replicate.data.source import DATA_VARIABLE, DataError
+from replicate.judging import verdict_file
+from replicate.store import begun, recorded
+from replicate.store.record import seal
+from replicate.store.store import open_store
+from replicate.text import LONGEST, one_line
 from replicate.train.checkpoint import Checkpoint
-from tests import guard
-from tests.faketrainer import fake_result, fake_run
-from tests.mutations import DEEP
-from tests.readers import TARGETS
-from tests.readers_store import record_seed, with_digest
+from tests.support import guard
+from tests.support.faketrainer import fake_result, fake_run
+from tests.support.mutations import DEEP
+from tests.support.readers import TARGETS
+from tests.support.readers_store import record_seed, with_digest
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
 """Inputs of the slower targets."""

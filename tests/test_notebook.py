@@ -12,10 +12,10 @@ import pytest
 
 import replicate
 from replicate.cli import main
-from replicate.landscape import Landscape
-from replicate.sweep_columns import SweepError
-from replicate.synthetic import Truth, bracket_grid, draw
-from tests.pages import HOSTILE, read
+from replicate.landscape.columns import SweepError
+from replicate.landscape.landscape import Landscape
+from replicate.landscape.synthetic import Truth, bracket_grid, draw
+from tests.support.pages import HOSTILE, read
 
 
 def made(arch: str = "a", seed: int = 0) -> Landscape:

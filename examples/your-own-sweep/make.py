@@ -1,7 +1,8 @@
 """Makes sweep.csv beside this file: a made-up sweep of two models, laid out as a Weights & Biases export.
 
-Nothing was trained: the accuracies are drawn from landscapes whose truth is known (`replicate.synthetic`). The best
-weight decay of `made-up-cnn` is 0.1 times the learning rate, that of `made-up-vit` is 0.003 at every learning rate.
+Nothing was trained: the accuracies are drawn from landscapes whose truth is known
+(`replicate.landscape.synthetic`). The best weight decay of `made-up-cnn` is 0.1 times the learning rate, that of
+`made-up-vit` is 0.003 at every learning rate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from replicate.synthetic import CENTER_LR, Truth, draw
+from replicate.landscape.synthetic import CENTER_LR, Truth, draw
 
 TRUTHS = {
     "made-up-cnn": Truth(rho=0.1, slope=1.0, noise_sd_pp=0.15, seed_sd_pp=0.15),

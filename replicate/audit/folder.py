@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from replicate.audit.reported import DropRow, Measured, Printed, RatioRow, Reported, StatedFigure
-from replicate.table import Table, TableError, read_table
+from replicate.landscape.table import Table, TableError, read_table
 
 T = TypeVar("T")
 

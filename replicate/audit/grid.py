@@ -7,7 +7,7 @@ import numpy as np
 from replicate.audit.finding import Check, Finding, from_checks
 from replicate.audit.reachability import assignment, enumerate_fits
 from replicate.audit.reported import Reported, need
-from replicate.runs import weight_decay_is_inert
+from replicate.runs.run import weight_decay_is_inert
 
 CLOSE = 5e-3
 """Two weight decays that differ by less, relatively, count as one."""

@@ -8,7 +8,7 @@ from html import escape
 from replicate.audit.finding import NotStated
 from replicate.audit.reachability import enumerate_fits
 from replicate.audit.reported import Reported
-from replicate.runs import weight_decay_is_inert
+from replicate.runs.run import weight_decay_is_inert
 
 WIDTH, HEIGHT = 760, 520
 LEFT, RIGHT, TOP, BOTTOM = 78, 190, 54, 64

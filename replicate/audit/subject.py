@@ -17,7 +17,7 @@ from replicate.audit.reported import (
     StatedFigure,
 )
 from replicate.paper import protocol, tables
-from replicate.paper.claims import Figure
+from replicate.paper.claim import Figure
 
 IMAGE_SIZE = {"cifar100": 32, "imagenet": 224}
 

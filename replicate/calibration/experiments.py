@@ -12,14 +12,14 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.rates import errs, place
-from replicate.evaluate import judge
-from replicate.landscape import Landscape
-from replicate.paper.claims import Claim
+from replicate.judging.quantities import judge
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence
+from replicate.landscape.landscape import Landscape
+from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
+from replicate.paper.cells import Cell
+from replicate.paper.claim import Claim
 from replicate.paper.protocol import KAPPAS, LRS, RHO, RHO_SGD, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS, SGD_CELLS
-from replicate.runs import Cell
-from replicate.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence
 
 SEED_COUNTS = (3, 5, 10)
 

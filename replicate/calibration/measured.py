@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from replicate import atomic, fields
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
 from replicate.estimate.result import finite
 from replicate.paper.registry import REGISTRY_HASH
+from replicate.store import atomic, strict
 
 FORMAT = 1
 
@@ -117,7 +117,7 @@ _KINDS = {"cells": _CELL, "experiments": _EXPERIMENT}
 def read(path: Path) -> Measured:
     """Inverse of `write`; raises `UnreadableCalibration`."""
     try:
-        data = fields.parse(path.read_text(encoding="utf-8"))
+        data = strict.parse(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']}")
         if not isinstance(data["registry"], str):

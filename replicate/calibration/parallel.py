@@ -13,8 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from replicate import atomic
 from replicate.calibration import sources
+from replicate.store import atomic
 
 Task = TypeVar("Task")
 Json = Any

@@ -13,13 +13,13 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
-from replicate.criteria import IN_LOGARITHMS
-from replicate.landscape import Landscape
-from replicate.paper.claims import Margin
+from replicate.judging.criteria import IN_LOGARITHMS
+from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
+from replicate.landscape.landscape import Landscape
+from replicate.landscape.synthetic import draw
+from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
-from replicate.sweep_verdicts import judge_sweep
-from replicate.synthetic import draw
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 
 NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
 """Name in a sweep's verdicts → quantity."""

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import optimize
 
 from replicate.estimate.straight_line import INTERCEPT_SHARES, origin_r_squared
+from replicate.landscape.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
-from replicate.synthetic import SHAPES, Truth, bracket_grid, paper_grid, ratio_grid
 
 SEED_COUNTS = (1, 3, 5, 10)
 SLOPES = (1.0, 0.5, 0.0, -0.5, -1.0)

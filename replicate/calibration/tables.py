@@ -11,8 +11,8 @@ POWER = "power"
 POWER_OF_GAP = "power of the gap"
 
 INTRODUCTION = """\
-Landscapes with known truth, drawn by `replicate.synthetic` and judged as `replicate judge` judges a sweep; and whole
-experiments of ten cells, judged as `pytest claims/` judges the paper's. Made by
+Landscapes with known truth, drawn by `replicate.landscape.synthetic` and judged as `replicate judge` judges a sweep;
+and whole experiments of ten cells, judged as `pytest claims/` judges the paper's. Made by
 
     {command}
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
 from replicate.cli.output import log_to_notes
-from replicate.one_line import one_line
+from replicate.text import one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

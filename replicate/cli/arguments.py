@@ -7,10 +7,10 @@ import os
 from typing import Any, NoReturn
 
 from replicate import __version__
-from replicate.datasets.source import DATA_FOLDER, DATA_VARIABLE
-from replicate.engine.choice import ENGINES, LOCAL
-from replicate.one_line import one_line
+from replicate.data.source import DATA_FOLDER, DATA_VARIABLE
+from replicate.text import one_line
 from replicate.train.contract import STACKED, TRAINERS
+from replicate.train.engine.choice import ENGINES, LOCAL
 
 STORE_VARIABLE = "REPLICATE_STORE"
 STORE = ".replicate/store"

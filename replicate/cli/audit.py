@@ -6,14 +6,14 @@ import argparse
 import shutil
 from pathlib import Path
 
-from replicate.audit import text
+from replicate.audit import wording
+from replicate.audit.audits import run as run_audits
 from replicate.audit.finding import CONSISTENT
 from replicate.audit.folder import PaperError, read
 from replicate.audit.picture import picture
-from replicate.audit.registry import run as run_audits
 from replicate.audit.subject import published
 from replicate.cli.output import CannotWrite, check_folder, note, say
-from replicate.report.verdict_file import write_text
+from replicate.store.atomic import write_text
 
 UNUSABLE = (PaperError, CannotWrite)
 
@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> int:
             ) from None
         note(f"written: {options.picture}")
     if options.json:
-        print(text.json_text(report), end="")
+        print(wording.json_text(report), end="")
     elif options.markdown:
-        print(text.markdown(report), end="")
+        print(wording.markdown(report), end="")
     else:
         width = shutil.get_terminal_size((100, 24)).columns
-        say(text.lines(report, width, options.verbose))
+        say(wording.lines(report, width, options.verbose))
     return int(any(n for outcome, n in report.counts.items() if outcome != CONSISTENT))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables
 from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
-from replicate.cores import slots
 from replicate.paper.registry import REGISTRY_HASH
-from replicate.progress import duration
+from replicate.text import duration
+from replicate.train.cores import slots
 
 KEPT = Path(".replicate") / "calibration"
 """Where what was judged is kept: cut off, the next calibration by the same rules goes on."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from replicate import fsck
 from replicate.cli.output import print_json, say
 from replicate.cli.stored import to_read
-from replicate.store import StoreError
+from replicate.store import fsck
+from replicate.store.store import StoreError
 
 UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from replicate.data import DataError
-from replicate.datasets.source import DATA_VARIABLE, expanded
+from replicate.data.catalogue import DataError
+from replicate.data.source import DATA_VARIABLE, expanded
 
 
 def use(folder: str | None) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from replicate import sweep_verdicts
 from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
-from replicate.one_line import one_line, printable
-from replicate.report.text import sentence
-from replicate.sweep import Sweep, read_sweep
-from replicate.sweep_columns import SweepError, parse_columns
-from replicate.table import TableError, read_table
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
+from replicate.judging import sweep_verdicts
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
+from replicate.landscape.columns import SweepError, parse_columns
+from replicate.landscape.from_csv import Sweep, read_sweep
+from replicate.landscape.table import TableError, read_table
+from replicate.report.wording import sentence
+from replicate.text import one_line, printable
 
 UNUSABLE = (SweepError, TableError, CannotWrite)
 
@@ -55,7 +55,7 @@ def _write_picture(path: str, sweep: Sweep) -> None:
 
 
 def _write(option: str, path: str, text: str) -> None:
-    from replicate.report.verdict_file import write_text
+    from replicate.store.atomic import write_text
 
     try:
         write_text(Path(path), text)

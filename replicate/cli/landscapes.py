@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from replicate import scales
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.runs import landscape_points
 from replicate.cli.stored import NoSuchRun, to_read
 from replicate.estimate.best_set import best_sets
-from replicate.landscape import Landscape
-from replicate.store import StoreError
+from replicate.landscape.landscape import Landscape
+from replicate.runs import scales
+from replicate.store.store import StoreError
 
 UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NoSuchRun)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.one_line import one_line, printable
+from replicate.text import one_line, printable
 
 
 class CannotWrite(Exception):

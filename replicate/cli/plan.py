@@ -8,26 +8,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import auto, data, order, prices, recorded, scales
 from replicate.cli import images
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
-from replicate.collect import runs_for, split
-from replicate.engine import devices
-from replicate.engine.missing import MOST_RUNS
+from replicate.data import catalogue
 from replicate.paper.registry import CLAIMS
-from replicate.plan import Plan, make_plan
-from replicate.progress import duration
-from replicate.runs import Run
-from replicate.store import Store, StoreError
-from replicate.train.groups import stacks
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.runs.stacks import stacks
+from replicate.store import recorded
+from replicate.store.store import Store, StoreError
+from replicate.text import duration
+from replicate.train.engine import devices
+from replicate.train.engine.missing import MOST_RUNS
+from replicate.train.plan import costs, priority, scale_choice
+from replicate.train.plan.plan import Plan, make_plan
 
-UNUSABLE = (scales.ScaleError, StoreError, data.DataError)
+UNUSABLE = (scales.ScaleError, StoreError, catalogue.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
-    scale, why = auto.choose(options.scale)
-    if options.scale == auto.AUTO:
+    scale, why = scale_choice.choose(options.scale)
+    if options.scale == scale_choice.AUTO:
         note(f"scale {scale.name} ({why})")
     store = _store(options.store, scale)
     images.use(options.data)
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if measured and store:
         _keep(store, scale, measured)
     plan = make_plan(CLAIMS, scale, store, measured)
-    steps = order.best_first(CLAIMS, scale, store, plan.rates)
+    steps = priority.best_first(CLAIMS, scale, store, plan.rates)
     if options.json:
         print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]})
     else:
@@ -51,7 +54,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     """
     if scale.why_untrainable:
         raise scales.ScaleError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
-    from replicate.engine import lease
+    from replicate.train.engine import lease
     from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
 
     if why := devices.unseen():
@@ -75,12 +78,12 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
 
 def _keep(store: Store, scale: scales.Scale, measured: Mapping[str, float]) -> None:
     try:
-        prices.keep(store.layout, scale.name, measured)
+        costs.keep(store.layout, scale.name, measured)
     except OSError as error:
         note(f"what was measured cannot be kept in {store.path}: {error.strerror}; --budget will not know of it")
 
 
-def _step(step: order.Step) -> dict[str, Any]:
+def _step(step: priority.Step) -> dict[str, Any]:
     hours = None if step.seconds is None else round(step.seconds / 3600, 4)
     an_hour = len(step.claims) * 3600 / step.seconds if step.seconds else None
     return {
@@ -93,7 +96,7 @@ MOST_STEPS = 12
 """Shown; all are in the JSON."""
 
 
-def _order_text(steps: Sequence[order.Step]) -> str:
+def _order_text(steps: Sequence[priority.Step]) -> str:
     """The order in which `--budget` trains, with the claims answered by then and how many of them an hour settles."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:

@@ -5,26 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from replicate import reporting, scales
 from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
 from replicate.cli.stored import to_read
-from replicate.collect import runs_for, split
-from replicate.judging import judge_all
+from replicate.judging import verdict_file
+from replicate.judging.store_verdicts import judge_all
+from replicate.judging.verdict import CONTRADICTED
+from replicate.judging.verdict_file import VerdictFile, VerdictFileError
 from replicate.paper.registry import CLAIMS
 from replicate.report import compare as comparing
-from replicate.report import verdict_file
-from replicate.report.text import counts_text, notices
-from replicate.report.verdict_file import VerdictFile, VerdictFileError
-from replicate.scales import Scale
-from replicate.store import Store, StoreError
-from replicate.verdict import CONTRADICTED
+from replicate.report import files
+from replicate.report.wording import counts_text, notices
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.scales import Scale
+from replicate.store.store import Store, StoreError
 
 
 class CannotReport(Exception):
     """A report that cannot be made or written; the message is one line."""
 
 
-UNUSABLE = (CannotWrite, scales.ScaleError, StoreError, CannotReport, VerdictFileError, reporting.NothingToDraw)
+UNUSABLE = (CannotWrite, scales.ScaleError, StoreError, CannotReport, VerdictFileError, files.NothingToDraw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,9 +40,9 @@ def run(options: argparse.Namespace) -> int:
     file = judge_all(CLAIMS, scale, why, store)
     out = Path(options.out)
     try:
-        written = [*reporting.write_texts(out, file), reporting.write_page(out, file, scale, store)]
+        written = [*files.write_texts(out, file), files.write_page(out, file, scale, store)]
         if options.picture:
-            reporting.write_picture(Path(options.picture), scale, store)
+            files.write_picture(Path(options.picture), scale, store)
             written.append(Path(options.picture))
     except OSError as error:
         raise CannotReport(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
@@ -67,7 +68,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> VerdictFile:
-    return verdict_file.read(path / reporting.VERDICTS if path.is_dir() else path)
+    return verdict_file.read(path / files.VERDICTS if path.is_dir() else path)
 
 
 def _most_complete(store: Store) -> tuple[Scale, str]:

@@ -8,18 +8,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import data, recorded, scales
 from replicate.cli import images
 from replicate.cli.output import columns, note, print_json, say, shown
 from replicate.cli.runs_export import CannotExport, export
 from replicate.cli.stored import NoSuchRun, one_run, to_read
-from replicate.collect import parts_at, runs_for, split
-from replicate.engine.failed import EngineError, TrainingFailed
-from replicate.paper.claims import Part
+from replicate.data import catalogue
+from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
-from replicate.store import Store, StoredRun, StoreError, open_store
+from replicate.runs import scales
+from replicate.runs.needed import parts_at, runs_for, split
+from replicate.store import recorded
+from replicate.store.store import Store, StoredRun, StoreError, open_store
+from replicate.train.engine.failed import EngineError, TrainingFailed
 
-UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport, data.DataError, EngineError, TrainingFailed)
+UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport, catalogue.DataError, EngineError, TrainingFailed)
 
 FIELDS = (
     "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
@@ -121,10 +123,10 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     # Spread evenly: neighbours by key have nothing in common, keys being hashes.
     chosen = _named(keys, asked, scale) if asked else keys[:: max(1, len(keys) // sample)][:sample]
     for spec in dict.fromkeys(runs[key].data for key in chosen):
-        data.prepare(spec)
+        catalogue.prepare(spec)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder, "store"))
-        from replicate.engine import local  # here and no earlier: the engine needs the GPU stack
+        from replicate.train.engine import local  # here and no earlier: the engine needs the GPU stack
 
         local.ensure(store, [runs[key] for key in chosen])
         again = {key: stored for key in chosen if (stored := store.read(key)) is not None}

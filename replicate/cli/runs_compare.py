@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from replicate import differences
 from replicate.cli.output import columns, print_json, shown
 from replicate.cli.stored import NoSuchRun, one_run, to_read
-from replicate.differences import Pair
-from replicate.store import Store
+from replicate.store import differences
+from replicate.store.differences import Pair
+from replicate.store.store import Store
 
 MOST_ROWS = 20
 HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "difference")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate import atomic
+from replicate.store import atomic
 
 
 class CannotExport(Exception):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from replicate import garbage
 from replicate.cli.output import columns, note, print_json, say
-from replicate.garbage import Item
-from replicate.store import Store
+from replicate.store import garbage
+from replicate.store.garbage import Item
+from replicate.store.store import Store
 
 
 def run(options: argparse.Namespace, store: Store) -> int:

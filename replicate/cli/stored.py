@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from replicate import recorded
-from replicate.scales import Scale
-from replicate.store import Store, StoredRun, open_store
+from replicate.runs.scales import Scale
+from replicate.store import recorded
+from replicate.store.store import Store, StoredRun, open_store
 
 
 class NoSuchRun(Exception):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from replicate import __version__, scales, world
+from replicate import __version__
 from replicate.cli.output import note, print_json, say
-from replicate.collect import runs_for, split
+from replicate.landscape import world
 from replicate.paper.registry import CLAIMS
-from replicate.store import StoreError, open_store
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.store.store import StoreError, open_store
 
 
 class UnknownWorld(Exception):

@@ -7,16 +7,20 @@ import math
 import sys
 import time
 
-from replicate import budget, data, order, recorded, scales
 from replicate.cli import images
 from replicate.cli.output import note, print_json, say
-from replicate.collect import missing_runs, runs_for, split
-from replicate.engine.choice import check, ensure_of
-from replicate.engine.failed import EngineError
+from replicate.data import catalogue
+from replicate.landscape.from_store import missing_runs
 from replicate.paper.registry import CLAIMS
-from replicate.runs import Run
-from replicate.store import Store, StoreError, open_store
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.store import recorded
+from replicate.store.store import Store, StoreError, open_store
 from replicate.train.contract import TRAINERS
+from replicate.train.engine.choice import check, ensure_of
+from replicate.train.engine.failed import EngineError
+from replicate.train.plan import budget, priority
 
 
 class CannotTrain(Exception):
@@ -25,7 +29,7 @@ class CannotTrain(Exception):
 
 UNUSABLE: tuple[type[Exception], ...] = (
     *(scales.ScaleError, StoreError, CannotTrain, EngineError),
-    *(data.DataError, budget.BudgetError),
+    *(catalogue.DataError, budget.BudgetError),
 )
 
 
@@ -44,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
     before = len(store.keys() & {r.key for r in runs})
     if before < len(runs):
         for _, spec in scale.data:
-            data.prepare(spec)
+            catalogue.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     parts, until = [runs], math.inf
     if options.budget is not None:
         until = time.monotonic() + allowed
-        parts = [list(step.runs) for step in order.best_first(CLAIMS, scale, store)]
+        parts = [list(step.runs) for step in priority.best_first(CLAIMS, scale, store)]
     status = _train(store, parts, options, until)
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
@@ -65,10 +69,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(store: Store, parts: list[list[Run]], options: argparse.Namespace, until: float) -> int:
     """Train `parts` one after the other; the exit status."""
-    from replicate import in_flight
-    from replicate.engine.failed import TrainingFailed
-    from replicate.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
-    from replicate.progress import Monitor
+    from replicate.train.engine.failed import TrainingFailed
+    from replicate.train.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
+    from replicate.train.watch import in_flight
+    from replicate.train.watch.monitor import Monitor
 
     ensure = ensure_of(options.engine, options.address)
     wanted = {run.key: run for part in parts for run in part}

@@ -8,16 +8,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from replicate import in_flight, scales
 from replicate.cli.output import note, print_json
 from replicate.cli.stored import to_read
-from replicate.collect import runs_for, split
 from replicate.paper.registry import CLAIMS
-from replicate.progress import Monitor
-from replicate.progress_view import Snapshot, duration, line
-from replicate.runs import Run
-from replicate.scales import Scale
-from replicate.store import Store, StoreError
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.runs.scales import Scale
+from replicate.store.store import Store, StoreError
+from replicate.text import duration
+from replicate.train.watch import in_flight
+from replicate.train.watch.monitor import Monitor
+from replicate.train.watch.snapshot import Snapshot, line
 
 SECONDS = 1.0
 """Between two looks."""

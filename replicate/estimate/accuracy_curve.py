@@ -24,7 +24,7 @@ from replicate.estimate.noise import (
 )
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.seed_curves import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
-from replicate.landscape import Slice
+from replicate.landscape.landscape import Slice
 
 Floats = NDArray[np.float64]
 

@@ -26,7 +26,7 @@ from replicate.estimate.noise import (
     unknown_level_variance,
 )
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.landscape import Slice
+from replicate.landscape.landscape import Slice
 
 Floats = NDArray[np.float64]
 

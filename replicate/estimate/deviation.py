@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from replicate.estimate.combine import Span, difference
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
-from replicate.landscape import Landscape
+from replicate.landscape.landscape import Landscape
 from replicate.paper.protocol import KAPPAS, RHO
 
 Floats = NDArray[np.float64]

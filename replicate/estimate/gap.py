@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from replicate.estimate.accuracy_curve import accuracy_draws
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
-from replicate.landscape import Landscape, Slice
+from replicate.landscape.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO
 
 Floats = NDArray[np.float64]

@@ -19,7 +19,7 @@ from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, 
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.estimate.sides import Place, peaks, powers
-from replicate.landscape import Slice
+from replicate.landscape.landscape import Slice
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.estimate.quantiles import f_tail, normal_tail, t_tail
-from replicate.landscape import Slice
+from replicate.landscape.landscape import Slice
 
 Floats = NDArray[np.float64]
 

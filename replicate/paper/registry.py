@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from replicate.paper.claims import Claim, Figure, Margin, Part, registry_hash
+from replicate.paper.cells import Cell
+from replicate.paper.claim import Claim, Figure, Margin, Part, registry_hash
 from replicate.paper.protocol import LRS, ROBUST_BATCH_SIZES, SCHEDULES, SEEDS, WEIGHT_DECAYS
 from replicate.paper.tables import TABLE_1, TABLE_2, stated
-from replicate.runs import Cell
 
 CELLS: tuple[Cell, ...] = tuple(row.cell for row in TABLE_1)
 """The paper's ten cells in the order of Table 1."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from replicate.paper.claims import Figure
-from replicate.runs import Cell
+from replicate.paper.cells import Cell
+from replicate.paper.claim import Figure
 
 
 @dataclass(frozen=True)

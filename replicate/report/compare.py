@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicate.estimate.result import Estimate
-from replicate.report.text import estimate_text, margin_text, outcome_text
-from replicate.report.verdict_file import Entry, VerdictFile
-from replicate.verdict import Evidence
+from replicate.judging.verdict import Evidence
+from replicate.judging.verdict_file import Entry, VerdictFile
+from replicate.report.wording import estimate_text, margin_text, outcome_text
 
 REGISTRY, EVIDENCE, VERDICT, ESTIMATE, MARGIN = "registry", "evidence", "verdict", "estimate", "margin"
 KINDS = (REGISTRY, EVIDENCE, VERDICT, MARGIN, ESTIMATE)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
+from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report.families import kind
-from replicate.report.text import CRASHED, outcome_text
-from replicate.report.verdict_file import Entry, VerdictFile
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
+from replicate.report.wording import CRASHED, outcome_text
 
 
 def sentences(file: VerdictFile) -> tuple[str, str, str]:

@@ -11,19 +11,19 @@ from markupsafe import Markup
 
 from replicate import __version__
 from replicate.estimate.result import Estimate
-from replicate.landscape import Landscape
-from replicate.paper.claims import Margin
+from replicate.judging.verdict_file import VerdictFile
+from replicate.landscape.landscape import Landscape
+from replicate.paper.cells import Cell
+from replicate.paper.claim import Margin
 from replicate.paper.protocol import RHO_SGD
 from replicate.paper.registry import CLAIMS
 from replicate.report import headline, page, view
 from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
-from replicate.report.text import notices
-from replicate.report.verdict_file import VerdictFile
-from replicate.runs import Cell
+from replicate.report.wording import notices
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""By cell and variant, as `replicate.judging.landscapes` finds them."""
+"""By cell and variant, as `replicate.judging.store_verdicts.landscapes` finds them."""
 
 
 FINDINGS = {

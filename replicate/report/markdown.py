@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
+from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report import headline
-from replicate.report.text import (
+from replicate.report.wording import (
     counts_text,
     estimate_text,
     figure_text,
@@ -17,8 +19,7 @@ from replicate.report.text import (
     same_reason,
     trained_text,
 )
-from replicate.report.verdict_file import Entry, VerdictFile, write_text
-from replicate.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
+from replicate.store.atomic import write_text
 
 MOST_LISTED = 6
 """More contradicted claims of a family than these are counted in the short form."""

@@ -10,15 +10,15 @@ from markupsafe import Markup
 
 from replicate import __version__
 from replicate.estimate.result import Estimate
-from replicate.landscape import Landscape
+from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
+from replicate.landscape.landscape import Landscape
 from replicate.paper.registry import CLAIMS
 from replicate.report import page
 from replicate.report.figures.intervals import LETTERS
-from replicate.report.text import estimate_text, margin_text, sentence
-from replicate.verdict import INCONCLUSIVE, NOT_RUN
+from replicate.report.wording import estimate_text, margin_text, sentence
 
 UNNAMED = "unnamed"
-"""What `replicate.sweep` calls an architecture or a data set that a file does not name."""
+"""What `replicate.landscape.from_csv` calls an architecture or a data set that a file does not name."""
 MOST_PICTURES = 60
 """A file with more cells than these is read as a table."""
 CLAIM_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}

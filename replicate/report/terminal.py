@@ -6,7 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replicate.report.text import (
+from replicate.judging.verdict import NOT_RUN
+from replicate.judging.verdict_file import Entry, VerdictFile
+from replicate.report.wording import (
     counts_text,
     estimate_text,
     margin_text,
@@ -15,8 +17,6 @@ from replicate.report.text import (
     reason_text,
     same_reason,
 )
-from replicate.report.verdict_file import Entry, VerdictFile
-from replicate.verdict import NOT_RUN
 
 HEADINGS = ("claim", "verdict", "estimate [interval]", "margin", "n", "evidence")
 GAP = "  "

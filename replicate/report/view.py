@@ -8,20 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence
+from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.registry import CELLS
-from replicate.report.families import (
-    BY_KEY,
-    DATASETS,
-    FAMILIES,
-    TITLES,
-    Family,
-    cell_of,
-    cell_title,
-    kappa_of,
-    kind,
-)
+from replicate.report.families import BY_KEY, DATASETS, FAMILIES, TITLES, Family, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
-from replicate.report.text import (
+from replicate.report.wording import (
     CRASHED,
     estimate_text,
     figure_text,
@@ -30,8 +22,6 @@ from replicate.report.text import (
     same_reason,
     trained_text,
 )
-from replicate.report.verdict_file import Entry, VerdictFile
-from replicate.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence
 
 MEANINGS = (
     (REPLICATED, "the whole interval lies inside the margin"),

@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from replicate import augment, data
-from replicate.data import Info
-from replicate.runs import Run
+from replicate.data import catalogue
+from replicate.data.catalogue import Info
+from replicate.runs.run import Run
+from replicate.train import augment
 from replicate.train.setting import TrainError
 
 DTYPE = torch.float32
@@ -53,7 +54,7 @@ class Normalisation:
 
 def check(run: Run) -> None:
     """Raise `TrainError` where `run` asks for an augmentation that its data cannot be given."""
-    info = data.info(run.data)
+    info = catalogue.info(run.data)
     known = list(augment.AUGMENTATIONS) if info.resident else [augment.RESIZED_CROP, *augment.AUGMENTATIONS]
     for name in run.augment:
         if name not in known:

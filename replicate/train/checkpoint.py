@@ -20,9 +20,9 @@ from typing import IO, Any, cast
 
 import torch
 
-from replicate import atomic
-from replicate.one_line import one_line
-from replicate.runs import Run
+from replicate.runs.run import Run
+from replicate.store import atomic
+from replicate.text import one_line
 from replicate.train.contract import Stopped
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from replicate.runs import Run
+from replicate.runs.run import Run
+from replicate.runs.stacks import stack_key
 from replicate.train import optim, setting
-from replicate.train.groups import stack_key
 from replicate.train.lanes import Lanes
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replicate.runs import Run
-from replicate.train.result import Result
+from replicate.runs.result import Result
+from replicate.runs.run import Run
 
 log = logging.getLogger(__name__)
 

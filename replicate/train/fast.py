@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from replicate import data
-from replicate.runs import Run
+from replicate.data import catalogue
+from replicate.runs.run import Run
 from replicate.train import solo, stack_size
 from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
@@ -25,7 +25,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
         notice=workspace.notice,
         stopping=workspace.stopping,
     )
-    if not data.info(runs[0].data).resident:
+    if not catalogue.info(runs[0].data).resident:
         lanes = stack_size.ALONE
     elif device == "cpu":
         lanes = how.lanes or max(FEWEST_LANES, len(runs))

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate import augment, data
-from replicate.datasets import source
-from replicate.runs import DataSpec, Run
-from replicate.train import setting
+from replicate.data import catalogue, source
+from replicate.data.spec import DataSpec
+from replicate.runs.run import Run
+from replicate.train import augment, setting
 from replicate.train.batches import Batch, Inputs, Normalisation, check
 from replicate.train.stream import Streamed
 
@@ -33,7 +33,7 @@ class Resident:
 
     def __init__(self, run: Run, device: str) -> None:
         check(run)
-        self.info = data.info(run.data)
+        self.info = catalogue.info(run.data)
         self._run, self._device = run, device
         self._source, self.labels, self._test_images, self._test_labels = _on_device(run.data, device, source.root())
         self.images = self._source.clone() if run.augment else self._source
@@ -78,7 +78,7 @@ class Resident:
 
 def open_inputs(run: Run, device: str) -> Inputs:
     """The inputs of `run` on `device`: resident or streamed, as its data are."""
-    if data.info(run.data).resident:
+    if catalogue.info(run.data).resident:
         return Resident(run, device)
     return Streamed(run, device)
 
@@ -86,7 +86,7 @@ def open_inputs(run: Run, device: str) -> Inputs:
 @lru_cache(maxsize=8)
 def _on_device(spec: DataSpec, device: str, root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The split's four arrays as tensors on `device`, once a process."""
-    split = data.load(spec)
+    split = catalogue.load(spec)
 
     def images(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
         return torch.tensor(array, device=device).to(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
-from replicate.runs import Run
+from replicate.runs.run import Run
 from replicate.train.schedule import factors
 
 OPTIMIZERS = ("adamw", "sgd")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from replicate import data, scales
-from replicate.data import Info
-from replicate.runs import Run
+from replicate.data import catalogue
+from replicate.data.catalogue import Info
+from replicate.runs import scales
+from replicate.runs.run import Run
 from replicate.train import compiled, setting, stack_size, stacked
 from replicate.train.batches import Normalisation
 from replicate.train.inputs import Resident
@@ -39,9 +40,9 @@ def seconds_per_run(
     devices compile the step, once each. Runs on streamed images are measured on made-up ones, one run at a time: what
     reading files costs is not in it.
     """
-    looks = math.ceil(run.epochs / run.eval_every_epochs) * data.test_size(run.data) / run.batch_size
+    looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
     steps = scales.steps(run) + FORWARD_SHARE * looks
-    if not data.info(run.data).resident:
+    if not catalogue.info(run.data).resident:
         with setting.reproducible(device):
             return steps * stack_size.seconds_of(_streamed_step(run, device), device, seconds)
     how = usual(run, device)
@@ -104,7 +105,7 @@ class _MadeUp:
 
 def _streamed_step(run: Run, device: str) -> Callable[[], None]:
     """A step of the plain loop on made-up images."""
-    info = data.info(run.data)
+    info = catalogue.info(run.data)
     shape = (run.batch_size, info.in_chans, info.image_size, info.image_size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     labels = torch.randint(0, info.num_classes, (run.batch_size,), device=device)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
-from replicate.runs import Run
+from replicate.runs.run import Run
 
 DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """A variable without which cuBLAS refuses to be deterministic."""

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from replicate import models
-from replicate.data import Info
-from replicate.runs import Run
-from replicate.train import inputs, setting
+from replicate.data.catalogue import Info
+from replicate.runs.result import Result
+from replicate.runs.run import Run
+from replicate.train import inputs, models, setting
 from replicate.train.batches import Inputs
 from replicate.train.checkpoint import Saver
-from replicate.train.result import Result
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError
 

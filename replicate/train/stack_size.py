@@ -18,10 +18,11 @@ from typing import Any
 import timm
 import torch
 
-from replicate import atomic, data, models
-from replicate.one_line import one_line
-from replicate.runs import Run
-from replicate.train import compiled, inputs, setting, solo, stacked
+from replicate.data import catalogue
+from replicate.runs.run import Run
+from replicate.store import atomic
+from replicate.text import one_line
+from replicate.train import compiled, inputs, models, setting, solo, stacked
 from replicate.train.batches import Batch
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, How, usual
@@ -47,7 +48,7 @@ LIMIT_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Rates:
+class LaneRates:
     """Steps of a run a second: a stack of ten lanes that makes a step a second has rate ten."""
 
     alone: float
@@ -59,7 +60,7 @@ class Rates:
     """When it last did, in seconds since the epoch."""
 
 
-def best(rates: Rates, may_be_alone: bool = True) -> int:
+def best(rates: LaneRates, may_be_alone: bool = True) -> int:
     """The number of lanes to train with; where it `may_be_alone`, `ALONE` if stacks are not worth it."""
     fits = [(lanes, rate) for lanes, rate in rates.stacked if rates.limit is None or lanes <= rates.limit]
     top = max((rate for _, rate in fits), default=0.0)
@@ -81,7 +82,7 @@ def choose(
     return best(known(run, device, folder, how, seconds), may_be_alone)
 
 
-def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> Rates:
+def known(run: Run, device: str, folder: Path, how: How | None = None, seconds: float = 0.25) -> LaneRates:
     """The rates of runs like `run`: as remembered in `folder`, else, or where their limit is an old one, measured now.
 
     Measuring takes about `seconds`, and what compiling takes, for each of up to five stacks. Processes that measure at
@@ -106,8 +107,8 @@ def remember_limit(run: Run, device: str, folder: Path, lanes: int, *, how: How 
         _write(path, _identity(run, device, how), dataclasses.replace(rates, limit=lowest, limited=time.time()))
 
 
-def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25, most: int = MOST_LANES) -> Rates:
-    """Rates of training steps alone and in stacks of 2, 4, 8, … up to `most` lanes, one after the other."""
+def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25, most: int = MOST_LANES) -> LaneRates:
+    """LaneRates of training steps alone and in stacks of 2, 4, 8, … up to `most` lanes, one after the other."""
     how = how or usual(run, device)
     first, worth = (FIRST_COMPILED, GAIN) if how.compiled else (FEWEST_LANES, STOP)
     run = dataclasses.replace(run, epochs=max(run.epochs, 1))
@@ -136,7 +137,7 @@ def measure(run: Run, device: str, how: How | None = None, seconds: float = 0.25
             if len(rates) > 1 and rates[-1][1] < worth * max(rate for _, rate in rates[:-1]):
                 break
             lanes *= 2
-    return Rates(alone, tuple(rates), limit, None if limit is None else time.time())
+    return LaneRates(alone, tuple(rates), limit, None if limit is None else time.time())
 
 
 def _rehearse(stack: stacked._Stack, batches: list[torch.Tensor]) -> None:
@@ -198,7 +199,7 @@ def _identity(run: Run, device: str, how: How) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": dataclasses.asdict(run.model),
-        "data": dataclasses.asdict(data.info(run.data)),
+        "data": dataclasses.asdict(catalogue.info(run.data)),
         "batch_size": run.batch_size,
         "augment": list(run.augment),
         "optimizer": run.optimizer,
@@ -217,13 +218,13 @@ def _path(run: Run, device: str, folder: Path, how: How) -> Path:
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
-def _read(path: Path, notice: Callable[[str], None]) -> Rates | None:
+def _read(path: Path, notice: Callable[[str], None]) -> LaneRates | None:
     try:
         found = json.loads(path.read_bytes())["rates"]
         stacks = tuple((_count(lanes), _rate(rate)) for lanes, rate in found["stacked"])
         if found["limit"] is None:
-            return Rates(_rate(found["alone"]), stacks)
-        return Rates(_rate(found["alone"]), stacks, _count(found["limit"]), _rate(found["limited"]))
+            return LaneRates(_rate(found["alone"]), stacks)
+        return LaneRates(_rate(found["alone"]), stacks, _count(found["limit"]), _rate(found["limited"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -243,7 +244,7 @@ def _rate(value: object) -> float:
     return float(value)
 
 
-def _write(path: Path, identity: dict[str, Any], rates: Rates) -> None:
+def _write(path: Path, identity: dict[str, Any], rates: LaneRates) -> None:
     """Whole or not at all; a measurement that cannot be kept is made again next time."""
     text = json.dumps({"of": identity, "rates": dataclasses.asdict(rates)}, indent=1, sort_keys=True)
     with contextlib.suppress(OSError):

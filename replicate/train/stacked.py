@@ -23,17 +23,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from replicate import data, models, scales
-from replicate.runs import Run
-from replicate.train import compiled, optim, setting
+from replicate.data import catalogue
+from replicate.runs import scales
+from replicate.runs.result import Result
+from replicate.runs.run import Run
+from replicate.runs.stacks import stack_key
+from replicate.train import compiled, models, optim, setting
 from replicate.train.accelerate import Captured
 from replicate.train.batches import check
 from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
-from replicate.train.groups import stack_key
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.pieces import Piece, State, filled
-from replicate.train.result import Result
 from replicate.train.setting import TrainError
 
 log = logging.getLogger(__name__)
@@ -300,7 +301,7 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
     """Raise `TrainError` where `runs` are no stack or cannot be trained that way on `device`."""
     if not runs:
         raise TrainError("stack: expected one run or more, got none")
-    if not data.info(runs[0].data).resident:
+    if not catalogue.info(runs[0].data).resident:
         raise TrainError(
             f"stack: expected data that fit on a device, got {runs[0].data.name}, which is streamed from its files; "
             "train such runs one by one"

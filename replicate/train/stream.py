@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
-from replicate import augment, cores, data
-from replicate.runs import Run
-from replicate.train import setting
+from replicate.data import catalogue
+from replicate.runs.run import Run
+from replicate.train import augment, cores, setting
 from replicate.train.batches import Batch, Normalisation, check
 
 MOST_WORKERS = 16
@@ -41,9 +41,9 @@ class Streamed:
 
     def __init__(self, run: Run, device: str, workers: int | None = None) -> None:
         check(run)
-        self.info = data.info(run.data)
+        self.info = catalogue.info(run.data)
         self._run, self._device = run, device
-        self._files = data.files(run.data)
+        self._files = catalogue.files(run.data)
         self._workers = workers_for(device) if workers is None else workers
         self.normalise = Normalisation(self.info, device)
         self.steps_per_epoch = math.ceil(len(self._files.train_labels) / run.batch_size)

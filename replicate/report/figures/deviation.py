@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicate.estimate.result import Estimate
-from replicate.paper.claims import Margin
+from replicate.paper.claim import Margin
 from replicate.paper.tables import TABLE_2
 from replicate.report.figures.canvas import COLOURS, canvas, label, number
 

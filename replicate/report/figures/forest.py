@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from replicate.paper.claims import Figure
+from replicate.judging.verdict_file import Entry
+from replicate.paper.claim import Figure
 from replicate.report.figures.intervals import Row, Scale, intervals
-from replicate.report.text import outcome_text
-from replicate.report.verdict_file import Entry
+from replicate.report.wording import outcome_text
 
 
 def forest(entries: Sequence[Entry], scale: Scale, title: str, name: Callable[[Entry], str]) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replicate import fits
+from replicate.estimate import fits
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
-from replicate.landscape import Landscape, Slice
+from replicate.landscape.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO, WEIGHT_DECAYS
 from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, number
 

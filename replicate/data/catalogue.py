@@ -1,0 +1,247 @@
+"""Data sets by checksum: from a DataSpec to arrays or a list of files, the same on every machine, in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.data import cifar100, digits, fashion, imagenet, source
+from replicate.data.imagenet import Listing
+from replicate.data.source import Arrays, DataError
+from replicate.data.spec import DataSpec
+from replicate.paper.protocol import CHANNEL_MEAN, CHANNEL_STD, IMAGENET_GPUS
+
+__all__ = ["DATASETS", "DataError", "Info", "Split", "checksum", "files", "info", "load", "prepare", "published"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a data set without loading it. `train_images` counts what may be trained on."""
+
+    train_images: int
+    num_classes: int
+    in_chans: int
+    image_size: int
+    loadable: bool = False
+    resident: bool = True
+    """Whether all images fit on a device, as runs that are to be stacked need it; else they are streamed from files."""
+    test_images: int | None = None
+    """None: what is not trained on is test."""
+    parts: int = 1
+    """How many parts a batch is trained in, one after the other, each with batch statistics of its own."""
+    mean: tuple[float, ...] = ()
+    """Of each channel over the training split, as a share of 255; empty where images come normalised or not at all."""
+    std: tuple[float, ...] = ()
+
+
+DATASETS = {
+    "digits": Info(1797, 10, 1, 8, loadable=True),
+    "fashion": Info(60_000, 10, 1, 32, loadable=True, test_images=10_000, mean=fashion.MEAN, std=fashion.STD),
+    "cifar100": Info(
+        50_000, 100, 3, 32, loadable=True, test_images=10_000,
+        mean=CHANNEL_MEAN["cifar100"], std=CHANNEL_STD["cifar100"],
+    ),
+    "imagenet": Info(
+        1_281_167, 1000, 3, 224, loadable=True, resident=False, test_images=50_000, parts=IMAGENET_GPUS,
+        mean=CHANNEL_MEAN["imagenet"], std=CHANNEL_STD["imagenet"],
+    ),
+    "synthetic-cifar100": Info(50_000, 100, 3, 32),
+    "synthetic-imagenet": Info(50_000, 1000, 3, 224),
+}  # fmt: skip
+"""`digits`: without a split of their own: what is not trained on is test. `synthetic-…`: no images at all, see
+`replicate.landscape.world`."""
+
+TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "imagenet": "ImageNet"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a spec, [N, C, H, W], and their labels, int64 [N]. Read-only: one copy serves the whole process.
+
+    Images are float32 and normalised for `digits`; else bytes, to be normalised by `info.mean` and `info.std`.
+    """
+
+    train_images: NDArray[np.float32] | NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    """With the label noise that the spec asks for."""
+    test_images: NDArray[np.float32] | NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    info: Info
+
+
+def info(spec: DataSpec) -> Info:
+    """What is known of the data set that `spec` names, loadable or not."""
+    if spec.name not in DATASETS:
+        raise DataError(f"data set: expected one of {', '.join(DATASETS)}; got {spec.name!r}")
+    return DATASETS[spec.name]
+
+
+def train_size(spec: DataSpec) -> int:
+    """How many images a run on `spec` trains on."""
+    known = info(spec).train_images
+    if spec.train_images is None:
+        return known
+    if not 0 < spec.train_images <= known:
+        raise DataError(f"{spec.name}: expected train_images from 1 to {known}, got {spec.train_images}")
+    return spec.train_images
+
+
+def test_size(spec: DataSpec) -> int:
+    """How many images a run on `spec` is tested on."""
+    if spec.test_images is not None:
+        return spec.test_images
+    known = info(spec)
+    return known.train_images - train_size(spec) if known.test_images is None else known.test_images
+
+
+def prepare(spec: DataSpec) -> None:
+    """See that the data set lies on this machine, fetching it where that is possible; else raise `DataError`."""
+    _require_loadable(spec)
+    needed: dict[str, Callable[[], object]] = {
+        "digits": digits.read,
+        "fashion": fashion.prepare,
+        "cifar100": cifar100.prepare,
+        "imagenet": imagenet.prepare,
+    }
+    needed[spec.name]()
+
+
+def checksum(spec: DataSpec) -> str:
+    """That of the source that `spec` is drawn from, as read, for provenance."""
+    _require_loadable(spec)
+    if spec.name == "digits":
+        digits.read()
+        return f"sha256:{digits.SHA256}"
+    return imagenet.read().checksum if spec.name == "imagenet" else _arrays(spec.name, source.root()).checksum
+
+
+def published(name: str, checksum: str | None) -> bool:
+    """Whether data of this checksum are the data set `name` as its authors published it, as far as that can be told."""
+    if name == "imagenet":  # by the number of files and classes, see `replicate.data.imagenet`
+        return (checksum or "").endswith(f", {imagenet.PUBLISHED}")
+    known = {"cifar100": cifar100.PUBLISHED, "fashion": fashion.PUBLISHED, "digits": f"sha256:{digits.SHA256}"}
+    return checksum is not None and checksum == known.get(name)
+
+
+def load(spec: DataSpec) -> Split:
+    """The training and test images of `spec`; depends on the spec alone, not on any random number generator."""
+    known = _require_loadable(spec)
+    if not known.resident:
+        raise DataError(f"{spec.name}: expected a data set that fits in memory; this one is streamed from its files")
+    return _load(spec, source.root())
+
+
+@lru_cache(maxsize=8)
+def _load(spec: DataSpec, root: Path) -> Split:
+    if spec.name == "digits":
+        split = _digits(spec)
+    else:
+        found, known = _arrays(spec.name, root), info(spec)
+        train, test = _chosen(spec, len(found.train_labels), len(found.test_labels))
+        split = Split(
+            found.train_images[train],
+            _noisy(found.train_labels[train], spec, known.num_classes),
+            found.test_images[test],
+            found.test_labels[test],
+            known,
+        )
+    for array in (split.train_images, split.train_labels, split.test_images, split.test_labels):
+        array.setflags(write=False)
+    return split
+
+
+def files(spec: DataSpec) -> Listing:
+    """The files and labels of a `spec` that is streamed."""
+    known = _require_loadable(spec)
+    if known.resident:
+        raise DataError(f"{spec.name}: expected a data set that is streamed from files; load this one")
+    found = imagenet.read()
+    train, test = _chosen(spec, len(found.train_labels), len(found.test_labels))
+    return replace(
+        found,
+        train_paths=found.train_paths[train],
+        train_labels=_noisy(found.train_labels[train], spec, known.num_classes),
+        test_paths=found.test_paths[test],
+        test_labels=found.test_labels[test],
+    )
+
+
+@lru_cache(maxsize=2)
+def _arrays(name: str, root: Path) -> Arrays:
+    """A whole data set of two splits, below `root`."""
+    return {"cifar100": cifar100.read, "fashion": fashion.read}[name]()
+
+
+def _digits(spec: DataSpec) -> Split:
+    """What is not trained on is test."""
+    known = info(spec)
+    pixels, labels = digits.read()
+    size = train_size(spec)
+    if size == len(labels):
+        raise DataError(f"{spec.name}: expected train_images below {size}, so that some are left to test on")
+    # A hash orders the images and draws the noise: the split cannot drift with a library's generator.
+    order = np.argsort(_hashes(spec, "split", len(labels)), kind="stable")
+    tested = len(labels) - size if spec.test_images is None else spec.test_images
+    if not 0 < tested <= len(labels) - size:
+        raise DataError(
+            f"{spec.name}: expected test_images from 1 to the {len(labels) - size} left over, got {spec.test_images}"
+        )
+    shape = (-1, known.in_chans, known.image_size, known.image_size)
+    images = ((pixels.reshape(shape) / np.float32(16) - digits.MEAN) / digits.STD).astype(np.float32)
+    train, test = np.sort(order[:size]), np.sort(order[size : size + tested])
+    return Split(
+        images[train],
+        _noisy(labels[train], spec, known.num_classes),
+        images[test],
+        labels[test].astype(np.int64),
+        known,
+    )
+
+
+def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the images of `spec` in splits of `train` and `test` images: all, or those with the least hashes."""
+    trained = train_size(spec)
+    if trained > train or (spec.train_images is None and trained != train):
+        raise DataError(f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get all")
+    tested = test if spec.test_images is None else spec.test_images
+    if not 0 < tested <= test:
+        raise DataError(f"{spec.name}: expected test_images from 1 to the {test} found, got {spec.test_images}")
+
+    def least(use: str, wanted: int, of: int) -> NDArray[np.int64]:
+        if wanted == of:
+            return np.arange(of)
+        return np.sort(np.argsort(_hashes(spec, use, of), kind="stable")[:wanted])
+
+    return least("split", trained, train), least("test", tested, test)
+
+
+def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_classes: int) -> NDArray[np.int64]:
+    """`labels` with exactly the asked share (rounded) replaced by one of the other classes."""
+    if not 0 <= spec.label_noise <= 1:
+        raise DataError(f"{spec.name}: expected label_noise from 0 to 1, got {spec.label_noise}")
+    noisy = labels.astype(np.int64)
+    if not spec.label_noise:
+        return noisy
+    chosen = np.argsort(_hashes(spec, "noise", len(labels)), kind="stable")[: round(spec.label_noise * len(labels))]
+    shift = 1 + _hashes(spec, "class", len(labels)) % np.uint64(num_classes - 1)
+    noisy[chosen] = (noisy[chosen] + shift[chosen].astype(np.int64)) % num_classes
+    return noisy
+
+
+def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
+    """One 64-bit number an image, keyed by the split's seed and the use it is put to."""
+    digests = (hashlib.sha256(f"{spec.split_seed}/{what}/{i}".encode()).digest()[:8] for i in range(count))
+    return np.array([int.from_bytes(d, "big") for d in digests], dtype=np.uint64)
+
+
+def _require_loadable(spec: DataSpec) -> Info:
+    known = info(spec)
+    if not known.loadable:
+        raise DataError(f"{spec.name}: made up, there are no images to load; use `replicate synthesize`")
+    return known

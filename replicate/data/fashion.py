@@ -1,0 +1,108 @@
+"""Fashion-MNIST in the idx format: where torchvision keeps it, or where Debian's dataset-fashion-mnist installs it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.data import source
+from replicate.data.source import Arrays, DataError
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""Each as it is or with `.gz`."""
+
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")
+"""Of the package dataset-fashion-mnist of Debian and Ubuntu."""
+
+PUBLISHED = "sha256:14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214"
+"""Of the four files' contents one after the other, in the order of `FILES`.
+
+Taken from the package above, whose files are compressed streams that, under the headers of the original ones, have
+the MD5 sums that torchvision.datasets.FashionMNIST lists.
+"""
+
+MEAN, STD = (0.2860,), (0.3530,)
+"""Of the training images' own 28 x 28 pixels, as shares of 255, computed from the published files."""
+
+LARGEST_BYTES = 200_000_000
+"""Of a file unpacked; the published ones have up to 47 million, and a small file can unpack to any size."""
+
+PADDING = 2
+"""Black pixels on each side, from 28 to 32."""
+
+
+def prepare() -> None:
+    """See that the files are there."""
+    _folder(source.root())
+
+
+def read() -> Arrays:
+    """Both splits, padded to [N, 1, 32, 32]."""
+    folder = _folder(source.root())
+    digest = hashlib.sha256()
+    arrays = []
+    for name in FILES:
+        path = _file(folder, name)
+        assert path is not None
+        try:
+            blob = path.read_bytes()
+            blob = _unpacked(blob) if path.suffix == ".gz" else blob
+            arrays.append(_idx(blob))
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            raise DataError(f"fashion: expected an idx file at {path}, got one that is {error}; get it anew") from error
+        digest.update(blob)
+    train_images, train_labels, test_images, test_labels = arrays
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        if images.shape != (len(labels), 28, 28) or (len(labels) and labels.max() > 9):
+            raise DataError(
+                f"fashion: expected 28 x 28 images with a label from 0 to 9 each in {folder}, got arrays "
+                f"{images.shape} and {labels.shape}; get the files anew"
+            )
+    checksum = f"sha256:{digest.hexdigest()}"
+    return Arrays(
+        _padded(train_images), train_labels.astype(np.int64), _padded(test_images), test_labels.astype(np.int64),
+        checksum,
+    )  # fmt: skip
+
+
+def _folder(root: Path) -> Path:
+    for folder in (root / "FashionMNIST" / "raw", root / "fashion-mnist", root, SYSTEM):
+        if all(_file(folder, name) is not None for name in FILES):
+            return folder
+    raise DataError(
+        f"fashion: expected {FILES[0]}.gz and the three other files of Fashion-MNIST in {root / 'fashion-mnist'} or "
+        f"{SYSTEM}, found none; install the system package dataset-fashion-mnist, or name their folder with --data"
+    )
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _unpacked(blob: bytes) -> bytes:
+    with gzip.open(io.BytesIO(blob)) as file:
+        found = file.read(LARGEST_BYTES + 1)
+    if len(found) > LARGEST_BYTES:
+        raise ValueError(f"larger than {LARGEST_BYTES / 1e6:.0f} MB")
+    return found
+
+
+def _idx(blob: bytes) -> NDArray[np.uint8]:
+    """The array of bytes in an idx file: two zeros, type 8, how many dimensions, each as a big-endian 32-bit number."""
+    if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
+        raise ValueError("not of type 8, bytes")
+    head = 4 + 4 * blob[3]
+    shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))
+    if len(shape) != blob[3] or len(blob) != head + int(np.prod(shape, dtype=np.int64)):
+        raise ValueError("cut off")
+    return np.frombuffer(blob, dtype=np.uint8, offset=head).reshape(shape)
+
+
+def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))[:, None]

@@ -1,0 +1,89 @@
+"""ImageNet as torchvision's ImageFolder reads it, `train/<class>/*.JPEG` and `val/<class>/*.JPEG`: only listed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.data import source
+from replicate.data.source import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""As torchvision.datasets.folder lists them."""
+
+CLASSES, TRAIN_IMAGES, TEST_IMAGES = 1000, 1_281_167, 50_000
+PUBLISHED = f"{CLASSES} classes, {TRAIN_IMAGES} + {TEST_IMAGES} images"
+"""How the checksum of the published data ends. Nobody publishes one of the unpacked files: their count must do."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of both splits. Paths are relative to `folder`, as bytes [N] (a list of a million texts is slow to
+    share with loader processes); labels int64 [N] count the class folders in order of their names."""
+
+    folder: Path
+    train_paths: NDArray[np.bytes_]
+    train_labels: NDArray[np.int64]
+    test_paths: NDArray[np.bytes_]
+    test_labels: NDArray[np.int64]
+    checksum: str
+    """Of the names of all files, then how many there are."""
+
+
+def prepare() -> None:
+    """See that the folders are there."""
+    _folder(source.root())
+
+
+def read() -> Listing:
+    """All files, by name."""
+    return _listing(_folder(source.root()))
+
+
+def _folder(root: Path) -> Path:
+    for folder in (root / "imagenet", root):
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return folder
+    raise DataError(
+        f"imagenet: expected train/ and val/ with a folder of images for each class in {root / 'imagenet'}, found "
+        "none; get ILSVRC2012 from image-net.org and unpack it there, or name the folder that has it with --data"
+    )
+
+
+@lru_cache(maxsize=2)
+def _listing(folder: Path) -> Listing:
+    classes = _names(folder / "train", directories=True)
+    if _names(folder / "val", directories=True) != classes or not 0 < len(classes) <= CLASSES:
+        raise DataError(
+            f"imagenet: expected the same class folders, 1 to {CLASSES}, in {folder / 'train'} and {folder / 'val'}, "
+            f"got {len(classes)} and {len(_names(folder / 'val', directories=True))}; sort the images by class"
+        )
+    train_paths, train_labels = _split(folder, "train", classes)
+    test_paths, test_labels = _split(folder, "val", classes)
+    digest = hashlib.sha256(b"\n".join([*train_paths, *test_paths])).hexdigest()
+    counts = f"{len(classes)} classes, {len(train_paths)} + {len(test_paths)} images"
+    return Listing(folder, train_paths, train_labels, test_paths, test_labels, f"names sha256:{digest}, {counts}")
+
+
+def _split(folder: Path, split: str, classes: list[str]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    paths: list[bytes] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = _names(folder / split / name, directories=False)
+        paths += [f"{split}/{name}/{file}".encode() for file in found]
+        labels += [label] * len(found)
+    return np.array(paths, dtype=np.bytes_), np.array(labels, dtype=np.int64)
+
+
+def _names(folder: Path, directories: bool) -> list[str]:
+    """Of the folders or else of the images in `folder`, in order."""
+    with os.scandir(folder) as entries:
+        if directories:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+        return sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS))

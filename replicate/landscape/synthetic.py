@@ -1,0 +1,203 @@
+"""Landscapes with known truth: where the best weight decay lies, how accuracy falls off, how noisy the seeds are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from replicate.landscape.landscape import Landscape
+from replicate.paper.protocol import KAPPAS, LRS, RHO, SEEDS, WEIGHT_DECAYS
+
+Floats = NDArray[np.float64]
+Grid = Callable[[float], Sequence[float]]
+
+CENTER_LR = float(np.exp(np.mean(np.log(LRS))))
+"""The learning rate at which `Truth.rho` is the ratio, whatever the slope."""
+
+
+def _saturating(x: Floats) -> Floats:
+    """Table 2's averages, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10, levelling off at 5.4 pp."""
+    return 1.54 * x**2 / (1 + x**2 / 3.51)
+
+
+SHAPES: dict[str, Callable[[Floats], Floats]] = {
+    "table-2": _saturating,
+    "quadratic": lambda x: 0.62 * x**2,
+    "quartic": lambda x: 0.12 * x**4,
+    "kinked": lambda x: 1.4 * np.abs(x),
+    "tolerance": lambda x: 1.25 * np.maximum(np.abs(x) - np.log(2), 0) ** 2,
+    "asymmetric": lambda x: np.where(x > 0, 1.1, 0.35) * x**2,
+    "skewed": lambda x: 0.9 * (np.exp(0.9 * x) - 0.9 * x - 1) / 0.81 * 1.2,
+    "plateau": lambda x: np.where(x > 0, 4.0 * x**2, 0.0),
+    "mesa": lambda x: 12.0 * np.maximum(np.abs(x) - np.log(5), 0) ** 2,
+    "cliff": lambda x: np.where(x > 0, 2.2 * x**2, 1.6 * x**2 / (1 + x**2 / 1.5)),
+    "tent": lambda x: np.where(x > 0, 3.0, 0.6) * np.abs(x),
+    "ridge": lambda x: np.where(x > 0, 3.0 * x, 0.25 * x**2),
+}
+"""Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption. A `plateau`
+has no best weight decay: all below the given one are equally good, and what lies above costs dearly. Nor has a `mesa`:
+all within a factor 5 are equally good, between two cliffs. A `tent` and a `ridge` break at the best weight decay."""
+
+
+NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a synthetic landscape is drawn from."""
+
+    rho: float = RHO
+    """Best weight decay over learning rate, at `CENTER_LR`."""
+    slope: float = 1.0
+    """Slope of the log of the best weight decay on the log of the learning rate."""
+    shape: str = "table-2"
+    depth: float = 1.0
+    """Multiplies the shape; 0: accuracy does not depend on weight decay."""
+    peak_pp: float = 75.0
+    """Accuracy at the best learning rate and weight decay."""
+    lr_drop_pp: float = 1.0
+    """Accuracy lost per squared unit of ln(learning rate / 1e-3): the optimum's accuracy drifts with it."""
+    seed_sd_pp: float = 0.2
+    """Standard deviation of what all runs of one seed and learning rate share."""
+    noise_sd_pp: float = 0.3
+    """Standard deviation of one run around that."""
+    noise: str = "normal"
+    """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
+    away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one a seed
+    and learning rate), `shifted` (the same, one curve a seed, equal at all learning rates seen from their optimum) or
+    `two-faced` (each seed and learning rate belongs to one of two curves, optima a factor 2.3 to 3 apart)."""
+
+    intercept_share: float = 0.0
+    """With slope 1, the share of a constant in the best weight decay at `CENTER_LR`: a straight line, no power law."""
+    off_lr: float = 0.0
+    """At this learning rate the best weight decay is …"""
+    off_times: float = 1.0
+    """… so many times what the law says."""
+
+    def __post_init__(self) -> None:
+        if self.intercept_share and self.slope != 1:
+            raise ValueError(f"intercept_share: expected a slope of 1 beside it, got {self.slope:g}")
+
+    @property
+    def is_power_law(self) -> bool:
+        """Whether the best weight decay is a power of the learning rate."""
+        return self.off_times == 1 and self.intercept_share == 0
+
+    def best_wd(self, lr: float) -> float:
+        """The best weight decay at `lr`."""
+        relative = (lr / CENTER_LR) ** self.slope
+        law = self.rho * CENTER_LR * ((1 - self.intercept_share) * relative + self.intercept_share)
+        return float(law * (self.off_times if lr == self.off_lr else 1.0))
+
+    def from_best(self, lr: float, wds: Sequence[float]) -> Floats:
+        """ln(weight decay / best weight decay), [W]; weight decay 0 is a thousandth of the smallest other one."""
+        wd = np.asarray(wds, dtype=np.float64)
+        smallest = wd[wd > 0].min() if (wd > 0).any() else 1e-9
+        return np.asarray(np.log(np.where(wd > 0, wd, 1e-3 * smallest) / self.best_wd(lr)))
+
+    def accuracy(self, lr: float, wds: Sequence[float]) -> Floats:
+        """Expected accuracy, percent, [W]."""
+        x = self.from_best(lr, wds)
+        lost = self.depth * SHAPES[self.shape](x)
+        peak = self.peak_pp - self.lr_drop_pp * np.log(lr / 1e-3) ** 2
+        # No training does worse than chance; one per cent stands for it.
+        return np.maximum(peak - lost, 1.0)
+
+
+def paper_grid(lr: float) -> Sequence[float]:
+    """The paper's eight weight decays."""
+    return WEIGHT_DECAYS
+
+
+def ratio_grid(lr: float) -> Sequence[float]:
+    """kappa * 0.1 * lr for the seven kappas of Table 2."""
+    return tuple(float(f"{k * RHO * lr:.3g}") for k in KAPPAS)
+
+
+def bracket_grid(truth: Truth, factor: float = 3.0, reach: int = 3) -> Grid:
+    """A grid of 2 * reach + 1 weight decays, `factor` apart, out of phase with the optima."""
+
+    def grid(lr: float) -> Sequence[float]:
+        step = np.log(factor)
+        centre = np.round(np.log(truth.best_wd(lr)) / step)
+        return tuple(float(f"{np.exp(step * (centre + k)):.4g}") for k in range(-reach, reach + 1))
+
+    return grid
+
+
+def draw(
+    truth: Truth,
+    grid: Grid,
+    rng: np.random.Generator,
+    *,
+    lrs: Sequence[float] = LRS,
+    seeds: Sequence[int] = SEEDS,
+    missing: float = 0.0,
+    diverged_above: float | None = None,
+    arch: str = "synthetic",
+    dataset: str = "synthetic",
+) -> Landscape:
+    """One landscape of `truth` on `grid`: rows lr x grid(lr) x seed.
+
+    `missing`: share of rows left out at random. `diverged_above`: runs with lr * weight decay above it diverged.
+    """
+    columns: dict[str, list[Floats]] = {"lr": [], "wd": [], "seed": [], "score": []}
+    shared = _seed_curves(len(seeds), rng) if truth.noise == "shifted" else None
+    for lr in lrs:
+        wds = np.array(sorted(set(grid(lr))), dtype=np.float64)
+        mean = truth.accuracy(lr, list(wds))
+        common = rng.normal(0, truth.seed_sd_pp, size=len(seeds))
+        noise = _noise(truth, mean, truth.from_best(lr, list(wds)), len(seeds), rng, shared)
+        columns["lr"].append(np.full(noise.size, lr))
+        columns["wd"].append(np.repeat(wds, len(seeds)))
+        columns["seed"].append(np.tile(np.asarray(seeds), len(wds)))
+        columns["score"].append((mean[:, None] + common[None, :] + noise).ravel())
+    frame = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+    frame["diverged"] = False
+    if diverged_above is not None:
+        frame["diverged"] = (frame["lr"] * frame["wd"]).to_numpy() > diverged_above
+        frame.loc[frame["diverged"], "score"] = np.nan
+    if missing:
+        frame = frame[rng.random(len(frame)) >= missing].reset_index(drop=True)
+    return Landscape(arch, dataset, frame, synthetic=True)
+
+
+def _seed_curves(n_seeds: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
+    """Smooth random curves of variance 1, one a seed: x [W] to [W, S]; five cosines, wavelengths of about 15."""
+    frequency = rng.normal(0, 1 / 2.4, (5, n_seeds))
+    phase = rng.uniform(0, 2 * np.pi, (5, n_seeds))
+    return lambda x: np.asarray(np.sqrt(2 / 5) * np.cos(frequency * x[:, None, None] + phase).sum(axis=1))
+
+
+def _noise(
+    truth: Truth,
+    mean: Floats,
+    x: Floats,
+    n_seeds: int,
+    rng: np.random.Generator,
+    shared: Callable[[Floats], Floats] | None,
+) -> Floats:
+    """Noise of single runs, [W, S], at `x` = ln(weight decay / best weight decay), [W]."""
+    shape = (len(mean), n_seeds)
+    if truth.noise == "normal":
+        return rng.normal(0, truth.noise_sd_pp, shape)
+    if truth.noise == "student":
+        return truth.noise_sd_pp * rng.standard_t(3, shape) / np.sqrt(3)
+    if truth.noise == "heteroscedastic":
+        sd = truth.noise_sd_pp * (1 + np.minimum(mean.max() - mean, 3.0))
+        return rng.normal(0, 1, shape) * sd[:, None]
+    if truth.noise in ("curves", "shifted"):
+        curves = shared or _seed_curves(n_seeds, rng)
+        return np.asarray(truth.noise_sd_pp * (np.sqrt(0.8) * curves(x) + np.sqrt(0.2) * rng.normal(0, 1, shape)))
+    if truth.noise == "two-faced":
+        # The mean of both curves has its optimum where the truth has it.
+        side = rng.choice([-1.0, 1.0], n_seeds) * np.log(3) / 2
+        lost = SHAPES[truth.shape]
+        both = (lost(x - np.log(3) / 2) + lost(x + np.log(3) / 2)) / 2
+        moved = np.stack([both - lost(x - s) for s in side], axis=1)
+        return np.asarray(truth.depth * moved + rng.normal(0, truth.noise_sd_pp, shape))
+    raise ValueError(f"expected noise of {', '.join(NOISES)}; got {truth.noise!r}")

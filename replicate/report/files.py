@@ -1,0 +1,71 @@
+"""From judged claims to the files of a report: verdicts.json, verdicts.md, summary.md and report.html in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from replicate.calibration import measured
+from replicate.judging import store_verdicts, verdict_file
+from replicate.judging.verdict_file import VerdictFile
+from replicate.paper.registry import REGISTRY_HASH, claim
+from replicate.report import markdown
+from replicate.runs.scales import Scale
+from replicate.store import atomic
+from replicate.store.store import Store
+
+VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
+CALIBRATION = Path(__file__).parents[2] / "docs" / "calibration.json"
+"""What `replicate calibrate --out` wrote, where this is a clone that has it."""
+
+
+class NothingToDraw(Exception):
+    """A picture of runs that are not there; the message is one line."""
+
+
+def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
+    """Writes what needs the verdicts alone; the files' paths."""
+    verdict_file.write(out / VERDICTS, file)
+    markdown.write(out / TABLES, file)
+    markdown.write_summary(out / SUMMARY, file)
+    return out / VERDICTS, out / TABLES, out / SUMMARY
+
+
+def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
+    """Writes the page, with the landscapes that `store` has; its path."""
+    from replicate.audit import audits
+    from replicate.audit.picture import picture
+    from replicate.audit.subject import published
+    from replicate.report import html
+
+    paper = published()
+    findings = [finding.to_json() for finding in audits.run(paper).findings]
+    text = html.render(file, store_verdicts.landscapes(scale, store), picture(paper), calibration(), findings)
+    atomic.write_text(out / PAGE, text)
+    return out / PAGE
+
+
+def write_picture(path: Path, scale: Scale, store: Store) -> None:
+    """Writes the landscapes of all cells as one picture, each under what was really trained; raises `NothingToDraw`."""
+    from replicate.report.figures.document import document
+    from replicate.report.figures.landscape import landscape
+
+    found = store_verdicts.landscapes(scale, store)
+    pictures = [
+        (" and ".join(store_verdicts.trained([claim(f"rho/{cell.id}")], scale)), landscape(table))
+        for (cell, variant), table in found.items()
+        if variant == "main"
+    ]
+    if not pictures:
+        raise NothingToDraw(f"store {store.path}: expected all runs of a cell at scale {scale.name}, got none")
+    atomic.write_text(path, document(pictures))
+
+
+def calibration(path: Path = CALIBRATION) -> Sequence[Mapping[str, Any]]:
+    """The rates of single cells in a saved calibration of today's rules; none where there is no such file."""
+    try:
+        found = measured.read(path)
+    except measured.UnreadableCalibration:
+        return ()
+    return found.cells if found.registry == REGISTRY_HASH else ()

@@ -1,0 +1,147 @@
+"""A run: one training, wholly described by a frozen record, and the key under which its result is stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from replicate.data.spec import DataSpec, is_synthetic
+
+RESULT_VERSION = 2
+"""Raised whenever a change of the training code changes the result of an unchanged record."""
+
+_FLOAT32_HALF_ULP_BELOW_ONE = 2.0**-25
+"""Half the distance from 1 to the next smaller float32: 1 - x rounds to exactly 1 for any x below it."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A timm model: a class of timm (`class:ResNet`) or a registered name (`resnet50`), with its arguments."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. Two runs with equal records have equal results on one machine, whatever ran beside them."""
+
+    arch: str
+    model: ModelSpec
+    data: DataSpec
+    optimizer: str
+    """`adamw` (PyTorch's convention: each step shrinks the weights by lr * weight_decay) or `sgd` (momentum 0.9,
+    weight decay added to the gradient)."""
+    lr: float
+    """Peak learning rate."""
+    weight_decay: float
+    seed: int
+    """Decides initialisation, data order and augmentation."""
+    schedule: str
+    """`cosine`, `step` or `linear`, after a linear warm-up of `warmup_epochs`."""
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    augment: tuple[str, ...] = ()
+    """Names of the augmentations, in order; empty: none."""
+    eval_every_epochs: int = 1
+    """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
+    precision: str = "float32"
+    """Of the forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its result is made up by `replicate.landscape.world`, never trained."""
+        return is_synthetic(self.data.name)
+
+    def record(self) -> dict[str, Any]:
+        """The run as plain JSON types: what the key is computed from, and what provenance stores."""
+        return json.loads(json.dumps(self._fields()))
+
+    @cached_property
+    def key(self) -> str:
+        """24 hexadecimal digits of the SHA-256 of the record, defaults included."""
+        text = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def _fields(self) -> dict[str, Any]:
+        return {"result_version": RESULT_VERSION, **dataclasses.asdict(self)}
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("arch", "optimizer", "schedule", "precision"), (str,)),
+    **dict.fromkeys(("lr", "weight_decay", "warmup_epochs"), (int, float)),
+    **dict.fromkeys(("result_version", "seed", "epochs", "batch_size", "eval_every_epochs"), (int,)),
+    **dict.fromkeys(("model", "data"), (dict,)),
+    "augment": (list,),
+}
+
+
+_LATER = ("precision", "eval_every_epochs")
+"""Fields that the first records had not."""
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Raises ValueError or TypeError where a field of `record`, of any result version, is no such as a run has."""
+    for name, types in _TYPES.items():
+        if name not in record and name in _LATER:
+            continue
+        if isinstance(record[name], bool) or not isinstance(record[name], types):
+            raise ValueError(f"run record: expected {name} as {types[-1].__name__}, got {record[name]!r:.80}")
+    for name in ("model", "data"):
+        if not isinstance(record[name]["name"], str):
+            raise ValueError(f"run record: expected a name of its {name}, got {record[name]['name']!r:.80}")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One (learning rate, weight decay, seed) of a landscape and the run that measures it.
+
+    The run's weight decay differs from the point's where decay cannot act: see `weight_decay_is_inert`.
+    """
+
+    lr: float
+    weight_decay: float
+    seed: int
+    run: Run
+
+
+def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
+    """True where AdamW's shrinkage factor 1 - lr * weight_decay is exactly 1 in float32.
+
+    Such a run is bit for bit the run with weight decay 0 (`tests/runs/test_run.py` trains both), so it is trained once.
+    The peak learning rate is the largest of every schedule here, so it decides.
+    """
+    return 0 < lr * weight_decay < _FLOAT32_HALF_ULP_BELOW_ONE
+
+
+def point(run: Run) -> Point:
+    """The landscape point of `run`, with decay that cannot act replaced by 0 in the run that is trained."""
+    trained = run
+    if run.optimizer == "adamw" and not run.synthetic and weight_decay_is_inert(run.lr, run.weight_decay):
+        trained = dataclasses.replace(run, weight_decay=0.0)
+    return Point(run.lr, run.weight_decay, run.seed, trained)
+
+
+def run_from_record(record: dict[str, Any]) -> Run:
+    """Inverse of `Run.record`, for records of the present result version; ValueError otherwise."""
+    fields = dict(record)
+    if (version := fields.pop("result_version", None)) != RESULT_VERSION:
+        raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
+    try:
+        model, data = fields["model"], fields["data"]
+        fields["model"] = ModelSpec(model["name"], tuple((name, _frozen(value)) for name, value in model["arguments"]))
+        fields["data"] = DataSpec(**data)
+        fields["augment"] = tuple(fields["augment"])
+        return Run(**fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"run record: expected the fields of a Run, got {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

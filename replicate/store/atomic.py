@@ -1,0 +1,76 @@
+"""Files that are written whole or not at all: a temporary file beside the target, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+SUFFIX = ".tmp"
+
+
+def temporary_of(target: Path) -> Path:
+    """A new name beside `target`, which no other writer chooses: hidden, and known by its suffix."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}{SUFFIX}")
+
+
+@contextlib.contextmanager
+def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `target` at the end, or leaves it as it was where that fails.
+
+    Its folder must be there. `durable` False leaves out the wait for the disk, for what can be made again.
+    """
+    temporary = temporary_of(target)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        sync_folder(target.parent)
+
+
+def write(target: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Write `content`, text as UTF-8."""
+    with written(target, durable=durable) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def clock(folder: Path) -> float:
+    """The time by the clock that the files in `folder` are dated by, which need not be this machine's.
+
+    Of a file that is made and deleted there; where none can be made, this machine's time.
+    """
+    probe = temporary_of(folder / "clock")
+    try:
+        probe.touch(exist_ok=False)
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where folders can be synced at all."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, text)

@@ -1,0 +1,125 @@
+"""Stacks that were begun: a folder in the store for each, so that an interrupted one is put together again.
+
+Checkpoints belong to a stack, not to a run: whoever goes on with one must train the same runs in the same order. The
+folder of a stack says which, and holds what its trainer saves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from replicate.runs.run import Run
+from replicate.store import atomic, locks
+from replicate.store.locks import Holder
+from replicate.store.record import is_key, key_of_stack
+from replicate.store.store import Store, StoreError
+
+RUNS = "runs.json"
+STALE_SECONDS = 30 * 24 * 3600.0
+"""After so long nobody will go on with a stack."""
+
+
+def begin(store: Store, runs: Sequence[Run]) -> Path:
+    """The folder for training `runs`: that of a stack in which they were begun before, else a new one."""
+    keys = [run.key for run in runs]
+    for folder, begun in _begun(store):
+        if set(keys) <= set(begun):
+            store.sign(store.layout.holder(folder.name))
+            if keys != begun and any(folder.glob("*.checkpoint")):
+                store.note(
+                    f"a stack of {len(begun)} runs was interrupted and goes on with {len(keys)} of them: "
+                    "what was not finished may start over"
+                )
+            return folder
+    folder = store.layout.checkpoints / key_of_stack(keys)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write(folder / RUNS, json.dumps(keys), durable=False)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder}: {error.strerror}; make room or make it writable, or name another directory "
+            "with --store (finished runs are kept)"
+        ) from error
+    store.sign(store.layout.holder(folder.name))
+    return folder
+
+
+def holder(store: Store, key: str) -> Holder | None:
+    """The process that was the last to begin a stack with the run under `key`; None where that is not known."""
+    signed = [locks.holder(store.layout.holder(folder.name)) for folder, keys in _begun(store) if key in keys]
+    return signed[-1] if signed else None
+
+
+def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
+    """The stacks among `missing` that were begun before, oldest first, and the runs that were not."""
+    left = {run.key: run for run in missing}
+    stacks = []
+    for _, keys in _begun(store):
+        if stack := [left.pop(key) for key in keys if key in left]:
+            stacks.append(stack)
+    return stacks, list(left.values())
+
+
+def prune(store: Store) -> None:
+    """Delete the folders of stacks that are done or given up: long untouched, by the file system's clock, and free."""
+    for folder, keys in _begun(store):
+        if all(store.has(key) for key in keys):
+            _forget(store, folder)
+    now: float | None = None
+    for path in store.layout.checkpoints.glob("*"):
+        now = store.clock() if now is None else now
+        if age_seconds(path, now) > STALE_SECONDS and not any(store.is_run_held(key) for key in _keys_or_none(path)):
+            _forget(store, path)
+
+
+def keys_of(folder: Path) -> list[str]:
+    """The keys of the runs of the stack in `folder`; OSError or ValueError where nothing says so."""
+    try:
+        found = json.loads((folder / RUNS).read_bytes())
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    # Keys become names of files: anything else could name one outside the store.
+    if not (isinstance(found, list) and found and all(isinstance(key, str) and is_key(key) for key in found)):
+        raise ValueError("other than a list of keys")
+    return found
+
+
+def _begun(store: Store) -> list[tuple[Path, list[str]]]:
+    """Folder and keys of every stack in progress or interrupted, in the order of their beginning."""
+    found = []
+    for path in store.layout.checkpoints.glob(f"*/{RUNS}"):
+        try:
+            keys = keys_of(path.parent)
+            found.append((path.stat().st_mtime_ns, path.parent, keys))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            _forget(store, path.parent)  # nobody can know what it is of
+    return [(folder, keys) for _, folder, keys in sorted(found)]
+
+
+def _keys_or_none(folder: Path) -> list[str]:
+    try:
+        return keys_of(folder)
+    except (OSError, ValueError):
+        return []
+
+
+def _forget(store: Store, folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        store.layout.holder(folder.name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def age_seconds(path: Path, now: float) -> float:
+    """Seconds until `now` since a file, or anything in a folder, was written; 0 where it is gone."""
+    try:
+        inner = list(path.iterdir()) if path.is_dir() else []
+        newest = max(found.stat().st_mtime for found in [path, *inner])
+    except OSError:
+        return 0.0
+    return now - newest

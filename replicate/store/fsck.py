@@ -1,0 +1,242 @@
+"""Checking a store: from its directory to what is wrong in it, each piece with the reason; and moving that aside.
+
+A record is believed or not as `Store` does when it reads one. All else in a store can be made again, so what cannot be
+believed of it, or what nobody will use any more, may be moved to the quarantine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from replicate.store import begun, marker
+from replicate.store.layout import OWN_NAMES, Layout
+from replicate.store.locks import HEARTBEAT, KERNEL
+from replicate.store.record import Corrupt, NewerFormat, key_of_stack, parse
+from replicate.store.store import STALE_SECONDS, TRAINING, Store, StoreError, open_store
+
+_RECORD = re.compile(r"[0-9a-f]{24}\.json")
+_LOCK = re.compile(rf"[0-9a-f]{{24}}\.(lock|{HEARTBEAT})")
+_CHUNK = 1 << 20
+_DIGEST = 64
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file or folder that is not as it should be."""
+
+    kind: str
+    """`record`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (of trainings)."""
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found."""
+
+    records: int
+    """That can be believed."""
+    problems: tuple[Problem, ...]
+    quarantined: tuple[Path, ...]
+    """Moved aside before: no problem, and safe to delete."""
+
+
+def check(store: Store, now: float | None = None) -> Check:
+    """Look at every file of `store`, changing none. Whatever others are using or writing at the moment is no problem.
+
+    `now`: the time by the file system's clock; default: what that says.
+    """
+    now = store.clock() if now is None else now
+    good: set[str] = set()
+    problems = [
+        *_marker(store),
+        *_records(store, good, now),
+        *_top(store, now),
+        *_checkpoints(store, good, now),
+        *_locks(store, good, now),
+        *_log(store),
+    ]
+    aside = tuple(sorted(store.layout.quarantine.iterdir())) if store.layout.quarantine.is_dir() else ()
+    return Check(len(good), tuple(problems), aside)
+
+
+def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
+    """Move what is wrong to the quarantine and write the marker anew; returns what was left because it is in use."""
+    left = []
+    for problem in problems:
+        if problem.kind == "lock":
+            with _held(store, problem.path.stem) as ours:
+                if ours:
+                    problem.path.unlink(missing_ok=True)
+                else:
+                    left.append(problem)
+        else:
+            target = store.layout.set_aside(problem.path)
+            try:
+                target.parent.mkdir(exist_ok=True)
+                problem.path.replace(target)
+            except FileNotFoundError:
+                pass  # by now somebody else has
+            except OSError as error:
+                raise StoreError(f"cannot move {problem.path} to {target}: {error.strerror}") from error
+    store.layout.runs.mkdir(exist_ok=True)
+    open_store(store.path)  # writes a marker where there is none
+    return left
+
+
+def _marker(store: Store) -> Iterator[Problem]:
+    path = store.layout.marker
+    try:
+        blob = path.read_bytes()
+        if not isinstance(found := json.loads(blob), dict):
+            raise ValueError("no JSON object")
+        if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
+            raise ValueError("another text than was written")
+    except FileNotFoundError:
+        yield Problem("marker", path, "missing")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        yield Problem("marker", path, f"expected the format of a store, got {type(error).__name__}: {error}")
+
+
+def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
+    """What lies under `runs/` and is no record that can be believed; the keys of the others go into `good`."""
+    for shard in _entries(store.layout.runs):
+        if not shard.is_dir():
+            yield Problem("stray", shard, "expected a folder of records, got a file")
+            continue
+        for path in _entries(shard):
+            if Layout.is_temporary(path.name):
+                yield from _temporary(path, now)
+            elif not _RECORD.fullmatch(path.name) or path != store.layout.record(path.stem):
+                yield Problem("stray", path, "expected a record under the name of its key, got another name or place")
+            else:
+                try:
+                    parse(path.read_bytes(), path.stem)
+                    good.add(path.stem)
+                except FileNotFoundError:
+                    continue
+                except (Corrupt, NewerFormat) as why:
+                    yield Problem("record", path, str(why))
+                except OSError as error:
+                    yield Problem("record", path, f"cannot be read: {error.strerror}")
+
+
+def _top(store: Store, now: float) -> Iterator[Problem]:
+    """Names that are not the store's own."""
+    for path in _entries(store.path):
+        if Layout.is_temporary(path.name):
+            yield from _temporary(path, now)
+        elif path.name not in OWN_NAMES:
+            yield Problem("stray", path, "not a name of a store")
+
+
+def _temporary(path: Path, now: float) -> Iterator[Problem]:
+    try:
+        age = now - path.stat().st_mtime
+    except FileNotFoundError:
+        return
+    if age > STALE_SECONDS:
+        yield Problem("temporary", path, f"its writer has been gone for {age / 3600:.0f} hours")
+
+
+def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
+    """Stacks in progress: which runs they are of, whether these are wanting, and whether their files are whole."""
+    for folder in _entries(store.layout.checkpoints):
+        try:
+            keys = begun.keys_of(folder)
+            if folder.name != key_of_stack(keys):
+                raise ValueError("other runs than those that the folder is named for")
+        except FileNotFoundError:
+            if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
+                yield Problem("checkpoint", folder, f"orphaned: no {begun.RUNS} says of which runs it is")
+            continue
+        except (OSError, ValueError) as error:
+            yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}, got {error}")
+            continue
+        if good.issuperset(keys):
+            yield Problem("checkpoint", folder, "orphaned: all its runs are stored")
+        elif (age := begun.age_seconds(folder, now)) > begun.STALE_SECONDS:
+            yield Problem("checkpoint", folder, f"orphaned: untouched for {age / 86400:.0f} days")
+        for path in folder.glob("*.checkpoint"):
+            if why := _broken(path):
+                yield Problem("checkpoint", path, why)
+
+
+def _broken(path: Path) -> str:
+    """Why a trainer will not believe a checkpoint; empty where it will, or where the file is gone."""
+    digest, named = hashlib.sha256(), False
+    identity, tail = path.name.partition(".")[0].encode(), b""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_DIGEST + 1)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                named = named or identity in tail + chunk
+                tail = chunk[-len(identity) :]
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if head != digest.hexdigest().encode() + b"\n":
+        return f"expected SHA-256 {digest.hexdigest()[:12]}… in its first line: cut off or altered"
+    return "" if named else "expected the work it is named for, got another's"
+
+
+def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
+    """Files of locks on stored runs that nobody holds. Others are no problem: they are used again."""
+    for path in _entries(store.path / "locks"):
+        if Layout.is_temporary(path.name):
+            yield from _temporary(path, now)
+        elif not _LOCK.fullmatch(path.name):
+            yield Problem("stray", path, "expected the lock of a run")
+        elif path.stem in good:
+            with _held(store, path.stem) as ours:
+                if ours:
+                    yield Problem("lock", path, "orphaned: its run is stored and nobody holds it")
+
+
+@contextlib.contextmanager
+def _held(store: Store, key: str) -> Iterator[bool]:
+    """Hold the lock on a run while inside, if nobody else does: whether that is so."""
+    if store.kind == HEARTBEAT:  # to take one over takes a while, and for a run that is stored there is no need
+        yield not store.is_run_held(key)
+        return
+    lock = store.lock_of(key)
+    try:
+        ours = store.take(lock)
+    except StoreError:
+        ours = False
+    try:
+        yield ours
+    finally:
+        lock.release()
+
+
+def _log(store: Store) -> Iterator[Problem]:
+    """The log of trainings is read for estimates alone; lines that are none are passed over."""
+    try:
+        lines = store.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Problem("log", store.layout.trainings, f"cannot be read: {error.strerror}")
+        return
+    bad = [i for i, line in enumerate(lines, 1) if not TRAINING.fullmatch(line)]
+    if bad:
+        why = f"{len(bad)} lines are no training (the first is line {bad[0]}); they are passed over"
+        yield Problem("log", store.layout.trainings, why)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"cannot list {folder}: {error.strerror}; make it readable") from error

@@ -1,0 +1,141 @@
+"""Garbage: what lies in a store that nobody will read again, found without changing anything, and its deletion.
+
+Kept in any case: every run that a scale of today names, whatever a newer version has written, stacks that are being
+trained, and whatever is younger than an hour where a process may still be writing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replicate.paper.registry import CLAIMS
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import RESULT_VERSION
+from replicate.store import begun
+from replicate.store.layout import Layout
+from replicate.store.record import FORMAT
+from replicate.store.store import STALE_SECONDS, Store
+
+OLD = "runs of an older result version"
+UNNAMED = "runs that no scale names"
+UNREADABLE = "records under no scale's key that cannot be read"
+QUARANTINE = "damaged records that were set aside"
+CHECKPOINTS = "stacks that are done, given up or of no scale"
+TEMPORARY = "temporary files of processes that are gone"
+REASONS = (OLD, UNNAMED, UNREADABLE, QUARANTINE, CHECKPOINTS, TEMPORARY)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file, or the folder of a stack, that can go."""
+
+    path: Path
+    reason: str
+    size_bytes: int
+
+
+def find(store: Store, now: float | None = None) -> list[Item]:
+    """Everything that can go, in the order of `REASONS`, there by path."""
+    now = store.clock() if now is None else now
+    named = _named()
+    found = [*_records(store, named), *_quarantine(store), *_stacks(store, named, now), *_temporary(store, now)]
+    return sorted(found, key=lambda item: (REASONS.index(item.reason), item.path))
+
+
+def delete(items: Iterable[Item]) -> list[Item]:
+    """Delete what was found; returns what is gone. What cannot be deleted, or is gone already, is left out."""
+    gone = []
+    for item in items:
+        try:
+            if item.path.is_dir():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink()
+        except OSError:
+            continue
+        gone.append(item)
+    return gone
+
+
+def _named() -> set[str]:
+    """The keys of all runs that the scales of today name."""
+    return {run.key for scale in scales.SCALES.values() for run in runs_for(split(CLAIMS, scale)[0], scale)}
+
+
+def _records(store: Store, named: set[str]) -> Iterator[Item]:
+    for key in store.keys() - store.below.keys() - named:
+        path = store.layout.record(key)
+        try:
+            blob = path.read_bytes()
+        except OSError:
+            continue
+        reason = _why(blob)
+        if reason is not None:
+            yield Item(path, reason, len(blob))
+
+
+def _why(blob: bytes) -> str | None:
+    """Why a record under a key that no scale names can go; None where a newer version has written it."""
+    try:
+        body: dict[str, Any] = json.loads(blob)
+        version, form = int(body["run"]["result_version"]), int(body["format"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return UNREADABLE
+    if form > FORMAT or version > RESULT_VERSION:
+        return None
+    return OLD if version < RESULT_VERSION else UNNAMED
+
+
+def _quarantine(store: Store) -> Iterator[Item]:
+    for path in _entries(store.layout.quarantine):
+        if not Layout.is_temporary(path.name):
+            yield Item(path, QUARANTINE, _size(path))
+
+
+def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
+    for folder in _entries(store.layout.checkpoints):
+        if not folder.is_dir():
+            continue
+        try:
+            keys = set(begun.keys_of(folder))
+        except (OSError, ValueError):
+            if begun.age_seconds(folder, now) > STALE_SECONDS:  # else perhaps just being made
+                yield Item(folder, CHECKPOINTS, _size(folder))
+            continue
+        left = {key for key in keys if not store.has(key)}
+        if any(store.is_run_held(key) for key in keys):
+            continue
+        # What has been left for a month is what the engine, too, starts afresh.
+        if not left & named or begun.age_seconds(folder, now) > begun.STALE_SECONDS:
+            yield Item(folder, CHECKPOINTS, _size(folder))
+
+
+def _temporary(store: Store, now: float) -> Iterator[Item]:
+    for top, _, names in os.walk(store.path):
+        for name in names:
+            path = Path(top, name)
+            if Layout.is_temporary(name) and begun.age_seconds(path, now) > STALE_SECONDS:
+                yield Item(path, TEMPORARY, _size(path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
+        return path.stat().st_size
+    except OSError:
+        return 0

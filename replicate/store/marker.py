@@ -1,0 +1,111 @@
+"""The marker: the file that makes a directory a store of a format and a kind of locks; read, and written if missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from replicate import __version__
+from replicate.store import atomic, locks
+from replicate.store.layout import OWN_NAMES, Layout
+from replicate.store.locking import Locking, StoreError, has_kernel_locks, locks_stay_here
+from replicate.store.record import FORMAT, text_of
+
+
+def check(store: Locking) -> bool:
+    """Whether the store has its marker; StoreError where the directory is another's or of a newer format."""
+    marker = store.layout.marker
+    anew = "every record is checked by itself" + ("" if store.read_only else "; written anew")
+    try:
+        found = json.loads(marker.read_bytes())
+        version = found["format"]
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise ValueError(f"format {version!r}")
+        kind = found.get("locks", locks.KERNEL)
+    except FileNotFoundError:
+        # The marker is the first thing written: without it, only what a killed opener left may be here.
+        names = sorted(e.name for e in store.layout.root.iterdir() if not Layout.is_temporary(e.name))
+        if marker.name in names:
+            return check(store)  # another process has just made it
+        if names and not {"runs"} <= set(names) <= OWN_NAMES:
+            raise StoreError(
+                f"store {store.layout.root}: expected a store or an empty directory, got one that holds "
+                f"{min(set(names) - OWN_NAMES, default=names[0])!r}; name another directory with --store"
+            ) from None
+        if names:
+            store.note(f"{marker.name} is missing: {anew}")
+        elif store.read_only:
+            raise StoreError(
+                f"store {store.layout.root}: expected a store, got an empty directory; train first, or check the path"
+            ) from None
+        return False
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        store.note(f"{marker.name} is corrupt ({error}): {anew}")
+        return False
+    if version > FORMAT:
+        raise StoreError(
+            f"store {store.layout.root}: expected format {FORMAT} or older, got {version}, of a newer version "
+            f"({found.get('software', 'unknown')}); upgrade replicate or name another directory with --store"
+        )
+    if kind not in locks.KINDS:
+        raise StoreError(
+            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {kind!r} in {marker.name}; "
+            "upgrade replicate or name another directory with --store"
+        )
+    store.kind = kind
+    return True
+
+
+def write_test(store: Locking, marked: bool) -> float:
+    """Write to the store: the marker if it has none, else a file that is deleted at once. OSError where that fails.
+
+    Returns the time by the file system's clock.
+    """
+    wanted = os.environ.get(locks.VARIABLE)
+    if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
+        expected = f"{store.kind}, as the store is" if marked else " or ".join(locks.KINDS)
+        raise StoreError(
+            f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other "
+            "locks make a new store and copy runs/ into it"
+        )
+    if not marked:
+        store.kind = wanted or _kind_found(store)
+    probe = store.layout.temporary(store.layout.marker)
+    try:
+        with probe.open("xb") as file:
+            file.write(text(store.kind, f"replicate {__version__}"))
+            file.flush()
+            os.fsync(file.fileno())
+        now = probe.stat().st_mtime
+        if not marked:
+            probe.replace(store.layout.marker)
+            atomic.sync_folder(store.layout.root)
+    finally:
+        probe.unlink(missing_ok=True)
+    return now
+
+
+def _kind_found(store: Locking) -> str:
+    """The kind of locks that a store without a marker has, or must have."""
+    for folder in (store.layout.run_lock("x").parent, store.layout.lease("x").parent):
+        if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
+            return locks.HEARTBEAT
+    if locks_stay_here(store.layout.root.resolve()):
+        why = "has locks that no other machine hears of"
+    elif not has_kernel_locks(store.layout.root):
+        why = "has no locks"
+    else:
+        return locks.KERNEL
+    store.note(
+        f"the file system of {store.layout.root} {why}: the store is shared by {locks.HEARTBEAT} (docs/store.md)"
+    )
+    return locks.HEARTBEAT
+
+
+def text(kind: str, software: str) -> bytes:
+    """What makes a directory a store with locks of `kind`."""
+    body: dict[str, Any] = {"format": FORMAT, "software": software}
+    if kind != locks.KERNEL:  # versions that know no others read it as theirs, at the cost of time
+        body["locks"] = kind
+    return text_of(body).encode() + b"\n"

@@ -1,0 +1,74 @@
+"""Provenance: where a result comes from, without the names of users, hosts and paths."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from replicate import __version__
+from replicate.data import catalogue
+from replicate.runs.run import RESULT_VERSION, Run
+
+LIBRARIES = ("torch", "timm", "numpy")
+
+
+def collect(run: Run, device: str, seconds: float, how: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored beside the result of `run`, trained on `device` in `seconds`; `how` is the trainer's word."""
+    return {
+        **how,
+        "code": {"replicate": __version__, "result_version": RESULT_VERSION},
+        "versions": versions(),
+        "device": device,
+        "device_model": device_model(device),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "data_checksum": _checksum(run),
+        "seconds": round(seconds, 4),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for name in LIBRARIES:
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            found.append((name, "not installed"))
+    return tuple(found)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that a result depends on; imports none of them."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=8)
+def device_model(device: str) -> str:
+    """The make of the processor or accelerator behind `device`."""
+    torch = sys.modules.get("torch")
+    if not device.startswith("cpu"):
+        return str(torch.cuda.get_device_name(device)) if torch is not None else "unknown"
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    # The kernels that torch chooses by it decide the last bits of a result.
+    capability = torch.backends.cpu.get_cpu_capability() if torch is not None else "unknown"
+    return f"{model} ({capability})"
+
+
+def _checksum(run: Run) -> str | None:
+    """Of the run's data; None where they are not among those that this version can load."""
+    known = catalogue.DATASETS.get(run.data.name)
+    return catalogue.checksum(run.data) if known is not None and known.loadable else None

@@ -1,0 +1,299 @@
+"""The store: finished runs, one sealed JSON record each, in a directory that many processes share.
+
+A record is the only truth about a run: there is no index to fall out of step. It is written whole or not at all, and
+what is read back is believed only if every byte is as it was written. Anything else is moved to `quarantine/`, a notice
+says so, and the run counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from replicate.runs.result import Result
+from replicate.runs.run import Run
+from replicate.store import atomic, marker
+from replicate.store.layout import Layout
+from replicate.store.locking import Locking, StoreError, unwritable
+from replicate.store.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run
+
+__all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
+
+STALE_SECONDS = 3600.0
+"""A temporary file this old, by the file system's own clock, has lost its writer: a write takes milliseconds."""
+
+WRITE_ATTEMPTS = 3
+
+TRAINING = re.compile(r"([0-9a-f]{24}) ([0-9]{1,18}) ([0-9]{1,18}\.[0-9]{3})")
+"""A line of the log of trainings; lines that are none are passed over."""
+
+_RECORD_NAME = re.compile(r"([0-9a-f]{24})\.json")
+
+log = logging.getLogger(__name__)
+
+
+class Store(Locking):
+    """A store that is open; `open_store` makes one. Safe to share between threads."""
+
+    def __init__(self, path: Path, read_only: bool = False, below: Mapping[str, StoredRun] | None = None) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.below: Mapping[str, StoredRun] = below or {}
+        """Runs that count as stored and are kept elsewhere (`replicate.store.recorded`); the store's own go before."""
+        self.layout = Layout(path)
+        self.notices: list[str] = []
+        """What readers should be told of this store: one line an event, in order, none twice."""
+        self._read: dict[str, tuple[tuple[int, int, int], StoredRun]] = {}
+        """What was read, with time, size and inode of the file; read again only where they have changed."""
+        self._matched: dict[str, StoredRun] = {}
+        """What was compared with the run asked for."""
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}{', read_only=True' if self.read_only else ''})"
+
+    def has(self, key: str) -> bool:
+        """Whether a file for `key` is there; `get` tells whether it can be believed."""
+        return key in self.below or self.layout.record(key).is_file()
+
+    def keys(self) -> set[str]:
+        """The keys of all files that are there, in one pass over the directories, and of what lies below."""
+        own = {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
+        return own | self.below.keys()
+
+    def find(self, prefix: str) -> list[str]:
+        """The keys that begin with `prefix`, sorted."""
+        return sorted(key for key in self.keys() if key.startswith(prefix))
+
+    def records(self) -> Iterator[StoredRun]:
+        """Every run that can be believed, by key."""
+        for key in sorted(self.keys()):
+            if (stored := self.read(key)) is not None:
+                yield stored
+
+    def get(self, run: Run) -> StoredRun | None:
+        """The stored result of `run`, or None where there is none that can be believed."""
+        stored = self.read(run.key)
+        if stored is None or self._matched.get(run.key) is stored:
+            return stored
+        if stored.run != run.record():
+            self._set_aside(self.layout.record(run.key), run.key, f"expected the run {run.record()}, got {stored.run}")
+            return None
+        self._matched[run.key] = stored
+        return stored
+
+    def read(self, key: str) -> StoredRun | None:
+        """As `get`, for a key: the record under it is checked to be the one that has this key."""
+        if not is_key(key):
+            raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
+        path = self.layout.record(key)
+        for _ in range(WRITE_ATTEMPTS):
+            try:
+                status = path.stat()
+                seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+                if (known := self._read.get(key)) is not None and known[0] == seen:
+                    return known[1]
+                stored = parse(path.read_bytes(), key)
+            except FileNotFoundError:
+                return self.below.get(key)
+            except IsADirectoryError:
+                why = "expected a file, got a directory"
+            except Corrupt as corrupt:
+                why = str(corrupt)
+            except NewerFormat as newer:
+                raise StoreError(
+                    f"{path}: {newer}; upgrade replicate or name another directory with --store"
+                ) from newer
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error.strerror}; make it readable or delete it") from error
+            else:
+                self._read[key] = (seen, stored)
+                return stored
+            if self._set_aside(path, key, why):
+                return self.below.get(key)
+        return self.below.get(key)
+
+    def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
+        """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result.
+
+        `durable` False leaves out the wait for the disk, for what can be made again in a moment.
+        """
+        blob = seal_run(run, result, provenance)
+        self._write(self.layout.record(run.key), blob, durable)
+        return parse(blob, run.key)
+
+    def put_sealed(self, run: Run, blob: bytes) -> StoredRun:
+        """As `put`, for a record of `run` sealed elsewhere; raises `Corrupt` where it cannot be believed."""
+        stored = parse(blob, run.key)
+        self._write(self.layout.record(run.key), blob)
+        return stored
+
+    def log_training(self, key: str, seconds: float) -> None:
+        """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
+        try:
+            fd = os.open(self.layout.trainings, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(fd, f"{key} {os.getpid()} {seconds:.3f}\n".encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise unwritable(self.layout.trainings, error) from error
+
+    def trainings(self) -> list[tuple[str, int, float]]:
+        """Key, process id and seconds of every training that ended in this store, in order."""
+        try:
+            lines = self.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        found = (TRAINING.fullmatch(line) for line in lines)
+        return [(line[1], int(line[2]), float(line[3])) for line in found if line]
+
+    def content_hash(self, keys: Iterable[str]) -> str:
+        """16 hexadecimal digits over what the runs under `keys` measured; equal results give equal hashes."""
+        digest = hashlib.sha256()
+        for key in sorted(set(keys)):
+            stored = self.read(key)
+            digest.update(f"{key} {'missing' if stored is None else stored.content}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def note(self, text: str) -> None:
+        """Add a notice, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+            log.warning(text)
+
+    def clear_temporaries(self, now: float) -> int:
+        """Delete temporary files whose writers are long dead; `now` is the file system's time. Returns how many."""
+        swept = 0
+        with os.scandir(self.path) as entries:
+            top = [(e.name, self.path) for e in entries]
+        for name, folder in [*top, *self._files()]:
+            if Layout.is_temporary(name):
+                path = folder / name
+                try:
+                    if now - path.stat().st_mtime > STALE_SECONDS:
+                        path.unlink()
+                        swept += 1
+                except FileNotFoundError:
+                    continue
+        return swept
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """Name and folder of every file two levels under `runs/`."""
+        try:
+            with os.scandir(self.layout.runs) as entries:
+                shards = [Path(e.path) for e in entries]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"cannot list {self.layout.runs}: {error.strerror}; make it readable") from error
+        for shard in shards:
+            try:
+                with os.scandir(shard) as entries:
+                    names = [e.name for e in entries]
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise StoreError(f"cannot list {shard}: {error.strerror}; make it readable") from error
+            yield from ((name, shard) for name in names)
+
+    def _set_aside(self, path: Path, key: str, why: str) -> bool:
+        """Move a record that cannot be believed to the quarantine; False where it is whole by now."""
+        self._read.pop(key, None)
+        name = path.relative_to(self.path).as_posix()
+        if self.read_only:
+            self.note(f"{name} is corrupt ({why}): the run counts as missing; the store is read-only, so it stays")
+            return True
+        target = self.layout.set_aside(path)
+        try:
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+        except FileNotFoundError:
+            return False  # another reader was faster
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            parse(target.read_bytes(), key)
+        except (Corrupt, OSError):
+            place = target.relative_to(self.path).as_posix()
+            self.note(f"{name} is corrupt ({why}): moved to {place}; the run counts as missing and is trained again")
+            return True
+        except NewerFormat:
+            pass
+        target.replace(path)  # what was moved is a good record that another process had put there in the meantime
+        return False
+
+    def _write(self, target: Path, blob: bytes, durable: bool = True) -> None:
+        """Write a file whole or not at all."""
+        if self.read_only:
+            raise StoreError(f"cannot write {target}: the store was opened read-only")
+        for attempt in range(1, WRITE_ATTEMPTS + 1):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                atomic.write(target, blob, durable=durable)
+                return
+            except FileNotFoundError as error:  # swept by a process whose clock had jumped
+                if attempt == WRITE_ATTEMPTS:
+                    raise unwritable(target, error) from error
+            except OSError as error:
+                raise unwritable(target, error) from error
+
+
+def open_store(
+    path: str | os.PathLike[str],
+    create: bool = True,
+    read_only: bool = False,
+    below: Mapping[str, StoredRun] | None = None,
+) -> Store:
+    """The store at `path`, made there if `create`; StoreError where it cannot be read or, unless `read_only`, written.
+
+    `below`: runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
+    is not there is an empty store, which `notices` says.
+
+    Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
+    disks and the superuser.
+    """
+    if not os.fspath(path):
+        raise StoreError("store: expected a directory, got an empty name; name one with --store")
+    root = Path(path).absolute()
+    try:
+        exists = _directory_exists(root)
+        if not exists and read_only and below:
+            found = Store(root, read_only, below)
+            found.note(f"store {path}: nothing there yet; {len(below)} recorded runs are all there is")
+            return found
+        if not exists and (read_only or not create):
+            raise StoreError(f"store {path}: expected a directory, got nothing there; train first, or check the path")
+        if not exists:
+            root.mkdir(parents=True, exist_ok=True)
+        store = Store(root, read_only, below)
+        marked = marker.check(store)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(
+            f"store {path}: expected a directory that can be read or made, got {reason!r}; name another with --store"
+        ) from error
+    if not read_only:
+        try:
+            store.clear_temporaries(marker.write_test(store, marked))
+        except OSError as error:
+            raise StoreError(
+                f"store {path}: expected a directory that can be written, got {error.strerror!r}; make it writable, "
+                "name another with --store, or judge what it holds with --offline"
+            ) from error
+    return store
+
+
+def _directory_exists(root: Path) -> bool:
+    try:
+        entries = os.scandir(root)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        raise StoreError(f"store {root}: expected a directory, got a file; name a directory with --store") from None
+    entries.close()
+    return True

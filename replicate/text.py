@@ -1,0 +1,29 @@
+"""Texts for people: one line from a text that may hold anything, and numbers as they are read."""
+
+from __future__ import annotations
+
+LONGEST = 1200
+"""Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
+
+
+def one_line(text: object) -> str:
+    """`text` without line feeds, cut to `LONGEST`, and nothing in it that steers a terminal or turns its direction."""
+    words = " ".join(str(text).split())
+    if len(words) > LONGEST:
+        words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
+    return printable(words)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that steer a terminal or turn its direction."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

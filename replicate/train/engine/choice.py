@@ -1,0 +1,32 @@
+"""Which engine trains: from its name to the function that does it, loading no more than that one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+
+from replicate.train.engine.failed import EngineError
+
+LOCAL, RAY = "local", "ray"
+ENGINES = (LOCAL, RAY)
+
+
+def check(name: str, address: str | None) -> None:
+    """Raise `EngineError` where engine `name` cannot be had, or has no use for `address`."""
+    if name == RAY and importlib.util.find_spec("ray") is None:
+        raise EngineError("--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'")
+    if name != RAY and address is not None:
+        raise EngineError(f"--address {address}: expected --engine ray with it, got {name}")
+
+
+def ensure_of(name: str, address: str | None) -> Callable[..., None]:
+    """`ensure(store, runs, processes=…, in_process=…, trainer=…, until=…)` of engine `name`."""
+    check(name, address)
+    if name == RAY:
+        from replicate.train.engine import ray as engine
+
+        return partial(engine.ensure, address=address)
+    from replicate.train.engine import local
+
+    return local.ensure

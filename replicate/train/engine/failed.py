@@ -1,0 +1,74 @@
+"""Failed: from an exception of a trainer to what is said of it, and whether a run or its device is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from replicate.runs.run import Run
+from replicate.store.store import Store
+from replicate.train.engine import devices
+from replicate.train.engine.devices import Slot
+
+DEVICE_ERRORS = ("AcceleratorError",)
+"""Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
+DEVICE_WORDS = ("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error")
+NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
+NO_MEMORY = "out of memory"
+"""With which a device is as good as before."""
+
+
+class TrainingFailed(Exception):
+    """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
+
+
+class EngineError(Exception):
+    """An engine that cannot be used as asked; the message is one line."""
+
+
+class DeviceFailed(TrainingFailed):
+    """A device that failed while it trained; the runs may be none the worse."""
+
+
+def describe(*runs: Run) -> str:
+    """One run or a stack of runs in a few words."""
+    run = runs[0]
+    if len(runs) > 1:
+        keys = ", ".join(r.key for r in runs[:3]) + (", …" if len(runs) > 3 else "")
+        return f"a stack of {len(runs)} runs of {run.arch} on {run.data.name} seed={run.seed} (keys {keys})"
+    return (
+        f"{run.arch} on {run.data.name} lr={run.lr:g} wd={run.weight_decay:g} seed={run.seed} "
+        f"({run.optimizer}, key {run.key})"
+    )
+
+
+def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed:
+    """What to raise where training one of `suspects` on `device` has ended in `error`."""
+    text = " ".join(str(error).split()) or "no message"
+    if device != "cpu" and is_of_device(error):
+        return DeviceFailed(f"device {device} failed in training {describe(*suspects)}: {type(error).__name__}: {text}")
+    return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}")
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether `error` says that a device does not work, or no longer in this process."""
+    text = str(error)
+    if NO_MEMORY in text.lower():
+        return False
+    named = any(kind.__name__ in DEVICE_ERRORS for kind in type(error).__mro__)
+    return named or (isinstance(error, RuntimeError) and any(word in text for word in DEVICE_WORDS))
+
+
+def left_without(store: Store, slots: Sequence[Slot], failed: str, error: str, *, ask: bool) -> list[Slot]:
+    """`slots` without the one named `failed`, which a notice says; `TrainingFailed` where no other is left.
+
+    `ask`: whether those that are left are numbered anew, as new processes will see them.
+    """
+    first = error.splitlines()[0]
+    left = [slot for slot in slots if slot.name != failed]
+    if ask:
+        left = devices.still_there(left)
+    if not left:
+        raise TrainingFailed(f"{first}; {NO_DEVICE}")
+    others = "1 other goes" if len(left) == 1 else f"{len(left)} others go"
+    store.note(f"{first}; it is left alone, {others} on")
+    return left

@@ -1,0 +1,53 @@
+"""What engines share: from runs to the stacks that are missing, again until every run is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from replicate.runs.run import Run
+from replicate.runs.stacks import stacks
+from replicate.store import begun
+from replicate.store.store import Store, StoreError
+from replicate.train.contract import TRAINERS, Trainer
+from replicate.train.engine.failed import describe
+
+MOST_RUNS = 32
+"""In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
+
+ROUNDS = 3
+"""How often runs that cannot be read back are trained again before the disk is blamed."""
+
+
+def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]], None]) -> None:
+    """Have `train` train those of `runs` that `store` lacks, until it can read every one."""
+    distinct = list({run.key: run for run in runs}.values())
+    for _ in range(ROUNDS):
+        missing = [run for run in distinct if store.get(run) is None]
+        if not missing:
+            return
+        if store.read_only:
+            raise StoreError(f"store {store.path}: {len(missing)} runs to train, but it was opened read-only")
+        train(missing)
+    left = [run for run in distinct if store.get(run) is None]
+    if left:
+        raise StoreError(
+            f"store {store.path}: expected {describe(left[0])} after training it {ROUNDS} times, got no readable "
+            f"record ({len(left)} such runs); check the disk"
+        )
+
+
+def into_stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, devices: int) -> list[list[Run]]:
+    """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
+
+    How runs are grouped decides speed alone. On a GPU it also decides their rounding.
+    """
+    begun.prune(store)
+    if trainer == TRAINERS["solo"]:
+        return [[run] for run in missing]
+    again, rest = begun.regroup(store, missing)
+    return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
+
+
+def name_of(trainer: Trainer | str) -> str:
+    """Where another process finds the function."""
+    return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"

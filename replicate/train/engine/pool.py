@@ -1,0 +1,300 @@
+"""A pool of worker processes that outlives calls: each imports the training code once and trains a stack at a time.
+
+The workers are plain child processes that speak JSON lines over pipes. Unlike `multiprocessing`, nothing of the
+parent's main module is imported again, no helper process is left behind, and one worker's death is only its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from replicate.runs.run import Run
+from replicate.store.store import Store, StoreError
+from replicate.train.engine.devices import Slot
+from replicate.train.engine.failed import TrainingFailed, describe, left_without
+from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.waiting import Waiting
+from replicate.train.engine.work import KILLS_BEFORE_HALVES, MOST_CRASHES, MOST_KILLS, Work, WorkerDied
+from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST
+
+KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
+"""Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
+
+AGAIN_SECONDS = 0.2
+"""After which runs that another process was training are looked at again."""
+CLOSE_SECONDS = 2.0
+"""For a worker without work to end; one at work may take `LEAVE_SECONDS`."""
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from replicate.train.engine.worker import main; main()"
+)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+Event = tuple["_Worker", "dict[str, Any] | None"]
+
+
+class _Worker:
+    """A child process, and the job it has, if any."""
+
+    def __init__(self, events: queue.SimpleQueue[Event]) -> None:
+        path = [entry or str(Path.cwd()) for entry in sys.path]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, json.dumps(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **_ONE_THREAD},
+        )
+        self.job: int | None = None
+        self.ready = False
+        self.outdated = False
+        """Whether it should get no more jobs."""
+        self.last_words: deque[str] = deque(maxlen=20)
+        self._threads = [
+            threading.Thread(target=self._hear, args=(events,), daemon=True),
+            threading.Thread(target=self._overhear, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, job: dict[str, Any]) -> None:
+        """Hand over a job; a worker that is dead already is noticed by its end of output."""
+        assert self.process.stdin is not None
+        self.job = job["job"]
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def close(self, now: bool) -> None:
+        """Ask the process to end: by the end of its input, or by a signal where it is at work."""
+        assert self.process.stdin is not None
+        if now:
+            self.process.terminate()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
+    def join(self, seconds: float) -> int:
+        """Wait for the end of the process, then kill it; its exit status."""
+        assert self.process.stdin is not None and self.process.stdout is not None and self.process.stderr is not None
+        try:
+            status = self.process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        for thread, pipe in zip(self._threads, (self.process.stdout, self.process.stderr), strict=True):
+            thread.join(1.0)
+            if not thread.is_alive():  # else a child that the trainer started holds the pipe open
+                pipe.close()
+        return status
+
+    def _hear(self, events: queue.SimpleQueue[Event]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                events.put((self, json.loads(line)))
+            except ValueError:
+                break  # a line cut off by the end of the process
+        events.put((self, None))
+
+    def _overhear(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.last_words.append(line.decode(errors="replace").rstrip())
+
+
+class Pool:
+    """At most `size` workers, started when there is work for them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._workers: list[_Worker] = []
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._ids = count()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def train(
+        self,
+        store: Store,
+        stacks: Sequence[Sequence[Run]],
+        trainer: str,
+        slots: Sequence[Slot],
+        until: float = math.inf,
+    ) -> None:
+        """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
+
+        A stack whose worker is killed is tried again by another, one whose worker crashes in halves. An exception of
+        the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished and stored
+        all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not done.
+        """
+        waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
+        flight: dict[int, Work] = {}
+        failed: dict[int, WorkerDied] = {}
+        held = Waiting(store)
+        try:
+            while waiting or flight:
+                self._raise_if_alone(failed, [*waiting, *flight.values()])
+                if time.monotonic() >= until:
+                    raise OutOfTime
+                _drop_stored(store, waiting)
+                if waiting and waiting[0].due <= time.monotonic() and (worker := self._idle()) is not None:
+                    work = waiting.popleft()
+                    job = next(self._ids)
+                    flight[job] = work
+                    worker.send(
+                        {
+                            "job": job,
+                            "store": str(store.path),
+                            "runs": [run.record() for run in work.runs],
+                            "trainer": trainer,
+                            "slots": [[slot.name, slot.device] for slot in slots],
+                        }
+                    )
+                    continue
+                if not waiting and not flight:
+                    break
+                try:
+                    worker, answer = self._events.get(timeout=AGAIN_SECONDS)
+                except queue.Empty:
+                    held.look([run for work in waiting for run in work.runs], slots, self.pids)
+                    continue
+                if answer is None:
+                    self._bury(worker, flight, waiting, failed)
+                elif "ready" in answer:
+                    worker.ready = True
+                else:
+                    worker.job = None
+                    done = flight.pop(answer["job"], None)
+                    if done is not None:  # else left over from a call that ended early
+                        for notice in answer["notices"]:
+                            store.note(notice)
+                        if len(answer.get("busy", ())) < len(done.runs):
+                            held.over()
+                        if answer["outcome"] == LOST:
+                            slots = self._cross_out(store, done, answer, slots, waiting)
+                        else:
+                            self._take(store, done, answer, waiting)
+            self._raise_if_alone(failed, [])
+        except (TrainingFailed, StoreError):
+            raise
+        except BaseException:
+            self.close(now=True)
+            raise
+
+    def close(self, now: bool = False) -> None:
+        """End all workers; with `now` in the middle of their stacks, which are then begun and not done."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.close(now or worker.job is not None)
+        at_work = any(worker.job is not None for worker in workers)
+        deadline = time.monotonic() + (LEAVE_SECONDS if at_work else CLOSE_SECONDS)
+        for worker in workers:
+            worker.join(deadline - time.monotonic())
+        self._events = queue.SimpleQueue()
+
+    def _idle(self) -> _Worker | None:
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            if not worker.outdated:
+                return worker
+            self._workers.remove(worker)
+            worker.close(now=False)
+            worker.join(CLOSE_SECONDS)
+        if len(self._workers) < self.size:
+            self._workers.append(_Worker(self._events))
+            return self._workers[-1]
+        return None
+
+    def _take(self, store: Store, work: Work, answer: dict[str, Any], waiting: deque[Work]) -> None:
+        """Act on a worker's answer about `work`."""
+        if answer["outcome"] == FAILED:
+            if "store" in answer:
+                raise StoreError(answer["store"])
+            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}")
+        if busy := [run for run in work.runs if run.key in answer["busy"]]:
+            waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
+
+    def _cross_out(
+        self, store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], waiting: deque[Work]
+    ) -> list[Slot]:
+        """A device has failed under `work`, which goes to the front of `waiting`; returns the slots that are left.
+
+        Processes that know the devices by their numbers of before get no more jobs.
+        """
+        for worker in self._workers:
+            worker.outdated = True
+        left = list(slots)
+        if any(slot.name == answer["slot"] for slot in slots):  # else a job was under way that knew it still
+            left = left_without(store, slots, answer["slot"], answer["error"], ask=True)
+        waiting.appendleft(Work(work.runs, work.origin, kills=work.kills, crashes=work.crashes))
+        return left
+
+    def _bury(
+        self,
+        worker: _Worker,
+        flight: dict[int, Work],
+        waiting: deque[Work],
+        failed: dict[int, WorkerDied],
+    ) -> None:
+        """A worker has died: its stack goes to another one, or its run into `failed` if too many have died of it."""
+        if worker not in self._workers:
+            return
+        self._workers.remove(worker)
+        status = worker.join(CLOSE_SECONDS)
+        words = "\n".join(worker.last_words)
+        if not worker.ready and status not in KILLS:
+            why = f"a worker process could not start (exit status {status}); check the installation"
+            raise WorkerDied(f"{why}\n{words}".rstrip())
+        work = flight.pop(worker.job, None) if worker.job is not None else None
+        if work is None:
+            return
+        killed, alone = status in KILLS, len(work.runs) == 1
+        work.kills += killed
+        work.crashes += not killed
+        if work.kills >= MOST_KILLS or work.crashes >= MOST_CRASHES:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            failed[work.origin] = WorkerDied(
+                f"training {describe(*work.runs)} failed: {work.kills if killed else work.crashes} workers died of it, "
+                f"the last by {how}; check memory and the installation\n{words}".rstrip()
+            )
+        elif not alone and (not killed or work.kills % KILLS_BEFORE_HALVES == 0):
+            waiting.extendleft(reversed(work.halves()))
+        elif killed:
+            waiting.append(work)
+        else:
+            waiting.appendleft(work)  # at once: if it is the run's fault, that comes out before others wait
+
+    def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[Work]) -> None:
+        """Raise the error of a run that has failed as soon as nothing of its stack is `unfinished`."""
+        origins = {work.origin for work in unfinished}
+        for origin, error in failed.items():
+            if origin not in origins:
+                raise error
+
+
+def _drop_stored(store: Store, waiting: deque[Work]) -> None:
+    """Take off the front of `waiting` what others have stored."""
+    while waiting:
+        first = waiting[0]
+        first.runs = [run for run in first.runs if not store.has(run.key)]
+        if first.runs:
+            return
+        waiting.popleft()

@@ -1,0 +1,330 @@
+"""The Ray engine: from missing runs to stored ones, on the machines of a Ray cluster, each run trained exactly once.
+
+The driver holds the locks of the runs that it has given out, so that a run is trained once, whoever else works on its
+store. A stack is one Ray task. It sends home the sealed record of each run as it is done, and the driver stores it:
+workers need not see the store. Checkpoints lie in the store's folder where a worker sees it, else on its own disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import exceptions as lost
+
+from replicate.data.source import DATA_VARIABLE
+from replicate.runs.run import Run
+from replicate.store import begun
+from replicate.store.locks import Lock
+from replicate.store.record import Corrupt, NewerFormat
+from replicate.store.store import Store
+from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.engine.cluster import connect
+from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
+from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.missing import into_stacks, name_of, until_stored
+from replicate.train.engine.remote import SOFTWARE, train_stack
+from replicate.train.engine.work import KILLS_BEFORE_HALVES, MOST_KILLS, Work, WorkerDied
+
+__all__ = ["TrainingFailed", "WorkerDied", "connect", "ensure"]
+
+MOST_NODES = 30
+"""Machines that may go away under one stack before that is taken for its own fault."""
+LOOK_SECONDS = 1.0
+"""Longest wait for the workers before the driver looks around."""
+AGAIN_SECONDS = 2.0
+"""After which runs that another session was training are looked at again."""
+COUNT_SECONDS = 5.0
+"""Between two counts of the cluster's devices, which come and go."""
+CANCEL_SECONDS = 5.0
+"""For tasks to end that were asked to; then they are killed."""
+
+GONE = (lost.NodeDiedError, lost.LocalRayletDiedError)
+"""The machine went away: not the run's fault."""
+DIED = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
+"""The worker did."""
+
+
+@dataclass
+class _Flight:
+    """A stack that a worker has."""
+
+    work: Work
+    locks: dict[str, Lock]
+    """Held by this process, by key of the run; given back as the runs are stored."""
+
+
+def ensure(
+    store: Store,
+    runs: Sequence[Run],
+    *,
+    processes: int | None = None,
+    in_process: bool = False,
+    trainer: Trainer | str = TRAINERS[STACKED],
+    until: float = math.inf,
+    address: str | None = None,
+    share: bool = True,
+) -> None:
+    """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
+
+    `processes`: how many stacks at once, by default one a device of the cluster at `address` (see `connect`).
+    `in_process` is for the local engine: these workers are elsewhere in any case.
+    `until`: when to stop, by the monotonic clock: `OutOfTime` is raised then, and what was begun is given up.
+    `share`: whether workers that see the folder of the store keep checkpoints there.
+    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `EngineError` where
+    there is no cluster.
+    """
+
+    def train(missing: list[Run]) -> None:
+        connect(address)
+        driver = _Driver(store, name_of(trainer), processes, share)
+        driver.train(into_stacks(store, missing, trainer, driver.devices()), until)
+
+    until_stored(store, runs, train)
+
+
+class _Driver:
+    """Gives out stacks to the cluster's workers and stores what they send home."""
+
+    def __init__(self, store: Store, trainer: str, processes: int | None, share: bool) -> None:
+        self._store = store
+        self._trainer = trainer
+        self._processes = processes
+        self._probe = store.layout.temporary(store.layout.marker) if share else None
+        self._waiting: deque[Work] = deque()
+        self._flights: dict[Any, _Flight] = {}
+        self._held: set[Any] = set()
+        """Tasks among the flights whose device has failed: all that they still do is to keep it."""
+        self._failures: list[TrainingFailed] = []
+        self._failed_origins: set[int] = set()
+        self._counted = -COUNT_SECONDS
+        self._devices = 1
+        self._gpus = False
+
+    def devices(self) -> int:
+        """GPUs of the cluster, or processors where it has none; as of a moment ago."""
+        if time.monotonic() - self._counted >= COUNT_SECONDS:
+            resources = ray.cluster_resources()
+            self._gpus = resources.get("GPU", 0) >= 1
+            self._devices = max(1, int(resources.get("GPU" if self._gpus else "CPU", 0)))
+            self._counted = time.monotonic()
+            if self._probe is not None:
+                self._probe.touch()  # anew: what looks forgotten gets swept
+        return self._devices
+
+    def train(self, stacks: Sequence[Sequence[Run]], until: float = math.inf) -> None:
+        """Train `stacks`, but for runs that get stored by others; returns when all are stored.
+
+        A stack whose worker or machine is lost is given out again, in halves if that happens again and again. After
+        an exception of the trainer nothing more is given out; what was is finished, and the exception raised.
+        """
+        self._waiting.extend(Work(list(runs), origin) for origin, runs in enumerate(stacks))
+        _allow_open_files()
+        try:
+            while self._waiting or len(self._flights) > len(self._held):
+                if time.monotonic() >= until:
+                    raise OutOfTime
+                self._give_out()
+                if self._flights:
+                    ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)
+                    for task in ready:
+                        self._hear(task)
+                elif self._waiting:
+                    time.sleep(LOOK_SECONDS / 4)
+        finally:
+            self._cancel()
+            if self._probe is not None:
+                self._probe.unlink(missing_ok=True)
+        if self._failures:
+            raise self._failures[0]
+
+    def _give_out(self) -> None:
+        """As many stacks as there are devices, and a few that wait there: a cluster may grow when some do."""
+        most = self._processes or self.devices() + max(1, self.devices() // 4)
+        for _ in range(len(self._waiting)):
+            if len(self._flights) >= most:
+                return
+            work = self._waiting.popleft()
+            if work.due > time.monotonic():
+                self._waiting.append(work)
+            else:
+                self._begin(work)
+
+    def _begin(self, work: Work) -> None:
+        """Give out those runs of `work` that are missing and that nobody else is training."""
+        locks: dict[str, Lock] = {}
+        busy = []
+        for run in sorted(work.runs, key=lambda run: run.key):
+            lock = self._store.lock(run)
+            if self._store.take(lock):  # who waits for one while holding another could wait forever
+                locks[run.key] = lock
+            else:
+                busy.append(run.key)
+        flight = _Flight(work, locks)
+        if busy:
+            others = [run for run in work.runs if run.key in busy]
+            self._waiting.append(Work(others, work.origin, time.monotonic() + AGAIN_SECONDS))
+        try:
+            # Only under the lock is the answer final.
+            work.runs = [run for run in work.runs if run.key in locks and self._store.get(run) is None]
+            self._release(flight, keep={run.key for run in work.runs})
+            if not work.runs:
+                return
+            job = {
+                "software": SOFTWARE,
+                "runs": [run.record() for run in work.runs],
+                "trainer": self._trainer,
+                "checkpoints": str(begun.begin(self._store, work.runs)),
+                "rates": str(self._store.layout.rates),
+                "probe": None if self._probe is None else str(self._probe),
+                "data": os.environ.get(DATA_VARIABLE),
+            }
+            # What is lost is given out again here and not by Ray, which knows nothing of locks and halves.
+            task = ray.remote(train_stack).options(
+                num_cpus=1, num_gpus=1 if self._gpus else 0, max_retries=0, num_returns="streaming"
+            )
+            self._flights[task.remote(job)] = flight
+        except BaseException:
+            self._release(flight)
+            raise
+
+    def _hear(self, task: Any) -> None:
+        """Act on the next thing that `task` has sent, or on its end."""
+        flight = self._flights[task]
+        try:
+            told = ray.get(next(task))
+        except StopIteration:
+            self._end(task)
+        except (*GONE, *DIED) as error:
+            self._end(task)
+            self._bury(flight.work, error)
+        except lost.RayError as error:
+            self._end(task)
+            words = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
+            self._fail(
+                TrainingFailed(
+                    f"training {describe(*flight.work.runs)} failed on a worker: {words}; are replicate and its "
+                    f"libraries installed on every machine of the cluster?\n{error}"
+                ),
+                None,
+            )
+        else:
+            for notice in told.get("notices", ()):
+                self._store.note(notice)
+            if "record" in told:
+                self._keep(flight, told)
+            if "device" in told:
+                self._do_without(task, told["device"])
+            if "error" in told:
+                self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}"), None)
+
+    def _do_without(self, task: Any, said: str) -> None:
+        """The device of `task` has failed: its stack is given out again; where no other device is left, all ends."""
+        flight = self._flights[task]
+        self._release(flight)
+        left = [run for run in flight.work.runs if not self._store.has(run.key)]
+        flight.work = Work([], flight.work.origin)
+        self._held.add(task)
+        first = said.splitlines()[0]
+        if len(self._held) >= self.devices():
+            self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
+            return
+        self._store.note(f"{first}; it is left alone, its stack is given out again")
+        if left and (not self._failures or flight.work.origin in self._failed_origins):
+            self._waiting.appendleft(Work(left, flight.work.origin))
+
+    def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:
+        """Store the record of a run that has come home."""
+        (run,) = [run for run in flight.work.runs if run.key == told["key"]]
+        try:
+            stored = self._store.put_sealed(run, told["record"])
+        except (Corrupt, NewerFormat) as why:
+            self._store.note(f"the record of {run.key} came home damaged ({why}): it is trained again")
+            return
+        self._store.log_training(run.key, stored.result.seconds)
+        self._release(flight, keep=flight.locks.keys() - {run.key})
+
+    def _end(self, task: Any) -> None:
+        self._held.discard(task)
+        self._release(self._flights.pop(task))
+        begun.prune(self._store)
+
+    def _bury(self, work: Work, error: Exception) -> None:
+        """What was training `work` is gone: it is given out again, unless too many have died of it."""
+        work.runs = [run for run in work.runs if not self._store.has(run.key)]
+        if not work.runs:
+            return
+        if isinstance(error, GONE):
+            work.crashes += 1
+        else:
+            work.kills += 1
+        if work.kills >= MOST_KILLS or work.crashes >= MOST_NODES:
+            words = " ".join(str(error).split())
+            count = max(work.kills, work.crashes)
+            died = WorkerDied(
+                f"training {describe(*work.runs)} failed: {count} workers died of it, the last by "
+                f"{type(error).__name__}; check memory and the installation\n{words}"
+            )
+            self._fail(died, work.origin)
+        elif self._failures and work.origin not in self._failed_origins:
+            return
+        elif (
+            work.kills and work.kills % KILLS_BEFORE_HALVES == 0 and len(work.runs) > 1 and not isinstance(error, GONE)
+        ):
+            self._waiting.extendleft(reversed(work.halves()))
+        else:
+            self._waiting.appendleft(work)
+
+    def _fail(self, error: TrainingFailed, origin: int | None) -> None:
+        """Give out nothing more, but the company of a run that kills its workers."""
+        self._failures.append(error)
+        if origin is not None:
+            self._failed_origins.add(origin)
+        self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
+        self._store.note(f"{str(error).splitlines()[0]}; what was begun is finished")
+
+    def _release(self, flight: _Flight, keep: Any = ()) -> None:
+        """Let go of the locks of `flight`, but for those of the keys in `keep`."""
+        for key in [key for key in flight.locks if key not in keep]:
+            lock = flight.locks.pop(key)
+            if self._store.has(key):
+                self._store.drop_lock_file_of(key)
+            lock.release()
+
+    def _cancel(self) -> None:
+        """Ask all tasks that are left to end, then end them; and let go of their runs."""
+        tasks = [task for task in self._flights if task not in self._held]
+        with contextlib.suppress(Exception):  # there may be no cluster any more
+            for task in self._held:
+                ray.cancel(task, force=True)  # it has nothing to save
+            for task in tasks:
+                ray.cancel(task, force=False)
+            deadline = time.monotonic() + CANCEL_SECONDS
+            while tasks and (left := deadline - time.monotonic()) > 0:
+                ready, _ = ray.wait(tasks, num_returns=1, timeout=left, fetch_local=False)
+                for task in ready:
+                    try:
+                        ray.get(next(task))
+                    except (StopIteration, lost.RayError):
+                        tasks.remove(task)
+            for task in tasks:
+                ray.cancel(task, force=True)
+        self._held.clear()
+        for task in list(self._flights):
+            self._release(self._flights.pop(task))
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets us have: a lock is an open file."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

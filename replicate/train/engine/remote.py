@@ -1,0 +1,128 @@
+"""One stack in a worker of another machine: from the runs of a job to sealed records, sent home as they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from replicate import __version__
+from replicate.data import catalogue
+from replicate.data.source import DATA_VARIABLE
+from replicate.runs.run import RESULT_VERSION, run_from_record
+from replicate.store import atomic, begun, provenance
+from replicate.store.locking import kernel_lock
+from replicate.store.record import seal_run
+from replicate.train.contract import Stopped, Workspace
+from replicate.train.engine.failed import DeviceFailed, TrainingFailed
+from replicate.train.engine.leave import Leave, heeding
+from replicate.train.engine.scratch import scratch
+from replicate.train.engine.worker import finished
+
+SOFTWARE = [__version__, RESULT_VERSION]
+"""What driver and worker must agree on."""
+
+IN_USE = "in-use.lock"
+HOLD_SECONDS = 1800.0
+"""Until a device that failed is tried again."""
+
+
+def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Train the runs of `job`: a dictionary with `record` for each, one with `error` if the trainer raises one.
+
+    Where the device fails there is one with `device`, which says how; the task then keeps the device for a while.
+
+    Knows nothing of the cluster but how it shows a GPU: as the only one that CUDA sees.
+    """
+    if job["software"] != SOFTWARE:
+        yield _error(f"expected version {job['software']} of replicate on every machine, got {SOFTWARE} on a worker")
+        return
+    if job["data"]:
+        os.environ[DATA_VARIABLE] = job["data"]
+    notices: list[str] = []
+    try:
+        runs = [run_from_record(record) for record in job["runs"]]
+        for spec in {run.data for run in runs}:
+            if spec.name in catalogue.DATASETS:
+                catalogue.prepare(spec)
+        device = _device()
+        with heeding() as leave, _workspace(job, notices, leave) as workspace:
+            try:
+                for done in finished(runs, job["trainer"], device, workspace):
+                    origin = provenance.collect(done.run, device, done.result.seconds, done.how)
+                    yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+            except DeviceFailed as error:
+                yield {"device": str(error)}
+                _hold(leave)
+    except Stopped:
+        raise
+    except (TrainingFailed, catalogue.DataError) as error:
+        yield _error(str(error))
+    except Exception as error:
+        yield _error(f"{type(error).__name__}: {error}")
+    if notices:
+        yield {"notices": notices}
+
+
+def _hold(leave: Leave) -> None:
+    """Keep a device that failed: free, it would be given one stack after the other."""
+    until = time.monotonic() + HOLD_SECONDS
+    while not leave.asked and time.monotonic() < until:
+        time.sleep(0.2)
+
+
+def _error(text: str) -> dict[str, Any]:
+    return {"error": text, "traceback": traceback.format_exc()}
+
+
+def _device() -> str:
+    """The GPU that the task was given, else `cpu`."""
+    import ray
+
+    return "cuda:0" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+
+
+@contextlib.contextmanager
+def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterator[Workspace]:
+    """For the stack of `job`: in the store's folder if this machine sees it, else in one of this machine."""
+    checkpoints, rates = Path(job["checkpoints"]), Path(job["rates"])
+    seen = job["probe"] is not None and Path(job["probe"]).exists()
+    if not seen:
+        top = scratch()
+        _forget_old(top / "checkpoints")
+        checkpoints, rates = top / "checkpoints" / checkpoints.name, top / "rates"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            lock = kernel_lock(checkpoints / IN_USE)
+            lock.acquire(blocking=False)
+            held.callback(lock.release)
+        except Timeout:  # by a worker whose driver is gone, and which will be soon
+            checkpoints = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="replicate-")))
+        except (OSError, NotImplementedError):
+            pass  # a file system without locks
+        yield Workspace(
+            checkpoints=checkpoints,
+            rates=rates,
+            notice=notices.append,
+            stopping=lambda: leave.asked,
+            attentive=leave.attentive,
+        )
+    if not seen:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _forget_old(folder: Path) -> None:
+    """Delete what nobody will go on with."""
+    now = atomic.clock(folder)
+    for old in folder.glob("*"):
+        if begun.age_seconds(old, now) > begun.STALE_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)

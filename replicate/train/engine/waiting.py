@@ -1,0 +1,51 @@
+"""Waiting: from what a session waits for to a line that says which process holds it, so that a person can end one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from replicate.runs.run import Run
+from replicate.store import begun, locks
+from replicate.store.store import Store
+from replicate.train.engine import lease
+from replicate.train.engine.devices import Slot
+
+SAY_SECONDS = 120.0
+"""Without anything to do, after which it is said why; as long again between two looks."""
+
+
+class Waiting:
+    """Watches for how long nothing has been got to train, and says once who holds what is waited for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._since = time.monotonic()
+
+    def over(self) -> None:
+        """There is something to train."""
+        self._since = time.monotonic()
+
+    def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
+        """Say who holds `slots`, if all are held, else who holds the first of `runs` that is.
+
+        To be called often: most calls do nothing. `own`: processes of this session; if one has a slot, none is needed.
+        """
+        if time.monotonic() - self._since < SAY_SECONDS:
+            return
+        self.over()
+        holders = lease.holders(self._store, slots)
+        if any(holder is not None and holder.pid in own for holder in holders.values()):
+            return  # at work
+        if holders and len(holders) == len(slots):
+            for name, holder in holders.items():
+                self._say(f"device {name}", holder)
+            return
+        for run in runs:
+            if self._store.is_run_held(run.key):
+                self._say(f"run {run.key}", begun.holder(self._store, run.key))
+                return
+
+    def _say(self, what: str, holder: locks.Holder | None) -> None:
+        who = str(holder) if holder else "a process that has not said which"
+        self._store.note(f"waiting for {what}, held by {who}; if that hangs, end it: its work is then taken over")

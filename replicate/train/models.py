@@ -1,0 +1,94 @@
+"""The timm model of a run: from a ModelSpec and the shape of the data to a freshly initialised module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.mlp_mixer import MlpMixer
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+
+from replicate.runs.run import ModelSpec
+
+CLASSES: dict[str, Any] = {
+    "ResNet": ResNet,
+    "VisionTransformer": VisionTransformer,
+    "ConvNeXt": ConvNeXt,
+    "MlpMixer": MlpMixer,
+    "SwinTransformer": SwinTransformer,
+}
+
+BLOCKS: dict[str, Any] = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}
+"""A record holds plain values only, so a ResNet's block goes by name."""
+
+SIZED = (VisionTransformer, MlpMixer, SwinTransformer)
+"""The classes that must be told the size of the image; the convolutional ones take any."""
+
+NO_STOCHASTIC_LAYERS = {"drop_rate": 0.0, "drop_path_rate": 0.0}
+"""The paper names neither dropout nor stochastic depth; timm's Swin has the latter by default."""
+
+
+class ModelError(Exception):
+    """A model that timm cannot build as asked; the message is one line."""
+
+
+def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> torch.nn.Module:
+    """The module that `spec` names, initialised from torch's global generator (fork it to fix the weights)."""
+    arguments = dict(spec.arguments)
+    arguments |= {"num_classes": num_classes, "in_chans": in_chans, **NO_STOCHASTIC_LAYERS}
+    stem = arguments.pop("stem", None)
+    if spec.name.startswith("class:"):
+        name = spec.name.removeprefix("class:")
+        if name not in CLASSES:
+            raise ModelError(f"model: expected class: and one of {', '.join(CLASSES)}; got {spec.name!r}")
+        cls = CLASSES[name]
+        if issubclass(cls, SIZED):
+            arguments["img_size"] = image_size
+        if "block" in arguments:
+            if arguments["block"] not in BLOCKS:
+                raise ModelError(f"model: expected block {' or '.join(BLOCKS)}, got {arguments['block']!r}")
+            arguments["block"] = BLOCKS[arguments["block"]]
+        make = cls
+    else:
+        if not timm.is_model(spec.name):
+            raise ModelError(f"model: expected a name that timm {timm.__version__} registers, got {spec.name!r}")
+        if timm.models.model_entrypoint(spec.name).__module__.rpartition(".")[2] in (
+            "vision_transformer",
+            "mlp_mixer",
+            "swin_transformer",
+        ):
+            arguments["img_size"] = image_size
+
+        def make(**kwargs: Any) -> torch.nn.Module:
+            return timm.create_model(spec.name, pretrained=False, **kwargs)
+
+    try:
+        model: torch.nn.Module = make(**arguments)
+    except (TypeError, ValueError, AssertionError, IndexError) as error:
+        raise ModelError(f"model {spec.name}: timm {timm.__version__} refused {arguments}: {error}") from error
+    if stem is not None:
+        _replace_stem(model, stem)
+    return model
+
+
+def _replace_stem(model: torch.nn.Module, stem: str) -> None:
+    """Begin a ResNet with a 3 x 3 convolution without stride or pooling: no argument of timm's asks for that."""
+    if stem != "3x3" or not isinstance(model, ResNet):
+        given = f"{type(model).__name__}, {stem!r}"
+        raise ModelError(f"model: expected a ResNet where a stem is given, and 3x3; got {given}")
+    old: Any = model.conv1
+    new = torch.nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
+    torch.nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # as timm does
+    model.add_module("conv1", new)
+    model.add_module("maxpool", torch.nn.Identity())
+
+
+def build_seeded(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int, seed: int) -> torch.nn.Module:
+    """`build` with weights drawn from `seed` alone; the global generators are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build(spec, num_classes, in_chans, image_size)

@@ -1,0 +1,1 @@
+"""Plans: what a scale trains, what that costs, and in which order."""

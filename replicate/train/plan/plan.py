@@ -1,0 +1,204 @@
+"""The plan of a scale: which runs the claims need, which of them are stored, what the rest costs and unlocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from replicate.paper.claim import Claim, Part
+from replicate.runs import scales
+from replicate.runs.needed import parts_at, split
+from replicate.runs.run import Point, Run
+from replicate.runs.scales import Scale
+from replicate.store.store import Store
+from replicate.train.engine import devices
+from replicate.train.plan import costs
+
+GRIDS = ("paper", "unit", "ratio", "bracket")
+"""In the order of the plan."""
+SAMPLES = 5
+"""How many stored runs of an architecture are read to learn what one takes."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of one device for a run of the scale's main variant, by architecture, and where they come from."""
+
+    seconds: Mapping[str, float]
+    source: str
+    device: str
+    """What a device is: `core` or `GPU`."""
+
+    def cost(self, runs: Iterable[Run], scale: Scale) -> float | None:
+        """Device-seconds of `runs`; None where the rate of one of them is not known."""
+        total = 0.0
+        for run in runs:
+            if run.arch not in self.seconds:
+                return None
+            # A training costs as much as it looks at images, whatever the batch.
+            total += self.seconds[run.arch] * run.epochs / scale.epochs
+        return total
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """One part: its landscape points, the distinct runs that measure them, and the claims that need it."""
+
+    part: Part
+    points: int
+    runs: tuple[Run, ...]
+    inert: int
+    """Points that share the run of weight decay 0, because their decay is too small to act in float32."""
+    stored: int
+    seconds_to_train: float | None
+    claims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a scale needs in all; parts overlap, so their numbers add up to more."""
+
+    scale: Scale
+    points: int
+    runs: tuple[Run, ...]
+    inert: int
+    stored: int
+    seconds: float | None
+    """Device-seconds for all runs."""
+    seconds_to_train: float | None
+    rates: Rates
+    parts: tuple[PartPlan, ...]
+    trained: tuple[str, ...]
+    """Claims that the scale can answer, one over both data sets also where it has only one of them."""
+    left_out: Mapping[str, str]
+    """Claim → why the scale cannot answer it."""
+
+    @property
+    def to_train(self) -> int:
+        return len(self.runs) - self.stored
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; hours that are not known are null."""
+        return {
+            "scale": self.scale.name,
+            "summary": self.scale.summary,
+            "probe": self.scale.probe,
+            "why_untrainable": self.scale.why_untrainable or None,
+            "points": {"needed": self.points, "inert_decay": self.inert},
+            "runs": {"needed": len(self.runs), "stored": self.stored, "to_train": self.to_train},
+            "device_hours": {
+                "needed": _hours(self.seconds),
+                "to_train": _hours(self.seconds_to_train),
+                "device": self.rates.device,
+                "rates": self.rates.source,
+            },
+            "parts": [
+                {
+                    "cell": p.part.cell.id,
+                    "variant": p.part.variant,
+                    "grid": p.part.grid,
+                    "points": p.points,
+                    "inert_decay": p.inert,
+                    "runs": len(p.runs),
+                    "stored": p.stored,
+                    "to_train": len(p.runs) - p.stored,
+                    "device_hours_to_train": _hours(p.seconds_to_train),
+                    "claims": list(p.claims),
+                }
+                for p in self.parts
+            ],
+            "claims": {"trained": list(self.trained), "not_trained": dict(self.left_out)},
+        }
+
+
+def make_plan(
+    claims: Iterable[Claim], scale: Scale, store: Store | None, measured: Mapping[str, float] | None = None
+) -> Plan:
+    """The plan of `scale` for `claims`, against what `store` holds; None: against an empty store.
+
+    `measured`: architecture → device-seconds of a run, measured here and now; goes before what is known, as does what
+    was measured before and kept in the store.
+    """
+    trained, left_out = split(claims, scale)
+    needed_by: dict[Part, list[str]] = {}
+    for claim in trained:
+        for part in parts_at(claim, scale):
+            needed_by.setdefault(part, []).append(claim.id)
+    variants = list(dict.fromkeys(part.variant for part in needed_by))
+    cells = list(dict.fromkeys(part.cell for part in needed_by))
+    ordered = sorted(needed_by, key=lambda p: (variants.index(p.variant), cells.index(p.cell), GRIDS.index(p.grid)))
+    points = {part: scales.points(scale, part) for part in ordered}
+    distinct = {_where(part, p): p for part, of_part in points.items() for p in of_part}
+    runs = {p.run.key: p.run for p in distinct.values()}
+    stored = (store.keys() if store else set()) & runs.keys()
+    rates = measured_rates(scale, store, [runs[key] for key in sorted(stored)], runs.values())
+    if measured or (measured := costs.kept(store.layout, scale.name) if store else {}):
+        rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
+
+    def left(some: Mapping[str, Run]) -> list[Run]:
+        return [run for key, run in some.items() if key not in stored]
+
+    parts = []
+    for part, of_part in points.items():
+        of_runs = {p.run.key: p.run for p in of_part}
+        parts.append(
+            PartPlan(
+                part,
+                len(of_part),
+                tuple(of_runs.values()),
+                _inert(of_part),
+                len(of_runs.keys() & stored),
+                rates.cost(left(of_runs), scale),
+                tuple(needed_by[part]),
+            )
+        )
+    return Plan(
+        scale=scale,
+        points=len(distinct),
+        runs=tuple(runs.values()),
+        inert=_inert(distinct.values()),
+        stored=len(stored),
+        seconds=rates.cost(runs.values(), scale),
+        seconds_to_train=rates.cost(left(runs), scale),
+        rates=rates,
+        parts=tuple(parts),
+        trained=tuple(claim.id for claim in trained),
+        left_out=left_out,
+    )
+
+
+def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], needed: Iterable[Run]) -> Rates:
+    """What a run takes: by the runs of the scale in the store, and by the scale's own figures for the rest."""
+    seen: dict[str, list[float]] = {}
+    for run in stored:
+        of_arch = seen.setdefault(run.arch, [])
+        found = store.read(run.key) if store is not None and len(of_arch) < SAMPLES else None
+        if found is not None and not found.result.diverged:  # a diverged run ends early
+            of_arch.append(found.result.seconds * scale.epochs / run.epochs)
+    here = {arch: sum(taken) / len(taken) for arch, taken in seen.items() if taken}
+    known = dict(scale.seconds_per_run or ())
+    if not here and not known:
+        source = "not known: no run of this scale has been measured"
+    elif not {run.arch for run in needed} <= {**known, **here}.keys():
+        source = "not known: no run of some architectures has been measured"
+    elif known.keys() <= here.keys():
+        source = "measured on the stored runs"
+    elif here:
+        source = "measured on the stored runs and, for the other architectures, when the scale was set up"
+    else:
+        source = "measured when the scale was set up, on another machine"
+    return Rates({**known, **here}, source, "GPU" if devices.cuda_devices() else "core")
+
+
+def _where(part: Part, point: Point) -> tuple[object, ...]:
+    """What makes a point of two parts the same point."""
+    return part.cell, part.variant, point.lr, point.weight_decay, point.seed
+
+
+def _inert(points: Iterable[Point]) -> int:
+    return sum(p.run.weight_decay != p.weight_decay for p in points)
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds / 3600, 4)

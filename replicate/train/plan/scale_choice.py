@@ -1,0 +1,23 @@
+"""`auto`: from what this machine has to the scale that is trained on it."""
+
+from __future__ import annotations
+
+from replicate.runs import scales
+from replicate.runs.scales import Scale, ScaleError
+from replicate.train.engine import devices
+
+AUTO = "auto"
+
+
+def choose(name: str) -> tuple[Scale, str]:
+    """The scale called `name`, or the largest that can be trained here if that is `auto`; and why it was taken."""
+    if name != AUTO:
+        if name not in scales.SCALES:
+            raise ScaleError(f"--scale: expected one of {AUTO}, {', '.join(scales.SCALES)}; got {name!r}")
+        return scales.get(name), "--scale"
+    if not devices.cuda_devices():
+        return scales.get("embedded"), "auto: no CUDA device is visible"
+    large = scales.get("cifar100")
+    if large.why_untrainable:
+        return scales.get("embedded"), f"auto: a CUDA device is visible, but not {large.name}: {large.why_untrainable}"
+    return large, "auto: a CUDA device is visible"

@@ -1,0 +1,1 @@
+"""Watching: how a training goes on, from nothing but a look at the store."""

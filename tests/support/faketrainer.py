@@ -1,0 +1,99 @@
+"""A stand-in for the trainer, told by the run's record what to do; imports nothing that a real worker would not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from replicate.data.spec import DataSpec
+from replicate.runs.result import Result
+from replicate.runs.run import ModelSpec, Run
+from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
+
+NAME = f"{__name__}:train"
+POISON = 0.666
+"""Learning rate of the run that misbehaves in a stack whose model says how: `poison="crashing"`."""
+
+
+def fake_run(seed: int = 0, arch: str = "quick", lr: float = 1e-3, **arguments: object) -> Run:
+    """A run that `train` understands; equal arguments give equal runs."""
+    return Run(
+        arch,
+        ModelSpec("fake", tuple(arguments.items())),
+        DataSpec("nowhere"),
+        "adamw",
+        lr,
+        0.1,
+        seed,
+        "cosine",
+        1,
+        0,
+        8,
+    )
+
+
+def fake_result(run: Run) -> Result:
+    """What `train` returns for a run that does not misbehave."""
+    accuracy = int(hashlib.sha256(run.key.encode()).hexdigest()[:6], 16) / 2**24 * 100
+    diverged = run.arch == "diverging"
+    return Result(accuracy, accuracy, diverged, None if diverged else 1 / 3, (accuracy / 3, accuracy), 0.5)
+
+
+def train(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
+    """Do to each run of the stack as it asks; results, which depend on the run alone, when the last one is done."""
+    print("a trainer that prints")
+    for run in runs:
+        _train(run, device, workspace)
+    how = {"trainer": "fake", "lanes": len(runs), "precision": run.precision}
+    yield from (Trained(run, fake_result(run), how) for run in runs)
+
+
+def _train(run: Run, device: str, workspace: Workspace) -> None:
+    """Sleep, or misbehave as asked."""
+    asked = dict(run.model.arguments)
+    misbehaviour = asked.get("poison", run.arch) if run.lr == POISON else run.arch
+    if misbehaviour == "failing":
+        raise ValueError("expected luck,\ngot none")
+    if misbehaviour == "failing by name":
+        raise RunFailed(run) from ValueError("expected luck")
+    if misbehaviour == "crashing":
+        os._exit(7)
+    if misbehaviour == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if run.arch == "breaking" and device in asked["devices"]:
+        raise RuntimeError(asked["words"])
+    if run.arch == "modules":
+        loaded = {"pytest", "_pytest", "__mp_main__", "torch"} & sys.modules.keys()
+        if loaded:
+            raise AssertionError(f"expected a bare worker, got {sorted(loaded)}")
+    if run.arch == "killing" and not Path(asked["once"]).exists():
+        Path(asked["once"]).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if run.arch == "attentive":
+        _until_asked(workspace)
+    began = time.monotonic()
+    time.sleep(asked.get("sleep", 0.0))
+    if "log" in asked:
+        fd = os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.write(fd, f"{run.key} {began} {time.monotonic()}\n".encode())
+        os.close(fd)
+
+
+def _until_asked(workspace: Workspace) -> None:
+    """Wait to be asked to stop and leave a file that tells the next one to go on."""
+    saved = workspace.checkpoints / "saved"
+    if saved.exists():
+        return
+    with workspace.attentive():
+        (workspace.checkpoints / "waiting").touch()
+        deadline = time.monotonic() + 15
+        while not workspace.stopping():
+            assert time.monotonic() < deadline, "waited too long to be asked"
+            time.sleep(0.01)
+        saved.touch()
+        raise Stopped

@@ -1,0 +1,247 @@
+"""What a run costs: counted from made-up rates, and measured for a moment; `plan --measure` on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from replicate.cli import main, train
+from replicate.data import catalogue
+from replicate.paper.registry import CLAIMS
+from replicate.runs import scales
+from replicate.runs.run import Run
+from replicate.store.store import Store, open_store
+from replicate.train import price, stack_size
+from replicate.train.engine import devices, lease
+from replicate.train.engine.devices import Slot
+from replicate.train.engine.lease import Lease
+from replicate.train.plan import costs, priority
+from replicate.train.stack_size import LaneRates
+from replicate.train.stacked import How
+from tests.train import test_stack_size
+
+RUN = dataclasses.replace(test_stack_size.RUN, epochs=4)
+STEPS = 4 * 3 + 4 * 30 / 8 / 3
+"""Of `RUN`, and a forward pass over the test images after each epoch in steps."""
+RATES = LaneRates(10.0, ((8, 40.0), (16, 50.0), (32, 50.1)))
+START, COMPILING = 0.5, 60.0
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates of a GPU, of which 16 lanes are best, and the seconds of what is done once an epoch and once a process."""
+    monkeypatch.setattr(stack_size, "known", lambda *_: RATES)
+    monkeypatch.setattr(price, "_start_seconds", lambda *_: START)
+    monkeypatch.setattr(price, "_compiling_seconds", lambda *_: COMPILING)
+
+
+def of(stacks: list[int], how: How, device: str = "cuda:0", **other: int) -> float:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(price, "usual", lambda *_: how)
+        return price.seconds_per_run(RUN, device, Path("nowhere"), stacks, **other)
+
+
+COMPILED, EAGER = How(compiled=True, graph=True), How(graph=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "stacks", "lanes", "pieces"),
+    [
+        (EAGER, [16, 16], 32, 2),
+        (EAGER, [32, 8, 1], 16 + 16 + 8 + 2, 4),
+        (COMPILED, [16, 16], 32, 2),
+        (COMPILED, [32, 8, 1], 4 * 16, 4),
+        (COMPILED, [17] * 3, 6 * 16, 6),
+        (COMPILED, [1], 16, 1),
+    ],
+)
+def test_filling_augmentation_and_compiling_are_spread_over_the_runs(
+    made_up: None, how: How, stacks: list[int], lanes: int, pieces: int
+) -> None:
+    for compiling in (1, 4):
+        once = compiling * COMPILING if how.compiled else 0.0
+        expected = (lanes * STEPS / 50.0 + pieces * 4 * START + once) / sum(stacks)
+        assert of(stacks, how, compiling=compiling) == pytest.approx(expected)
+
+
+def test_without_a_plan_it_is_a_full_stack(made_up: None) -> None:
+    assert of([], EAGER) == pytest.approx(STEPS / 50.0 + 4 * START / 16)
+
+
+def test_where_stacks_do_not_pay_each_run_augments_its_own(made_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_size, "known", lambda *_: LaneRates(10.0, ((8, 10.5),)))
+    assert of([32], COMPILED) == pytest.approx(STEPS / 10.0 + 4 * START)
+
+
+def test_on_a_cpu_a_stack_is_never_cut(made_up: None) -> None:
+    assert of([32, 1], How(), "cpu") == pytest.approx(((32 + 2) * STEPS / 50.0 + 2 * 4 * START) / 33)
+
+
+@pytest.mark.slow
+def test_what_is_measured_is_measured(tmp_path: Path) -> None:
+    found = price.seconds_per_run(RUN, "cpu", tmp_path, [4], seconds=0.01)
+    assert 0 < found < 60
+    assert len(list(tmp_path.glob("*.json"))) == 1, "rates are kept"
+    assert 0 < price._start_seconds(RUN, "cpu") < 60
+    assert 0 < price._compiling_seconds(RUN, "cpu", How(), 2) < 60
+
+
+class TestPlan:
+    @pytest.fixture
+    def prices(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, str, Path, list[int], int]]:
+        """What was asked of each architecture; every run costs an hour."""
+        asked = []
+
+        def seconds_per_run(run: Run, device: str, rates: Path, stacks: list[int], *, compiling: int) -> float:
+            asked.append((run, device, rates, stacks, compiling))
+            return 3600.0
+
+        monkeypatch.setattr(price, "seconds_per_run", seconds_per_run)
+        return asked
+
+    def test_every_architecture_is_measured_once_and_priced(
+        self, prices: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        store = open_store(tmp_path / "store")
+        assert main(["plan", "--scale", "smoke", "--measure", "--json", "--store", str(store.path)]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert found["device_hours"]["rates"] == "measured on this device for a few seconds"
+        scale = scales.get("smoke")
+        assert [run.arch for run, *_ in prices] == list(dict(scale.models))
+        assert {run.epochs for run, *_ in prices} == {scale.epochs}
+        assert {(device, rates) for _, device, rates, *_ in prices} == {("cpu", store.layout.rates)}
+        assert sum(sum(stacks) for *_, stacks, _ in prices) == found["runs"]["needed"]
+        assert all(0 < size <= 32 for *_, stacks, _ in prices for size in stacks)
+        for arch in dict(scale.models):
+            assert f"measuring {arch} on cpu\n" in err
+
+    def test_a_budget_trains_and_judges_in_the_order_that_was_printed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """By prices so odd that the order is another one than by the scale's own."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        scale = scales.get("smoke")
+        odd = {arch: 10.0**i for i, arch in enumerate(dict(scale.models))}
+        monkeypatch.setattr(price, "seconds_per_run", lambda run, *_, **__: odd[run.arch])
+        store = open_store(tmp_path / "store")
+        plan = ["plan", "--scale", "smoke", "--json", "--store", str(store.path)]
+        assert main(plan) == 0
+        before = json.loads(capsys.readouterr().out)["order"]
+        assert main([*plan, "--measure"]) == 0
+        printed = json.loads(capsys.readouterr().out)["order"]
+        assert printed != before
+        assert main(plan) == 0
+        assert json.loads(capsys.readouterr().out)["order"] == printed, "what was measured is kept"
+        trained: list[list[str]] = []
+
+        def ensure(store: Store, runs: list[Run], **_: object) -> None:
+            trained.append([run.key for run in runs])
+
+        monkeypatch.setattr(train, "ensure_of", lambda *_: ensure)
+        assert main(["train", "--scale", "smoke", "--budget", "1h", "--store", str(store.path)]) == 0
+        steps = priority.best_first(CLAIMS, scale, store)
+        assert [list(step.claims) for step in steps] == [step["claims"] for step in printed]
+        assert trained == [[run.key for run in step.runs] for step in steps]
+        assert [len(runs) for runs in trained] == [step["runs"] for step in printed]
+
+    @pytest.mark.parametrize("budget", ["soon", ""])
+    def test_a_budget_that_is_no_time_is_refused_before_anything_is_fetched(
+        self, budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(catalogue, "prepare", lambda spec: pytest.fail("fetched"))
+        assert main(["train", "--scale", "smoke", "--budget", budget, "--store", str(tmp_path / "store")]) == 2
+        assert "--budget: expected a time such as 6h" in capsys.readouterr().err
+        assert not (tmp_path / "store").exists()
+
+    def test_a_gpu_is_leased_meanwhile_and_who_has_it_is_said(
+        self, prices: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        slots = (Slot("gpu-price-a", "cuda:0"), Slot("gpu-price-b", "cuda:1"))
+        monkeypatch.setattr(devices, "slots", lambda: slots)
+        training = Lease(slots[0], open_store(tmp_path / "another"), pytest.fail)
+        assert training.take()
+        command = ["plan", "--scale", "smoke", "--measure", "--store", str(tmp_path / "none")]
+        held: list[dict[str, object]] = []
+        real = price.seconds_per_run
+
+        def seconds_per_run(*asked: object, **other: object) -> float:
+            held.append(lease.holders(None, slots))
+            return real(*asked, **other)
+
+        monkeypatch.setattr(price, "seconds_per_run", seconds_per_run)
+        assert main(command) == 0
+        assert {(device, compiling) for _, device, *_, compiling in prices} == {("cuda:1", 2)}
+        assert all(found.keys() == {"gpu-price-a", "gpu-price-b"} for found in held)
+        assert lease.holders(None, slots).keys() == {"gpu-price-a"}, "given back"
+        assert "waiting for" not in capsys.readouterr().err
+        other = Lease(slots[1], None, pytest.fail)
+        assert other.take()
+        sleeps: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            sleeps.append(seconds)
+            if len(sleeps) == 3:
+                other.release()
+
+        monkeypatch.setattr(lease.time, "sleep", sleep)
+        assert main(command) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if "waiting for" in line]
+        assert len(told) == 1 and told[0].startswith("replicate: waiting for device gpu-price-a (process ")
+        assert " or gpu-price-b (process " in told[0]
+        training.release()
+        assert not (tmp_path / "none").exists()
+
+    def test_an_empty_data_folder_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for command in (["plan"], ["runs", "verify"], ["train"]):
+            assert main([*command, "--scale", "smoke", "--data", ""]) == 2
+            assert "--data: expected a folder, got an empty name" in capsys.readouterr().err
+
+    def test_what_cannot_be_trained_is_not_measured(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["plan", "--scale", "synthetic", "--measure"]) == 2
+        assert "--measure: scale synthetic cannot be measured: " in capsys.readouterr().err
+
+
+def test_the_length_of_a_run_counts_its_epochs(made_up: None) -> None:
+    once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu", Path("nowhere"))
+    assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu", Path("nowhere")) == pytest.approx(2 * once)
+
+
+class TestKept:
+    @pytest.fixture(autouse=True)
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-a", "GPU-b"))
+
+    def test_prices_are_those_of_the_scale_and_of_these_devices(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layout = open_store(tmp_path / "store").layout
+        assert costs.kept(layout, "smoke") == {}
+        costs.keep(layout, "smoke", {"resnet50": 2.0})
+        costs.keep(layout, "smoke", {"vit_s16": 3.0})
+        assert costs.kept(layout, "smoke") == {"resnet50": 2.0, "vit_s16": 3.0}
+        assert costs.kept(layout, "embedded") == {}
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-b", "GPU-a"))
+        assert costs.kept(layout, "smoke"), "in whatever order"
+        monkeypatch.setattr(devices, "cuda_devices", lambda: ("GPU-c",))
+        assert costs.kept(layout, "smoke") == {}
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"format": 1}', '{"seconds": 3', "[" * 100_000])
+    def test_what_cannot_be_read_was_never_measured(self, content: str, tmp_path: Path) -> None:
+        layout = open_store(tmp_path / "store").layout
+        layout.rates.mkdir()
+        layout.price("smoke").write_text(content)
+        assert costs.kept(layout, "smoke") == {}
+        costs.keep(layout, "smoke", {"resnet50": 2.0})
+        assert costs.kept(layout, "smoke") == {"resnet50": 2.0}
+
+    @pytest.mark.parametrize("seconds", ["1" + "0" * 400, "Infinity", "1e308", "-1", "NaN", '"soon"'])
+    def test_seconds_that_no_run_takes_were_never_measured(self, seconds: str, tmp_path: Path) -> None:
+        layout = open_store(tmp_path / "store").layout
+        costs.keep(layout, "smoke", {"resnet50": 2.0})
+        layout.price("smoke").write_text(layout.price("smoke").read_text().replace("2.0", seconds))
+        assert costs.kept(layout, "smoke") == {}
