@@ -1,13 +1,46 @@
-"""Somebody's JSON: read strictly; and whether a dataclass made from it holds what its annotations say."""
+"""Somebody's JSON, to a checked value of a dataclass or type, or one error that says what is wrong and where."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from replicate.text import one_line
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """Content that is not what was asked for; the message is one line."""
+
+
+def decode(content: bytes | str, kind: type[T]) -> T:
+    """The value of a JSON text, checked to be one of `kind`; fields that `kind` does not name are passed over."""
+    with _one_error():
+        return msgspec.json.decode(content, type=kind)
+
+
+def convert(value: Any, kind: type[T]) -> T:
+    """`decode` of JSON that is parsed already."""
+    with _one_error():  # by way of the text, for msgspec.convert lets NaN and infinity through
+        return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind)
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        yield
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:  # the only one for bad JSON
+        what, _, where = str(error).partition(" - at ")
+        what = what if what.startswith("JSON") else what[:1].lower() + what[1:]
+        raise Malformed(one_line(f"{where.strip('`')}: {what}" if where else what)) from error
 
 
 def parse(text: str) -> Any:
