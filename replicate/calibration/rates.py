@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -110,23 +110,21 @@ class Judged:
     """What a landscape was found to say: verdicts, intervals and the learning rates that tell, all by name."""
 
     verdicts: dict[str, str]
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, tuple[float | None, float | None]]
+    """None where open."""
     informative: tuple[float, ...]
 
 
 def of_cell(cell: dict[str, Any]) -> Judged:
     """Of a cell of `judge_sweep`."""
-    intervals = {}
-    for name in cell["verdicts"]:
-        low, high = cell[name]["low"], cell[name]["high"]
-        intervals[name] = (-math.inf if low is None else low, math.inf if high is None else high)
+    intervals = {name: (cell[name]["low"], cell[name]["high"]) for name in cell["verdicts"]}
     return Judged(dict(cell["verdicts"]), intervals, informative(cell))
 
 
-def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
-    """`Judged` of the landscapes from the first index to before the second, as JSON."""
+def _judged(task: tuple[Study, int, int]) -> list[Judged]:
+    """The landscapes from the first index to before the second, judged."""
     study, start, stop = task
-    return [asdict(of_cell(judge_sweep([landscape(study, i)])["cells"][0])) for i in range(start, stop)]
+    return [of_cell(judge_sweep([landscape(study, i)])["cells"][0]) for i in range(start, stop)]
 
 
 def rates(
@@ -138,10 +136,12 @@ def rates(
     What was judged is kept in the folder `kept`, and not judged again.
     """
     parts = chunks(n)
-    answers = in_processes(_judged, [(study, *part) for study in found for part in parts], processes, kept)
+    answers = in_processes(
+        _judged, [(study, *part) for study in found for part in parts], processes, kept, kind=list[Judged]
+    )
     out: list[Rate] = []
     for done, study in enumerate(found, start=1):
-        cells = [Judged(**row) for _ in parts for row in next(answers)]
+        cells = [one for _ in parts for one in next(answers)]
         out += _summaries(study, cells)
         if report is not None:
             report(done, len(found))
@@ -163,7 +163,8 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
         margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
         outcomes = [c.verdicts[name] for c in judged]
         share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
-        lows, highs = np.array([c.intervals[name] for c in judged], dtype=np.float64).T
+        ends = np.array([c.intervals[name] for c in judged], dtype=np.float64)  # None becomes NaN
+        lows, highs = np.where(np.isnan(ends), (-np.inf, np.inf), ends).T
         truth = truths[quantity]
         wrong = coverage = math.nan
         if (allowed := identified(study, quantity)) is not None:
