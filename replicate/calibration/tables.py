@@ -49,13 +49,13 @@ def markdown(measured: Measured) -> str:
             of_name = [row for row in measured.experiments if row.experiment == name]
             out += [
                 "",
-                f"### {name[0].upper()}{name[1:]}",
+                f"### {name[:1].upper()}{name[1:]}",
                 "",
                 *_table(EXPERIMENT_HEADER, map(_experiment_row, of_name)),
             ]
     for group in dict.fromkeys(row.group for row in measured.cells):
         rows = [row for row in measured.cells if row.group == group]
-        out += ["", f"## {group[0].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
+        out += ["", f"## {group[:1].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
     return "\n".join(out) + "\n"
 
 
