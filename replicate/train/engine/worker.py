@@ -203,9 +203,10 @@ def main() -> NoReturn:
 
 
 def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
-    with contextlib.suppress(OSError, ValueError), open(0, "rb", closefd=False) as lines:
+    with contextlib.suppress(OSError), open(0, "rb", closefd=False) as lines:
         for line in lines:
-            jobs.put(json.loads(line))
+            if line.endswith(b"\n"):  # else cut off by the end of the parent
+                jobs.put(json.loads(line))
     _end_this_process()
 
 
