@@ -12,7 +12,7 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.rates import errs, place
-from replicate.judging.quantities import judge
+from replicate.judging.claim_verdicts import judge
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid

@@ -13,16 +13,15 @@ import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
-from replicate.judging.criteria import IN_LOGARITHMS
-from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.estimate import details
+from replicate.estimate.result import Estimate
+from replicate.judging.secondary import IN_LOGARITHMS
+from replicate.judging.sweep_verdicts import QUANTITY_OF, JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import draw
 from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
-
-NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name in a sweep's verdicts → quantity."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,10 @@ def wrong_of_sets(
     return replicated * leaves + contradicted * meets
 
 
-def informative(cell: dict[str, Any]) -> tuple[float, ...]:
+def informative(ratio: Estimate) -> tuple[float, ...]:
     """The learning rates whose optimum is closed on both sides, over which the ratio is averaged; else all."""
-    rows = cell.get("rho", {}).get("details", {}).get("per_lr", [])
-    closed = tuple(row["lr"] for row in rows if row["low"] is not None and row["high"] is not None)
+    rows = ratio.details.per_lr if isinstance(ratio.details, details.Ratio) else ()
+    closed = tuple(row.lr for row in rows if row.low is not None and row.high is not None)
     return closed if len(closed) >= 2 else LRS
 
 
@@ -114,19 +113,17 @@ class Judged:
     informative: tuple[float, ...]
 
 
-def of_cell(cell: dict[str, Any]) -> Judged:
-    """Of a cell of `judge_sweep`."""
-    intervals = {}
-    for name in cell["verdicts"]:
-        low, high = cell[name]["low"], cell[name]["high"]
-        intervals[name] = (-math.inf if low is None else low, math.inf if high is None else high)
-    return Judged(dict(cell["verdicts"]), intervals, informative(cell))
+def of_cell(cell: JudgedCell) -> Judged:
+    """What is kept of a judged cell."""
+    intervals = {name: (found.low, found.high) for name, found in cell.measured.items()}
+    outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
+    return Judged(outcomes, intervals, informative(cell.measured["rho"]))
 
 
 def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
     """`Judged` of the landscapes from the first index to before the second, as JSON."""
     study, start, stop = task
-    return [asdict(of_cell(judge_sweep([landscape(study, i)])["cells"][0])) for i in range(start, stop)]
+    return [asdict(of_cell(judge_sweep([landscape(study, i)])[0])) for i in range(start, stop)]
 
 
 def rates(
@@ -155,7 +152,7 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
     lrs = [tuple(c.informative) for c in cells]
     own_truths = [true_values(study, own) for own in lrs]
     out = []
-    for name, quantity in NAMES.items():
+    for name, quantity in QUANTITY_OF.items():
         asked = [c.verdicts.get(name, NOT_RUN) != NOT_RUN for c in cells]
         judged = list(compress(cells, asked))
         if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):

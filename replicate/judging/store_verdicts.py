@@ -5,18 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from replicate import __version__
 from replicate.data import catalogue
-from replicate.judging import quantities
-from replicate.judging.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
+from replicate.judging import claim_verdicts
+from replicate.judging.verdict import Evidence, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
 from replicate.landscape.from_store import Missing, landscapes_for
 from replicate.landscape.landscape import Landscape
-from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS, REGISTRY_HASH
 from replicate.runs.needed import Key, runs_for, split
@@ -52,18 +50,7 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         synthetic=any(landscape.synthetic for landscape in landscapes.values()),
         note=note,
     )
-    return _of_all_cells(claim, {cell for cell, _ in landscapes}, quantities.judge(claim, landscapes, evidence))
-
-
-def _of_all_cells(claim: Claim, judged: set[Cell], verdict: Verdict) -> Verdict:
-    """`verdict` with a word on the cells it leaves out; at the paper's protocol those keep a claim from replicating."""
-    if len(judged) == len(claim.cells):
-        return verdict
-    reason = f"on {len(judged)} of the paper's {len(claim.cells)} cells: {verdict.reason}"
-    if verdict.outcome == REPLICATED and not verdict.evidence.probe:
-        left_out = ", ".join(cell.id for cell in claim.cells if cell not in judged)
-        return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=f"the runs of {left_out}")
-    return replace(verdict, reason=reason)
+    return claim_verdicts.judge(claim, landscapes, evidence)
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:

@@ -33,6 +33,17 @@ def convert(value: Any, kind: type[T]) -> T:
         return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind)
 
 
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: dataclasses and structs as objects, numbers that are not finite as null."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_of_numpy))
+
+
+def _of_numpy(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"expected numbers, texts, lists and mappings, got a {type(value).__name__}: {value!r:.80}")
+
+
 @contextlib.contextmanager
 def _one_error() -> Iterator[None]:
     try:

@@ -576,7 +576,7 @@ def test_flags_of_a_learning_rate_reach_every_estimate_and_verdict() -> None:
     """Of scores that a data set of ten classes could have by guessing."""
     made = draw(Truth(peak_pp=18.0, lr_drop_pp=0.0), bracket_grid(Truth()), np.random.default_rng(0))
     for chance_pp, flagged in ((0.0, False), (10.0, True), (0.0, False)):
-        (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])["cells"]
+        (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])
         for name in ("rho", "slope", "intercept", "r2"):
-            assert ("chance" in cell[name]["flags"]) == flagged
-            assert ("chance" in cell["reasons"][name]) == flagged
+            assert ("chance" in cell.measured[name].flags) == flagged
+            assert ("chance" in cell.verdicts[name].reason) == flagged

@@ -12,7 +12,7 @@ import pytest
 from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, Finding
 from replicate.audit.finding import OUTCOMES as OUTCOMES_OF_AUDIT
 from replicate.calibration import measured
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED, Secondary
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
@@ -51,7 +51,7 @@ def hostile_file(text: str) -> VerdictFile:
 
     def hostile(e: Entry) -> Entry:
         evidence = dataclasses.replace(e.verdict.evidence, scale=text, cells=(text,))
-        beside = {text: {text: text}}
+        beside = Secondary(direction=text, disagreement=text)
         verdict = dataclasses.replace(e.verdict, reason=text, settle=text, evidence=evidence, secondary=beside)
         return dataclasses.replace(e, verdict=verdict, statement=text, source=text, rule=text)
 
