@@ -7,9 +7,6 @@ import argparse
 from replicate.cli.output import print_json, say
 from replicate.cli.stored import to_read
 from replicate.store import fsck
-from replicate.store.store import StoreError
-
-UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from replicate.data.catalogue import DataError
 from replicate.data.source import DATA_VARIABLE, expanded
+from replicate.text import UsageError
 
 
 def use(folder: str | None) -> None:
@@ -13,5 +13,5 @@ def use(folder: str | None) -> None:
     if folder is None:
         return
     if not folder:
-        raise DataError("--data: expected a folder, got an empty name; leave the option out for the usual one")
+        raise UsageError("--data: expected a folder, got an empty name; leave the option out for the usual one")
     os.environ[DATA_VARIABLE] = str(expanded(folder).absolute())

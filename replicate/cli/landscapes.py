@@ -11,13 +11,11 @@ import pandas as pd
 
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.runs import landscape_points
-from replicate.cli.stored import NoSuchRun, to_read
+from replicate.cli.stored import to_read
 from replicate.estimate.best_set import best_sets
 from replicate.landscape.landscape import Landscape
 from replicate.runs import scales
-from replicate.store.store import StoreError
-
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NoSuchRun)
+from replicate.text import UsageError
 
 FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "cannot be told from the best")
 
@@ -28,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     rows = landscape_points(store, scale, options.variant)
     frame = pd.DataFrame(rows)
     if frame.empty:
-        raise NoSuchRun(
+        raise UsageError(
             f"store {store.path}: expected runs of scale {options.scale}, got none; `replicate train` adds them"
         )
     frame["score"] = pd.to_numeric(frame["accuracy"])

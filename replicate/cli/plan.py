@@ -11,21 +11,18 @@ from typing import Any
 from replicate.cli import images
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
-from replicate.data import catalogue
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import recorded
-from replicate.store.store import Store, StoreError
-from replicate.text import duration
+from replicate.store.store import Store
+from replicate.text import UsageError, duration
 from replicate.train.engine import devices
 from replicate.train.engine.missing import MOST_RUNS
 from replicate.train.plan import costs, priority, scale_choice
 from replicate.train.plan.plan import Plan, make_plan
-
-UNUSABLE = (scales.ScaleError, StoreError, catalogue.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +50,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     Beside a training both would be slow, and memory would seem to end early: a GPU is leased meanwhile.
     """
     if scale.why_untrainable:
-        raise scales.ScaleError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
+        raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
     from replicate.train.engine import lease
     from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
 

@@ -10,18 +10,16 @@ from typing import Any
 
 from replicate.cli import images
 from replicate.cli.output import columns, note, print_json, say, shown
-from replicate.cli.runs_export import CannotExport, export
-from replicate.cli.stored import NoSuchRun, one_run, to_read
+from replicate.cli.runs_export import export
+from replicate.cli.stored import one_run, to_read
 from replicate.data import catalogue
 from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import parts_at, runs_for, split
 from replicate.store import recorded
-from replicate.store.store import Store, StoredRun, StoreError, open_store
-from replicate.train.engine.failed import EngineError, TrainingFailed
-
-UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport, catalogue.DataError, EngineError, TrainingFailed)
+from replicate.store.store import Store, StoredRun, open_store
+from replicate.text import UsageError
 
 FIELDS = (
     "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
@@ -96,14 +94,14 @@ def _record(store: Store, scale: scales.Scale) -> None:
     """Record with the source all runs of `scale` that the store holds."""
     found = _of_scale(store, scale)
     if not found:
-        raise NoSuchRun(
+        raise UsageError(
             f"store {store.path}: expected runs of scale {scale.name}, got none; `replicate train` adds them"
         )
     path = recorded.path_of(scale.name)
     try:
         recorded.write(path, found.values())
     except OSError as error:
-        raise NoSuchRun(f"cannot write {path}: {error.strerror}; make it writable") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
     wanted = len(runs_for(split(CLAIMS, scale)[0], scale))
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
@@ -119,7 +117,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
-        raise NoSuchRun(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
+        raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
     # Spread evenly: neighbours by key have nothing in common, keys being hashes.
     chosen = _named(keys, asked, scale) if asked else keys[:: max(1, len(keys) // sample)][:sample]
     for spec in dict.fromkeys(runs[key].data for key in chosen):
@@ -146,7 +144,7 @@ def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) ->
     for prefix in prefixes:
         found = [key for key in keys if key.startswith(prefix)]
         if len(found) != 1:
-            raise NoSuchRun(
+            raise UsageError(
                 f"KEY {prefix!r}: expected the key of one recorded run of scale {scale.name}, got "
                 f"{len(found) or 'none'} that begin{'' if len(found) > 1 else 's'} with it; "
                 f"see `replicate runs list --scale {scale.name}`"
@@ -190,7 +188,7 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
     parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))
     variants = dict.fromkeys(part.variant for part in parts)
     if variant not in variants:
-        raise NoSuchRun(f"--variant: expected one of {', '.join(variants)} at scale {scale.name}, got {variant!r}")
+        raise UsageError(f"--variant: expected one of {', '.join(variants)} at scale {scale.name}, got {variant!r}")
     rows = []
     missing = 0
     for cell in dict.fromkeys(part.cell for part in parts):

@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from replicate.cli.output import columns, print_json, shown
-from replicate.cli.stored import NoSuchRun, one_run, to_read
+from replicate.cli.stored import one_run, to_read
 from replicate.store import differences
 from replicate.store.differences import Pair
 from replicate.store.store import Store
+from replicate.text import UsageError
 
 MOST_ROWS = 20
 HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "difference")
@@ -21,7 +22,7 @@ def run(options: argparse.Namespace, store: Store) -> int:
         other = to_read(options.other)
         return _stores(store, other, options.keys, options.json)
     if len(options.keys) != 2:
-        raise NoSuchRun(
+        raise UsageError(
             f"compare: expected two keys, or --other DIR, got {len(options.keys)} keys; see `replicate runs list`"
         )
     before, after = (one_run(store, key) for key in options.keys)
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, store: Store) -> int:
 def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> int:
     found = differences.of_stores(_chosen(before, prefixes), _chosen(after, prefixes))
     if not found.pairs:
-        raise NoSuchRun(
+        raise UsageError(
             f"compare: expected runs that {before.path} and {after.path} share, got none "
             f"({found.only_before} and {found.only_after} others)"
         )

@@ -16,21 +16,11 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
-from replicate.store.store import Store, StoreError, open_store
+from replicate.store.store import Store, open_store
+from replicate.text import UsageError
 from replicate.train.contract import TRAINERS
 from replicate.train.engine.choice import check, ensure_of
-from replicate.train.engine.failed import EngineError
 from replicate.train.plan import budget, priority
-
-
-class CannotTrain(Exception):
-    """A scale that is planned and not trainable; the message is one line."""
-
-
-UNUSABLE: tuple[type[Exception], ...] = (
-    *(scales.ScaleError, StoreError, CannotTrain, EngineError),
-    *(catalogue.DataError, budget.BudgetError),
-)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         budget.seconds(options.budget) if options.budget is not None else math.inf
     )  # before anything is downloaded
     if scale.why_untrainable:
-        raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
+        raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
     images.use(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name))
     claims, _ = split(CLAIMS, scale)

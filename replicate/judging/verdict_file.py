@@ -34,12 +34,13 @@ from replicate.estimate.result import Estimate
 from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
+from replicate.text import UsageError
 
 FORMAT = 1
 _MAKE_ONE = "`pytest claims/ --report DIR` writes one as DIR/verdicts.json"
 
 
-class VerdictFileError(ValueError):
+class VerdictFileError(UsageError):
     """A file that is not a readable verdict file; the message is one line."""
 
 

@@ -12,6 +12,7 @@ from fixtures import options as plugin_options
 from replicate.data import fashion
 from replicate.data.source import DATA_VARIABLE, DataError
 from replicate.store.store import open_store
+from replicate.text import UsageError
 from replicate.train.engine import devices
 from replicate.train.engine.scratch import SCRATCH_VARIABLE
 from replicate.train.plan import budget
@@ -53,7 +54,7 @@ def environment(blob: bytes, folder: Path) -> None:
             except DataError as error:
                 one_line_of(error)
             plugin_options.settings(_Config({}, folder))
-    except plugin_options.UNUSABLE as error:
+    except UsageError as error:
         one_line_of(error)
     finally:
         os.chdir(here)
@@ -89,7 +90,7 @@ def pytest_options(blob: bytes, folder: Path) -> None:
     )
     try:
         plugin_options.settings(_Config(given, folder))  # type: ignore[arg-type]
-    except plugin_options.UNUSABLE as error:
+    except UsageError as error:
         one_line_of(error)
 
 
@@ -111,7 +112,7 @@ def options(blob: bytes, folder: Path) -> None:
     for word in budgets:
         try:
             budget.seconds(word)
-        except budget.BudgetError as error:
+        except UsageError as error:
             one_line_of(error)
     outside = any(os.path.isabs(word) or ".." in word or "~" in word for word in arguments)  # noqa: PTH117
     if NEVER & set(arguments) or ("--out" in " ".join(arguments) and outside):
