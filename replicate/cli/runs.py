@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.cli import images
+from replicate.cli.options import use_images
 from replicate.cli.output import columns, note, print_json, say, shown
 from replicate.cli.runs_export import export
 from replicate.cli.stored import one_run, to_read
@@ -22,16 +22,16 @@ from replicate.store.store import Store, StoredRun, open_store
 from replicate.text import UsageError
 
 FIELDS = (
-    "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
-    "best_accuracy", "diverged", "seconds", "synthetic",
-)  # fmt: skip
+    *("key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed"),
+    *("accuracy", "best_accuracy", "diverged", "seconds", "synthetic"),
+)
 LISTED = ("key", "arch", "dataset", "optimizer", "lr", "wd", "seed", "accuracy", "diverged", "seconds")
 POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accuracy", "diverged", "key")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
-        images.use(options.data)
+        use_images(options.data)
         return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
@@ -71,10 +71,8 @@ def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
 
 def _show(store: Store, prefix: str, as_json: bool) -> None:
     stored = one_run(store, prefix)
-    record = {
-        "key": stored.key, "run": stored.run, "result": stored.result.to_json(), "provenance": stored.provenance,
-        "synthetic": stored.synthetic,
-    }  # fmt: skip
+    record: dict[str, Any] = {"key": stored.key, "run": stored.run, "result": stored.result.to_json()}
+    record |= {"provenance": stored.provenance, "synthetic": stored.synthetic}
     if as_json:
         print_json(record)
         return
@@ -164,22 +162,18 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
     exactly = same and before.provenance.get("device") == "cpu"
     agrees = before.content == after.content if exactly else difference <= ROUNDING_PP
     row = _row(before)
-    return {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")} | {
-        "recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp, "same machine": same,
-        "agrees": agrees,
-    }  # fmt: skip
+    of_run = {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")}
+    accuracies = {"recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp}
+    return of_run | accuracies | {"same machine": same, "agrees": agrees}
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
     """A run as a row; the accuracy of a diverged one is None, which `replicate judge` reads as diverged."""
     run, result = stored.run, stored.result
-    return {
-        "key": stored.key, "arch": run["arch"], "dataset": run["data"]["name"], "optimizer": run["optimizer"],
-        "schedule": run["schedule"], "epochs": run["epochs"], "batch_size": run["batch_size"], "lr": run["lr"],
-        "wd": run["weight_decay"], "seed": run["seed"], "accuracy": None if result.diverged else result.accuracy_pp,
-        "best_accuracy": result.best_accuracy_pp, "diverged": result.diverged, "seconds": result.seconds,
-        "synthetic": stored.synthetic,
-    }  # fmt: skip
+    row = {**run, "key": stored.key, "dataset": run["data"]["name"], "wd": run["weight_decay"]}
+    row |= {"accuracy": None if result.diverged else result.accuracy_pp, "best_accuracy": result.best_accuracy_pp}
+    row |= {"diverged": result.diverged, "seconds": result.seconds, "synthetic": stored.synthetic}
+    return {field: row[field] for field in FIELDS}
 
 
 def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:

@@ -95,24 +95,17 @@ def _json(snapshot: Snapshot) -> dict[str, Any]:
         "diverged": snapshot.diverged,
         "device_seconds": snapshot.device_seconds,
         "cells": [
-            {
-                "cell": cell.label, "needed": cell.total, "stored": cell.done, "diverged": cell.diverged,
-                "device_seconds": cell.seconds,
-            }
-            for cell in snapshot.cells
+            {"cell": c.label, "needed": c.total, "stored": c.done, "diverged": c.diverged, "device_seconds": c.seconds}
+            for c in snapshot.cells
         ],
-    }  # fmt: skip
+    }
 
 
 def _in_flight(store: Store) -> dict[str, Any]:
     found = in_flight.read(store)
-    return {
-        "devices_at_work": list(found.devices),
-        "stacks": [
-            {
-                "runs": list(stack.keys), "left": list(stack.left), "state": stack.state,
-                "begun_seconds_ago": stack.begun_seconds_ago, "saved_seconds_ago": stack.saved_seconds_ago,
-            }
-            for stack in found.stacks
-        ],
-    }  # fmt: skip
+    stacks = [
+        {"runs": stack.keys, "left": stack.left, "state": stack.state}
+        | {"begun_seconds_ago": stack.begun_seconds_ago, "saved_seconds_ago": stack.saved_seconds_ago}
+        for stack in found.stacks
+    ]
+    return {"devices_at_work": list(found.devices), "stacks": stacks}

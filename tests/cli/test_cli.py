@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate.cli import main
+from replicate.cli import main, options
 from replicate.judging import sweep_verdicts
 from replicate.paper.registry import CLAIMS, claim
 from replicate.runs import scales
@@ -359,6 +359,10 @@ class TestReport:
 )
 def test_wrong_arguments(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(capsys, *arguments)
+
+
+def test_the_help_names_every_scale() -> None:
+    assert ", ".join(scales.SCALES) == options.SCALES
 
 
 def replicate(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from fixtures import options as plugin_options
+from replicate.cli.options import use_images
 from replicate.data import fashion
 from replicate.data.source import DATA_VARIABLE, DataError
 from replicate.store.store import open_store
@@ -88,10 +89,12 @@ def pytest_options(blob: bytes, folder: Path) -> None:
     given = dict(
         line.split("=", 1) for line in text_of(blob).split("\n") if line.startswith(PYTEST_OPTIONS) and "=" in line
     )
-    try:
-        plugin_options.settings(_Config(given, folder))  # type: ignore[arg-type]
-    except UsageError as error:
-        one_line_of(error)
+    with mock.patch.dict(os.environ):
+        try:
+            plugin_options.settings(_Config(given, folder))  # type: ignore[arg-type]
+            use_images(given.get("--data"), folder)
+        except UsageError as error:
+            one_line_of(error)
 
 
 COMMANDS = (

@@ -10,8 +10,10 @@ _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*")
 
 
-def seconds(text: str) -> float:
-    """`6h`, `90m`, `1h 30m`, `0.5d` to seconds; above 0."""
+def seconds(text: str | None) -> float | None:
+    """`6h`, `90m`, `1h 30m`, `0.5d` to seconds; above 0. None where nothing was said."""
+    if text is None:
+        return None
     parts = _PART.findall(text.strip().lower())
     whole = "".join(f"{number}{unit}" for number, unit in parts)
     found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
