@@ -17,7 +17,7 @@ from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import parts_at, runs_for, split
-from replicate.store import recorded
+from replicate.store import kept, recorded
 from replicate.store.store import Store, StoredRun, open_store
 from replicate.text import UsageError
 
@@ -90,6 +90,8 @@ def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
 
 def _record(store: Store, scale: scales.Scale) -> None:
     """Record with the source all runs of `scale` that the store holds."""
+    if not kept.in_clone():
+        raise UsageError(f"expected a clone of the repository to keep runs in, got an installation in {kept.ROOT}")
     found = _of_scale(store, scale)
     if not found:
         raise UsageError(

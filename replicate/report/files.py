@@ -12,13 +12,14 @@ from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.registry import REGISTRY_HASH, claim
 from replicate.report import markdown
 from replicate.runs.scales import Scale
-from replicate.store import atomic
+from replicate.store import atomic, kept
 from replicate.store.store import Store
 from replicate.text import UsageError
 
 VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
-CALIBRATION = Path(__file__).parents[2] / "docs" / "calibration.json"
-"""What `replicate calibrate --out` wrote, where this is a clone that has it."""
+KEPT = "docs/calibration.json"
+"""What `replicate calibrate --out` wrote."""
+CALIBRATION = kept.path(KEPT)
 
 
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
@@ -38,8 +39,9 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
     paper = published()
     findings = [finding.to_json() for finding in audits.run(paper).findings]
-    text = html.render(file, store_verdicts.landscapes(scale, store), picture(paper), calibration(), findings)
-    atomic.write_text(out / PAGE, text)
+    lacking = kept.lacking(KEPT, "calibration figures")
+    found = store_verdicts.landscapes(scale, store)
+    atomic.write_text(out / PAGE, html.render(file, found, picture(paper), calibration(), findings, lacking))
     return out / PAGE
 
 
