@@ -123,16 +123,13 @@ def _drop_row(row: _Row) -> DropRow:
 
 def _p(row: _Row) -> tuple[Printed | None, bool]:
     """The printed p and whether the paper says `below` it."""
-    try:
+    text = row.optional("p")
+    if not text.startswith("<"):
         return row.printed("p"), False
-    except UsageError:
-        text = row.text("p")
-        if not text.startswith("<"):
-            raise
-        try:
-            return Printed.parse(text[1:]), True
-        except ValueError as error:
-            raise UsageError(f"{row.where}, column p: {error}") from None
+    try:
+        return Printed.parse(text[1:]), True
+    except ValueError as error:
+        raise UsageError(f"{row.where}, column p: {error}") from None
 
 
 def _figure(row: _Row) -> StatedFigure:
