@@ -83,7 +83,7 @@ def judge(
 
     metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
     e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises
-    `replicate.landscape.columns.SweepError`.
+    `replicate.text.UsageError`.
     """
     notes: tuple[str, ...] = ()
     if isinstance(runs, pd.DataFrame):

@@ -8,6 +8,13 @@ LONGEST = 1200
 """Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
 
 
+class UsageError(Exception):
+    """Something cannot be done as it was asked for: one line that says what was expected, what was given, what to do.
+
+    A program ends with it and exit status 2.
+    """
+
+
 def one_line(text: object) -> str:
     """`text` without line feeds, cut to `LONGEST`, and nothing in it that steers a terminal or turns its direction."""
     words = " ".join(str(text).split())

@@ -14,14 +14,11 @@ from replicate.calibration.rates import Rate
 from replicate.estimate.result import finite
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.store import atomic, strict
+from replicate.text import UsageError
 
 FORMAT = 1
 
 Row = dict[str, Any]
-
-
-class UnreadableCalibration(Exception):
-    """A file that holds no calibration; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ _KINDS = {"cells": _CELL, "experiments": _EXPERIMENT}
 
 
 def read(path: Path) -> Measured:
-    """Inverse of `write`; raises `UnreadableCalibration`."""
+    """Inverse of `write`; raises `UsageError`."""
     try:
         data = strict.parse(path.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
@@ -125,7 +122,7 @@ def read(path: Path) -> Measured:
         cells, experiments = ([_row(row, _KINDS[part]) for row in data[part]] for part in _KINDS)
         return Measured(tuple(cells), tuple(experiments), data["registry"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UnreadableCalibration(
+        raise UsageError(
             f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
             f"{type(problem).__name__}: {problem}; measure it again"
         ) from problem

@@ -6,23 +6,21 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
+from replicate.cli.output import check_folder, columns, note, print_json
 from replicate.estimate.result import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
-from replicate.landscape.columns import SweepError, parse_columns
+from replicate.landscape.columns import parse_columns
 from replicate.landscape.from_csv import Sweep, read_sweep
-from replicate.landscape.table import TableError, read_table
+from replicate.landscape.table import read_table
 from replicate.report.wording import sentence
-from replicate.text import interval, one_line, printable
-
-UNUSABLE = (SweepError, TableError, CannotWrite)
+from replicate.text import UsageError, interval, one_line, printable
 
 
 def run(options: argparse.Namespace) -> int:
     for option, path in (("--html", options.html), ("--picture", options.picture)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
-            raise CannotWrite(f"{option} {path}: expected another file than the sweep itself; name a new one")
+            raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
@@ -60,7 +58,7 @@ def _write(option: str, path: str, text: str) -> None:
     try:
         write_text(Path(path), text)
     except OSError as error:
-        raise CannotWrite(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
+        raise UsageError(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
     note(f"written: {path}")
 
 

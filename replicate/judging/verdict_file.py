@@ -22,12 +22,13 @@ from replicate.judging import format_1
 from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
+from replicate.text import UsageError
 
 FORMAT = 2
 _MAKE_ONE = "`pytest claims/ --report DIR` writes one as DIR/verdicts.json"
 
 
-class VerdictFileError(ValueError):
+class VerdictFileError(UsageError):
     """A file that is not a readable verdict file; the message is one line."""
 
 

@@ -68,11 +68,12 @@ def render(
     reachability: str = "",
     rates: Sequence[Mapping[str, Any]] = (),
     findings: Sequence[Mapping[str, Any]] = (),
+    lacking: str = "",
 ) -> str:
     """The page.
 
     `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit, as
-    its JSON has them.
+    its JSON has them; `lacking`: why there are no `rates`, where that should be said.
     """
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
@@ -92,7 +93,7 @@ def render(
         kappa_rows=kappa_rows,
         others=view.other_marks(file),
         sections=sections,
-        checks=_checks(reachability, rates),
+        checks=_checks(reachability, rates, lacking),
         findings=findings,
         finding_counts=[(o, sum(f["outcome"] == o for f in findings), words) for o, words in FINDINGS.items()],
         provenance=view.provenance(file),
@@ -160,7 +161,7 @@ def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Pictu
     return out
 
 
-def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check]:
+def _checks(reachability: str, rates: Sequence[Mapping[str, Any]], lacking: str) -> list[Check]:
     out = []
     if reachability:
         out.append(
@@ -189,6 +190,8 @@ def _checks(reachability: str, rates: Sequence[Mapping[str, Any]]) -> list[Check
                 tuple(pictures),
             )
         )
+    elif lacking:
+        out.append(Check("How often the rules err", f"{lacking[0].upper()}{lacking[1:]}.", ()))
     return out
 
 

@@ -15,16 +15,7 @@ import pytest
 from replicate.calibration import experiments, sources
 from replicate.calibration import rates as calibration
 from replicate.calibration.experiments import Experiment, FamilyRate
-from replicate.calibration.measured import (
-    Measured,
-    UnreadableCalibration,
-    cell_rows,
-    error,
-    experiment_rows,
-    read,
-    worst,
-    write,
-)
+from replicate.calibration.measured import Measured, cell_rows, error, experiment_rows, read, worst, write
 from replicate.calibration.parallel import CHUNK, chunks, in_processes
 from replicate.calibration.rates import (
     Judged,
@@ -59,6 +50,7 @@ from replicate.landscape.synthetic import NOISES, SHAPES, Truth, ratio_grid
 from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS
+from replicate.text import UsageError
 
 INF = math.inf
 RHO_MARGIN = Margin(0.05, 0.2)
@@ -663,9 +655,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_no_calibration(tmp_path: Path, text: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(text)
-    with pytest.raises(
-        UnreadableCalibration, match=r"expected a calibration \(format 1\).*measure it again"
-    ) as refused:
+    with pytest.raises(UsageError, match=r"expected a calibration \(format 1\).*measure it again") as refused:
         read(path)
     assert "\n" not in str(refused.value)
 

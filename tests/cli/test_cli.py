@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate.cli import judge, main
+from replicate.cli import judge, main, options
 from replicate.cli.output import print_json
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.paper.registry import CLAIMS, claim
@@ -345,6 +345,10 @@ class TestReport:
 )
 def test_wrong_arguments(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(capsys, *arguments)
+
+
+def test_the_help_names_every_scale() -> None:
+    assert ", ".join(scales.SCALES) == options.SCALES
 
 
 def replicate(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

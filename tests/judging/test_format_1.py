@@ -82,9 +82,6 @@ def test_what_stands_beside_has_names(read: VerdictFile) -> None:
     assert beside["deviation/cifar100/kappa-0.1"].prediction == Prediction(*drop["interval"], drop["holds our value"])
 
 
-GROWTH = {"quantity": "growth_exponent", "details": {"x": {}}}
-
-
 def test_growth_has_its_sides() -> None:
     data = saved()
     claim = next(c for c in data["claims"] if c["id"] == "deviation/log-quadratic")

@@ -8,7 +8,7 @@ import socket
 import ray
 from ray import exceptions as lost
 
-from replicate.train.engine.failed import EngineError
+from replicate.text import UsageError
 
 KNOCK_SECONDS = 10.0
 """For a cluster to answer at all."""
@@ -25,7 +25,7 @@ def connect(address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     except (OSError, RuntimeError, ValueError, TimeoutError, lost.RayError) as error:
         words = next(iter(str(error).splitlines()), "no message")
-        raise EngineError(
+        raise UsageError(
             f"--engine ray: expected a Ray cluster at {address or 'the default address'}, got {type(error).__name__}: "
             f"{words}; start one (ray start --head) or check --address"
         ) from error

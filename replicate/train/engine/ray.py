@@ -78,7 +78,7 @@ def ensure(
     `in_process` is for the local engine: these workers are elsewhere in any case.
     `until`: when to stop, by the monotonic clock: `OutOfTime` is raised then, and what was begun is given up.
     `share`: whether workers that see the folder of the store keep checkpoints there.
-    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `EngineError` where
+    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `UsageError` where
     there is no cluster.
     """
 
