@@ -32,16 +32,13 @@ class Judged:
     @property
     def verdicts(self) -> pd.DataFrame:
         """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason."""
+        ends = ("value", "low", "high")
         rows = [
-            {
-                "arch": cell["arch"], "dataset": cell["dataset"], "claim": name, "verdict": outcome,
-                "value": cell[name]["value"], "low": cell[name]["low"], "high": cell[name]["high"],
-                "reason": cell["reasons"][name],
-            }
+            (cell["arch"], cell["dataset"], name, outcome, *(cell[name][end] for end in ends), cell["reasons"][name])
             for cell in self.found["cells"]
             for name, outcome in cell["verdicts"].items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
+        ]
+        return pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"])
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""

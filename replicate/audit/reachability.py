@@ -221,6 +221,10 @@ def find(paper: Reported, row: RatioRow) -> Finding:
                 evidence += f", with this slope of at least {least:.3g}"
         evidence += "."
     closest = first.closest
+    remedy = (
+        "the best weight decays were searched on another grid than the one described, or the figures come from another "
+        "estimator"
+    )
     return Finding(
         id=f"audit/reachability/{row.cell}",
         outcome=outcome,
@@ -232,9 +236,6 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),
         assumes="the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "
         "distribution is assumed, and each figure may be anything that rounds to the printed one",
-        consistent_if=""
-        if reached
-        else "the best weight decays were searched on another grid than the one described, "
-        "or the figures come from another estimator",
+        consistent_if="" if reached else remedy,
         details=details,
     )

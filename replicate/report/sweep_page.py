@@ -93,20 +93,24 @@ def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCe
     margins = {claim.quantity: claim.margin for claim in reversed(CLAIMS)}
     rows = tuple(
         ClaimRow(
-            name,
-            WORDS.get(name, name),
-            outcome,
-            LETTERS[outcome],
-            estimate_text(None if outcome == NOT_RUN else Estimate.from_json(cell[name])),
-            margin_text(margins[CLAIM_OF[name]]),
-            cell["reasons"][name],
+            name=name,
+            words=WORDS.get(name, name),
+            outcome=outcome,
+            letter=LETTERS[outcome],
+            here=estimate_text(None if outcome == NOT_RUN else Estimate.from_json(cell[name])),
+            margin=margin_text(margins[CLAIM_OF[name]]),
+            reason=cell["reasons"][name],
         )
         for name, outcome in cell["verdicts"].items()
     )
     settle = [cell[name].get("settle") for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
-    named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
     return SweepCell(
-        named, sentence(cell), rows, ", ".join(cell["flags"]),
-        tuple(dict.fromkeys(text for text in settle if text)),
-        tuple(cell.get("beside", {}).get("where they differ", {}).items()), len(table.frame), picture,
-    )  # fmt: skip
+        named=tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED),
+        sentence=sentence(cell),
+        rows=rows,
+        flags=", ".join(cell["flags"]),
+        settle=tuple(dict.fromkeys(text for text in settle if text)),
+        differ=tuple(cell.get("beside", {}).get("where they differ", {}).items()),
+        runs=len(table.frame),
+        picture=picture,
+    )
