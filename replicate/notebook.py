@@ -37,20 +37,14 @@ class Judged:
     @property
     def verdicts(self) -> pd.DataFrame:
         """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason."""
+        ends = ("value", "low", "high")
         rows = [
-            {
-                "arch": cell.arch,
-                "dataset": cell.dataset,
-                "claim": name,
-                "verdict": verdict.outcome.value,
-                **{end: found[end] for end in ("value", "low", "high")},
-                "reason": verdict.reason,
-            }
+            (cell.arch, cell.dataset, name, verdict.outcome.value, *(found[end] for end in ends), verdict.reason)
             for cell in self.cells
             for name, verdict in cell.verdicts.items()
             for found in [cell.measured[name].to_json()]
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"])
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""

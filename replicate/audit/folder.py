@@ -111,14 +111,16 @@ def _ratio_row(row: _Row) -> RatioRow:
     if rho.value.value <= 0:
         raise UsageError(f"{row.where}, column rho: expected a ratio above 0, got {rho.value.text}")
     slope = row.measured("slope", "slope_low", "slope_high") if row.printed("slope") else None
-    return RatioRow(row.text("arch"), row.text("dataset"), rho, row.printed("p"), slope, row.printed("r2"), row.source)
+    arch, dataset, p, r2 = row.text("arch"), row.text("dataset"), row.printed("p"), row.printed("r2")
+    return RatioRow(arch, dataset, rho, p=p, slope=slope, r2=r2, source=row.source)
 
 
 def _drop_row(row: _Row) -> DropRow:
     kappa = row.needed("kappa").value
     if kappa <= 0:
         raise UsageError(f"{row.where}, column kappa: expected a number above 0, got {row.text('kappa')}")
-    return DropRow(kappa, row.text("dataset"), row.measured("drop", "low", "high"), *_p(row), row.source)
+    dataset, drop, (p, below) = row.text("dataset"), row.measured("drop", "low", "high"), _p(row)
+    return DropRow(kappa, dataset, drop, p=p, p_below=below, source=row.source)
 
 
 def _p(row: _Row) -> tuple[Printed | None, bool]:
@@ -155,6 +157,11 @@ def _grid(path: Path) -> tuple[tuple[float, tuple[float, ...]], ...]:
 def write(paper: Reported, folder: Path) -> None:
     """Writes the four files that `read` reads: grid, tables and figures, not what a folder cannot hold."""
 
+    def texts(measured: Measured | None) -> list[str]:
+        """Value and ends, each empty where there is none."""
+        parts = (measured.value, measured.low, measured.high) if measured else (None, None, None)
+        return [text(part) for part in parts]
+
     def text(printed: Printed | None) -> str:
         return "" if printed is None else printed.text
 
@@ -167,31 +174,11 @@ def write(paper: Reported, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     table(GRID, "lr wd", [(f"{lr:g}", f"{wd:g}") for lr, wds in paper.grid for wd in wds])
-    table(
-        RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2",
-        [
-            (
-                r.arch, r.dataset, r.rho.value.text, text(r.rho.low), text(r.rho.high), text(r.p),
-                *(("", "", "") if r.slope is None else (r.slope.value.text, text(r.slope.low), text(r.slope.high))),
-                text(r.r2),
-            )
-            for r in paper.ratios
-        ],
-    )  # fmt: skip
+    rows = [[r.arch, r.dataset, *texts(r.rho), text(r.p), *texts(r.slope), text(r.r2)] for r in paper.ratios]
+    table(RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2", rows)
     if paper.drops:
-        table(
-            DROPS, "kappa dataset drop low high p",
-            [
-                (f"{d.kappa:g}", d.dataset, d.drop.value.text, text(d.drop.low), text(d.drop.high),
-                      ("<" if d.p_below else "") + text(d.p))
-                for d in paper.drops
-            ],
-        )  # fmt: skip
+        rows = [[f"{d.kappa:g}", d.dataset, *texts(d.drop), "<" * d.p_below + text(d.p)] for d in paper.drops]
+        table(DROPS, "kappa dataset drop low high p", rows)
     if paper.figures:
-        table(
-            FIGURES, "name value low high source",
-            [
-                (f.name, f.measured.value.text, text(f.measured.low), text(f.measured.high), f.source)
-                for f in paper.figures
-            ],
-        )  # fmt: skip
+        rows = [[f.name, *texts(f.measured), f.source] for f in paper.figures]
+        table(FIGURES, "name value low high source", rows)

@@ -23,6 +23,9 @@ from replicate.landscape.synthetic import draw
 from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
 
+Progress = Callable[[int, int], None]
+"""Is told how many are done, of how many."""
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -127,9 +130,8 @@ def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
 
 
 def rates(
-    found: Sequence[Study], n: int, processes: int, report: Callable[[int, int], None] | None = None,
-    kept: Path | None = None,
-) -> list[Rate]:  # fmt: skip
+    found: Sequence[Study], n: int, processes: int, report: Progress | None = None, kept: Path | None = None
+) -> list[Rate]:
     """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study.
 
     What was judged is kept in the folder `kept`, and not judged again.
@@ -177,9 +179,16 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
                 lows, highs = np.log(np.maximum(lows, 0)), np.log(highs)
         out.append(
             Rate(
-                study, quantity, truth, margin, len(judged), share[REPLICATED], share[CONTRADICTED],
-                share[INCONCLUSIVE], wrong, share[REPLICATED] + share[CONTRADICTED], coverage,
-                float(np.median(highs - lows)),
+                study,
+                quantity,
+                truth=truth,
+                margin=margin,
+                n=len(judged),
+                **share,
+                wrong=wrong,
+                decisive=share[REPLICATED] + share[CONTRADICTED],
+                coverage=coverage,
+                width=float(np.median(highs - lows)),
             )
-        )  # fmt: skip
+        )
     return out

@@ -138,10 +138,8 @@ def _cell_row(row: Row) -> list[str]:
 
 
 def _experiment_row(row: Row) -> list[str]:
-    return [
-        row["quantity"], str(row["claims"]), str(row["seeds"]), *_verdicts(row), _percent(row["any_wrong"]),
-        _percent(row["coverage"]), _percent(row["all_covered"]),
-    ]  # fmt: skip
+    shares = (_percent(row[name]) for name in ("any_wrong", "coverage", "all_covered"))
+    return [row["quantity"], str(row["claims"]), str(row["seeds"]), *_verdicts(row), *shares]
 
 
 def _percent(x: float | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pandas as pd
@@ -119,10 +119,9 @@ def _row(table: Table, i: int, found: Mapping[str, str], metric: str) -> _Row:
         raise UsageError(f"{where}: expected a weight decay of at least 0 in column {found['wd']}, got {wd:g}")
     if "seed" in found and not text("seed"):
         raise UsageError(f"{where}: expected a seed in column {found['seed']}, got nothing")
-    return _Row(
-        table.lines[i], (text("arch") or UNNAMED, text("dataset") or UNNAMED), lr, wd, text("seed"),
-        _score(where, found[metric], text(metric), table.decimal_comma),
-    )  # fmt: skip
+    cell, seed = (text("arch") or UNNAMED, text("dataset") or UNNAMED), text("seed")
+    score = _score(where, found[metric], text(metric), table.decimal_comma)
+    return _Row(table.lines[i], cell, lr=lr, wd=wd, seed=seed, score=score)
 
 
 def _score(where: str, column: str, text: str, decimal_comma: bool) -> float | None:
@@ -161,7 +160,7 @@ def _in_percent(name: str, rows: list[_Row], notes: list[str]) -> list[_Row]:
         _one_unit(name, rows, largest, notes)
         return rows
     notes.append(f"the largest accuracy is {largest:g}: taken as fractions and converted to percent")
-    return [_scored(row, None if row.score is None else 100 * row.score) for row in rows]
+    return [replace(row, score=None if row.score is None else 100 * row.score) for row in rows]
 
 
 def _one_unit(name: str, rows: list[_Row], largest: float, notes: list[str]) -> None:
@@ -234,7 +233,7 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
             )
         if not seeds_given:
             repeated += bool(same)
-            row = _Row(row.line, row.cell, row.lr, row.wd, str(len(same)), row.score)
+            row = replace(row, seed=str(len(same)))
         same.append(row)
         kept.append(row)
     if twins:
@@ -247,10 +246,6 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
     if repeated:
         notes.append(f"no column of seeds: {repeated} repeated (lr, wd) taken as further seeds, in the file's order")
     return kept
-
-
-def _scored(row: _Row, score: float | None) -> _Row:
-    return _Row(row.line, row.cell, row.lr, row.wd, row.seed, score)
 
 
 def _landscape(cell: tuple[str, str], rows: list[_Row], metric: str) -> Landscape:

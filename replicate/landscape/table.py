@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 from replicate.text import UsageError
@@ -43,11 +44,8 @@ class Table:
 
     def keep(self, wanted: Sequence[bool]) -> Table:
         """The rows for which `wanted` is true."""
-        kept = [i for i, keep in enumerate(wanted) if keep]
-        return Table(
-            self.name, self.header, tuple(self.rows[i] for i in kept), tuple(self.lines[i] for i in kept),
-            self.decimal_comma,
-        )  # fmt: skip
+        rows, lines = tuple(compress(self.rows, wanted)), tuple(compress(self.lines, wanted))
+        return replace(self, rows=rows, lines=lines)
 
 
 def read_table(path: str) -> Table:

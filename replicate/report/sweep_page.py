@@ -88,21 +88,21 @@ def cells(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> list[
 def _cell(table: Landscape, cell: JudgedCell, picture: Markup) -> SweepCell:
     rows = tuple(
         ClaimRow(
-            name,
-            WORDS.get(name, name),
-            verdict.outcome,
-            LETTERS[verdict.outcome],
-            estimate_text(None if verdict.outcome == NOT_RUN else cell.measured[name]),
-            margin_text(verdict.margin),
-            verdict.reason,
+            name=name,
+            words=WORDS.get(name, name),
+            outcome=verdict.outcome,
+            letter=LETTERS[verdict.outcome],
+            here=estimate_text(None if verdict.outcome == NOT_RUN else cell.measured[name]),
+            margin=margin_text(verdict.margin),
+            reason=verdict.reason,
         )
         for name, verdict in cell.verdicts.items()
     )
     settle = [cell.settle(name) for name, outcome in cell.outcomes.items() if outcome == INCONCLUSIVE]
     return SweepCell(
-        tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED),
-        sentence(cell),
-        rows,
+        named=tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED),
+        sentence=sentence(cell),
+        rows=rows,
         flags=", ".join(cell.flags),
         settle=tuple(dict.fromkeys(text for text in settle if text)),
         differ=tuple(cell.disagreements.items()),

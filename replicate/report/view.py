@@ -30,9 +30,14 @@ MEANINGS = (
     (CRASHED, "judging ended in an error; no verdict"),
 )
 ROWS = (
-    ("rho", "ratio"), ("rho/reject", "0.10 not rejected"), ("slope", "slope"), ("intercept", "intercept"),
-    ("r2", "R²"), ("one-dim/gap", "η alone"), ("sgd/rho", "SGD"),
-)  # fmt: skip
+    ("rho", "ratio"),
+    ("rho/reject", "0.10 not rejected"),
+    ("slope", "slope"),
+    ("intercept", "intercept"),
+    ("r2", "R²"),
+    ("one-dim/gap", "η alone"),
+    ("sgd/rho", "SGD"),
+)
 """Kinds of claims that speak of one cell each, and their names in the matrix."""
 COLUMNS = tuple(cell for dataset in DATASETS for cell in CELLS if cell.dataset == dataset)
 SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "Mix", "swin_t": "Swin"}
