@@ -30,7 +30,7 @@ from replicate.train.checkpoint import Checkpoint
 from tests.support import guard
 from tests.support.faketrainer import fake_result, fake_run
 from tests.support.mutations import DEEP
-from tests.support.readers import TARGETS
+from tests.support.readers import TARGETS, _calibration_seed
 from tests.support.readers_store import record_seed, with_digest
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
@@ -116,6 +116,7 @@ FOUND = [
     ("calibration", b'{"format": 1, "registry": "x", "cells": [{}], "experiments": []}'),
     ("calibration", b'{"format": 1, "registry": "x", "cells": null, "experiments": []}'),
     ("calibration", b"[" * DEEP),
+    ("calibration", _calibration_seed().replace(b'"the paper holds"', b'""')),  # a heading without a first letter
     ("environment", f"{DATA_VARIABLE}=~nobody-has-this-name".encode()),
     ("environment", "REPLICATE_STORE=x\ufeff".encode()),
     ("pytest-options", b"--store=~nobody-has-this-name"),

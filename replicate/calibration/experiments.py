@@ -253,10 +253,10 @@ class FamilyRate:
     """Share of verdicts that are decisive and wrong; every decisive one where the truth has no value."""
     any_wrong: float
     """Share of outcomes with such a verdict on any of the claims."""
-    coverage: float
-    """Share of intervals that hold the truth; NaN where it has no value."""
-    all_covered: float
-    """Share of outcomes in which those of all claims do."""
+    coverage: float | None
+    """Share of intervals that hold the truth; None where it has no value."""
+    all_covered: float | None
+    """Share of outcomes in which those of all claims do; None likewise."""
 
 
 Verdicts = list[tuple[str, bool, bool | None]]
@@ -277,7 +277,9 @@ def rates(
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)
-    answers = in_processes(_judged, [(*one, *part) for one in asked for part in parts], processes, kept)
+    answers = in_processes(
+        _judged, [(*one, *part) for one in asked for part in parts], processes, kept, kind=list[dict[str, Verdicts]]
+    )
     out: list[FamilyRate] = []
     for done, (experiment, seeds) in enumerate(asked, start=1):
         outcomes = [outcome for _ in parts for outcome in next(answers)]
@@ -353,6 +355,6 @@ def _summary(experiment: Experiment, seeds: int, quantity: str, found: Sequence[
         **share,
         wrong=sum(one[1] for one in flat) / len(flat),
         any_wrong=sum(any(one[1] for one in verdicts) for verdicts in found) / len(found),
-        coverage=sum(held) / len(held) if held else math.nan,
-        all_covered=sum(all_held) / len(all_held) if all_held else math.nan,
+        coverage=sum(held) / len(held) if held else None,
+        all_covered=sum(all_held) / len(all_held) if all_held else None,
     )

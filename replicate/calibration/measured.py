@@ -4,31 +4,62 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
 from replicate.estimate.result import finite
 from replicate.paper.registry import REGISTRY_HASH
-from replicate.store import atomic, strict
+from replicate.store import atomic
+from replicate.store.strict import Malformed, decode
 from replicate.text import UsageError
 
 FORMAT = 1
 
-Row = dict[str, Any]
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """A study and quantity. Shares, not percent; widths of a ratio in ln; None where there is no such number."""
+
+    group: str
+    study: str
+    slope: float
+    factor: float
+    seeds: Count
+    quantity: str
+    truth: float | None
+    landscapes: Count
+    replicated: float
+    contradicted: float
+    inconclusive: float
+    wrong: float
+    coverage: float | None
+    median_width: float | None
+
+
+@dataclass(frozen=True)
+class _File:
+    """What is read of a calibration's file."""
+
+    format: int
+    registry: str
+    cells: tuple[CellRow, ...]
+    experiments: tuple[FamilyRate, ...]
 
 
 @dataclass(frozen=True)
 class Measured:
     """Both parts of a calibration; a part that was not measured has no rows."""
 
-    cells: tuple[Row, ...] = ()
-    """One row a study and quantity: `cell_rows`."""
-    experiments: tuple[Row, ...] = ()
-    """One row an experiment, number of seeds and quantity: `experiment_rows`."""
+    cells: tuple[CellRow, ...] = ()
+    experiments: tuple[FamilyRate, ...] = ()
     registry: str = field(default=REGISTRY_HASH)
     """Hash of the registry whose rules were tried."""
 
@@ -38,8 +69,8 @@ class Measured:
             "format": FORMAT,
             "registry": self.registry,
             "worst_wrong": worst(self),
-            "cells": list(self.cells),
-            "experiments": list(self.experiments),
+            "cells": [asdict(row) for row in self.cells],
+            "experiments": [asdict(row) for row in self.experiments],
         }
 
 
@@ -50,26 +81,29 @@ def error(rate: Rate) -> float:
 
 def worst(measured: Measured) -> float:
     """The largest share of wrong decisive verdicts."""
-    return max((row["wrong"] for row in (*measured.cells, *measured.experiments)), default=0.0)
+    return max([row.wrong for row in measured.cells] + [row.wrong for row in measured.experiments], default=0.0)
 
 
-def cell_rows(found: Sequence[Rate]) -> tuple[Row, ...]:
-    """One JSON object a rate; NaN and infinity become null. Shares, not percent; widths of a ratio in ln."""
+def cell_rows(found: Sequence[Rate]) -> tuple[CellRow, ...]:
+    """A row a rate."""
     return tuple(
-        {
-            "group": r.study.group, "study": r.study.label, "slope": r.study.truth.slope, "factor": r.study.factor,
-            "seeds": r.study.seeds, "quantity": r.quantity, "truth": finite(r.truth), "landscapes": r.n,
-            "replicated": r.replicated, "contradicted": r.contradicted, "inconclusive": r.inconclusive,
-            "wrong": error(r), "coverage": finite(r.coverage), "median_width": finite(r.width),
-        }
+        CellRow(
+            group=r.study.group,
+            study=r.study.label,
+            slope=r.study.truth.slope,
+            factor=r.study.factor,
+            seeds=r.study.seeds,
+            quantity=r.quantity,
+            truth=finite(r.truth),
+            landscapes=r.n,
+            replicated=r.replicated,
+            contradicted=r.contradicted,
+            inconclusive=r.inconclusive,
+            wrong=error(r),
+            coverage=finite(r.coverage),
+            median_width=finite(r.width),
+        )
         for r in found
-    )  # fmt: skip
-
-
-def experiment_rows(found: Sequence[FamilyRate]) -> tuple[Row, ...]:
-    """One JSON object a rate; NaN becomes null."""
-    return tuple(
-        {name: finite(value) if isinstance(value, float) else value for name, value in asdict(r).items()} for r in found
     )
 
 
@@ -78,51 +112,15 @@ def write(path: Path, measured: Measured) -> None:
     atomic.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
 
 
-_OPEN = ("truth", "coverage", "median_width", "all_covered")
-"""Numbers that may be null."""
-
-
-def _row(row: Any, kinds: Mapping[str, type]) -> Row:
-    """`row`, if it has the fields of `kinds`."""
-    if not isinstance(row, dict) or kinds.keys() - row.keys():
-        raise ValueError("a row that lacks fields")
-    for name, kind in kinds.items():
-        value = row[name]
-        if value is None and name in _OPEN:
-            continue
-        numeric = kind is not str and isinstance(value, int if kind is int else int | float)
-        if isinstance(value, bool) or not (isinstance(value, str) if kind is str else numeric and abs(value) < 1e300):
-            raise ValueError(f"{value!r:.40} as {name}")
-    return row
-
-
-_CELL: dict[str, type] = {
-    **dict.fromkeys(("group", "study", "quantity"), str),
-    **dict.fromkeys(("seeds", "landscapes"), int),
-    **dict.fromkeys(("slope", "factor", "truth", "replicated", "contradicted", "inconclusive", "wrong"), float),
-    **dict.fromkeys(("coverage", "median_width"), float),
-}
-_EXPERIMENT: dict[str, type] = {
-    **dict.fromkeys(("experiment", "quantity"), str),
-    **dict.fromkeys(("seeds", "claims", "outcomes"), int),
-    **dict.fromkeys(("replicated", "contradicted", "inconclusive", "wrong", "any_wrong"), float),
-    **dict.fromkeys(("coverage", "all_covered"), float),
-}
-_KINDS = {"cells": _CELL, "experiments": _EXPERIMENT}
-
-
 def read(path: Path) -> Measured:
     """Inverse of `write`; raises `UsageError`."""
     try:
-        data = strict.parse(path.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}")
-        if not isinstance(data["registry"], str):
-            raise ValueError("no hash of the registry")
-        cells, experiments = ([_row(row, _KINDS[part]) for row in data[part]] for part in _KINDS)
-        return Measured(tuple(cells), tuple(experiments), data["registry"])
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        found = decode(path.read_bytes(), _File)
+        if found.format != FORMAT:
+            raise Malformed(f"format {found.format}")
+    except (OSError, Malformed) as problem:
         raise UsageError(
             f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
-            f"{type(problem).__name__}: {problem}; measure it again"
+            f"another file: {problem}; measure it again"
         ) from problem
+    return Measured(found.cells, found.experiments, found.registry)

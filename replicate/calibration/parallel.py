@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from replicate.calibration import sources
 from replicate.store import atomic
+from replicate.store.strict import Malformed, decode
 
 Task = TypeVar("Task")
-Json = Any
+Answer = TypeVar("Answer")
 
 CHUNK = 50
 """So many landscapes or outcomes are judged, and kept, at a time."""
@@ -29,15 +31,20 @@ def chunks(n: int) -> list[tuple[int, int]]:
 
 
 def in_processes(
-    function: Callable[[Task], Json], tasks: Sequence[Task], processes: int, folder: Path | None = None
-) -> Iterator[Json]:
-    """`function` of each task, of JSON types, in the order of the tasks; in this process where `processes` is 1.
+    function: Callable[[Task], Answer],
+    tasks: Sequence[Task],
+    processes: int,
+    folder: Path | None = None,
+    *,
+    kind: type[Answer],
+) -> Iterator[Answer]:
+    """`function` of each task, of `kind`, in the order of the tasks; in this process where `processes` is 1.
 
-    Answers are kept in `folder`, by function, task (its repr) and the source that they depend on, and those that are
-    there are taken from it.
-    Where they cannot be kept they are given all the same.
+    Answers, in which no number may be infinite or NaN, are kept in `folder`, by function, task (its repr) and the
+    source that they depend on, and those that are there are taken from it. Where they cannot be kept they are given
+    all the same.
     """
-    ask = function if folder is None else partial(_kept, function, folder)
+    ask = function if folder is None else partial(_kept, function, folder, kind)
     if processes == 1:
         yield from map(ask, tasks)
         return
@@ -48,15 +55,15 @@ def in_processes(
         yield from pool.map(ask, tasks)
 
 
-def _kept(function: Callable[[Task], Json], folder: Path, task: Task) -> Json:
+def _kept(function: Callable[[Task], Answer], folder: Path, kind: type[Answer], task: Task) -> Answer:
     name = hashlib.sha256(f"{function.__module__}.{function.__qualname__} {task!r}".encode()).hexdigest()[:32]
     path = folder / sources.code(function.__module__) / f"{name}.json"
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not there, or cut off by a full disk: worked out anew
+        return decode(path.read_bytes(), kind)
+    except (OSError, Malformed):  # not there, or cut off by a full disk: worked out anew
         pass
     answer = function(task)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, json.dumps(answer), durable=False)
+        atomic.write(path, msgspec.json.encode(answer), durable=False)
     return answer

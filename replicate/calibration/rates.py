@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
 from replicate.estimate import details
-from replicate.estimate.result import Estimate
+from replicate.estimate.result import Estimate, finite
 from replicate.judging.secondary import IN_LOGARITHMS
 from replicate.judging.sweep_verdicts import QUANTITY_OF, JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
@@ -112,21 +111,22 @@ class Judged:
     """What a landscape was found to say: verdicts, intervals and the learning rates that tell, all by name."""
 
     verdicts: dict[str, str]
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, tuple[float | None, float | None]]
+    """None where open."""
     informative: tuple[float, ...]
 
 
 def of_cell(cell: JudgedCell) -> Judged:
     """What is kept of a judged cell."""
-    intervals = {name: (found.low, found.high) for name, found in cell.measured.items()}
+    intervals = {name: (finite(found.low), finite(found.high)) for name, found in cell.measured.items()}
     outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
     return Judged(outcomes, intervals, informative(cell.measured["rho"]))
 
 
-def _judged(task: tuple[Study, int, int]) -> list[dict[str, Any]]:
-    """`Judged` of the landscapes from the first index to before the second, as JSON."""
+def _judged(task: tuple[Study, int, int]) -> list[Judged]:
+    """The landscapes from the first index to before the second, judged."""
     study, start, stop = task
-    return [asdict(of_cell(judge_sweep([landscape(study, i)])[0])) for i in range(start, stop)]
+    return [of_cell(judge_sweep([landscape(study, i)])[0]) for i in range(start, stop)]
 
 
 def rates(
@@ -137,10 +137,12 @@ def rates(
     What was judged is kept in the folder `kept`, and not judged again.
     """
     parts = chunks(n)
-    answers = in_processes(_judged, [(study, *part) for study in found for part in parts], processes, kept)
+    answers = in_processes(
+        _judged, [(study, *part) for study in found for part in parts], processes, kept, kind=list[Judged]
+    )
     out: list[Rate] = []
     for done, study in enumerate(found, start=1):
-        cells = [Judged(**row) for _ in parts for row in next(answers)]
+        cells = [one for _ in parts for one in next(answers)]
         out += _summaries(study, cells)
         if report is not None:
             report(done, len(found))
@@ -162,7 +164,8 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
         margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
         outcomes = [c.verdicts[name] for c in judged]
         share = {o: outcomes.count(o) / len(judged) for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
-        lows, highs = np.array([c.intervals[name] for c in judged], dtype=np.float64).T
+        ends = np.array([c.intervals[name] for c in judged], dtype=np.float64)  # None becomes NaN
+        lows, highs = np.where(np.isnan(ends), (-np.inf, np.inf), ends).T
         truth = truths[quantity]
         wrong = coverage = math.nan
         if (allowed := identified(study, quantity)) is not None:

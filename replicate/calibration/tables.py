@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from statistics import median
 
-from replicate.calibration.measured import Measured, Row
+from replicate.calibration.experiments import FamilyRate
+from replicate.calibration.measured import CellRow, Measured
 
 POWER = "power"
 POWER_OF_GAP = "power of the gap"
@@ -37,18 +38,24 @@ def markdown(measured: Measured) -> str:
     """All tables: summary, power, whole experiments, studies by group."""
     out = ["# Calibration", "", INTRODUCTION.format(command=_command(measured)).rstrip()]
     if measured.cells:
-        out += ["", "## Summary", "", _counted(measured.cells, "landscapes", "landscapes a study"), ""]
+        out += ["", "## Summary", "", _counted({row.landscapes for row in measured.cells}, "landscapes a study"), ""]
         out += _summary(measured.cells)
         out += _power(measured.cells)
     if measured.experiments:
-        out += ["", "## Whole experiments", "", _counted(measured.experiments, "outcomes", "outcomes each") + " *Any"]
+        counted = _counted({row.outcomes for row in measured.experiments}, "outcomes each")
+        out += ["", "## Whole experiments", "", counted + " *Any"]
         out[-1] += " wrong* and *all cover*: shares of outcomes, over all claims of the quantity together."
-        for name in dict.fromkeys(row["experiment"] for row in measured.experiments):
-            rows = [row for row in measured.experiments if row["experiment"] == name]
-            out += ["", f"### {name[0].upper()}{name[1:]}", "", *_table(EXPERIMENT_HEADER, map(_experiment_row, rows))]
-    for group in dict.fromkeys(row["group"] for row in measured.cells):
-        rows = [row for row in measured.cells if row["group"] == group]
-        out += ["", f"## {group[0].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
+        for name in dict.fromkeys(row.experiment for row in measured.experiments):
+            of_name = [row for row in measured.experiments if row.experiment == name]
+            out += [
+                "",
+                f"### {name[:1].upper()}{name[1:]}",
+                "",
+                *_table(EXPERIMENT_HEADER, map(_experiment_row, of_name)),
+            ]
+    for group in dict.fromkeys(row.group for row in measured.cells):
+        rows = [row for row in measured.cells if row.group == group]
+        out += ["", f"## {group[:1].upper()}{group[1:]}", "", *_table(CELL_HEADER, map(_cell_row, rows))]
     return "\n".join(out) + "\n"
 
 
@@ -58,15 +65,14 @@ def _command(measured: Measured) -> str:
     if not measured.experiments:
         words.append("--part cells")
     if measured.cells:
-        words.append(f"--landscapes {measured.cells[0]['landscapes']}")
+        words.append(f"--landscapes {measured.cells[0].landscapes}")
     if measured.experiments:
-        words.append(f"--outcomes {measured.experiments[0]['outcomes']}")
+        words.append(f"--outcomes {measured.experiments[0].outcomes}")
     return " ".join([*words, "--out docs/calibration.md"])
 
 
-def _counted(rows: Sequence[Row], name: str, words: str) -> str:
-    counts = sorted({row[name] for row in rows})
-    return f"{' to '.join(dict.fromkeys((str(counts[0]), str(counts[-1]))))} {words}."
+def _counted(counts: Set[int], words: str) -> str:
+    return f"{' to '.join(dict.fromkeys((str(min(counts)), str(max(counts)))))} {words}."
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -77,50 +83,53 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _summary(rows: Sequence[Row]) -> list[str]:
+def _summary(rows: Sequence[CellRow]) -> list[str]:
     """A line a quantity: errors over all studies, coverage by number of seeds."""
-    counts = sorted({row["seeds"] for row in rows} & {1, 3, 5, 10})
+    counts = sorted({row.seeds for row in rows} & {1, 3, 5, 10})
     header = ["quantity", "rows", "largest wrong", *(f"covers at {n} seeds: least, median" for n in counts)]
     lines = []
-    for quantity in dict.fromkeys(row["quantity"] for row in rows):
-        of_one = [row for row in rows if row["quantity"] == quantity]
-        line = [quantity, str(len(of_one)), _percent(max(row["wrong"] for row in of_one))]
+    for quantity in dict.fromkeys(row.quantity for row in rows):
+        of_one = [row for row in rows if row.quantity == quantity]
+        line = [quantity, str(len(of_one)), _percent(max(row.wrong for row in of_one))]
         for n in counts:
-            held = [row["coverage"] for row in of_one if row["seeds"] == n and row["coverage"] is not None]
+            held = [row.coverage for row in of_one if row.seeds == n and row.coverage is not None]
             line.append(f"{_percent(min(held))}, {_percent(median(held))}" if held else "—")
         lines.append(line)
     return _table(header, lines)
 
 
-def _power(rows: Sequence[Row]) -> list[str]:
+def _power(rows: Sequence[CellRow]) -> list[str]:
     """Share of right decisive verdicts by number of seeds, a line a truth, spacing and quantity."""
     out: list[str] = []
-    of_power = [row for row in rows if row["group"] == POWER]
+    of_power = [row for row in rows if row.group == POWER]
     if of_power:
         out += ["", "## Power: right decisive verdicts at Table 2's drops, SD 0.3 pp", ""]
         out += ["Grid: seven weight decays around the optimum, the given factor apart.", ""]
 
-        def name(row: Row) -> tuple[str, ...]:
-            return f"{row['slope']:g}", f"{row['factor']:g}", row["quantity"]
+        def name(row: CellRow) -> tuple[str, ...]:
+            return f"{row.slope:g}", f"{row.factor:g}", row.quantity
 
         out += _by_seeds(("b", "factor", "quantity"), of_power, name, _right)
-    of_gap = [row for row in rows if row["group"] == POWER_OF_GAP and row["quantity"] == "gap_pp"]
+    of_gap = [row for row in rows if row.group == POWER_OF_GAP and row.quantity == "gap_pp"]
     if of_gap:
         out += ["", "## Power: a gap of 0 replicated", ""]
-        out += _by_seeds(("quantity",), of_gap, lambda row: (row["quantity"],), lambda row: row["replicated"])
+        out += _by_seeds(("quantity",), of_gap, lambda row: (row.quantity,), lambda row: row.replicated)
     return out
 
 
-def _right(row: Row) -> float:
+def _right(row: CellRow) -> float:
     """The claims are true at slope 1 and false at any other."""
-    return float(row["replicated"] if row["slope"] == 1 else row["contradicted"])
+    return row.replicated if row.slope == 1 else row.contradicted
 
 
 def _by_seeds(
-    header: Sequence[str], rows: Sequence[Row], name: Callable[[Row], tuple[str, ...]], value: Callable[[Row], float]
+    header: Sequence[str],
+    rows: Sequence[CellRow],
+    name: Callable[[CellRow], tuple[str, ...]],
+    value: Callable[[CellRow], float],
 ) -> list[str]:
-    counts = sorted({row["seeds"] for row in rows})
-    found = {(name(row), row["seeds"]): value(row) for row in rows}
+    counts = sorted({row.seeds for row in rows})
+    found = {(name(row), row.seeds): value(row) for row in rows}
     lines = [
         [*one, *(_percent(found[one, n]) if (one, n) in found else "—" for n in counts)]
         for one in dict.fromkeys(name(row) for row in rows)
@@ -128,18 +137,18 @@ def _by_seeds(
     return _table([*header, *(f"{n} seed{'s' if n > 1 else ''}" for n in counts)], lines)
 
 
-def _verdicts(row: Row) -> list[str]:
-    return [_percent(row[name]) for name in ("replicated", "contradicted", "inconclusive", "wrong")]
+def _verdicts(row: CellRow | FamilyRate) -> list[str]:
+    return [_percent(share) for share in (row.replicated, row.contradicted, row.inconclusive, row.wrong)]
 
 
-def _cell_row(row: Row) -> list[str]:
-    truth = "none" if row["truth"] is None else f"{row['truth']:.3g}"
-    return [row["study"], str(row["seeds"]), row["quantity"], truth, *_verdicts(row), _percent(row["coverage"])]
+def _cell_row(row: CellRow) -> list[str]:
+    truth = "none" if row.truth is None else f"{row.truth:.3g}"
+    return [row.study, str(row.seeds), row.quantity, truth, *_verdicts(row), _percent(row.coverage)]
 
 
-def _experiment_row(row: Row) -> list[str]:
-    shares = (_percent(row[name]) for name in ("any_wrong", "coverage", "all_covered"))
-    return [row["quantity"], str(row["claims"]), str(row["seeds"]), *_verdicts(row), *shares]
+def _experiment_row(row: FamilyRate) -> list[str]:
+    shares = (_percent(share) for share in (row.any_wrong, row.coverage, row.all_covered))
+    return [row.quantity, str(row.claims), str(row.seeds), *_verdicts(row), *shares]
 
 
 def _percent(x: float | None) -> str:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
                 _progress("experiments"),
                 KEPT,
             )
-            found = replace(found, experiments=measured.experiment_rows(judged_whole))
+            found = replace(found, experiments=tuple(judged_whole))
         if numbers is not None:
             measured.write(numbers, found)
     note(f"calibrated in {duration(time.monotonic() - started)}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Number = int | float
+"""A number of a run's record, read as it was written: 1 and 1.0 give a run different keys."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -12,7 +15,7 @@ class DataSpec:
     name: str
     train_images: int | None = None
     """None: all of the training split."""
-    label_noise: float = 0.0
+    label_noise: Number = 0.0
     """Share of the training labels replaced by another class, drawn from `split_seed`."""
     split_seed: int = 0
     test_images: int | None = None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from replicate.calibration import measured
 from replicate.judging import store_verdicts, verdict_file
@@ -61,7 +60,7 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
     atomic.write_text(path, document(pictures))
 
 
-def calibration(path: Path = CALIBRATION) -> Sequence[Mapping[str, Any]]:
+def calibration(path: Path = CALIBRATION) -> Sequence[measured.CellRow]:
     """The rates of single cells in a saved calibration of today's rules; none where there is no such file."""
     try:
         found = measured.read(path)

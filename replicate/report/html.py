@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -21,6 +21,9 @@ from replicate.report import headline, page, view
 from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import notices
+
+if TYPE_CHECKING:
+    from replicate.calibration.measured import CellRow
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
 """By cell and variant, as `replicate.judging.store_verdicts.landscapes` finds them."""
@@ -66,7 +69,7 @@ def render(
     file: VerdictFile,
     landscapes: Landscapes | None = None,
     reachability: str = "",
-    rates: Sequence[Mapping[str, Any]] = (),
+    rates: Sequence[CellRow] = (),
     findings: Sequence[Mapping[str, Any]] = (),
     lacking: str = "",
 ) -> str:
@@ -161,7 +164,7 @@ def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Pictu
     return out
 
 
-def _checks(reachability: str, rates: Sequence[Mapping[str, Any]], lacking: str) -> list[Check]:
+def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[Check]:
     out = []
     if reachability:
         out.append(

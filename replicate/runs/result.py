@@ -6,31 +6,31 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from replicate.data.spec import Number
+
 
 @dataclass(frozen=True)
 class Result:
     """The outcome of one run. Accuracies are in percent of the test images."""
 
-    accuracy_pp: float
+    accuracy_pp: Number
     """At the end of training; of a diverged run, that of guessing: 100 / number of classes."""
-    best_accuracy_pp: float
+    best_accuracy_pp: Number
     """The largest of `history` (and of guessing, where diverged): chosen on the test images, as the paper's script
     does; never judged on."""
     diverged: bool
     """True where the loss or a weight stopped being finite; training ended there."""
-    train_loss: float | None
+    train_loss: Number | None
     """Mean over the last epoch's batches; None where diverged."""
-    history: tuple[float, ...]
+    history: tuple[Number, ...]
     """Test accuracy at each evaluation, the last one at the end of training; a diverged run's ends where it did."""
-    seconds: float
+    seconds: Number
 
     def __post_init__(self) -> None:
-        if not isinstance(self.diverged, bool):
-            raise ValueError(f"diverged: expected true or false, got {self.diverged!r:.80}")
         for name in ("accuracy_pp", "best_accuracy_pp", "train_loss", "history", "seconds"):
             values = getattr(self, name)
             for value in values if isinstance(values, tuple) else (values,):
-                if not (value is None and name == "train_loss") and not _is_finite(value):
+                if value is not None and not abs(value) <= sys.float_info.max:  # also a whole number beyond all floats
                     raise ValueError(f"{name}: expected a finite number, got {value!r:.80}")
         for name in ("accuracy_pp", "best_accuracy_pp"):
             value = getattr(self, name)
@@ -44,13 +44,3 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
         return {**asdict(self), "history": list(self.history)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Result:
-        """Inverse of `to_json`."""
-        return cls(**{**data, "history": tuple(data["history"])})
-
-
-def _is_finite(x: object) -> bool:
-    """Also of a whole number that no float can hold."""
-    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max

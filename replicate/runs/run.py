@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from replicate.data.spec import DataSpec, is_synthetic
+from replicate.data.spec import DataSpec, Number, is_synthetic
 
 RESULT_VERSION = 2
 """Raised whenever a change of the training code changes the result of an unchanged record."""
@@ -25,6 +25,14 @@ class ModelSpec:
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", _frozen(self.arguments))
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
+
 
 @dataclass(frozen=True)
 class Run:
@@ -36,9 +44,9 @@ class Run:
     optimizer: str
     """`adamw` (PyTorch's convention: each step shrinks the weights by lr * weight_decay) or `sgd` (momentum 0.9,
     weight decay added to the gradient)."""
-    lr: float
+    lr: Number
     """Peak learning rate."""
-    weight_decay: float
+    weight_decay: Number
     seed: int
     """Decides initialisation, data order and augmentation."""
     schedule: str
@@ -72,29 +80,11 @@ class Run:
         return {"result_version": RESULT_VERSION, **dataclasses.asdict(self)}
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("arch", "optimizer", "schedule", "precision"), (str,)),
-    **dict.fromkeys(("lr", "weight_decay", "warmup_epochs"), (int, float)),
-    **dict.fromkeys(("result_version", "seed", "epochs", "batch_size", "eval_every_epochs"), (int,)),
-    **dict.fromkeys(("model", "data"), (dict,)),
-    "augment": (list,),
-}
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Run):
+    """`Run.record` of any result version: a field that the first ones lacked has a default in `Run`."""
 
-
-_LATER = ("precision", "eval_every_epochs")
-"""Fields that the first records had not."""
-
-
-def check_record(record: dict[str, Any]) -> None:
-    """Raises ValueError or TypeError where a field of `record`, of any result version, is no such as a run has."""
-    for name, types in _TYPES.items():
-        if name not in record and name in _LATER:
-            continue
-        if isinstance(record[name], bool) or not isinstance(record[name], types):
-            raise ValueError(f"run record: expected {name} as {types[-1].__name__}, got {record[name]!r:.80}")
-    for name in ("model", "data"):
-        if not isinstance(record[name]["name"], str):
-            raise ValueError(f"run record: expected a name of its {name}, got {record[name]['name']!r:.80}")
+    result_version: int
 
 
 @dataclass(frozen=True)
@@ -125,23 +115,3 @@ def point(run: Run) -> Point:
     if run.optimizer == "adamw" and not run.synthetic and weight_decay_is_inert(run.lr, run.weight_decay):
         trained = dataclasses.replace(run, weight_decay=0.0)
     return Point(run.lr, run.weight_decay, run.seed, trained)
-
-
-def run_from_record(record: dict[str, Any]) -> Run:
-    """Inverse of `Run.record`, for records of the present result version; ValueError otherwise."""
-    fields = dict(record)
-    if (version := fields.pop("result_version", None)) != RESULT_VERSION:
-        raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
-    try:
-        model, data = fields["model"], fields["data"]
-        fields["model"] = ModelSpec(model["name"], tuple((name, _frozen(value)) for name, value in model["arguments"]))
-        fields["data"] = DataSpec(**data)
-        fields["augment"] = tuple(fields["augment"])
-        return Run(**fields)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"run record: expected the fields of a Run, got {error}") from error
-
-
-def _frozen(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value

@@ -17,6 +17,7 @@ from replicate.store import atomic, locks
 from replicate.store.locks import Holder
 from replicate.store.record import is_key, key_of_stack
 from replicate.store.store import Store, StoreError
+from replicate.store.strict import Malformed, decode
 
 RUNS = "runs.json"
 STALE_SECONDS = 30 * 24 * 3600.0
@@ -77,14 +78,11 @@ def prune(store: Store) -> None:
 
 
 def keys_of(folder: Path) -> list[str]:
-    """The keys of the runs of the stack in `folder`; OSError or ValueError where nothing says so."""
-    try:
-        found = json.loads((folder / RUNS).read_bytes())
-    except RecursionError:
-        raise ValueError("JSON nested too deep") from None
+    """The keys of the runs of the stack in `folder`; OSError or `Malformed` where nothing says so."""
+    found = decode((folder / RUNS).read_bytes(), list[str])
     # Keys become names of files: anything else could name one outside the store.
-    if not (isinstance(found, list) and found and all(isinstance(key, str) and is_key(key) for key in found)):
-        raise ValueError("other than a list of keys")
+    if not found or not all(map(is_key, found)):
+        raise Malformed("got something other than a list of keys")
     return found
 
 
@@ -97,7 +95,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
             found.append((path.stat().st_mtime_ns, path.parent, keys))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError):
+        except (OSError, Malformed):
             _forget(store, path.parent)  # nobody can know what it is of
     return [(folder, keys) for _, folder, keys in sorted(found)]
 
@@ -105,7 +103,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
 def _keys_or_none(folder: Path) -> list[str]:
     try:
         return keys_of(folder)
-    except (OSError, ValueError):
+    except (OSError, Malformed):
         return []
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicate.runs.run import Run
-from replicate.store.record import StoredRun, text_of
+from replicate.store.record import StoredRun
+from replicate.store.strict import text_of
 
 _DEFAULTS = json.loads(
     json.dumps({f.name: f.default for f in dataclasses.fields(Run) if f.default is not dataclasses.MISSING})

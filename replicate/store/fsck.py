@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 
 from replicate.store import begun, marker
 from replicate.store.layout import OWN_NAMES, Layout
-from replicate.store.locks import HEARTBEAT, KERNEL
+from replicate.store.locks import HEARTBEAT
 from replicate.store.record import Corrupt, NewerFormat, key_of_stack, parse
 from replicate.store.store import STALE_SECONDS, TRAINING, Store, StoreError, open_store
+from replicate.store.strict import Malformed, decode
 
 _RECORD = re.compile(r"[0-9a-f]{24}\.json")
 _LOCK = re.compile(rf"[0-9a-f]{{24}}\.(lock|{HEARTBEAT})")
@@ -94,14 +94,13 @@ def _marker(store: Store) -> Iterator[Problem]:
     path = store.layout.marker
     try:
         blob = path.read_bytes()
-        if not isinstance(found := json.loads(blob), dict):
-            raise ValueError("no JSON object")
-        if marker.text(str(found.get("locks", KERNEL)), str(found["software"])) != blob:
-            raise ValueError("another text than was written")
+        found = decode(blob, marker.Marker)
+        if marker.text(found.locks, found.software) != blob:
+            raise Malformed("got another text than was written")
     except FileNotFoundError:
         yield Problem("marker", path, "missing")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        yield Problem("marker", path, f"expected the format of a store, got {type(error).__name__}: {error}")
+    except (OSError, Malformed) as error:
+        yield Problem("marker", path, f"expected the format of a store: {error}")
 
 
 def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
@@ -151,13 +150,13 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
         try:
             keys = begun.keys_of(folder)
             if folder.name != key_of_stack(keys):
-                raise ValueError("other runs than those that the folder is named for")
+                raise Malformed("got other runs than those that the folder is named for")
         except FileNotFoundError:
             if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
                 yield Problem("checkpoint", folder, f"orphaned: no {begun.RUNS} says of which runs it is")
             continue
-        except (OSError, ValueError) as error:
-            yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}, got {error}")
+        except (OSError, Malformed) as error:
+            yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}: {error}")
             continue
         if good.issuperset(keys):
             yield Problem("checkpoint", folder, "orphaned: all its runs are stored")

@@ -6,13 +6,11 @@ trained, and whatever is younger than an hour where a process may still be writi
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
@@ -22,6 +20,7 @@ from replicate.store import begun
 from replicate.store.layout import Layout
 from replicate.store.record import FORMAT
 from replicate.store.store import STALE_SECONDS, Store
+from replicate.store.strict import Malformed, decode
 
 OLD = "runs of an older result version"
 UNNAMED = "runs that no scale names"
@@ -30,6 +29,19 @@ QUARANTINE = "damaged records that were set aside"
 CHECKPOINTS = "stacks that are done, given up or of no scale"
 TEMPORARY = "temporary files of processes that are gone"
 REASONS = (OLD, UNNAMED, UNREADABLE, QUARANTINE, CHECKPOINTS, TEMPORARY)
+
+
+@dataclass(frozen=True)
+class _RunVersion:
+    result_version: int
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """What a record of any format and result version says."""
+
+    format: int
+    run: _RunVersion
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,11 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
 def _why(blob: bytes) -> str | None:
     """Why a record under a key that no scale names can go; None where a newer version has written it."""
     try:
-        body: dict[str, Any] = json.loads(blob)
-        version, form = int(body["run"]["result_version"]), int(body["format"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = decode(blob, _Versions)
+    except Malformed:
         return UNREADABLE
-    if form > FORMAT or version > RESULT_VERSION:
+    version = found.run.result_version
+    if found.format > FORMAT or version > RESULT_VERSION:
         return None
     return OLD if version < RESULT_VERSION else UNNAMED
 
@@ -105,7 +117,7 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
             continue
         try:
             keys = set(begun.keys_of(folder))
-        except (OSError, ValueError):
+        except (OSError, Malformed):
             if begun.age_seconds(folder, now) > STALE_SECONDS:  # else perhaps just being made
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue

@@ -25,9 +25,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta
 
 from replicate.store import atomic
+from replicate.store.strict import Malformed, decode
 
 KERNEL, HEARTBEAT = "kernel", "heartbeat"
 KINDS = (KERNEL, HEARTBEAT)
@@ -65,12 +68,20 @@ class Holder:
     """A process that holds something, as it has written down itself."""
 
     host: str
-    pid: int
+    pid: Annotated[int, Meta(gt=0, lt=2**31)]
     since: str
     """By its own clock, in UTC."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})"
+
+
+@dataclass(frozen=True)
+class _LockHolder(Holder):
+    """What the file of a lock says, beside its token."""
+
+    space: str
+    """See `_process_space`."""
 
 
 def this_process() -> dict[str, Any]:
@@ -82,9 +93,8 @@ def this_process() -> dict[str, Any]:
 def holder(path: Path) -> Holder | None:
     """Who has signed the file at `path`; None where nobody, or nobody that can be made out."""
     try:
-        found = json.loads(path.read_bytes())
-        return Holder(str(found["host"]), int(found["pid"]), str(found["since"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return decode(path.read_bytes(), Holder)
+    except (OSError, Malformed):
         return None
 
 
@@ -218,13 +228,12 @@ def _process_space() -> str:
 def _is_gone(seen: Seen) -> bool:
     """Whether the holder was a process of this machine that has ended: then there is no need to wait."""
     try:
-        found = json.loads(seen[1])
-        if not _process_space() or found["space"] != _process_space():
-            return False
-        os.kill(int(found["pid"]), 0)
+        found = decode(seen[1], _LockHolder)
+        if _process_space() and found.space == _process_space():
+            os.kill(found.pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (OSError, Malformed):
         pass
     return False
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from replicate import __version__
 from replicate.store import atomic, locks
 from replicate.store.layout import OWN_NAMES, Layout
 from replicate.store.locking import Locking, StoreError, has_kernel_locks, locks_stay_here
-from replicate.store.record import FORMAT, text_of
+from replicate.store.record import FORMAT
+from replicate.store.strict import Malformed, decode, text_of
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What the file says, in any format: a newer one may add fields, but it must not change the types of these."""
+
+    format: Annotated[int, Meta(ge=1)]
+    software: str = "unknown"
+    locks: str = locks.KERNEL
 
 
 def check(store: Locking) -> bool:
@@ -18,11 +30,7 @@ def check(store: Locking) -> bool:
     marker = store.layout.marker
     anew = "every record is checked by itself" + ("" if store.read_only else "; written anew")
     try:
-        found = json.loads(marker.read_bytes())
-        version = found["format"]
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise ValueError(f"format {version!r}")
-        kind = found.get("locks", locks.KERNEL)
+        found = decode(marker.read_bytes(), Marker)
     except FileNotFoundError:
         # The marker is the first thing written: without it, only what a killed opener left may be here.
         names = sorted(e.name for e in store.layout.root.iterdir() if not Layout.is_temporary(e.name))
@@ -40,20 +48,20 @@ def check(store: Locking) -> bool:
                 f"store {store.layout.root}: expected a store, got an empty directory; train first, or check the path"
             ) from None
         return False
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except Malformed as error:
         store.note(f"{marker.name} is corrupt ({error}): {anew}")
         return False
-    if version > FORMAT:
+    if found.format > FORMAT:
         raise StoreError(
-            f"store {store.layout.root}: expected format {FORMAT} or older, got {version}, of a newer version "
-            f"({found.get('software', 'unknown')}); upgrade replicate or name another directory with --store"
+            f"store {store.layout.root}: expected format {FORMAT} or older, got {found.format}, of a newer version "
+            f"({found.software}); upgrade replicate or name another directory with --store"
         )
-    if kind not in locks.KINDS:
+    if found.locks not in locks.KINDS:
         raise StoreError(
-            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {kind!r} in {marker.name}; "
-            "upgrade replicate or name another directory with --store"
+            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {found.locks!r} in "
+            f"{marker.name}; upgrade replicate or name another directory with --store"
         )
-    store.kind = kind
+    store.kind = found.locks
     return True
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from replicate.data.spec import is_synthetic
 from replicate.runs.result import Result
-from replicate.runs.run import Run, check_record
+from replicate.runs.run import RESULT_VERSION, Run, RunRecord
+from replicate.store.strict import Malformed, convert, decode, text_of
 
 FORMAT = 1
 
 _KEY = re.compile(r"[0-9a-f]{24}")
-_FIELDS = {"format", "key", "run", "result", "provenance", "synthetic"}
 
 
 class Corrupt(Exception):
@@ -26,6 +24,18 @@ class Corrupt(Exception):
 
 class NewerFormat(Exception):
     """A record of a format that this version cannot read; the message is one line."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a record holds beside its checksum."""
+
+    format: int
+    key: str
+    run: RunRecord
+    result: Result
+    provenance: dict[str, Any]
+    synthetic: bool
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,6 @@ def seal_stored(stored: StoredRun) -> bytes:
     )
 
 
-def text_of(value: Any) -> str:
-    """The one way this project writes a JSON value: two equal values have equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def seal(body: dict[str, Any]) -> bytes:
     """The file of a record: its text, with the checksum of it as a first field put in front of the others."""
     text = text_of(body)
@@ -87,27 +92,35 @@ def parse(blob: bytes, key: str) -> StoredRun:
     if not blob:
         raise Corrupt("expected a record, got an empty file")
     try:
-        body = json.loads(blob)
-        given = body.pop("checksum")
+        body = decode(blob, dict[str, Any])
+        given = body.pop("checksum", "none")
         if (whole := seal(body)) != blob:
-            expected = json.loads(whole)["checksum"]
-            if given != expected:
+            if given != (expected := whole[len(b'{"checksum":"') :][:64].decode()):
                 raise Corrupt(f"expected checksum {expected[:12]}…, got {str(given)[:12]}…")
             raise Corrupt("expected the text as it was written, got one that differs outside its values")
-        if type(form := body["format"]) is int and form > FORMAT:
+        if type(form := body.get("format")) is int and form > FORMAT:
             raise NewerFormat(f"expected record format {FORMAT} or older, got {form}")
-        if type(form) is not int or form != FORMAT or body.keys() != _FIELDS:
+        found = decode(blob, _Record)
+        stored = StoredRun(key, body["run"], found.result, found.provenance, found.synthetic)
+        if not key == found.key == key_of(stored.run):
+            raise Corrupt(f"expected the run with key {key}, got that of {key_of(stored.run)}")
+        if found.synthetic is not found.run.synthetic:
+            raise Corrupt(f"expected synthetic data exactly where marked, got {found.run.data.name}")
+        if seal_stored(stored) != blob:
             raise Corrupt(f"expected record format {FORMAT} and its fields, got format {form!r} with {sorted(body)}")
-        if not key == body["key"] == key_of(body["run"]):
-            raise Corrupt(f"expected the run with key {key}, got that of {key_of(body['run'])}")
-        check_record(body["run"])
-        if not isinstance(body["provenance"], dict):
-            raise Corrupt("expected provenance by name, got something else")
-        if body["synthetic"] is not is_synthetic(body["run"]["data"]["name"]):
-            raise Corrupt(f"expected synthetic data exactly where marked, got {body['run']['data']['name']}")
-        return StoredRun(key, body["run"], Result.from_json(body["result"]), body["provenance"], body["synthetic"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise Corrupt(f"expected a whole record, got {type(error).__name__}: {error}") from error
+    except Malformed as error:
+        raise Corrupt(f"expected a whole record: {error}") from error
+    return stored
+
+
+def run_from_record(record: dict[str, Any]) -> Run:
+    """Inverse of `Run.record`, for records of the present result version; ValueError otherwise."""
+    if (version := record.get("result_version")) != RESULT_VERSION:
+        raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
+    run = convert(record, Run)
+    if run.record() != record:
+        raise ValueError(f"run record: expected the fields of a Run, got {sorted(record)}")
+    return run
 
 
 def is_key(text: str) -> bool:

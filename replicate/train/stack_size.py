@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
+from msgspec import Meta
 
 from replicate.data import catalogue
 from replicate.runs.run import Run
 from replicate.store import atomic
+from replicate.store.strict import Malformed, decode
 from replicate.text import one_line
 from replicate.train import compiled, inputs, models, setting, solo, stacked
 from replicate.train.batches import Batch
@@ -47,16 +49,20 @@ LIMIT_SECONDS = 24 * 3600.0
 """For so long a limit is believed: the memory may have been another process's."""
 
 
+Lanes = Annotated[int, Meta(ge=0, le=MOST_LANES)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
 @dataclass(frozen=True)
 class LaneRates:
     """Steps of a run a second: a stack of ten lanes that makes a step a second has rate ten."""
 
-    alone: float
-    stacked: tuple[tuple[int, float], ...]
+    alone: Positive
+    stacked: tuple[tuple[Lanes, Positive], ...]
     """Lanes → rate, ascending."""
-    limit: int | None = None
+    limit: Lanes | None = None
     """Lanes above which memory has run out, in the measurement or in a training."""
-    limited: float | None = None
+    limited: Positive | None = None
     """When it last did, in seconds since the epoch."""
 
 
@@ -193,6 +199,19 @@ def seconds_of(step: Callable[[], Any], device: str, seconds: float) -> float:
     return max(min(found), 1e-9)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a file of rates holds."""
+
+    rates: LaneRates
+    of: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """All that they depend on: `_identity`."""
+
+    def __post_init__(self) -> None:
+        if self.rates.limit is not None and self.rates.limited is None:
+            raise ValueError("expected the time `limited` beside a `limit`, got none")
+
+
 def _identity(run: Run, device: str, how: How) -> dict[str, Any]:
     """All that a rate depends on."""
     cpu = device == "cpu"
@@ -220,33 +239,17 @@ def _path(run: Run, device: str, folder: Path, how: How) -> Path:
 
 def _read(path: Path, notice: Callable[[str], None]) -> LaneRates | None:
     try:
-        found = json.loads(path.read_bytes())["rates"]
-        stacks = tuple((_count(lanes), _rate(rate)) for lanes, rate in found["stacked"])
-        if found["limit"] is None:
-            return LaneRates(_rate(found["alone"]), stacks)
-        return LaneRates(_rate(found["alone"]), stacks, _count(found["limit"]), _rate(found["limited"]))
+        return decode(path.read_bytes(), _Kept).rates
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        notice(one_line(f"{path.name}: expected measured rates, got {type(error).__name__}: {error}; measuring anew"))
+    except (OSError, Malformed) as error:
+        notice(one_line(f"{path.name}: expected measured rates: {error}; measuring anew"))
         return None
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LANES:
-        raise ValueError(f"{value!r} where a number of lanes should be")
-    return value
-
-
-def _rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
-        raise ValueError(f"{value!r} where a rate or a time should be")
-    return float(value)
 
 
 def _write(path: Path, identity: dict[str, Any], rates: LaneRates) -> None:
     """Whole or not at all; a measurement that cannot be kept is made again next time."""
-    text = json.dumps({"of": identity, "rates": dataclasses.asdict(rates)}, indent=1, sort_keys=True)
+    text = json.dumps(dataclasses.asdict(_Kept(rates, identity)), indent=1, sort_keys=True)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, text)

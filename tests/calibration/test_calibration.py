@@ -15,7 +15,7 @@ import pytest
 from replicate.calibration import experiments, sources
 from replicate.calibration import rates as calibration
 from replicate.calibration.experiments import Experiment, FamilyRate
-from replicate.calibration.measured import Measured, cell_rows, error, experiment_rows, read, worst, write
+from replicate.calibration.measured import Measured, cell_rows, error, read, worst, write
 from replicate.calibration.parallel import CHUNK, chunks, in_processes
 from replicate.calibration.rates import (
     Judged,
@@ -393,14 +393,14 @@ def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pyt
 
 
 def test_answers_of_other_tasks_are_not_taken(tmp_path: Path) -> None:
-    assert list(in_processes(math.sqrt, [4.0, 9.0], 1, tmp_path)) == [2, 3]
-    assert list(in_processes(math.sqrt, [9.0, 16.0], 1, tmp_path)) == [3, 4]
+    assert list(in_processes(math.sqrt, [4.0, 9.0], 1, tmp_path, kind=float)) == [2, 3]
+    assert list(in_processes(math.sqrt, [9.0, 16.0], 1, tmp_path, kind=float)) == [3, 4]
     assert len(list((tmp_path / code("math")).iterdir())) == 3
 
 
 def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file")) == [2]
+    assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file", kind=float)) == [2]
 
 
 @pytest.mark.parametrize("module", ["replicate.calibration.rates", "replicate.calibration.experiments"])
@@ -613,8 +613,8 @@ def test_shares_over_verdicts_and_over_outcomes() -> None:
     assert (found.wrong, found.any_wrong, found.coverage, found.all_covered) == (0.25, 0.5, 0.75, 0.5)
     nothing = experiments._summary(Experiment("x"), 5, "rho_pooled", [[(CONTRADICTED, True, None)]])
     assert (nothing.wrong, nothing.any_wrong) == (1, 1)
-    assert math.isnan(nothing.coverage)
-    assert math.isnan(nothing.all_covered)
+    assert nothing.coverage is None
+    assert nothing.all_covered is None
 
 
 # ---------------------------------------------------------------- what was measured, and its tables
@@ -626,45 +626,59 @@ FAMILY = FamilyRate("all is well", 5, "drop_pp", 12, 100, 0.8, 0.02, 0.18, 0.01,
 def test_the_worst_error() -> None:
     flat = rate(wrong=math.nan, decisive=0.04)
     assert (error(rate()), error(flat)) == (0.02, 0.04)
-    assert worst(Measured(cell_rows([rate(), flat]), experiment_rows([FAMILY]))) == 0.04
+    assert worst(Measured(cell_rows([rate(), flat]), (FAMILY,))) == 0.04
     assert worst(Measured()) == 0.0
 
 
 def test_rows_are_strict_json() -> None:
     flat = rate(wrong=math.nan, decisive=0.04, coverage=math.nan, truth=math.nan, width=INF)
-    first, second = json.loads(json.dumps(cell_rows([rate(), flat]), allow_nan=False))
+    first, second = json.loads(json.dumps(Measured(cell_rows([rate(), flat])).to_json(), allow_nan=False))["cells"]
     assert first == {
         "group": "slopes and shapes", "study": Study("", Truth()).label, "slope": 1.0, "factor": 3.0, "seeds": 5,
         "quantity": "slope", "truth": 1.0, "landscapes": 100, "replicated": 0.7, "contradicted": 0.02,
         "inconclusive": 0.28, "wrong": 0.02, "coverage": 0.95, "median_width": 0.3,
     }  # fmt: skip
     assert (second["truth"], second["coverage"], second["median_width"], second["wrong"]) == (None, None, None, 0.04)
-    (row,) = json.loads(json.dumps(experiment_rows([replace(FAMILY, coverage=math.nan)]), allow_nan=False))
+    whole = Measured((), (replace(FAMILY, coverage=None),))
+    (row,) = json.loads(json.dumps(whole.to_json(), allow_nan=False))["experiments"]
     assert (row["experiment"], row["seeds"], row["coverage"], row["all_covered"]) == ("all is well", 5, None, 0.91)
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    measured = Measured(cell_rows([rate()]), experiment_rows([FAMILY]))
+    measured = Measured(cell_rows([rate()]), (FAMILY,))
     write(path, measured)
     assert read(path) == measured
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "\x00"])
-def test_a_file_that_is_no_calibration(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "input data was truncated"),
+        ("[]", "expected `object`, got `array`"),
+        ("{}", "object missing required field `format`"),
+        ('{"format": 99, "registry": "x", "cells": [], "experiments": []}', "format 99"),
+        ('{"format": 1, "registry": "x", "cells": [{"group": 1}]}', "$.cells[0].group: expected `str`, got `int`"),
+        ("\x00", "JSON is malformed: invalid character (byte 0)"),
+    ],
+)
+def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"expected a calibration \(format 1\).*measure it again") as refused:
+    with pytest.raises(UsageError) as refused:
         read(path)
-    assert "\n" not in str(refused.value)
+    assert str(refused.value) == (
+        f"{path}: expected a calibration (format 1) that `replicate calibrate --out` wrote, got another file: {said}; "
+        "measure it again"
+    )
 
 
 def test_markdown() -> None:
     flat = rate(study=Study("flat", Truth(depth=0.0), "paper", 3), wrong=math.nan, decisive=0.04, truth=math.nan)
     flat = replace(flat, coverage=math.nan)
     cells = cell_rows([rate(), rate(coverage=0.9), rate(coverage=0.97), flat])
-    lines = markdown(Measured(cells, experiment_rows([FAMILY]))).splitlines()
+    lines = markdown(Measured(cells, (FAMILY,))).splitlines()
     # Summary: the largest error; the smallest and the middle coverage of those that have one.
     assert "| slope | 4 | 4.0 % | — | 90.0 %, 95.0 % |" in lines
     label = Study("", Truth()).label
@@ -690,7 +704,7 @@ def test_markdown_of_power() -> None:
 
 
 def test_the_tables_name_the_command_that_made_them() -> None:
-    cells, whole = cell_rows([rate()]), experiment_rows([FAMILY])
+    cells, whole = cell_rows([rate()]), (FAMILY,)
     assert "    replicate calibrate --part cells --landscapes 100 --out docs/calibration.md\n" in markdown(
         Measured(cells)
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from replicate.calibration.measured import CellRow
 from replicate.estimate.result import Estimate
 from replicate.paper.claim import Margin
 from replicate.report.figures.calibration import calibration, shares
@@ -117,19 +119,12 @@ def test_deviation_curve_with_gaps_and_open_ends() -> None:
 
 
 def test_operating_characteristics() -> None:
-    rate = {
-        "quantity": "rho",
-        "truth": 0.1,
-        "landscapes": 4,
-        "replicated": 0.5,
-        "contradicted": 0.0,
-        "inconclusive": 0.5,
-    }
+    rate = CellRow("a", "b", 1.0, 3.0, 5, "rho", 0.1, 4, 0.5, 0.0, 0.5, 0.0, 0.95, None)
     rates = [
         rate,
-        {**rate, "replicated": 1.0, "inconclusive": 0.0},
-        {**rate, "truth": None},
-        {**rate, "quantity": "r2"},
+        replace(rate, replicated=1.0, inconclusive=0.0),
+        replace(rate, truth=None),
+        replace(rate, quantity="r2"),
     ]
     found = shares(rates, "rho")
     assert found == {0.1: {"replicated": 0.75, "inconclusive": 0.25, "contradicted": 0.0}}

@@ -27,7 +27,7 @@ from tests.support.verdicts import made_file
 FINITE = {c.id for c in CLAIMS if abs(c.margin.low) < float("inf") and abs(c.margin.high) < float("inf")}
 MIXED = {c.id: OUTCOMES[i % 4] if c.id in FINITE else NOT_RUN for i, c in enumerate(CLAIMS)}
 RATES = [
-    {"quantity": "rho", "truth": t, "landscapes": 10, "replicated": r, "contradicted": c, "inconclusive": 1 - r - c}
+    measured.CellRow("a", "b", 1.0, 3.0, 5, "rho", t, 10, r, c, 1 - r - c, 0.0, None, None)
     for t, r, c in ((0.1, 0.8, 0.0), (3.0, 0.0, 1.0), (None, 0.0, 0.0))
 ]
 

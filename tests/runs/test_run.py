@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from replicate.data.spec import DataSpec
 from replicate.paper.cells import Cell
 from replicate.paper.protocol import ARCHITECTURES, KAPPAS, LRS, RHO, WEIGHT_DECAYS
 from replicate.runs import scales
-from replicate.runs.run import ModelSpec, Run, point, run_from_record, weight_decay_is_inert
+from replicate.runs.run import ModelSpec, Run, point, weight_decay_is_inert
+from replicate.store.record import run_from_record
 from replicate.train.solo import train
 
 RUN = Run(
@@ -57,7 +59,11 @@ def test_every_field_changes_the_key(field: str) -> None:
 
 def test_equal_runs_have_equal_keys_and_records_come_back() -> None:
     assert dataclasses.replace(RUN).key == RUN.key
-    assert run_from_record(RUN.record()) == RUN
+    whole_numbers = dataclasses.replace(RUN, lr=1, weight_decay=0)
+    for run in (RUN, whole_numbers):
+        again = run_from_record(json.loads(json.dumps(run.record())))
+        assert again == run and again.key == run.key
+    assert dataclasses.replace(RUN, lr=1.0, weight_decay=0.0).key != whole_numbers.key
 
 
 @given(st.floats(1e-6, 1.0), st.floats(1e-12, 1e3))

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from replicate.data.spec import DataSpec
 from replicate.runs.result import Result
-from replicate.runs.run import RESULT_VERSION, ModelSpec, Run, run_from_record
-from replicate.store.record import Corrupt, key_of, parse, seal
+from replicate.runs.run import RESULT_VERSION, ModelSpec, Run
+from replicate.store.record import Corrupt, key_of, parse, run_from_record, seal
 from replicate.store.store import STALE_SECONDS, Store, StoreError, open_store
 from tests.support.faketrainer import fake_result, fake_run
 
@@ -120,8 +120,10 @@ def test_a_key_is_no_path(store: Store) -> None:
 def test_a_record_of_another_result_version_is_no_run() -> None:
     with pytest.raises(ValueError, match=f"expected result_version {RESULT_VERSION}, got 0"):
         run_from_record(fake_run().record() | {"result_version": 0})
-    with pytest.raises(ValueError, match="expected the fields of a Run, got 'model'"):
+    with pytest.raises(ValueError, match=r"^object missing required field `arch`$"):
         run_from_record({"result_version": RESULT_VERSION})
+    with pytest.raises(ValueError, match=r"^run record: expected the fields of a Run, got .*'more'"):
+        run_from_record(fake_run().record() | {"more": 1})
 
 
 def test_a_replaced_record_is_read_anew(store: Store) -> None:
@@ -172,14 +174,15 @@ def assert_set_aside(store: Store, run: Run, *words: str) -> None:
     ("damage", "words"),
     [
         (lambda blob: b"", "got an empty file"),
-        (lambda blob: blob[: len(blob) // 2], "JSONDecodeError"),
+        (lambda blob: blob[: len(blob) // 2], "expected a whole record: input data was truncated"),
         (lambda blob: blob[:-1], "differs outside its values"),
-        (lambda blob: blob + blob, "JSONDecodeError"),
+        (lambda blob: blob + blob, "expected a whole record: JSON is malformed: trailing characters (byte "),
         (lambda blob: b" " + blob, "differs outside its values"),
-        (lambda blob: b"\xff" * 40, "UnicodeDecodeError"),
-        (lambda blob: b"[" * 100_000, "RecursionError"),
-        (lambda blob: b"null\n", "AttributeError"),
-        (lambda blob: b"{}\n", "KeyError"),
+        (lambda blob: b"\xff" * 40, "expected a whole record: JSON is malformed: invalid character (byte 0)"),
+        (lambda blob: b"[" * 100_000, "expected a whole record: expected `object`, got `array`"),
+        (lambda blob: b'{"a":' * 100_000, "expected a whole record: nested too deep"),
+        (lambda blob: b"null\n", "expected a whole record: expected `object`, got `null`"),
+        (lambda blob: b"{}\n", "expected checksum 44136fa355b3…, got none"),
         (lambda blob: blob.replace(b"false", b"true", 1), "expected checksum"),
     ],
 )

@@ -72,7 +72,7 @@ TEXTS = [
     ('{"name": "a", "more": NaN}', "JSON is malformed: invalid character (byte 22)"),
     ('{"name": "a", "more": 1e999}', "$.more: number out of range"),
     ('{"name": "a", "more": [' + "9" * 5000 + "]}", "$.more[0]: integer value out of range"),
-    ('{"name": "a", "more": ' + "[" * 100_000, "maximum recursion depth exceeded while deserializing an object"),
+    ('{"name": "a", "more": ' + "[" * 100_000, "nested too deep"),
     (b'{"name": "\xff"}', "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ('{"name": "\udcff"}', "'utf-8' codec can't encode character '\\udcff' in position 10: surrogates not allowed"),
 ]

@@ -129,8 +129,8 @@ def _calibration(blob: bytes, folder: Path) -> None:
 
 def _calibration_seed() -> bytes:
     data = json.loads((Path(__file__).parents[2] / "docs" / "calibration.json").read_bytes())
-    whole = FamilyRate("the paper holds", 3, "rho", 10, 100, 0.5, 0.1, 0.4, 0.1, 0.2, float("nan"), 0.9)
-    rows = json.loads(json.dumps(measured.experiment_rows([whole])))
+    whole = FamilyRate("the paper holds", 3, "rho", 10, 100, 0.5, 0.1, 0.4, 0.1, 0.2, None, 0.9)
+    rows = measured.Measured((), (whole,)).to_json()["experiments"]
     return json.dumps({**data, "cells": data["cells"][::150], "experiments": rows}).encode()
 
 

@@ -21,6 +21,7 @@ from replicate.paper.protocol import ARCHITECTURES
 from replicate.runs import scales
 from replicate.runs.result import Result
 from replicate.runs.run import Run
+from replicate.store.strict import convert, decode
 from replicate.train import models, setting, solo
 from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import Stopped
@@ -66,7 +67,7 @@ def test_the_same_in_another_process(first: dict[str, Result]) -> None:
         "print(json.dumps(found))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    found = {arch: Result.from_json(values) for arch, values in json.loads(done.stdout).items()}
+    found = {arch: convert(values, Result) for arch, values in json.loads(done.stdout).items()}
     assert {arch: numbers(r) for arch, r in found.items()} == {arch: numbers(r) for arch, r in first.items()}
 
 
@@ -166,7 +167,7 @@ def test_divergence_is_a_result() -> None:
     assert result.diverged
     assert result.accuracy_pp == 10
     assert result.train_loss is None
-    assert Result.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert decode(json.dumps(result.to_json()), Result) == result
 
 
 def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatch: pytest.MonkeyPatch) -> None:

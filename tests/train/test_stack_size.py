@@ -151,9 +151,23 @@ def test_measured_once(tmp_path: Path, measured: list[Run]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"rates": {}}', '{"rates": {"alone": 1, "stacked": 3, "limit": 0}}']
+    ("content", "said"),
+    [
+        ("", "input data was truncated"),
+        ("{", "input data was truncated"),
+        ("[]", "expected `object`, got `array`"),
+        ('{"rates": {}}', "$.rates: object missing required field `alone`"),
+        ('{"rates": {"alone": 1, "stacked": 3, "limit": 0}}', "$.rates.stacked: expected `array`, got `int`"),
+        ('{"rates": {"alone": 0, "stacked": []}}', "$.rates.alone: expected `float` > 0.0"),
+        ('{"rates": {"alone": 1, "stacked": [[2, true]]}}', "$.rates.stacked[0][1]: expected `float`, got `bool`"),
+        ('{"rates": {"alone": 1, "stacked": [[33, 5]]}}', "$.rates.stacked[0][0]: expected `int` <= 32"),
+        (
+            '{"rates": {"alone": 1, "stacked": [], "limit": 0}}',
+            "expected the time `limited` beside a `limit`, got none",
+        ),
+    ],
 )
-def test_unreadable_measurement_is_made_again(tmp_path: Path, measured: list[Run], content: str) -> None:
+def test_unreadable_measurement_is_made_again(tmp_path: Path, measured: list[Run], content: str, said: str) -> None:
     words: list[str] = []
     how = How(notice=words.append)
     choose(RUN, "cpu", tmp_path, how)
@@ -161,7 +175,7 @@ def test_unreadable_measurement_is_made_again(tmp_path: Path, measured: list[Run
     file.write_text(content)
     assert choose(RUN, "cpu", tmp_path, how) == 4
     assert len(measured) == 2 and len(words) == 1
-    assert words[0].startswith(f"{file.name}: expected measured rates, got ") and words[0].endswith("measuring anew")
+    assert words[0] == f"{file.name}: expected measured rates: {said}; measuring anew"
     assert json.loads(file.read_text())["rates"]["limit"] is None
 
 

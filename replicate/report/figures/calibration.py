@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from replicate.report.figures.canvas import COLOURS, canvas, note, number
+
+if TYPE_CHECKING:
+    from replicate.calibration.measured import CellRow
 
 WIDTH = 480
 ROW = 22
@@ -14,15 +17,15 @@ Shares = dict[float, dict[str, float]]
 """Truth → share of each outcome, 0 to 1."""
 
 
-def shares(rates: Sequence[Mapping[str, Any]], quantity: str) -> Shares:
+def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
     """Over all studies of a quantity, weighted by their landscapes; studies without a truth are left out."""
     sums: dict[float, dict[str, float]] = {}
     for rate in rates:
-        if rate["quantity"] == quantity and rate["truth"] is not None:
-            of_truth = sums.setdefault(float(f"{rate['truth']:.2g}"), dict.fromkeys((*OUTCOMES, "n"), 0.0))
+        if rate.quantity == quantity and rate.truth is not None:
+            of_truth = sums.setdefault(float(f"{rate.truth:.2g}"), dict.fromkeys((*OUTCOMES, "n"), 0.0))
             for outcome in OUTCOMES:
-                of_truth[outcome] += rate[outcome] * rate["landscapes"]
-            of_truth["n"] += rate["landscapes"]
+                of_truth[outcome] += getattr(rate, outcome) * rate.landscapes
+            of_truth["n"] += rate.landscapes
     return {t: {o: s[o] / s["n"] for o in OUTCOMES} for t, s in sorted(sums.items()) if s["n"]}
 
 

@@ -7,7 +7,6 @@ a container has a name of its own, and a GPU one that no other has.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from replicate.store.strict import Malformed, decode
 from replicate.text import one_line
 from replicate.train import cores
 
@@ -132,17 +132,17 @@ def _asked(variable: str | None) -> _Answer:
         asked = subprocess.run(
             [sys.executable, "-c", _ASK], capture_output=True, text=True, check=True, timeout=ASK_SECONDS
         )
-        uuids = json.loads(asked.stdout)
+        uuids = decode(asked.stdout, list[str])
     except subprocess.TimeoutExpired:
         return _Answer((), f"no answer from torch within {ASK_SECONDS:g} s")
     except subprocess.CalledProcessError as failed:
         last = (failed.stderr or "").strip().splitlines()[-1:]
         return _Answer((), one_line(f"an error in asking torch ({last[0] if last else failed})"))
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, Malformed, subprocess.SubprocessError) as error:
         return _Answer((), one_line(f"an error in asking torch ({type(error).__name__}: {error})"))
     # A slice of a device may have the UUID of the whole; its own name is the one by which it was asked for.
     wanted = named(variable) or ()
     found = tuple(
-        wanted[i] if i < len(wanted) and wanted[i].startswith("MIG-") else str(uuid) for i, uuid in enumerate(uuids)
+        wanted[i] if i < len(wanted) and wanted[i].startswith("MIG-") else uuid for i, uuid in enumerate(uuids)
     )
     return _Answer(found, "" if found else "none that torch can use")

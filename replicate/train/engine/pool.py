@@ -105,12 +105,12 @@ class _Worker:
 
     def _hear(self, events: queue.SimpleQueue[Event]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                events.put((self, json.loads(line)))
-            except ValueError:
-                break  # a line cut off by the end of the process
-        events.put((self, None))
+        try:
+            for line in self.process.stdout:
+                if line.endswith(b"\n"):  # else cut off by the end of the process
+                    events.put((self, json.loads(line)))
+        finally:
+            events.put((self, None))
 
     def _overhear(self) -> None:
         assert self.process.stderr is not None

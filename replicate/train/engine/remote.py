@@ -17,10 +17,10 @@ from filelock import Timeout
 from replicate import __version__
 from replicate.data import catalogue
 from replicate.data.source import DATA_VARIABLE
-from replicate.runs.run import RESULT_VERSION, run_from_record
+from replicate.runs.run import RESULT_VERSION
 from replicate.store import atomic, begun, provenance
 from replicate.store.locking import kernel_lock
-from replicate.store.record import seal_run
+from replicate.store.record import run_from_record, seal_run
 from replicate.train.contract import Stopped, Workspace
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed
 from replicate.train.engine.leave import Leave, heeding

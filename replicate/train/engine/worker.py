@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from replicate.runs.run import Run, run_from_record
+from replicate.runs.run import Run
 from replicate.store import begun, provenance
 from replicate.store.locks import Lock
+from replicate.store.record import run_from_record
 from replicate.store.store import Store, StoreError, open_store
 from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Workspace
 from replicate.train.engine import lease

@@ -14,6 +14,7 @@ from pathlib import Path
 from replicate.runs.run import Run
 from replicate.store import begun
 from replicate.store.store import Store
+from replicate.store.strict import Malformed
 from replicate.text import duration
 
 TRAINING, INTERRUPTED, UNKNOWN = "training", "interrupted", "not known to be training"
@@ -52,7 +53,7 @@ def read(store: Store) -> InFlight:
             keys = tuple(begun.keys_of(path.parent))
             began = path.stat().st_mtime
             saved = max((file.stat().st_mtime for file in path.parent.glob("*.checkpoint")), default=None)
-        except (OSError, ValueError):
+        except (OSError, Malformed):
             continue  # being written, or done by now
         if left := tuple(key for key in keys if not store.has(key)):
             since = None if saved is None else max(0.0, now - saved)
