@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 
 from replicate.runs.run import Run
 from replicate.train.engine.failed import TrainingFailed, describe
@@ -18,14 +18,10 @@ class WorkerDied(TrainingFailed):
 class Death(Enum):
     """How a worker was lost, as far as its engine can tell."""
 
-    CRASHED = auto()
-    """It ended by itself."""
-    KILLED = auto()
-    """From outside: a preempted machine, a person, the kernel short of memory."""
-    UNEXPLAINED = auto()
-    """It crashed or was killed."""
-    MACHINE_LOST = auto()
-    """With all that ran on it, which is nobody's fault."""
+    CRASHED = "ended by itself"
+    KILLED = "from outside: a preempted machine, a person, the kernel short of memory"
+    UNEXPLAINED = "crashed or killed"
+    MACHINE_LOST = "with all that ran on it, which is no run's fault"
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,6 @@ class Work:
     deaths: Counter[Death] = field(default_factory=Counter)
     """Of workers that trained it, by kind."""
 
-    def halves(self) -> list[Work]:
-        """Itself in two parts, of which one may be free of what brings workers down."""
-        half = (len(self.runs) + 1) // 2
-        return [Work(part, self.origin) for part in (self.runs[:half], self.runs[half:])]
-
 
 def after_death(
     waiting: deque[Work], work: Work, missing: list[Run], death: Death, how: str, said: str
@@ -84,7 +75,8 @@ def after_death(
             f"check memory and the installation\n{said}".rstrip()
         )
     if len(missing) > 1 and times % retries.before_halves == 0:
-        waiting.extendleft(reversed(work.halves()))
+        half = (len(missing) + 1) // 2
+        waiting.extendleft(Work(part, work.origin) for part in (missing[half:], missing[:half]))
     elif retries.at_once:
         waiting.appendleft(work)
     else:
