@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "BEAT_SECONDS", BEAT)
     monkeypatch.setattr(locks, "SILENT_SECONDS", SILENT)
-    monkeypatch.setattr(locks, "_hearts", locks._Hearts())
+    monkeypatch.setattr(locks, "_heartbeats", locks._Heartbeats())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -24,7 +25,7 @@ from replicate.store import begun
 from replicate.store.store import Store, StoreError, open_store
 from replicate.train import solo
 from replicate.train.contract import TRAINERS
-from replicate.train.engine import devices, failed, local, missing, pool
+from replicate.train.engine import devices, failed, local, missing, pool, work
 from replicate.train.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run, train
 
@@ -327,7 +328,8 @@ def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by the kernel where a run takes too much memory."""
-    monkeypatch.setattr(pool, "MOST_KILLS", 4)
+    fewer = dataclasses.replace(work.RETRIES[work.Death.KILLED], most=4)
+    monkeypatch.setitem(work.RETRIES, work.Death.KILLED, fewer)
     runs = fake_stack(3, poison="killed")
     with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 4 workers died of it, the last by signal 9"):
         ensure(store, runs, processes=1, trainer=NAME)
