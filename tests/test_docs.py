@@ -32,7 +32,7 @@ from replicate.paper.registry import CELLS, claim
 from replicate.runs import scales
 from replicate.runs.needed import runs_for
 from replicate.runs.result import Result
-from replicate.store import recorded
+from replicate.store import recorded, strict
 from replicate.store.store import open_store
 from tests.support.verdicts import made_file
 
@@ -236,7 +236,7 @@ def schema() -> Any:
 class TestSchema:
     def test_it_is_made_from_the_classes(self) -> None:
         """`python -m replicate.judging.verdict_file > docs/verdicts.schema.json` writes it."""
-        assert schema() == verdict_file.schema()
+        assert schema() == strict.schema(verdict_file.StoredFile, "verdicts.json, format 2")
 
     def test_it_is_one(self) -> None:
         jsonschema.Draft202012Validator.check_schema(schema())

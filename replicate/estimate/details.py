@@ -5,9 +5,9 @@ They are msgspec's structs and not dataclasses because a file has to say which o
 
 from __future__ import annotations
 
-import math
-
 import msgspec
+
+from replicate.store.strict import High, Low
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,15 +56,8 @@ class Slope(Details, frozen=True, tag="slope"):
 
 
 class Interval(Row, frozen=True):
-    """Its ends; None: open."""
-
-    low: float | None
-    high: float | None
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """As numbers: an open end is infinite."""
-        return (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+    low: Low
+    high: High
 
 
 class Ratio(Details, frozen=True, tag="ratio"):
@@ -86,8 +79,6 @@ class RatioByArchitecture(Details, frozen=True, tag="ratio-by-architecture"):
 
 
 class Value(Interval, frozen=True):
-    """A value with its interval; None: not known, or open."""
-
     value: float | None
 
 

@@ -138,9 +138,9 @@ def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> tup
         value = form(at)
         gradient = [(form(at + h) - form(at - h)) / (2e-4 * at[i]) for i, h in enumerate(np.diag(1e-4 * at))]
         if not np.isfinite([value, *gradient]).all():
-            return Value(value=finite(value), low=None, high=None)
+            return Value(value=finite(value), low=-math.inf, high=math.inf)
         influence = [gradient[0] * (v - at[0]) + gradient[1] * (f - at[1]) for v, f in zip(near, far, strict=True)]
         _, low, high, _ = cells_interval(influence, level)
-        return Value(value=value, low=finite(value + low), high=finite(value + high))
+        return Value(value=value, low=value + low, high=value + high)
 
     return with_interval(lambda drops: squared_form(*drops)[0]), with_interval(lambda drops: squared_form(*drops)[1])

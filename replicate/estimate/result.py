@@ -9,6 +9,7 @@ from typing import Any
 from replicate.estimate.details import AnyDetails
 from replicate.estimate.flags import Flag
 from replicate.store import strict
+from replicate.store.strict import High, Low
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Estimate:
     quantity: str
     unit: str
     value: float | None
-    low: float
-    high: float
+    low: Low
+    high: High
     level: float
     n: int
     """How many independent observations (runs, seeds or cells, as `method` says) the estimate rests on."""
@@ -45,54 +46,14 @@ class Estimate:
         """Whether both ends are known."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
-    def stored(self) -> StoredEstimate:
-        """As it stands in files."""
-        value = None if self.value is None else finite(self.value)
-        return StoredEstimate(
-            quantity=self.quantity,
-            unit=self.unit,
-            value=value,
-            low=finite(self.low),
-            high=finite(self.high),
-            level=self.level,
-            n=self.n,
-            method=self.method,
-            flags=self.flags,
-            settle=self.settle,
-            details=self.details,
-        )
-
     def to_json(self) -> dict[str, Any]:
         """JSON types; open ends become null."""
-        return dict(strict.plain(self.stored()))
+        return dict(strict.plain(self))
 
     @classmethod
     def from_json(cls, data: Any) -> Estimate:
         """Inverse of `to_json`; raises ValueError with one line where `data` is no estimate."""
-        return strict.convert(data, StoredEstimate).estimate()
-
-
-@dataclass(frozen=True)
-class StoredEstimate:
-    """An `Estimate` in a file, where an open end is null: minus infinity at `low`, plus infinity at `high`."""
-
-    quantity: str
-    unit: str
-    value: float | None
-    low: float | None
-    high: float | None
-    level: float
-    n: int
-    method: str
-    flags: tuple[Flag, ...]
-    settle: str
-    details: AnyDetails | None
-
-    def estimate(self) -> Estimate:
-        """Inverse of `Estimate.stored`."""
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        return Estimate(**{**vars(self), "low": low, "high": high})
+        return strict.convert(data, cls)
 
 
 def finite(x: float) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from replicate.estimate import combine, details, deviation, fits, gap, growth, noise, power_law, straight_line
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import LineFit
-from replicate.estimate.result import Estimate, finite, unknown
+from replicate.estimate.result import Estimate, unknown
 from replicate.judging import ratios
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import position
@@ -155,15 +155,8 @@ def _gap_minus_seed_sd(selected: Selected, seed_sd_low_pp: float, seed_sd_high_p
     return Estimate("gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, method, (), mean.settle, found)
 
 
-def _measured(found: Estimate) -> details.Measured:
-    return details.Measured(
-        value=found.value,
-        low=finite(found.low),
-        high=finite(found.high),
-        level=found.level,
-        n=found.n,
-        method=found.method,
-    )
+def _measured(of: Estimate) -> details.Measured:
+    return details.Measured(value=of.value, low=of.low, high=of.high, level=of.level, n=of.n, method=of.method)
 
 
 def _cost(_: Selected, grid_runs: int, line_runs: int) -> Estimate:

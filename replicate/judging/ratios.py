@@ -9,7 +9,7 @@ from dataclasses import replace
 from replicate.estimate import combine, details, fits, power_law
 from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.line_fit import MIN_INFORMATIVE
-from replicate.estimate.result import Estimate, finite, unknown
+from replicate.estimate.result import Estimate, unknown
 from replicate.judging.select import Selected, only
 from replicate.landscape.landscape import Landscape
 
@@ -37,9 +37,7 @@ def rejects(selected: Selected) -> Estimate:
     if fit is None or not isinstance(found.details, details.Ratio):
         return found
     family = power_law.ratio(fit, 1 - (1 - LEVEL) / CELLS)
-    kept = details.Ratio(
-        found.details.per_lr, found.details.ratios_together, details.Interval(finite(family.low), finite(family.high))
-    )
+    kept = details.Ratio(found.details.per_lr, found.details.ratios_together, details.Interval(family.low, family.high))
     return replace(found, details=kept)
 
 

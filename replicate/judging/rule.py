@@ -135,7 +135,7 @@ def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
     """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
     low, high = found.low, found.high
     if isinstance(found.details, details.Ratio) and found.details.family is not None:
-        low, high = found.details.family.ends
+        low, high = found.details.family.low, found.details.family.high
     if not low / MISPLACED <= RHO <= high * MISPLACED:
         outcome = CONTRADICTED
         ends = interval(low / MISPLACED, high * MISPLACED)

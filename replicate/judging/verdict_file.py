@@ -1,7 +1,8 @@
 """verdicts.json: every claim's verdict with all that a reader needs, written whole, read back with one clear error.
 
 The classes here are the file, format 2; docs/verdicts.md explains their fields, docs/verdicts.schema.json is made from
-them (`python -m replicate.judging.verdict_file`). Format 1 is still read (`replicate.judging.format_1`).
+them (`python -m replicate.judging.verdict_file`). Of format 1, whose keys
+were phrases, all is still read but for details and what stands beside a verdict.
 
 An open end of an interval or margin is null: null at `low` is minus infinity, at `high` plus infinity.
 """
@@ -9,19 +10,16 @@ An open end of an interval or margin is null: null at `low` is minus infinity, a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
-from replicate.estimate.result import StoredEstimate, finite
-from replicate.judging import format_1
+from replicate.estimate.result import Estimate
 from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
+from replicate.store.strict import High, Low
 from replicate.text import UsageError
 
 FORMAT = 2
@@ -125,22 +123,21 @@ class StoredVerdict:
     id: str
     outcome: Outcome
     reason: str
-    margin: tuple[float | None, float | None]
-    estimate: StoredEstimate | None
+    margin: tuple[Low, High]
+    estimate: Estimate | None
     evidence: Evidence
     settle: str
     secondary: Secondary
 
     def verdict(self) -> Verdict:
         """Raises ValueError where no interval can have such ends."""
-        low, high = self.margin
         return Verdict(
             claim_id=self.id,
             outcome=self.outcome,
             reason=self.reason,
-            margin=Margin(-math.inf if low is None else low, math.inf if high is None else high),
+            margin=Margin(*self.margin),
             evidence=self.evidence,
-            estimate=None if self.estimate is None else self.estimate.estimate(),
+            estimate=self.estimate,
             settle=self.settle,
             secondary=self.secondary,
         )
@@ -203,8 +200,8 @@ def stored_verdict(verdict: Verdict) -> StoredVerdict:
         id=verdict.claim_id,
         outcome=verdict.outcome,
         reason=verdict.reason,
-        margin=(finite(verdict.margin.low), finite(verdict.margin.high)),
-        estimate=None if verdict.estimate is None else verdict.estimate.stored(),
+        margin=(verdict.margin.low, verdict.margin.high),
+        estimate=verdict.estimate,
         evidence=verdict.evidence,
         settle=verdict.settle,
         secondary=verdict.secondary,
@@ -259,12 +256,31 @@ def from_json(data: Any, name: str) -> VerdictFile:
             "read it with the version of replicate that wrote it, or judge again"
         )
     try:
-        return _file(strict.convert(format_1.upgraded(data) if data["format"] == 1 else data, StoredFile))
+        return _file(strict.convert(_of_format_1(data) if data["format"] == 1 else data, StoredFile))
     except ValueError as e:
         line = " ".join(str(e).split())
         raise VerdictFileError(
             f"{name}: expected a verdict file of format {data['format']}, got a bad field: {line}"
         ) from None
+
+
+@dataclass(frozen=True)
+class _Format1:
+    claims: tuple[dict[str, Any], ...]
+    store: dict[str, Any]
+
+
+def _of_format_1(data: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of format 1 as that of format 2, without details and what stands beside."""
+    old = strict.convert(data, _Format1)
+    claims = []
+    for claim in old.claims:
+        estimate = claim.get("estimate")
+        if isinstance(estimate, dict):
+            estimate = {**estimate, "details": None}
+        claims.append({**claim, "estimate": estimate, "secondary": {}})
+    # The first files had no `trained_with` and no `seconds`.
+    return {"trained_with": [], **data, "format": 2, "store": {"seconds": 0.0, **old.store}, "claims": claims}
 
 
 def _file(stored: StoredFile) -> VerdictFile:
@@ -308,17 +324,5 @@ def changes(before: VerdictFile, now: Mapping[str, Outcome], selected: Iterable[
     return [(i, was.value, is_.value) for i, was, is_ in pairs if was != is_]
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the file."""
-    (found,), definitions = msgspec.json.schema_components([StoredFile], ref_template="#/$defs/{name}")
-    for definition in definitions.values():
-        definition.pop("title", None)
-        if "properties" in definition:
-            definition["additionalProperties"] = False
-    title = f"verdicts.json, format {FORMAT}"
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **found, "$defs": definitions}
-    return dict(strict.plain(whole))
-
-
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=1))
+    print(json.dumps(strict.schema(StoredFile, f"verdicts.json, format {FORMAT}"), indent=1))

@@ -1,4 +1,4 @@
-"""Verdict files of format 1: read as what was meant, whatever their keys were called."""
+"""Verdict files of format 1: still read, and by a written mapping the same as what judging says today."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
-from replicate.estimate import details
-from replicate.judging import verdict_file
-from replicate.judging.verdict import BestAt, Outcome, Prediction, StrictBand
+from replicate.judging import store_verdicts, verdict_file
 from replicate.judging.verdict_file import VerdictFile, VerdictFileError
+from replicate.paper.registry import REGISTRY_HASH, claim
+from replicate.runs import scales
+from replicate.runs.needed import runs_for
+from replicate.store import recorded, strict
+from replicate.store.store import open_store
+from tests.support import format_1
 
 SAVED = Path(__file__).parent / "data" / "format_1.json"
 """A claim of each quantity as the last version that wrote format 1 judged the recorded runs."""
+FILES = ("estimate", "secondary")
 
 
 def saved() -> dict[str, Any]:
@@ -26,74 +31,55 @@ def read() -> VerdictFile:
     return verdict_file.read(SAVED)
 
 
-def test_all_that_has_its_old_name_is_there(read: VerdictFile) -> None:
+def test_what_is_read_is_what_was_written(read: VerdictFile) -> None:
     now = read.to_json()
     for was, found in zip(saved()["claims"], now["claims"], strict=True):
-        assert {k: found[k] for k in was if k not in ("estimate", "secondary")} == {
-            k: v for k, v in was.items() if k not in ("estimate", "secondary")
-        }
+        assert {k: v for k, v in found.items() if k not in FILES} == {k: v for k, v in was.items() if k not in FILES}
         if was["estimate"] is not None:
             old, new = ({k: v for k, v in one["estimate"].items() if k != "details"} for one in (was, found))
             assert new == old
-    assert {k: v for k, v in now.items() if k not in ("format", "claims")} == {
-        k: v for k, v in saved().items() if k not in ("format", "claims")
-    }
+    whole = ("format", "claims")
+    assert {k: v for k, v in now.items() if k not in whole} == {k: v for k, v in saved().items() if k not in whole}
 
 
-def test_no_number_of_the_details_is_lost(read: VerdictFile) -> None:
-    for was, entry in zip(saved()["claims"], read.entries, strict=True):
-        if was["estimate"] is None or not was["estimate"]["details"]:
-            continue
-        assert entry.verdict.estimate is not None
-        kept = sorted(numbers(entry.verdict.estimate.to_json()["details"]))
-        old = was["estimate"]["details"]
-        if isinstance(entry.verdict.estimate.details, details.GapAndSeedNoise):
-            assert set(numbers(old)) == set(kept)  # the level of both stands in the estimate as well
-        else:
-            assert sorted(numbers(old)) == kept
+@pytest.mark.slow
+def test_the_recorded_runs_are_judged_as_ever(tmp_path: Path) -> None:
+    """Every number, flag and word that stood in format 1, to within the last digits of another processor."""
+    scale = scales.get("embedded-deep")
+    store = open_store(tmp_path / "store", below=recorded.of_scale(scale.name))
+    mapped = strict.convert(format_1.upgraded(saved()), verdict_file.StoredFile)
+    for was in mapped.claims:
+        verdict = store_verdicts.judge(claim(was.id), scale, store)
+        assert close(strict.plain(verdict_file.stored_verdict(verdict)), strict.plain(was)) == [], was.id
 
 
-def numbers(value: Any) -> list[float]:
-    if isinstance(value, dict):
-        return [x for v in value.values() for x in numbers(v)]
-    if isinstance(value, list):
-        return [x for v in value for x in numbers(v)]
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
+def close(now: Any, was: Any, where: str = "") -> list[str]:
+    """The places at which `now` is other than `was`; of objects, those that `was` has and that `now` has."""
+    if isinstance(now, dict) and isinstance(was, dict):
+        new = now.keys() - was.keys() - {"family"}  # which no file of format 1 had
+        return [f"{where}.{k} is new" for k in new] + [
+            found for k in now.keys() & was.keys() for found in close(now[k], was[k], f"{where}.{k}")
+        ]
+    if isinstance(now, list) and isinstance(was, list) and len(now) == len(was):
+        return [found for i in range(len(now)) for found in close(now[i], was[i], f"{where}[{i}]")]
+    if isinstance(now, float) and isinstance(was, float):
+        return [] if now == pytest.approx(was, rel=1e-9) else [f"{where}: {now}, was {was}"]
+    return [] if now == was else [f"{where}: {now!r}, was {was!r}"]
 
 
-def test_what_stands_beside_has_names(read: VerdictFile) -> None:
-    beside = {e.id: e.verdict.secondary for e in read.entries}
-    was = {c["id"]: c["secondary"] for c in saved()["claims"]}
-    slope, old = beside["slope/resnet50-cifar100"], was["slope/resnet50-cifar100"]
-    assert slope.published is not None
-    assert slope.published.p_rho == old["the paper's method"]["p_rho_0.10"]
-    assert slope.published.argmax[0] == BestAt(5e-4, old["the paper's method"]["argmax_wd"]["0.0005"])
-    assert slope.rivals is not None
-    assert list(slope.rivals.excluded) == old["rival exponents"]["excluded"]
-    assert slope.indistinguishable[0].wds == tuple(old["indistinguishable from the best"]["0.0005"]["wds"])
-    assert slope.disagreement == old["where they differ"]
-    assert beside["rho/overall"].strict_band == StrictBand(0.08, 0.12, Outcome.INCONCLUSIVE)
-    gap = beside["one-dim/gap/resnet50-cifar100"]
-    assert gap.plug_in_gap_pp == was["one-dim/gap/resnet50-cifar100"]["the paper's method (plug-in)"]["gap_pp"]
-    anova = beside["universality/anova"].anova
-    assert anova is not None
-    assert (anova.f, anova.df) == (was["universality/anova"]["ANOVA over architectures"]["F"], (4, 25))
-    drop = was["deviation/cifar100/kappa-0.1"]["prediction interval"]
-    assert beside["deviation/cifar100/kappa-0.1"].prediction == Prediction(*drop["interval"], drop["holds our value"])
+def test_registry_and_keys_are_those_of_the_recorded_runs() -> None:
+    """A change of a claim or of what a run's key is made from would orphan them all."""
+    assert saved()["registry"]["hash"] == REGISTRY_HASH
+    needed = {run.key for c in saved()["claims"] for run in _runs(c["id"])}
+    assert needed
+    assert needed <= recorded.of_scale("embedded-deep").keys()
 
 
-def test_growth_has_its_sides() -> None:
-    data = saved()
-    claim = next(c for c in data["claims"] if c["id"] == "deviation/log-quadratic")
-    side = {"exponent": 2.0, "gamma": 0.1, "gamma_interval": [0.0, 0.3]}
-    squared = {"gamma": [0.2, None, 0.4], "beta_pp": [1.0, 0.5, 1.5]}
-    claim["estimate"]["details"] = {"imagenet, kappa 0.2 to 0.1": {**side, "squared": squared}}
-    (entry,) = (e for e in verdict_file.from_json(data, "saved").entries if e.id == claim["id"])
-    assert entry.verdict.estimate is not None
-    gamma = details.Value(value=0.2, low=None, high=0.4)
-    beta = details.Value(value=1.0, low=0.5, high=1.5)
-    expected = details.GrowthSide("imagenet", 0.2, 0.1, 2.0, 0.1, (0.0, 0.3), gamma, beta)
-    assert entry.verdict.estimate.details == details.Growth((expected,))
+def _runs(claim_id: str) -> list[Any]:
+    try:
+        return runs_for([claim(claim_id)], scales.get("embedded-deep"))
+    except scales.NotTrained:
+        return []
 
 
 @pytest.mark.parametrize(
@@ -101,16 +87,11 @@ def test_growth_has_its_sides() -> None:
     [
         ({"claims": 7}, "expected `array`, got `int`"),
         ({"store": []}, "expected `object`, got `array`"),
-        ({"claims": [{"estimate": 3, "secondary": {}}]}, r"expected `object \| null`, got `int`"),
-        ({"claims": [{"estimate": None, "secondary": {"the paper's method": 3}}]}, "expected `object"),
-        (
-            {"claims": [{"estimate": {"quantity": "growth_exponent", "details": {"x": {}}}, "secondary": {}}]},
-            "a side such",
-        ),
+        ({"claims": [{"estimate": 3, "secondary": {}}]}, r"\$\.claims\[0\]\.estimate: expected"),
+        ({"claims": [3]}, "expected `object`, got `int`"),
     ],
 )
 def test_what_is_none_is_refused_in_one_line(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(
-        VerdictFileError, match=f"^saved: expected a verdict file of format 1, got a bad field: .*{message}"
-    ):
+    start = "^saved: expected a verdict file of format 1, got a bad field: "
+    with pytest.raises(VerdictFileError, match=f"{start}.*{message}"):
         verdict_file.from_json({**saved(), **change}, "saved")

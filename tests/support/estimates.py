@@ -7,8 +7,11 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from replicate.estimate import details
+from replicate.store import strict
 
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
+for end in (strict.Low, strict.High):
+    st.register_type_strategy(end, st.floats(allow_nan=False, allow_infinity=False).map(end))
 st.register_type_strategy(int, st.integers(-(2**53), 2**53))
 
 

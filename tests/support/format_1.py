@@ -1,6 +1,6 @@
-"""Verdict files of format 1, whose keys were phrases: their mapping to format 2.
+"""The mapping of verdict files from format 1, whose keys were phrases, to format 2, whose keys are names.
 
-The classes name each phrase once; what format 1 has no word for has its default.
+It is what shows that judging says the same as before; the classes name each phrase once.
 """
 
 from __future__ import annotations
