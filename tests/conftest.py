@@ -12,6 +12,10 @@ from unittest import mock
 import hypothesis
 import pytest
 
+# One thread for each process of the tests: the arrays are small, and threads of several processes fight over the cores
+# (1.7 times the processor time with two workers on two cores). NumPy and PyTorch read it once, when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from replicate.runs import scales
 from replicate.train.engine.scratch import SCRATCH_VARIABLE
 

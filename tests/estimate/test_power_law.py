@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
@@ -132,6 +132,7 @@ def test_optima_far_from_any_line_widen_the_interval_and_say_so() -> None:
 
 
 @given(st.floats(0, 0.8), st.integers(0, 10**6))
+@example(0.5, 1)  # fits better than any power law, and worse than its errors allow
 @settings(max_examples=6, deadline=None)
 def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: int) -> None:
     """Normal optima around wd = height * ((1 - share) * lr / g + share): deviance minimised by scipy instead."""
@@ -153,7 +154,7 @@ def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: 
     grid = np.linspace(-0.9, 0.999, 4000)
     values = np.array([deviance(s) for s in grid])
     least = min(values.min(), least_squares(places, sds)[2])
-    inside = grid[values <= least + fit.scale * stats.chi2.ppf(0.95, 1)]
+    inside = grid[values <= least + max(1, least / 4) * stats.chi2.ppf(0.95, 1)]  # 4 degrees of freedom are left
     found = intercept_share(fit)
     if len(inside) and inside[0] > -0.85:
         assert found.low == pytest.approx(inside[0], abs=0.04 + 0.12 * abs(inside[0]))
