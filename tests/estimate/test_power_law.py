@@ -25,7 +25,7 @@ from replicate.estimate.straight_line import intercept_share, origin_r_squared, 
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
 from replicate.paper.protocol import LRS
-from tests.support.landscapes import LRS_3, changed, one_slice, rescaled, sweep
+from tests.support.landscapes import LRS_3, changed, drawn, one_slice, rescaled, sweep
 
 Floats = NDArray[np.float64]
 LOW, HIGH = -22.0, 6.0
@@ -68,11 +68,6 @@ def line(curves: Sequence[OptimumCurve]) -> LineFit:
 
 def fitted(landscape: Landscape, seed: int = 0) -> LineFit:
     return line(optimum_curves(landscape.slices(), np.random.default_rng(seed)))
-
-
-def drawn(truth: Truth, seed: int, n_seeds: int = 5, grid: Grid | None = None, lrs: Sequence[float] = LRS) -> Landscape:
-    grid = grid or bracket_grid(truth)
-    return draw(truth, grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
 
 
 def ends(found: Estimate) -> tuple[float, float]:
@@ -498,7 +493,7 @@ def test_power_at_the_papers_effect_size() -> None:
     [0.8, 1.2] and the ratio's inside a factor 2 in at least 8 of 10 (90 % less the 99.9 % point would be 5)."""
     right = {"slope": 0, "rho": 0}
     for seed in range(10):
-        fit = fitted(drawn(Truth(), 400 + seed))
+        fit = fitted(drawn(Truth(), 400 + seed, 5))
         right["slope"] += slope(fit).low >= 0.8 and slope(fit).high <= 1.2
         right["rho"] += ratio(fit).low >= 0.05 and ratio(fit).high <= 0.2
     assert min(right.values()) >= 8
@@ -520,7 +515,7 @@ def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
 
 def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
     """The claimed optima of the smaller learning rates lie below the smallest weight decay: open, with the reason."""
-    fit = fitted(drawn(Truth(), 0, grid=paper_grid))
+    fit = fitted(drawn(Truth(), 0, 5, paper_grid))
     found = slope(fit)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert {"edge-low", "few-optima"} <= set(found.flags)
@@ -530,13 +525,13 @@ def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
 
 def test_a_timescale_world_contradicts() -> None:
     truth = Truth(slope=-1, rho=0.1)
-    fit = fitted(drawn(truth, 0))
+    fit = fitted(drawn(truth, 0, 5))
     assert slope(fit).high < 0.8
     assert rivals(fit)["supported"] == "timescale"
 
 
 def test_the_ratio_is_that_at_the_centre_of_the_learning_rates() -> None:
-    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0))
+    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0, 5))
     assert ratio(fit).value == pytest.approx(0.1, rel=0.1)
     assert fit.center == pytest.approx(math.log(CENTER_LR))
 

@@ -26,6 +26,7 @@ from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import Stopped
 from replicate.train.schedule import factor
 from replicate.train.solo import train
+from tests.support.processes import Killed
 
 ARCHS = tuple(a.name for a in ARCHITECTURES)
 
@@ -198,10 +199,6 @@ def test_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(setting.TrainError) as refused:
         train(dataclasses.replace(small(), **changes))  # type: ignore[arg-type]
     assert str(refused.value) == message
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("variant", ["main", "sgd"])

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from replicate.data.spec import DataSpec
-from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
 from replicate.runs.stacks import stack_key, stacks
 from replicate.train import compiled, inputs, models, optim, solo, stacked
@@ -21,6 +20,7 @@ from replicate.train.products import Linear
 from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
 from tests.support import archives
+from tests.support.processes import Killed, killed
 from tests.support.stacked import MODELS, close, float64, make, no_fallback, timeless
 
 __all__ = ["float64", "no_fallback"]
@@ -151,10 +151,6 @@ def test_seconds_are_shared_out() -> None:
     assert 0 < results[0].seconds == results[1].seconds
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @AS_ON_A_GPU
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 8, 11])
 def test_killed_and_resumed_gives_the_same_bits(
@@ -212,14 +208,11 @@ def test_killed_between_the_last_step_and_its_end(tmp_path: Path, monkeypatch: p
     how = How(checkpoints=tmp_path, checkpoint_seconds=0)
     expected = train_stack(runs)
 
-    def mortal(stack: stacked._Stack) -> list[Result]:
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(stacked._Stack, "results", mortal)
+        patch.setattr(stacked._Stack, "results", killed)
         with pytest.raises(Killed):
             train_stack(runs, how=how)
-    monkeypatch.setattr(stacked._Stack, "step", mortal)
+    monkeypatch.setattr(stacked._Stack, "step", killed)
     assert timeless(train_stack(runs, how=how)) == timeless(expected)
 
 
@@ -228,7 +221,7 @@ def test_corrupt_checkpoint_starts_over_with_a_word(tmp_path: Path, monkeypatch:
     how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=words.append)
     expected = train_stack(runs)
     with monkeypatch.context() as patch:
-        patch.setattr(stacked._Stack, "evaluate", lambda stack: (_ for _ in ()).throw(Killed))
+        patch.setattr(stacked._Stack, "evaluate", killed)
         with pytest.raises(Killed):
             train_stack(runs, how=how)
     (file,) = tmp_path.iterdir()
@@ -308,8 +301,7 @@ def test_out_of_memory_then_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=lambda _: None)
     with monkeypatch.context() as patch:
         evaluate = stacked._Stack.evaluate
-        patch.setattr(stacked._Stack, "evaluate", lambda s: evaluate(s) if s.taken < 11 else solo._raise(Killed))
-        patch.setattr(solo, "_raise", lambda error: (_ for _ in ()).throw(error), raising=False)
+        patch.setattr(stacked._Stack, "evaluate", lambda s: evaluate(s) if s.taken < 11 else killed(s))
         with pytest.raises(Killed):
             train_stack(NINE, how=how)
     assert taken == [(9, s) for s in range(8)] + [(4, s) for s in range(8, 12)]
