@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
@@ -27,7 +27,7 @@ from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
 from replicate.paper.protocol import LRS
 from replicate.store import strict
-from tests.support.landscapes import LRS_3, changed, one_slice, rescaled, sweep
+from tests.support.landscapes import LRS_3, changed, drawn, one_slice, rescaled, sweep
 
 Floats = NDArray[np.float64]
 LOW, HIGH = -22.0, 6.0
@@ -70,11 +70,6 @@ def line(curves: Sequence[OptimumCurve]) -> LineFit:
 
 def fitted(landscape: Landscape, seed: int = 0) -> LineFit:
     return line(optimum_curves(landscape.slices(), np.random.default_rng(seed)))
-
-
-def drawn(truth: Truth, seed: int, n_seeds: int = 5, grid: Grid | None = None, lrs: Sequence[float] = LRS) -> Landscape:
-    grid = grid or bracket_grid(truth)
-    return draw(truth, grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
 
 
 def ends(found: Estimate) -> tuple[float, float]:
@@ -134,6 +129,7 @@ def test_optima_far_from_any_line_widen_the_interval_and_say_so() -> None:
 
 
 @given(st.floats(0, 0.8), st.integers(0, 10**6))
+@example(0.5, 1)  # fits better than any power law, and worse than its errors allow
 @settings(max_examples=6, deadline=None)
 def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: int) -> None:
     """Normal optima around wd = height * ((1 - share) * lr / g + share): deviance minimised by scipy instead."""
@@ -155,7 +151,7 @@ def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: 
     grid = np.linspace(-0.9, 0.999, 4000)
     values = np.array([deviance(s) for s in grid])
     least = min(values.min(), least_squares(places, sds)[2])
-    inside = grid[values <= least + fit.scale * stats.chi2.ppf(0.95, 1)]
+    inside = grid[values <= least + max(1, least / 4) * stats.chi2.ppf(0.95, 1)]  # 4 degrees of freedom are left
     found = intercept_share(fit)
     if len(inside) and inside[0] > -0.85:
         assert found.low == pytest.approx(inside[0], abs=0.04 + 0.12 * abs(inside[0]))
@@ -498,7 +494,7 @@ def test_power_at_the_papers_effect_size() -> None:
     [0.8, 1.2] and the ratio's inside a factor 2 in at least 8 of 10 (90 % less the 99.9 % point would be 5)."""
     right = {"slope": 0, "rho": 0}
     for seed in range(10):
-        fit = fitted(drawn(Truth(), 400 + seed))
+        fit = fitted(drawn(Truth(), 400 + seed, 5))
         right["slope"] += slope(fit).low >= 0.8 and slope(fit).high <= 1.2
         right["rho"] += ratio(fit).low >= 0.05 and ratio(fit).high <= 0.2
     assert min(right.values()) >= 8
@@ -520,7 +516,7 @@ def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
 
 def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
     """The claimed optima of the smaller learning rates lie below the smallest weight decay: open, with the reason."""
-    fit = fitted(drawn(Truth(), 0, grid=paper_grid))
+    fit = fitted(drawn(Truth(), 0, 5, paper_grid))
     found = slope(fit)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert {"edge-low", "few-optima"} <= set(found.flags)
@@ -530,13 +526,13 @@ def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
 
 def test_a_timescale_world_contradicts() -> None:
     truth = Truth(slope=-1, rho=0.1)
-    fit = fitted(drawn(truth, 0))
+    fit = fitted(drawn(truth, 0, 5))
     assert slope(fit).high < 0.8
     assert rivals(fit).supported == "timescale"
 
 
 def test_the_ratio_is_that_at_the_centre_of_the_learning_rates() -> None:
-    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0))
+    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0, 5))
     assert ratio(fit).value == pytest.approx(0.1, rel=0.1)
     assert fit.center == pytest.approx(math.log(CENTER_LR))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Point, point
 from replicate.runs.scales import NotTrained, Scale
-from replicate.store.store import Store, open_store
+from replicate.store.store import Store
 from tests.support.faketrainer import fake_result, fake_run
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -41,11 +40,6 @@ def scale(monkeypatch: pytest.MonkeyPatch) -> Scale:
 
     monkeypatch.setattr(scales, "points", points)
     return scales.get("smoke")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 def claim(*parts: Part, name: str = "rho/x") -> Claim:
