@@ -131,7 +131,7 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
     low, high = min(r[1] for r in rows), min(r[2] for r in rows)
     flags = () if math.isfinite(low) else (Flag.ONE_SEED,)
     n, method = sum(r[3] for r in rows), f"{METHOD}, smallest of {len(rows)}"
-    found = Terms({r[4]: r[0] for r in rows}, smallest=min(rows)[4])
+    found = Terms(terms={r[4]: r[0] for r in rows}, smallest=min(rows)[4])
     return Estimate(quantity, "pp", value, low, high, level, n, method, flags, "more seeds", found)
 
 

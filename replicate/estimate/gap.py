@@ -108,7 +108,7 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
     value = float(np.mean(gaps))
     half = t_quantile(0.5 + level / 2, len(gaps) - 1) * float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
     low, high = value - half, value + half
-    found = Gaps(tuple(float(g) for g in gaps))
+    found = Gaps(gaps_pp=tuple(float(g) for g in gaps))
     return Estimate("mean_gap_pp", "pp", value, low, high, level, len(gaps), method, (), "more seeds", found)
 
 

@@ -102,7 +102,18 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
                 flags[Flag.ZONE_OFF] = None
             influence = _sum(influence, own)
             squared = _squared(drops[near_at], drops[far_at], level)
-            rows.append(GrowthSide(dataset, near_at, far_at, p, gamma, (gamma_low, gamma_high), *squared))
+            rows.append(
+                GrowthSide(
+                    dataset=dataset,
+                    near=near_at,
+                    far=far_at,
+                    exponent=p,
+                    gamma=gamma,
+                    gamma_interval=(gamma_low, gamma_high),
+                    squared_gamma=squared[0],
+                    squared_beta_pp=squared[1],
+                )
+            )
         mean, low, _, count = cells_interval(influence, level)
         half = math.hypot(half, (mean - low) / sides)
         n += count
@@ -111,7 +122,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     if max(least for least, _ in of_sides) - min(most for _, most in of_sides) > DIFFER:
         flags[Flag.SIDES_DIFFER] = None
     low, high = float(low) - half, float(high) + half
-    found = Growth(tuple(rows))
+    found = Growth(sides=tuple(rows))
     return Estimate("growth_exponent", "", value, low, high, level, n, METHOD, tuple(flags), "more seeds", found)
 
 

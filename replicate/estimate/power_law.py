@@ -57,7 +57,7 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     if np.isfinite([low, high]).all():
         to_do = to_do or narrower(fit, high - low, 0.2)
     share = finite(fit.curves[0].seed_curve_share)
-    found = details.Slope(optima(fit, level), misfit_p=finite(fit.misfit_p), seed_curve_share=share)
+    found = details.Slope(per_lr=optima(fit, level), misfit_p=finite(fit.misfit_p), seed_curve_share=share)
     return Estimate("slope", "", value, low, high, level, n, PROFILE, flags, to_do, found)
 
 
@@ -109,7 +109,7 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     elif likeliest is not None and _drift(fit, likeliest) > MAY_DRIFT:
         flags = (*flags, Flag.RATIO_MAY_VARY)
     value, low, high = None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high))
-    found = details.Ratio(optima(fit, level), ratios_together(fit, level))
+    found = details.Ratio(per_lr=optima(fit, level), ratios_together=ratios_together(fit, level))
     method = f"{PROFILE}, at lr {np.exp(fit.center):.2g}"
     return Estimate(quantity, "", value, low, high, level, n, method, flags, to_do, found)
 
@@ -136,8 +136,9 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt,
             own = _own_ratio(curve, deviance)
             low, high = np.exp(own.low - widening), np.exp(own.high + widening)
             value = finite(np.exp(own.value)) or None
-            ends = finite(low) or None, finite(high)
-            rows.append(details.RatioAt(curve.lr, value, *ends, likely=(finite(likely[0]), finite(likely[1]))))
+            even_ends = finite(likely[0]), finite(likely[1])
+            least, most = finite(low) or None, finite(high)
+            rows.append(details.RatioAt(lr=curve.lr, value=value, low=least, high=most, likely=even_ends))
     return tuple(rows)
 
 
@@ -149,7 +150,7 @@ def optima(fit: LineFit, level: float = 0.95) -> tuple[details.OptimumAt, ...]:
         low, high = curve.interval(deviance)
         best = curve.single
         wd = None if best is None else finite(np.exp(best))
-        rows.append(details.OptimumAt(curve.lr, wd=wd, low=finite(np.exp(low)) or None, high=finite(np.exp(high))))
+        rows.append(details.OptimumAt(lr=curve.lr, wd=wd, low=finite(np.exp(low)) or None, high=finite(np.exp(high))))
     return tuple(rows)
 
 

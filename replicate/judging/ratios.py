@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+import msgspec
+
 from replicate.estimate import combine, details, fits, power_law
 from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.line_fit import MIN_INFORMATIVE
@@ -37,8 +39,8 @@ def rejects(selected: Selected) -> Estimate:
     if fit is None or not isinstance(found.details, details.Ratio):
         return found
     family = power_law.ratio(fit, 1 - (1 - LEVEL) / CELLS)
-    kept = details.Ratio(found.details.per_lr, found.details.ratios_together, details.Interval(family.low, family.high))
-    return replace(found, details=kept)
+    ends = details.Interval(low=family.low, high=family.high)
+    return replace(found, details=msgspec.structs.replace(found.details, family=ends))
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
@@ -73,7 +75,7 @@ def pooled(selected: Selected) -> Estimate:
     open_cells = [one.cell.id for one in selected if one.cell.id not in closed]
     # Their intervals stand with their cells: here they would have to hold over all of these.
     own = tuple(
-        details.RatioAt(row.lr, row.value, None, None, row.likely, cell)
+        msgspec.structs.replace(row, low=None, high=None, cell=cell)
         for cell, ratio in ratios.items()
         if isinstance(ratio.details, details.Ratio)
         for row in ratio.details.ratios_together
@@ -81,7 +83,8 @@ def pooled(selected: Selected) -> Estimate:
     settle = f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds"
     flags = _flags(ratios.values(), known=not open_cells)
     method = "geometric mean over cells, of their intervals"
-    return _exponential("rho_pooled", "", mean, len(selected), method, flags, settle, details.PooledRatio(closed, own))
+    found = details.PooledRatio(ratios=closed, ratios_together=own)
+    return _exponential("rho_pooled", "", mean, len(selected), method, flags, settle, found)
 
 
 def _exponential(
@@ -120,7 +123,7 @@ def largest_between(selected: Selected) -> Estimate:
     unknown_archs = [a for a in archs if a not in known]
     flags = _flags(_ratios(one.landscape for one in selected), known=not unknown_archs)
     settle = f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds"
-    found = details.RatioByArchitecture(known)
+    found = details.RatioByArchitecture(ratios=known)
     made = _exponential("max_ratio", "times", largest, len(selected), method, flags, settle, found)
     return replace(made, value=None if unknown_archs else math.exp(largest.value))
 
