@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from replicate.calibration import measured
-from replicate.judging import store_verdicts, verdict_file
+from replicate.judging import verdict_file
 from replicate.judging.verdict_file import VerdictFile
+from replicate.landscape.from_store import all_landscapes
 from replicate.paper.registry import REGISTRY_HASH, claim
 from replicate.report import markdown
+from replicate.runs.needed import runs_for
 from replicate.runs.scales import Scale
 from replicate.store import atomic, kept
 from replicate.store.store import Store
@@ -39,7 +41,7 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
     paper = published()
     findings = [finding.to_json() for finding in audits.run(paper).findings]
     lacking = kept.lacking(KEPT, "calibration figures")
-    found = store_verdicts.landscapes(scale, store)
+    found = all_landscapes(scale, store)
     atomic.write_text(out / PAGE, html.render(file, found, picture(paper), calibration(), findings, lacking))
     return out / PAGE
 
@@ -49,9 +51,9 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
     from replicate.report.figures.document import document
     from replicate.report.figures.landscape import landscape
 
-    found = store_verdicts.landscapes(scale, store)
+    found = all_landscapes(scale, store)
     pictures = [
-        (" and ".join(store_verdicts.trained([claim(f"rho/{cell.id}")], scale)), landscape(table))
+        (" and ".join(dict.fromkeys(run.title for run in runs_for([claim(f"rho/{cell.id}")], scale))), landscape(table))
         for (cell, variant), table in found.items()
         if variant == "main"
     ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""By cell and variant, as `replicate.judging.store_verdicts.landscapes` finds them."""
+"""By cell and variant, as `replicate.landscape.from_store.all_landscapes` finds them."""
 
 
 FINDINGS = {
