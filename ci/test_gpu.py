@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional
 
 from replicate.data.spec import DataSpec
-from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.runs.scales import PAPER_MODELS
 from replicate.store.store import open_store
@@ -34,7 +33,7 @@ from replicate.train.lanes import Lanes
 from replicate.train.setting import reproducible
 from replicate.train.stacked import How, train_stack
 from tests.support import archives
-from tests.train.test_stacked import MODELS, close, float64, make
+from tests.support.stacked import MODELS, close, float64, make, timeless
 
 __all__ = ["float64"]
 
@@ -158,7 +157,7 @@ def test_interrupted_and_resumed(precision: str, compiling: bool, tmp_path: Path
             train_stack(runs, GPU, dataclasses.replace(kept, stopping=lambda: next(asked) == after))  # noqa: B023
         assert list(tmp_path.iterdir())
         resumed = train_stack(runs, GPU, kept)
-        assert [timeless(r) for r in resumed] == [timeless(r) for r in whole]
+        assert timeless(resumed) == timeless(whole)
         assert not list(tmp_path.iterdir())
 
 
@@ -177,12 +176,8 @@ def test_a_second_gpu(compiling: bool, tmp_path: Path) -> None:
     kept = dataclasses.replace(how, checkpoints=tmp_path)
     with pytest.raises(Stopped):
         train_stack(runs, second, dataclasses.replace(kept, stopping=lambda: next(asked) == 7))
-    assert [timeless(r) for r in train_stack(runs, second, kept)] == [timeless(r) for r in found]
+    assert timeless(train_stack(runs, second, kept)) == timeless(found)
     assert torch.cuda.current_device() == 0
-
-
-def timeless(result: Result) -> Result:
-    return dataclasses.replace(result, seconds=0.0)
 
 
 @pytest.mark.usefixtures("float64")

@@ -25,8 +25,9 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.store.store import Store, open_store
+from replicate.text import UsageError
 from replicate.train.engine import local
-from replicate.train.engine.failed import EngineError, TrainingFailed
+from replicate.train.engine.failed import TrainingFailed
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'replicate[ray]'")
@@ -271,6 +272,6 @@ def test_a_device_that_fails_is_left_alone(
 
 def test_no_cluster_there_is_one_line(store: Store) -> None:
     with pytest.raises(
-        EngineError, match=r"^--engine ray: expected a Ray cluster at .*:1, got .*; start one \(ray start"
+        UsageError, match=r"^--engine ray: expected a Ray cluster at .*:1, got .*; start one \(ray start"
     ):
         engine.ensure(store, [fake_run()], address="127.0.0.1:1", trainer=NAME)

@@ -18,8 +18,8 @@ from replicate.runs.scales import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
 from replicate.train import models
 from replicate.train.lanes import Lanes
 from replicate.train.setting import reproducible
-from tests.train.test_gpu_path import Replayed, check_compilations, compilations, replayed
-from tests.train.test_stacked import MODELS, float64
+from tests.support.replayed import Replayed, check_compilations, compilations, replayed
+from tests.support.stacked import MODELS, float64
 
 __all__ = ["compilations", "float64", "replayed"]
 

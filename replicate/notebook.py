@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from replicate.judging import sweep_verdicts
+from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.landscape.from_csv import read_sweep
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.table import Table, read_table
@@ -24,43 +24,46 @@ class Judged:
     """What the paper's rules say of some landscapes; a notebook shows it as a table and pictures."""
 
     landscapes: tuple[Landscape, ...]
-    found: Mapping[str, Any]
-    """As `replicate judge --json` prints it."""
+    cells: tuple[JudgedCell, ...]
+    """One a landscape."""
     notes: tuple[str, ...] = ()
     """What the reader decided on its own, e.g. that accuracies were fractions."""
 
     @property
+    def found(self) -> dict[str, Any]:
+        """As `replicate judge --json` prints it."""
+        return {"cells": [cell.to_json() for cell in self.cells]}
+
+    @property
     def verdicts(self) -> pd.DataFrame:
         """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason."""
+        ends = ("value", "low", "high")
         rows = [
-            {
-                "arch": cell["arch"], "dataset": cell["dataset"], "claim": name, "verdict": outcome,
-                "value": cell[name]["value"], "low": cell[name]["low"], "high": cell[name]["high"],
-                "reason": cell["reasons"][name],
-            }
-            for cell in self.found["cells"]
-            for name, outcome in cell["verdicts"].items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
+            (cell.arch, cell.dataset, name, verdict.outcome.value, *(found[end] for end in ends), verdict.reason)
+            for cell in self.cells
+            for name, verdict in cell.verdicts.items()
+            for found in [cell.measured[name].to_json()]
+        ]
+        return pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"])
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""
         from replicate.report import sweep_page
         from replicate.store.atomic import write_text
 
-        write_text(Path(path), sweep_page.render(self.landscapes, self.found, source, self.notes))
+        write_text(Path(path), sweep_page.render(self.landscapes, self.cells, source, self.notes))
         return Path(path)
 
     def _repr_html_(self) -> str:
         from replicate.report import sweep_page
 
-        return sweep_page.fragment(self.landscapes, self.found)
+        return sweep_page.fragment(self.landscapes, self.cells)
 
     def __repr__(self) -> str:
         cells = [
-            f"{cell['arch']} on {cell['dataset']}: "
-            + ", ".join(f"{name} {outcome}" for name, outcome in cell["verdicts"].items())
-            for cell in self.found["cells"]
+            f"{cell.arch} on {cell.dataset}: "
+            + ", ".join(f"{name} {outcome}" for name, outcome in cell.outcomes.items())
+            for cell in self.cells
         ]
         return "\n".join(cells)
 
@@ -74,7 +77,7 @@ def judge(
 
     metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
     e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises
-    `replicate.landscape.columns.SweepError`.
+    `replicate.text.UsageError`.
     """
     notes: tuple[str, ...] = ()
     if isinstance(runs, pd.DataFrame):
@@ -90,7 +93,7 @@ def judge(
             raise TypeError(
                 f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
             )
-    return Judged(landscapes, sweep_verdicts.judge_sweep(landscapes), notes)
+    return Judged(landscapes, judge_sweep(landscapes), notes)
 
 
 def _table(frame: pd.DataFrame) -> Table:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 LONGEST = 1200
 """Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
+
+
+class UsageError(Exception):
+    """Something cannot be done as it was asked for: one line that says what was expected, what was given, what to do.
+
+    A program ends with it and exit status 2.
+    """
 
 
 def one_line(text: object) -> str:
@@ -12,6 +21,12 @@ def one_line(text: object) -> str:
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
     return printable(words)
+
+
+def interval(low: float, high: float) -> str:
+    """`[low, high]` to three digits; an open end as `…`."""
+    ends = [f"{x:.3g}" if math.isfinite(x) else "…" for x in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,12 @@ from unittest import mock
 import hypothesis
 import pytest
 
+# One thread for each process of the tests: the arrays are small, and threads of several processes fight over the cores
+# (1.7 times the processor time with two workers on two cores). NumPy and PyTorch read it once, when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from replicate.runs import scales
+from replicate.store.store import Store, open_store
 from replicate.train.engine.scratch import SCRATCH_VARIABLE
 
 HERE = Path(__file__).parent
@@ -40,6 +45,11 @@ def _scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A folder for this machine's leases that other sessions on it do not see."""
     with mock.patch.dict(os.environ, {SCRATCH_VARIABLE: str(tmp_path_factory.mktemp("scratch"))}):
         yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
 
 
 @pytest.fixture

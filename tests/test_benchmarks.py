@@ -138,6 +138,41 @@ def test_what_cannot_be_stacked_is_refused_in_one_line(
     assert line in said
 
 
+class TestJudgeClaims:
+    @pytest.fixture
+    def judge_claims(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        monkeypatch.setattr(sys, "argv", ["judge_claims.py", "--rounds", "1", "--select", "cost or satisfies"])
+        return load("judge_claims", monkeypatch)
+
+    @pytest.mark.slow
+    def test_it_times_each_way_on_a_claim_that_takes_no_time(
+        self, judge_claims: ModuleType, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        judge_claims.main()
+        *rows, last = capsys.readouterr().out.splitlines()
+        assert [row[:18].strip() for row in rows] == ["one process", *judge_claims.WAYS[1:]]
+        assert all(float(row[18:].split()[0]) > 0 and float(row[18:].split()[-5]) > 0 for row in rows)
+        assert last == "verdicts: the same in all 4 sessions"
+
+    def test_verdicts_that_differ_are_no_timing(
+        self, judge_claims: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = iter([{"claims": ["replicated"]}, {"claims": ["contradicted"]}])
+        monkeypatch.setattr(judge_claims, "judged", lambda *_: (1.0, 1.0, next(files)))
+        with pytest.raises(SystemExit, match=r"^-n 2: expected the verdicts of the first session, got others$"):
+            judge_claims.main()
+
+    def test_a_session_that_could_not_judge_is_no_timing(
+        self, judge_claims: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def crash(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess(command, 3, "exit status 3: 1 claim could not be judged", "")
+
+        monkeypatch.setattr(judge_claims.subprocess, "run", crash)
+        with pytest.raises(SystemExit, match=r"claims/ -q .*: expected exit 0 or 1, got 3\nexit status 3: 1 claim"):
+            judge_claims.judged("smoke", "-n 4", "", tmp_path)
+
+
 @pytest.mark.slow
 def test_the_training_benchmark_measures_all_three_ways(
     training: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -32,7 +32,7 @@ from replicate.paper.registry import CELLS, claim
 from replicate.runs import scales
 from replicate.runs.needed import runs_for
 from replicate.runs.result import Result
-from replicate.store import recorded
+from replicate.store import recorded, strict
 from replicate.store.store import open_store
 from tests.support.verdicts import made_file
 
@@ -234,6 +234,10 @@ def schema() -> Any:
 
 
 class TestSchema:
+    def test_it_is_made_from_the_classes(self) -> None:
+        """`python -m replicate.judging.verdict_file > docs/verdicts.schema.json` writes it."""
+        assert schema() == strict.schema(verdict_file.StoredFile, "verdicts.json, format 2")
+
     def test_it_is_one(self) -> None:
         jsonschema.Draft202012Validator.check_schema(schema())
 
@@ -257,7 +261,7 @@ class TestSchema:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"format": 2}, "1 was expected"),
+            ({"format": 1}, "1 is not one of \\[2\\]"),
             ({"probe": "yes"}, "is not of type 'boolean'"),
             ({"more": 1}, "'more' was unexpected"),
         ],
@@ -269,7 +273,7 @@ class TestSchema:
     def test_every_field_is_explained(self) -> None:
         text = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
         found = schema()
-        blocks = [found, *(found["$defs"][name] for name in ("claim", "figure", "estimate", "evidence"))]
+        blocks = [block for block in found["$defs"].values() if "properties" in block]
         for name in {name for block in blocks for name in block["properties"]}:
             assert f"`{name}`" in text, f"docs/verdicts.md does not explain {name}"
 

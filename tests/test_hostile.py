@@ -121,6 +121,7 @@ FOUND = [
     ("environment", "REPLICATE_STORE=x\ufeff".encode()),
     ("pytest-options", b"--store=~nobody-has-this-name"),
     ("pytest-options", b"--expect=~nobody-has-this-name"),
+    ("pytest-options", b"--data=~nobody-has-this-name"),
     ("options", b"runs\nshow\nab\x13"),
     ("options", b""),
     ("images", b"\0\0\x08\0\x01"),  # an array without a dimension

@@ -12,9 +12,9 @@ import pytest
 
 import replicate
 from replicate.cli import main
-from replicate.landscape.columns import SweepError
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw
+from replicate.text import UsageError
 from tests.support.pages import HOSTILE, read
 
 
@@ -50,7 +50,7 @@ def test_names_fractions_and_diverged_runs_are_read_as_from_a_file() -> None:
     assert any("fractions" in note for note in found.notes)
     assert found.landscapes[0].arch == "m"
     assert found.landscapes[0].frame["diverged"].sum() == 1
-    with pytest.raises(SweepError, match="the table"):
+    with pytest.raises(UsageError, match="the table"):
         replicate.judge(frame.drop(columns="accuracy"), columns={"wd": "l2"})
 
 

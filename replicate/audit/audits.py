@@ -91,9 +91,7 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
 
 def audits(paper: Reported) -> tuple[Audit, ...]:
     """Every audit of `paper`, in a fixed order; none has run yet."""
-    cells = [
-        Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios
-    ]  # fmt: skip
+    cells = (Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios)
     return (*cells, *(Audit(name, partial(find, paper)) for name, find in PER_PAPER))
 
 

@@ -93,16 +93,8 @@ def compute(paper: Reported) -> Finding:
             "PFLOP a run": {a: FLOPS[a, c.image_size].training * c.epochs * c.train_images / 1e15 for a in archs},
         }
         text = f"{c.dataset}: {rate:,.0f} images a second and A100, {100 * share:.0f} % of its peak"
-        checks.append(
-            Check(
-                f"{c.dataset}, share of peak",
-                f"{c.hours.text} hours",
-                f"{100 * share:.0f} %",
-                share < 1,
-                "published script",
-                True,
-            )
-        )
+        what, printed, percent = f"{c.dataset}, share of peak", f"{c.hours.text} hours", f"{100 * share:.0f} %"
+        checks.append(Check(what, printed, percent, holds=share < 1, source="published script", decides=True))
         if c.image_size == 224:
             hours = published_hours(c, archs)
             resnet = max(r.images_per_second for r in A100_RESNET50)
@@ -111,10 +103,8 @@ def compute(paper: Reported) -> Finding:
                 "published rates": {a: a100_rate(a) for a in archs},
                 "sources": [f"{r.images_per_second:g} on {r.device}: {r.source}" for r in A100_RESNET50],
             }
-            checks.append(
-                Check(f"{c.dataset}, hours", c.hours.text, f"{hours:,.0f} at published rates",
-                      c.hours.high * SLACK >= hours, "published script")
-            )  # fmt: skip
+            what, usual, fits = f"{c.dataset}, hours", f"{hours:,.0f} at published rates", c.hours.high * SLACK >= hours
+            checks.append(Check(what, c.hours.text, usual, holds=fits, source="published script"))
             text += (
                 f", where {resnet:,.0f} is the best published rate of ResNet-50, and all runs at published rates "
                 f"take {hours:,.0f} hours in place of {c.hours.text}"
@@ -122,12 +112,14 @@ def compute(paper: Reported) -> Finding:
         parts.append(text)
         details[c.dataset] = found
     return from_checks(
-        "audit/compute", "published script, hardware requirements",
-        ", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns), checks,
-        f"{'; '.join(parts)}.",
-        "mixed precision on A100s; operations counted on timm's models, forward and backward; rates of ResNet-50 "
-        "measured on an "
-        f"A100, the others' scaled by their ratio to it on an RTX 3090; up to {SLACK:g} times the published rate is "
-        "let pass",
-        "the runs were shorter, at a lower resolution, or on more or faster devices", details,
-    )  # fmt: skip
+        "audit/compute",
+        checks,
+        source="published script, hardware requirements",
+        claimed=", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns),
+        evidence=f"{'; '.join(parts)}.",
+        assumes="mixed precision on A100s; operations counted on timm's models, forward and backward; rates of "
+        "ResNet-50 measured on an A100, the others' scaled by their ratio to it on an RTX 3090; up to "
+        f"{SLACK:g} times the published rate is let pass",
+        consistent_if="the runs were shorter, at a lower resolution, or on more or faster devices",
+        details=details,
+    )

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from replicate.audit.finding import Check, Finding, from_checks
+from replicate.audit.finding import Check, Finding, failing, from_checks, holding
 from replicate.audit.grid import on_grid
 from replicate.audit.reported import Reported, need
 
 
-def _compared(paper: Reported, name: str, what: str, expected: float, decides: bool = False) -> Check:
+def _compared(paper: Reported, name: str, what: str, expected: float) -> Check:
     """The figure called `name` against what it should be."""
-    figure = paper.figure(name)
-    value = figure.measured.value
-    holds = value.meets(expected)
-    return Check(
-        what, value.text, f"{expected:,.4g}" if expected < 1000 else f"{expected:,.0f}", holds, figure.source, decides
-    )
+    recomputed = f"{expected:,.4g}" if expected < 1000 else f"{expected:,.0f}"
+    return paper.figure(name).check(what, expected, recomputed=recomputed)
 
 
 def _all(paper: Reported, table: Iterable[tuple[str, str, float]]) -> list[Check]:
     """The comparisons of those figures that the paper states; NotStated where it states none."""
     rows = list(table)
-    checks = [_compared(paper, name, what, expected) for name, what, expected in rows if paper.states(name)]
+    checks = [_compared(paper, *row) for row in rows if paper.states(row[0])]
     need(checks, f"the figures {', '.join(name for name, _, _ in rows)}")
     return checks
+
+
+def _listed(checks: Iterable[Check]) -> str:
+    return ", ".join(f"{c.what}: {c.printed}" for c in checks)
 
 
 def _points(paper: Reported) -> int:
@@ -44,56 +44,55 @@ def run_count(paper: Reported) -> Finding:
     """`audit/run-count`: the number of runs in title, abstract, text and design."""
     one, all_ = runs_per_dataset(paper), runs_per_dataset(paper) * len(paper.datasets)
     wds = max(len(wds) for _, wds in paper.grid)
-    checks = _all(
-        paper,
-        [
-            ("count/architectures", "architectures", len(paper.architectures)),
-            ("count/learning-rates", "learning rates", len(paper.grid)),
-            ("count/weight-decays", "weight decays", wds),
-            ("runs/per-dataset", "runs a data set", one),
-            ("runs/total", "runs in all", all_),
-            ("runs/title", "runs in all, title", all_),
-            ("runs/abstract", "runs in all, abstract", all_),
-            ("runs/introduction", "runs in all, introduction", all_),
-        ],
-    )
-    wrong = [c for c in checks if not c.holds]
+    rows = [
+        ("count/architectures", "architectures", len(paper.architectures)),
+        ("count/learning-rates", "learning rates", len(paper.grid)),
+        ("count/weight-decays", "weight decays", wds),
+        ("runs/per-dataset", "runs a data set", one),
+        ("runs/total", "runs in all", all_),
+        *((f"runs/{place}", f"runs in all, {place}", all_) for place in ("title", "abstract", "introduction")),
+    ]
+    checks = _all(paper, rows)
+    wrong = failing(checks)
     evidence = (
         f"{len(paper.architectures)} architectures, {_points(paper)} grid points and {_seeds(paper)} seeds make "
         f"{one:,} runs a data set and {all_:,} on {len(paper.datasets)}"
     )
     if wrong:
-        where, printed = (
-            ", ".join(dict.fromkeys(texts)) for texts in zip(*((c.source, c.printed) for c in wrong), strict=True)
-        )
+        where, printed = (", ".join(dict.fromkeys(x)) for x in ([c.source for c in wrong], [c.printed for c in wrong]))
         evidence += f"; {where} have {printed}"
     return from_checks(
-        "audit/run-count", "title, abstract, sections 1 and 3.1",
-        ", ".join(f"{c.what}: {c.printed}" for c in checks[3:]), checks,
-        evidence + ".", "every cell was trained on the whole grid with every seed",
-        "title and abstract count one data set",
-    )  # fmt: skip
+        "audit/run-count",
+        checks,
+        source="title, abstract, sections 1 and 3.1",
+        claimed=_listed(checks[3:]),
+        evidence=evidence + ".",
+        assumes="every cell was trained on the whole grid with every seed",
+        consistent_if="title and abstract count one data set",
+    )
 
 
 def grid_count(paper: Reported) -> Finding:
     """`audit/grid-count`: whether a count that is said to leave out weight decay 0 does."""
-    seeds = _seeds(paper)
+    points, seeds = _points(paper), _seeds(paper)
     without = sum(sum(w > 0 for w in wds) for _, wds in paper.grid)
-    checks = _all(
-        paper,
-        [
-            ("cost/grid-points", "points of the grid", _points(paper)),
-            ("cost/grid-runs", "runs of the grid", _points(paper) * seeds),
-            ("cost/grid-points/without-zero", "points without weight decay 0", without),
-            ("cost/grid-runs/without-zero", "runs without weight decay 0", without * seeds),
-        ],
-    )
+    rows = [
+        ("cost/grid-points", "points of the grid", points),
+        ("cost/grid-runs", "runs of the grid", points * seeds),
+        ("cost/grid-points/without-zero", "points without weight decay 0", without),
+        ("cost/grid-runs/without-zero", "runs without weight decay 0", without * seeds),
+    ]
+    checks = _all(paper, rows)
     return from_checks(
-        "audit/grid-count", "sections 3.4 and 4.3", ", ".join(f"{c.what}: {c.printed}" for c in checks), checks,
-        f"The grid has {_points(paper)} points and {_points(paper) * seeds} runs with weight decay 0, {without} and "
+        "audit/grid-count",
+        checks,
+        source="sections 3.4 and 4.3",
+        claimed=_listed(checks),
+        evidence=f"The grid has {points} points and {points * seeds} runs with weight decay 0, {without} and "
         f"{without * seeds} without it.",
-        "the grid of section 3.1", "the count is said to include weight decay 0",
-    )  # fmt: skip
+        assumes="the grid of section 3.1",
+        consistent_if="the count is said to include weight decay 0",
+    )
 
 
 def saving(paper: Reported) -> Finding:
@@ -108,34 +107,25 @@ def saving(paper: Reported) -> Finding:
         ("cost/share/abstract", "line over grid, abstract", line / full),
         ("cost/share/conclusion", "line over grid, conclusion", line / full),
     ]
-    smaller: list[tuple[str, Callable[[], tuple[float, float]]]] = [
-        ("pruned", lambda: (rates * paper.value("cost/pruned-grid/weight-decays"), seeds)),
-        (
-            "typical",
-            lambda: (rates * paper.value("cost/typical-grid/weight-decays"), paper.value("cost/typical-grid/seeds")),
-        ),
-    ]
-    for name, size in smaller:
+    for name in ("pruned", "typical"):
         if paper.states(f"cost/{name}-grid/weight-decays"):
-            points, repeats = size()
+            repeats = paper.value("cost/typical-grid/seeds") if name == "typical" else seeds
+            runs = rates * paper.value(f"cost/{name}-grid/weight-decays") * repeats
             rows += [
-                (f"cost/{name}-grid-runs", f"runs of the {name} grid", points * repeats),
-                (f"cost/{name}-factor", f"{name} grid over line", points * repeats / line),
+                (f"cost/{name}-grid-runs", f"runs of the {name} grid", runs),
+                (f"cost/{name}-factor", f"{name} grid over line", runs / line),
             ]
     if paper.states("cost/example-grid/seeds"):
-        points = paper.value("cost/example-grid/learning-rates") * paper.value("cost/example-grid/weight-decays")
+        lrs, wds, repeats = (
+            paper.value(f"cost/example-grid/{x}") for x in ("learning-rates", "weight-decays", "seeds")
+        )
         rows += [
-            ("cost/example-grid-runs", "points of the example", points),
-            (
-                "cost/example-grid-runs-with-seeds",
-                "runs of the example",
-                points * paper.value("cost/example-grid/seeds"),
-            ),
+            ("cost/example-grid-runs", "points of the example", lrs * wds),
+            ("cost/example-grid-runs-with-seeds", "runs of the example", lrs * wds * repeats),
         ]
     checks = _all(paper, rows)
-    wrong = [f"{c.printed} ({c.source})" for c in checks if not c.holds]
-    fine = sum(c.holds for c in checks)
-    evidence = f"{line} runs against {full} are a share of 1/{full / line:g}: {fine} of {len(checks)} figures follow"
+    wrong = [f"{c.printed} ({c.source})" for c in failing(checks)]
+    evidence = f"{line} runs against {full} are a share of 1/{full / line:g}: {holding(checks)} figures follow"
     if wrong:
         evidence += f", {', '.join(wrong)} do not"
     details = {}
@@ -143,11 +133,15 @@ def saving(paper: Reported) -> Finding:
         like = rates * paper.value("cost/typical-grid/weight-decays") / rates
         details["typical grid over line, the same seeds for both"] = like
     return from_checks(
-        "audit/saving", "abstract, sections 1, 3.4, 4.3 and 7", ", ".join(f"{c.what}: {c.printed}" for c in checks),
+        "audit/saving",
         checks,
-        evidence + ".", "cost is counted in runs; both searches use the same epochs",
-        "one sixth is meant as a lower bound on what is saved", details,
-    )  # fmt: skip
+        source="abstract, sections 1, 3.4, 4.3 and 7",
+        claimed=_listed(checks),
+        evidence=evidence + ".",
+        assumes="cost is counted in runs; both searches use the same epochs",
+        consistent_if="one sixth is meant as a lower bound on what is saved",
+        details=details,
+    )
 
 
 def uncounted(paper: Reported) -> Finding:
@@ -156,27 +150,28 @@ def uncounted(paper: Reported) -> Finding:
     cells, seeds = len(paper.ratios), _seeds(paper)
     off_line = sum(not on_grid(paper, lr, paper.rho * lr) for lr, _ in paper.grid)
     off_drops = sum(not on_grid(paper, lr, k * paper.rho * lr) for lr, _ in paper.grid for k in paper.kappas)
-    parts = [
-        ("the line", off_line * seeds * cells, "section 4.3"),
-        ("the drops", off_drops * seeds * cells, "section 4.2"),
-    ]
-    parts += [(e.what, e.runs, e.source) for e in paper.experiments]
-    parts = [part for part in parts if part[1]]
-    extra = sum(n for _, n, _ in parts)
+    runs = {"the line": off_line * seeds * cells, "the drops": off_drops * seeds * cells}
+    parts = {what: n for what, n in (runs | {e.what: e.runs for e in paper.experiments}).items() if n}
+    extra = sum(parts.values())
     grid = runs_per_dataset(paper) * len(paper.datasets)
     total = paper.figure("runs/total")
-    counted = total.measured.value.value
-    check = Check("runs in all", f"{counted:,.0f}", f"{grid + extra:,}", counted >= grid + extra, total.source)
-    each = ", ".join(f"{what}: {n:,}" for what, n, _ in parts)
+    counted, needed = total.value.value, grid + extra
+    check = Check("runs in all", f"{counted:,.0f}", f"{needed:,}", holds=counted >= needed, source=total.source)
+    each = ", ".join(f"{what}: {n:,}" for what, n in parts.items())
     return from_checks(
-        "audit/uncounted-runs", "sections 3.1 and 4.2 to 4.4", f"{counted:,.0f} runs in all", [check],
-        f"Beyond the grids' {grid:,} runs the paper's statements need {extra:,} more ({each})."
-        if extra else f"The {counted:,.0f} runs that are counted are all that the statements need.",
-        "a best weight decay is found on a whole grid, a drop at every learning rate, each in every cell with every "
-        "seed",
-        "the robustness checks and drops were made on fewer runs than the grid, at some learning rates only",
-        {what: n for what, n, _ in parts},
-    )  # fmt: skip
+        "audit/uncounted-runs",
+        [check],
+        source="sections 3.1 and 4.2 to 4.4",
+        claimed=f"{counted:,.0f} runs in all",
+        evidence=f"Beyond the grids' {grid:,} runs the paper's statements need {extra:,} more ({each})."
+        if extra
+        else f"The {counted:,.0f} runs that are counted are all that the statements need.",
+        assumes="a best weight decay is found on a whole grid, a drop at every learning rate, each in every cell with "
+        "every seed",
+        consistent_if="the robustness checks and drops were made on fewer runs than the grid, at some learning rates "
+        "only",
+        details=parts,
+    )
 
 
 def three_cnns(paper: Reported) -> Finding:
@@ -185,9 +180,11 @@ def three_cnns(paper: Reported) -> Finding:
     cnns = [learner.name for learner in paper.learners if learner.convolutional]
     check = _compared(paper, "count/cnns", "convolutional networks", len(cnns))
     return from_checks(
-        "audit/three-cnns", check.source, f"{check.printed} convolutional networks", [check],
-        f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks ({', '.join(cnns)}); the "
-        f"paper has {check.printed}.",
-        "an MLP-Mixer is no convolutional network, nor is a Swin transformer",
-        "one of the others is counted among them, and named",
-    )  # fmt: skip
+        "audit/three-cnns",
+        [check],
+        claimed=f"{check.printed} convolutional networks",
+        evidence=f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks "
+        f"({', '.join(cnns)}); the paper has {check.printed}.",
+        assumes="an MLP-Mixer is no convolutional network, nor is a Swin transformer",
+        consistent_if="one of the others is counted among them, and named",
+    )

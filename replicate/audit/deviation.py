@@ -7,8 +7,8 @@ import math
 import numpy as np
 from scipy import optimize, stats
 
-from replicate.audit.finding import Check, Finding, from_checks, span
-from replicate.audit.reported import DropRow, Floats, Reported, need
+from replicate.audit.finding import Check, Finding, from_checks, holding, span
+from replicate.audit.reported import DropRow, Floats, Printed, Reported, need
 
 GROWTH = (1.5, 2.5)
 """Exponents of ln kappa that count as about 2."""
@@ -33,9 +33,10 @@ def _split(paper: Reported) -> tuple[list[DropRow], list[DropRow]]:
     return inside, beyond
 
 
-def _values(rows: list[DropRow]) -> tuple[DropRow, DropRow]:
-    """The rows with the smallest and the largest drop."""
-    return min(rows, key=lambda r: r.drop.value.value), max(rows, key=lambda r: r.drop.value.value)
+def _ends(rows: list[DropRow]) -> tuple[Printed, Printed]:
+    """The smallest and the largest drop."""
+    drops = [r.drop.value for r in rows]
+    return min(drops, key=lambda drop: drop.value), max(drops, key=lambda drop: drop.value)
 
 
 def deviation_range(paper: Reported) -> Finding:
@@ -43,26 +44,25 @@ def deviation_range(paper: Reported) -> Finding:
     figure = paper.figure("deviation/factor-2")
     low, high = figure.measured.interval
     inside, beyond = _split(paper)
-    smallest, largest = _values(beyond)
-    checks = [
-        Check("smallest drop beyond a factor 2", low.text, smallest.drop.value.text,
-              low.meets(smallest.drop.value.low, smallest.drop.value.high), figure.source),
-        Check("largest drop beyond a factor 2", high.text, largest.drop.value.text,
-              high.meets(largest.drop.value.low, largest.drop.value.high), figure.source),
-    ]  # fmt: skip
+    smallest, largest = _ends(beyond)
+    checks = []
+    for name, printed, found in (("smallest", low, smallest), ("largest", high, largest)):
+        what, fits = f"{name} drop beyond a factor 2", printed.meets(found.low, found.high)
+        checks.append(Check(what, printed.text, found.text, holds=fits, source=figure.source))
     evidence = (
-        f"Beyond a factor 2 the table's drops run from {smallest.drop.value.text} to {largest.drop.value.text} pp; "
+        f"Beyond a factor 2 the table's drops run from {smallest.text} to {largest.text} pp; "
         f"the abstract has {low.text} to {high.text}"
     )
     if inside:
-        edge = _values(inside)
-        evidence += f" (at a factor 2 exactly: {edge[0].drop.value.text} to {edge[1].drop.value.text})"
+        evidence += f" (at a factor 2 exactly: {' to '.join(drop.text for drop in _ends(inside))})"
     return from_checks(
-        "audit/deviation-range", figure.source, f"{low.text} to {high.text} pp beyond a factor 2", checks,
-        evidence + ".",
-        "the range is that of the table's rows beyond a factor 2",
-        "the lower end is the largest drop inside the zone, taken as a bound for all beyond it",
-    )  # fmt: skip
+        "audit/deviation-range",
+        checks,
+        claimed=f"{low.text} to {high.text} pp beyond a factor 2",
+        evidence=evidence + ".",
+        assumes="the range is that of the table's rows beyond a factor 2",
+        consistent_if="the lower end is the largest drop inside the zone, taken as a bound for all beyond it",
+    )
 
 
 def tolerance_zone(paper: Reported) -> Finding:
@@ -71,42 +71,34 @@ def tolerance_zone(paper: Reported) -> Finding:
     """
     inside, beyond = _split(paper)
     checks = []
-    if paper.states("deviation/zone-drop"):
-        bound = paper.figure("deviation/zone-drop")
-        limit = bound.measured.value
-        checks += [
-            Check(f"kappa {r.kappa:g} on {r.dataset}", f"below {limit.text}", r.drop.value.text,
-                  r.drop.value.low < limit.value, bound.source, True)
-            for r in inside
-        ]  # fmt: skip
-    if paper.states("deviation/beyond-zone-drop"):
-        bound = paper.figure("deviation/beyond-zone-drop")
-        limit = bound.measured.value
-        checks += [
-            Check(f"kappa {r.kappa:g} on {r.dataset}", f"above {limit.text}", r.drop.value.text,
-                  r.drop.value.high > limit.value, bound.source, True)
-            for r in beyond
-        ]  # fmt: skip
+    note = ""
+    for name, side, rows in (("zone-drop", "below", inside), ("beyond-zone-drop", "above", beyond)):
+        if not paper.states(f"deviation/{name}"):
+            continue
+        bound = paper.figure(f"deviation/{name}")
+        for r in rows:
+            drop, limit, printed = r.drop.value, bound.value.value, f"{side} {bound.value.text}"
+            fits = drop.low < limit if side == "below" else drop.high > limit
+            checks.append(Check(r.name, printed, drop.text, holds=fits, source=bound.source, decides=True))
+            if side == "below" and drop.value >= limit:
+                note += f"; {r.name} prints the bound itself"
     if paper.states("deviation/factor-2/script") and inside:
         about = paper.figure("deviation/factor-2/script")
         mean = float(np.mean([r.drop.value.value for r in inside]))
-        checks.append(
-            Check("mean drop at a factor 2", f"about {about.measured.value.text}", f"{mean:.2g}",
-                  about.measured.value.meets(mean - 0.05, mean + 0.05), about.source)
-        )  # fmt: skip
+        printed, fits = f"about {about.value.text}", about.value.meets(mean - 0.05, mean + 0.05)
+        checks.append(Check("mean drop at a factor 2", printed, f"{mean:.2g}", holds=fits, source=about.source))
     need(checks, "bounds on the drops inside and beyond a tolerance zone")
-    fine = sum(c.holds for c in checks)
-    at_bound = [r for r in inside if paper.states("deviation/zone-drop")
-                and r.drop.value.value >= paper.value("deviation/zone-drop")]  # fmt: skip
-    note = "".join(f"; kappa {r.kappa:g} on {r.dataset} prints the bound itself" for r in at_bound)
     return from_checks(
-        "audit/tolerance-zone", "section 4.2, published script", "bounds on the drops inside and beyond the zone",
+        "audit/tolerance-zone",
         checks,
-        f"{fine} of {len(checks)} statements about drops inside and beyond the tolerance zone hold in the table{note}.",
-        "a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are left "
-        "aside",
-        "a bound or a drop is misprinted",
-    )  # fmt: skip
+        source="section 4.2, published script",
+        claimed="bounds on the drops inside and beyond the zone",
+        evidence=f"{holding(checks)} statements about drops inside and beyond the tolerance zone hold in the "
+        f"table{note}.",
+        assumes="a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are "
+        "left aside",
+        consistent_if="a bound or a drop is misprinted",
+    )
 
 
 def _arrays(rows: list[DropRow]) -> tuple[Floats, Floats, Floats]:
@@ -166,18 +158,15 @@ def growth(paper: Reported) -> Finding:
     datasets = list(dict.fromkeys(row.dataset for row in paper.drops))
     for dataset in datasets:
         rows = [row for row in paper.drops if row.dataset == dataset and row.kappa != 1]
-        need(
-            len(rows) > 2 and all(row.drop.has_interval for row in rows), "drops with intervals at more than two kappas"
-        )
+        enough = len(rows) > 2 and all(row.drop.has_interval for row in rows)
+        need(enough, "drops with intervals at more than two kappas")
         chi2, beta, gamma = quadratic_misfit(rows)
         dof = len(rows) - 3
         p = float(stats.chi2.sf(chi2, dof))
         fits[dataset] = {"chi square": chi2, "p": p, "beta": beta, "gamma": gamma}
-        checks.append(
-            Check(f"{dataset}: drop = beta (abs(ln kappa) - gamma)^2", f"a fit of {len(rows)} rows",
-                  f"chi square {chi2:.1f} on {dof}, p = {p:.2g}", p >= LEVEL / len(datasets), "section 3.3",
-                  True)
-        )  # fmt: skip
+        what, fit = f"{dataset}: drop = beta (abs(ln kappa) - gamma)^2", f"a fit of {len(rows)} rows"
+        found, likely = f"chi square {chi2:.1f} on {dof}, p = {p:.2g}", p >= LEVEL / len(datasets)
+        checks.append(Check(what, fit, found, holds=likely, source="section 3.3", decides=True))
         exponents += growth_exponents(rows)
     evidence = "The best fit of the paper's curve has " + ", ".join(
         f"p = {f['p']:.2g} on {d} (chi square {f['chi square']:.1f})" for d, f in fits.items()
@@ -189,29 +178,32 @@ def growth(paper: Reported) -> Finding:
         half = float(stats.norm.ppf(0.975) / math.sqrt(weights.sum()))
         details["exponents"] = {name: [value, error] for name, value, error in exponents}
         details["exponent"] = [mean, mean - half, mean + half]
+        what, found = "exponent between the outermost kappas", f"{mean:.2f} {span(mean - half, mean + half)}"
         # A tolerance zone makes the outer growth steeper than quadratic, so only too flat a growth speaks against it.
-        checks.append(
-            Check("exponent between the outermost kappas", "about 2", f"{mean:.2f} {span(mean - half, mean + half)}",
-                  mean + half >= GROWTH[0], "section 4.2", True)
-        )  # fmt: skip
+        steep = mean + half >= GROWTH[0]
+        checks.append(Check(what, "about 2", found, holds=steep, source="section 4.2", decides=True))
         evidence += (
             f"; between the two outermost kappas of each side the drop grows as (ln kappa)^{mean:.2f}, 95 % interval "
             f"{span(mean - half, mean + half)}"
         )
     return from_checks(
-        "audit/deviation-growth", "sections 3.3 and 4.2", "growth about as (ln kappa)^2 past a tolerance zone", checks,
-        evidence + ".",
-        "independent normal errors of the interval's half width over 1.96 (the reference that all drops share makes "
-        "their ratios more certain, not less); gamma and a beta for each side are fitted to each data set",
-        "the statement is about kappas beyond those of the table",
-        details,
-    )  # fmt: skip
+        "audit/deviation-growth",
+        checks,
+        source="sections 3.3 and 4.2",
+        claimed="growth about as (ln kappa)^2 past a tolerance zone",
+        evidence=evidence + ".",
+        assumes="independent normal errors of the interval's half width over 1.96 (the reference that all drops share "
+        "makes their ratios more certain, not less); gamma and a beta for each side are fitted to each data set",
+        consistent_if="the statement is about kappas beyond those of the table",
+        details=details,
+    )
 
 
 def asymmetry(paper: Reported) -> Finding:
     """`audit/asymmetry`: at which kappas too much weight decay costs more than too little."""
     need(paper.drops, "a table of accuracy drops")
-    claimed = [f.name.partition("/")[2] for f in paper.figures if f.name.startswith("asymmetry/")]
+    sources = {f.name.partition("/")[2]: f.source for f in paper.figures if f.name.startswith("asymmetry/")}
+    claimed = list(sources)
     need(claimed, "a data set on which too much weight decay is said to cost more, as a figure asymmetry/<dataset>")
     checks, means, rows_of = [], {}, {}
     for dataset in dict.fromkeys(row.dataset for row in paper.drops):
@@ -224,32 +216,30 @@ def asymmetry(paper: Reported) -> Finding:
             difference, slack = above.value - below.value, above.half + below.half
             differences[kappa] = difference
             if dataset in claimed:
-                checks.append(
-                    Check(f"{dataset}, kappa {kappa:g} less 1/{kappa:g}", "above 0", f"{difference:+.2g}",
-                          difference + slack > 0, paper.figure(f"asymmetry/{dataset}").source)
-                )  # fmt: skip
+                what, source = f"{dataset}, kappa {kappa:g} less 1/{kappa:g}", sources[dataset]
+                more = difference + slack > 0
+                checks.append(Check(what, "above 0", f"{difference:+.2g}", holds=more, source=source))
         need(differences, f"drops at some kappa and at 1 / kappa on {dataset}")
         means[dataset], rows_of[dataset] = float(np.mean(list(differences.values()))), differences
-    for dataset in claimed:
-        source = paper.figure(f"asymmetry/{dataset}").source
-        checks.append(Check(f"{dataset}, mean", "above 0", f"{means[dataset]:+.2f}", means[dataset] > 0, source, True))
-        checks += [
-            Check(f"{other} against {dataset}", "weaker",
-                  f"{round(means[other], 2) + 0.0:+.2f} against {means[dataset]:+.2f}",
-                  means[other] < means[dataset], source, True)
-            for other in means if other not in claimed
-        ]  # fmt: skip
+    shown = {name: f"{round(mean, 2) + 0.0:+.2f}" for name, mean in means.items()}
+    for dataset, source in sources.items():
+        mean, text = means[dataset], f"{means[dataset]:+.2f}"
+        checks.append(Check(f"{dataset}, mean", "above 0", text, holds=mean > 0, source=source, decides=True))
+        for other in (name for name in means if name not in claimed):
+            what, found, less = f"{other} against {dataset}", f"{shown[other]} against {text}", means[other] < mean
+            checks.append(Check(what, "weaker", found, holds=less, source=source, decides=True))
     each = "; ".join(
-        f"{d}: "
-        + ", ".join(f"{v:+.1f} at {k:g}" for k, v in differences.items())
-        + f", mean {round(means[d], 2) + 0.0:+.2f}"
+        f"{d}: {', '.join(f'{v:+.1f} at {k:g}' for k, v in differences.items())}, mean {shown[d]}"
         for d, differences in rows_of.items()
     )
     return from_checks(
-        "audit/asymmetry", "section 4.2",
-        f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere", checks,
-        f"Drop at kappa less drop at 1/kappa, pp: {each}.",
-        "the printed drops and their rounding; the drops' intervals, wider than these differences, are left aside",
-        "the statement is about the mean over kappas, or about factors up to 5",
-        {"differences": rows_of, "means": means},
-    )  # fmt: skip
+        "audit/asymmetry",
+        checks,
+        source="section 4.2",
+        claimed=f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere",
+        evidence=f"Drop at kappa less drop at 1/kappa, pp: {each}.",
+        assumes="the printed drops and their rounding; the drops' intervals, wider than these differences, are left "
+        "aside",
+        consistent_if="the statement is about the mean over kappas, or about factors up to 5",
+        details={"differences": rows_of, "means": means},
+    )

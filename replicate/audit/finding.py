@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 CONSISTENT = "consistent"
@@ -25,6 +25,7 @@ class Check:
     what: str
     printed: str
     recomputed: str
+    _: KW_ONLY
     holds: bool
     source: str = ""
     decides: bool = False
@@ -36,21 +37,30 @@ class Check:
             return CONSISTENT
         return DECISION_INCONSISTENT if self.decides else INCONSISTENT
 
+    def to_json(self) -> dict[str, str]:
+        return {
+            "what": self.what,
+            "source": self.source,
+            "printed": self.printed,
+            "recomputed": self.recomputed,
+            "outcome": self.outcome,
+        }
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """The result of one audit."""
 
     id: str
+    outcome: str
+    evidence: str
+    """One plain sentence with the numbers."""
     source: str
     """Where in the paper."""
     claimed: str
     """The paper's figures, as printed."""
     recomputed: str
     """The same figures recomputed, with the interval that rounding leaves."""
-    outcome: str
-    evidence: str
-    """One plain sentence with the numbers."""
     assumes: str
     """The reference distribution or the reading of the paper that the check rests on."""
     consistent_if: str = ""
@@ -66,27 +76,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types, but for numbers of NumPy and NaN inside `details`."""
-        return {
-            "id": self.id,
-            "outcome": self.outcome,
-            "evidence": self.evidence,
-            "source": self.source,
-            "claimed": self.claimed,
-            "recomputed": self.recomputed,
-            "assumes": self.assumes,
-            "consistent_if": self.consistent_if,
-            "checks": [
-                {
-                    "what": c.what,
-                    "source": c.source,
-                    "printed": c.printed,
-                    "recomputed": c.recomputed,
-                    "outcome": c.outcome,
-                }
-                for c in self.checks
-            ],
-            "details": dict(self.details),
-        }
+        return {**vars(self), "checks": [c.to_json() for c in self.checks], "details": dict(self.details)}
 
 
 def worst(outcomes: Iterable[str]) -> str:
@@ -96,23 +86,40 @@ def worst(outcomes: Iterable[str]) -> str:
 
 def from_checks(
     finding_id: str,
-    source: str,
+    checks: Sequence[Check],
+    *,
     claimed: str,
-    checks: Iterable[Check],
     evidence: str,
     assumes: str,
     consistent_if: str,
+    source: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
-    """The finding that several checks add up to; `consistent_if` is dropped where all of them hold."""
-    all_checks = tuple(checks)
-    outcome = worst(c.outcome for c in all_checks)
-    failing = [c for c in all_checks if not c.holds]
-    recomputed = "; ".join(f"{c.what}: {c.recomputed}" for c in failing or all_checks)
+    """The finding that several checks add up to. `source`: the checks' own where it is empty; `consistent_if`: dropped
+    where all of them hold.
+    """
+    outcome = worst(c.outcome for c in checks)
     return Finding(
-        finding_id, source, claimed, recomputed, outcome, evidence, assumes,
-        "" if outcome == CONSISTENT else consistent_if, all_checks, details or {},
-    )  # fmt: skip
+        id=finding_id,
+        outcome=outcome,
+        evidence=evidence,
+        source=source or ", ".join(dict.fromkeys(c.source for c in checks)),
+        claimed=claimed,
+        recomputed="; ".join(f"{c.what}: {c.recomputed}" for c in failing(checks) or checks),
+        assumes=assumes,
+        consistent_if="" if outcome == CONSISTENT else consistent_if,
+        checks=tuple(checks),
+        details=details or {},
+    )
+
+
+def failing(checks: Iterable[Check]) -> list[Check]:
+    return [c for c in checks if not c.holds]
+
+
+def holding(checks: Sequence[Check]) -> str:
+    """`9 of 10`."""
+    return f"{sum(c.holds for c in checks)} of {len(checks)}"
 
 
 def number(x: float, digits: int = 3) -> str:

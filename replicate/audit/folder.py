@@ -23,15 +23,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from replicate.audit.reported import DropRow, Measured, Printed, RatioRow, Reported, StatedFigure
-from replicate.landscape.table import Table, TableError, read_table
+from replicate.landscape.table import Table, read_table
+from replicate.text import UsageError
 
 T = TypeVar("T")
 
 GRID, RATIOS, DROPS, FIGURES = "grid.csv", "table-1.csv", "table-2.csv", "figures.csv"
-
-
-class PaperError(ValueError):
-    """A folder that is no paper; the message is one line."""
 
 
 def read(folder: str) -> Reported:
@@ -39,19 +36,16 @@ def read(folder: str) -> Reported:
     path = Path(folder)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
-        raise PaperError(f"{folder}: expected a folder with {GRID} and {RATIOS}, got {found}; name the folder")
+        raise UsageError(f"{folder}: expected a folder with {GRID} and {RATIOS}, got {found}; name the folder")
     for name in (GRID, RATIOS):
         if not (path / name).exists():
-            raise PaperError(
+            raise UsageError(
                 f"{folder}: expected {GRID} and {RATIOS} in it, found no {name}; `replicate audit --help` says more"
             )
-    try:
-        ratios = tuple(_rows(path / RATIOS, ("arch", "dataset", "rho"), _ratio_row))
-        drops = tuple(_rows(path / DROPS, ("kappa", "dataset", "drop"), _drop_row)) if (path / DROPS).exists() else ()
-        figures = tuple(_rows(path / FIGURES, ("name", "value"), _figure)) if (path / FIGURES).exists() else ()
-        grid = _grid(path / GRID)
-    except TableError as error:
-        raise PaperError(str(error)) from None
+    ratios = tuple(_rows(path / RATIOS, ("arch", "dataset", "rho"), _ratio_row))
+    drops = tuple(_rows(path / DROPS, ("kappa", "dataset", "drop"), _drop_row)) if (path / DROPS).exists() else ()
+    figures = tuple(_rows(path / FIGURES, ("name", "value"), _figure)) if (path / FIGURES).exists() else ()
+    grid = _grid(path / GRID)
     _once(path / RATIOS, [row.cell for row in ratios])
     _once(path / DROPS, [f"kappa {row.kappa:g} on {row.dataset}" for row in drops])
     _once(path / FIGURES, [figure.name for figure in figures])
@@ -61,7 +55,7 @@ def read(folder: str) -> Reported:
 def _once(path: Path, names: list[str]) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise PaperError(f"{path}: expected each row once, got {repeated} twice; remove one")
+        raise UsageError(f"{path}: expected each row once, got {repeated} twice; remove one")
 
 
 class _Row:
@@ -74,7 +68,7 @@ class _Row:
 
     def text(self, column: str) -> str:
         if not self._fields.get(column):
-            raise PaperError(f"{self.where}: expected a value in column {column}, got none")
+            raise UsageError(f"{self.where}: expected a value in column {column}, got none")
         return self._fields[column]
 
     def optional(self, column: str) -> str:
@@ -87,7 +81,7 @@ class _Row:
         try:
             return Printed.parse(text)
         except ValueError as error:
-            raise PaperError(f"{self.where}, column {column}: {error}") from None
+            raise UsageError(f"{self.where}, column {column}: {error}") from None
 
     def needed(self, column: str) -> Printed:
         self.text(column)
@@ -98,7 +92,7 @@ class _Row:
     def measured(self, value: str, low: str, high: str) -> Measured:
         ends = self.printed(low), self.printed(high)
         if (ends[0] is None) != (ends[1] is None):
-            raise PaperError(f"{self.where}: expected both {low} and {high} or neither, got one")
+            raise UsageError(f"{self.where}: expected both {low} and {high} or neither, got one")
         return Measured(self.needed(value), *ends)
 
 
@@ -106,39 +100,38 @@ def _rows(path: Path, needed: Iterable[str], make: Callable[[_Row], T]) -> list[
     table = read_table(str(path))
     for column in needed:
         if column not in table.header:
-            raise PaperError(f"{path}: expected a column {column}, found {table.columns}")
+            raise UsageError(f"{path}: expected a column {column}, found {table.columns}")
     if not table.rows:
-        raise PaperError(f"{path}: expected a row at least, got none")
+        raise UsageError(f"{path}: expected a row at least, got none")
     return [make(_Row(table, i)) for i in range(len(table.rows))]
 
 
 def _ratio_row(row: _Row) -> RatioRow:
     rho = row.measured("rho", "rho_low", "rho_high")
     if rho.value.value <= 0:
-        raise PaperError(f"{row.where}, column rho: expected a ratio above 0, got {rho.value.text}")
+        raise UsageError(f"{row.where}, column rho: expected a ratio above 0, got {rho.value.text}")
     slope = row.measured("slope", "slope_low", "slope_high") if row.printed("slope") else None
-    return RatioRow(row.text("arch"), row.text("dataset"), rho, row.printed("p"), slope, row.printed("r2"), row.source)
+    arch, dataset, p, r2 = row.text("arch"), row.text("dataset"), row.printed("p"), row.printed("r2")
+    return RatioRow(arch, dataset, rho, p=p, slope=slope, r2=r2, source=row.source)
 
 
 def _drop_row(row: _Row) -> DropRow:
     kappa = row.needed("kappa").value
     if kappa <= 0:
-        raise PaperError(f"{row.where}, column kappa: expected a number above 0, got {row.text('kappa')}")
-    return DropRow(kappa, row.text("dataset"), row.measured("drop", "low", "high"), *_p(row), row.source)
+        raise UsageError(f"{row.where}, column kappa: expected a number above 0, got {row.text('kappa')}")
+    dataset, drop, (p, below) = row.text("dataset"), row.measured("drop", "low", "high"), _p(row)
+    return DropRow(kappa, dataset, drop, p=p, p_below=below, source=row.source)
 
 
 def _p(row: _Row) -> tuple[Printed | None, bool]:
     """The printed p and whether the paper says `below` it."""
-    try:
+    text = row.optional("p")
+    if not text.startswith("<"):
         return row.printed("p"), False
-    except PaperError:
-        text = row.text("p")
-        if not text.startswith("<"):
-            raise
-        try:
-            return Printed.parse(text[1:]), True
-        except ValueError as error:
-            raise PaperError(f"{row.where}, column p: {error}") from None
+    try:
+        return Printed.parse(text[1:]), True
+    except ValueError as error:
+        raise UsageError(f"{row.where}, column p: {error}") from None
 
 
 def _figure(row: _Row) -> StatedFigure:
@@ -154,7 +147,7 @@ def _grid(path: Path) -> tuple[tuple[float, tuple[float, ...]], ...]:
     points: dict[float, set[float]] = {}
     for lr, wd in _rows(path, ("lr", "wd"), lambda row: (row.needed("lr").value, row.needed("wd").value)):
         if lr <= 0 or wd < 0:
-            raise PaperError(
+            raise UsageError(
                 f"{path}: expected learning rates above 0 and weight decays of at least 0, got lr {lr:g}, wd {wd:g}"
             )
         points.setdefault(lr, set()).add(wd)
@@ -163,6 +156,11 @@ def _grid(path: Path) -> tuple[tuple[float, tuple[float, ...]], ...]:
 
 def write(paper: Reported, folder: Path) -> None:
     """Writes the four files that `read` reads: grid, tables and figures, not what a folder cannot hold."""
+
+    def texts(measured: Measured | None) -> list[str]:
+        """Value and ends, each empty where there is none."""
+        parts = (measured.value, measured.low, measured.high) if measured else (None, None, None)
+        return [text(part) for part in parts]
 
     def text(printed: Printed | None) -> str:
         return "" if printed is None else printed.text
@@ -176,31 +174,11 @@ def write(paper: Reported, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     table(GRID, "lr wd", [(f"{lr:g}", f"{wd:g}") for lr, wds in paper.grid for wd in wds])
-    table(
-        RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2",
-        [
-            (
-                r.arch, r.dataset, r.rho.value.text, text(r.rho.low), text(r.rho.high), text(r.p),
-                *(("", "", "") if r.slope is None else (r.slope.value.text, text(r.slope.low), text(r.slope.high))),
-                text(r.r2),
-            )
-            for r in paper.ratios
-        ],
-    )  # fmt: skip
+    rows = [[r.arch, r.dataset, *texts(r.rho), text(r.p), *texts(r.slope), text(r.r2)] for r in paper.ratios]
+    table(RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2", rows)
     if paper.drops:
-        table(
-            DROPS, "kappa dataset drop low high p",
-            [
-                (f"{d.kappa:g}", d.dataset, d.drop.value.text, text(d.drop.low), text(d.drop.high),
-                      ("<" if d.p_below else "") + text(d.p))
-                for d in paper.drops
-            ],
-        )  # fmt: skip
+        rows = [[f"{d.kappa:g}", d.dataset, *texts(d.drop), "<" * d.p_below + text(d.p)] for d in paper.drops]
+        table(DROPS, "kappa dataset drop low high p", rows)
     if paper.figures:
-        table(
-            FIGURES, "name value low high source",
-            [
-                (f.name, f.measured.value.text, text(f.measured.low), text(f.measured.high), f.source)
-                for f in paper.figures
-            ],
-        )  # fmt: skip
+        rows = [[f.name, *texts(f.measured), f.source] for f in paper.figures]
+        table(FIGURES, "name value low high source", rows)

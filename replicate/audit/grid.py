@@ -34,24 +34,20 @@ def pairs_on_grid(paper: Reported) -> list[tuple[float, float]]:
     return [(lr, k) for lr, _ in paper.grid for k in kappas if on_grid(paper, lr, k * paper.rho * lr)]
 
 
+def _line_on_grid(paper: Reported, rho: str, line: list[float], source: str) -> Check:
+    what, found = f"learning rates at which {rho} x lr is on the grid", f"{len(line)} of {len(paper.grid)}"
+    return Check(what, "a line through all of them", found, holds=len(line) >= 2, source=source, decides=True)
+
+
 def line_and_drops(paper: Reported) -> Finding:
     """`audit/on-grid`: the claimed line and the kappas of the table of drops against the grid."""
     need(paper.drops, "a table of accuracy drops")
     line, pairs, total = rates_on_line(paper, paper.rho), pairs_on_grid(paper), len(paper.grid)
-    checks = [
-        Check(
-            f"learning rates at which {paper.rho:g} x lr is on the grid", "a line through all of them",
-            f"{len(line)} of {total}", len(line) >= 2, "sections 3.1 and 3.4", decides=True,
-        )
-    ]  # fmt: skip
+    checks = [_line_on_grid(paper, f"{paper.rho:g}", line, "sections 3.1 and 3.4")]
     for kappa in paper.kappas:
-        at = [lr for lr in line if (lr, kappa) in pairs]
-        checks.append(
-            Check(
-                f"learning rates with kappa {kappa:g} and its reference", "a measured drop", f"{len(at)} of {total}",
-                bool(at), next(r.source for r in paper.drops if r.kappa == kappa), decides=True,
-            )
-        )  # fmt: skip
+        at, what = [lr for lr in line if (lr, kappa) in pairs], f"learning rates with kappa {kappa:g} and its reference"
+        found, source = f"{len(at)} of {total}", next(r.source for r in paper.drops if r.kappa == kappa)
+        checks.append(Check(what, "a measured drop", found, holds=bool(at), source=source, decides=True))
     missing = [f"{k:g}" for k, c in zip(paper.kappas, checks[1:], strict=True) if not c.holds]
     where = f"at lr {', '.join(f'{lr:g}' for lr in line)} alone" if line else "nowhere"
     evidence = (
@@ -61,33 +57,29 @@ def line_and_drops(paper: Reported) -> Finding:
     if missing:
         evidence += f", and the drops at kappa {', '.join(missing)} cannot be formed from it at any learning rate"
     elif len(line) == total:
-        evidence = f"{paper.rho:g} x lr and every kappa that the table of drops needs are on the grid."
+        evidence = f"{paper.rho:g} x lr and every kappa that the table of drops needs are on the grid"
     return from_checks(
-        "audit/on-grid", "section 3.1, section 3.4, table of drops",
-        f"drops at kappa {', '.join(f'{k:g}' for k in paper.kappas)}; a search along {paper.rho:g} x lr", checks,
-        evidence.rstrip(".") + ".",
-        "a drop is a difference between two runs of the grid, and a line needs two points at least",
-        "further runs off the grid were made that the paper neither describes nor counts",
-        {"pairs on the grid": [[lr, k] for lr, k in pairs], "on the line": line},
-    )  # fmt: skip
+        "audit/on-grid",
+        checks,
+        source="section 3.1, section 3.4, table of drops",
+        claimed=f"drops at kappa {', '.join(f'{k:g}' for k in paper.kappas)}; a search along {paper.rho:g} x lr",
+        evidence=evidence + ".",
+        assumes="a drop is a difference between two runs of the grid, and a line needs two points at least",
+        consistent_if="further runs off the grid were made that the paper neither describes nor counts",
+        details={"pairs on the grid": [[lr, k] for lr, k in pairs], "on the line": line},
+    )
 
 
 def sgd_line(paper: Reported) -> Finding:
     """`audit/sgd-on-grid`: the ratio claimed for SGD against the same grid."""
     figure = paper.figure("sgd/rho")
-    rho = figure.measured.value
+    rho = figure.value
     line = rates_on_line(paper, rho.value)
     fits = enumerate_fits(paper.grid)
     like = np.nonzero(np.abs(fits.rho - rho.value) <= rho.half * (1 + 1e-9))[0]
     zeros = [sum(w == 0 for w in assignment(paper.grid, int(k))) for k in like]
     smallest = min((w for _, wds in paper.grid for w in wds if w > 0), default=0.0)
     largest = rho.value * float(paper.lrs.max())
-    checks = [
-        Check(
-            f"learning rates at which {rho.text} x lr is on the grid", "a line through all of them",
-            f"{len(line)} of {len(paper.grid)}", len(line) >= 2, figure.source, decides=True,
-        )
-    ]  # fmt: skip
     evidence = (
         f"{rho.text} x lr is at most {largest:g} on the grid of learning rates, whose smallest weight decay above 0 is "
         f"{smallest:g}; {len(like)} of {len(fits.rho):,} assignments give the ratio {rho.text}"
@@ -95,10 +87,14 @@ def sgd_line(paper: Reported) -> Finding:
     if zeros:
         evidence += f", each with a best weight decay of 0 at {min(zeros)} or more learning rates"
     return from_checks(
-        "audit/sgd-on-grid", figure.source, f"ratio {figure.measured.text} under SGD", checks, evidence + ".",
-        "SGD was run on the grid of section 3.1, as no other is described",
-        "SGD was run on a grid of its own that the paper does not describe", {"assignments": len(like)},
-    )  # fmt: skip
+        "audit/sgd-on-grid",
+        [_line_on_grid(paper, rho.text, line, figure.source)],
+        claimed=f"ratio {figure.measured.text} under SGD",
+        evidence=evidence + ".",
+        assumes="SGD was run on the grid of section 3.1, as no other is described",
+        consistent_if="SGD was run on a grid of its own that the paper does not describe",
+        details={"assignments": len(like)},
+    )
 
 
 def inert_decay(paper: Reported) -> Finding:
@@ -114,13 +110,11 @@ def inert_decay(paper: Reported) -> Finding:
     equal = [(lr, k) for lr, k in inert if k != 1 and (lr, 1.0) in inert]
     dead = [float(lr) for lr in paper.lrs if all((lr, k) in inert for k in kappas)]
     total = len(paper.lrs) * len(paper.kappas)
-    checks = [
-        Check(
-            f"drops at lr {lr:g}", f"{len(kappas) - 1} measured", f"{sum(x == lr for x, _ in equal)} exactly 0",
-            not any(x == lr for x, _ in equal), "table of drops", decides=lr in dead,
-        )
-        for lr in paper.lrs
-    ]  # fmt: skip
+    checks, printed = [], f"{len(kappas) - 1} measured"
+    for lr in paper.lrs:
+        what, zeros = f"drops at lr {lr:g}", sum(x == lr for x, _ in equal)
+        found, decides = f"{zeros} exactly 0", lr in dead
+        checks.append(Check(what, printed, found, holds=not zeros, source="table of drops", decides=decides))
     first = {f"{lr:g}": 2.0**-25 / (lr * paper.rho * lr) for lr in dead}
     if not equal:
         evidence = "At every learning rate the weight decays of the table of drops change float32 weights."
@@ -137,9 +131,13 @@ def inert_decay(paper: Reported) -> Finding:
             )
         evidence += "."
     return from_checks(
-        "audit/inert-decay", "sections 3.1 and 4.2", "drops and a best weight decay at every learning rate",
-        checks, evidence,
-        "PyTorch's AdamW on float32 weights, as in the published script (mixed precision keeps them in float32)",
-        "the weights were kept in float64, or these learning rates were left out of table and fit",
-        {"inert": [[float(lr), k] for lr, k in inert], "smallest kappa that acts": first},
-    )  # fmt: skip
+        "audit/inert-decay",
+        checks,
+        source="sections 3.1 and 4.2",
+        claimed="drops and a best weight decay at every learning rate",
+        evidence=evidence,
+        assumes="PyTorch's AdamW on float32 weights, as in the published script (mixed precision keeps them in "
+        "float32)",
+        consistent_if="the weights were kept in float64, or these learning rates were left out of table and fit",
+        details={"inert": [[float(lr), k] for lr, k in inert], "smallest kappa that acts": first},
+    )

@@ -81,21 +81,21 @@ def symmetry(paper: Reported) -> Finding:
     for p in chances:
         distribution = np.convolve(distribution, [1 - p, p])
     tail = float(distribution[sum(seen) :].sum())
-    check = Check(
-        "intervals with the value exactly in the middle", f"{sum(seen)} of {len(rows)}",
-        f"{sum(chances):.1f} expected", tail >= LEVEL, "table of ratios",
-    )  # fmt: skip
+    found, expected = f"{sum(seen)} of {len(rows)}", f"{sum(chances):.1f}"
+    what = "intervals with the value exactly in the middle"
     return from_checks(
-        "audit/interval-symmetry", "section 3.2, table of ratios",
-        f"{len(rows)} intervals by the bootstrap over seeds", [check],
-        f"{sum(seen)} of {len(rows)} intervals of the table of ratios are symmetric about their value to the last "
-        "digit; of "
-        f"percentile bootstraps over {seeds} seeds about {sum(chances):.1f} would be (probability of so many: "
-        f"{tail:.1g}).",
-        f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as a mean",
-        "the intervals are an estimate plus and minus a multiple of a standard error, and not percentiles",
-        {"probability": tail},
-    )  # fmt: skip
+        "audit/interval-symmetry",
+        [Check(what, found, f"{expected} expected", holds=tail >= LEVEL, source="table of ratios")],
+        source="section 3.2, table of ratios",
+        claimed=f"{len(rows)} intervals by the bootstrap over seeds",
+        evidence=f"{found} intervals of the table of ratios are symmetric about their value to the last digit; of "
+        f"percentile bootstraps over {seeds} seeds about {expected} would be (probability of so many: {tail:.1g}).",
+        assumes=f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as "
+        "a mean",
+        consistent_if="the intervals are an estimate plus and minus a multiple of a standard error, and not "
+        "percentiles",
+        details={"probability": tail},
+    )
 
 
 def _spread_of_widths(measured: Sequence[Measured]) -> float:
@@ -122,27 +122,28 @@ def widths(paper: Reported) -> Finding:
             continue
         spread = _spread_of_widths(measured)
         draws = np.random.default_rng(2).choice(logs, size=(20_000, len(measured))).std(axis=1, ddof=1)
-        chance = float(np.mean(draws <= spread))
-        parts[name] = (spread, float(np.median(draws)), chance)
-        checks.append(
-            Check(f"spread of the {name}'s interval widths", f"at most {100 * spread:.0f} %",
-                  f"about {100 * np.median(draws):.0f} %", chance >= LEVEL, "table of ratios")
-        )  # fmt: skip
+        chance, median = float(np.mean(draws <= spread)), float(np.median(draws))
+        parts[name] = (spread, median, chance)
+        what, printed = f"spread of the {name}'s interval widths", f"at most {100 * spread:.0f} %"
+        usual = f"about {100 * median:.0f} %"
+        checks.append(Check(what, printed, usual, holds=chance >= LEVEL, source="table of ratios"))
     need(checks, "intervals in the table of ratios")
     each = " and ".join(
         f"those of the {name} by at most {100 * s:.0f} % (probability {f'{c:.2g}' if c else 'below 0.0001'})"
         for name, (s, _, c) in parts.items()
     )
-    usual = max(m for _, m, _ in parts.values())
+    by_chance = max(m for _, m, _ in parts.values())
     return from_checks(
-        "audit/interval-widths", "table of ratios", "intervals from 5 seeds a cell", checks,
-        f"Intervals from {seeds} seeds vary in width between cells by about {100 * usual:.0f} % by chance alone; "
-        f"{each}.",
-        f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as alike as "
-        "they can be; a standard deviation of log widths",
-        "one standard error, pooled over the cells, stands behind all intervals",
-        {"probability": {k: v[2] for k, v in parts.items()}},
-    )  # fmt: skip
+        "audit/interval-widths",
+        checks,
+        claimed="intervals from 5 seeds a cell",
+        evidence=f"Intervals from {seeds} seeds vary in width between cells by about {100 * by_chance:.0f} % by chance "
+        f"alone; {each}.",
+        assumes=f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as "
+        "alike as they can be; a standard deviation of log widths",
+        consistent_if="one standard error, pooled over the cells, stands behind all intervals",
+        details={"probability": {k: v[2] for k, v in parts.items()}},
+    )
 
 
 def pooled(paper: Reported) -> Finding:
@@ -159,18 +160,19 @@ def pooled(paper: Reported) -> Finding:
     usual = min(independent, between), max(independent, between)
     shared = (least / float(halves.mean())) ** 2
     correlation = (shared * len(halves) - 1) / (len(halves) - 1)
-    checks = [
-        Check("mean of the cells", figure.measured.value.text, span(mean - slack, mean + slack),
-              figure.measured.value.meets(mean - slack, mean + slack), figure.source, decides=True),
-        Check("half width", span(least, most, 2), span(*usual, 2), least <= 1.5 * usual[1] and most >= usual[0] / 1.5,
-              figure.source),
-    ]  # fmt: skip
+    close, printed = least <= 1.5 * usual[1] and most >= usual[0] / 1.5, span(least, most, 2)
     return from_checks(
-        "audit/pooled-interval", figure.source, figure.measured.text, checks,
-        f"The mean of the {len(values)} cells is {mean:.4f}; pooling them gives an interval of plus or minus "
-        f"{span(*usual, 2)}, the paper's is {span(least, most, 2)} (that of a single cell: {halves.mean():.2g}).",
-        "independent cells: either their intervals are added in quadrature, or a t interval is taken over the cells",
-        f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is meant for one "
-        "cell",
-        {"mean": mean, "half width from the intervals": independent, "half width over cells": between},
-    )  # fmt: skip
+        "audit/pooled-interval",
+        [
+            figure.check("mean of the cells", mean - slack, mean + slack, decides=True),
+            Check("half width", printed, span(*usual, 2), holds=close, source=figure.source),
+        ],
+        claimed=figure.measured.text,
+        evidence=f"The mean of the {len(values)} cells is {mean:.4f}; pooling them gives an interval of plus or minus "
+        f"{span(*usual, 2)}, the paper's is {printed} (that of a single cell: {halves.mean():.2g}).",
+        assumes="independent cells: either their intervals are added in quadrature, or a t interval is taken over the "
+        "cells",
+        consistent_if=f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is "
+        "meant for one cell",
+        details={"mean": mean, "half width from the intervals": independent, "half width over cells": between},
+    )

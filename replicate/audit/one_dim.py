@@ -20,79 +20,74 @@ LEVEL = 0.05
 def within_bound(paper: Reported) -> Finding:
     """`audit/within-0.3`: a bound for every cell against the largest gap."""
     largest = paper.figure("one-dim/max-gap")
-    value = largest.measured.value
-    checks = []
-    for name in ("one-dim/gap", "one-dim/gap/abstract"):
-        if paper.states(name):
-            bound = paper.figure(name)
-            limit = bound.measured.value
-            checks.append(
-                Check("largest gap", f"within {limit.text} pp everywhere", f"{value.text} pp", value.low <= limit.value,
-                      bound.source, decides=True)
-            )  # fmt: skip
-    need(checks, "a bound on the gap, the figure one-dim/gap")
+    value = largest.value
+    bounds = [paper.figure(name) for name in ("one-dim/gap", "one-dim/gap/abstract") if paper.states(name)]
+    need(bounds, "a bound on the gap, the figure one-dim/gap")
+    checks, found = [], f"{value.text} pp"
+    for bound in bounds:
+        printed, holds = f"within {bound.value.text} pp everywhere", value.low <= bound.value.value
+        checks.append(Check("largest gap", printed, found, holds=holds, source=bound.source, decides=True))
+    within = f"within {bounds[0].value.text} pp"
     return from_checks(
-        "audit/within-0.3", ", ".join(c.source for c in checks),
-        f"every cell {checks[0].printed.removesuffix(' everywhere')}",
+        "audit/within-0.3",
         checks,
-        f"Every cell is said to be {checks[0].printed.removesuffix(' everywhere')} of the grid, and the largest gap "
-        f"given is {value.text} pp.",
-        "a bound is exact, and the largest gap may be anything that rounds to the printed one",
-        f"the bound is meant to its printed digit only ({value.text} rounds to it)",
-    )  # fmt: skip
+        source=", ".join(bound.source for bound in bounds),
+        claimed=f"every cell {within}",
+        evidence=f"Every cell is said to be {within} of the grid, and the largest gap given is {found}.",
+        assumes="a bound is exact, and the largest gap may be anything that rounds to the printed one",
+        consistent_if=f"the bound is meant to its printed digit only ({value.text} rounds to it)",
+    )
 
 
 def mean_gap(paper: Reported) -> Finding:
     """`audit/mean-gap`: mean, interval and maximum of the gaps among themselves."""
-    figure, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap").measured.value
+    figure, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap").value
     n = len(paper.ratios)
     need(n >= 2, "two cells at least")
-    mean = figure.measured.value
-    low, high = figure.measured.interval
+    mean, text, (low, high) = figure.value, figure.measured.text, figure.measured.interval
     sd = figure.measured.half_width[1] / float(stats.norm.ppf(0.975)) * math.sqrt(n)
     # Samuelson's inequality: no value lies farther from the mean than (n - 1) / sqrt(n) standard deviations.
-    reach = sd * (n - 1) / math.sqrt(n)
-    checks = [
-        Check("interval", f"holds {mean.text}", figure.measured.text, low.low <= mean.value <= high.high,
-              figure.source),
-        Check("largest gap", largest.text, f"between {mean.text} and {mean.high + reach:.2g}",
-              mean.low <= largest.high and largest.low <= mean.high + reach, figure.source),
-    ]  # fmt: skip
+    most = mean.high + sd * (n - 1) / math.sqrt(n)
+    inside, possible = low.low <= mean.value <= high.high, mean.low <= largest.high and largest.low <= most
+    reach = f"between {mean.text} and {most:.2g}"
     return from_checks(
-        "audit/mean-gap", figure.source, f"mean {figure.measured.text}, largest {largest.text} pp", checks,
-        f"{n} gaps with mean {figure.measured.text} can be as large as {mean.high + reach:.2g} pp; the largest is "
-        f"{largest.text}.",
-        "the interval is 1.96 standard errors of a mean over cells; Samuelson's inequality (1968), free of any "
+        "audit/mean-gap",
+        [
+            Check("interval", f"holds {mean.text}", text, holds=inside, source=figure.source),
+            Check("largest gap", largest.text, reach, holds=possible, source=figure.source),
+        ],
+        claimed=f"mean {text}, largest {largest.text} pp",
+        evidence=f"{n} gaps with mean {text} can be as large as {most:.2g} pp; the largest is {largest.text}.",
+        assumes="the interval is 1.96 standard errors of a mean over cells; Samuelson's inequality (1968), free of any "
         "distribution",
-        "mean, interval or maximum is misprinted",
-    )  # fmt: skip
+        consistent_if="mean, interval or maximum is misprinted",
+    )
 
 
 def noise_floor(paper: Reported) -> Finding:
     """`audit/noise-floor`: mean and largest gap against the standard deviation between seeds."""
     mean, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap")
     low, high = paper.figure("one-dim/seed-sd").measured.interval
-    gap, most = mean.measured.value, largest.measured.value
-    checks = [
-        Check("mean gap", f"below {low.text} to {high.text}", gap.text, gap.low < low.high, mean.source, True),
-        Check("largest gap", f"below {low.text} to {high.text}", most.text, most.low < low.high, largest.source),
-    ]
+    gap, most, noise = mean.value, largest.value, f"{low.text} to {high.text}"
+    checks = []
+    for what, figure, decides in (("mean gap", mean, True), ("largest gap", largest, False)):
+        below, text = figure.value.low < low.high, figure.value.text
+        checks.append(Check(what, f"below {noise}", text, holds=below, source=figure.source, decides=decides))
     seeds = int(paper.value("count/seeds"))
     errors = low.value * math.sqrt(2 / seeds), high.value * math.sqrt(2 / seeds)
-    evidence = (
-        f"The mean gap {gap.text} pp is {'below' if checks[0].holds else 'not below'} the smallest standard "
-        "deviation between "
-        f"seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} (range to {high.text})"
-    )
-    details = {"standard error of a difference of two means": errors}
     return from_checks(
-        "audit/noise-floor", mean.source,
-        f"gaps of {gap.text} and {most.text} pp within the noise of {low.text} to {high.text}",
+        "audit/noise-floor",
         checks,
-        evidence + f"; two means of {seeds} seeds differ with a standard error of {span(errors[0], errors[1], 2)}.",
-        "the noise floor is the standard deviation between single seeds; a bound holds where it holds for the smallest",
-        "the cell with the largest gap is one with a standard deviation near the upper end", details,
-    )  # fmt: skip
+        source=mean.source,
+        claimed=f"gaps of {gap.text} and {most.text} pp within the noise of {noise}",
+        evidence=f"The mean gap {gap.text} pp is {'below' if checks[0].holds else 'not below'} the smallest standard "
+        f"deviation between seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} "
+        f"(range to {high.text}); two means of {seeds} seeds differ with a standard error of {span(*errors, 2)}.",
+        assumes="the noise floor is the standard deviation between single seeds; a bound holds where it holds for the "
+        "smallest",
+        consistent_if="the cell with the largest gap is one with a standard deviation near the upper end",
+        details={"standard error of a difference of two means": errors},
+    )
 
 
 def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rng: np.random.Generator) -> Floats:
@@ -119,7 +114,6 @@ def gap_sign(paper: Reported) -> Finding:
     """
     figure = paper.figure("one-dim/mean-gap")
     low, _ = figure.measured.interval
-    value = figure.measured.value
     need(paper.drops, "a table of accuracy drops")
     allowed = []
     for row in paper.ratios:
@@ -135,20 +129,23 @@ def gap_sign(paper: Reported) -> Finding:
         f"(at most {bound:.2f} pp with the table's own ratios), and its interval is {figure.measured.text}"
     )
     if paper.states("one-dim/seed-sd") and paper.states("count/seeds"):
-        text, found, chance = _simulated(paper, value.low)
+        text, found, chance = _simulated(paper, figure.value.low)
         unlikely = chance < LEVEL
         evidence += text
         details |= found
-    check = Check(
-        "mean gap", figure.measured.text, f"at most {bound:.2f}", not (above and unlikely), figure.source, True
-    )
+    printed, most, fits = figure.measured.text, f"at most {bound:.2f}", not (above and unlikely)
     return from_checks(
-        "audit/gap-sign", figure.source, f"mean gap {figure.measured.text} pp", [check], evidence + ".",
-        "the claim itself, the drops of the paper's table between its rows in a straight line over ln kappa, and "
-        f"independent normal seeds with the stated standard deviation; a gap that their own optimism reaches with "
+        "audit/gap-sign",
+        [Check("mean gap", printed, most, holds=fits, source=figure.source, decides=True)],
+        claimed=f"mean gap {printed} pp",
+        evidence=evidence + ".",
+        assumes="the claim itself, the drops of the paper's table between its rows in a straight line over ln kappa, "
+        "and independent normal seeds with the stated standard deviation; a gap that their own optimism reaches with "
         f"probability {LEVEL:g} is let pass",
-        "the gap is the optimism of a maximum over noisy means, or the best weight decays lie off the line", details,
-    )  # fmt: skip
+        consistent_if="the gap is the optimism of a maximum over noisy means, or the best weight decays lie off the "
+        "line",
+        details=details,
+    )
 
 
 def _simulated(paper: Reported, reported: float) -> tuple[str, dict[str, object], float]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.finding import Check, Finding, failing, from_checks, holding, span
 from replicate.audit.reported import Reported, need
 
 CLOSE = 10.0
@@ -18,36 +18,27 @@ BASELINE = (("resnet50", "imagenet"), ("vit_s16", "imagenet"))
 def robust_range(paper: Reported) -> Finding:
     """`audit/robust-range`: ratios of the robustness checks against the pooled interval and the table."""
     low, high = paper.figure("rho").measured.interval
-    checks = []
+    claimed, checks = f"{low.text} to {high.text}", []
     for figure in paper.figures:
         if not figure.name.startswith(("robust/schedule/", "robust/batch", "robust/long")):
             continue
-        ends = figure.measured.interval if figure.measured.has_interval else (figure.measured.value,) * 2
-        inside = low.value <= ends[0].value and ends[1].value <= high.value
-        checks.append(
-            Check(
-                figure.name,
-                f"within {low.text} to {high.text}",
-                span(ends[0].value, ends[1].value),
-                inside,
-                figure.source,
-            )
-        )
+        ends = figure.measured.interval if figure.measured.has_interval else (figure.value, figure.value)
+        inside, found = low.value <= ends[0].value and ends[1].value <= high.value, span(ends[0].value, ends[1].value)
+        checks.append(Check(figure.name, f"within {claimed}", found, holds=inside, source=figure.source))
     need(checks, "ratios of robustness checks")
     standard = [row for row in paper.ratios if (row.arch, row.dataset) == BASELINE[0]]
     if standard and paper.states("robust/schedule/cosine"):
-        cosine = paper.figure("robust/schedule/cosine")
-        rho = standard[0].rho.value
-        checks.append(
-            Check("cosine against the table", cosine.measured.value.text, rho.text,
-                  cosine.measured.value.meets(rho.low, rho.high), cosine.source)
-        )  # fmt: skip
-    fine = sum(c.holds for c in checks)
+        cosine, rho = paper.figure("robust/schedule/cosine"), standard[0].rho.value
+        checks.append(cosine.check("cosine against the table", rho.low, rho.high, recomputed=rho.text))
     return from_checks(
-        "audit/robust-range", "section 4.4", f"ratios within {low.text} to {high.text}", checks,
-        f"{fine} of {len(checks)} ratios of the robustness checks lie in the pooled interval and fit the table.",
-        "the printed figures alone", "a ratio is misprinted",
-    )  # fmt: skip
+        "audit/robust-range",
+        checks,
+        source="section 4.4",
+        claimed=f"ratios within {claimed}",
+        evidence=f"{holding(checks)} ratios of the robustness checks lie in the pooled interval and fit the table.",
+        assumes="the printed figures alone",
+        consistent_if="a ratio is misprinted",
+    )
 
 
 def baseline(paper: Reported) -> Finding:
@@ -56,26 +47,22 @@ def baseline(paper: Reported) -> Finding:
     rows = [row for row in paper.ratios if (row.arch, row.dataset) in BASELINE]
     need(len(rows) == len(BASELINE), f"the cells {', '.join('-'.join(cell) for cell in BASELINE)}")
     mean = float(np.mean([row.rho.value.value for row in rows]))
-    slack = rows[0].rho.value.half
-    value = figure.measured.value
-    checks = [
-        Check(
-            "mean of the two cells", value.text, f"{mean:.4f}", value.meets(mean - slack, mean + slack), figure.source
-        )
-    ]
+    slack, text = rows[0].rho.value.half, figure.value.text
     each = ", ".join(f"{row.arch} {row.rho.value.text}" for row in rows)
     return from_checks(
-        "audit/300-epochs-baseline", figure.source, f"{value.text} before more epochs", checks,
-        f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts from "
-        f"{value.text}.",
-        "the check starts from the table's own runs, averaged over the two cells",
-        "the baseline is that of ResNet-50 alone, or the pooled ratio",
-    )  # fmt: skip
+        "audit/300-epochs-baseline",
+        [figure.check("mean of the two cells", mean - slack, mean + slack, recomputed=f"{mean:.4f}")],
+        claimed=f"{text} before more epochs",
+        evidence=f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts "
+        f"from {text}.",
+        assumes="the check starts from the table's own runs, averaged over the two cells",
+        consistent_if="the baseline is that of ResNet-50 alone, or the pooled ratio",
+    )
 
 
 def recipe_arithmetic(paper: Reported) -> Finding:
     """`audit/recipe-arithmetic`: ratio and shrinkage of a published recipe and of the claimed one."""
-    lr, wd = paper.figure("recipe/learning-rate").measured.value.value, paper.value("recipe/weight-decay")
+    lr, wd = paper.value("recipe/learning-rate"), paper.value("recipe/weight-decay")
     own = paper.rho * lr
     rows = [
         ("recipe/ratio", wd / lr),
@@ -84,17 +71,17 @@ def recipe_arithmetic(paper: Reported) -> Finding:
         ("recipe/claimed-shrinkage", lr * own),
         ("recipe/shrinkage-factor", wd / own),
     ]
-    checks = [
-        Check(name.partition("/")[2], paper.figure(name).measured.value.text, f"{expected:.3g}",
-              paper.figure(name).measured.value.meets(expected), paper.figure(name).source)
-        for name, expected in rows if paper.states(name)
-    ]  # fmt: skip
+    checks = [paper.figure(name).check(name.partition("/")[2], x) for name, x in rows if paper.states(name)]
     need(checks, f"the figures {', '.join(name for name, _ in rows)}")
     return from_checks(
-        "audit/recipe-arithmetic", "section 5", ", ".join(f"{c.what} {c.printed}" for c in checks), checks,
-        f"{sum(c.holds for c in checks)} of {len(checks)} figures of the comparison with a published recipe follow.",
-        "a step of AdamW shrinks the weights by lr x wd", "a figure is misprinted",
-    )  # fmt: skip
+        "audit/recipe-arithmetic",
+        checks,
+        source="section 5",
+        claimed=", ".join(f"{c.what} {c.printed}" for c in checks),
+        evidence=f"{holding(checks)} figures of the comparison with a published recipe follow.",
+        assumes="a step of AdamW shrinks the weights by lr x wd",
+        consistent_if="a figure is misprinted",
+    )
 
 
 def recipes(paper: Reported) -> Finding:
@@ -104,15 +91,17 @@ def recipes(paper: Reported) -> Finding:
     for recipe in paper.recipes:
         ratio = recipe.weight_decay / recipe.lr
         ratios[recipe.name] = ratio / paper.rho
-        near = abs(math.log(ratio / paper.rho)) <= math.log(CLOSE)
-        checks.append(
-            Check(f"{recipe.name}, wd / lr", f"close to {paper.rho:g}", f"{ratio:g}", near, recipe.source, True)
-        )
+        near, what = abs(math.log(ratio / paper.rho)) <= math.log(CLOSE), f"{recipe.name}, wd / lr"
+        close = f"close to {paper.rho:g}"
+        checks.append(Check(what, close, f"{ratio:g}", holds=near, source=recipe.source, decides=True))
     each = ", ".join(f"{name} {factor:,.0f} times" for name, factor in ratios.items())
+    ratios_are = "ratios of weight decay to learning rate far from" if failing(checks) else "ratios close to"
     return from_checks(
-        "audit/recipes", "section 5", f"{paper.rho:g} is close to what published recipes use", checks,
-        f"Published recipes have ratios of weight decay to learning rate far from {paper.rho:g}: {each} it."
-        if not all(c.holds for c in checks) else f"Published recipes have ratios close to {paper.rho:g}: {each} it.",
-        f"AdamW recipes in the same convention; close is within a factor {CLOSE:g}",
-        "the recipes meant are others, and named",
-    )  # fmt: skip
+        "audit/recipes",
+        checks,
+        source="section 5",
+        claimed=f"{paper.rho:g} is close to what published recipes use",
+        evidence=f"Published recipes have {ratios_are} {paper.rho:g}: {each} it.",
+        assumes=f"AdamW recipes in the same convention; close is within a factor {CLOSE:g}",
+        consistent_if="the recipes meant are others, and named",
+    )

@@ -144,12 +144,16 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
         far = np.maximum(far, np.where(np.isnan(fits.slope), np.inf, np.abs(fits.slope - row.slope.value.value)))
     k = int(far.argmin())
     return Reach(
-        rho=int(like_rho.sum()), rho_r2=int(like_r2.sum()), all_three=int(like_all.sum()),
+        rho=int(like_rho.sum()),
+        rho_r2=int(like_r2.sum()),
+        all_three=int(like_all.sum()),
         best_r2=float(r2[like_rho].max()) if like_rho.any() else None,
         closest=assignment(grid, k) if np.isfinite(far[k]) else None,
-        closest_rho=float(rho[k]), closest_r2=float(r2[k]), closest_slope=float(fits.slope[k]) + 0.0,
+        closest_rho=float(rho[k]),
+        closest_r2=float(r2[k]),
+        closest_slope=float(fits.slope[k]) + 0.0,
         distance=float(far[k]),
-    )  # fmt: skip
+    )
 
 
 def _within_intervals(row: RatioRow, grid: Grid) -> bool:
@@ -217,15 +221,21 @@ def find(paper: Reported, row: RatioRow) -> Finding:
                 evidence += f", with this slope of at least {least:.3g}"
         evidence += "."
     closest = first.closest
+    remedy = (
+        "the best weight decays were searched on another grid than the one described, or the figures come from another "
+        "estimator"
+    )
     return Finding(
-        f"audit/reachability/{row.cell}", row.source, ", ".join(statistics),
-        f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² "
+        id=f"audit/reachability/{row.cell}",
+        outcome=outcome,
+        evidence=evidence,
+        source=row.source,
+        claimed=", ".join(statistics),
+        recomputed=f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² "
         f"{first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),
-        outcome, evidence,
-        "the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "
+        assumes="the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "
         "distribution is assumed, and each figure may be anything that rounds to the printed one",
-        "" if outcome == CONSISTENT else "the best weight decays were searched on another grid than the one described, "
-        "or the figures come from another estimator",
+        consistent_if="" if reached else remedy,
         details=details,
-    )  # fmt: skip
+    )

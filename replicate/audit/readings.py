@@ -2,87 +2,108 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from replicate.audit.reported import Bibliography, Measured, Point, Printed, Recipe, StatedFigure, Work
 
+
+def _works(text: str) -> tuple[Work, ...]:
+    """The works of a list `author year` or `author year/year of the venue`, parted by `; `."""
+    entries = (entry.rpartition(" ") for entry in text.split("; "))
+    return tuple(Work(author, *(int(year) for year in years.split("/"))) for author, _, years in entries)
+
+
 BIBLIOGRAPHY = Bibliography(
-    cited=(
-        Work("Loshchilov and Hutter", 2019), Work("Lewkowycz and Gur-Ari", 2020), Work("Smith and Topin", 2019),
-        Work("Li et al.", 2020), Work("Zhang et al.", 2019), Work("Goyal et al.", 2017), Work("Steiner et al.", 2022),
-        Work("He et al.", 2019), Work("Wortsman et al.", 2022), Work("Goodfellow et al.", 2016),
-        Work("He et al.", 2016), Work("Dosovitskiy et al.", 2021), Work("Liu et al.", 2022),
-        Work("Tolstikhin et al.", 2021), Work("Liu et al.", 2021), Work("Chen et al.", 2023),
-        Work("Cubuk et al.", 2020), Work("Wightman et al.", 2021),
+    cited=_works(
+        "Loshchilov and Hutter 2019; Lewkowycz and Gur-Ari 2020; Smith and Topin 2019; Li et al. 2020; Zhang et al. "
+        "2019; Goyal et al. 2017; Steiner et al. 2022; He et al. 2019; Wortsman et al. 2022; Goodfellow et al. 2016; "
+        "He et al. 2016; Dosovitskiy et al. 2021; Liu et al. 2022; Tolstikhin et al. 2021; Liu et al. 2021; "
+        "Chen et al. 2023; Cubuk et al. 2020; Wightman et al. 2021"
     ),
-    listed=(
-        Work("Goodfellow et al.", 2016), Work("Goyal et al.", 2017), Work("He et al.", 2019, 2019),
-        Work("Lewkowycz and Gur-Ari", 2020, 2020), Work("Li et al.", 2020, 2018),
-        Work("Loshchilov and Hutter", 2019, 2019), Work("Smith and Topin", 2019), Work("Steiner et al.", 2022, 2022),
-        Work("Wortsman et al.", 2022, 2022), Work("Zhang et al.", 2019, 2017),
+    listed=_works(
+        "Goodfellow et al. 2016; Goyal et al. 2017; He et al. 2019/2019; Lewkowycz and Gur-Ari 2020/2020; "
+        "Li et al. 2020/2018; Loshchilov and Hutter 2019/2019; Smith and Topin 2019; Steiner et al. 2022/2022; "
+        "Wortsman et al. 2022/2022; Zhang et al. 2019/2017"
     ),
-)  # fmt: skip
+)
 
 _TRAINING, _ANALYSIS, _SHELL = "published training script", "published analysis script", "published shell loop"
+_agrees, _differs = partial(Point, agrees=True), partial(Point, agrees=False)
 
 SCRIPT = (
-    Point("learning rates, weight decays, seeds, architectures", "6, 8, 5 and 5 of them", "the same ones",
-          True, _SHELL),
-    Point("optimiser", "AdamW, beta 0.9 and 0.999, epsilon 1e-8", "the same", True, _TRAINING),
-    Point("schedule", "cosine with 10 warm-up epochs", "the same, one value an epoch", True, _TRAINING),
-    Point("epochs", "200 on CIFAR-100, 90 on ImageNet", "the same", True, _TRAINING),
-    Point("batch size on CIFAR-100", "128", "128", True, _TRAINING),
-    Point("resamples of the bootstrap", "10,000 over seeds, reselecting and refitting", "the same", True, _ANALYSIS),
-    Point("batch size on ImageNet", "1024", "256", False, _TRAINING),
-    Point("colour jitter on CIFAR-100", "for the convolutional networks", "for none", False, _TRAINING),
-    Point("colour jitter on ImageNet", "for the convolutional networks", "for all five", False, _TRAINING),
-    Point("RandAugment of magnitude 9", "for the vision transformers", "for none", False, _TRAINING),
-    Point("accuracy that is analysed", "test accuracy", "the best test accuracy over all epochs: selected on the test "
-          "set", False, _TRAINING),
-    Point("MLP-Mixer and Swin on 32 x 32 images", "trained", "only the ViT is built for that size; timm's other two "
-          "stop with an error at the first batch, so 480 of the 1,200 CIFAR-100 runs cannot be made", False,
-          _TRAINING, decides=True),
-    Point("runs at kappa x 0.1 x lr", "Table 2", "the loop runs the eight weight decays of the grid only", False,
-          _SHELL, decides=True),
-    Point("log-log slope and intercept", "Table 1 and section 4.1", "not computed", False, _ANALYSIS),
-    Point("p-values of the ratio", "Table 1", "not computed", False, _ANALYSIS),
-    Point("analysis of variance", "F = 0.72", "a function for it is defined and never called", False, _ANALYSIS),
-    Point("fit of the accuracy loss", "section 3.3", "not computed", False, _ANALYSIS),
-    Point("gap of the one-dimensional search", "section 4.3", "not computed", False, _ANALYSIS),
-    Point("SGD, step and linear schedules", "section 4.4", "neither can be chosen", False, _TRAINING),
-)  # fmt: skip
+    _agrees("learning rates, weight decays, seeds, architectures", "6, 8, 5 and 5 of them", "the same ones", _SHELL),
+    _agrees("optimiser", "AdamW, beta 0.9 and 0.999, epsilon 1e-8", "the same", _TRAINING),
+    _agrees("schedule", "cosine with 10 warm-up epochs", "the same, one value an epoch", _TRAINING),
+    _agrees("epochs", "200 on CIFAR-100, 90 on ImageNet", "the same", _TRAINING),
+    _agrees("batch size on CIFAR-100", "128", "128", _TRAINING),
+    _agrees("resamples of the bootstrap", "10,000 over seeds, reselecting and refitting", "the same", _ANALYSIS),
+    _differs("batch size on ImageNet", "1024", "256", _TRAINING),
+    _differs("colour jitter on CIFAR-100", "for the convolutional networks", "for none", _TRAINING),
+    _differs("colour jitter on ImageNet", "for the convolutional networks", "for all five", _TRAINING),
+    _differs("RandAugment of magnitude 9", "for the vision transformers", "for none", _TRAINING),
+    _differs(
+        "accuracy that is analysed",
+        "test accuracy",
+        "the best test accuracy over all epochs: selected on the test set",
+        _TRAINING,
+    ),
+    _differs(
+        "MLP-Mixer and Swin on 32 x 32 images",
+        "trained",
+        "only the ViT is built for that size; timm's other two stop with an error at the first batch, so 480 of the "
+        "1,200 CIFAR-100 runs cannot be made",
+        _TRAINING,
+        decides=True,
+    ),
+    _differs(
+        "runs at kappa x 0.1 x lr",
+        "Table 2",
+        "the loop runs the eight weight decays of the grid only",
+        _SHELL,
+        decides=True,
+    ),
+    _differs("log-log slope and intercept", "Table 1 and section 4.1", "not computed", _ANALYSIS),
+    _differs("p-values of the ratio", "Table 1", "not computed", _ANALYSIS),
+    _differs("analysis of variance", "F = 0.72", "a function for it is defined and never called", _ANALYSIS),
+    _differs("fit of the accuracy loss", "section 3.3", "not computed", _ANALYSIS),
+    _differs("gap of the one-dimensional search", "section 4.3", "not computed", _ANALYSIS),
+    _differs("SGD, step and linear schedules", "section 4.4", "neither can be chosen", _TRAINING),
+)
 """Described protocol against published script."""
 
 CONTRADICTIONS = (
-    Point(
+    _differs(
         "effect of stronger augmentation on the best weight decay",
         "section 5: it may move the ratio upward",
         "section 6: it lessens the need for explicit regularisation, which moves it downward",
-        False, "sections 5 and 6",
+        "sections 5 and 6",
     ),
-    Point(
+    _differs(
         "what sets the strength of decay in AdamW",
         "section 2: each step shrinks the weights by lr x wd",
         "abstract and section 3.5: the effective penalty is wd / lr",
-        False, "sections 2 and 3.5", decides=True,
+        "sections 2 and 3.5",
+        decides=True,
     ),
-)  # fmt: skip
+)
 """Statements that exclude each other."""
 
 CITED_WORK = (
-    Point(
+    _differs(
         "Lewkowycz and Gur-Ari (2020)",
         "section 2: on the catapult phase, which the ratio wd / lr controls",
         "the work listed is on the time scale of L2 (the best accuracy comes after a number of steps that falls as "
         "1/wd, NeurIPS 2020, arXiv 2006.08643); the catapult phase is another paper, arXiv 2003.02218",
-        False, "section 2",
+        "section 2",
     ),
-    Point(
+    _differs(
         "Zhang et al.",
         "section 2: a theory in which weight decay is a key part of generalisation",
         "the work listed is an experimental one, and finds explicit regularisation neither necessary nor sufficient "
         "for generalisation (ICLR 2017, arXiv 1611.03530)",
-        False, "section 2",
+        "section 2",
     ),
-)  # fmt: skip
+)
 """Cited work, what it is said to show, and what it shows."""
 
 RECIPES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cached_property
@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.audit.finding import NotStated
+from replicate.audit.finding import Check, NotStated, span
 
 Floats = NDArray[np.float64]
 
@@ -105,6 +105,7 @@ class RatioRow:
     arch: str
     dataset: str
     rho: Measured
+    _: KW_ONLY
     p: Printed | None = None
     """Of the hypothesis that the ratio is the claimed one."""
     slope: Measured | None = None
@@ -125,10 +126,15 @@ class DropRow:
     dataset: str
     drop: Measured
     """In percentage points."""
+    _: KW_ONLY
     p: Printed | None = None
     p_below: bool = False
     """Whether the paper says `below` the printed p."""
     source: str = "table 2"
+
+    @property
+    def name(self) -> str:
+        return f"kappa {self.kappa:g} on {self.dataset}"
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,17 @@ class StatedFigure:
     name: str
     measured: Measured
     source: str = "text"
+
+    @property
+    def value(self) -> Printed:
+        return self.measured.value
+
+    def check(
+        self, what: str, low: float, high: float | None = None, *, recomputed: str = "", decides: bool = False
+    ) -> Check:
+        """Whether some number in [low, high], or `low` alone, prints like this figure."""
+        recomputed, holds = recomputed or span(low, low if high is None else high), self.value.meets(low, high)
+        return Check(what, self.value.text, recomputed, holds=holds, source=self.source, decides=decides)
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,7 @@ class Campaign:
     """All runs on one data set, with what they are said to have cost."""
 
     dataset: str
+    _: KW_ONLY
     runs: int
     epochs: int
     warmup_epochs: int
@@ -196,8 +214,9 @@ class Point:
     topic: str
     said: str
     found: str
-    agrees: bool
     source: str
+    _: KW_ONLY
+    agrees: bool
     decides: bool = False
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.finding import Check, Finding, from_checks, holding, span
 from replicate.audit.reported import DropRow, Printed, RatioRow, Reported, need
 
 ALPHA = 0.05
@@ -52,89 +52,90 @@ def p_value(paper: Reported, row: RatioRow) -> Finding:
     everything = min(r[0] for r in ranges.values()), max(r[1] for r in ranges.values())
     flips = everything[0] > ALPHA >= row.p.value or everything[1] < ALPHA <= row.p.value
     each = ", ".join(f"{reference_name(dof)} {span(*r)}" for dof, r in ranges.items())
-    checks = [Check("p", row.p.text, each, bool(fitting), row.source, decides=flips)]
-    if fitting:
-        fit = f"p = {row.p.text} fits (reference: {', '.join(reference_name(dof) for dof in fitting)})."
-    else:
-        fit = f"p = {row.p.text} fits none of them."
-    evidence = f"{row.rho.text} gives p for {paper.rho:g} of {each}: {fit}"
+    names = ", ".join(reference_name(dof) for dof in fitting)
+    fit = f"(reference: {names})" if fitting else "none of them"
     return from_checks(
-        f"audit/p-values/{row.cell}", row.source, f"{row.rho.text}, p = {row.p.text}", checks, evidence,
-        "an estimate with a normal or t distribution, whose standard error is the half width of its 95 % interval over "
-        "that distribution's 97.5 % point",
-        "the standard error of the test is another one than that of the interval", {"intervals": dict_of(ranges)},
-    )  # fmt: skip
+        f"audit/p-values/{row.cell}",
+        [Check("p", row.p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
+        claimed=f"{row.rho.text}, p = {row.p.text}",
+        evidence=f"{row.rho.text} gives p for {paper.rho:g} of {each}: p = {row.p.text} fits {fit}.",
+        assumes="an estimate with a normal or t distribution, whose standard error is the half width of its 95 % "
+        "interval over that distribution's 97.5 % point",
+        consistent_if="the standard error of the test is another one than that of the interval",
+        details={"intervals": {reference_name(dof): list(r) for dof, r in ranges.items()}},
+    )
 
 
-def dict_of(ranges: dict[float, tuple[float, float]]) -> dict[str, list[float]]:
-    return {reference_name(dof): list(r) for dof, r in ranges.items()}
+def _with_p(paper: Reported) -> list[tuple[RatioRow, Printed]]:
+    """The rows of the table of ratios that have a p-value, with it."""
+    rows = [(row, row.p) for row in paper.ratios if row.p is not None]
+    need(rows, "p-values in the table of ratios")
+    return rows
 
 
 def one_reference(paper: Reported) -> Finding:
     """`audit/p-reference`: is there one reference distribution under which all p-values fit at once?"""
-    rows = [row for row in paper.ratios if row.p is not None and row.rho.has_interval]
+    rows = [(row, p) for row, p in _with_p(paper) if row.rho.has_interval]
     need(rows, "p-values in the table of ratios")
-    fits: dict[float, int] = {}
-    for dof in (*range(2, 31), 45, 60, 100, np.inf):
-        fits[dof] = sum(row.p.meets(*ratio_p(row, paper.rho, dof)) for row in rows if row.p)
+    fits = {
+        dof: sum(p.meets(*ratio_p(row, paper.rho, dof)) for row, p in rows)
+        for dof in (*range(2, 31), 45, 60, 100, np.inf)
+    }
     whole = [dof for dof, n in fits.items() if n == len(rows)]
     best = max(fits.values())
-    check = Check(
-        "rows whose p fits under one reference", f"{len(rows)} p-values", f"{best} of {len(rows)}", bool(whole)
-    )
-    where = f"with {whole[0]:g} to {whole[-1]:g} degrees of freedom" if whole else "under no reference"
-    evidence = (
-        f"All {len(rows)} p-values fit {'a t distribution ' if whole else ''}{where}; "
-        f"{fits[np.inf]} of them fit the normal one."
-    )
+    what, number, found = "rows whose p fits under one reference", f"{len(rows)} p-values", f"{best} of {len(rows)}"
+    where = f"a t distribution with {whole[0]:g} to {whole[-1]:g} degrees of freedom" if whole else "under no reference"
     return from_checks(
-        "audit/p-reference", "section 3.6, table of ratios", f"p-values of {paper.rho:g}", [check], evidence,
-        "one test is used for all rows; degrees of freedom from 2 to 100 are tried, and the normal distribution",
-        "the rows were tested in different ways",
-        {"rows that fit by degrees of freedom": {f"{k:g}": v for k, v in fits.items()}},
-    )  # fmt: skip
+        "audit/p-reference",
+        [Check(what, number, found, holds=bool(whole))],
+        source="section 3.6, table of ratios",
+        claimed=f"p-values of {paper.rho:g}",
+        evidence=f"All {number} fit {where}; {fits[np.inf]} of them fit the normal one.",
+        assumes="one test is used for all rows; degrees of freedom from 2 to 100 are tried, and the normal "
+        "distribution",
+        consistent_if="the rows were tested in different ways",
+        details={"rows that fit by degrees of freedom": {f"{k:g}": v for k, v in fits.items()}},
+    )
 
 
 def none_rejects(paper: Reported) -> Finding:
     """`audit/none-rejects`: no p below 5 %, and every interval holds the claimed ratio."""
-    rows = [row for row in paper.ratios if row.p is not None]
-    need(rows, "p-values in the table of ratios")
     checks = []
-    for row in rows:
-        assert row.p is not None
+    for row, p in _with_p(paper):
         low, high = row.rho.interval
         inside = low.low <= paper.rho <= high.high
-        checks.append(
-            Check(
-                row.cell, f"p = {row.p.text}", f"interval {'holds' if inside else 'leaves out'} {paper.rho:g}",
-                row.p.value >= ALPHA and inside, row.source, decides=True,
-            )
-        )  # fmt: skip
-    fine = sum(c.holds for c in checks)
+        found, holds = f"interval {'holds' if inside else 'leaves out'} {paper.rho:g}", p.value >= ALPHA and inside
+        checks.append(Check(row.cell, f"p = {p.text}", found, holds=holds, source=row.source, decides=True))
     return from_checks(
-        "audit/none-rejects", "section 4.1", f"none of {len(rows)} rejects {paper.rho:g} at 5 %", checks,
-        f"{fine} of {len(rows)} rows have p of at least 0.05 and an interval that holds {paper.rho:g}.",
-        "a 95 % interval and a test at 5 % belong together; that a test does not reject is no evidence for the "
+        "audit/none-rejects",
+        checks,
+        source="section 4.1",
+        claimed=f"none of {len(checks)} rejects {paper.rho:g} at 5 %",
+        evidence=f"{holding(checks)} rows have p of at least 0.05 and an interval that holds {paper.rho:g}.",
+        assumes="a 95 % interval and a test at 5 % belong together; that a test does not reject is no evidence for the "
         "hypothesis",
-        "a row's p or interval is misprinted",
-    )  # fmt: skip
+        consistent_if="a row's p or interval is misprinted",
+    )
 
 
 def slopes_hold_one(paper: Reported) -> Finding:
     """`audit/slopes-hold-one`: every interval of a log-log slope holds 1."""
-    rows = [row for row in paper.ratios if row.slope is not None and row.slope.has_interval]
-    need(rows, "log-log slopes with intervals")
-    checks = []
-    for row in rows:
-        assert row.slope is not None
-        low, high = row.slope.interval
-        checks.append(Check(row.cell, "consistent with 1", row.slope.text, low.low <= 1 <= high.high, row.source, True))
-    fine = sum(c.holds for c in checks)
+    checks, said = [], "consistent with 1"
+    for row in paper.ratios:
+        if row.slope is not None and row.slope.has_interval:
+            low, high = row.slope.interval
+            inside = low.low <= 1 <= high.high
+            checks.append(Check(row.cell, said, row.slope.text, holds=inside, source=row.source, decides=True))
+    need(checks, "log-log slopes with intervals")
     return from_checks(
-        "audit/slopes-hold-one", "section 4.1", "all slopes are consistent with 1", checks,
-        f"{fine} of {len(rows)} intervals of the log-log slope hold 1.", "nothing beyond the printed intervals",
-        "an interval is misprinted",
-    )  # fmt: skip
+        "audit/slopes-hold-one",
+        checks,
+        source="section 4.1",
+        claimed=f"all slopes are {said}",
+        evidence=f"{holding(checks)} intervals of the log-log slope hold 1.",
+        assumes="nothing beyond the printed intervals",
+        consistent_if="an interval is misprinted",
+    )
 
 
 def drop_ps(row: DropRow, dof: float) -> tuple[float, float]:
@@ -145,42 +146,40 @@ def drop_ps(row: DropRow, dof: float) -> tuple[float, float]:
 
 def drop_p(paper: Reported) -> Finding:
     """`audit/drop-p`: p of no drop against drop and interval, for every row and data set."""
-    rows = [row for row in paper.drops if row.p is not None]
-    need(rows, "p-values in the table of drops")
     checks = []
-    for row in rows:
-        assert row.p is not None
+    for row, p in ((row, row.p) for row in paper.drops if row.p is not None):
         ranges = [drop_ps(row, dof) for dof in (*REFERENCES, 24)]
         low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-        fits = low <= row.p.high if row.p_below else row.p.meets(low, high)
-        sign = "<" if row.p_below else "="
-        checks.append(
-            Check(
-                f"kappa {row.kappa:g} on {row.dataset}", f"p {sign} {row.p.text}", span(low, high), fits, row.source,
-                decides=low > ALPHA,
-            )
-        )  # fmt: skip
-    fine = sum(c.holds for c in checks)
+        fits, decides = low <= p.high if row.p_below else p.meets(low, high), low > ALPHA
+        printed = f"p {'<' if row.p_below else '='} {p.text}"
+        checks.append(Check(row.name, printed, span(low, high), holds=fits, source=row.source, decides=decides))
+    need(checks, "p-values in the table of drops")
     return from_checks(
-        "audit/drop-p", "table of drops", "p of no drop", checks,
-        f"{fine} of {len(rows)} p-values of the table of drops lie in the range that drop and interval allow.",
-        "normal, or t with 4, 20 or 24 degrees of freedom (the 25 values less one); one- or two-sided",
-        "the p-values belong to other intervals",
-    )  # fmt: skip
+        "audit/drop-p",
+        checks,
+        source="table of drops",
+        claimed="p of no drop",
+        evidence=f"{holding(checks)} p-values of the table of drops lie in the range that drop and interval allow.",
+        assumes="normal, or t with 4, 20 or 24 degrees of freedom (the 25 values less one); one- or two-sided",
+        consistent_if="the p-values belong to other intervals",
+    )
 
 
 def anova_p(paper: Reported) -> Finding:
     """`audit/anova-p`: p against F and its degrees of freedom."""
-    f, p = paper.figure("anova/f"), paper.figure("anova/p").measured.value
+    f, p = paper.figure("anova/f"), paper.figure("anova/p").value
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
-    value = f.measured.value
-    low, high = (float(stats.f.sf(x, between, within)) for x in (value.high, value.low))
-    check = Check("p", p.text, span(low, high), p.meets(low, high), f.source, (low > ALPHA) != (p.value > ALPHA))
+    low, high = (float(stats.f.sf(x, between, within)) for x in (f.value.high, f.value.low))
+    found, holds, decides = span(low, high), p.meets(low, high), (low > ALPHA) != (p.value > ALPHA)
+    statistic = f"F({between:g}, {within:g}) = {f.value.text}"
     return from_checks(
-        "audit/anova-p", f.source, f"F({between:g}, {within:g}) = {value.text}, p = {p.text}", [check],
-        f"F({between:g}, {within:g}) = {value.text} has p in {span(low, high)}; the paper prints {p.text}.",
-        "the F distribution with the printed degrees of freedom", "F, p or a degree of freedom is misprinted",
-    )  # fmt: skip
+        "audit/anova-p",
+        [Check("p", p.text, found, holds=holds, source=f.source, decides=decides)],
+        claimed=f"{statistic}, p = {p.text}",
+        evidence=f"{statistic} has p in {found}; the paper prints {p.text}.",
+        assumes="the F distribution with the printed degrees of freedom",
+        consistent_if="F, p or a degree of freedom is misprinted",
+    )
 
 
 def anova_df(paper: Reported) -> Finding:
@@ -188,40 +187,32 @@ def anova_df(paper: Reported) -> Finding:
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
     groups, estimates = len(paper.architectures), len(paper.ratios)
     table = (groups - 1, estimates - groups)
-    checks = [Check("between, from the table", f"{between:g}", f"{table[0]}", between == table[0])]
-    stated = [(between, within)]
+    checks = [Check("between, from the table", f"{between:g}", f"{table[0]}", holds=between == table[0])]
+    results, source = (between, within), "sections 3.6 and 4.1"
+    stated = [results]
     if paper.states("anova/df-within/methods"):
         methods = (paper.value("anova/df-between/methods"), paper.value("anova/df-within/methods"))
         stated.append(methods)
-        checks.append(
-            Check("results against methods", f"({between:g}, {within:g})", f"({methods[0]:g}, {methods[1]:g})",
-                  (between, within) == methods, "sections 3.6 and 4.1")
-        )  # fmt: skip
-    per_seed = None
+        printed, found = (f"({a:g}, {b:g})" for a, b in stated)
+        checks.append(Check("results against methods", printed, found, holds=results == methods, source=source))
+    possible = [table]  # of one value a cell, or of one a cell and seed
     if paper.states("count/seeds"):
-        per_seed = (groups - 1, int(estimates * paper.value("count/seeds")) - groups)
-    fits = [
-        name
-        for name, df in (("one value a cell", table), ("one value a cell and seed", per_seed))
-        if df == (between, within)
-    ]
-    checks.append(
-        Check(
-            "within, from the table",
-            f"{within:g}",
-            " or ".join(f"{df[1]}" for df in (table, per_seed) if df),
-            bool(fits),
-        )
-    )
+        possible.append((groups - 1, int(estimates * paper.value("count/seeds")) - groups))
+    ways = " or ".join(f"{df[1]}" for df in possible)
+    checks.append(Check("within, from the table", f"{within:g}", ways, holds=results in possible))
     f = paper.value("anova/f")
     ps = {f"({a:g}, {b:g})": float(stats.f.sf(f, a, b)) for a, b in dict.fromkeys((*stated, table))}
     each = ", ".join(f"{p:.2f} with {name}" for name, p in ps.items())
     named = " and the methods ".join(f"({a:g}, {b:g})" for a, b in stated)
     verdict = "not significant with any" if min(ps.values()) > ALPHA else "significant with some"
     return from_checks(
-        "audit/anova-df", "sections 3.6 and 4.1", f"({between:g}, {within:g})", checks,
-        f"The results use {named} degrees of freedom, and the table's {estimates} estimates have ({table[0]}, "
+        "audit/anova-df",
+        checks,
+        source=source,
+        claimed=f"({between:g}, {within:g})",
+        evidence=f"The results use {named} degrees of freedom, and the table's {estimates} estimates have ({table[0]}, "
         f"{table[1]}); F = {f:g} is {verdict} (p = {each}).",
-        "a one-way analysis of variance over architectures, of one value a cell or one value a cell and seed",
-        "methods and results describe one analysis, whose values are named", {"p": ps},
-    )  # fmt: skip
+        assumes="a one-way analysis of variance over architectures, of one value a cell or one value a cell and seed",
+        consistent_if="methods and results describe one analysis, whose values are named",
+        details={"p": ps},
+    )

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
-from replicate.calibration.rates import errs, place
-from replicate.judging.quantities import judge
+from replicate.calibration.rates import Progress, errs, place
+from replicate.judging.claim_verdicts import judge
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
@@ -25,13 +25,10 @@ SEED_COUNTS = (3, 5, 10)
 
 Key = tuple[Cell, str]
 
-QUANTITIES = (
-    "rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio", "drop_pp", "hurts_pp", "zone_pp",
-    "growth_exponent", "asymmetry_pp", "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp",
-)  # fmt: skip
-"""Those of claims over several cells, or that compare runs of one landscape with each other."""
-
 RATIOS = ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
+DROPS = ("drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp")
+QUANTITIES = (*RATIOS, *DROPS, "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp")
+"""Those of claims over several cells, or that compare runs of one landscape with each other."""
 
 CLAIMS_JUDGED = tuple(
     c for c in CLAIMS if c.quantity in QUANTITIES and {p.variant for p in c.parts} <= {"main", "sgd"}
@@ -267,9 +264,13 @@ Verdicts = list[tuple[str, bool, bool | None]]
 
 
 def rates(
-    experiments: Sequence[Experiment], seed_counts: Sequence[int], n: int, processes: int,
-    report: Callable[[int, int], None] | None = None, kept: Path | None = None,
-) -> list[FamilyRate]:  # fmt: skip
+    experiments: Sequence[Experiment],
+    seed_counts: Sequence[int],
+    n: int,
+    processes: int,
+    report: Progress | None = None,
+    kept: Path | None = None,
+) -> list[FamilyRate]:
     """`n` outcomes of every experiment, judged in `processes` processes; `report(done, all)` after each.
 
     What was judged is kept in the folder `kept`, and not judged again.
@@ -346,8 +347,14 @@ def _summary(experiment: Experiment, seeds: int, quantity: str, found: Sequence[
     held = [one[2] for one in flat if one[2] is not None]
     all_held = [all(one[2] for one in verdicts) for verdicts in found if all(one[2] is not None for one in verdicts)]
     return FamilyRate(
-        experiment.name, seeds, quantity, len(found[0]), len(found), share[REPLICATED], share[CONTRADICTED],
-        share[INCONCLUSIVE], sum(one[1] for one in flat) / len(flat),
-        sum(any(one[1] for one in verdicts) for verdicts in found) / len(found),
-        sum(held) / len(held) if held else None, sum(all_held) / len(all_held) if all_held else None,
-    )  # fmt: skip
+        experiment.name,
+        seeds,
+        quantity,
+        claims=len(found[0]),
+        outcomes=len(found),
+        **share,
+        wrong=sum(one[1] for one in flat) / len(flat),
+        any_wrong=sum(any(one[1] for one in verdicts) for verdicts in found) / len(found),
+        coverage=sum(held) / len(held) if held else None,
+        all_covered=sum(all_held) / len(all_held) if all_held else None,
+    )

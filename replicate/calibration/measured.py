@@ -17,14 +17,11 @@ from replicate.estimate.result import finite
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.store import atomic
 from replicate.store.strict import Malformed, decode
+from replicate.text import UsageError
 
 FORMAT = 1
 
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
-
-
-class UnreadableCalibration(Exception):
-    """A file that holds no calibration; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +113,13 @@ def write(path: Path, measured: Measured) -> None:
 
 
 def read(path: Path) -> Measured:
-    """Inverse of `write`; raises `UnreadableCalibration`."""
+    """Inverse of `write`; raises `UsageError`."""
     try:
         found = decode(path.read_bytes(), _File)
         if found.format != FORMAT:
             raise Malformed(f"format {found.format}")
     except (OSError, Malformed) as problem:
-        raise UnreadableCalibration(
+        raise UsageError(
             f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
             f"another file: {problem}; measure it again"
         ) from problem

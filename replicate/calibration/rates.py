@@ -7,22 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
-from replicate.judging.criteria import IN_LOGARITHMS
-from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.estimate import details
+from replicate.estimate.result import Estimate, finite
+from replicate.judging.secondary import IN_LOGARITHMS
+from replicate.judging.sweep_verdicts import QUANTITY_OF, JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import draw
 from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
 
-NAMES = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name in a sweep's verdicts → quantity."""
+Progress = Callable[[int, int], None]
+"""Is told how many are done, of how many."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def wrong_of_sets(
     return replicated * leaves + contradicted * meets
 
 
-def informative(cell: dict[str, Any]) -> tuple[float, ...]:
+def informative(ratio: Estimate) -> tuple[float, ...]:
     """The learning rates whose optimum is closed on both sides, over which the ratio is averaged; else all."""
-    rows = cell.get("rho", {}).get("details", {}).get("per_lr", [])
-    closed = tuple(row["lr"] for row in rows if row["low"] is not None and row["high"] is not None)
+    rows = ratio.details.per_lr if isinstance(ratio.details, details.Ratio) else ()
+    closed = tuple(row.lr for row in rows if row.low is not None and row.high is not None)
     return closed if len(closed) >= 2 else LRS
 
 
@@ -115,22 +116,22 @@ class Judged:
     informative: tuple[float, ...]
 
 
-def of_cell(cell: dict[str, Any]) -> Judged:
-    """Of a cell of `judge_sweep`."""
-    intervals = {name: (cell[name]["low"], cell[name]["high"]) for name in cell["verdicts"]}
-    return Judged(dict(cell["verdicts"]), intervals, informative(cell))
+def of_cell(cell: JudgedCell) -> Judged:
+    """What is kept of a judged cell."""
+    intervals = {name: (finite(found.low), finite(found.high)) for name, found in cell.measured.items()}
+    outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
+    return Judged(outcomes, intervals, informative(cell.measured["rho"]))
 
 
 def _judged(task: tuple[Study, int, int]) -> list[Judged]:
     """The landscapes from the first index to before the second, judged."""
     study, start, stop = task
-    return [of_cell(judge_sweep([landscape(study, i)])["cells"][0]) for i in range(start, stop)]
+    return [of_cell(judge_sweep([landscape(study, i)])[0]) for i in range(start, stop)]
 
 
 def rates(
-    found: Sequence[Study], n: int, processes: int, report: Callable[[int, int], None] | None = None,
-    kept: Path | None = None,
-) -> list[Rate]:  # fmt: skip
+    found: Sequence[Study], n: int, processes: int, report: Progress | None = None, kept: Path | None = None
+) -> list[Rate]:
     """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study.
 
     What was judged is kept in the folder `kept`, and not judged again.
@@ -155,7 +156,7 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
     lrs = [tuple(c.informative) for c in cells]
     own_truths = [true_values(study, own) for own in lrs]
     out = []
-    for name, quantity in NAMES.items():
+    for name, quantity in QUANTITY_OF.items():
         asked = [c.verdicts.get(name, NOT_RUN) != NOT_RUN for c in cells]
         judged = list(compress(cells, asked))
         if not judged or (quantity == "gap_pp" and study.grid != "paper+line"):
@@ -181,9 +182,16 @@ def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
                 lows, highs = np.log(np.maximum(lows, 0)), np.log(highs)
         out.append(
             Rate(
-                study, quantity, truth, margin, len(judged), share[REPLICATED], share[CONTRADICTED],
-                share[INCONCLUSIVE], wrong, share[REPLICATED] + share[CONTRADICTED], coverage,
-                float(np.median(highs - lows)),
+                study,
+                quantity,
+                truth=truth,
+                margin=margin,
+                n=len(judged),
+                **share,
+                wrong=wrong,
+                decisive=share[REPLICATED] + share[CONTRADICTED],
+                coverage=coverage,
+                width=float(np.median(highs - lows)),
             )
-        )  # fmt: skip
+        )
     return out

@@ -147,10 +147,8 @@ def _cell_row(row: CellRow) -> list[str]:
 
 
 def _experiment_row(row: FamilyRate) -> list[str]:
-    return [
-        row.quantity, str(row.claims), str(row.seeds), *_verdicts(row), _percent(row.any_wrong),
-        _percent(row.coverage), _percent(row.all_covered),
-    ]  # fmt: skip
+    shares = (_percent(share) for share in (row.any_wrong, row.coverage, row.all_covered))
+    return [row.quantity, str(row.claims), str(row.seeds), *_verdicts(row), *shares]
 
 
 def _percent(x: float | None) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from replicate.cli.arguments import parser
 from replicate.cli.output import log_to_notes
-from replicate.text import one_line
+from replicate.text import UsageError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = command.run(options)
         sys.stdout.flush()
-    except command.UNUSABLE as error:
+    except UsageError as error:
         print(f"replicate {options.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -9,13 +9,12 @@ from pathlib import Path
 from replicate.audit import wording
 from replicate.audit.audits import run as run_audits
 from replicate.audit.finding import CONSISTENT
-from replicate.audit.folder import PaperError, read
+from replicate.audit.folder import read
 from replicate.audit.picture import picture
 from replicate.audit.subject import published
-from replicate.cli.output import CannotWrite, check_folder, note, say
+from replicate.cli.output import check_folder, note, say
 from replicate.store.atomic import write_text
-
-UNUSABLE = (PaperError, CannotWrite)
+from replicate.text import UsageError
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             write_text(Path(options.picture), picture(paper))
         except OSError as error:
-            raise CannotWrite(
+            raise UsageError(
                 f"--picture {options.picture}: expected a file that can be written, got: {error.strerror}"
             ) from None
         note(f"written: {options.picture}")

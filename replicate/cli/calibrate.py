@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables
-from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
+from replicate.cli.output import check_folder, note, print_json, say
 from replicate.paper.registry import REGISTRY_HASH
-from replicate.text import duration
+from replicate.text import UsageError, duration
 from replicate.train.cores import slots
 
 KEPT = Path(".replicate") / "calibration"
 """Where what was judged is kept: cut off, the next calibration by the same rules goes on."""
-
-UNUSABLE: tuple[type[Exception], ...] = (CannotWrite, measured.UnreadableCalibration)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     check_folder("--out", options.out)
     numbers = None if out is None else out.with_suffix(".json")
     if numbers == out:
-        raise CannotWrite(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")
+        raise UsageError(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")
     parts = options.part or ["cells", "experiments"]
     kept = numbers is not None and numbers.exists() and len(parts) == 1
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()

@@ -7,9 +7,6 @@ import argparse
 from replicate.cli.output import print_json, say
 from replicate.cli.stored import to_read
 from replicate.store import fsck
-from replicate.store.store import StoreError
-
-UNUSABLE: tuple[type[Exception], ...] = (StoreError,)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,8 +21,10 @@ def run(options: argparse.Namespace) -> int:
         return str(path).removeprefix(f"{store.path}/")
 
     if options.json:
-        problems = [{"kind": p.kind, "path": name(p.path), "why": p.why, "repaired": options.repair and p not in left}
-                    for p in found.problems]  # fmt: skip
+        problems = [
+            {"kind": p.kind, "path": name(p.path), "why": p.why, "repaired": options.repair and p not in left}
+            for p in found.problems
+        ]
         quarantine = [name(path) for path in found.quarantined]
         print_json({"store": str(store.path), "records": found.records, "problems": problems, "quarantine": quarantine})
         return 1 if found.problems else 0

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from replicate.cli.output import CannotWrite, check_folder, columns, note, print_json
-from replicate.judging import sweep_verdicts
+from replicate.cli.output import check_folder, columns, note, print_json
+from replicate.estimate.result import Estimate
+from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
-from replicate.landscape.columns import SweepError, parse_columns
+from replicate.landscape.columns import parse_columns
 from replicate.landscape.from_csv import Sweep, read_sweep
-from replicate.landscape.table import TableError, read_table
+from replicate.landscape.table import read_table
 from replicate.report.wording import sentence
-from replicate.text import one_line, printable
-
-UNUSABLE = (SweepError, TableError, CannotWrite)
+from replicate.text import UsageError, interval, one_line, printable
 
 
 def run(options: argparse.Namespace) -> int:
     for option, path in (("--html", options.html), ("--picture", options.picture)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
-            raise CannotWrite(f"{option} {path}: expected another file than the sweep itself; name a new one")
+            raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
     sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
     for text in sweep.notes:
         note(text)
-    found = sweep_verdicts.judge_sweep(list(sweep.landscapes))
+    found = judge_sweep(sweep.landscapes)
     if options.html:
         _write_page(options, sweep, found)
     if options.picture:
         _write_picture(options.picture, sweep)
     if options.json:
-        print_json(found)
+        print_json({"cells": [cell.to_json() for cell in found]})
     else:
-        print("\n\n".join(_text(cell) for cell in found["cells"]))
-    return int(any(CONTRADICTED in cell["verdicts"].values() for cell in found["cells"]))
+        print("\n\n".join(_text(cell) for cell in found))
+    return int(any(CONTRADICTED in cell.outcomes.values() for cell in found))
 
 
-def _write_page(options: argparse.Namespace, sweep: Sweep, found: Mapping[str, Any]) -> None:
+def _write_page(options: argparse.Namespace, sweep: Sweep, found: Sequence[JudgedCell]) -> None:
     """The page, with the landscapes' pictures."""
     from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
 
@@ -60,32 +58,28 @@ def _write(option: str, path: str, text: str) -> None:
     try:
         write_text(Path(path), text)
     except OSError as error:
-        raise CannotWrite(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
+        raise UsageError(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
     note(f"written: {path}")
 
 
-def _text(cell: Mapping[str, Any]) -> str:
+def _text(cell: JudgedCell) -> str:
     """One cell: a sentence, then a line for each claim."""
-    reasons = cell.get("reasons", {})
-    rows = []
-    for name, outcome in cell["verdicts"].items():
-        estimate = cell.get(name) or {}
-        rows.append((name, outcome, "-" if outcome == NOT_RUN else _estimate(estimate), reasons.get(name, "")))
-    lines = [f"{printable(cell['arch'])} on {printable(cell['dataset'])}: {sentence(cell)}."]
-    if cell.get("flags"):
-        lines.append(f"flags: {', '.join(cell['flags'])}")
+    rows = [
+        (name, outcome, "-" if outcome == NOT_RUN else _estimate(cell.measured[name]), cell.verdicts[name].reason)
+        for name, outcome in cell.outcomes.items()
+    ]
+    lines = [f"{printable(cell.arch)} on {printable(cell.dataset)}: {sentence(cell)}."]
+    if cell.flags:
+        lines.append(f"flags: {', '.join(cell.flags)}")
     lines.append(columns(("claim", "verdict", "estimate", "why"), rows))
-    unsettled = [name for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
     settle: dict[str, list[str]] = {}
-    for name in unsettled:
-        settle.setdefault((cell.get(name) or {}).get("settle") or "", []).append(name)
+    for name, outcome in cell.outcomes.items():
+        if outcome == INCONCLUSIVE:
+            settle.setdefault(cell.settle(name), []).append(name)
     lines += [f"to settle {', '.join(names)}: {one_line(text)}" for text, names in settle.items() if text]
-    differ = cell.get("beside", {}).get("where they differ", {})
-    lines += [f"beside {name}: {word}" for name, word in differ.items()]
+    lines += [f"beside {name}: {word}" for name, word in cell.disagreements.items()]
     return "\n".join(lines)
 
 
-def _estimate(estimate: Mapping[str, Any]) -> str:
-    value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
-    ends = [f"{x:.3g}" if x is not None else "…" for x in (low, high)]
-    return f"{'?' if value is None else f'{value:.3g}'} [{ends[0]}, {ends[1]}]"
+def _estimate(found: Estimate) -> str:
+    return f"{'?' if found.value is None else f'{found.value:.3g}'} {interval(found.low, found.high)}"

@@ -11,13 +11,11 @@ import pandas as pd
 
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.runs import landscape_points
-from replicate.cli.stored import NoSuchRun, to_read
+from replicate.cli.stored import to_read
 from replicate.estimate.best_set import best_sets
 from replicate.landscape.landscape import Landscape
 from replicate.runs import scales
-from replicate.store.store import StoreError
-
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NoSuchRun)
+from replicate.text import UsageError
 
 FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "cannot be told from the best")
 
@@ -28,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     rows = landscape_points(store, scale, options.variant)
     frame = pd.DataFrame(rows)
     if frame.empty:
-        raise NoSuchRun(
+        raise UsageError(
             f"store {store.path}: expected runs of scale {options.scale}, got none; `replicate train` adds them"
         )
     frame["score"] = pd.to_numeric(frame["accuracy"])
@@ -60,13 +58,12 @@ def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
         zero = means[0] if cut.wds[rows[0]] == 0 else None
         seeds = [row for row in cut.scores[rows] if np.isfinite(row).sum() > 1]
         spread = float(np.sqrt(np.mean([np.nanvar(row, ddof=1) for row in seeds]))) if seeds else None
+        cell, wd = f"{landscape.arch}-{landscape.dataset}", float(cut.wds[rows[best]])
+        place = "low edge" if best == 0 else "high edge" if best == len(rows) - 1 else "interior"
+        gain = None if zero is None else means[best] - zero
         alike = sets.get(cut.lr)
-        yield {
-            "cell": f"{landscape.arch}-{landscape.dataset}", "lr": cut.lr, "best wd": float(cut.wds[rows[best]]),
-            "place": "low edge" if best == 0 else "high edge" if best == len(rows) - 1 else "interior",
-            "accuracy": means[best], "at wd 0": zero, "gain": None if zero is None else means[best] - zero,
-            "SD": spread, "cannot be told from the best": f"{min(alike.wds):g} to {max(alike.wds):g}" if alike else "-",
-        }  # fmt: skip
+        span = f"{min(alike.wds):g} to {max(alike.wds):g}" if alike else "-"
+        yield dict(zip(FIELDS, (cell, cut.lr, wd, place, means[best], zero, gain, spread, span), strict=True))
 
 
 def _shown(value: Any) -> str:

@@ -10,19 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.text import one_line, printable
-
-
-class CannotWrite(Exception):
-    """An output file that cannot be written; the message is one line."""
+from replicate.text import UsageError, one_line, printable
 
 
 def check_folder(option: str, path: str | None) -> None:
-    """Raises CannotWrite where the file that `option` names would lie in no folder, or a picture be called no SVG."""
+    """Raises UsageError where the file that `option` names would lie in no folder, or a picture be called no SVG."""
     if path and option == "--picture" and Path(path).suffix.lower() != ".svg":
-        raise CannotWrite(f"{option} {path}: expected a file name that ends in .svg, which is what is drawn; rename it")
+        raise UsageError(f"{option} {path}: expected a file name that ends in .svg, which is what is drawn; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
-        raise CannotWrite(
+        raise UsageError(
             f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
         )
 

@@ -8,24 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.cli import images
+from replicate.cli.options import use_images
 from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
-from replicate.data import catalogue
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import recorded
-from replicate.store.store import Store, StoreError
-from replicate.text import duration
+from replicate.store.store import Store
+from replicate.text import UsageError, duration
 from replicate.train.engine import devices
 from replicate.train.engine.missing import MOST_RUNS
 from replicate.train.plan import costs, priority, scale_choice
 from replicate.train.plan.plan import Plan, make_plan
-
-UNUSABLE = (scales.ScaleError, StoreError, catalogue.DataError)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     if options.scale == scale_choice.AUTO:
         note(f"scale {scale.name} ({why})")
     store = _store(options.store, scale)
-    images.use(options.data)
+    use_images(options.data)
     measured = _measured(scale, store) if options.measure else None
     if measured and store:
         _keep(store, scale, measured)
@@ -53,7 +50,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     Beside a training both would be slow, and memory would seem to end early: a GPU is leased meanwhile.
     """
     if scale.why_untrainable:
-        raise scales.ScaleError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
+        raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
     from replicate.train.engine import lease
     from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
 
@@ -86,10 +83,9 @@ def _keep(store: Store, scale: scales.Scale, measured: Mapping[str, float]) -> N
 def _step(step: priority.Step) -> dict[str, Any]:
     hours = None if step.seconds is None else round(step.seconds / 3600, 4)
     an_hour = len(step.claims) * 3600 / step.seconds if step.seconds else None
-    return {
-        "claims": list(step.claims), "runs": len(step.runs), "device_hours": hours,
-        "claims_per_device_hour": None if an_hour is None else round(an_hour, 4),
-    }  # fmt: skip
+    per_hour = None if an_hour is None else round(an_hour, 4)
+    counts = {"claims": list(step.claims), "runs": len(step.runs)}
+    return counts | {"device_hours": hours, "claims_per_device_hour": per_hour}
 
 
 MOST_STEPS = 12
@@ -135,14 +131,11 @@ def text(plan: Plan, store: str) -> str:
     ]
     if scale.why_untrainable:
         lines.append(f"not yet trainable: {scale.why_untrainable}")
-    rows = [
-        (
-            p.part.cell.id, p.part.variant, p.part.grid, p.points, len(p.runs), p.stored, len(p.runs) - p.stored,
-            "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}",
-            len(p.claims), _families(p.claims),
-        )
-        for p in plan.parts
-    ]  # fmt: skip
+    rows = []
+    for p in plan.parts:
+        hours = "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}"
+        counts = (p.points, len(p.runs), p.stored, len(p.runs) - p.stored, hours, len(p.claims))
+        rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
     header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
     lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
     reasons: dict[str, list[str]] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from replicate.cli.output import CannotWrite, check_folder, note, print_json, say
+from replicate.cli.output import check_folder, note, print_json, say
 from replicate.cli.stored import to_read
 from replicate.judging import verdict_file
 from replicate.judging.store_verdicts import judge_all
 from replicate.judging.verdict import CONTRADICTED
-from replicate.judging.verdict_file import VerdictFile, VerdictFileError
+from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.registry import CLAIMS
 from replicate.report import compare as comparing
 from replicate.report import files
@@ -18,21 +18,15 @@ from replicate.report.wording import counts_text, notices
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.scales import Scale
-from replicate.store.store import Store, StoreError
-
-
-class CannotReport(Exception):
-    """A report that cannot be made or written; the message is one line."""
-
-
-UNUSABLE = (CannotWrite, scales.ScaleError, StoreError, CannotReport, VerdictFileError, files.NothingToDraw)
+from replicate.store.store import Store
+from replicate.text import UsageError
 
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "compare":
         return _compare(options)
     if not options.out:
-        raise CannotReport("expected a folder for the report, got none; say --out DIR")
+        raise UsageError("expected a folder for the report, got none; say --out DIR")
     check_folder("--picture", options.picture)
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
@@ -45,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             files.write_picture(Path(options.picture), scale, store)
             written.append(Path(options.picture))
     except OSError as error:
-        raise CannotReport(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
+        raise UsageError(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
     for text in notices(file):
         note(text)
     if options.json:
@@ -80,7 +74,7 @@ def _most_complete(store: Store) -> tuple[Scale, str]:
         held[scale.name] = len(keys & wanted)
     name = max(held, key=lambda n: held[n])
     if not held[name]:
-        raise CannotReport(
+        raise UsageError(
             f"store {store.path}: expected runs of one of the scales {', '.join(held)}, got {len(keys)} others; "
             "train first"
         )

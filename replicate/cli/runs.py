@@ -8,32 +8,30 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.cli import images
+from replicate.cli.options import use_images
 from replicate.cli.output import columns, note, print_json, say, shown
-from replicate.cli.runs_export import CannotExport, export
-from replicate.cli.stored import NoSuchRun, one_run, to_read
+from replicate.cli.runs_export import export
+from replicate.cli.stored import one_run, to_read
 from replicate.data import catalogue
 from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import parts_at, runs_for, split
-from replicate.store import recorded
-from replicate.store.store import Store, StoredRun, StoreError, open_store
-from replicate.train.engine.failed import EngineError, TrainingFailed
-
-UNUSABLE = (scales.ScaleError, StoreError, NoSuchRun, CannotExport, catalogue.DataError, EngineError, TrainingFailed)
+from replicate.store import kept, recorded
+from replicate.store.store import Store, StoredRun, open_store
+from replicate.text import UsageError
 
 FIELDS = (
-    "key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed", "accuracy",
-    "best_accuracy", "diverged", "seconds", "synthetic",
-)  # fmt: skip
+    *("key", "arch", "dataset", "optimizer", "schedule", "epochs", "batch_size", "lr", "wd", "seed"),
+    *("accuracy", "best_accuracy", "diverged", "seconds", "synthetic"),
+)
 LISTED = ("key", "arch", "dataset", "optimizer", "lr", "wd", "seed", "accuracy", "diverged", "seconds")
 POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accuracy", "diverged", "key")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
-        images.use(options.data)
+        use_images(options.data)
         return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
@@ -73,10 +71,8 @@ def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
 
 def _show(store: Store, prefix: str, as_json: bool) -> None:
     stored = one_run(store, prefix)
-    record = {
-        "key": stored.key, "run": stored.run, "result": stored.result.to_json(), "provenance": stored.provenance,
-        "synthetic": stored.synthetic,
-    }  # fmt: skip
+    record: dict[str, Any] = {"key": stored.key, "run": stored.run, "result": stored.result.to_json()}
+    record |= {"provenance": stored.provenance, "synthetic": stored.synthetic}
     if as_json:
         print_json(record)
         return
@@ -94,16 +90,18 @@ def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
 
 def _record(store: Store, scale: scales.Scale) -> None:
     """Record with the source all runs of `scale` that the store holds."""
+    if not kept.in_clone():
+        raise UsageError(f"expected a clone of the repository to keep runs in, got an installation in {kept.ROOT}")
     found = _of_scale(store, scale)
     if not found:
-        raise NoSuchRun(
+        raise UsageError(
             f"store {store.path}: expected runs of scale {scale.name}, got none; `replicate train` adds them"
         )
     path = recorded.path_of(scale.name)
     try:
         recorded.write(path, found.values())
     except OSError as error:
-        raise NoSuchRun(f"cannot write {path}: {error.strerror}; make it writable") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
     wanted = len(runs_for(split(CLAIMS, scale)[0], scale))
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
@@ -119,7 +117,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
-        raise NoSuchRun(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
+        raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
     # Spread evenly: neighbours by key have nothing in common, keys being hashes.
     chosen = _named(keys, asked, scale) if asked else keys[:: max(1, len(keys) // sample)][:sample]
     for spec in dict.fromkeys(runs[key].data for key in chosen):
@@ -146,7 +144,7 @@ def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) ->
     for prefix in prefixes:
         found = [key for key in keys if key.startswith(prefix)]
         if len(found) != 1:
-            raise NoSuchRun(
+            raise UsageError(
                 f"KEY {prefix!r}: expected the key of one recorded run of scale {scale.name}, got "
                 f"{len(found) or 'none'} that begin{'' if len(found) > 1 else 's'} with it; "
                 f"see `replicate runs list --scale {scale.name}`"
@@ -166,22 +164,18 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
     exactly = same and before.provenance.get("device") == "cpu"
     agrees = before.content == after.content if exactly else difference <= ROUNDING_PP
     row = _row(before)
-    return {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")} | {
-        "recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp, "same machine": same,
-        "agrees": agrees,
-    }  # fmt: skip
+    of_run = {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")}
+    accuracies = {"recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp}
+    return of_run | accuracies | {"same machine": same, "agrees": agrees}
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
     """A run as a row; the accuracy of a diverged one is None, which `replicate judge` reads as diverged."""
     run, result = stored.run, stored.result
-    return {
-        "key": stored.key, "arch": run["arch"], "dataset": run["data"]["name"], "optimizer": run["optimizer"],
-        "schedule": run["schedule"], "epochs": run["epochs"], "batch_size": run["batch_size"], "lr": run["lr"],
-        "wd": run["weight_decay"], "seed": run["seed"], "accuracy": None if result.diverged else result.accuracy_pp,
-        "best_accuracy": result.best_accuracy_pp, "diverged": result.diverged, "seconds": result.seconds,
-        "synthetic": stored.synthetic,
-    }  # fmt: skip
+    row = {**run, "key": stored.key, "dataset": run["data"]["name"], "wd": run["weight_decay"]}
+    row |= {"accuracy": None if result.diverged else result.accuracy_pp, "best_accuracy": result.best_accuracy_pp}
+    row |= {"diverged": result.diverged, "seconds": result.seconds, "synthetic": stored.synthetic}
+    return {field: row[field] for field in FIELDS}
 
 
 def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
@@ -190,7 +184,7 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
     parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))
     variants = dict.fromkeys(part.variant for part in parts)
     if variant not in variants:
-        raise NoSuchRun(f"--variant: expected one of {', '.join(variants)} at scale {scale.name}, got {variant!r}")
+        raise UsageError(f"--variant: expected one of {', '.join(variants)} at scale {scale.name}, got {variant!r}")
     rows = []
     missing = 0
     for cell in dict.fromkeys(part.cell for part in parts):

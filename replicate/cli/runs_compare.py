@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from replicate.cli.output import columns, print_json, shown
-from replicate.cli.stored import NoSuchRun, one_run, to_read
+from replicate.cli.stored import one_run, to_read
 from replicate.store import differences
 from replicate.store.differences import Pair
 from replicate.store.store import Store
+from replicate.text import UsageError
 
 MOST_ROWS = 20
 HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "difference")
@@ -21,19 +22,15 @@ def run(options: argparse.Namespace, store: Store) -> int:
         other = to_read(options.other)
         return _stores(store, other, options.keys, options.json)
     if len(options.keys) != 2:
-        raise NoSuchRun(
+        raise UsageError(
             f"compare: expected two keys, or --other DIR, got {len(options.keys)} keys; see `replicate runs list`"
         )
     before, after = (one_run(store, key) for key in options.keys)
     fields = differences.of_runs(before, after)
     pair = Pair(before, after)
     if options.json:
-        print_json(
-            {
-                "equal": pair.equal, "difference_pp": pair.difference_pp,
-                "fields": [{"name": f.name, "first": f.before, "second": f.after} for f in fields],
-            }
-        )  # fmt: skip
+        named = [{"name": f.name, "first": f.before, "second": f.after} for f in fields]
+        print_json({"equal": pair.equal, "difference_pp": pair.difference_pp, "fields": named})
     else:
         print(f"accuracy {before.result.accuracy_pp:.4g} and {after.result.accuracy_pp:.4g} per cent: {_words(pair)}")
         if fields:
@@ -44,19 +41,15 @@ def run(options: argparse.Namespace, store: Store) -> int:
 def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> int:
     found = differences.of_stores(_chosen(before, prefixes), _chosen(after, prefixes))
     if not found.pairs:
-        raise NoSuchRun(
+        raise UsageError(
             f"compare: expected runs that {before.path} and {after.path} share, got none "
             f"({found.only_before} and {found.only_after} others)"
         )
     differing = found.differing
     rows = [_row(pair) for pair in differing]
     if as_json:
-        print_json(
-            {
-                "shared": len(found.pairs), "only_first": found.only_before, "only_second": found.only_after,
-                "differing": rows,
-            }
-        )  # fmt: skip
+        only = {"only_first": found.only_before, "only_second": found.only_after}
+        print_json({"shared": len(found.pairs), **only, "differing": rows})
         return int(bool(differing))
     text = f"{len(found.pairs)} runs in both, {len(differing)} differ"
     if differing:
@@ -77,11 +70,8 @@ def _chosen(store: Store, prefixes: list[str]) -> list[Any]:
 def _row(pair: Pair) -> dict[str, Any]:
     run = pair.before.run
     first, second = (None if s.result.diverged else s.result.accuracy_pp for s in (pair.before, pair.after))
-    return {
-        "key": pair.before.key, "arch": run["arch"], "dataset": run["data"]["name"], "lr": run["lr"],
-        "wd": run["weight_decay"], "seed": run["seed"], "first": first, "second": second,
-        "difference": pair.difference_pp,
-    }  # fmt: skip
+    named = (pair.before.key, run["arch"], run["data"]["name"], run["lr"], run["weight_decay"], run["seed"])
+    return dict(zip(HEADER, (*named, first, second, pair.difference_pp), strict=True))
 
 
 def _words(pair: Pair) -> str:

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from replicate.store import atomic
-
-
-class CannotExport(Exception):
-    """A table that cannot be written as asked; the message is one line."""
+from replicate.text import UsageError
 
 
 def export(fields: Sequence[str], rows: Iterable[dict[str, Any]], form: str, out: str | None) -> None:
     """Write `rows`; `form` is `csv` or `parquet`."""
     if form == "parquet":
         if importlib.util.find_spec("pyarrow") is None:
-            raise CannotExport("--format parquet: expected pyarrow, which is not installed; pip install pyarrow")
+            raise UsageError("--format parquet: expected pyarrow, which is not installed; pip install pyarrow")
         if out is None and sys.stdout.isatty():
-            raise CannotExport("--format parquet: expected a file, got a terminal; say --out FILE.parquet")
+            raise UsageError("--format parquet: expected a file, got a terminal; say --out FILE.parquet")
     blob = _parquet(fields, rows) if form == "parquet" else _csv(fields, rows).encode()
     if out is not None:
         _write(Path(out), blob)
@@ -58,4 +55,4 @@ def _write(path: Path, blob: bytes) -> None:
     try:
         atomic.write(path, blob)
     except OSError as error:
-        raise CannotExport(f"--out {path}: expected a file that can be written, got: {error.strerror}") from None
+        raise UsageError(f"--out {path}: expected a file that can be written, got: {error.strerror}") from None

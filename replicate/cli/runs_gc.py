@@ -19,16 +19,11 @@ def run(options: argparse.Namespace, store: Store) -> int:
         items = gone
     size = sum(item.size_bytes for item in items)
     if options.json:
-        print_json(
-            {
-                "deleted": options.delete, "bytes": size,
-                "items": [
-                    {"path": item.path.relative_to(store.path).as_posix(), "reason": item.reason,
-                     "bytes": item.size_bytes}
-                    for item in items
-                ],
-            }
-        )  # fmt: skip
+        rows = [
+            {"path": i.path.relative_to(store.path).as_posix(), "reason": i.reason, "bytes": i.size_bytes}
+            for i in items
+        ]
+        print_json({"deleted": options.delete, "bytes": size, "items": rows})
         return 0
     if items:
         print(columns(("what", "number", "bytes"), _rows(items)))

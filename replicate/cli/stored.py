@@ -5,10 +5,7 @@ from __future__ import annotations
 from replicate.runs.scales import Scale
 from replicate.store import recorded
 from replicate.store.store import Store, StoredRun, open_store
-
-
-class NoSuchRun(Exception):
-    """A key or variant that leads to no run; the message is one line."""
+from replicate.text import UsageError
 
 
 def to_read(path: str, scale: Scale | None = None) -> Store:
@@ -22,8 +19,8 @@ def one_run(store: Store, prefix: str) -> StoredRun:
     keys = store.find(prefix)
     if len(keys) != 1:
         got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
-        raise NoSuchRun(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
+        raise UsageError(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
     stored = store.read(keys[0])
     if stored is None:
-        raise NoSuchRun(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
+        raise UsageError(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
     return stored

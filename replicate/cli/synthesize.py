@@ -10,19 +10,13 @@ from replicate.landscape import world
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
-from replicate.store.store import StoreError, open_store
-
-
-class UnknownWorld(Exception):
-    """A world that does not exist, or a store that holds another one; the message is one line."""
-
-
-UNUSABLE: tuple[type[Exception], ...] = (StoreError, UnknownWorld)
+from replicate.store.store import open_store
+from replicate.text import UsageError
 
 
 def run(options: argparse.Namespace) -> int:
     if options.world not in world.WORLDS:
-        raise UnknownWorld(f"--world: expected one of {', '.join(world.WORLDS)}; got {options.world!r}")
+        raise UsageError(f"--world: expected one of {', '.join(world.WORLDS)}; got {options.world!r}")
     store = open_store(options.store)
     claims, _ = split(CLAIMS, scales.SYNTHETIC)
     runs = runs_for(claims, scales.SYNTHETIC)
@@ -35,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
             )
             made += 1
         elif stored.provenance.get("world") != options.world:
-            raise UnknownWorld(
+            raise UsageError(
                 f"store {store.path}: expected runs of the world {options.world}, got "
                 f"{stored.provenance.get('world')!r}; name another folder with --store"
             )

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 
-from replicate.cli import images
+from replicate.cli.options import use_images
 from replicate.cli.output import note, print_json, say
 from replicate.data import catalogue
 from replicate.landscape.from_store import missing_runs
@@ -16,32 +16,20 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
-from replicate.store.store import Store, StoreError, open_store
+from replicate.store.store import Store, open_store
+from replicate.text import UsageError
 from replicate.train.contract import TRAINERS
 from replicate.train.engine.choice import check, ensure_of
-from replicate.train.engine.failed import EngineError
 from replicate.train.plan import budget, priority
-
-
-class CannotTrain(Exception):
-    """A scale that is planned and not trainable; the message is one line."""
-
-
-UNUSABLE: tuple[type[Exception], ...] = (
-    *(scales.ScaleError, StoreError, CannotTrain, EngineError),
-    *(catalogue.DataError, budget.BudgetError),
-)
 
 
 def run(options: argparse.Namespace) -> int:
     check(options.engine, options.address)
     scale = scales.get(options.scale)
-    allowed = (
-        budget.seconds(options.budget) if options.budget is not None else math.inf
-    )  # before anything is downloaded
+    allowed = budget.seconds(options.budget)  # before anything is downloaded
     if scale.why_untrainable:
-        raise CannotTrain(f"scale {scale.name}: {scale.why_untrainable}")
-    images.use(options.data)
+        raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
+    use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name))
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
@@ -51,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             catalogue.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     parts, until = [runs], math.inf
-    if options.budget is not None:
+    if allowed is not None:
         until = time.monotonic() + allowed
         parts = [list(step.runs) for step in priority.best_first(CLAIMS, scale, store)]
     status = _train(store, parts, options, until)
@@ -60,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
     elif status == 0 and present < len(runs):
         answered = sum(not missing_runs(claim, scale, store) for claim in claims)
-        print(f"the budget of {options.budget} is spent: {present} of {len(runs)} runs are in {store.path}, which is "
-              f"enough for {answered} of {len(claims)} claims; the same command goes on from there")  # fmt: skip
+        have = f"{present} of {len(runs)} runs are in {store.path}"
+        enough = f"which is enough for {answered} of {len(claims)} claims"
+        print(f"the budget of {options.budget} is spent: {have}, {enough}; the same command goes on from there")
     elif status == 0:
         say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
     return status

@@ -15,8 +15,8 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import Scale
-from replicate.store.store import Store, StoreError
-from replicate.text import duration
+from replicate.store.store import Store
+from replicate.text import UsageError, duration
 from replicate.train.watch import in_flight
 from replicate.train.watch.monitor import Monitor
 from replicate.train.watch.snapshot import Snapshot, line
@@ -25,13 +25,6 @@ SECONDS = 1.0
 """Between two looks."""
 LINE_SECONDS = 15.0
 """Between two lines where there is no terminal."""
-
-
-class NothingToWatch(Exception):
-    """A store that says nothing of any scale; the message is one line."""
-
-
-UNUSABLE: tuple[type[Exception], ...] = (scales.ScaleError, StoreError, NothingToWatch)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,7 +83,7 @@ def _busiest(store: Store) -> Scale:
     }
     name = max(held, key=lambda n: held[n])
     if not held[name]:
-        raise NothingToWatch(
+        raise UsageError(
             f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} others; say --scale"
         )
     return scales.get(name)
@@ -102,24 +95,17 @@ def _json(snapshot: Snapshot) -> dict[str, Any]:
         "diverged": snapshot.diverged,
         "device_seconds": snapshot.device_seconds,
         "cells": [
-            {
-                "cell": cell.label, "needed": cell.total, "stored": cell.done, "diverged": cell.diverged,
-                "device_seconds": cell.seconds,
-            }
-            for cell in snapshot.cells
+            {"cell": c.label, "needed": c.total, "stored": c.done, "diverged": c.diverged, "device_seconds": c.seconds}
+            for c in snapshot.cells
         ],
-    }  # fmt: skip
+    }
 
 
 def _in_flight(store: Store) -> dict[str, Any]:
     found = in_flight.read(store)
-    return {
-        "devices_at_work": list(found.devices),
-        "stacks": [
-            {
-                "runs": list(stack.keys), "left": list(stack.left), "state": stack.state,
-                "begun_seconds_ago": stack.begun_seconds_ago, "saved_seconds_ago": stack.saved_seconds_ago,
-            }
-            for stack in found.stacks
-        ],
-    }  # fmt: skip
+    stacks = [
+        {"runs": stack.keys, "left": stack.left, "state": stack.state}
+        | {"begun_seconds_ago": stack.begun_seconds_ago, "saved_seconds_ago": stack.saved_seconds_ago}
+        for stack in found.stacks
+    ]
+    return {"devices_at_work": list(found.devices), "stacks": stacks}

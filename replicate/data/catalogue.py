@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,20 +41,19 @@ class Info:
     std: tuple[float, ...] = ()
 
 
+_PAPER: dict[str, Any] = {
+    name: {"loadable": True, "mean": CHANNEL_MEAN[name], "std": CHANNEL_STD[name]} for name in ("cifar100", "imagenet")
+}
 DATASETS = {
     "digits": Info(1797, 10, 1, 8, loadable=True),
     "fashion": Info(60_000, 10, 1, 32, loadable=True, test_images=10_000, mean=fashion.MEAN, std=fashion.STD),
-    "cifar100": Info(
-        50_000, 100, 3, 32, loadable=True, test_images=10_000,
-        mean=CHANNEL_MEAN["cifar100"], std=CHANNEL_STD["cifar100"],
-    ),
+    "cifar100": Info(50_000, 100, 3, 32, test_images=10_000, **_PAPER["cifar100"]),
     "imagenet": Info(
-        1_281_167, 1000, 3, 224, loadable=True, resident=False, test_images=50_000, parts=IMAGENET_GPUS,
-        mean=CHANNEL_MEAN["imagenet"], std=CHANNEL_STD["imagenet"],
+        1_281_167, 1000, 3, 224, resident=False, test_images=50_000, parts=IMAGENET_GPUS, **_PAPER["imagenet"]
     ),
     "synthetic-cifar100": Info(50_000, 100, 3, 32),
     "synthetic-imagenet": Info(50_000, 1000, 3, 224),
-}  # fmt: skip
+}
 """`digits`: without a split of their own: what is not trained on is test. `synthetic-…`: no images at all, see
 `replicate.landscape.world`."""
 

@@ -64,11 +64,13 @@ def read() -> Arrays:
                 f"fashion: expected 28 x 28 images with a label from 0 to 9 each in {folder}, got arrays "
                 f"{images.shape} and {labels.shape}; get the files anew"
             )
-    checksum = f"sha256:{digest.hexdigest()}"
     return Arrays(
-        _padded(train_images), train_labels.astype(np.int64), _padded(test_images), test_labels.astype(np.int64),
-        checksum,
-    )  # fmt: skip
+        train_images=_padded(train_images),
+        train_labels=train_labels.astype(np.int64),
+        test_images=_padded(test_images),
+        test_labels=test_labels.astype(np.int64),
+        checksum=f"sha256:{digest.hexdigest()}",
+    )
 
 
 def _folder(root: Path) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replicate.text import UsageError
+
 if TYPE_CHECKING:  # the command line reads the names below, and most of its commands no images
     import numpy as np
     from numpy.typing import NDArray
@@ -16,7 +18,7 @@ DATA_FOLDER = "~/.cache/replicate/data"
 """Where data sets are looked for unless the variable, or `--data`, says otherwise."""
 
 
-class DataError(Exception):
+class DataError(UsageError):
     """A data set that cannot be had as asked; the message is one line that says what to do."""
 
 

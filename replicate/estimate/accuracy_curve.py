@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from replicate.estimate.flags import Flag
 from replicate.estimate.noise import (
     SliceNoise,
     additive_fit,
@@ -65,7 +66,7 @@ class Points:
     """Rows of the slice that are usable, and …"""
     stands_for: NDArray[np.intp]
     """… for each of them, which point stands for it (equal measurements are one point)."""
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
 
 
 def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) -> list[Floats]:
@@ -117,7 +118,7 @@ def usable_points(cut: Slice) -> Points | None:
     ceiling = float(np.log(above.min())) if len(above) else np.inf
     floor = float(np.log(below.max())) if len(below) and wds[0] > 0 else -np.inf
     noise = additive_fit(cut.scores[kept])
-    flags = (*(("diverged",) if diverged.any() else ()), *saturated(float(noise.mean.max()), cut.chance_pp))
+    flags = (*((Flag.DIVERGED,) if diverged.any() else ()), *saturated(float(noise.mean.max()), cut.chance_pp))
     return Points(x, noise, cut.scores[kept], low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
 
 
@@ -164,11 +165,11 @@ def _log_evidence(points: Points, covariance: Floats, scale: float) -> Floats:
     return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det)
 
 
-def saturated(best_pp: float, chance_pp: float) -> tuple[str, ...]:
+def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
     """Flags of a learning rate whose best accuracy carries no information: `ceiling`, near 100 %, or `chance`."""
     if best_pp > CEILING_PP:
-        return ("ceiling",)
-    return ("chance",) if 0 < best_pp < MIN_TIMES_CHANCE * chance_pp else ()
+        return (Flag.CEILING,)
+    return (Flag.CHANCE,) if 0 < best_pp < MIN_TIMES_CHANCE * chance_pp else ()
 
 
 def has_dip(points: Points, fit: Fit) -> bool:

@@ -17,6 +17,7 @@ from scipy import optimize
 from scipy.special import ndtr
 
 from replicate.estimate.accuracy_curve import saturated
+from replicate.estimate.flags import Flag
 from replicate.estimate.noise import (
     additive_fit,
     covariance_of_means,
@@ -42,7 +43,7 @@ class BestSet:
     high: float
     """The next larger one that is left out (or diverged), infinite where none is."""
     level: float
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is left out; `one-seed`;
     `ceiling`: the best score is within 0.5 of 100."""
 
@@ -120,12 +121,12 @@ def _best_set(
     beyond = cut.wds[~usable & (cut.wds > wds[last])]
     low = float(wds[first - 1]) if first > 0 else 0.0
     high = float(wds[last + 1]) if last + 1 < len(wds) else float(beyond.min()) if len(beyond) else np.inf
-    flags = []
+    flags: list[Flag] = []
     if one_seed:
-        flags.append("one-seed")
+        flags.append(Flag.ONE_SEED)
     if inside.all():
-        flags.append("plateau")
+        flags.append(Flag.PLATEAU)
     else:
-        flags += ["edge-low"] * (first == 0) + ["edge-high"] * bool(np.isinf(high))
+        flags += [Flag.EDGE_LOW] * (first == 0) + [Flag.EDGE_HIGH] * bool(np.isinf(high))
     flags += saturated(float(mean.max()), cut.chance_pp)
     return BestSet(cut.lr, tuple(float(w) for w in wds[inside]), low, high, level, tuple(flags))

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.estimate.combine import Span, difference
+from replicate.estimate.details import Asymmetry, Terms
+from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape.landscape import Landscape
@@ -104,9 +106,9 @@ def measured(values: Sequence[Floats]) -> bool:
 def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Estimate:
     """Drop at `kappa`, pp, averaged over cells; simultaneous over a `family` of kappas (Bonferroni)."""
     if not measured(drops.get(kappa, ())):
-        return unknown("drop_pp", "pp", level, METHOD, ("no-pairs",), f"runs at kappa {kappa:g}")
+        return unknown("drop_pp", "pp", level, METHOD, (Flag.NO_PAIRS,), f"runs at kappa {kappa:g}")
     value, low, high, n = cells_interval(drops[kappa], 1 - (1 - level) / family)
-    flags = () if math.isfinite(low) else ("one-seed",)
+    flags = () if math.isfinite(low) else (Flag.ONE_SEED,)
     settle = "a second seed" if flags else "more seeds"
     return Estimate("drop_pp", "pp", value, low, high, level, n, f"{METHOD}, simultaneous", flags, settle)
 
@@ -121,17 +123,16 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
     rows = []
     for name, sign, values, offset in terms:
         if not measured(values):
-            return unknown(quantity, "pp", level, METHOD, ("no-pairs",), f"runs at {name}")
+            return unknown(quantity, "pp", level, METHOD, (Flag.NO_PAIRS,), f"runs at {name}")
         value, low, high, n = cells_interval([sign * v + offset for v in values], level)
         high = cells_interval([sign * v + offset for v in values], 1 - (1 - level) / len(terms))[2]
         rows.append((value, low, high, n, name))
     value = min(r[0] for r in rows)
     low, high = min(r[1] for r in rows), min(r[2] for r in rows)
-    flags = () if math.isfinite(low) else ("one-seed",)
-    return Estimate(
-        quantity, "pp", value, low, high, level, sum(r[3] for r in rows), f"{METHOD}, smallest of {len(rows)}", flags,
-        "more seeds", {"terms": {r[4]: r[0] for r in rows}, "smallest": min(rows)[4]},
-    )  # fmt: skip
+    flags = () if math.isfinite(low) else (Flag.ONE_SEED,)
+    n, method = sum(r[3] for r in rows), f"{METHOD}, smallest of {len(rows)}"
+    found = Terms(terms={r[4]: r[0] for r in rows}, smallest=min(rows)[4])
+    return Estimate(quantity, "pp", value, low, high, level, n, method, flags, "more seeds", found)
 
 
 def _asymmetries(drops: Drops) -> list[Floats]:
@@ -151,7 +152,7 @@ def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
     here, there = _asymmetries(drops), _asymmetries(others)
     if not measured(here) or not measured(there):
         return unknown(
-            "asymmetry_pp", "pp", level, method, ("no-pairs",), "runs at kappa and 1 / kappa on both data sets"
+            "asymmetry_pp", "pp", level, method, (Flag.NO_PAIRS,), "runs at kappa and 1 / kappa on both data sets"
         )
     ends = []
     for at in (level, 1 - (1 - level) / 2):
@@ -161,7 +162,7 @@ def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
     plain, strict = ends
     value = min(part.value for part in plain)
     low, high = min(part.low for part in plain), min(part.high for part in strict)
-    flags = () if math.isfinite(low) else ("one-seed",)
+    flags = () if math.isfinite(low) else (Flag.ONE_SEED,)
     n = int(sum(np.isfinite(v).sum() for v in here))
-    details = {"asymmetry_pp": plain[0].value, "excess_over_the_other_pp": plain[1].value}
-    return Estimate("asymmetry_pp", "pp", value, low, high, level, n, method, flags, "more seeds", details)
+    found = Asymmetry(asymmetry_pp=plain[0].value, excess_over_the_other_pp=plain[1].value)
+    return Estimate("asymmetry_pp", "pp", value, low, high, level, n, method, flags, "more seeds", found)

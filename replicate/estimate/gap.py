@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.estimate.accuracy_curve import accuracy_draws
+from replicate.estimate.details import Gaps
+from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
 from replicate.landscape.landscape import Landscape, Slice
@@ -61,7 +63,7 @@ def summarise(
     `plug_in`, the gap of the raw means, which errs upwards: a small gap is believed only where both say so.
     """
     if draws is None or seeds < 2:
-        flags = ("one-seed",) if seeds < 2 else ("no-pairs",)
+        flags = (Flag.ONE_SEED,) if seeds < 2 else (Flag.NO_PAIRS,)
         return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
     low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
     high = max(value + SHRINKAGE * (high - value), value if plug_in is None else plug_in)
@@ -102,13 +104,12 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
     """Mean gap, pp, from one cross-fitted gap a cell; the t interval takes the spread between cells as noise."""
     method = "cross-fitted over seeds, t over cells"
     if len(gaps) < cells or len(gaps) < 2:
-        return unknown("mean_gap_pp", "pp", level, method, ("no-pairs",), "two seeds in each of two cells at least")
+        return unknown("mean_gap_pp", "pp", level, method, (Flag.NO_PAIRS,), "two seeds in each of two cells at least")
     value = float(np.mean(gaps))
     half = t_quantile(0.5 + level / 2, len(gaps) - 1) * float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
-    return Estimate(
-        "mean_gap_pp", "pp", value, value - half, value + half, level, len(gaps), method, (), "more seeds",
-        {"gaps_pp": [float(g) for g in gaps]},
-    )  # fmt: skip
+    low, high = value - half, value + half
+    found = Gaps(gaps_pp=tuple(float(g) for g in gaps))
+    return Estimate("mean_gap_pp", "pp", value, low, high, level, len(gaps), method, (), "more seeds", found)
 
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:

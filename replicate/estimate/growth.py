@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.details import Growth, GrowthSide, Value
 from replicate.estimate.deviation import Drops, cells_interval, measured
+from replicate.estimate.flags import Flag
 from replicate.estimate.result import Estimate, finite, unknown
 
 Floats = NDArray[np.float64]
@@ -58,8 +60,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
 
     The errors of the drops at 5 and 10 by the delta method on each seed's drops, at either end of gamma's interval:
     that of the drop at 2, for all sides together. A gamma that can't be negative errs to one side, which does not
-    average out. Details: of every side, the exponent, gamma, and gamma and beta of the paper's own form, the square,
-    each with its interval.
+    average out.
 
     `sides-differ`: the exponents of two sides are surely more than `DIFFER` apart. `zone-off`: a factor 2 surely costs
     more than a factor 5, or is surely better than the claimed decay by a quarter of that.
@@ -69,21 +70,21 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     """Of each side, the exponent at the farthest and at the nearest edge of the zone."""
     half = 0.0
     n = 0
-    details: dict[str, object] = {}
+    rows: list[GrowthSide] = []
     sides = 2 * len(by_dataset)
     of_sides: list[tuple[float, float]] = []
     """Of each side, its own exponent's interval, for all sides together."""
-    flags: dict[str, None] = {}
+    flags: dict[Flag, None] = {}
     for dataset, given in by_dataset.items():
         drops = _of_whole_cells(given)
         influence: list[Floats] = []
         for edge_at, near_at, far_at in SIDES:
             if not all(measured(drops.get(kappa, ())) for kappa in (edge_at, near_at, far_at)):
-                return unknown("growth_exponent", "", level, METHOD, ("no-pairs",), "runs at kappa .1 .2 .5 2 5 10")
+                return unknown("growth_exponent", "", level, METHOD, (Flag.NO_PAIRS,), "runs at kappa .1 .2 .5 2 5 10")
             near, far = (cells_interval(drops[kappa], level) for kappa in (near_at, far_at))
             edge = cells_interval(drops[edge_at], 1 - (1 - level) / sides)
             if near[1] <= 0 or far[1] <= 0:
-                why = "one-seed" if math.isinf(near[1]) else "no-drop"
+                why = Flag.ONE_SEED if math.isinf(near[1]) else Flag.NO_DROP
                 settle = f"drops at kappa {near_at:g} and {far_at:g} that differ from 0 on {dataset}"
                 return unknown("growth_exponent", "", level, METHOD, (why,), settle)
             ratio = math.log(far[0] / near[0])
@@ -98,23 +99,31 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
             middle, lowest, _, _ = cells_interval(own, 1 - (1 - level) / sides)
             of_sides.append((ends[-1][0] - (middle - lowest), ends[-1][1] + (middle - lowest)))
             if edge[1] > near[2] or edge[2] < -near[0] / 4:
-                flags["zone-off"] = None
+                flags[Flag.ZONE_OFF] = None
             influence = _sum(influence, own)
-            details[f"{dataset}, kappa {near_at:g} to {far_at:g}"] = {
-                "exponent": p, "gamma": gamma, "gamma_interval": [gamma_low, gamma_high],
-                "squared": _squared(drops[near_at], drops[far_at], level),
-            }  # fmt: skip
+            squared = _squared(drops[near_at], drops[far_at], level)
+            rows.append(
+                GrowthSide(
+                    dataset=dataset,
+                    near=near_at,
+                    far=far_at,
+                    exponent=p,
+                    gamma=gamma,
+                    gamma_interval=(gamma_low, gamma_high),
+                    squared_gamma=squared[0],
+                    squared_beta_pp=squared[1],
+                )
+            )
         mean, low, _, count = cells_interval(influence, level)
         half = math.hypot(half, (mean - low) / sides)
         n += count
     low, high = np.mean(ends, axis=0)
     value = float(np.mean(values))
     if max(least for least, _ in of_sides) - min(most for _, most in of_sides) > DIFFER:
-        flags["sides-differ"] = None
-    return Estimate(
-        "growth_exponent", "", value, float(low) - half, float(high) + half, level, n, METHOD, tuple(flags),
-        "more seeds", details,
-    )  # fmt: skip
+        flags[Flag.SIDES_DIFFER] = None
+    low, high = float(low) - half, float(high) + half
+    found = Growth(sides=tuple(rows))
+    return Estimate("growth_exponent", "", value, low, high, level, n, METHOD, tuple(flags), "more seeds", found)
 
 
 def _of_whole_cells(drops: Drops) -> Drops:
@@ -132,21 +141,17 @@ def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
     return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
 
-def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> dict[str, list[float | None]]:
-    """`squared_form` of one side: `gamma` and `beta_pp`, each as value, low, high."""
+def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> tuple[Value, Value]:
+    """`squared_form` of one side: gamma and beta (pp), each with its interval."""
     at = np.array([cells_interval(near, level)[0], cells_interval(far, level)[0]])
-    out: dict[str, list[float | None]] = {}
-    forms: tuple[tuple[str, Callable[[Floats], float]], ...] = (
-        ("gamma", lambda drops: squared_form(*drops)[0]),
-        ("beta_pp", lambda drops: squared_form(*drops)[1]),
-    )
-    for name, form in forms:
+
+    def with_interval(form: Callable[[Floats], float]) -> Value:
         value = form(at)
         gradient = [(form(at + h) - form(at - h)) / (2e-4 * at[i]) for i, h in enumerate(np.diag(1e-4 * at))]
         if not np.isfinite([value, *gradient]).all():
-            out[name] = [finite(value), None, None]
-            continue
+            return Value(value=finite(value), low=-math.inf, high=math.inf)
         influence = [gradient[0] * (v - at[0]) + gradient[1] * (f - at[1]) for v, f in zip(near, far, strict=True)]
         _, low, high, _ = cells_interval(influence, level)
-        out[name] = [value, finite(value + low), finite(value + high)]
-    return out
+        return Value(value=value, low=value + low, high=value + high)
+
+    return with_interval(lambda drops: squared_form(*drops)[0]), with_interval(lambda drops: squared_form(*drops)[1])

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.flags import Flag
 from replicate.estimate.optimum import STEP, OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile, chi2_tail
 
@@ -70,7 +71,7 @@ class LineFit:
         x = np.log([c.lr for c in self.curves])
         return np.asarray(self.heights[height] + SLOPES[slope] * (x - self.center))
 
-    def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[str, ...]:
+    def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[Flag, ...]:
         """The flag `law-breaks` where the best law, at `places` [E], misfits (p `misfit_p`) by what matters.
 
         Some optimum's interval lies wholly more than `BREAKS` away from it, at a level that holds for all closed
@@ -82,7 +83,7 @@ class LineFit:
         for curve, closed, place in zip(self.curves, self.informative, places, strict=True):
             low, high = curve.interval(deviance)
             if closed and not low - BREAKS <= place <= high + BREAKS:
-                return ("law-breaks",)
+                return (Flag.LAW_BREAKS,)
         return ()
 
     @cached_property
@@ -91,16 +92,16 @@ class LineFit:
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @cached_property
-    def flags(self) -> tuple[str, ...]:
+    def flags(self) -> tuple[Flag, ...]:
         found = [flag for curve in self.curves for flag in curve.flags]
         for curve, informative in zip(self.curves, self.informative, strict=True):
             low, high = curve.interval(CLOSED_DEVIANCE)
             if np.isinf(low) and np.isinf(high):
-                found.append("plateau")
+                found.append(Flag.PLATEAU)
             elif not informative:
-                found.append("edge-low" if np.isinf(low) else "edge-high")
+                found.append(Flag.EDGE_LOW if np.isinf(low) else Flag.EDGE_HIGH)
         if self.misfit_p < MISFIT_P:
-            found.append("misfit")
+            found.append(Flag.MISFIT)
         return tuple(dict.fromkeys(found))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.sparse import csgraph
 
+from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.result import Estimate
 
@@ -230,12 +231,10 @@ def seed_sd(cells: list[Floats], level: float = 0.95) -> Estimate:
         dof += here
         seen += 1
     if dof == 0:
-        return Estimate("seed_sd_pp", "pp", None, 0.0, float("inf"), level, 0, "chi-squared", ("one-seed",))
+        return Estimate("seed_sd_pp", "pp", None, 0.0, float("inf"), level, 0, "chi-squared", (Flag.ONE_SEED,))
     variance = total / dof
     alpha = 1 - level
     low = np.sqrt(dof * variance / chi2_quantile(1 - alpha / 2, dof))
     high = np.sqrt(dof * variance / chi2_quantile(alpha / 2, dof))
-    return Estimate(
-        "seed_sd_pp", "pp", float(np.sqrt(variance)), float(low), float(high), level, seen,
-        f"pooled over cells, chi-squared with {dof} degrees of freedom",
-    )  # fmt: skip
+    value, method = float(np.sqrt(variance)), f"pooled over cells, chi-squared with {dof} degrees of freedom"
+    return Estimate("seed_sd_pp", "pp", value, float(low), float(high), level, seen, method)

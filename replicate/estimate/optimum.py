@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, has_dip, usable_points
+from replicate.estimate.flags import Flag
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.estimate.sides import Place, peaks, powers
@@ -56,7 +57,7 @@ class OptimumCurve:
     floor: float
     spacing: float
     """Distance in ln(weight decay) between the runs around the likeliest place."""
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     seed_curve_share: float
     """Share of a run's variance that is its seed's own smooth curve; NaN where no seed is repeated."""
 
@@ -223,7 +224,7 @@ def _curve(
     placed = _also_at(placed, inside, places)
     table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, flat, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
-    flags = (*points.flags, "two-peaks") if has_dip(points, fit) else points.flags
+    flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
     return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, flags, fit.share)
 
 

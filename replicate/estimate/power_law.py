@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.estimate import combine
+from replicate.estimate import combine, details
+from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import (
     MIN_INFORMATIVE,
     MISFIT_P,
@@ -31,6 +32,7 @@ counts as one that may vary: less than the margin's factor 2, because the slope 
 RESOLUTION = 0.1
 """Share of the grid's spacing by which a ratio is widened: an asymmetric curve's peak between two grid points can't be
 placed better, whatever the noise, and the error is the same at every learning rate."""
+PROFILE = "profile likelihood over set-valued optima"
 RIVALS = {"coupled": 1, "independent": 0, "timescale": -1}
 """Exponents of the learning rate in the best weight decay, in PyTorch's convention (a step shrinks by lr * wd)."""
 
@@ -50,18 +52,13 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     n = sum(fit.informative)
     flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))
     if n < MIN_INFORMATIVE:
-        flags = (*flags, "few-optima")
+        flags = (*flags, Flag.FEW_OPTIMA)
     to_do = settle(fit)
     if np.isfinite([low, high]).all():
         to_do = to_do or narrower(fit, high - low, 0.2)
-    return Estimate(
-        "slope", "", value, low, high, level, n, "profile likelihood over set-valued optima", flags, to_do,
-        {
-            "per_lr": optima(fit, level),
-            "misfit_p": finite(fit.misfit_p),
-            "seed_curve_share": finite(fit.curves[0].seed_curve_share),
-        },
-    )  # fmt: skip
+    share = finite(fit.curves[0].seed_curve_share)
+    found = details.Slope(per_lr=optima(fit, level), misfit_p=finite(fit.misfit_p), seed_curve_share=share)
+    return Estimate("slope", "", value, low, high, level, n, PROFILE, flags, to_do, found)
 
 
 def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, float]:
@@ -103,19 +100,18 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))
     to_do = settle(fit)
     if n < MIN_INFORMATIVE:
-        flags = (*flags, "few-optima")
+        flags = (*flags, Flag.FEW_OPTIMA)
     else:
         to_do = to_do or narrower(fit, high - low, np.log(2))
     likeliest, least, most = slope_span(fit, level)
     if least > 1.2 or most < 0.8:
-        flags = (*flags, "ratio-varies")
+        flags = (*flags, Flag.RATIO_VARIES)
     elif likeliest is not None and _drift(fit, likeliest) > MAY_DRIFT:
-        flags = (*flags, "ratio-may-vary")
-    details = {"per_lr": optima(fit, level), "ratios_together": ratios_together(fit, level)}
-    return Estimate(
-        quantity, "", None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), level,
-        n, f"profile likelihood over set-valued optima, at lr {np.exp(fit.center):.2g}", flags, to_do, details,
-    )  # fmt: skip
+        flags = (*flags, Flag.RATIO_MAY_VARY)
+    value, low, high = None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high))
+    found = details.Ratio(per_lr=optima(fit, level), ratios_together=ratios_together(fit, level))
+    method = f"{PROFILE}, at lr {np.exp(fit.center):.2g}"
+    return Estimate(quantity, "", value, low, high, level, n, method, flags, to_do, found)
 
 
 def _drift(fit: LineFit, value: float) -> float:
@@ -124,15 +120,15 @@ def _drift(fit: LineFit, value: float) -> float:
     return float(abs(value - 1) * max(np.ptp(x) / 2, 0.0)) if x else 0.0
 
 
-def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, Any]]:
-    """Each informative learning rate's own ratio, whatever the others say: `lr`, `value`, `low`, `high`; None: open.
+def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
+    """Each informative learning rate's own ratio, whatever the others say.
 
-    The intervals hold together at `level` (Bonferroni); no line is assumed. `likely`: where it is as likely as not.
+    The intervals hold together at `level` (Bonferroni); no line is assumed.
     """
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
     even = float(chi2_quantile(0.5, 1))
-    rows: list[dict[str, Any]] = []
+    rows = []
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
             likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
@@ -140,48 +136,45 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> list[dict[str, Any]]:
             own = _own_ratio(curve, deviance)
             low, high = np.exp(own.low - widening), np.exp(own.high + widening)
             value = finite(np.exp(own.value)) or None
-            rows.append(
-                {
-                    "lr": curve.lr, "value": value, "low": finite(low) or None, "high": finite(high),
-                    "likely": [finite(end) for end in likely],
-                }
-            )  # fmt: skip
-    return rows
+            even_ends = finite(likely[0]), finite(likely[1])
+            least, most = finite(low) or None, finite(high)
+            rows.append(details.RatioAt(lr=curve.lr, value=value, low=least, high=most, likely=even_ends))
+    return tuple(rows)
 
 
-def optima(fit: LineFit, level: float = 0.95) -> list[dict[str, float | None]]:
-    """The set-valued optimum of every learning rate: `lr`, `wd`, `low`, `high`; None where open, or where no single
-    weight decay is the likeliest."""
+def optima(fit: LineFit, level: float = 0.95) -> tuple[details.OptimumAt, ...]:
+    """The set-valued optimum of every learning rate."""
     deviance = float(chi2_quantile(level, 1))
-    rows: list[dict[str, float | None]] = []
+    rows = []
     for curve in fit.curves:
         low, high = curve.interval(deviance)
         best = curve.single
-        rows.append(
-            {
-                "lr": curve.lr,
-                "wd": None if best is None else finite(np.exp(best)),
-                "low": finite(np.exp(low)) or None,
-                "high": finite(np.exp(high)),
-            }
-        )
-    return rows
+        wd = None if best is None else finite(np.exp(best))
+        rows.append(details.OptimumAt(lr=curve.lr, wd=wd, low=finite(np.exp(low)) or None, high=finite(np.exp(high))))
+    return tuple(rows)
 
 
-def rivals(fit: LineFit, level: float = 0.95) -> dict[str, object]:
-    """Which of the rival exponents the data exclude and which they support.
+@dataclass(frozen=True)
+class Rivals:
+    """Which of the rival exponents the data exclude and which they support."""
+
+    exponent: int | None
+    """Of the rival that is supported."""
+    supported: str | None
+    excluded: tuple[str, ...]
+    exponent_of_lr_times_wd: int | None
+    """Loshchilov and Hutter's decay is lr * wd in PyTorch's: its exponent is one larger."""
+
+
+def rivals(fit: LineFit, level: float = 0.95) -> Rivals:
+    """Which of `RIVALS` the data exclude and which they support.
 
     A rival is excluded where the interval of the slope leaves it out; it is supported where it alone is left in and
-    the interval is narrower than the distance between rivals. `exponent` is that rival, or None.
+    the interval is narrower than the distance between rivals.
     """
     _, low, high = slope_span(fit, level)
-    excluded = [name for name, b in RIVALS.items() if not low <= b <= high]
+    excluded = tuple(name for name, b in RIVALS.items() if not low <= b <= high)
     left = [name for name in RIVALS if name not in excluded]
-    alone = left[0] if len(left) == 1 and high - low < 1 else None
-    return {
-        "exponent": RIVALS[alone] if alone else None,
-        "supported": alone,
-        "excluded": excluded,
-        # Loshchilov and Hutter's decay is lr * wd in PyTorch's: its exponent is one larger.
-        "exponent_of_lr_times_wd": RIVALS[alone] + 1 if alone else None,
-    }
+    if len(left) != 1 or high - low >= 1:
+        return Rivals(None, None, excluded, None)
+    return Rivals(RIVALS[left[0]], left[0], excluded, RIVALS[left[0]] + 1)

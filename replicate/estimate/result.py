@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from replicate.estimate.details import AnyDetails
+from replicate.estimate.flags import Flag
+from replicate.store import strict
+from replicate.store.strict import High, Low
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,16 @@ class Estimate:
     quantity: str
     unit: str
     value: float | None
-    low: float
-    high: float
+    low: Low
+    high: High
     level: float
     n: int
     """How many independent observations (runs, seeds or cells, as `method` says) the estimate rests on."""
     method: str
-    flags: tuple[str, ...] = ()
-    """Short words: `edge-low`, `edge-high`, `plateau`, `diverged`, `one-seed`, `misfit`, …"""
+    flags: tuple[Flag, ...] = ()
     settle: str = ""
     """What more data would narrow the interval, in a few words; empty where nothing is known to."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: AnyDetails | None = None
 
     def __post_init__(self) -> None:
         if math.isnan(self.low) or math.isnan(self.high) or self.low > self.high:
@@ -37,34 +41,19 @@ class Estimate:
                 "use -inf and inf for ends that the data leave open"
             )
 
+    @property
+    def closed(self) -> bool:
+        """Whether both ends are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
     def to_json(self) -> dict[str, Any]:
         """JSON types; open ends become null."""
-        return {
-            "quantity": self.quantity,
-            "unit": self.unit,
-            "value": None if self.value is None else finite(self.value),
-            "low": finite(self.low),
-            "high": finite(self.high),
-            "level": self.level,
-            "n": self.n,
-            "method": self.method,
-            "flags": list(self.flags),
-            "settle": self.settle,
-            "details": self.details,
-        }
+        return dict(strict.plain(self))
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Estimate:
-        """Inverse of `to_json`."""
-        low, high = data["low"], data["high"]
-        return cls(
-            **{
-                **data,
-                "low": -math.inf if low is None else low,
-                "high": math.inf if high is None else high,
-                "flags": tuple(data["flags"]),
-            }
-        )
+    def from_json(cls, data: Any) -> Estimate:
+        """Inverse of `to_json`; raises ValueError with one line where `data` is no estimate."""
+        return strict.convert(data, cls)
 
 
 def finite(x: float) -> float | None:
@@ -72,6 +61,6 @@ def finite(x: float) -> float | None:
     return float(x) if math.isfinite(x) else None
 
 
-def unknown(quantity: str, unit: str, level: float, method: str, flags: tuple[str, ...], settle: str = "") -> Estimate:
+def unknown(quantity: str, unit: str, level: float, method: str, flags: tuple[Flag, ...], settle: str = "") -> Estimate:
     """The estimate that says nothing: the whole line, with the flags that say why."""
     return Estimate(quantity, unit, None, -math.inf, math.inf, level, 0, method, flags, settle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import (
     CLOSED_DEVIANCE,
     MIN_INFORMATIVE,
@@ -16,7 +17,7 @@ from replicate.estimate.line_fit import (
     narrower,
     settle,
 )
-from replicate.estimate.power_law import slope_span
+from replicate.estimate.power_law import PROFILE, slope_span
 from replicate.estimate.quantiles import chi2_quantile, t_quantile
 from replicate.estimate.result import Estimate, unknown
 
@@ -44,7 +45,6 @@ def shares(relative: Floats) -> Floats:
     return np.concatenate([INTERCEPT_SHARES, further[further < last - 1e-9]]) if last > 1.09 else INTERCEPT_SHARES
 
 
-PROFILE = "profile likelihood over set-valued optima"
 NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 
 
@@ -72,16 +72,16 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     scale, misfit_p = misfit(fit.curves, fit.informative, best)
     share, height = np.unravel_index(int(total.argmax()), total.shape)
     places = fit.heights[height] + shape[share] if profile.max() >= best else fit.places
-    flags = tuple(flag for flag in fit.flags if flag != "misfit" or misfit_p < MISFIT_P)
+    flags = tuple(flag for flag in fit.flags if flag is not Flag.MISFIT or misfit_p < MISFIT_P)
     flags += fit.breaks(places, misfit_p, level)
     if sum(fit.informative) < MIN_INFORMATIVE:
-        flags += ("few-optima",)
+        flags += (Flag.FEW_OPTIMA,)
     inside = np.nonzero(profile >= best - scale * float(chi2_quantile(level, 1)) / 2)[0]
     method, to_do = PROFILE, settle(fit)
     if not len(inside):
         profile, inside = _nearest(fit, shape, level)
-        flags, method = tuple(dict.fromkeys((*flags, "misfit", "no-straight-line"))), NEAREST
-        if misfit_p >= MISFIT_P and "few-optima" not in flags:
+        flags, method = tuple(dict.fromkeys((*flags, Flag.MISFIT, Flag.NO_STRAIGHT_LINE))), NEAREST
+        if misfit_p >= MISFIT_P and Flag.FEW_OPTIMA not in flags:
             to_do = "nothing: the best weight decays lie on a power law and on no straight line"
     low, high = ends(tried, inside)
     _, least, most = slope_span(fit, level)
@@ -89,10 +89,8 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         # A proportional line is among the power laws that fit, so no straight line that fits better excludes it.
         low, high = min(low, 0.0), max(high, 0.0)
     value = float(tried[likeliest(profile)]) if np.isfinite([low, high]).any() else None
-    return Estimate(
-        "intercept_share", "", value, low, high, level, sum(fit.informative), method, flags,
-        to_do or narrower(fit, high - low, 0.75),
-    )  # fmt: skip
+    to_do = to_do or narrower(fit, high - low, 0.75)
+    return Estimate("intercept_share", "", value, low, high, level, sum(fit.informative), method, flags, to_do)
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
@@ -127,9 +125,8 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     method = "range of R² over the joint region of the optima"
     if len(curves) < 4:
-        return Estimate(
-            "r2", "", None, -np.inf, 1.0, level, len(curves), method, (*fit.flags, "few-optima"), settle(fit)
-        )  # fmt: skip
+        flags = (*fit.flags, Flag.FEW_OPTIMA)
+        return Estimate("r2", "", None, -np.inf, 1.0, level, len(curves), method, flags, settle(fit))
     lrs = np.array([c.lr for c in curves])
     best = np.array([c.best for c in curves])
     draws = np.stack([rng.permutation(c.draws) for c in curves], axis=1)

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
-from replicate.estimate import combine, fits, power_law
+import msgspec
+
+from replicate.estimate import combine, details, fits, power_law
+from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.line_fit import MIN_INFORMATIVE
 from replicate.estimate.result import Estimate, unknown
-from replicate.judging.select import Landscapes, of_cells, only
-from replicate.judging.verdict import FORBIDS_REPLICATION
+from replicate.judging.select import Selected, only
 from replicate.landscape.landscape import Landscape
-from replicate.paper.claim import Claim
 
 LEVEL = 0.95
+CELLS = 10
+"""The family over which a rejection of 0.10 has to hold."""
 
 
 def too_few(quantity: str) -> Estimate:
     """The estimate of `quantity` where no learning rate has runs enough to say anything."""
-    return unknown(
-        quantity, "", LEVEL, "profile likelihood over set-valued optima", ("too-few-points",),
-        "three weight decays at a learning rate, at least",
-    )  # fmt: skip
+    settle = "three weight decays at a learning rate, at least"
+    return unknown(quantity, "", LEVEL, power_law.PROFILE, (Flag.TOO_FEW_POINTS,), settle)
 
 
-def of_cell(claim: Claim, landscapes: Landscapes, level: float = LEVEL) -> Estimate:
-    fit = fits.line(only(claim, landscapes))
-    return too_few(claim.quantity) if fit is None else power_law.ratio(fit, level, claim.quantity)
+def of_cell(quantity: str, landscape: Landscape) -> Estimate:
+    """The ratio of one cell, called `quantity`."""
+    fit = fits.line(landscape)
+    return too_few(quantity) if fit is None else power_law.ratio(fit, LEVEL, quantity)
+
+
+def rejects(selected: Selected) -> Estimate:
+    """The ratio of one cell, with the interval at the level that holds for the family of all cells."""
+    landscape = only(selected)
+    found, fit = of_cell("rho_rejects", landscape), fits.line(landscape)
+    if fit is None or not isinstance(found.details, details.Ratio):
+        return found
+    family = power_law.ratio(fit, 1 - (1 - LEVEL) / CELLS)
+    ends = details.Interval(low=family.low, high=family.high)
+    return replace(found, details=msgspec.structs.replace(found.details, family=ends))
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
@@ -43,88 +57,86 @@ def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
     return [power_law.ratio(fit) for fit in map(fits.line, landscapes) if fit is not None]
 
 
-def _forbidding(ratios: Iterable[Estimate]) -> tuple[str, ...]:
+def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
     """What keeps some cell's ratio from replicating keeps a number pooled from it from doing so."""
-    found = {flag for ratio in ratios for flag in ratio.flags}
-    return tuple(flag for flag in FORBIDS_REPLICATION if flag in found)
+    kept = forbidding(flag for ratio in ratios for flag in ratio.flags)
+    return kept if known else (Flag.OPEN_CELLS, *kept)
 
 
-def pooled(claim: Claim, landscapes: Landscapes) -> Estimate:
-    cells = of_cells(claim, landscapes)
-    spans = [_log_span(landscape, LEVEL) for _, landscape in cells]
-    ratios = {cell.id: power_law.ratio(fit) for cell, landscape in cells if (fit := fits.line(landscape)) is not None}
+def pooled(selected: Selected) -> Estimate:
+    """Geometric mean of the cells' ratios."""
+    spans = [_log_span(one.landscape, LEVEL) for one in selected]
+    ratios = {one.cell.id: power_law.ratio(fit) for one in selected if (fit := fits.line(one.landscape)) is not None}
     # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
-    pooled = combine.mean_in_step(spans)
-    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
-    open_cells = [c.id for (c, _), s in zip(cells, spans, strict=True) if not math.isfinite(s.high - s.low)]
+    mean = combine.mean_in_step(spans)
+    closed = {
+        one.cell.id: math.exp(s.value) for one, s in zip(selected, spans, strict=True) if math.isfinite(s.high - s.low)
+    }
+    open_cells = [one.cell.id for one in selected if one.cell.id not in closed]
     # Their intervals stand with their cells: here they would have to hold over all of these.
-    own = [
-        {"cell": cell, "lr": row["lr"], "value": row["value"], "low": None, "high": None, "likely": row["likely"]}
+    own = tuple(
+        msgspec.structs.replace(row, low=None, high=None, cell=cell)
         for cell, ratio in ratios.items()
-        for row in ratio.details["ratios_together"]
-    ]
-    return Estimate(
-        "rho_pooled", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(cells), "geometric mean over cells, of their intervals",
-        (*(("open-cells",) if open_cells else ()), *_forbidding(ratios.values())),
-        f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds",
-        {
-            "ratios": {
-                c.id: math.exp(s.value) for (c, _), s in zip(cells, spans, strict=True) if c.id not in open_cells
-            },
-            "ratios_together": own,
-        },
-    )  # fmt: skip
+        if isinstance(ratio.details, details.Ratio)
+        for row in ratio.details.ratios_together
+    )
+    settle = f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds"
+    flags = _flags(ratios.values(), known=not open_cells)
+    method = "geometric mean over cells, of their intervals"
+    found = details.PooledRatio(ratios=closed, ratios_together=own)
+    return _exponential("rho_pooled", "", mean, len(selected), method, flags, settle, found)
 
 
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
+def _exponential(
+    quantity: str,
+    unit: str,
+    span: combine.Span,
+    n: int,
+    method: str,
+    flags: tuple[Flag, ...],
+    settle: str,
+    found: details.AnyDetails | None = None,
+) -> Estimate:
+    """The estimate whose logarithm is `span`; without a value where an end is open."""
+    high = math.exp(span.high) if span.high < 700 else math.inf
+    value = math.exp(span.value) if math.isfinite(span.low) and math.isfinite(span.high) else None
+    return Estimate(quantity, unit, value, math.exp(span.low), high, LEVEL, n, method, flags, settle, found)
 
 
-def largest_between(claim: Claim, landscapes: Landscapes) -> Estimate:
+def largest_between(selected: Selected) -> Estimate:
     """Largest ratio between two architectures' ratios, each averaged over its data sets."""
-    cells = of_cells(claim, landscapes)
-    archs = tuple(dict.fromkeys(c.arch for c, _ in cells))
+    archs = tuple(dict.fromkeys(one.cell.arch for one in selected))
     method = "largest pairwise ratio, recovered variances, Bonferroni below"
     if len(archs) < 2:
-        return unknown("max_ratio", "times", LEVEL, method, ("one-architecture",), "a second architecture")
+        return unknown("max_ratio", "times", LEVEL, method, (Flag.ONE_ARCHITECTURE,), "a second architecture")
     pairs = len(archs) * (len(archs) - 1) / 2
 
     def spans(level: float) -> list[combine.Span]:
         return [
-            combine.mean([_log_span(landscape, level) for c, landscape in cells if c.arch == arch]) for arch in archs
+            combine.mean([_log_span(one.landscape, level) for one in selected if one.cell.arch == arch])
+            for arch in archs
         ]
 
     plain = spans(LEVEL)
-    known = [a for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)]
+    known = {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)}
     largest = combine.largest_distance(plain, spans(1 - (1 - LEVEL) / pairs))
     unknown_archs = [a for a in archs if a not in known]
-    return Estimate(
-        "max_ratio", "times", math.exp(largest.value) if not unknown_archs else None, math.exp(largest.low),
-        _exp(largest.high), LEVEL, len(cells), method,
-        (*(("open-cells",) if unknown_archs else ()), *_forbidding(_ratios(landscape for _, landscape in cells))),
-        f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds",
-        {"ratios": {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if a in known}},
-    )  # fmt: skip
+    flags = _flags(_ratios(one.landscape for one in selected), known=not unknown_archs)
+    settle = f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds"
+    found = details.RatioByArchitecture(ratios=known)
+    made = _exponential("max_ratio", "times", largest, len(selected), method, flags, settle, found)
+    return replace(made, value=None if unknown_archs else math.exp(largest.value))
 
 
-def sgd_over_adamw(claim: Claim, landscapes: Landscapes) -> Estimate:
+def sgd_over_adamw(selected: Selected) -> Estimate:
     """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
     method = "ratio of ratios, recovered variances"
-    spans = []
-    ratios = []
-    for cell in claim.cells:
-        if (cell, "sgd") in landscapes and (cell, "main") in landscapes:
-            both = [landscapes[cell, variant] for variant in ("sgd", "main")]
-            ratios += _ratios(both)
-            sgd, adamw = (_log_span(landscape, LEVEL) for landscape in both)
-            spans.append(combine.difference(sgd, adamw))
-    if not spans:
-        return unknown("sgd_ratio", "", LEVEL, method, ("no-pairs",), "SGD and AdamW runs of one cell")
-    pooled = combine.mean(spans)
-    known = math.isfinite(pooled.low) and math.isfinite(pooled.high)
-    return Estimate(
-        "sgd_ratio", "", math.exp(pooled.value) if known else None, math.exp(pooled.low), _exp(pooled.high), LEVEL,
-        len(spans), method, (*(() if known else ("open-cells",)), *_forbidding(ratios)),
-        "" if known else "a closed ratio with both optimisers",
-    )  # fmt: skip
+    of = {(one.cell, one.variant): one.landscape for one in selected}
+    both = [(of[cell, "sgd"], of[cell, "main"]) for cell, variant in of if variant == "sgd" and (cell, "main") in of]
+    if not both:
+        return unknown("sgd_ratio", "", LEVEL, method, (Flag.NO_PAIRS,), "SGD and AdamW runs of one cell")
+    mean = combine.mean([combine.difference(*(_log_span(one, LEVEL) for one in pair)) for pair in both])
+    known = math.isfinite(mean.low) and math.isfinite(mean.high)
+    flags = _flags(_ratios(one for pair in both for one in pair), known=known)
+    settle = "" if known else "a closed ratio with both optimisers"
+    return _exponential("sgd_ratio", "", mean, len(both), method, flags, settle)

@@ -1,72 +1,167 @@
-"""Criteria that are shown beside a verdict and never decide it: above all, the paper's own method."""
+"""What stands beside a verdict and never decides it: the paper's own method, its figure, and where they differ."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import replace
 
 import numpy as np
 
-from replicate.estimate import best_set, fits, gap, power_law, published
-from replicate.estimate.result import finite
-from replicate.judging.select import Landscapes, of_cells, only
+from replicate.estimate import best_set, fits, gap, power_law
+from replicate.estimate import published as papers_method
+from replicate.estimate.result import Estimate, finite
+from replicate.judging.rule import position
+from replicate.judging.select import Selected, only
+from replicate.judging.verdict import (
+    CONTRADICTED,
+    REPLICATED,
+    Anova,
+    BestAt,
+    IndistinguishableAt,
+    Outcome,
+    PapersFigure,
+    Prediction,
+    Published,
+    Secondary,
+    Verdict,
+)
 from replicate.landscape.landscape import Landscape
-from replicate.paper.claim import Claim
+from replicate.paper.claim import Claim, Figure, Margin
 from replicate.paper.protocol import WEIGHT_DECAYS
+from replicate.text import interval
+
+IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
+"""Quantities that are measured by their logarithm."""
+OF_CELL = ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2")
+"""Quantities for which the paper's own method has a number in each cell."""
+SIGNIFICANT = 0.05
 
 
-def secondary(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
-    """Criteria that are shown beside the verdict and never decide it: above all, the paper's own method."""
-    if claim.quantity in ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2"):
-        landscape = only(claim, landscapes)
-        paper = published_estimates(landscape)
-        beside: dict[str, Any] = {"the paper's method": paper} if paper else {}
-        beside |= {"indistinguishable from the best": _sets(landscape)}
-        fit = fits.line(landscape)
-        if claim.quantity == "slope" and fit is not None:
-            beside["rival exponents"] = power_law.rivals(fit)
-        return beside
-    if claim.quantity == "gap_pp":
-        landscape = only(claim, landscapes)
-        return {
-            "the paper's method (plug-in)": {"gap_pp": gap.plug_in(landscape, WEIGHT_DECAYS)},
-            "cross-fitted over seeds": {"gap_pp": gap.cross_fitted(landscape, WEIGHT_DECAYS)},
-        }
-    if claim.quantity == "max_ratio":
-        return _anova(claim, landscapes)
-    return {}
+def beside(claim: Claim, selected: Selected, verdict: Verdict) -> Verdict:
+    """`verdict` with the criteria that its quantity and its estimate allow."""
+    found, estimate = verdict.secondary, verdict.estimate
+    if claim.quantity in OF_CELL:
+        landscape = only(selected)
+        found = replace(found, published=published(landscape), indistinguishable=_indistinguishable(landscape))
+        if claim.quantity == "slope" and (fit := fits.line(landscape)) is not None:
+            found = replace(found, rivals=power_law.rivals(fit))
+    elif claim.quantity == "gap_pp":
+        grids = only(selected), WEIGHT_DECAYS
+        found = replace(found, plug_in_gap_pp=gap.plug_in(*grids), cross_fitted_gap_pp=gap.cross_fitted(*grids))
+    elif claim.quantity == "max_ratio":
+        found = replace(found, anova=_anova(selected))
+    if estimate is not None:
+        found = of_figure(claim, estimate, found)
+        if found.published is not None:
+            found = replace(found, disagreement=disagreement(verdict, estimate, found.published))
+    return replace(verdict, secondary=found)
 
 
-def published_estimates(landscape: Landscape) -> dict[str, Any]:
-    """The paper's method on one cell, JSON types; empty with fewer than two learning rates."""
+def published(landscape: Landscape) -> Published | None:
+    """The paper's method on one cell; None with fewer than two learning rates."""
     slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any()]
     if len(slices) < 2:
-        return {}
-    fit = published.published_fit(slices)
-    return {
-        "rho": fit.rho, "rho_low": fit.rho_low, "rho_high": fit.rho_high, "p_rho_0.10": finite(fit.p_rho),
-        "slope": finite(fit.slope), "intercept": finite(fit.intercept), "intercept_p": finite(fit.intercept_p),
-        "r2": fit.r2, "argmax_wd": {f"{s.lr:g}": float(w) for s, w in zip(slices, fit.optima, strict=True)},
-    }  # fmt: skip
+        return None
+    fit = papers_method.published_fit(slices)
+    return Published(
+        rho=fit.rho,
+        rho_low=fit.rho_low,
+        rho_high=fit.rho_high,
+        p_rho=finite(fit.p_rho),
+        slope=finite(fit.slope),
+        intercept=finite(fit.intercept),
+        intercept_p=finite(fit.intercept_p),
+        r2=fit.r2,
+        argmax=tuple(BestAt(cut.lr, float(wd)) for cut, wd in zip(slices, fit.optima, strict=True)),
+    )
 
 
-def _anova(claim: Claim, landscapes: Landscapes) -> dict[str, Any]:
-    """One-way ANOVA of argmax / lr over architectures, one value a cell, learning rate: the paper's F(4, 45) ."""
+def _anova(selected: Selected) -> Anova | None:
+    """One-way ANOVA of argmax / lr over architectures, one value a cell and learning rate: the paper's F(4, 45)."""
     groups: dict[str, list[float]] = {}
-    for cell, landscape in of_cells(claim, landscapes):
-        slices = landscape.slices()
+    for one in selected:
+        slices = one.landscape.slices()
         seeds = slices[0].scores.shape[1]
-        best = published.argmax_wds(slices, np.full((1, seeds), 1 / seeds))[0]
-        groups.setdefault(cell.arch, []).extend(best / np.array([s.lr for s in slices]))
+        best = papers_method.argmax_wds(slices, np.full((1, seeds), 1 / seeds))[0]
+        groups.setdefault(one.cell.arch, []).extend(best / np.array([s.lr for s in slices]))
     arrays = [np.array(g) for g in groups.values()]
     if len(arrays) < 2 or sum(len(a) for a in arrays) <= len(arrays):
-        return {}
-    f, p, between, within = published.anova(arrays)
-    return {"ANOVA over architectures": {"F": finite(f), "p": p, "df": [between, within], "of": "argmax / lr"}}
+        return None
+    f, p, between, within = papers_method.anova(arrays)
+    return Anova(finite(f), p, (between, within))
 
 
-def _sets(landscape: Landscape) -> dict[str, Any]:
-    """By learning rate, the weight decays that cannot be told from the best, and whether the set is open."""
-    return {
-        f"{found.lr:g}": {"wds": list(found.wds), "flags": list(found.flags)}
-        for found in best_set.best_sets(landscape.slices())
-    }
+def _indistinguishable(landscape: Landscape) -> tuple[IndistinguishableAt, ...]:
+    found = best_set.best_sets(landscape.slices())
+    return tuple(IndistinguishableAt(one.lr, one.wds, one.flags) for one in found)
+
+
+def of_figure(claim: Claim, estimate: Estimate, found: Secondary) -> Secondary:
+    """`found` with the paper's figure, the prediction interval and the direction, where there are such."""
+    figure = claim.figure
+    if figure is not None and figure.unit == estimate.unit and estimate.closed and not claim.direction:
+        # A claim with a direction has a bound, and that is no figure.
+        inside = estimate.low <= figure.value <= estimate.high
+        found = replace(found, papers_figure=PapersFigure(figure.value, inside))
+        if (ends := prediction_interval(figure, estimate, claim.quantity in IN_LOGARITHMS)) is not None:
+            held = estimate.value is not None and ends[0] <= estimate.value <= ends[1]
+            found = replace(found, prediction=Prediction(*ends, held))
+    if claim.direction and estimate.value is not None:
+        return replace(found, direction=_side(estimate.low, estimate.high, claim.margin, claim.direction))
+    return replace(found, direction=direction_of_slope(estimate)) if claim.quantity == "slope" else found
+
+
+def direction_of_slope(found: Estimate) -> str:
+    """Whether the best weight decay rises with the learning rate, which is what the paper claims of its direction."""
+    return "as claimed: rises" if found.low > 0 else "the other way: falls" if found.high < 0 else "can't be told"
+
+
+def prediction_interval(figure: Figure, found: Estimate, logarithms: bool) -> tuple[float, float] | None:
+    """Where a second estimate is expected, at the interval's level, if both measure the same; None without intervals.
+
+    The first estimate plus and minus both half-widths, added in squares (Patil, Peng and Leek 2016); of ratios, in
+    logarithms.
+    """
+    if figure.low is None or figure.high is None or (logarithms and min(figure.low, found.low) <= 0):
+        return None
+    to, back = (math.log, math.exp) if logarithms else (float, float)
+    half = math.hypot((to(figure.high) - to(figure.low)) / 2, (to(found.high) - to(found.low)) / 2)
+    return back(to(figure.value) - half), back(to(figure.value) + half)
+
+
+def _side(low: float, high: float, margin: Margin, direction: str) -> str:
+    edge = margin.low if direction == "higher" else margin.high
+    claimed, other = (low >= edge, high < edge) if direction == "higher" else (high <= edge, low > edge)
+    return f"{'as claimed' if claimed else 'the other way' if other else 'perhaps'}: {direction} than {edge:g}"
+
+
+def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tuple[Outcome, str] | None:
+    """Outcome and figures by the paper's method, None where it has none for the quantity.
+
+    Its interval of the ratio in or out of the margin; its slope and R², of which it gives no interval, by themselves;
+    its intercept by significance.
+    """
+    if quantity in IN_LOGARITHMS:
+        ends = found.rho_low, found.rho_high
+        return position(*ends, margin), f"{found.rho:.3g} {interval(*ends)}"
+    value = {"slope": found.slope, "r2": found.r2}.get(quantity)
+    if value is not None:
+        return REPLICATED if margin.low <= value <= margin.high else CONTRADICTED, f"{value:.3g}"
+    if quantity == "intercept_share" and found.intercept_p is not None:
+        return CONTRADICTED if found.intercept_p < SIGNIFICANT else REPLICATED, f"p {found.intercept_p:.2g}"
+    return None
+
+
+def disagreement(verdict: Verdict, estimate: Estimate, found: Published) -> str:
+    """A word on where the paper's method would give another verdict; empty where it gives the same one."""
+    theirs = by_the_papers_method(estimate.quantity, found, verdict.margin)
+    if theirs is None or theirs[0] == verdict.outcome:
+        return ""
+    outcome, figures = theirs
+    if estimate.quantity == "intercept_share":
+        why = "it takes what is not significant for nothing"
+    elif estimate.quantity in ("slope", "r2"):
+        why = "it gives no interval, and takes the best run of each learning rate for its optimum"
+    else:
+        why = "it takes the best run of each learning rate for its optimum, without the error of that"
+    return f"the paper's method would say {outcome}: {figures}; {why}"

@@ -1,8 +1,9 @@
-"""The landscapes that a claim speaks of, from those that were collected for it."""
+"""The landscapes that a claim speaks of, from those that were collected for it: chosen here and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from replicate.landscape.landscape import Landscape
 from replicate.paper.cells import Cell
@@ -12,15 +13,28 @@ Landscapes = Mapping[tuple[Cell, str], Landscape]
 """(cell of the paper, variant) → landscape; `main` is the paper's own protocol, `sgd` the other optimiser, …"""
 
 
-def of_cells(claim: Claim, landscapes: Landscapes) -> list[tuple[Cell, Landscape]]:
-    """(cell, landscape) of a claim over one variant, cell by cell, those that were run."""
-    variants = {p.variant for p in claim.parts}
-    return [(c, landscapes[c, v]) for c in claim.cells for v in variants if (c, v) in landscapes]
+@dataclass(frozen=True)
+class Chosen:
+    """A landscape with the cell and the variant that it stands for."""
+
+    cell: Cell
+    variant: str
+    landscape: Landscape
 
 
-def only(claim: Claim, landscapes: Landscapes) -> Landscape:
-    """The landscape of a claim about one cell and variant."""
-    variants = {p.variant for p in claim.parts}
-    if len(claim.cells) != 1 or len(variants) != 1:
-        raise ValueError(f"{claim.id}: expected parts of one cell and variant, got {claim.parts}")
-    return landscapes[claim.cells[0], variants.pop()]
+Selected = Sequence[Chosen]
+"""What a claim is judged on: cell by cell as the claim names them, those that were run."""
+
+
+def select(claim: Claim, landscapes: Landscapes) -> Selected:
+    """The landscapes of `claim` among `landscapes`."""
+    places = dict.fromkeys((part.cell, part.variant) for part in claim.parts)
+    ordered = sorted(places, key=lambda place: claim.cells.index(place[0]))
+    return [Chosen(*place, landscapes[place]) for place in ordered if place in landscapes]
+
+
+def only(selected: Selected) -> Landscape:
+    """The one landscape of a claim about one cell and variant; raises ValueError where there is another number."""
+    if len(selected) != 1:
+        raise ValueError(f"expected one landscape, got {[(one.cell.id, one.variant) for one in selected]}")
+    return selected[0].landscape

@@ -5,65 +5,46 @@ from __future__ import annotations
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from replicate import __version__
 from replicate.data import catalogue
-from replicate.judging import quantities
-from replicate.judging.verdict import INCONCLUSIVE, REPLICATED, Evidence, Verdict, not_run
+from replicate.judging import claim_verdicts
+from replicate.judging.verdict import Evidence, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
-from replicate.landscape.from_store import Missing, landscapes_for
-from replicate.landscape.landscape import Landscape
-from replicate.paper.cells import Cell
+from replicate.landscape.from_store import Missing, collect
 from replicate.paper.claim import Claim
-from replicate.paper.registry import CLAIMS, REGISTRY_HASH
-from replicate.runs.needed import Key, runs_for, split
+from replicate.paper.registry import REGISTRY_HASH
+from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
 from replicate.store import provenance
 from replicate.store.store import Store, StoredRun
 
-MOST_CELLS = 2
-"""Claims over more cells than these have no landscape of their own."""
-
 
 def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
     """The verdict of `claim` from what `store` holds; nothing is trained."""
     try:
-        landscapes = landscapes_for(claim, scale, store)
+        collected = collect(claim, scale, store)
     except NotTrained as reason:
         return not_run(claim, str(reason), Evidence(scale.name, scale.probe))
     except Missing as missing:
-        evidence = Evidence(
-            scale.name, scale.probe, trained([claim], scale), missing.have, missing.need - missing.have, 0
-        )
+        cells = tuple(dict.fromkeys(run.title for run in missing.needed))
+        evidence = Evidence(scale.name, scale.probe, cells, missing.have, len(missing.needed) - missing.have)
         return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
-    runs = runs_for([claim], scale)
-    told_apart = [run for run in runs if run.data.name in catalogue.TITLES]  # the others need not be looked up again
-    note = not_published(stored for run in told_apart if (stored := store.get(run)) is not None)
+    runs = collected.runs
+    note = not_published(runs)
     evidence = Evidence(
         scale=scale.name,
         probe=scale.probe or bool(note),
-        cells=trained([claim], scale),
+        cells=tuple(dict.fromkeys(stored.title for stored in runs)),
         runs=len(runs),
-        seeds=len({run.seed for run in runs}),
-        synthetic=any(landscape.synthetic for landscape in landscapes.values()),
+        seeds=len({stored.run["seed"] for stored in runs}),
+        synthetic=any(stored.synthetic for stored in runs),
         note=note,
     )
-    return _of_all_cells(claim, {cell for cell, _ in landscapes}, quantities.judge(claim, landscapes, evidence))
-
-
-def _of_all_cells(claim: Claim, judged: set[Cell], verdict: Verdict) -> Verdict:
-    """`verdict` with a word on the cells it leaves out; at the paper's protocol those keep a claim from replicating."""
-    if len(judged) == len(claim.cells):
-        return verdict
-    reason = f"on {len(judged)} of the paper's {len(claim.cells)} cells: {verdict.reason}"
-    if verdict.outcome == REPLICATED and not verdict.evidence.probe:
-        left_out = ", ".join(cell.id for cell in claim.cells if cell not in judged)
-        return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=f"the runs of {left_out}")
-    return replace(verdict, reason=reason)
+    return claim_verdicts.judge(claim, collected.landscapes, evidence)
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:
@@ -83,11 +64,6 @@ def not_published(runs: Iterable[StoredRun]) -> str:
 def _whole(spec: dict[str, Any]) -> bool:
     """Whether a recorded `DataSpec` is all of its data set, unaltered."""
     return spec["train_images"] is None and spec["test_images"] is None and not spec["label_noise"]
-
-
-def trained(claims: Iterable[Claim], scale: Scale) -> tuple[str, ...]:
-    """What `scale` trains for `claims`, e.g. `resnet50 on digits`, each once."""
-    return tuple(dict.fromkeys(f"{run.arch} on {run.data.name}" for run in runs_for(claims, scale)))
 
 
 def _versions() -> dict[str, str]:
@@ -120,7 +96,7 @@ def verdict_file(
         summary=scale.summary,
         probe=scale.probe or bool(not_published(found)),
         synthetic=any(stored.synthetic for stored in found),
-        trained=tuple(dict.fromkeys(f"{stored.run['arch']} on {stored.run['data']['name']}" for stored in found)),
+        trained=tuple(dict.fromkeys(stored.title for stored in found)),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=_versions(),
         devices=tuple(sorted({str(stored.provenance.get("device_model", "unknown")) for stored in found})),
@@ -135,21 +111,3 @@ def verdict_file(
 def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
     """The verdict file of all `claims`, judged from what `store` holds."""
     return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)
-
-
-def landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """What can be drawn: by cell and variant the landscape of the first claim that `store` has all runs of.
-
-    The claims on ratios come first in the registry and need all grids, so theirs is the fullest there is.
-    """
-    found: dict[Key, Landscape] = {}
-    for claim in CLAIMS:
-        places = {(part.cell, part.variant) for part in claim.parts}
-        if len(claim.cells) > MOST_CELLS or places <= found.keys():
-            continue
-        try:
-            for place, landscape in landscapes_for(claim, scale, store).items():
-                found.setdefault(place, landscape)
-        except (NotTrained, Missing):
-            continue
-    return found

@@ -3,93 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from replicate.estimate import fits, gap, power_law, straight_line
-from replicate.estimate.line_fit import LineFit
+from replicate.estimate import fits, gap, power_law
+from replicate.estimate.flags import Flag
+from replicate.estimate.power_law import Rivals
 from replicate.estimate.result import Estimate, unknown
-from replicate.judging import criteria, secondary
-from replicate.judging.quantities import cell_gap, decide
-from replicate.judging.ratios import LEVEL, too_few
-from replicate.judging.verdict import Evidence, Verdict, not_run
+from replicate.judging import quantities, secondary
+from replicate.judging.ratios import LEVEL
+from replicate.judging.rule import decide
+from replicate.judging.verdict import Evidence, Outcome, Published, Verdict, not_run
 from replicate.landscape.landscape import Landscape
 from replicate.paper.claim import Claim
 from replicate.paper.protocol import RHO
 from replicate.paper.registry import CLAIMS
+from replicate.store import strict
 
+QUANTITY_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
+"""Name of a verdict → the quantity of the registry whose rule gives it."""
 GAP = "one-dim/gap"
 MOST_NAMED = 4
 """More learning rates than these are counted, not named."""
 
 
-def judge_sweep(landscapes: Sequence[Landscape]) -> dict[str, Any]:
-    """`{"cells": [...]}`, one entry a landscape, JSON types throughout; as `replicate judge --json` prints it."""
+@dataclass(frozen=True)
+class JudgedCell:
+    """What the paper's rules say of one landscape of a sweep; all by the names in `QUANTITY_OF`."""
+
+    arch: str
+    dataset: str
+    measured: Mapping[str, Estimate]
+    verdicts: Mapping[str, Verdict]
+    rivals: Rivals | None
+    published: Published | None
+    """The paper's own method here. The figures of the paper's cells are not compared: the sweep's are others."""
+
+    @property
+    def exponent(self) -> int | None:
+        """Of the learning rate in the best weight decay, where the data single out one of the rival laws."""
+        return self.rivals.exponent if self.rivals is not None else None
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        return {name: verdict.outcome for name, verdict in self.verdicts.items()}
+
+    @property
+    def flags(self) -> list[Flag]:
+        return sorted({flag for found in self.measured.values() for flag in found.flags})
+
+    @property
+    def disagreements(self) -> dict[str, str]:
+        """Where the paper's own method would give another verdict, and what it would say."""
+        if self.published is None:
+            return {}
+        found = {name: (verdict, verdict.estimate) for name, verdict in self.verdicts.items()}
+        words = {n: secondary.disagreement(v, e, self.published) for n, (v, e) in found.items() if e is not None}
+        return {name: word for name, word in words.items() if word}
+
+    def settle(self, name: str) -> str:
+        """What would settle the verdict, or narrow its estimate."""
+        return self.verdicts[name].settle or self.measured[name].settle
+
+    def to_json(self) -> dict[str, Any]:
+        """As `replicate judge --json` prints it."""
+        estimates = {name: {**found.to_json(), "settle": self.settle(name)} for name, found in self.measured.items()}
+        beside: dict[str, Any] = {}
+        if self.published is not None:
+            direction = secondary.direction_of_slope(self.measured["slope"])
+            beside = {"published": self.published, "direction": direction, "disagreements": self.disagreements}
+        out = {
+            "arch": self.arch,
+            "dataset": self.dataset,
+            "exponent": self.exponent,
+            "rivals": self.rivals,
+            **estimates,
+            "beside": beside,
+            "verdicts": self.outcomes,
+            "reasons": {name: verdict.reason for name, verdict in self.verdicts.items()},
+            "flags": self.flags,
+        }
+        return dict(strict.plain(out))
+
+
+def judge_sweep(landscapes: Sequence[Landscape]) -> tuple[JudgedCell, ...]:
+    """The paper's claims on each of `landscapes`."""
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)
-    return {"cells": [_cell(landscape, by_quantity) for landscape in landscapes]}
+    claims = {name: by_quantity[quantity] for name, quantity in QUANTITY_OF.items()}
+    return tuple(_cell(landscape, claims) for landscape in landscapes)
 
 
-def _cell(landscape: Landscape, by_quantity: Mapping[str, Claim]) -> dict[str, Any]:
+def _cell(landscape: Landscape, claims: Mapping[str, Claim]) -> JudgedCell:
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
-    out: dict[str, Any] = {"arch": landscape.arch, "dataset": landscape.dataset, "exponent": None, "rivals": {}}
+    of_cell = quantities.of_cell(landscape)
+    measured = {name: of_cell[quantity] for name, quantity in QUANTITY_OF.items() if quantity in of_cell}
+    verdicts = {name: decide(claims[name], found, evidence) for name, found in measured.items()}
+    measured[GAP], verdicts[GAP] = _gap(landscape, claims[GAP], evidence)
     fit = fits.line(landscape)
-    measured = _of_line(fit)
-    lacking = _gap_lacks(landscape)
+    return JudgedCell(
+        landscape.arch,
+        landscape.dataset,
+        measured,
+        verdicts,
+        rivals=None if fit is None else power_law.rivals(fit),
+        published=secondary.published(landscape),
+    )
+
+
+def _gap(landscape: Landscape, claim: Claim, evidence: Evidence) -> tuple[Estimate, Verdict]:
+    """The cost of tuning the learning rate alone, where the sweep has runs that tell."""
+    if lacking := _gap_lacks(landscape):
+        return unknown(claim.quantity, "pp", LEVEL, gap.METHOD, (), lacking), not_run(claim, lacking, evidence)
     grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
-    if not lacking:
-        measured[GAP] = cell_gap(landscape, grid)
-    verdicts = {name: decide(by_quantity[found.quantity], found, evidence) for name, found in measured.items()}
-    if GAP in verdicts:
-        # The paper's own grid ends at 0.3: where more helps, a wider search gains what the paper's would not have.
-        against = f"{verdicts[GAP].reason}; against all {len(grid)} weight decays of the sweep, not the paper's eight"
-        verdicts[GAP] = replace(verdicts[GAP], reason=against)
-    if lacking:
-        measured[GAP] = unknown("gap_pp", "pp", LEVEL, gap.METHOD, (), lacking)
-        verdicts[GAP] = not_run(by_quantity["gap_pp"], lacking, evidence)
-    for name, found in measured.items():
-        out[name] = found.to_json()
-        if verdicts[name].settle:
-            out[name]["settle"] = verdicts[name].settle
-    out["beside"] = _beside(landscape, verdicts)
-    if fit is not None:
-        out["rivals"] = power_law.rivals(fit)
-        out["exponent"] = out["rivals"]["exponent"]
-    return out | _summary(verdicts, measured)
-
-
-def _beside(landscape: Landscape, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """What never decides: the paper's method on this sweep, the direction, and where that method would say otherwise.
-
-    The figures of the paper's own cells are not compared: the sweep's are others.
-    """
-    published = secondary.published_estimates(landscape)
-    out: dict[str, Any] = {"the paper's method": published} if published else {}
-    for name, verdict in verdicts.items():
-        found = verdict.estimate
-        if found is None or not published:
-            continue
-        if name == "slope":
-            out["direction"] = criteria.direction_of_slope(found)
-        if word := criteria.disagreement(found.quantity, verdict, published):
-            out.setdefault("where they differ", {})[name] = word
-    return out
-
-
-def _of_line(fit: LineFit | None) -> dict[str, Estimate]:
-    """What a line through the optima says: ratio, slope, intercept and R²."""
-    if fit is None:
-        names = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2"}
-        return {name: too_few(quantity) for name, quantity in names.items()}
-    return {
-        "rho": power_law.ratio(fit),
-        "slope": power_law.slope(fit),
-        "intercept": straight_line.intercept_share(fit),
-        "r2": straight_line.r_squared(fit, np.random.default_rng(0)),
-    }
+    found = quantities.cell_gap(landscape, grid)
+    verdict = decide(claim, found, evidence)
+    # The paper's own grid ends at 0.3: where more helps, a wider search gains what the paper's would not have.
+    against = f"{verdict.reason}; against all {len(grid)} weight decays of the sweep, not the paper's eight"
+    return found, replace(verdict, reason=against)
 
 
 def _gap_lacks(landscape: Landscape) -> str:
@@ -100,11 +132,3 @@ def _gap_lacks(landscape: Landscape) -> str:
     if len(lacking) > MOST_NAMED:
         lacking = [*lacking[: MOST_NAMED - 1], f"{len(lacking) - MOST_NAMED + 1} more"]
     return f"no runs at weight decay 0.1 · lr, that is {', '.join(lacking)}" if lacking else ""
-
-
-def _summary(verdicts: Mapping[str, Verdict], measured: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {
-        "verdicts": {name: verdict.outcome for name, verdict in verdicts.items()},
-        "reasons": {name: verdict.reason for name, verdict in verdicts.items()},
-        "flags": sorted({flag for found in measured.values() for flag in found.flags}),
-    }

@@ -1,20 +1,30 @@
-"""The decision rule: an estimate against a claim's margin gives a verdict, always with its reason."""
+"""The answer to a claim: its outcome with the reason, what it rests on, and what stands beside it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
 
+from replicate.estimate.flags import Flag
+from replicate.estimate.power_law import Rivals
 from replicate.estimate.result import Estimate
 from replicate.paper.claim import Claim, Margin
 
-REPLICATED = "replicated"
-CONTRADICTED = "contradicted"
-INCONCLUSIVE = "inconclusive"
-NOT_RUN = "not run"
-OUTCOMES = (REPLICATED, CONTRADICTED, INCONCLUSIVE, NOT_RUN)
+
+class Outcome(str, Enum):
+    """What a verdict comes to. In files it is its text."""
+
+    REPLICATED = "replicated"
+    CONTRADICTED = "contradicted"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+OUTCOMES = tuple(Outcome)
+REPLICATED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -41,113 +51,115 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class BestAt:
+    """A weight decay that is best at a learning rate."""
+
+    lr: float
+    wd: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the paper's own method says of a cell: see `replicate.estimate.published`. None: it has no such number."""
+
+    rho: float
+    rho_low: float
+    rho_high: float
+    p_rho: float | None
+    """p of a ratio of 0.10."""
+    slope: float | None
+    intercept: float | None
+    intercept_p: float | None
+    r2: float
+    argmax: tuple[BestAt, ...]
+
+
+@dataclass(frozen=True)
+class IndistinguishableAt:
+    """The weight decays of one learning rate that cannot be told from its best."""
+
+    lr: float
+    wds: tuple[float, ...]
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True)
+class Anova:
+    """One-way analysis of variance of argmax / lr over architectures."""
+
+    f: float | None
+    p: float
+    df: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PapersFigure:
+    """The paper's figure beside our interval."""
+
+    value: float
+    in_our_interval: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Where our value is expected if the paper measured the same."""
+
+    low: float
+    high: float
+    holds_our_value: bool
+
+
+@dataclass(frozen=True)
+class StrictBand:
+    """Where the interval lies by a narrower band than the margin."""
+
+    low: float
+    high: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Secondary:
+    """Criteria beside a verdict, above all the paper's own method; they never decide. None: there is no such."""
+
+    published: Published | None = None
+    plug_in_gap_pp: float | None = None
+    """The paper's method for the gap."""
+    cross_fitted_gap_pp: float | None = None
+    anova: Anova | None = None
+    indistinguishable: tuple[IndistinguishableAt, ...] = ()
+    rivals: Rivals | None = None
+    papers_figure: PapersFigure | None = None
+    prediction: Prediction | None = None
+    direction: str = ""
+    """Whether the effect points the claimed way."""
+    strict_band: StrictBand | None = None
+    disagreement: str = ""
+    """Where the paper's method would give another verdict."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer to one claim."""
 
     claim_id: str
-    outcome: str
+    outcome: Outcome
     reason: str
     margin: Margin
     evidence: Evidence
     estimate: Estimate | None = None
     settle: str = ""
     """What would settle an inconclusive or not-run claim."""
-    secondary: dict[str, Any] = field(default_factory=dict)
-    """Criteria beside the verdict (the paper's own method, the strict band, …); they never decide."""
+    secondary: Secondary = field(default_factory=Secondary)
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
-            raise ValueError(f"{self.claim_id}: expected an outcome of {OUTCOMES}, got {self.outcome!r}")
+            known = ", ".join(OUTCOMES)
+            raise ValueError(f"{self.claim_id}: expected an outcome of {known}, got {self.outcome!r}")
         if not self.reason:
             raise ValueError(f"{self.claim_id}: expected a reason, got none")
-
-
-def position(low: float, high: float, margin: Margin) -> str:
-    """Where an interval lies: inside the margin, outside it, or neither (three-sided test)."""
-    if margin.low <= low and high <= margin.high:
-        return REPLICATED
-    if high < margin.low or low > margin.high:
-        return CONTRADICTED
-    return INCONCLUSIVE
-
-
-FORBIDS_REPLICATION = {
-    "few-optima": "too few learning rates have an optimum that is closed on both sides",
-    "ratio-varies": "the ratio changes with the learning rate, so no one number is it",
-    "ratio-may-vary": "the likeliest slope takes the ratio more than a factor 1.5 from its mean at some learning rate",
-    "ratio-off": "the ratio at some learning rate may well lie outside the margin",
-    "law-breaks": "the best weight decay at some learning rate is off the law that fits the others",
-    "sides-differ": "the exponents of two sides or data sets differ, so no one number is it",
-    "zone-off": "a factor 2 costs more than a factor 5, or less than nothing, as no such law has it",
-    "no-straight-line": "no straight line fits, so the intercept is that of the nearest one only",
-}
-"""Flags of estimates whose interval may lie inside the margin and yet not speak for the whole claim."""
-
-
-def forbidden(flags: Iterable[str]) -> str:
-    """Why nothing with these `flags` is replicated; empty where nothing keeps it from that."""
-    return ", and ".join(FORBIDS_REPLICATION[flag] for flag in flags if flag in FORBIDS_REPLICATION)
-
-
-def rule(claim: Claim, estimate: Estimate, evidence: Evidence, secondary: dict[str, Any] | None = None) -> Verdict:
-    """The verdict of `claim` from the estimate of its quantity: inside the margin, outside, or can't tell."""
-    outcome = position(estimate.low, estimate.high, claim.margin)
-    inside = {
-        REPLICATED: "lies inside the margin",
-        CONTRADICTED: "lies outside the margin",
-        INCONCLUSIVE: "reaches across the margin's edge",
-    }[outcome]
-    interval = f"{100 * estimate.level:g} % interval {span(estimate.low, estimate.high)} {estimate.unit}".rstrip()
-    reason = f"{interval} {inside} {span(claim.margin.low, claim.margin.high)}"
-    if estimate.flags:
-        reason += f" ({', '.join(estimate.flags)})"
-    if outcome == REPLICATED and (why := forbidden(estimate.flags)):
-        outcome = INCONCLUSIVE
-        reason += f", but {why}"
-    found = dict(secondary or {})
-    if claim.strict is not None:
-        found["strict band"] = {
-            "band": [claim.strict.low, claim.strict.high],
-            "outcome": position(estimate.low, estimate.high, claim.strict),
-        }
-    settle = numbered(estimate, claim.margin, evidence.seeds) if outcome == INCONCLUSIVE else ""
-    return Verdict(claim.id, outcome, reason, claim.margin, evidence, estimate, settle, found)
-
-
-MORE_SEEDS = "more seeds"
-"""What an estimate says would settle it where its interval narrows with the root of the number of seeds."""
-MOST_TIMES = 100
-"""More than so many times as many seeds are no advice."""
-
-
-def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
-    """What would settle the claim, with the number of seeds where `more seeds` would.
-
-    So many that the interval, if the value stays, ends at the nearer edge of the margin; half-widths go with the root.
-    """
-    value = estimate.value
-    if estimate.settle != MORE_SEEDS or value is None or seeds < 1:
-        return estimate.settle
-    # By the edge that the interval reaches across; on the other side it has room.
-    shares = []
-    for edge in (margin.low, margin.high):
-        end = estimate.low if edge < value else estimate.high
-        if math.isfinite(edge) and math.isfinite(end) and estimate.low < edge < estimate.high:
-            shares.append(abs(end - value) / abs(edge - value) if edge != value else math.inf)
-    if not shares:
-        return estimate.settle
-    times = max(shares) ** 2
-    if times > MOST_TIMES:
-        return "a true value further from the margin's edge"
-    return f"about {max(1, math.ceil(seeds * (times - 1)))} more seeds"
 
 
 def not_run(claim: Claim, reason: str, evidence: Evidence, settle: str = "") -> Verdict:
     """The verdict of a claim whose runs are not there."""
     return Verdict(claim.id, NOT_RUN, reason, claim.margin, evidence, None, settle)
-
-
-def span(low: float, high: float) -> str:
-    """`[low, high]` to three digits; an open end as `…`."""
-    ends = [f"{x:.3g}" if abs(x) < float("inf") else "…" for x in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"

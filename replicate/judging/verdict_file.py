@@ -1,45 +1,32 @@
 """verdicts.json: every claim's verdict with all that a reader needs, written whole, read back with one clear error.
 
-Format 1, one JSON object:
+The classes here are the file, format 2; docs/verdicts.md explains their fields, docs/verdicts.schema.json is made from
+them (`python -m replicate.judging.verdict_file`). Of format 1, whose keys
+were phrases, all is still read but for details and what stands beside a verdict.
 
-- `format`: 1. A reader refuses a higher number.
-- `registry`: `hash` of the claims and rules that judged, `claims` their number.
-- `scale`: `name`, `why` it was taken, `summary` of what it trains.
-- `probe`: true unless the runs follow the paper's protocol; nothing in the file then speaks for the paper's own cells.
-- `synthetic`: whether any of the evidence comes from made landscapes.
-- `trained`: what was really trained, e.g. `resnet50 on digits`.
-- `created` (UTC), `versions` of the software that judged, `devices` that trained, `store`: `hash` of the contents of
-  the runs that the verdicts rest on, their number `runs`, and the `seconds` that training them took on one device.
-- `counts`: number of claims by outcome.
-- `claims`: one object for each claim of the registry, in its order: `id`, `family`, `statement`, `source`, `unit`,
-  `rule`, `figure` (the paper's; null where it gives none), `selected`, `crashed` (null, or the error because of which
-  the claim has no verdict), and the verdict: `outcome`, `reason`, `margin`, `estimate`, `evidence`, `settle`,
-  `secondary`.
-
-An open end of an interval or margin is null: null at `low` is minus infinity, at `high` plus infinity. NaN and
-infinity inside `details` and `secondary` are null as well, for JSON knows neither.
+An open end of an interval or margin is null: null at `low` is minus infinity, at `high` plus infinity.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from replicate.estimate.result import Estimate
-from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Verdict
+from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
+from replicate.store.strict import High, Low
+from replicate.text import UsageError
 
-FORMAT = 1
+FORMAT = 2
 _MAKE_ONE = "`pytest claims/ --report DIR` writes one as DIR/verdicts.json"
 
 
-class VerdictFileError(ValueError):
+class VerdictFileError(UsageError):
     """A file that is not a readable verdict file; the message is one line."""
 
 
@@ -87,30 +74,117 @@ class VerdictFile:
     @property
     def counts(self) -> dict[str, int]:
         """Number of claims by outcome, all four outcomes present."""
-        return {o: sum(e.verdict.outcome == o for e in self.entries) for o in OUTCOMES}
+        return {o.value: sum(e.verdict.outcome == o for e in self.entries) for o in OUTCOMES}
 
     @property
-    def outcomes(self) -> dict[str, str]:
+    def outcomes(self) -> dict[str, Outcome]:
         """Outcome by claim id."""
         return {e.id: e.verdict.outcome for e in self.entries}
 
     def to_json(self) -> dict[str, Any]:
         """The file as JSON types."""
-        return {
-            "format": FORMAT,
-            "registry": {"hash": self.registry_hash, "claims": len(self.entries)},
-            "scale": {"name": self.scale, "why": self.why, "summary": self.summary},
-            "probe": self.probe,
-            "synthetic": self.synthetic,
-            "trained": list(self.trained),
-            "created": self.created,
-            "versions": dict(self.versions),
-            "devices": list(self.devices),
-            "trained_with": list(self.trained_with),
-            "store": {"hash": self.store_hash, "runs": self.store_runs, "seconds": round(self.seconds, 1)},
-            "counts": self.counts,
-            "claims": [_entry_to_json(e) for e in self.entries],
-        }
+        stored = StoredFile(
+            format=2,
+            registry=StoredRegistry(self.registry_hash, len(self.entries)),
+            scale=StoredScale(self.scale, self.why, self.summary),
+            probe=self.probe,
+            synthetic=self.synthetic,
+            trained=self.trained,
+            created=self.created,
+            versions=self.versions,
+            devices=self.devices,
+            trained_with=self.trained_with,
+            store=StoredStore(self.store_hash, self.store_runs, round(self.seconds, 1)),
+            counts=self.counts,
+            claims=tuple(_stored_claim(e) for e in self.entries),
+        )
+        return dict(strict.plain(stored))
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What is claimed, and whether this session judged it."""
+
+    id: str
+    family: str
+    statement: str
+    source: str
+    unit: str
+    rule: str
+    figure: Figure | None
+    selected: bool
+    crashed: str | None
+
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """A `Verdict` in a file."""
+
+    id: str
+    outcome: Outcome
+    reason: str
+    margin: tuple[Low, High]
+    estimate: Estimate | None
+    evidence: Evidence
+    settle: str
+    secondary: Secondary
+
+    def verdict(self) -> Verdict:
+        """Raises ValueError where no interval can have such ends."""
+        return Verdict(
+            claim_id=self.id,
+            outcome=self.outcome,
+            reason=self.reason,
+            margin=Margin(*self.margin),
+            evidence=self.evidence,
+            estimate=self.estimate,
+            settle=self.settle,
+            secondary=self.secondary,
+        )
+
+
+@dataclass(frozen=True)
+class StoredClaim(StoredVerdict, Claimed):
+    """A claim and its verdict: first the fields of `Claimed`."""
+
+
+@dataclass(frozen=True)
+class StoredRegistry:
+    hash: str
+    claims: int
+
+
+@dataclass(frozen=True)
+class StoredScale:
+    name: str
+    why: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class StoredStore:
+    hash: str
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """The file."""
+
+    format: Literal[2]
+    registry: StoredRegistry
+    scale: StoredScale
+    probe: bool
+    synthetic: bool
+    trained: tuple[str, ...]
+    created: str
+    versions: dict[str, str]
+    devices: tuple[str, ...]
+    trained_with: tuple[str, ...]
+    store: StoredStore
+    counts: dict[str, int]
+    claims: tuple[StoredClaim, ...]
 
 
 def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | None = None) -> Entry:
@@ -120,35 +194,28 @@ def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | 
     )
 
 
-def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    """JSON types; raises TypeError where `details` or `secondary` hold something that JSON cannot."""
-    estimate = verdict.estimate
-    return {
-        "id": verdict.claim_id,
-        "outcome": verdict.outcome,
-        "reason": verdict.reason,
-        "margin": [_end(verdict.margin.low), _end(verdict.margin.high)],
-        "estimate": None if estimate is None else _plain(estimate.to_json(), f"{verdict.claim_id}: estimate"),
-        "evidence": _plain(dataclasses.asdict(verdict.evidence), f"{verdict.claim_id}: evidence"),
-        "settle": verdict.settle,
-        "secondary": _plain(verdict.secondary, f"{verdict.claim_id}: secondary"),
-    }
-
-
-def verdict_from_json(data: Mapping[str, Any]) -> Verdict:
-    """Inverse of `verdict_to_json`, up to NaN and infinities inside `details` and `secondary`, which stay null."""
-    low, high = data["margin"]
-    evidence = {**data["evidence"], "cells": tuple(data["evidence"]["cells"])}
-    return Verdict(
-        claim_id=data["id"],
-        outcome=data["outcome"],
-        reason=data["reason"],
-        margin=Margin(-math.inf if low is None else low, math.inf if high is None else high),
-        evidence=Evidence(**evidence),
-        estimate=None if data["estimate"] is None else Estimate.from_json(data["estimate"]),
-        settle=data["settle"],
-        secondary=data["secondary"],
+def stored_verdict(verdict: Verdict) -> StoredVerdict:
+    """`verdict` as it stands in files."""
+    return StoredVerdict(
+        id=verdict.claim_id,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        margin=(verdict.margin.low, verdict.margin.high),
+        estimate=verdict.estimate,
+        evidence=verdict.evidence,
+        settle=verdict.settle,
+        secondary=verdict.secondary,
     )
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """JSON types."""
+    return dict(strict.plain(stored_verdict(verdict)))
+
+
+def verdict_from_json(data: Any) -> Verdict:
+    """Inverse of `verdict_to_json`; raises ValueError with one line where `data` is no verdict."""
+    return strict.convert(data, StoredVerdict).verdict()
 
 
 def write(path: Path, file: VerdictFile) -> None:
@@ -171,13 +238,11 @@ def read(path: Path) -> VerdictFile:
     except OSError as e:
         raise VerdictFileError(f"{path}: expected a readable verdict file, got: {e.strerror}") from None
     try:
-        data = strict.parse(text)
-    except json.JSONDecodeError as e:
+        data = strict.decode(text, object)
+    except strict.Malformed as e:
         raise VerdictFileError(
-            f"{path}: expected a verdict file, got text that is not JSON (line {e.lineno}: {e.msg}); {_MAKE_ONE}"
+            f"{path}: expected a verdict file, got text that is not JSON ({e}); {_MAKE_ONE}"
         ) from None
-    except ValueError as e:
-        raise VerdictFileError(f"{path}: expected a verdict file, got JSON that cannot be: {e}; {_MAKE_ONE}") from None
     return from_json(data, str(path))
 
 
@@ -185,94 +250,79 @@ def from_json(data: Any, name: str) -> VerdictFile:
     """The file whose JSON is `data`; `name` stands in the error messages."""
     if not isinstance(data, dict) or "format" not in data:
         raise VerdictFileError(f"{name}: expected a verdict file, got JSON without `format`; {_MAKE_ONE}")
-    if data["format"] != FORMAT:
+    if data["format"] not in (1, FORMAT):
         raise VerdictFileError(
-            f"{name}: expected verdict file format {FORMAT}, got {data['format']!r}; "
+            f"{name}: expected verdict file format 1 or {FORMAT}, got {data['format']!r}; "
             "read it with the version of replicate that wrote it, or judge again"
         )
     try:
-        entries = tuple(_entry_from_json(c) for c in data["claims"])
-        file = VerdictFile(
-            registry_hash=data["registry"]["hash"],
-            scale=data["scale"]["name"],
-            why=data["scale"]["why"],
-            summary=data["scale"]["summary"],
-            probe=data["probe"],
-            synthetic=data["synthetic"],
-            trained=tuple(data["trained"]),
-            created=data["created"],
-            versions=data["versions"],
-            devices=tuple(data["devices"]),
-            store_hash=data["store"]["hash"],
-            store_runs=data["store"]["runs"],
-            entries=entries,
-            seconds=data["store"].get("seconds", 0.0),  # files of before these two were kept lack them
-            trained_with=tuple(data.get("trained_with", ())),
-        )
-        strict.check(file)
-    except KeyError as e:
-        raise VerdictFileError(f"{name}: expected a verdict file of format {FORMAT}, field {e} is missing") from None
-    except (TypeError, ValueError, AttributeError, OverflowError) as e:
+        return _file(strict.convert(_of_format_1(data) if data["format"] == 1 else data, StoredFile))
+    except ValueError as e:
         line = " ".join(str(e).split())
-        raise VerdictFileError(f"{name}: expected a verdict file of format {FORMAT}, got a bad field: {line}") from None
-    return file
+        raise VerdictFileError(
+            f"{name}: expected a verdict file of format {data['format']}, got a bad field: {line}"
+        ) from None
 
 
-def changes(before: VerdictFile, now: Mapping[str, str], selected: Iterable[str]) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True)
+class _Format1:
+    claims: tuple[dict[str, Any], ...]
+    store: dict[str, Any]
+
+
+def _of_format_1(data: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of format 1 as that of format 2, without details and what stands beside."""
+    old = strict.convert(data, _Format1)
+    claims = []
+    for claim in old.claims:
+        estimate = claim.get("estimate")
+        if isinstance(estimate, dict):
+            estimate = {**estimate, "details": None}
+        claims.append({**claim, "estimate": estimate, "secondary": {}})
+    # The first files had no `trained_with` and no `seconds`.
+    return {"trained_with": [], **data, "format": 2, "store": {"seconds": 0.0, **old.store}, "claims": claims}
+
+
+def _file(stored: StoredFile) -> VerdictFile:
+    return VerdictFile(
+        registry_hash=stored.registry.hash,
+        scale=stored.scale.name,
+        why=stored.scale.why,
+        summary=stored.scale.summary,
+        probe=stored.probe,
+        synthetic=stored.synthetic,
+        trained=stored.trained,
+        created=stored.created,
+        versions=stored.versions,
+        devices=stored.devices,
+        store_hash=stored.store.hash,
+        store_runs=stored.store.runs,
+        entries=tuple(_entry(claim) for claim in stored.claims),
+        seconds=stored.store.seconds,
+        trained_with=stored.trained_with,
+    )
+
+
+_OF_CLAIM = ("family", "statement", "source", "unit", "rule", "figure", "selected", "crashed")
+
+
+def _stored_claim(e: Entry) -> StoredClaim:
+    return StoredClaim(**{name: getattr(e, name) for name in _OF_CLAIM}, **vars(stored_verdict(e.verdict)))
+
+
+def _entry(claim: StoredClaim) -> Entry:
+    return Entry(claim.verdict(), **{name: getattr(claim, name) for name in _OF_CLAIM})
+
+
+def changes(before: VerdictFile, now: Mapping[str, Outcome], selected: Iterable[str]) -> list[tuple[str, str, str]]:
     """(id, outcome before, outcome now) of the `selected` claims whose outcome is not the one in `before`.
 
     A claim that `before` does not know was not run there.
     """
     known = before.outcomes
     pairs = ((i, known.get(i, NOT_RUN), now[i]) for i in selected)
-    return [(i, was, is_) for i, was, is_ in pairs if was != is_]
+    return [(i, was.value, is_.value) for i, was, is_ in pairs if was != is_]
 
 
-def _entry_to_json(e: Entry) -> dict[str, Any]:
-    verdict = verdict_to_json(e.verdict)
-    return {
-        "id": verdict.pop("id"),
-        "family": e.family,
-        "statement": e.statement,
-        "source": e.source,
-        "unit": e.unit,
-        "rule": e.rule,
-        "figure": None if e.figure is None else dataclasses.asdict(e.figure),
-        "selected": e.selected,
-        "crashed": e.crashed,
-        **verdict,
-    }
-
-
-def _entry_from_json(data: Mapping[str, Any]) -> Entry:
-    figure = data["figure"]
-    return Entry(
-        verdict=verdict_from_json(data),
-        family=data["family"],
-        statement=data["statement"],
-        source=data["source"],
-        unit=data["unit"],
-        rule=data["rule"],
-        figure=None if figure is None else Figure(**figure),
-        selected=data["selected"],
-        crashed=data["crashed"],
-    )
-
-
-def _end(x: float) -> float | None:
-    return x if math.isfinite(x) else None
-
-
-def _plain(value: Any, where: str) -> Any:
-    """`value` as JSON types: tuples and arrays as lists, NumPy scalars as numbers, NaN and infinities as null."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, where) for v in value]
-    raise TypeError(f"{where}: expected numbers, texts, lists and mappings, got a {type(value).__name__}: {value!r}")
+if __name__ == "__main__":
+    print(json.dumps(strict.schema(StoredFile, f"verdicts.json, format {FORMAT}"), indent=1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from replicate.landscape.table import Table
+from replicate.text import UsageError
 
 FIELDS = ("lr", "wd", "accuracy", "loss", "seed", "arch", "dataset")
 METRICS = ("accuracy", "loss")
@@ -38,19 +39,15 @@ UNTOLD_METRIC = "value"
 """Optuna's name of the objective, which does not tell an accuracy from a loss."""
 
 
-class SweepError(ValueError):
-    """A sweep that cannot be read; the message is one line."""
-
-
 def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
     """Field → column from arguments such as `lr=config.lr,wd=params_wd`."""
     columns: dict[str, str] = {}
     for pair in (pair for argument in arguments for pair in argument.split(",")):
         field, equals, column = (part.strip() for part in pair.partition("="))
         if not equals or field not in FIELDS or not column:
-            raise SweepError(f"--columns: expected FIELD=COLUMN with a field of {', '.join(FIELDS)}; got {pair!r}")
+            raise UsageError(f"--columns: expected FIELD=COLUMN with a field of {', '.join(FIELDS)}; got {pair!r}")
         if field in columns:
-            raise SweepError(f"--columns: expected each field once, got {field}={columns[field]} and {pair}")
+            raise UsageError(f"--columns: expected each field once, got {field}={columns[field]} and {pair}")
         columns[field] = column
     return columns
 
@@ -58,12 +55,12 @@ def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
 def metric_given(metric: str | None, columns: Mapping[str, str]) -> str | None:
     """The metric that the caller asks for, by `metric` or by naming its column; None where it is left open."""
     if metric is not None and metric not in METRICS:
-        raise SweepError(f"--metric: expected accuracy or loss, got {metric!r}")
+        raise UsageError(f"--metric: expected accuracy or loss, got {metric!r}")
     named = [m for m in METRICS if m in columns]
     if metric is None and len(named) == 2:
-        raise SweepError("--columns: expected accuracy or loss, got both; name one, or say --metric")
+        raise UsageError("--columns: expected accuracy or loss, got both; name one, or say --metric")
     if metric is not None and named and metric not in named:
-        raise SweepError(f"--columns: expected {metric}=… as --metric {metric} says, got {named[0]}=…")
+        raise UsageError(f"--columns: expected {metric}=… as --metric {metric} says, got {named[0]}=…")
     return metric or (named[0] if named else None)
 
 
@@ -77,13 +74,13 @@ def find_columns(
             continue
         column = columns[field] if field in columns else _guess(table, field)
         if field in columns and column not in table.header:
-            raise SweepError(f"{table.name}: --columns {field}={column}: no such column; there are {table.columns}")
+            raise UsageError(f"{table.name}: --columns {field}={column}: no such column; there are {table.columns}")
         if column is not None:
             found[field] = column
     chosen = next((m for m in METRICS if m in found), None)
     if chosen is None and UNTOLD_METRIC in table.header:
         if metric is None:
-            raise SweepError(
+            raise UsageError(
                 f"{table.name}: column {UNTOLD_METRIC} may be an accuracy or a loss; say --metric accuracy or "
                 "--metric loss"
             )
@@ -93,7 +90,7 @@ def find_columns(
     if chosen is None:
         missing.append(metric or "accuracy or loss")
     if chosen is None or missing:
-        raise SweepError(
+        raise UsageError(
             f"{table.name}: expected columns lr, wd and accuracy or loss; found none for {', '.join(missing)} among "
             f"{table.columns}; name them with --columns, e.g. --columns {missing[0].split()[0]}=NAME"
         )
@@ -107,11 +104,11 @@ def find_columns(
 
 
 def _guess(table: Table, field: str) -> str | None:
-    """The column that holds `field`; raises SweepError where two with different contents could."""
+    """The column that holds `field`; raises UsageError where two with different contents could."""
     candidates = [column for column in table.header if _plain_name(column) in ALIASES[field]]
     if len({tuple(table.values(column)) for column in candidates}) > 1:
         examples = f"--columns {field}={candidates[0]}"
-        raise SweepError(
+        raise UsageError(
             f"{table.name}: {field} may be any of the columns {', '.join(candidates)}; say which, e.g. {examples}"
         )
     return candidates[0] if candidates else None
@@ -130,14 +127,14 @@ def _plain_name(column: str) -> str:
 
 
 def one_optimizer(table: Table, found: Mapping[str, str]) -> None:
-    """Raises SweepError where runs of several optimisers would be judged as one cell."""
+    """Raises UsageError where runs of several optimisers would be judged as one cell."""
     for column in table.header:
         if _plain_name(column) not in OPTIMIZER or column in found.values():
             continue
         values = sorted({value.lower() for value in table.values(column)})
         if len(values) > 1:
             shown = ", ".join(repr(value[:40]) for value in values[:4])
-            raise SweepError(
+            raise UsageError(
                 f"{table.name}: expected the runs of one optimizer, got {len(values)} values "
                 f"({shown}) in column {column}; keep the rows of one, or make a cell of each: --columns arch={column}"
             )

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pandas as pd
 
-from replicate.landscape.columns import UNNAMED, SweepError, find_columns, metric_given, one_optimizer
+from replicate.landscape.columns import UNNAMED, find_columns, metric_given, one_optimizer
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.table import Table
+from replicate.text import UsageError
 
 NO_SCORE = {"", "nan", "none", "null", "na", "n/a", "inf", "-inf", "+inf", "infinity", "-infinity"}
 """What stands in the place of the score of a diverged run."""
@@ -66,7 +67,7 @@ def read_sweep(table: Table, metric: str | None = None, columns: Mapping[str, st
     one_optimizer(table, found)
     rows = [_row(table, i, found, metric) for i in range(len(table.rows))]
     if not rows:
-        raise SweepError(f"{table.name}: expected one row a run, got a header and no finished run below it")
+        raise UsageError(f"{table.name}: expected one row a run, got a header and no finished run below it")
     if metric == "accuracy":
         rows = _in_percent(table.name, rows, notes)
     rows = _told_apart(table.name, rows, "seed" in found, notes)
@@ -102,26 +103,25 @@ def _row(table: Table, i: int, found: Mapping[str, str], metric: str) -> _Row:
         if value is None or not math.isfinite(value):
             got = repr(text(field)[:40]) if text(field) else "nothing"
             hint = "; write 0 for a run without weight decay" if field == "wd" and not text(field) else ""
-            raise SweepError(f"{where}: expected a number in column {found[field]}, got {got}{hint}")
+            raise UsageError(f"{where}: expected a number in column {found[field]}, got {got}{hint}")
         return float(f"{value:.6g}")  # 0.1 * 3 and 0.3, or a float32, are one learning rate
 
     lr, wd = number("lr"), number("wd")
     for field, value in (("lr", lr), ("wd", wd)):
         if value != 0 and not LEAST < abs(value) < 1 / LEAST:
-            raise SweepError(
+            raise UsageError(
                 f"{where}: expected a number of a size that can be trained with, {LEAST:g} to {1 / LEAST:g}, in column "
                 f"{found[field]}, got {value:g}"
             )
     if lr <= 0:
-        raise SweepError(f"{where}: expected a learning rate above 0 in column {found['lr']}, got {lr:g}")
+        raise UsageError(f"{where}: expected a learning rate above 0 in column {found['lr']}, got {lr:g}")
     if wd < 0:
-        raise SweepError(f"{where}: expected a weight decay of at least 0 in column {found['wd']}, got {wd:g}")
+        raise UsageError(f"{where}: expected a weight decay of at least 0 in column {found['wd']}, got {wd:g}")
     if "seed" in found and not text("seed"):
-        raise SweepError(f"{where}: expected a seed in column {found['seed']}, got nothing")
-    return _Row(
-        table.lines[i], (text("arch") or UNNAMED, text("dataset") or UNNAMED), lr, wd, text("seed"),
-        _score(where, found[metric], text(metric), table.decimal_comma),
-    )  # fmt: skip
+        raise UsageError(f"{where}: expected a seed in column {found['seed']}, got nothing")
+    cell, seed = (text("arch") or UNNAMED, text("dataset") or UNNAMED), text("seed")
+    score = _score(where, found[metric], text(metric), table.decimal_comma)
+    return _Row(table.lines[i], cell, lr=lr, wd=wd, seed=seed, score=score)
 
 
 def _score(where: str, column: str, text: str, decimal_comma: bool) -> float | None:
@@ -130,7 +130,7 @@ def _score(where: str, column: str, text: str, decimal_comma: bool) -> float | N
         return None
     value = _number(text.removesuffix("%"), decimal_comma)
     if value is None:
-        raise SweepError(
+        raise UsageError(
             f"{where}: expected a number in column {column}, or nothing or nan for a diverged run; got {text[:40]!r}"
         )
     return value if math.isfinite(value) else None
@@ -149,7 +149,7 @@ def _in_percent(name: str, rows: list[_Row], notes: list[str]) -> list[_Row]:
     """`rows` with accuracies in percent."""
     for row in rows:
         if row.score is not None and not 0 <= row.score <= 100:
-            raise SweepError(
+            raise UsageError(
                 f"{name}, row {row.line}: expected an accuracy from 0 to 100 (percent) or 0 to 1, got {row.score:g}; "
                 "if the column is a loss, say --metric loss"
             )
@@ -160,11 +160,11 @@ def _in_percent(name: str, rows: list[_Row], notes: list[str]) -> list[_Row]:
         _one_unit(name, rows, largest, notes)
         return rows
     notes.append(f"the largest accuracy is {largest:g}: taken as fractions and converted to percent")
-    return [_scored(row, None if row.score is None else 100 * row.score) for row in rows]
+    return [replace(row, score=None if row.score is None else 100 * row.score) for row in rows]
 
 
 def _one_unit(name: str, rows: list[_Row], largest: float, notes: list[str]) -> None:
-    """Raises SweepError where some accuracies are fractions beside percentages.
+    """Raises UsageError where some accuracies are fractions beside percentages.
 
     A percentage below 1 is that of a run that has learnt nothing, on a hundred classes or more. A hundred times it
     falls among the others by accident only, and then the unit has to be asked for.
@@ -175,7 +175,7 @@ def _one_unit(name: str, rows: list[_Row], largest: float, notes: list[str]) -> 
         (row for row in low if row.score is not None and usual / 2 <= 100 * row.score <= 1.1 * largest), None
     )
     if fraction is not None:
-        raise SweepError(
+        raise UsageError(
             f"{name}, row {fraction.line}: expected accuracies in one unit, got {fraction.score:g} in a column that "
             f"goes up to {largest:g}: a fraction among percentages? write all in per cent, or leave it empty if the "
             "run diverged"
@@ -192,7 +192,7 @@ def _counted(n: int, one: str, many: str) -> str:
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], list[_Row]], found: Mapping[str, str]) -> None:
-    """Raises SweepError where a column holds so many values that it is no axis of a grid."""
+    """Raises UsageError where a column holds so many values that it is no axis of a grid."""
     sizes = [("arch and dataset", len(cells), MOST_CELLS)]
     for rows in cells.values():
         pairs = {(row.lr, row.wd) for row in rows}
@@ -202,7 +202,7 @@ def _check_size(name: str, cells: Mapping[tuple[str, str], list[_Row]], found: M
         sizes.append((found.get("seed", "seed"), seeds, max(1, MOST_POINTS // len(pairs))))
     for column, got, most in sizes:
         if got > most:
-            raise SweepError(
+            raise UsageError(
                 f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the column "
                 "that is meant (--columns)? A random search cannot be judged: take a grid"
             )
@@ -219,7 +219,7 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
         twin = next((other for other in same if other.score == row.score), None)
         if same and seeds_given:
             if twin is None:
-                raise SweepError(
+                raise UsageError(
                     f"{name}, row {row.line}: expected each run once, got lr={row.lr:g} wd={row.wd:g} seed={row.seed} "
                     f"in row {same[0].line} already with another score; drop one, or name the column that tells them "
                     "apart, e.g. --columns arch=NAME"
@@ -227,13 +227,13 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
             twins.append((row.line, twin.line))
             continue
         if twin is not None and row.score is not None:
-            raise SweepError(
+            raise UsageError(
                 f"{name}, row {row.line}: expected each run once, got lr={row.lr:g} wd={row.wd:g} and the same score "
                 f"in row {twin.line}; drop one, or name the column that tells them apart, e.g. --columns seed=NAME"
             )
         if not seeds_given:
             repeated += bool(same)
-            row = _Row(row.line, row.cell, row.lr, row.wd, str(len(same)), row.score)
+            row = replace(row, seed=str(len(same)))
         same.append(row)
         kept.append(row)
     if twins:
@@ -246,10 +246,6 @@ def _told_apart(name: str, rows: list[_Row], seeds_given: bool, notes: list[str]
     if repeated:
         notes.append(f"no column of seeds: {repeated} repeated (lr, wd) taken as further seeds, in the file's order")
     return kept
-
-
-def _scored(row: _Row, score: float | None) -> _Row:
-    return _Row(row.line, row.cell, row.lr, row.wd, row.seed, score)
 
 
 def _landscape(cell: tuple[str, str], rows: list[_Row], metric: str) -> Landscape:

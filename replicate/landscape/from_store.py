@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from replicate.data import catalogue
 from replicate.landscape.landscape import Landscape
 from replicate.paper.claim import Claim
+from replicate.paper.registry import CLAIMS
 from replicate.runs.needed import Key, label, points_of, runs_for
 from replicate.runs.run import Point, Run
-from replicate.runs.scales import Scale
+from replicate.runs.scales import NotTrained, Scale
 from replicate.store.store import Store, StoredRun
+
+MOST_CELLS = 2
+"""Claims over more cells than these have no landscape of their own."""
 
 
 class Missing(Exception):
     """Runs that a claim needs and the store lacks; the message is the reason, fit for a verdict."""
 
-    def __init__(self, have: int, need: int, missing: Counter[str]) -> None:
+    def __init__(self, needed: Collection[Run], have: int, missing: Counter[str]) -> None:
+        self.needed = needed
         self.have = have
-        self.need = need
         self.missing = missing
         """How many runs are missing by cell and variant, e.g. `resnet50-cifar100` or `resnet50-cifar100 sgd`."""
         where = ", ".join(f"{label}: {n}" for label, n in missing.items())
-        super().__init__(f"{need - have} of {need} runs are not in the store ({where})")
+        super().__init__(f"{len(needed) - have} of {len(needed)} runs are not in the store ({where})")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The landscape of each cell and variant of a claim, and the runs that they are made from, each once."""
+
+    landscapes: Mapping[Key, Landscape]
+    runs: Sequence[StoredRun]
 
 
 def missing_runs(claim: Claim, scale: Scale, store: Store) -> list[Run]:
@@ -33,30 +48,45 @@ def missing_runs(claim: Claim, scale: Scale, store: Store) -> list[Run]:
     return [run for run in runs_for([claim], scale) if store.get(run) is None]
 
 
-def landscapes_for(claim: Claim, scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """The landscape of each cell and variant of `claim`, from exactly the points of its parts.
+def collect(claim: Claim, scale: Scale, store: Store) -> Collected:
+    """The landscapes of `claim`, from exactly the points of its parts.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest over the
     epochs) and diverged. Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
     points = points_of(claim, scale)
-    found: dict[str, StoredRun | None] = {}
-    for run in {p.run.key: p.run for of_cell in points.values() for p in of_cell}.values():
-        found[run.key] = store.get(run)
+    needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
+    found = {key: stored for key, run in needed.items() if (stored := store.get(run)) is not None}
     missing = Counter(
-        label(where) for where, of_cell in points.items() for key in {p.run.key for p in of_cell} if found[key] is None
+        label(where) for where, of_cell in points.items() for key in {p.run.key for p in of_cell} - found.keys()
     )
     if missing:
-        raise Missing(sum(stored is not None for stored in found.values()), len(found), missing)
-    return {where: _landscape(where, of_cell, found) for where, of_cell in points.items()}
+        raise Missing(needed.values(), len(found), missing)
+    landscapes = {where: _landscape(where, of_cell, found) for where, of_cell in points.items()}
+    return Collected(landscapes, list(found.values()))
 
 
-def _landscape(where: Key, points: list[Point], found: dict[str, StoredRun | None]) -> Landscape:
+def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
+    """What can be drawn: by cell and variant the landscape of the first claim that `store` has all runs of.
+
+    The claims on ratios come first in the registry and need all grids, so theirs is the fullest there is.
+    """
+    found: dict[Key, Landscape] = {}
+    for claim in CLAIMS:
+        places = {(part.cell, part.variant) for part in claim.parts}
+        if len(claim.cells) > MOST_CELLS or places <= found.keys():
+            continue
+        with contextlib.suppress(NotTrained, Missing):
+            more = collect(claim, scale, store).landscapes
+            found |= {place: landscape for place, landscape in more.items() if place not in found}
+    return found
+
+
+def _landscape(where: Key, points: list[Point], found: Mapping[str, StoredRun]) -> Landscape:
     rows = []
     synthetic = False
     for point in points:
         stored = found[point.run.key]
-        assert stored is not None
         result = stored.result
         score = math.nan if result.diverged else result.accuracy_pp
         rows.append((point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
+
+from replicate.text import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
 SHOWN_COLUMNS = 12
-
-
-class TableError(ValueError):
-    """A file that is no table; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ class Table:
 
     def keep(self, wanted: Sequence[bool]) -> Table:
         """The rows for which `wanted` is true."""
-        kept = [i for i, keep in enumerate(wanted) if keep]
-        return Table(
-            self.name, self.header, tuple(self.rows[i] for i in kept), tuple(self.lines[i] for i in kept),
-            self.decimal_comma,
-        )  # fmt: skip
+        rows, lines = tuple(compress(self.rows, wanted)), tuple(compress(self.lines, wanted))
+        return replace(self, rows=rows, lines=lines)
 
 
 def read_table(path: str) -> Table:
@@ -57,9 +53,9 @@ def read_table(path: str) -> Table:
     name = "standard input" if path == "-" else path
     text = _text(path, name)
     if not text.strip():
-        raise TableError(f"{name}: expected a CSV file with columns lr, wd and accuracy or loss, got an empty file")
+        raise UsageError(f"{name}: expected a CSV file with columns lr, wd and accuracy or loss, got an empty file")
     if "\0" in text:
-        raise TableError(f"{name}: expected a CSV file, got a binary file; export the runs as CSV")
+        raise UsageError(f"{name}: expected a CSV file, got a binary file; export the runs as CSV")
     lines = text.splitlines(keepends=True)
     skipped = 0
     if lines[0].lower().startswith("sep="):  # written by spreadsheets
@@ -77,17 +73,17 @@ def read_table(path: str) -> Table:
             if not header:
                 header = values
             elif len(values) != len(header):
-                raise TableError(
+                raise UsageError(
                     f"{name}, row {line}: expected {len(header)} values as in the header, got {len(values)}"
                 )
             else:
                 rows.append(values)
                 numbers.append(line)
     except csv.Error as e:
-        raise TableError(f"{name}, row {reader.line_num + skipped}: expected a CSV file, got: {e}") from None
+        raise UsageError(f"{name}, row {reader.line_num + skipped}: expected a CSV file, got: {e}") from None
     repeated = next((column for column in header if column and header.count(column) > 1), None)
     if repeated is not None:
-        raise TableError(f"{name}: expected each column once, got {repeated!r} twice in the header; rename one")
+        raise UsageError(f"{name}: expected each column once, got {repeated!r} twice in the header; rename one")
     return Table(name, header, tuple(rows), tuple(numbers), decimal_comma=delimiter != ",")
 
 
@@ -95,13 +91,13 @@ def _text(path: str, name: str) -> str:
     try:
         raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except FileNotFoundError:
-        raise TableError(f"{name}: expected a CSV file, found no such file") from None
+        raise UsageError(f"{name}: expected a CSV file, found no such file") from None
     except IsADirectoryError:
-        raise TableError(f"{name}: expected a CSV file, got a folder") from None
+        raise UsageError(f"{name}: expected a CSV file, got a folder") from None
     except OSError as e:
-        raise TableError(f"{name}: expected a readable CSV file, got: {e.strerror}") from None
+        raise UsageError(f"{name}: expected a readable CSV file, got: {e.strerror}") from None
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError:
-        raise TableError(f"{name}: expected a CSV file in UTF-8, got other bytes; export the runs as CSV") from None
+        raise UsageError(f"{name}: expected a CSV file in UTF-8, got other bytes; export the runs as CSV") from None

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from replicate.calibration import measured
-from replicate.judging import store_verdicts, verdict_file
+from replicate.judging import verdict_file
 from replicate.judging.verdict_file import VerdictFile
+from replicate.landscape.from_store import all_landscapes
 from replicate.paper.registry import REGISTRY_HASH, claim
 from replicate.report import markdown
+from replicate.runs.needed import runs_for
 from replicate.runs.scales import Scale
-from replicate.store import atomic
+from replicate.store import atomic, kept
 from replicate.store.store import Store
+from replicate.text import UsageError
 
 VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
-CALIBRATION = Path(__file__).parents[2] / "docs" / "calibration.json"
-"""What `replicate calibrate --out` wrote, where this is a clone that has it."""
-
-
-class NothingToDraw(Exception):
-    """A picture of runs that are not there; the message is one line."""
+KEPT = "docs/calibration.json"
+"""What `replicate calibrate --out` wrote."""
+CALIBRATION = kept.path(KEPT)
 
 
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
@@ -40,24 +40,25 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
     paper = published()
     findings = [finding.to_json() for finding in audits.run(paper).findings]
-    text = html.render(file, store_verdicts.landscapes(scale, store), picture(paper), calibration(), findings)
-    atomic.write_text(out / PAGE, text)
+    lacking = kept.lacking(KEPT, "calibration figures")
+    found = all_landscapes(scale, store)
+    atomic.write_text(out / PAGE, html.render(file, found, picture(paper), calibration(), findings, lacking))
     return out / PAGE
 
 
 def write_picture(path: Path, scale: Scale, store: Store) -> None:
-    """Writes the landscapes of all cells as one picture, each under what was really trained; raises `NothingToDraw`."""
+    """Writes the landscapes of all cells as one picture, each under what was really trained; raises `UsageError`."""
     from replicate.report.figures.document import document
     from replicate.report.figures.landscape import landscape
 
-    found = store_verdicts.landscapes(scale, store)
+    found = all_landscapes(scale, store)
     pictures = [
-        (" and ".join(store_verdicts.trained([claim(f"rho/{cell.id}")], scale)), landscape(table))
+        (" and ".join(dict.fromkeys(run.title for run in runs_for([claim(f"rho/{cell.id}")], scale))), landscape(table))
         for (cell, variant), table in found.items()
         if variant == "main"
     ]
     if not pictures:
-        raise NothingToDraw(f"store {store.path}: expected all runs of a cell at scale {scale.name}, got none")
+        raise UsageError(f"store {store.path}: expected all runs of a cell at scale {scale.name}, got none")
     atomic.write_text(path, document(pictures))
 
 
@@ -65,6 +66,6 @@ def calibration(path: Path = CALIBRATION) -> Sequence[measured.CellRow]:
     """The rates of single cells in a saved calibration of today's rules; none where there is no such file."""
     try:
         found = measured.read(path)
-    except measured.UnreadableCalibration:
+    except UsageError:
         return ()
     return found.cells if found.registry == REGISTRY_HASH else ()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""By cell and variant, as `replicate.judging.store_verdicts.landscapes` finds them."""
+"""By cell and variant, as `replicate.landscape.from_store.all_landscapes` finds them."""
 
 
 FINDINGS = {
@@ -71,11 +71,12 @@ def render(
     reachability: str = "",
     rates: Sequence[CellRow] = (),
     findings: Sequence[Mapping[str, Any]] = (),
+    lacking: str = "",
 ) -> str:
     """The page.
 
     `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit, as
-    its JSON has them.
+    its JSON has them; `lacking`: why there are no `rates`, where that should be said.
     """
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
@@ -95,7 +96,7 @@ def render(
         kappa_rows=kappa_rows,
         others=view.other_marks(file),
         sections=sections,
-        checks=_checks(reachability, rates),
+        checks=_checks(reachability, rates, lacking),
         findings=findings,
         finding_counts=[(o, sum(f["outcome"] == o for f in findings), words) for o, words in FINDINGS.items()],
         provenance=view.provenance(file),
@@ -163,7 +164,7 @@ def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Pictu
     return out
 
 
-def _checks(reachability: str, rates: Sequence[CellRow]) -> list[Check]:
+def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[Check]:
     out = []
     if reachability:
         out.append(
@@ -192,6 +193,8 @@ def _checks(reachability: str, rates: Sequence[CellRow]) -> list[Check]:
                 tuple(pictures),
             )
         )
+    elif lacking:
+        out.append(Check("How often the rules err", f"{lacking[0].upper()}{lacking[1:]}.", ()))
     return out
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from replicate import __version__
-from replicate.estimate.result import Estimate
+from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
 from replicate.landscape.landscape import Landscape
-from replicate.paper.registry import CLAIMS
 from replicate.report import page
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import estimate_text, margin_text, sentence
@@ -21,8 +19,6 @@ UNNAMED = "unnamed"
 """What `replicate.landscape.from_csv` calls an architecture or a data set that a file does not name."""
 MOST_PICTURES = 60
 """A file with more cells than these is read as a table."""
-CLAIM_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name of a verdict → the quantity of the registry whose rule gave it."""
 WORDS = {
     "rho": "the best weight decay is a tenth of the learning rate",
     "slope": "it grows in proportion to the learning rate",
@@ -61,7 +57,7 @@ class SweepCell:
     picture: Markup
 
 
-def render(landscapes: Sequence[Landscape], found: Mapping[str, Any], source: str, notes: Sequence[str] = ()) -> str:
+def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source: str, notes: Sequence[str] = ()) -> str:
     """The page. `found`: what `judge_sweep` says of `landscapes`; `source`: where they come from."""
     return page.render(
         "sweep.html",
@@ -73,40 +69,43 @@ def render(landscapes: Sequence[Landscape], found: Mapping[str, Any], source: st
     )
 
 
-def fragment(landscapes: Sequence[Landscape], found: Mapping[str, Any]) -> str:
+def fragment(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> str:
     """The same for a notebook: with a background of its own, for the notebook's is not known."""
     return page.render("fragment.html", cells=cells(landscapes, found))
 
 
-def cells(landscapes: Sequence[Landscape], found: Mapping[str, Any]) -> list[SweepCell]:
+def cells(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> list[SweepCell]:
     """What the templates show."""
     from replicate.report.figures.landscape import landscape
 
     drawn = len(landscapes) <= MOST_PICTURES
     return [
         _cell(table, cell, page.svg(landscape(table)) if drawn else Markup())
-        for table, cell in zip(landscapes, found["cells"], strict=True)
+        for table, cell in zip(landscapes, found, strict=True)
     ]
 
 
-def _cell(table: Landscape, cell: Mapping[str, Any], picture: Markup) -> SweepCell:
-    margins = {claim.quantity: claim.margin for claim in reversed(CLAIMS)}
+def _cell(table: Landscape, cell: JudgedCell, picture: Markup) -> SweepCell:
     rows = tuple(
         ClaimRow(
-            name,
-            WORDS.get(name, name),
-            outcome,
-            LETTERS[outcome],
-            estimate_text(None if outcome == NOT_RUN else Estimate.from_json(cell[name])),
-            margin_text(margins[CLAIM_OF[name]]),
-            cell["reasons"][name],
+            name=name,
+            words=WORDS.get(name, name),
+            outcome=verdict.outcome,
+            letter=LETTERS[verdict.outcome],
+            here=estimate_text(None if verdict.outcome == NOT_RUN else cell.measured[name]),
+            margin=margin_text(verdict.margin),
+            reason=verdict.reason,
         )
-        for name, outcome in cell["verdicts"].items()
+        for name, verdict in cell.verdicts.items()
     )
-    settle = [cell[name].get("settle") for name, outcome in cell["verdicts"].items() if outcome == INCONCLUSIVE]
-    named = tuple(name for name in (cell["arch"], cell["dataset"]) if name != UNNAMED)
+    settle = [cell.settle(name) for name, outcome in cell.outcomes.items() if outcome == INCONCLUSIVE]
     return SweepCell(
-        named, sentence(cell), rows, ", ".join(cell["flags"]),
-        tuple(dict.fromkeys(text for text in settle if text)),
-        tuple(cell.get("beside", {}).get("where they differ", {}).items()), len(table.frame), picture,
-    )  # fmt: skip
+        named=tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED),
+        sentence=sentence(cell),
+        rows=rows,
+        flags=", ".join(cell.flags),
+        settle=tuple(dict.fromkeys(text for text in settle if text)),
+        differ=tuple(cell.disagreements.items()),
+        runs=len(table.frame),
+        picture=picture,
+    )

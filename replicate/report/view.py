@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.registry import CELLS
+from replicate.report import beside
 from replicate.report.families import BY_KEY, DATASETS, FAMILIES, TITLES, Family, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import (
@@ -31,13 +30,16 @@ MEANINGS = (
     (CRASHED, "judging ended in an error; no verdict"),
 )
 ROWS = (
-    ("rho", "ratio"), ("rho/reject", "0.10 not rejected"), ("slope", "slope"), ("intercept", "intercept"),
-    ("r2", "R²"), ("one-dim/gap", "η alone"), ("sgd/rho", "SGD"),
-)  # fmt: skip
+    ("rho", "ratio"),
+    ("rho/reject", "0.10 not rejected"),
+    ("slope", "slope"),
+    ("intercept", "intercept"),
+    ("r2", "R²"),
+    ("one-dim/gap", "η alone"),
+    ("sgd/rho", "SGD"),
+)
 """Kinds of claims that speak of one cell each, and their names in the matrix."""
 COLUMNS = tuple(cell for dataset in DATASETS for cell in CELLS if cell.dataset == dataset)
-MOST_SHOWN = 6
-"""Longer lists of criteria that do not decide are told by their ends."""
 SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "Mix", "swin_t": "Swin"}
 
 
@@ -211,28 +213,13 @@ def row(e: Entry) -> Row:
         n="" if estimate is None else str(estimate.n),
         rule=e.rule,
         method="" if estimate is None else estimate.method,
-        beside=tuple((name, _words(value)) for name, value in v.secondary.items()),
+        beside=beside.words(v.secondary),
     )
 
 
 def evidence_kind(evidence: Evidence) -> str:
     """`synthetic`, `probe` or `paper`."""
     return "synthetic" if evidence.synthetic else "probe" if evidence.probe else "paper"
-
-
-def _words(value: Any) -> str:
-    """JSON types as words: `rho 0.1, p 0.82`."""
-    if isinstance(value, Mapping):
-        parts = [f"{name} {_words(v)}" for name, v in value.items()]
-        return "; ".join(parts) if any(isinstance(v, Mapping) for v in value.values()) else ", ".join(parts)
-    if isinstance(value, list | tuple):
-        shown = [_words(v) for v in value]
-        if len(shown) > MOST_SHOWN:
-            return f"{len(shown)} from {shown[0]} to {shown[-1]}"
-        return f"[{', '.join(shown)}]"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def provenance(file: VerdictFile) -> list[tuple[str, str]]:

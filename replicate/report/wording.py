@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from replicate.estimate.result import Estimate
-from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED, span
+from replicate.judging.sweep_verdicts import JudgedCell
+from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.claim import Figure, Margin
+from replicate.text import interval
 
 CRASHED = "crashed"
 """Shown in place of an outcome where judging ended in an error; never a verdict."""
@@ -28,34 +29,33 @@ AS_SURE = 0.2
 """How far around a law's exponent its interval may reach for the law to be stated: as the paper's margin does."""
 
 
-def sentence(cell: Mapping[str, Any]) -> str:
+def sentence(cell: JudgedCell) -> str:
     """What a judged cell of a sweep says, in one sentence: the law, and whether the paper's factor goes with it.
 
     A law is stated where the exponent's interval holds it alone and closely; else what is sure of the exponent is.
     """
-    verdicts, rho, slope = cell["verdicts"], cell.get("rho") or {}, cell.get("slope") or {}
-    exponent, low, high = cell["exponent"], slope.get("low"), slope.get("high")
-    close = None not in (exponent, low, high) and exponent - AS_SURE <= low and high <= exponent + AS_SURE
-    if exponent == 1 and close and verdicts.get("rho") == REPLICATED:
+    rho, slope, exponent = cell.measured["rho"], cell.measured["slope"], cell.exponent
+    close = exponent is not None and exponent - AS_SURE <= slope.low and slope.high <= exponent + AS_SURE
+    if exponent == 1 and close and cell.outcomes["rho"] == REPLICATED:
         return f"{SENTENCES[1]}, about 0.1 times it, as the paper says"
-    if exponent == 1 and close and verdicts.get("rho") == CONTRADICTED and rho.get("value"):
-        return f"{SENTENCES[1]}, but about {rho['value']:.2g} times it and not 0.1"
+    if exponent == 1 and close and cell.outcomes["rho"] == CONTRADICTED and rho.value:
+        return f"{SENTENCES[1]}, but about {rho.value:.2g} times it and not 0.1"
     if close:
         return SENTENCES[exponent]
-    between = f"{_end(low)} to {_end(high)}"
-    if low is not None and low > 0:
+    between = f"{_end(slope.low)} to {_end(slope.high)}"
+    if slope.low > 0:
         perhaps = ": in proportion, perhaps" if exponent == 1 else ""
         return f"the best weight decay grows with the learning rate, as its power {between}{perhaps}"
-    if high is not None and high < 0:
+    if slope.high < 0:
         perhaps = ": perhaps so that their product stays the same" if exponent == -1 else ""
         return f"the best weight decay falls as the learning rate grows, as its power {between}{perhaps}"
-    if verdicts.get("slope") == CONTRADICTED:
+    if cell.outcomes["slope"] == CONTRADICTED:
         return f"the best weight decay does not grow in proportion to the learning rate, but as its power {between}"
     return SENTENCES[None]
 
 
-def _end(value: float | None) -> str:
-    return "any" if value is None else f"{value:.2g}".replace("-", "−")
+def _end(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−") if math.isfinite(value) else "any"
 
 
 def outcome_text(entry: Entry) -> str:
@@ -78,9 +78,9 @@ def estimate_text(estimate: Estimate | None) -> str:
     if estimate.value is None or not math.isfinite(estimate.value):
         if math.isinf(estimate.low) and math.isinf(estimate.high):
             return "none"
-        text = span(estimate.low, estimate.high)
+        text = interval(estimate.low, estimate.high)
     else:
-        text = f"{estimate.value:.3g} {span(estimate.low, estimate.high)}"
+        text = f"{estimate.value:.3g} {interval(estimate.low, estimate.high)}"
     return f"{text} {estimate.unit}".rstrip()
 
 
@@ -88,10 +88,10 @@ def figure_text(figure: Figure | None) -> str:
     """The paper's figure as `0.098 [0.081, 0.115] pp`; a test's as `p = 0.82`."""
     if figure is None:
         return "-"
-    interval = "" if figure.low is None or figure.high is None else f" {span(figure.low, figure.high)}"
+    ends = "" if figure.low is None or figure.high is None else f" {interval(figure.low, figure.high)}"
     if figure.unit == "p" or figure.unit.startswith("F("):
-        return f"{figure.unit} = {figure.value:g}{interval}"
-    return f"{figure.value:g}{interval} {figure.unit}".rstrip()
+        return f"{figure.unit} = {figure.value:g}{ends}"
+    return f"{figure.value:g}{ends} {figure.unit}".rstrip()
 
 
 def margin_text(margin: Margin) -> str:
@@ -102,7 +102,7 @@ def margin_text(margin: Margin) -> str:
         return f"≥ {margin.low:.3g}"
     if f"{margin.low:.6g}" == f"{margin.high:.6g}":
         return f"= {margin.low:.3g}"
-    return span(margin.low, margin.high)
+    return interval(margin.low, margin.high)
 
 
 def notices(file: VerdictFile) -> list[str]:

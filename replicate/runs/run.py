@@ -66,6 +66,11 @@ class Run:
         """Whether its result is made up by `replicate.landscape.world`, never trained."""
         return is_synthetic(self.data.name)
 
+    @property
+    def title(self) -> str:
+        """What is trained, e.g. `resnet50 on digits`."""
+        return f"{self.arch} on {self.data.name}"
+
     def record(self) -> dict[str, Any]:
         """The run as plain JSON types: what the key is computed from, and what provenance stores."""
         return json.loads(json.dumps(self._fields()))

@@ -27,16 +27,13 @@ from replicate.paper.protocol import (
 )
 from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
 from replicate.runs.run import ModelSpec, Point, Run, point
+from replicate.text import UsageError
 
-__all__ = ["PAPER_MODELS", "SCALES", "SMALL_MODELS", "STEM32_MODELS", "NotTrained", "Scale", "ScaleError", "points"]
+__all__ = ["PAPER_MODELS", "SCALES", "SMALL_MODELS", "STEM32_MODELS", "NotTrained", "Scale", "points"]
 
 
 class NotTrained(Exception):
     """A part that a scale does not train; the message is the reason, fit for a verdict."""
-
-
-class ScaleError(Exception):
-    """A scale that does not exist; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +262,7 @@ SCALES: dict[str, Scale] = {
 def get(name: str) -> Scale:
     """The scale called `name`."""
     if name not in SCALES:
-        raise ScaleError(f"scale: expected one of {', '.join(SCALES)}; got {name!r}")
+        raise UsageError(f"scale: expected one of {', '.join(SCALES)}; got {name!r}")
     return SCALES[name]
 
 

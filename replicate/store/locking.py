@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from replicate.runs.run import Run
 from replicate.store import atomic, locks
 from replicate.store.layout import Layout
+from replicate.text import UsageError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -26,7 +27,7 @@ LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock"}
 """Options of an NFS mount with which a lock is known to this machine alone."""
 
 
-class StoreError(Exception):
+class StoreError(UsageError):
     """A store that cannot be used as asked; the message is one line that says what to do."""
 
 

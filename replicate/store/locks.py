@@ -130,7 +130,7 @@ class HeartbeatLock:
         """Give the lock back; one that was taken over stays its new holder's."""
         if not self._token:
             return
-        _hearts.forget(self)
+        _heartbeats.forget(self)
         if self._is_ours(_look(self.path)):
             self.path.unlink(missing_ok=True)
         self._token = ""
@@ -178,7 +178,7 @@ class HeartbeatLock:
         if not _created(self.path, json.dumps({**this_process(), "space": _process_space(), "token": token}).encode()):
             return False
         self._token, self._missed = token, False
-        _hearts.remember(self)
+        _heartbeats.remember(self)
         if seen is not None and not gone:
             self._say(f"{self.path.name}: taken over; nothing was heard of its holder for {SILENT_SECONDS:g} s")
         return True
@@ -284,7 +284,7 @@ def _created(path: Path, content: bytes) -> bool:
     return True
 
 
-class _Hearts:
+class _Heartbeats:
     """One thread that touches the files of all locks this process holds."""
 
     def __init__(self) -> None:
@@ -313,13 +313,13 @@ class _Hearts:
                     self.forget(lock)
 
 
-_hearts = _Hearts()
+_heartbeats = _Heartbeats()
 
 
 def _without_parent() -> None:
     """In a fork: its parent's locks, and the thread that beats for them, are not its own."""
-    global _hearts
-    _hearts = _Hearts()
+    global _heartbeats
+    _heartbeats = _Heartbeats()
 
 
 if hasattr(os, "register_at_fork"):

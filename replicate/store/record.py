@@ -51,6 +51,11 @@ class StoredRun:
     """True where the result was made up, not trained."""
 
     @property
+    def title(self) -> str:
+        """What was trained, e.g. `resnet50 on digits`."""
+        return f"{self.run['arch']} on {self.run['data']['name']}"
+
+    @property
     def measured(self) -> dict[str, Any]:
         """The result without the seconds it took."""
         return {name: value for name, value in self.result.to_json().items() if name != "seconds"}

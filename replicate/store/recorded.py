@@ -13,14 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from replicate.store import atomic
+from replicate.store import atomic, kept
 from replicate.store.record import Corrupt, NewerFormat, StoredRun, parse, seal_stored
 
 FILE = "runs.jsonl.gz"
 LONGEST_LINE = 1 << 20
 MOST_LOST_BYTES = 64 << 20
 """A few kilobytes can unpack to gigabytes: after so much that is no record, nothing more is read."""
-FOLDER = Path(__file__).parents[2] / "fixtures" / "recorded"
+KEPT = "fixtures/recorded"
+FOLDER = kept.path(KEPT)
+SCALES = ("embedded-deep",)
+"""Those with recorded runs: the package alone could not tell that it lacks them."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,9 @@ def path_of(scale: str, folder: Path = FOLDER) -> Path:
 
 
 def of_scale(scale: str) -> Mapping[str, StoredRun]:
-    """The runs recorded for `scale` by key; none where none are."""
+    """The runs recorded for `scale` by key; none where none are. A warning where this installation lacks them."""
+    if scale in SCALES:
+        kept.look_for(f"{KEPT}/{scale}/{FILE}", f"recorded runs of scale {scale}")
     return read(path_of(scale))
 
 

@@ -141,10 +141,8 @@ class Operation:
 
 def _affine(images: Tensor, move: Sequence[float] = (0, 0), shear: Sequence[float] = (0, 0)) -> Tensor:
     centre = None if any(move) else [0.0, 0.0]  # a shear leaves the first row and column where they are
-    return vision.affine(
-        images, angle=0.0, translate=[int(m) for m in move], scale=1.0, shear=list(shear), center=centre,
-        interpolation=InterpolationMode.NEAREST,
-    )  # fmt: skip
+    affine = partial(vision.affine, angle=0.0, scale=1.0, interpolation=InterpolationMode.NEAREST)
+    return affine(images, translate=[int(m) for m in move], shear=list(shear), center=centre)
 
 
 def _slope(share: float) -> float:

@@ -57,11 +57,9 @@ class Conv2d(nn.Conv2d):
         h, w = (height + 2 * top - rows) // down + 1, (width + 2 * left - columns) // right + 1
         padded = functional.pad(x, (0, 0, left, left, top, top)) if top or left else x
         # Where the image is smaller than the kernel, some of its positions never see anything but padding.
-        seen = [
-            (i, j)
-            for i in _seen(rows, h, down, top, height)
-            for j in _seen(columns, w, right, left, width)
-        ] or [(0, 0)]  # fmt: skip
+        seen = [(i, j) for i in _seen(rows, h, down, top, height) for j in _seen(columns, w, right, left, width)] or [
+            (0, 0)
+        ]
         parts = [padded[:, i : i + down * (h - 1) + 1 : down, j : j + right * (w - 1) + 1 : right] for i, j in seen]
         weight = torch.cat([self.weight[:, :, i, j] for i, j in seen], 1)
         return torch.cat(parts, 3), weight

@@ -71,10 +71,8 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
     del saved  # of the size of model and optimizer
 
     def state() -> dict[str, Any]:
-        return {
-            "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
-            "losses": torch.stack(losses), "seconds": time.perf_counter() - started,
-        }  # fmt: skip
+        done = {"history": history, "losses": torch.stack(losses), "seconds": time.perf_counter() - started}
+        return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), **done}
 
     epoch_loss = math.nan
     # A checkpoint made after an epoch's last step, before its evaluation, leaves none of its batches.

@@ -56,16 +56,16 @@ class TestPrinted:
 
 
 def test_a_finding_says_what_would_mend_it() -> None:
-    arguments = ("a", "text", "1", "2")
+    texts = {"id": "a", "source": "text", "claimed": "1", "recomputed": "2", "evidence": "e", "assumes": "a"}
     with pytest.raises(ValueError, match="a: expected what would make it consistent exactly where it is not"):
-        Finding(*arguments, INCONSISTENT, "e", "a")
+        Finding(**texts, outcome=INCONSISTENT)
     with pytest.raises(
         ValueError, match="expected an outcome of consistent, inconsistent, decision-inconsistent; got 'x'"
     ):
-        Finding(*arguments, "x", "e", "a", "b")
+        Finding(**texts, outcome="x", consistent_if="b")
     assert worst([]) == CONSISTENT
     assert worst([INCONSISTENT, DECISION_INCONSISTENT, CONSISTENT]) == DECISION_INCONSISTENT
-    assert Check("a", "1", "2", False, decides=True).outcome == DECISION_INCONSISTENT
+    assert Check("a", "1", "2", holds=False, decides=True).outcome == DECISION_INCONSISTENT
 
 
 class TestPValues:
@@ -76,7 +76,7 @@ class TestPValues:
         rho, error = rng.normal(0.1, 0.01), rng.uniform(0.003, 0.02)
         half = stats.t.ppf(0.975, dof) * error
         p = 2 * stats.t.sf(abs(rho - 0.1) / error, dof)
-        row = RatioRow("a", "x", measured(rho, rho - half, rho + half, 3), printed(p, 2))
+        row = RatioRow("a", "x", measured(rho, rho - half, rho + half, 3), p=printed(p, 2))
         paper = change_figure(Reported("true", PAPER.grid, (row,)), "rho", "0.10")
         assert significance.p_value(paper, row).outcome == CONSISTENT
 
@@ -90,7 +90,7 @@ class TestPValues:
             wrong = 2 * p if p < 0.4 else p / 2
             if abs(wrong - p) < 0.05:
                 continue
-            row = RatioRow("a", "x", measured(rho, rho - 1.96 * error, rho + 1.96 * error, 4), printed(wrong, 2))
+            row = RatioRow("a", "x", measured(rho, rho - 1.96 * error, rho + 1.96 * error, 4), p=printed(wrong, 2))
             paper = change_figure(Reported("spoilt", PAPER.grid, (row,)), "rho", "0.10")
             seen.append(significance.p_value(paper, row).outcome != CONSISTENT)
         assert np.mean(seen) > 0.9
@@ -105,7 +105,7 @@ class TestPValues:
         assert p == pytest.approx((test.ttest_mean(0)[1],) * 2, rel=1e-9)
 
     def test_a_p_on_the_other_side_of_5_percent_changes_a_decision(self) -> None:
-        row = RatioRow("a", "x", Measured(Printed("0.150"), Printed("0.140"), Printed("0.160")), Printed("0.30"))
+        row = RatioRow("a", "x", Measured(Printed("0.150"), Printed("0.140"), Printed("0.160")), p=Printed("0.30"))
         paper = change_figure(Reported("spoilt", PAPER.grid, (row,)), "rho", "0.10")
         assert significance.p_value(paper, row).outcome == DECISION_INCONSISTENT
 
@@ -402,7 +402,7 @@ class TestDocuments:
             assert documents.references(dataclasses.replace(MADE_UP, bibliography=spoilt)).outcome == INCONSISTENT
 
     def test_one_point_off(self) -> None:
-        off = Point("epochs", "100", "90", False, "script")
+        off = Point("epochs", "100", "90", "script", agrees=False)
         assert documents.script(dataclasses.replace(MADE_UP, script=(off,))).outcome == INCONSISTENT
 
 

@@ -32,9 +32,8 @@ def number(value: float, digits: int) -> Printed:
 
 
 def row_of(rho: float, r2: float, slope: float, digits: int = 3) -> RatioRow:
-    return RatioRow(
-        "a", "x", Measured(number(rho, digits)), None, Measured(number(slope, digits)), number(r2, digits)
-    )  # fmt: skip
+    printed = {"slope": Measured(number(slope, digits)), "r2": number(r2, digits)}
+    return RatioRow("a", "x", Measured(number(rho, digits)), **printed)
 
 
 def by_hand(lrs: list[float], wds: tuple[float, ...]) -> dict[str, float]:

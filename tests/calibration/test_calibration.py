@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,22 +15,13 @@ import pytest
 from replicate.calibration import experiments, sources
 from replicate.calibration import rates as calibration
 from replicate.calibration.experiments import Experiment, FamilyRate
-from replicate.calibration.measured import (
-    Measured,
-    UnreadableCalibration,
-    cell_rows,
-    error,
-    read,
-    worst,
-    write,
-)
+from replicate.calibration.measured import Measured, cell_rows, error, read, worst, write
 from replicate.calibration.parallel import CHUNK, chunks, in_processes
 from replicate.calibration.rates import (
     Judged,
     Rate,
     informative,
     landscape,
-    of_cell,
     place,
     rates,
     where,
@@ -50,14 +40,17 @@ from replicate.calibration.studies import (
     true_values,
 )
 from replicate.calibration.tables import markdown
+from replicate.estimate import details
 from replicate.estimate.straight_line import origin_r_squared
-from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.judging.ratios import too_few
+from replicate.judging.sweep_verdicts import QUANTITY_OF, JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import NOISES, SHAPES, Truth, ratio_grid
 from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import LRS, RHO, WEIGHT_DECAYS
 from replicate.paper.registry import CELLS, CLAIMS
+from replicate.text import UsageError
 
 INF = math.inf
 RHO_MARGIN = Margin(0.05, 0.2)
@@ -139,10 +132,11 @@ def test_a_ratio_that_varies_is_that_of_the_learning_rates_it_is_averaged_over()
         math.sqrt(study.truth.best_wd(LRS[0]) * study.truth.best_wd(LRS[1]) / LRS[0] / LRS[1])
     )
     assert lowest > 1
-    cell = judge_sweep([landscape(study, 0)])["cells"][0]
-    rows = cell["rho"]["details"]["per_lr"]
-    assert informative(cell) == tuple(r["lr"] for r in rows if None not in (r["low"], r["high"]))
-    assert informative({"rho": {}}) == LRS
+    cell = judge_sweep([landscape(study, 0)])[0]
+    ratio = cell.measured["rho"]
+    assert isinstance(ratio.details, details.Ratio)
+    assert informative(ratio) == tuple(r.lr for r in ratio.details.per_lr if None not in (r.low, r.high))
+    assert informative(too_few("rho")) == LRS
 
 
 @pytest.mark.parametrize("slope", [0.5, -0.5, -1.0])
@@ -258,7 +252,7 @@ def test_every_margin_has_a_true_rival_outside_it() -> None:
     """A rule that is never tried on a false claim has no rate of false replication."""
     margins = {c.quantity: c.margin for c in reversed(CLAIMS)}
     truths = [true_values(s) for s in studies()]
-    for quantity in calibration.NAMES.values():
+    for quantity in QUANTITY_OF.values():
         places = {place(quantity, t[quantity], margins[quantity]) for t in truths if not math.isnan(t[quantity])}
         assert {"inside", "outside"} <= places, quantity
 
@@ -340,27 +334,27 @@ def test_rates_of_two_landscapes_are_those_of_judging_them() -> None:
     assert seen == [(1, 2), (2, 2)]
     # A gap is asked for where the line was run, and nowhere else.
     assert {q for g, q in found if g == "a"} == {"rho", "slope", "intercept_share", "r2"}
-    assert {q for g, q in found if g == "b"} == set(calibration.NAMES.values())
+    assert {q for g, q in found if g == "b"} == set(QUANTITY_OF.values())
     for study in TWO:
         truth = true_values(study)
-        cells = [judge_sweep([landscape(study, i)])["cells"][0] for i in (0, 1)]
-        for name, quantity in calibration.NAMES.items():
+        cells = [judge_sweep([landscape(study, i)])[0] for i in (0, 1)]
+        for name, quantity in QUANTITY_OF.items():
             if (study.group, quantity) not in found:
                 continue
             r = found[study.group, quantity]
-            outcomes = [c["verdicts"][name] for c in cells]
+            outcomes = [c.outcomes[name] for c in cells]
             shares = [outcomes.count(o) / 2 for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
             assert [r.replicated, r.contradicted, r.inconclusive] == shares
             assert (r.n, r.study, r.decisive) == (2, study, shares[0] + shares[1])
             assert r.truth == truth[quantity] or math.isnan(truth[quantity])
-            ends = [(c[name]["low"], c[name]["high"]) for c in cells]
+            ends = [(c.measured[name].low, c.measured[name].high) for c in cells]
             if math.isnan(r.truth):
                 assert math.isnan(r.wrong)
                 assert math.isnan(r.coverage)
             else:
-                inside = [(lo is None or lo <= r.truth) and (hi is None or r.truth <= hi) for lo, hi in ends]
+                inside = [lo <= r.truth <= hi for lo, hi in ends]
                 assert r.coverage == np.mean(inside)
-            if quantity == "rho" and all(None not in end for end in ends):
+            if quantity == "rho" and np.isfinite(ends).all() and all(lo > 0 for lo, _ in ends):
                 assert r.width == pytest.approx(np.median([math.log(hi / lo) for lo, hi in ends]))
     # Ten times the claimed ratio is seen, and right to contradict; on a flat landscape nothing may be decided.
     assert found["a", "rho"].contradicted == 1
@@ -385,7 +379,7 @@ def test_a_calibration_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pyt
     asked: list[str] = []
     real = calibration.judge_sweep
 
-    def counted(landscapes: list[Landscape]) -> dict[str, Any]:
+    def counted(landscapes: list[Landscape]) -> tuple[JudgedCell, ...]:
         asked.append("one")
         return real(landscapes)
 
@@ -434,8 +428,8 @@ def test_a_change_anywhere_in_the_closure_changes_the_code(monkeypatch: pytest.M
 # ---------------------------------------------------------------- what counts as wrong
 
 
-def judged(outcome: str, low: float | None, high: float | None, name: str = "slope") -> Judged:
-    return of_cell({"verdicts": {name: outcome}, name: {"low": low, "high": high}})
+def judged(outcome: str, low: float, high: float, name: str = "slope") -> Judged:
+    return Judged({name: outcome}, {name: (low, high)}, LRS)
 
 
 @pytest.mark.parametrize(
@@ -447,7 +441,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
         judged(REPLICATED, 0.9, 1.1),
         judged(REPLICATED, 0.95, 1.2),
         judged(CONTRADICTED, -0.5, 0.5),
-        judged(INCONCLUSIVE, None, None),
+        judged(INCONCLUSIVE, -INF, INF),
     ]
     (found,) = calibration._summaries(Study("x", Truth(slope=slope)), cells)
     assert (found.replicated, found.contradicted, found.inconclusive, found.n) == (0.5, 0.25, 0.25, 4)
@@ -459,7 +453,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
 
 
 def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
-    cells = [judged(CONTRADICTED, -0.5, 0.5), judged(INCONCLUSIVE, None, None)]
+    cells = [judged(CONTRADICTED, -0.5, 0.5), judged(INCONCLUSIVE, -INF, INF)]
     (found,) = calibration._summaries(Study("x", Truth(depth=0.0)), cells)
     assert math.isnan(found.wrong)
     assert (found.decisive, error(found)) == (0.5, 0.5)
@@ -672,7 +666,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(text)
-    with pytest.raises(UnreadableCalibration) as refused:
+    with pytest.raises(UsageError) as refused:
         read(path)
     assert str(refused.value) == (
         f"{path}: expected a calibration (format 1) that `replicate calibrate --out` wrote, got another file: {said}; "

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from replicate.cli import main
-from replicate.judging import sweep_verdicts
+from replicate.cli import judge, main, options
+from replicate.cli.output import print_json
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.paper.registry import CLAIMS, claim
 from replicate.runs import scales
 from replicate.runs.needed import runs_for
@@ -21,6 +22,7 @@ from replicate.store import recorded
 from replicate.store.store import open_store
 from replicate.train.engine import devices
 from tests.support import pages
+from tests.support.verdicts import made_cell
 
 SMOKE = scales.get("smoke")
 CELL = runs_for([claim("rho/resnet50-cifar100")], SMOKE)
@@ -45,24 +47,6 @@ def store(tmp_path: Path) -> Path:
     return opened.path
 
 
-def found_cell(**verdicts: str) -> dict[str, Any]:
-    """What `judge_sweep` returns for one cell."""
-    estimate = {"value": 0.1, "low": 0.08, "high": None, "level": 0.95, "flags": ["edge-high"], "settle": "more"}
-    return {
-        "cells": [
-            {
-                "arch": "a",
-                "dataset": "b",
-                "rho": estimate,
-                "slope": estimate,
-                "exponent": None,
-                "verdicts": verdicts,
-                "flags": ["edge-high"],
-            }
-        ]
-    }
-
-
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line on standard error of a command that must refuse."""
     try:
@@ -81,9 +65,9 @@ class TestJudge:
     @pytest.mark.parametrize(
         ("verdicts", "status"),
         [
-            ({"rho": "replicated", "slope": "replicated"}, 0),
-            ({"rho": "replicated", "slope": "contradicted"}, 1),
-            ({"rho": "inconclusive", "slope": "not run"}, 0),
+            ({"rho": REPLICATED, "slope": REPLICATED}, 0),
+            ({"rho": REPLICATED, "slope": CONTRADICTED}, 1),
+            ({"rho": INCONCLUSIVE, "slope": NOT_RUN}, 0),
         ],
     )
     def test_status(
@@ -94,14 +78,14 @@ class TestJudge:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setattr(sweep_verdicts, "judge_sweep", lambda landscapes: found_cell(**verdicts))
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: [made_cell(**verdicts)])
         assert main(["judge", str(csv_file)]) == status
         out, err = capsys.readouterr()
         assert out.startswith("a on b: the best weight decay grows with the learning rate, as its power 0.08 to any.")
         for name, outcome in verdicts.items():
             assert f"{name:5}  {outcome}" in out
         assert "0.1 [0.08, …]" in out
-        assert ("to settle rho: more" in out) == ("inconclusive" in verdicts.values())
+        assert ("to settle rho: more" in out) == (INCONCLUSIVE in verdicts.values())
         assert err == (
             "replicate: the largest accuracy is 0.6: taken as fractions and converted to percent\n"
         )  # what the reader decided on its own goes to standard error
@@ -109,10 +93,12 @@ class TestJudge:
     def test_json_stands_alone(
         self, csv_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        made = found_cell(rho="replicated") | {"nan": float("nan")}
-        monkeypatch.setattr(sweep_verdicts, "judge_sweep", lambda landscapes: made)
+        made = made_cell(rho=REPLICATED, slope=REPLICATED)
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: [made])
         assert main(["judge", str(csv_file), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == made | {"nan": None}
+        assert json.loads(capsys.readouterr().out) == {"cells": [made.to_json()]}
+        print_json({"nan": float("nan")})
+        assert json.loads(capsys.readouterr().out) == {"nan": None}
 
     def test_real_estimators(self, csv_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["judge", str(csv_file), "--json"]) in (0, 1)
@@ -359,6 +345,10 @@ class TestReport:
 )
 def test_wrong_arguments(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(capsys, *arguments)
+
+
+def test_the_help_names_every_scale() -> None:
+    assert ", ".join(scales.SCALES) == options.SCALES
 
 
 def replicate(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

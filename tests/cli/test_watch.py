@@ -18,7 +18,7 @@ from replicate.runs.needed import runs_for, split
 from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.store import begun
-from replicate.store.store import Store, open_store
+from replicate.store.store import Store
 from replicate.train.watch import in_flight
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk", "smoke_alone")
@@ -28,11 +28,6 @@ RUNS = runs_for(split(CLAIMS, SMOKE)[0], SMOKE)
 WANTED = {run.key: run for run in RUNS}
 
 needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="locks are looked at by flock")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 def put(store: Store, *runs: Run) -> None:

@@ -268,8 +268,8 @@ def test_least_by_hand() -> None:
     assert found.value == pytest.approx(0.7)
     assert found.low == pytest.approx(min(p.low for p in plain))  # that of a, though b is smaller
     assert found.high == pytest.approx(min(p.high for p in strict))
-    assert found.details["smallest"] == "b"
-    assert found.details["terms"] == pytest.approx({"a": 2.0, "b": 0.7})
+    assert found.details.smallest == "b"
+    assert found.details.terms == pytest.approx({"a": 2.0, "b": 0.7})
 
 
 def test_least_needs_every_term() -> None:
@@ -335,7 +335,8 @@ def test_asymmetry_by_hand(sign: int) -> None:
     assert found.value == pytest.approx(0.75 - 0.2)
     assert found.low == pytest.approx(min(0.75 - here_95, 0.55 - math.hypot(here_95, there_95)))
     assert found.high == pytest.approx(min(0.75 + here_97, 0.55 + math.hypot(here_97, there_97)))
-    assert found.details == pytest.approx({"asymmetry_pp": 0.75, "excess_over_the_other_pp": 0.55})
+    assert found.details.asymmetry_pp == pytest.approx(0.75)
+    assert found.details.excess_over_the_other_pp == pytest.approx(0.55)
     assert (found.n, found.level, found.flags, found.unit) == (2, 0.95, (), "pp")
 
 
@@ -348,7 +349,7 @@ def test_asymmetry_of_known_shapes() -> None:
     for factor in (1.5, 2 / 3):
         off = shape_drops("quadratic", rho=factor * RHO)
         tilt = -2.48 * math.log(factor) * np.mean(np.log([2, 5, 10]))
-        assert asymmetry(off, even).details["asymmetry_pp"] == pytest.approx(tilt, rel=0.02)
+        assert asymmetry(off, even).details.asymmetry_pp == pytest.approx(tilt, rel=0.02)
         found = asymmetry(shape_drops("asymmetric"), off)
         assert found.value == pytest.approx(0.75 * squares - abs(tilt), rel=0.03)
         assert asymmetry(off, shape_drops("asymmetric")).value == pytest.approx(
@@ -365,12 +366,12 @@ def test_asymmetry_laws(seed: int, tilt: float, unit: float) -> None:
     same = asymmetry(drops, mirrored(others))
     assert (same.value, same.low, same.high) == pytest.approx((found.value, found.low, found.high))
     back = asymmetry(mirrored(drops), others)
-    assert back.details["asymmetry_pp"] == pytest.approx(-found.details["asymmetry_pp"])
+    assert back.details.asymmetry_pp == pytest.approx(-found.details.asymmetry_pp)
     scaled = asymmetry(*({k: [unit * v for v in cells] for k, cells in d.items()} for d in (drops, others)))
     assert (scaled.value, scaled.low, scaled.high) == pytest.approx(
         (unit * found.value, unit * found.low, unit * found.high)
     )
-    assert found.value == pytest.approx(min(found.details.values()))
+    assert found.value == pytest.approx(min(found.details.asymmetry_pp, found.details.excess_over_the_other_pp))
 
 
 @pytest.mark.parametrize(("here", "there"), [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.3, -0.5)])

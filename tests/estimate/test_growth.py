@@ -84,7 +84,8 @@ def test_growth_of_a_power_is_its_exponent(p: float) -> None:
     found = exponent({d: some_drops(law(p, beta=c), 1e-9, 0, cells=2) for d, c in (("x", 1.0), ("y", 3.0))})
     assert found.value == pytest.approx(p, abs=1e-5)
     assert found.high - found.low < 1e-4
-    assert set(found.details) == {f"{d}, kappa {k}" for d in ("x", "y") for k in ("5 to 10", "0.2 to 0.1")}
+    places = {(side.dataset, side.near, side.far) for side in found.details.sides}
+    assert places == {(d, *k) for d in ("x", "y") for k in ((5.0, 10.0), (0.2, 0.1))}
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.2, 0.5, float(EDGE)])
@@ -92,10 +93,10 @@ def test_the_papers_own_form_has_the_exponent_2_wherever_its_zone_ends(gamma: fl
     """Without the zone a law with gamma = ln 2 would have 3.1."""
     found = exponent({"x": some_drops(law(2.0, gamma, 1.3), 1e-6, 0, cells=2)})
     assert found.value == pytest.approx(2, abs=5e-3)
-    for side in found.details.values():
-        assert side["gamma"] == pytest.approx(gamma, abs=5e-3)
-        assert side["squared"]["gamma"][0] == pytest.approx(gamma, abs=1e-4)
-        assert side["squared"]["beta_pp"][0] == pytest.approx(1.3, abs=1e-4)
+    for side in found.details.sides:
+        assert side.gamma == pytest.approx(gamma, abs=5e-3)
+        assert side.squared_gamma.value == pytest.approx(gamma, abs=1e-4)
+        assert side.squared_beta_pp.value == pytest.approx(1.3, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +143,11 @@ def test_growth_does_not_depend_on_depth_or_side(seed: int, unit: float) -> None
 def test_the_forms_are_strict_json_with_their_values_inside(n_seeds: int) -> None:
     found = exponent({"x": some_drops(law(2.0, 0.4), 0.1, 3, cells=2, n_seeds=n_seeds)})
     json.dumps(found.to_json(), allow_nan=False)
-    for side in found.details.values():
-        for value, low, high in side["squared"].values():
-            assert low <= value <= high
-        low, high = side["gamma_interval"]
-        assert low <= side["gamma"] <= high
+    for side in found.details.sides:
+        for form in (side.squared_gamma, side.squared_beta_pp):
+            assert form.low <= form.value <= form.high
+        low, high = side.gamma_interval
+        assert low <= side.gamma <= high
 
 
 def test_growth_of_nothing_is_unknown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,15 @@ from replicate.estimate.optimum import FLOOR, STEP, OptimumCurve, optimum_curves
 from replicate.estimate.plateau import FLAT_TOP, flat_top
 from replicate.judging.sweep_verdicts import judge_sweep
 from replicate.landscape.landscape import Landscape, Slice
-from replicate.landscape.synthetic import Grid, Truth, bracket_grid, draw, paper_grid
+from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid
+from tests.support import landscapes
 from tests.support.landscapes import LRS_3, changed, one_slice, optimum_grid, rescaled
 
 Floats = NDArray[np.float64]
 CHI2 = float(stats.chi2.ppf(0.95, 1))
 PLACES = np.linspace(-25, 10, 701)
 WDS = tuple(float(f"{w:.4g}") for w in np.geomspace(1e-3, 1.0, 7))
+drawn = partial(landscapes.drawn, lrs=LRS_3)
 QUIET = {"seed_sd_pp": 1e-3, "noise_sd_pp": 1e-3}
 
 
@@ -44,13 +47,6 @@ def well(wds: Sequence[float], best: float, n_seeds: int = 4, noise: float = 0.1
     x = np.log(np.maximum(wds, 1e-7) / best)
     noises = np.random.default_rng(3).normal(0, noise, (len(wds), n_seeds))
     return np.asarray(75 - depth * x[:, None] ** 2 + noises)
-
-
-def drawn(
-    truth: Truth, seed: int, n_seeds: int = 3, grid: Grid | None = None, lrs: Sequence[float] = LRS_3
-) -> Landscape:
-    grid = grid or bracket_grid(truth)
-    return draw(truth, grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
 
 
 def same(a: OptimumCurve, b: OptimumCurve, shift: float = 0.0) -> None:
@@ -357,7 +353,7 @@ def test_draws_are_centred_on_the_measurements_and_no_wider() -> None:
 
 def test_draws_follow_a_curve_of_thousands_of_standard_errors() -> None:
     """A lopsided well over the paper's grid, 60 pp high and measured to 0.003 pp, is not flattened by any prior."""
-    landscape = drawn(Truth(shape="asymmetric", noise_sd_pp=0.003, seed_sd_pp=0), 1, 3, paper_grid, (1e-3,))
+    landscape = drawn(Truth(shape="asymmetric", noise_sd_pp=0.003, seed_sd_pp=0), 1, 3, paper_grid, lrs=(1e-3,))
     (cut,) = landscape.slices()
     assert np.ptp(cut.scores) > 5000 * 0.003
     (table,) = accuracy_draws([cut], np.random.default_rng(0), 400)
@@ -576,7 +572,7 @@ def test_flags_of_a_learning_rate_reach_every_estimate_and_verdict() -> None:
     """Of scores that a data set of ten classes could have by guessing."""
     made = draw(Truth(peak_pp=18.0, lr_drop_pp=0.0), bracket_grid(Truth()), np.random.default_rng(0))
     for chance_pp, flagged in ((0.0, False), (10.0, True), (0.0, False)):
-        (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])["cells"]
+        (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])
         for name in ("rho", "slope", "intercept", "r2"):
-            assert ("chance" in cell[name]["flags"]) == flagged
-            assert ("chance" in cell["reasons"][name]) == flagged
+            assert ("chance" in cell.measured[name].flags) == flagged
+            assert ("chance" in cell.verdicts[name].reason) == flagged

@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
 from statsmodels.regression.linear_model import WLS
 
+from replicate.estimate.details import OptimumAt
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
-from replicate.estimate.power_law import RESOLUTION, log_ratio, optima, ratio, ratios_together, rivals, slope
+from replicate.estimate.power_law import RESOLUTION, Rivals, log_ratio, optima, ratio, ratios_together, rivals, slope
 from replicate.estimate.result import Estimate
 from replicate.estimate.straight_line import intercept_share, origin_r_squared, r_squared, shares
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
 from replicate.paper.protocol import LRS
-from tests.support.landscapes import LRS_3, changed, one_slice, rescaled, sweep
+from replicate.store import strict
+from tests.support.landscapes import LRS_3, changed, drawn, one_slice, rescaled, sweep
 
 Floats = NDArray[np.float64]
 LOW, HIGH = -22.0, 6.0
@@ -68,11 +70,6 @@ def line(curves: Sequence[OptimumCurve]) -> LineFit:
 
 def fitted(landscape: Landscape, seed: int = 0) -> LineFit:
     return line(optimum_curves(landscape.slices(), np.random.default_rng(seed)))
-
-
-def drawn(truth: Truth, seed: int, n_seeds: int = 5, grid: Grid | None = None, lrs: Sequence[float] = LRS) -> Landscape:
-    grid = grid or bracket_grid(truth)
-    return draw(truth, grid, np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)
 
 
 def ends(found: Estimate) -> tuple[float, float]:
@@ -132,6 +129,7 @@ def test_optima_far_from_any_line_widen_the_interval_and_say_so() -> None:
 
 
 @given(st.floats(0, 0.8), st.integers(0, 10**6))
+@example(0.5, 1)  # fits better than any power law, and worse than its errors allow
 @settings(max_examples=6, deadline=None)
 def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: int) -> None:
     """Normal optima around wd = height * ((1 - share) * lr / g + share): deviance minimised by scipy instead."""
@@ -153,7 +151,7 @@ def test_intercept_share_is_the_profile_over_straight_lines(share: float, seed: 
     grid = np.linspace(-0.9, 0.999, 4000)
     values = np.array([deviance(s) for s in grid])
     least = min(values.min(), least_squares(places, sds)[2])
-    inside = grid[values <= least + fit.scale * stats.chi2.ppf(0.95, 1)]
+    inside = grid[values <= least + max(1, least / 4) * stats.chi2.ppf(0.95, 1)]  # 4 degrees of freedom are left
     found = intercept_share(fit)
     if len(inside) and inside[0] > -0.85:
         assert found.low == pytest.approx(inside[0], abs=0.04 + 0.12 * abs(inside[0]))
@@ -293,7 +291,7 @@ def test_plateaus_leave_everything_open() -> None:
         assert found.low in (-math.inf, 0.0)
         assert "plateau" in found.flags
     assert slope(fit).settle.startswith("more seeds or a longer training at lr 5e-05, flat so far")
-    assert rivals(fit) == {"exponent": None, "supported": None, "excluded": [], "exponent_of_lr_times_wd": None}
+    assert rivals(fit) == Rivals(exponent=None, supported=None, excluded=(), exponent_of_lr_times_wd=None)
 
 
 def test_what_settles_an_exponent_is_closer_runs_or_more_seeds() -> None:
@@ -344,12 +342,11 @@ def test_more_certainty_takes_wider_intervals() -> None:
 def test_optima_are_listed_as_weight_decays_with_open_ends() -> None:
     curves = [normal(1e-3, math.log(1e-4), 0.2), within(3e-3, -99, -7), within(1e-2, -99, 99)]
     first, second, third = optima(line(curves))
-    assert first == pytest.approx(
-        {"lr": 1e-3, "wd": 1e-4, "low": 1e-4 * math.exp(-0.39), "high": 1e-4 * math.exp(0.39)}, rel=0.03
-    )
-    assert second["low"] is None
-    assert second["high"] == pytest.approx(math.exp(-7), rel=0.03)
-    assert third == {"lr": 1e-2, "wd": None, "low": None, "high": None}
+    ends = [1e-4 * math.exp(-0.39), 1e-4 * math.exp(0.39)]
+    assert [first.lr, first.wd, first.low, first.high] == pytest.approx([1e-3, 1e-4, *ends], rel=0.03)
+    assert second.low is None
+    assert second.high == pytest.approx(math.exp(-7), rel=0.03)
+    assert third == OptimumAt(1e-2, wd=None, low=None, high=None)
 
 
 def test_r_squared_of_a_line_through_the_origin_by_hand() -> None:
@@ -392,18 +389,18 @@ def test_r_squared_needs_four_closed_optima() -> None:
 @pytest.mark.parametrize(
     ("b", "sd", "expected"),
     [
-        (1.0, 0.2, {"exponent": 1, "supported": "coupled", "excluded": ["independent", "timescale"]}),
-        (0.0, 0.2, {"exponent": 0, "supported": "independent", "excluded": ["coupled", "timescale"]}),
-        (-1.0, 0.2, {"exponent": -1, "supported": "timescale", "excluded": ["coupled", "independent"]}),
-        (0.5, 0.2, {"exponent": None, "supported": None, "excluded": ["coupled", "independent", "timescale"]}),
-        (0.5, 1.3, {"exponent": None, "supported": None, "excluded": ["timescale"]}),
-        (1.6, 2.0, {"exponent": None, "supported": None, "excluded": ["independent", "timescale"]}),
+        (1.0, 0.2, {"exponent": 1, "supported": "coupled", "excluded": ("independent", "timescale")}),
+        (0.0, 0.2, {"exponent": 0, "supported": "independent", "excluded": ("coupled", "timescale")}),
+        (-1.0, 0.2, {"exponent": -1, "supported": "timescale", "excluded": ("coupled", "independent")}),
+        (0.5, 0.2, {"exponent": None, "supported": None, "excluded": ("coupled", "independent", "timescale")}),
+        (0.5, 1.3, {"exponent": None, "supported": None, "excluded": ("timescale",)}),
+        (1.6, 2.0, {"exponent": None, "supported": None, "excluded": ("independent", "timescale")}),
     ],
 )
 def test_rivals(b: float, sd: float, expected: dict[str, Any]) -> None:
     found = rivals(line([normal(lr, -9 + b * (x - X.mean()), sd) for lr, x in zip(LRS, X, strict=True)]))
     exponent = expected["exponent"]
-    assert found == {**expected, "exponent_of_lr_times_wd": None if exponent is None else exponent + 1}
+    assert found == Rivals(**expected, exponent_of_lr_times_wd=None if exponent is None else exponent + 1)
 
 
 def test_a_ratio_that_varies_is_flagged() -> None:
@@ -419,15 +416,15 @@ def test_ratios_together_are_each_learning_rates_own() -> None:
     for row, lr, x, curve in zip(ratios_together(fit), LRS, X, fit.curves, strict=True):
         centre = -9 + 0.3 * (x - X.mean()) - x
         half = 0.2 * quantile + RESOLUTION * curve.spacing
-        assert row["lr"] == lr
-        assert row["low"] is not None
-        assert row["high"] is not None
-        assert np.log([row["low"], row["high"]]) == pytest.approx([centre - half, centre + half], abs=0.06)
+        assert row.lr == lr
+        assert row.low is not None
+        assert row.high is not None
+        assert np.log([row.low, row.high]) == pytest.approx([centre - half, centre + half], abs=0.06)
 
 
 def test_ratios_together_leave_out_what_is_open() -> None:
     curves = [within(LRS[0], LOW, HIGH), *(normal(lr, -9.0, 0.2) for lr in LRS[1:])]
-    assert [row["lr"] for row in ratios_together(line(curves))] == list(LRS[1:])
+    assert [row.lr for row in ratios_together(line(curves))] == list(LRS[1:])
 
 
 # ---------------------------------------------------------------- laws
@@ -497,7 +494,7 @@ def test_power_at_the_papers_effect_size() -> None:
     [0.8, 1.2] and the ratio's inside a factor 2 in at least 8 of 10 (90 % less the 99.9 % point would be 5)."""
     right = {"slope": 0, "rho": 0}
     for seed in range(10):
-        fit = fitted(drawn(Truth(), 400 + seed))
+        fit = fitted(drawn(Truth(), 400 + seed, 5))
         right["slope"] += slope(fit).low >= 0.8 and slope(fit).high <= 1.2
         right["rho"] += ratio(fit).low >= 0.05 and ratio(fit).high <= 0.2
     assert min(right.values()) >= 8
@@ -513,13 +510,13 @@ def test_flat_landscapes_decide_nothing(grid: Grid, n_seeds: int) -> None:
         fit = fitted(drawn(Truth(depth=0), 500 + seed, n_seeds, grid))
         found = slope(fit)
         bounded += math.isfinite(found.low) or math.isfinite(found.high)
-        assert rivals(fit)["supported"] is None
+        assert rivals(fit).supported is None
     assert bounded <= stats.binom.ppf(0.999, 10, 0.05)
 
 
 def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
     """The claimed optima of the smaller learning rates lie below the smallest weight decay: open, with the reason."""
-    fit = fitted(drawn(Truth(), 0, grid=paper_grid))
+    fit = fitted(drawn(Truth(), 0, 5, paper_grid))
     found = slope(fit)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert {"edge-low", "few-optima"} <= set(found.flags)
@@ -529,13 +526,13 @@ def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
 
 def test_a_timescale_world_contradicts() -> None:
     truth = Truth(slope=-1, rho=0.1)
-    fit = fitted(drawn(truth, 0))
+    fit = fitted(drawn(truth, 0, 5))
     assert slope(fit).high < 0.8
-    assert rivals(fit)["supported"] == "timescale"
+    assert rivals(fit).supported == "timescale"
 
 
 def test_the_ratio_is_that_at_the_centre_of_the_learning_rates() -> None:
-    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0))
+    fit = fitted(drawn(Truth(slope=0, noise_sd_pp=0.05), 0, 5))
     assert ratio(fit).value == pytest.approx(0.1, rel=0.1)
     assert fit.center == pytest.approx(math.log(CENTER_LR))
 
@@ -590,4 +587,4 @@ def test_odd_landscapes_give_strict_json_with_the_value_inside(landscape: Landsc
         if found.flags and not math.isfinite(found.high - found.low):
             assert found.settle
     if fit is not None:
-        json.dumps(rivals(fit), allow_nan=False)
+        json.dumps(strict.plain(rivals(fit)), allow_nan=False)

@@ -10,26 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate.estimate import details
+from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.result import Estimate, unknown
+from tests.support.estimates import any_details
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NUMBER = st.floats(allow_nan=False)
 WORDS = st.text(max_size=12)
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FINITE | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @st.composite
 def estimates(draw: st.DrawFn) -> Estimate:
     low, high = sorted((draw(NUMBER), draw(NUMBER)))
     return Estimate(
-        draw(WORDS), draw(WORDS), draw(st.none() | FINITE), low, high, draw(st.floats(0, 1)), draw(st.integers(0, 99)),
-        draw(WORDS), tuple(draw(st.lists(WORDS, max_size=3))), draw(WORDS),
-        draw(st.dictionaries(WORDS, PLAIN, max_size=3)),
-    )  # fmt: skip
+        quantity=draw(WORDS),
+        unit=draw(WORDS),
+        value=draw(st.none() | FINITE),
+        low=low,
+        high=high,
+        level=draw(st.floats(0, 1)),
+        n=draw(st.integers(0, 99)),
+        method=draw(WORDS),
+        flags=tuple(draw(st.lists(st.sampled_from(Flag), max_size=3))),
+        settle=draw(WORDS),
+        details=draw(st.none() | any_details()),
+    )
 
 
 @pytest.mark.parametrize("ends", [(1.0, 0.0), (math.nan, 1.0), (0.0, math.nan), (math.inf, -math.inf)])
@@ -44,17 +50,28 @@ def test_a_point_is_an_interval() -> None:
 
 
 def test_unknown_is_the_whole_line() -> None:
-    found = unknown("rho", "pp", 0.9, "none", ("plateau",), "more seeds")
+    found = unknown("rho", "pp", 0.9, "none", (Flag.PLATEAU,), "more seeds")
     assert (found.value, found.low, found.high, found.n) == (None, -math.inf, math.inf, 0)
-    assert (found.level, found.flags, found.settle, found.details) == (0.9, ("plateau",), "more seeds", {})
+    assert (found.level, found.flags, found.settle, found.details) == (0.9, (Flag.PLATEAU,), "more seeds", None)
 
 
 def test_json_by_hand() -> None:
-    found = Estimate("rho", "pp", 0.1, -math.inf, 0.2, 0.95, 5, "made up", ("edge-low",), "smaller ones", {"k": [1]})
+    terms = details.Terms({"kappa 10": 0.1}, smallest="kappa 10")
+    flags = (Flag.EDGE_LOW,)
+    found = Estimate("rho", "pp", 0.1, -math.inf, 0.2, 0.95, 5, "made up", flags, "smaller ones", terms)
     assert found.to_json() == {
-        "quantity": "rho", "unit": "pp", "value": 0.1, "low": None, "high": 0.2, "level": 0.95, "n": 5,
-        "method": "made up", "flags": ["edge-low"], "settle": "smaller ones", "details": {"k": [1]},
-    }  # fmt: skip
+        "quantity": "rho",
+        "unit": "pp",
+        "value": 0.1,
+        "low": None,
+        "high": 0.2,
+        "level": 0.95,
+        "n": 5,
+        "method": "made up",
+        "flags": ["edge-low"],
+        "settle": "smaller ones",
+        "details": {"kind": "terms", "terms": {"kappa 10": 0.1}, "smallest": "kappa 10"},
+    }
 
 
 @given(estimates())
@@ -77,12 +94,22 @@ def test_open_ends_survive_json(low: float, high: float) -> None:
     assert (found.low, found.high) == (low, high)
 
 
-def test_json_of_another_version_is_refused() -> None:
-    with pytest.raises(TypeError, match="colour"):
-        Estimate.from_json({**unknown("rho", "", 0.95, "none", ()).to_json(), "colour": "red"})
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flags": ["blue"]}, r"invalid enum value 'blue'"),
+        ({"value": "0.1"}, r"\$\.value: expected `float \| null`, got `str`"),
+        ({"details": {"kind": "colour"}}, r"\$\.details\.kind: invalid value 'colour'"),
+        ({"low": 2.0, "high": 1.0}, "rho: expected an interval with low <= high"),
+    ],
+)
+def test_what_is_no_estimate_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Estimate.from_json({**unknown("rho", "", 0.95, "none", ()).to_json(), **change})
 
 
-def test_details_are_not_shared() -> None:
-    first, second = (unknown("rho", "", 0.95, "none", ()) for _ in range(2))
-    first.details["k"] = 1
-    assert second.details == {}
+def test_flags_say_what_they_mean_and_are_forbidding_in_one_order() -> None:
+    assert all(flag.meaning for flag in Flag)
+    assert f"{Flag.EDGE_LOW}" == "edge-low"
+    found = forbidding([Flag.RATIO_OFF, Flag.PLATEAU, Flag.FEW_OPTIMA, Flag.RATIO_OFF])
+    assert found == (Flag.FEW_OPTIMA, Flag.RATIO_OFF)

@@ -204,9 +204,9 @@ def test_a_tent_just_inside_or_outside_the_margin_is_not_judged_wrongly(rho: flo
     wrong = "contradicted" if rho < 0.2 else "replicated"
     for seed in range(6):
         landscape = draw(truth, bracket_grid(truth), np.random.default_rng(seed))
-        (cell,) = judge_sweep([landscape])["cells"]
-        assert cell["verdicts"]["rho"] != wrong
-        assert cell["rho"]["low"] <= rho <= cell["rho"]["high"]
+        (cell,) = judge_sweep([landscape])
+        assert cell.outcomes["rho"] != wrong
+        assert cell.measured["rho"].low <= rho <= cell.measured["rho"].high
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,6 @@ def test_curves_that_bend_at_most_learning_rates_may_break_at_others(slope: floa
     truth = MoreAndMoreLopsided(slope=slope, noise_sd_pp=0.1)
     for seed in range(6):
         landscape = draw(truth, bracket_grid(truth), np.random.default_rng([seed, 13]), seeds=range(5))
-        (cell,) = judge_sweep([landscape])["cells"]
-        assert cell["verdicts"]["slope"] != wrong
-        assert cell["verdicts"]["rho"] != CONTRADICTED
+        (cell,) = judge_sweep([landscape])
+        assert cell.outcomes["slope"] != wrong
+        assert cell.outcomes["rho"] != CONTRADICTED

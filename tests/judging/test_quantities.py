@@ -15,11 +15,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from replicate.estimate import combine, deviation, fits, gap, noise, power_law
+from replicate.estimate import combine, details, deviation, fits, gap, noise, power_law
+from replicate.estimate.flags import Flag
 from replicate.estimate.result import Estimate
-from replicate.judging.quantities import decide, estimate, judge, secondary
+from replicate.judging import quantities
+from replicate.judging.claim_verdicts import judge
+from replicate.judging.rule import decide
+from replicate.judging.select import select
 from replicate.judging.sweep_verdicts import judge_sweep
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Verdict
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED, Evidence, Secondary, Verdict
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
 from replicate.paper.cells import Cell
@@ -36,6 +40,14 @@ LINE = ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2")
 RESNET = Cell("resnet50", "cifar100")
 
 World = dict[tuple[Cell, str], Landscape]
+
+
+def estimate(c: Claim, landscapes: World) -> Estimate:
+    return quantities.estimate(c, select(c, landscapes))
+
+
+def secondary(c: Claim, landscapes: World) -> Secondary:
+    return judge(c, landscapes, EVIDENCE).secondary
 
 
 @lru_cache(maxsize=512)
@@ -89,7 +101,7 @@ def test_every_quantity_is_estimated_in_its_own_name_and_unit(quantity: str) -> 
     assert found.estimate.low <= found.estimate.value <= found.estimate.high
     assert found.reason
     assert found.settle or found.outcome != INCONCLUSIVE
-    text = json.dumps({"estimate": found.estimate.to_json(), "beside": found.secondary}, allow_nan=False)
+    text = json.dumps({"estimate": found.estimate.to_json()}, allow_nan=False)
     assert Estimate.from_json(json.loads(text)["estimate"]) == found.estimate
 
 
@@ -196,10 +208,14 @@ def test_a_ratio_that_varies_beyond_the_margin_is_contradicted_whatever_its_mean
     assert found.settle == ""
 
 
+def ratio_with(*rows: details.RatioAt) -> Estimate:
+    """A ratio inside the margin, of these at the learning rates."""
+    return Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", details=details.Ratio((), rows))
+
+
 def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_be_1_and_replicates_nothing() -> None:
     c = claim("rho/resnet50-cifar100")
-    rows = [{"lr": 1e-4, "value": 0.1, "low": 0.06, "high": 0.15}, {"lr": 1e-3, "value": 1.4, "low": 1.0, "high": 2.0}]
-    found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
+    found = ratio_with(details.RatioAt(1e-4, 0.1, 0.06, 0.15), details.RatioAt(1e-3, 1.4, 1.0, 2.0))
     evidence = Evidence("synthetic", probe=True)
     open_so_far = decide(c, found, evidence)
     assert open_so_far.outcome == INCONCLUSIVE
@@ -210,10 +226,12 @@ def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_b
         open_so_far.settle
         == "more seeds, or weight decays closer together, for lr 0.001, where the likeliest ratio is 1.4"
     )
-    assert decide(c, replace(found, flags=("ratio-varies",)), evidence).outcome == CONTRADICTED
+    assert decide(c, replace(found, flags=(Flag.RATIO_VARIES,)), evidence).outcome == CONTRADICTED
     for low, high in ((None, 2.0), (0.19, None), (None, None)):
-        open_ended = {"ratios_together": [{"lr": 1e-3, "value": None, "low": low, "high": high}]}
-        assert decide(c, replace(found, flags=("ratio-varies",), details=open_ended), evidence).outcome == INCONCLUSIVE
+        open_ended = details.Ratio((), (details.RatioAt(1e-3, None, low, high),))
+        assert (
+            decide(c, replace(found, flags=(Flag.RATIO_VARIES,), details=open_ended), evidence).outcome == INCONCLUSIVE
+        )
 
 
 @pytest.mark.parametrize(
@@ -222,16 +240,14 @@ def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_b
 )
 def test_how_far_off_a_likeliest_ratio_may_be(value: float, outcome: str) -> None:
     """A tenth of the margin's width in logarithms, ln 4 / 10, is a factor 1.15."""
-    rows = [{"lr": 1e-3, "value": value, "low": None, "high": None}]
-    found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
+    found = ratio_with(details.RatioAt(1e-3, value, None, None))
     assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
 
 
 def test_what_is_as_likely_as_not_may_reach_out_by_a_fifth() -> None:
     """A fifth of the margin's width in logarithms is a factor 1.32."""
-    for likely, outcome in (([0.08, 0.25], REPLICATED), ([0.08, 0.28], INCONCLUSIVE), ([0.03, 0.1], INCONCLUSIVE)):
-        rows = [{"lr": 1e-3, "value": 0.1, "low": None, "high": None, "likely": likely}]
-        found = Estimate("rho", "", 0.1, 0.06, 0.19, 0.95, 6, "m", (), "", {"ratios_together": rows})
+    for likely, outcome in (((0.08, 0.25), REPLICATED), ((0.08, 0.28), INCONCLUSIVE), ((0.03, 0.1), INCONCLUSIVE)):
+        found = ratio_with(details.RatioAt(1e-3, 0.1, None, None, likely))
         assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
 
 
@@ -241,8 +257,8 @@ def test_a_break_on_the_shallow_side_of_lopsided_curves_is_seen(shape: str, time
     truth = Truth(shape=shape, off_lr=1e-3, off_times=times)
     for i in range(8):
         made = draw(truth, bracket_grid(truth, factor), np.random.default_rng([i, 91]), seeds=range(5))
-        (cell,) = judge_sweep([made])["cells"]
-        assert cell["verdicts"]["rho"] != REPLICATED
+        (cell,) = judge_sweep([made])
+        assert cell.outcomes["rho"] != REPLICATED
 
 
 @pytest.mark.parametrize("noise_sd_pp", [0.3, 0.1])
@@ -252,10 +268,10 @@ def test_a_law_that_breaks_at_one_learning_rate_is_not_replicated(at: float, tim
     truth = Truth(noise_sd_pp=noise_sd_pp, off_lr=at, off_times=times)
     for seed in range(4):
         landscape = draw(truth, bracket_grid(truth), np.random.default_rng([seed, 11]), seeds=range(5))
-        (cell,) = judge_sweep([landscape])["cells"]
-        assert cell["verdicts"]["rho"] != REPLICATED
+        (cell,) = judge_sweep([landscape])
+        assert cell.outcomes["rho"] != REPLICATED
         if noise_sd_pp == 0.1:
-            assert cell["verdicts"]["slope"] != REPLICATED
+            assert cell.outcomes["slope"] != REPLICATED
 
 
 @pytest.mark.parametrize(
@@ -291,7 +307,7 @@ def test_asymmetry_takes_each_data_set_in_its_place() -> None:
     assert found == deviation.asymmetry(drops["imagenet"], drops["cifar100"])
     assert found.n == 25
     others = estimate(c, world(c, Truth(shape="asymmetric"), 5, {"cifar100": Truth(rho=0.2)}))
-    assert others.details["asymmetry_pp"] == found.details["asymmetry_pp"]
+    assert others.details.asymmetry_pp == found.details.asymmetry_pp
     assert others.value < found.value
 
 
@@ -303,9 +319,9 @@ def test_zone_is_the_smallest_slack_by_hand() -> None:
     c = claim("deviation/tolerance-zone")
     found = estimate(c, world(c, exact(shape="quadratic"), 2))
     assert found.value == pytest.approx(0.62 * math.log(5) ** 2 - 2, abs=0.01)
-    assert found.details["smallest"] in {f"{d} kappa {k}" for d in ("cifar100", "imagenet") for k in ("0.2", "5")}
-    assert len(found.details["terms"]) == 12
-    assert found.details["terms"]["cifar100 kappa 2"] == pytest.approx(1.2 - 0.62 * math.log(2) ** 2, abs=0.01)
+    assert found.details.smallest in {f"{d} kappa {k}" for d in ("cifar100", "imagenet") for k in ("0.2", "5")}
+    assert len(found.details.terms) == 12
+    assert found.details.terms["cifar100 kappa 2"] == pytest.approx(1.2 - 0.62 * math.log(2) ** 2, abs=0.01)
 
 
 def test_hurts_is_the_smaller_end() -> None:
@@ -323,7 +339,7 @@ def test_growth_and_asymmetry_by_hand() -> None:
     # cifar100: a parabola around 1.5 times the claimed ratio, 4 * 0.62 * ln 1.5 * ln kappa dearer on the low side.
     off = exact(shape="quadratic", rho=0.15)
     found = estimate(c, world(c, lopsided, 2, {"cifar100": off}))
-    assert found.details["asymmetry_pp"] == pytest.approx(0.75 * squares, rel=0.01)
+    assert found.details.asymmetry_pp == pytest.approx(0.75 * squares, rel=0.01)
     assert found.value == pytest.approx(0.75 * squares - 4 * 0.62 * math.log(1.5) * logs, rel=0.02)
     assert estimate(c, world(c, lopsided, 2)).value == pytest.approx(0, abs=0.01)
 
@@ -348,7 +364,7 @@ def test_pooled_ratio_is_the_geometric_mean_of_values_and_of_ends() -> None:
     found = estimate(c, landscapes)
     assert (found.value, found.low, found.high) == pytest.approx(tuple(np.exp(logs.mean(axis=0))))
     assert (found.n, found.flags) == (10, ())
-    assert set(found.details["ratios"]) == {cell.id for cell in c.cells}
+    assert set(found.details.ratios) == {cell.id for cell in c.cells}
 
 
 @pytest.mark.parametrize("claim_id", ["rho/overall", "universality/anova", "sgd/differs"])
@@ -361,7 +377,7 @@ def test_one_open_cell_leaves_the_pool_open_and_is_named(claim_id: str) -> None:
     if claim_id != "sgd/differs":
         assert "convnext_t" in found.settle
         assert "resnet50" not in found.settle
-        assert not any("convnext_t" in name for name in found.details["ratios"])
+        assert not any("convnext_t" in name for name in found.details.ratios)
 
 
 def test_a_cell_with_two_measured_optima_leaves_the_pool_open() -> None:
@@ -393,7 +409,7 @@ def test_architectures_that_differ_contradict_universality() -> None:
     assert (found.value, found.low, found.high) == pytest.approx(
         (math.exp(by_hand.value), math.exp(by_hand.low), math.exp(by_hand.high))
     )
-    assert found.details["ratios"]["swin_t"] == pytest.approx(0.4, rel=0.15)
+    assert found.details.ratios["swin_t"] == pytest.approx(0.4, rel=0.15)
 
 
 def test_one_architecture_cannot_show_universality() -> None:
@@ -451,7 +467,7 @@ def test_a_gap_is_small_only_where_the_raw_means_say_so_too() -> None:
     assert (found.low, found.value, found.high) == pytest.approx((low, middle, raw))
     assert judge(c, {key: landscape}, EVIDENCE).outcome == INCONCLUSIVE
     # A sweep of anybody's is judged alike.
-    assert judge_sweep([landscape])["cells"][0]["one-dim/gap"]["high"] == pytest.approx(raw)
+    assert judge_sweep([landscape])[0].measured["one-dim/gap"].high == pytest.approx(raw)
 
 
 def test_the_largest_gap_by_hand() -> None:
@@ -489,7 +505,9 @@ def test_gap_against_the_spread_over_seeds_by_hand() -> None:
     found = estimate(c, landscapes)
     assert found.value == pytest.approx(mean.value - sd.value)
     assert found.low == pytest.approx(found.value - math.hypot(mean.value - mean.low, sd.high - sd.value))
-    assert found.details["seed_sd_pp"] == sd.to_json()
+    told = found.details.seed_sd_pp
+    assert (told.value, told.low, told.high, told.n) == (sd.value, sd.low, sd.high, sd.n)
+    assert found.details.gaps_pp == mean.details.gaps_pp
     # Ten cells of three seeds: twenty degrees of freedom, however many configurations.
     variance = np.mean([table.var(axis=1, ddof=1).mean() for table in cells])
     assert (sd.value, sd.n) == (pytest.approx(math.sqrt(variance)), 10)
@@ -525,7 +543,7 @@ def test_cost_is_counted() -> None:
     found = judge(claim("one-dim/cost"), {}, EVIDENCE)
     assert found.estimate is not None
     assert (found.estimate.low, found.estimate.high) == (0.125, 0.125)
-    assert found.estimate.details == {"runs_line": 30, "runs_grid": 240}
+    assert found.estimate.details == details.RunCounts(runs_line=30, runs_grid=240)
     assert found.outcome == REPLICATED
 
 
@@ -536,12 +554,12 @@ def test_cost_is_counted() -> None:
     ("plain", "family", "flags", "outcome", "reason"),
     [
         ((0.08, 0.12), (0.07, 0.14), (), REPLICATED, "the 95 % interval holds 0.10 and lies within a factor 2 of it"),
-        ((0.08, 0.12), (0.07, 0.14), ("few-optima",), INCONCLUSIVE, "the 95 % interval holds 0.10"),
+        ((0.08, 0.12), (0.07, 0.14), (Flag.FEW_OPTIMA,), INCONCLUSIVE, "the 95 % interval holds 0.10"),
         ((0.12, 0.19), (0.121, 0.2), (), CONTRADICTED, "together, [0.11, 0.22], excludes 0.10"),
         ((0.11, 0.19), (0.101, 0.21), (), INCONCLUSIVE, "0.10 is not excluded for all ten cells together"),
         ((0.11, 0.19), (0.09, 0.21), (), INCONCLUSIVE, "0.10 is not excluded for all ten cells together"),
         ((0.01, 0.9), (0.001, 2.0), (), INCONCLUSIVE, "nor is every other ratio beyond a factor 2"),
-        ((0.0, math.inf), (0.0, math.inf), ("plateau",), INCONCLUSIVE, "0.10 is not excluded"),
+        ((0.0, math.inf), (0.0, math.inf), (Flag.PLATEAU,), INCONCLUSIVE, "0.10 is not excluded"),
     ],
 )
 def test_no_rejection_is_no_replication(
@@ -553,7 +571,7 @@ def test_no_rejection_is_no_replication(
     def ratio(fit: object, level: float = 0.95, quantity: str = "rho") -> Estimate:
         assert level in (0.95, pytest.approx(0.995))
         ends = plain if level == 0.95 else family
-        return Estimate(quantity, "", None, *ends, level, 6, "made up", flags, "more seeds")
+        return Estimate(quantity, "", None, *ends, level, 6, "made up", flags, "more seeds", details.Ratio(()))
 
     monkeypatch.setattr(power_law, "ratio", ratio)
     found = judge(c, world(c, Truth(), 3), EVIDENCE)
@@ -604,8 +622,7 @@ def test_the_zero_of_the_scores_does_not_matter(quantity: str) -> None:
 
 def test_a_claim_of_one_cell_needs_one_cell() -> None:
     both = replace(claim(f"rho/{RESNET.id}"), parts=claim("rho/overall").parts)
-    message = rf"rho/{RESNET.id}: expected parts of one cell and variant, got \(Part\(cell=Cell\(arch='resnet50'"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"expected one landscape, got \[\('resnet50-cifar100', 'main'\), "):
         estimate(both, world(both, Truth()))
 
 
@@ -615,11 +632,13 @@ def test_a_claim_of_one_cell_needs_one_cell() -> None:
 def test_the_papers_method_stands_beside() -> None:
     c = claim(f"slope/{RESNET.id}")
     beside = secondary(c, world(c, Truth()))
-    paper = beside["the paper's method"]
-    assert paper["slope"] == pytest.approx(1, abs=0.4)
-    assert paper["rho_low"] <= paper["rho"] <= paper["rho_high"]
-    assert list(paper["argmax_wd"]) == [f"{lr:g}" for lr in LRS]
-    assert beside["rival exponents"]["supported"] == "coupled"
+    paper = beside.published
+    assert paper is not None
+    assert paper.slope == pytest.approx(1, abs=0.4)
+    assert paper.rho_low <= paper.rho <= paper.rho_high
+    assert [at.lr for at in paper.argmax] == list(LRS)
+    assert beside.rivals is not None
+    assert beside.rivals.supported == "coupled"
 
 
 def test_gap_and_universality_have_the_papers_figures_beside_them() -> None:
@@ -627,8 +646,8 @@ def test_gap_and_universality_have_the_papers_figures_beside_them() -> None:
     landscapes = world(c, Truth(), 3)
     beside = secondary(c, landscapes)
     landscape = next(iter(landscapes.values()))
-    assert beside["the paper's method (plug-in)"] == {"gap_pp": gap.plug_in(landscape, WEIGHT_DECAYS)}
-    assert beside["cross-fitted over seeds"] == {"gap_pp": gap.cross_fitted(landscape, WEIGHT_DECAYS)}
+    assert beside.plug_in_gap_pp == gap.plug_in(landscape, WEIGHT_DECAYS)
+    assert beside.cross_fitted_gap_pp == gap.cross_fitted(landscape, WEIGHT_DECAYS)
 
 
 def test_the_analysis_of_variance_is_of_argmax_over_learning_rate() -> None:
@@ -639,34 +658,37 @@ def test_the_analysis_of_variance_is_of_argmax_over_learning_rate() -> None:
         means = landscape.frame.groupby(["lr", "wd"])["score"].mean()
         ratios[cell.arch] += [means[lr].idxmax() / lr for lr in LRS]
     reference = stats.f_oneway(*ratios.values())
-    found = secondary(c, landscapes)["ANOVA over architectures"]
-    assert (found["F"], found["p"]) == pytest.approx((reference.statistic, reference.pvalue))
-    assert found["df"] == [4, 55]  # five architectures; two data sets of six learning rates each
+    found = secondary(c, landscapes).anova
+    assert found is not None
+    assert (found.f, found.p) == pytest.approx((reference.statistic, reference.pvalue))
+    assert found.df == (4, 55)  # five architectures; two data sets of six learning rates each
 
 
 def test_a_world_without_any_difference_gives_no_evidence_of_one() -> None:
     """All optima exactly on the line: the analysis of variance has nothing to work on, and says so."""
     c = claim("universality/anova")
     landscapes = {k: landscape_of(*k, frozenset({"ratio"}), exact(), 2) for k in world(c, exact(), 2)}
-    assert secondary(c, landscapes)["ANOVA over architectures"]["p"] == 1.0
+    found = secondary(c, landscapes).anova
+    assert found is not None
+    assert found.p == 1.0
 
 
 def test_one_learning_rate_has_no_published_fit() -> None:
     c = claim(f"rho/{RESNET.id}")
     landscape = sweep({1e-3: {1e-5: [70, 71], 1e-4: [75, 76], 1e-3: [70, 71]}})
     beside = secondary(c, {(RESNET, "main"): landscape})
-    assert "the paper's method" not in beside
-    assert beside["indistinguishable from the best"]["0.001"]["wds"] == [1e-4]
+    assert beside.published is None
+    assert [(one.lr, one.wds) for one in beside.indistinguishable] == [(1e-3, (1e-4,))]
 
 
 def test_a_sweep_and_a_claim_agree() -> None:
     landscape = landscape_of(RESNET, "main", frozenset({"paper", "ratio", "bracket"}), Truth(), 3)
-    found = judge_sweep([landscape])["cells"][0]
+    found = judge_sweep([landscape])[0]
     for name, claim_id in (("rho", "rho"), ("slope", "slope"), ("intercept", "intercept"), ("r2", "r2")):
         same = judge(claim(f"{claim_id}/{RESNET.id}"), {(RESNET, "main"): landscape}, EVIDENCE)
         assert same.estimate is not None
-        assert found["verdicts"][name] == same.outcome
-        assert (found[name]["low"], found[name]["high"]) == (same.estimate.low, same.estimate.high)
+        assert found.outcomes[name] == same.outcome
+        assert (found.measured[name].low, found.measured[name].high) == (same.estimate.low, same.estimate.high)
 
 
 def test_the_drops_of_a_claim_are_those_of_its_cells() -> None:

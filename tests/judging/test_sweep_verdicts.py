@@ -20,9 +20,8 @@ from tests.support.landscapes import LRS_3, changed, optimum_grid, sweep
 
 def judged(landscape: Landscape) -> dict[str, Any]:
     """The only cell, through strict JSON."""
-    found = json.loads(json.dumps(judge_sweep([landscape]), allow_nan=False))
-    (cell,) = found["cells"]
-    return dict(cell)
+    (cell,) = judge_sweep([landscape])
+    return dict(json.loads(json.dumps(cell.to_json(), allow_nan=False)))
 
 
 def sweep_of(truth: Truth, n_seeds: int = 3, grid: Grid | None = None, **options: Any) -> Landscape:
@@ -127,6 +126,6 @@ def test_odd_sweeps_are_judged_without_a_crash(landscape: Landscape) -> None:
 
 def test_cells_of_a_sweep_are_judged_apart() -> None:
     first, second = sweep_of(Truth(), arch="one"), sweep_of(Truth(slope=-1), arch="two")
-    found = judge_sweep([first, second])["cells"]
-    assert found == [judge_sweep([one])["cells"][0] for one in (first, second)]
-    assert [c["arch"] for c in found] == ["one", "two"]
+    found = judge_sweep([first, second])
+    assert [c.to_json() for c in found] == [judge_sweep([one])[0].to_json() for one in (first, second)]
+    assert [c.arch for c in found] == ["one", "two"]

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate.landscape.columns import SweepError, parse_columns
+from replicate.landscape.columns import parse_columns
 from replicate.landscape.from_csv import Sweep, read_sweep
 from replicate.landscape.landscape import Landscape
-from replicate.landscape.table import Table, TableError, read_table
+from replicate.landscape.table import Table, read_table
+from replicate.text import UsageError
 
 
 def sweep(tmp_path: Path, text: str | bytes, metric: str | None = None, **columns: str) -> Sweep:
@@ -129,7 +130,7 @@ def test_optuna_trials(tmp_path: Path) -> None:
     assert only(found).metric == "loss"
     assert "left out the runs that state does not call finished: 1 fail, 1 pruned" in found.notes
     with pytest.raises(
-        SweepError, match="column value may be an accuracy or a loss; say --metric accuracy or --metric"
+        UsageError, match="column value may be an accuracy or a loss; say --metric accuracy or --metric"
     ):
         sweep(tmp_path, text)
 
@@ -231,7 +232,7 @@ HEAD = "lr,wd,seed,accuracy\n"
     ],
 )
 def test_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises((SweepError, TableError), match=message) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         sweep(tmp_path, text)
     assert "\n" not in str(caught.value)
 
@@ -250,7 +251,7 @@ def test_equal_columns_are_not_ambiguous(tmp_path: Path) -> None:
     ],
 )
 def test_bad_columns(arguments: list[str], message: str) -> None:
-    with pytest.raises(SweepError, match=message):
+    with pytest.raises(UsageError, match=message):
         parse_columns(arguments)
 
 
@@ -269,7 +270,7 @@ def test_columns_are_read_from_several_arguments() -> None:
     ],
 )
 def test_contradicting_requests(tmp_path: Path, metric: str | None, columns: dict[str, str], message: str) -> None:
-    with pytest.raises(SweepError, match=message):
+    with pytest.raises(UsageError, match=message):
         sweep(tmp_path, PLAIN, metric, **columns)
 
 
@@ -282,7 +283,7 @@ def test_contradicting_requests(tmp_path: Path, metric: str | None, columns: dic
 )
 def test_unreadable(tmp_path: Path, make: object, message: str) -> None:
     make(tmp_path / "x")  # type: ignore[operator]
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(UsageError, match=message):
         read_table(str(tmp_path / "x"))
 
 
@@ -315,7 +316,7 @@ def test_numbers_of_no_training_are_refused(tmp_path: Path, column: str, value: 
     path = tmp_path / "sweep.csv"
     path.write_text(f"lr,wd,accuracy\n{row['lr']},{row['wd']},70\n")
     words = rf"expected a number of a size that can be trained with.* in column {column}, got"
-    with pytest.raises(SweepError, match=words):
+    with pytest.raises(UsageError, match=words):
         read_sweep(read_table(str(path)))
 
 
@@ -342,7 +343,7 @@ class TestSizes:
             assert len(sweep(tmp_path, text).landscapes) == 1
             return
         with pytest.raises(
-            SweepError, match=rf"sweep\.csv: expected {message}.*; is it the column that is meant \(--col"
+            UsageError, match=rf"sweep\.csv: expected {message}.*; is it the column that is meant \(--col"
         ):
             sweep(tmp_path, text)
 
@@ -352,7 +353,7 @@ class TestUnits:
         words = (
             r"row 3: expected accuracies in one unit, got 0.71 in a column that goes up to 72.3: a fraction among perc"
         )
-        with pytest.raises(SweepError, match=words):
+        with pytest.raises(UsageError, match=words):
             sweep(tmp_path, "lr,wd,accuracy\n1,0,72.3\n1,1,0.71\n1,2,70\n")
 
     def test_a_run_that_learnt_nothing(self, tmp_path: Path) -> None:
@@ -370,7 +371,7 @@ class TestOptimizers:
             r"sweep.csv: expected the runs of one optimizer, got 2 values \('adamw', 'sgd'\) in column Optimizer; keep "
             r"the rows of one, or make a cell of each: --columns arch=Optimizer"
         )
-        with pytest.raises(SweepError, match=words):
+        with pytest.raises(UsageError, match=words):
             sweep(tmp_path, self.TEXT)
 
     def test_as_cells(self, tmp_path: Path) -> None:

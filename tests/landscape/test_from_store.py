@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
-from replicate.landscape.from_store import Missing, landscapes_for, missing_runs
+from replicate.landscape.from_store import Missing, collect, missing_runs
+from replicate.landscape.landscape import Landscape
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Margin, Part
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import Key, runs_for, split
 from replicate.runs.run import Point, point
 from replicate.runs.scales import NotTrained, Scale
-from replicate.store.store import Store, open_store
+from replicate.store.store import Store
 from tests.support.faketrainer import fake_result, fake_run
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -43,17 +44,16 @@ def scale(monkeypatch: pytest.MonkeyPatch) -> Scale:
     return scales.get("smoke")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
-
-
 def claim(*parts: Part, name: str = "rho/x") -> Claim:
     return Claim(name, "rho", "…", "…", "rho", "", Margin(0, 1), "…", parts)
 
 
 BOTH = claim(Part(TWO, "main", "paper"), Part(ONE, "main", "paper"), Part(TWO, "main", "ratio"))
 WITH_SGD = claim(Part(ONE, "main", "unit"), Part(ONE, "sgd", "unit"), name="sgd/x")
+
+
+def landscapes_of(claim: Claim, scale: Scale, store: Store) -> Mapping[Key, Landscape]:
+    return collect(claim, scale, store).landscapes
 
 
 def fill(store: Store, *claims: Claim, scale: Scale, **options: bool) -> None:
@@ -76,7 +76,7 @@ def test_runs_are_distinct_cell_by_cell_and_seed_by_seed(scale: Scale) -> None:
 
 def test_a_landscape_has_exactly_the_points_of_the_claim(scale: Scale, store: Store) -> None:
     fill(store, BOTH, claim(Part(ONE, "main", "bracket"), Part(TWO, "main", "unit")), scale=scale)
-    found = landscapes_for(BOTH, scale, store)
+    found = landscapes_of(BOTH, scale, store)
     assert list(found) == [(TWO, "main"), (ONE, "main")]
     for (cell, _), wds in zip(found, [(0.0, 0.01, 0.1), (0.0, 0.1)], strict=True):
         frame = found[cell, "main"].frame
@@ -97,7 +97,7 @@ def test_a_diverged_run_has_no_score(scale: Scale, store: Store) -> None:
     fill(store, BOTH, scale=scale)
     run = runs_for([BOTH], scale)[-1]
     store.put(run, dataclasses.replace(fake_result(run), diverged=True, train_loss=None, best_accuracy_pp=33.0), {})
-    frame = landscapes_for(BOTH, scale, store)[ONE, "main"].frame
+    frame = landscapes_of(BOTH, scale, store)[ONE, "main"].frame
     row = frame[frame.diverged]
     assert len(row) == 1
     assert math.isnan(row.score.item())
@@ -112,11 +112,11 @@ def test_missing_runs_are_counted_by_cell_and_never_skipped(scale: Scale, store:
     rest = missing_runs(BOTH, scale, store)
     assert [run.arch for run in rest] == ["swin_t"] * 8
     with pytest.raises(Missing, match=r"^8 of 14 runs are not in the store \(swin_t-imagenet: 8\)$") as caught:
-        landscapes_for(BOTH, scale, store)
-    assert (caught.value.have, caught.value.need, dict(caught.value.missing)) == (6, 14, {"swin_t-imagenet": 8})
+        landscapes_of(BOTH, scale, store)
+    assert (caught.value.have, len(caught.value.needed), dict(caught.value.missing)) == (6, 14, {"swin_t-imagenet": 8})
     long = claim(Part(ONE, "long", "unit"))
     with pytest.raises(Missing, match=r"\(resnet50-cifar100 long: 4\)"):
-        landscapes_for(long, scale, store)
+        landscapes_of(long, scale, store)
 
 
 def test_a_corrupt_record_is_missing(scale: Scale, store: Store) -> None:
@@ -124,13 +124,13 @@ def test_a_corrupt_record_is_missing(scale: Scale, store: Store) -> None:
     bad = runs_for([BOTH], scale)[0]
     store.layout.record(bad.key).write_bytes(b"")
     with pytest.raises(Missing, match="1 of 14 runs"):
-        landscapes_for(BOTH, scale, store)
+        landscapes_of(BOTH, scale, store)
     assert missing_runs(BOTH, scale, store) == [bad]
     assert len(store.notices) == 1
 
 
 def test_what_a_scale_does_not_train_passes_through(scale: Scale, store: Store) -> None:
-    for call in (landscapes_for, missing_runs):
+    for call in (landscapes_of, missing_runs):
         with pytest.raises(NotTrained, match="does not train the variant sgd"):
             call(WITH_SGD, scale, store)
     with pytest.raises(NotTrained):
@@ -139,7 +139,7 @@ def test_what_a_scale_does_not_train_passes_through(scale: Scale, store: Store) 
 
 
 def test_a_claim_without_runs(scale: Scale, store: Store) -> None:
-    assert landscapes_for(claim(), scale, store) == {}
+    assert landscapes_of(claim(), scale, store) == {}
     assert missing_runs(claim(), scale, store) == []
 
 
@@ -150,7 +150,7 @@ def test_two_runs_at_one_point_are_refused(monkeypatch: pytest.MonkeyPatch, stor
     monkeypatch.setattr(scales, "points", points)
     twice = claim(Part(ONE, "main", "paper"), Part(ONE, "main", "unit"))
     with pytest.raises(ValueError, match=r"rho/x: expected one run at lr=0\.001 wd=0\.1 seed=0 of resnet50-cifar100"):
-        landscapes_for(twice, scales.get("smoke"), store)
+        landscapes_of(twice, scales.get("smoke"), store)
 
 
 def test_the_registry_at_every_scale_has_distinct_runs() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from replicate.data.spec import DataSpec
 from replicate.landscape import world
-from replicate.landscape.from_store import landscapes_for
+from replicate.landscape.from_store import collect
 from replicate.paper.registry import CLAIMS
 from replicate.runs.needed import runs_for
 from replicate.runs.run import point
@@ -24,7 +24,7 @@ def test_landscapes_of_a_world_are_marked_synthetic(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     for run in runs_for([RHO], SYNTHETIC):
         store.put(run, world.result("paper", run), {}, durable=False)
-    assert all(landscape.synthetic for landscape in landscapes_for(RHO, SYNTHETIC, store).values())
+    assert all(landscape.synthetic for landscape in collect(RHO, SYNTHETIC, store).landscapes.values())
 
 
 def test_a_result_depends_on_the_record_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, Finding
 from replicate.audit.finding import OUTCOMES as OUTCOMES_OF_AUDIT
 from replicate.calibration import measured
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED, Secondary
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid, ratio_grid
@@ -51,7 +51,7 @@ def hostile_file(text: str) -> VerdictFile:
 
     def hostile(e: Entry) -> Entry:
         evidence = dataclasses.replace(e.verdict.evidence, scale=text, cells=(text,))
-        beside = {text: {text: text}}
+        beside = Secondary(direction=text, disagreement=text)
         verdict = dataclasses.replace(e.verdict, reason=text, settle=text, evidence=evidence, secondary=beside)
         return dataclasses.replace(e, verdict=verdict, statement=text, source=text, rule=text)
 
@@ -218,9 +218,13 @@ def test_ten_cells_of_five_seeds_are_small_enough() -> None:
 
 
 def test_the_paper_s_own_figures_are_on_the_page() -> None:
-    fits = Finding("audit/saving", "s", "1", "1", CONSISTENT, "It adds up.", "as printed")
-    off = Finding("audit/run-count", "s", "1", "2", INCONSISTENT, "<b>Twelve</b> runs are missing.", "a", "they exist")
-    falls = Finding("audit/on-grid", "s", "1", "2", DECISION_INCONSISTENT, "0.1 is not on the grid.", "a", "it were")
+    def finding(name: str, outcome: str, evidence: str, consistent_if: str = "") -> Finding:
+        texts = {"source": "s", "claimed": "1", "recomputed": "2", "assumes": "a", "consistent_if": consistent_if}
+        return Finding(id=name, outcome=outcome, evidence=evidence, **texts)
+
+    fits = finding("audit/saving", CONSISTENT, "It adds up.")
+    off = finding("audit/run-count", INCONSISTENT, "<b>Twelve</b> runs are missing.", "they exist")
+    falls = finding("audit/on-grid", DECISION_INCONSISTENT, "0.1 is not on the grid.", "it were")
     assert tuple(html.FINDINGS) == tuple(reversed(OUTCOMES_OF_AUDIT))
     written = html.render(made_file({}), findings=[finding.to_json() for finding in (fits, off, falls)])
     found = read(written)

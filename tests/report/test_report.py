@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from replicate.estimate.power_law import Rivals
 from replicate.estimate.result import Estimate
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Outcome
 from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.claim import Figure, Margin
 from replicate.paper.registry import CLAIMS, claim
 from replicate.report import markdown, terminal
 from replicate.report.wording import counts_text, estimate_text, figure_text, margin_text, notices, sentence
 from replicate.text import printable
-from tests.support.verdicts import made_file
+from tests.support.verdicts import made_cell, made_file
 
 JUDGED = {
     "rho/overall": REPLICATED,
@@ -196,9 +197,14 @@ def test_the_sentence_of_a_cell_says_no_more_than_its_intervals(
     exponent: int | None, slope: tuple[float | None, float | None] | None, slope_verdict: str, rho: float | None,
     rho_verdict: str, expected: str,
 ) -> None:  # fmt: skip
-    ends = {} if slope is None else {"slope": {"low": slope[0], "high": slope[1]}}
-    verdicts = {"slope": slope_verdict, "rho": rho_verdict}
-    assert expected in sentence({"exponent": exponent, "verdicts": verdicts, "rho": {"value": rho}, **ends})
+    low, high = slope or (None, None)
+    measured = {
+        "rho": Estimate("rho", "", rho, -INF, INF, 0.95, 5, "m"),
+        "slope": estimate(None, -INF if low is None else low, INF if high is None else high),
+    }
+    cell = made_cell(rho=Outcome(rho_verdict), slope=Outcome(slope_verdict))
+    rivals = Rivals(exponent=exponent, supported=None, excluded=(), exponent_of_lr_times_wd=None)
+    assert expected in sentence(dataclasses.replace(cell, measured=measured, rivals=rivals))
 
 
 def test_names_cannot_steer_a_terminal() -> None:

@@ -17,6 +17,7 @@ from replicate.paper.protocol import ARCHITECTURES, DATASETS, LRS, SEEDS, WEIGHT
 from replicate.runs import scales
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale, points
+from replicate.text import UsageError
 
 GRIDS = ("paper", "unit", "ratio", "bracket")
 ARCHS = tuple(a.name for a in ARCHITECTURES)
@@ -66,7 +67,7 @@ def test_names() -> None:
 
 
 def test_unknown_scale() -> None:
-    with pytest.raises(scales.ScaleError) as refused:
+    with pytest.raises(UsageError) as refused:
         scales.get("nonsense")
     assert str(refused.value) == (
         "scale: expected one of smoke, embedded, embedded-deep, fashion, fashion-short, cifar100, cifar100-script, "

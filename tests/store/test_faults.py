@@ -24,15 +24,9 @@ from replicate.train.engine.failed import TrainingFailed
 from replicate.train.engine.local import ensure
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
+from tests.support.processes import environment, posix
 
-PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 MONTH = 30 * 24 * 3600.0
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +45,6 @@ def program(body: str, *arguments: str) -> list[str]:
         from tests.support.faketrainer import NAME, fake_result, fake_run
     """
     return [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body), *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": PATH}
 
 
 # A device that vanishes

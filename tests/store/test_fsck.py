@@ -12,14 +12,9 @@ import pytest
 
 from replicate.cli import main
 from replicate.store import begun, fsck
-from replicate.store.store import Store, open_store
+from replicate.store.store import Store
 from tests.support.corruption import KINDS, check_noticed, filled
 from tests.support.faketrainer import fake_result, fake_run
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 def kinds(store: Store) -> list[str]:

@@ -24,17 +24,16 @@ from replicate.store.store import Store, StoreError, open_store
 from replicate.train.engine.local import close, ensure
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
+from tests.support.processes import environment, posix
 
-PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 BEAT, SILENT = 0.05, 0.4
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "BEAT_SECONDS", BEAT)
     monkeypatch.setattr(locks, "SILENT_SECONDS", SILENT)
-    monkeypatch.setattr(locks, "_hearts", locks._Hearts())
+    monkeypatch.setattr(locks, "_heartbeats", locks._Heartbeats())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -68,9 +67,7 @@ def process(body: str, *arguments: str, **options: object) -> subprocess.Popen[b
         locks.BEAT_SECONDS, locks.SILENT_SECONDS = {BEAT}, {SILENT}
     """
     program = textwrap.dedent(head) + textwrap.dedent(body)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], env={**os.environ, "PYTHONPATH": PATH}, **options
-    )
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment(), **options)
 
 
 # One lock

@@ -25,15 +25,11 @@ from replicate.runs.run import RESULT_VERSION, ModelSpec, Run
 from replicate.store.record import Corrupt, key_of, parse, run_from_record, seal
 from replicate.store.store import STALE_SECONDS, Store, StoreError, open_store
 from tests.support.faketrainer import fake_result, fake_run
+from tests.support.processes import environment
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 PROVENANCE = {"versions": {"python": "3"}, "device": "cpu"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 def put(store: Store, run: Run, **changes: object) -> Path:
@@ -485,7 +481,7 @@ def test_a_lock_excludes_and_the_death_of_its_holder_frees_it(store: Store) -> N
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(store.path)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)},
+        env=environment(),
     )
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(Timeout):
@@ -515,5 +511,4 @@ def test_the_log_of_trainings(store: Store) -> None:
 def test_importing_the_store_imports_no_torch() -> None:
     modules = "replicate.store.store, replicate.runs.needed, replicate.train.watch.monitor"
     program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
-    path = os.pathsep.join(p or "." for p in sys.path)
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": path})
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())

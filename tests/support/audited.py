@@ -93,9 +93,9 @@ def ratio_row(arch: str, dataset: str, slices: list[Slice]) -> RatioRow:
         arch,
         dataset,
         measured(rho, *ends, 2),
-        None if p is None else printed(p, 2),
-        measured(float(_slopes(best[None])[0]), *slope_ends, 3),
-        printed(r2, 3),
+        p=None if p is None else printed(p, 2),
+        slope=measured(float(_slopes(best[None])[0]), *slope_ends, 3),
+        r2=printed(r2, 3),
     )
 
 
@@ -108,7 +108,7 @@ def drop_rows() -> tuple[DropRow, ...]:
             p = float(2 * stats.norm.sf(drop * 1.96 / 0.3))
             small = p < 0.001
             shown = Printed("0.001") if small else printed(p, 3)
-            rows.append(DropRow(kappa, dataset, measured(drop, drop - 0.3, drop + 0.3, 1), shown, small))
+            rows.append(DropRow(kappa, dataset, measured(drop, drop - 0.3, drop + 0.3, 1), p=shown, p_below=small))
     return tuple(rows)
 
 
@@ -193,18 +193,19 @@ def _gap(slices: list[Slice]) -> float:
 
 def _material(paper: Reported) -> dict[str, Any]:
     one = len(ARCHS) * len(LRS) * len(KAPPAS) * SEEDS
+    protocol = {"runs": one, "epochs": 100, "warmup_epochs": 5, "train_images": 50_000, "batch_size": 128}
     learners = (Learner("resnet50", True), Learner("convnext_t", True), Learner("vit_s16", False))
     return {
         "learners": learners,
         "campaigns": tuple(
-            Campaign(d, one, 100, 5, 50_000, 128, size, Printed(hours))
+            Campaign(d, **protocol, image_size=size, hours=Printed(hours))
             for d, size, hours in (("x", 32, "300"), ("y", 224, "1000"))
         ),
         "experiments": (Experiment("none", 0, "text"),),
         "bibliography": Bibliography((Work("A", 2001),), (Work("A", 2001, 2001),)),
-        "script": (Point("epochs", "100", "100", True, "script"),),
-        "contradictions": (Point("decay", "lr x wd", "lr x wd", True, "text"),),
-        "cited_work": (Point("A 2001", "one thing", "the same", True, "text"),),
+        "script": (Point("epochs", "100", "100", "script", agrees=True),),
+        "contradictions": (Point("decay", "lr x wd", "lr x wd", "text", agrees=True),),
+        "cited_work": (Point("A 2001", "one thing", "the same", "text", agrees=True),),
         "recipes": (Recipe("A", 1e-3, 0.05, "text"),),
     }
 

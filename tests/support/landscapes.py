@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from replicate.landscape.landscape import Landscape, Slice
-from replicate.landscape.synthetic import Grid, Truth, bracket_grid, paper_grid, ratio_grid
-from replicate.paper.protocol import RHO
+from replicate.landscape.synthetic import Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid
+from replicate.paper.protocol import LRS, RHO
 
 LRS_3 = (1e-4, 1e-3, 1e-2)
 
@@ -62,3 +62,8 @@ def unit_grid(lr: float) -> Sequence[float]:
 def optimum_grid(truth: Truth) -> Grid:
     """What the claims about the optimum train: the paper's grid, Table 2's and a bracket of the true optimum."""
     return together(paper_grid, ratio_grid, bracket_grid(truth))
+
+
+def drawn(truth: Truth, seed: int, n_seeds: int = 3, grid: Grid | None = None, lrs: Sequence[float] = LRS) -> Landscape:
+    """A landscape of `truth`, by default on a bracket of its optimum."""
+    return draw(truth, grid or bracket_grid(truth), np.random.default_rng(seed), seeds=range(n_seeds), lrs=lrs)

@@ -23,6 +23,7 @@ from replicate.data.source import DATA_VARIABLE, DataError
 from replicate.judging import verdict_file
 from replicate.judging.verdict import OUTCOMES
 from replicate.paper.registry import CLAIMS
+from replicate.text import UsageError
 from tests.support import archives, mutations
 from tests.support import readers_options as typed
 from tests.support import readers_store as kept
@@ -119,7 +120,7 @@ def _calibration(blob: bytes, folder: Path) -> None:
     path.write_bytes(blob)
     try:
         found = measured.read(path)
-    except measured.UnreadableCalibration as error:
+    except UsageError as error:
         one_line_of(error)
         return
     tables.markdown(found)

@@ -9,9 +9,11 @@ from typing import Any
 from unittest import mock
 
 from fixtures import options as plugin_options
+from replicate.cli.options import use_images
 from replicate.data import fashion
 from replicate.data.source import DATA_VARIABLE, DataError
 from replicate.store.store import open_store
+from replicate.text import UsageError
 from replicate.train.engine import devices
 from replicate.train.engine.scratch import SCRATCH_VARIABLE
 from replicate.train.plan import budget
@@ -53,7 +55,7 @@ def environment(blob: bytes, folder: Path) -> None:
             except DataError as error:
                 one_line_of(error)
             plugin_options.settings(_Config({}, folder))
-    except plugin_options.UNUSABLE as error:
+    except UsageError as error:
         one_line_of(error)
     finally:
         os.chdir(here)
@@ -87,10 +89,12 @@ def pytest_options(blob: bytes, folder: Path) -> None:
     given = dict(
         line.split("=", 1) for line in text_of(blob).split("\n") if line.startswith(PYTEST_OPTIONS) and "=" in line
     )
-    try:
-        plugin_options.settings(_Config(given, folder))  # type: ignore[arg-type]
-    except plugin_options.UNUSABLE as error:
-        one_line_of(error)
+    with mock.patch.dict(os.environ):
+        try:
+            plugin_options.settings(_Config(given, folder))  # type: ignore[arg-type]
+            use_images(given.get("--data"), folder)
+        except UsageError as error:
+            one_line_of(error)
 
 
 COMMANDS = (
@@ -111,7 +115,7 @@ def options(blob: bytes, folder: Path) -> None:
     for word in budgets:
         try:
             budget.seconds(word)
-        except budget.BudgetError as error:
+        except UsageError as error:
             one_line_of(error)
     outside = any(os.path.isabs(word) or ".." in word or "~" in word for word in arguments)  # noqa: PTH117
     if NEVER & set(arguments) or ("--out" in " ".join(arguments) and outside):

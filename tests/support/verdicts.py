@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from replicate.estimate.flags import Flag
 from replicate.estimate.result import Estimate
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence, Verdict, not_run, rule
+from replicate.judging.rule import rule
+from replicate.judging.sweep_verdicts import JudgedCell
+from replicate.judging.verdict import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_RUN,
+    REPLICATED,
+    Evidence,
+    Outcome,
+    Secondary,
+    Verdict,
+    not_run,
+)
 from replicate.judging.verdict_file import VerdictFile, entry
+from replicate.paper.claim import Margin
 from replicate.paper.registry import CLAIMS, REGISTRY_HASH, claim
 from replicate.report import files
 
@@ -28,7 +44,15 @@ def made_verdict(claim_id: str, outcome: str, evidence: Evidence = EVIDENCE) -> 
     }[outcome]
     value = (low + high) / 2 if high < float("inf") else None
     made = Estimate(c.quantity, c.unit, value, low, high, 0.95, 6, "made up", (), "about 4 more seeds")
-    return rule(c, made, evidence, {"the paper's method": {"rho": 0.1}})
+    return replace(rule(c, made, evidence), secondary=Secondary(direction="as claimed: rises"))
+
+
+def made_cell(**outcomes: Outcome) -> JudgedCell:
+    """A cell of a sweep with these outcomes, each from the same estimate."""
+    found = Estimate("rho", "", 0.1, 0.08, math.inf, 0.95, 6, "made up", (Flag.EDGE_HIGH,), "more")
+    margin, evidence = Margin(0.05, 0.2), Evidence("sweep", probe=True)
+    verdicts = {name: Verdict(name, outcome, "made up", margin, evidence, found) for name, outcome in outcomes.items()}
+    return JudgedCell("a", "b", {"rho": found, "slope": found}, verdicts, rivals=None, published=None)
 
 
 def made_file(outcomes: Mapping[str, str], scale: str = "smoke", probe: bool = True, **changes: object) -> VerdictFile:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from replicate.train.checkpoint import Checkpoint, CheckpointError
+from tests.support.readers_store import with_digest
 
 STATE = {
     "taken": 3,
@@ -87,10 +88,6 @@ def test_every_altered_byte_is_noticed(checkpoint: Checkpoint, words: list[str])
     assert checkpoint.load("cpu") is not None
 
 
-def seal(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
 def test_no_code_is_run(checkpoint: Checkpoint, words: list[str], tmp_path: Path) -> None:
     """A file with a right checksum whose pickle would run a command."""
 
@@ -102,7 +99,7 @@ def test_no_code_is_run(checkpoint: Checkpoint, words: list[str], tmp_path: Path
     with (tmp_path / "evil").open("wb") as file:
         torch.save({"identity": checkpoint.identity, "state": Evil()}, file)
     for body in ((tmp_path / "evil").read_bytes(), pickle.dumps(Evil(), protocol=2), b"", b"nonsense"):
-        checkpoint.path.write_bytes(seal(body))
+        checkpoint.path.write_bytes(with_digest(body))
         assert checkpoint.load("cpu") is None
     assert not (tmp_path / "run").exists()
     assert len(words) == 4 and all(w.endswith("training starts over") and "\n" not in w for w in words)

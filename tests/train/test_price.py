@@ -21,9 +21,9 @@ from replicate.train.engine.lease import Lease
 from replicate.train.plan import costs, priority
 from replicate.train.stack_size import LaneRates
 from replicate.train.stacked import How
-from tests.train import test_stack_size
+from tests.support import stacked
 
-RUN = dataclasses.replace(test_stack_size.RUN, epochs=4)
+RUN = dataclasses.replace(stacked.RUN, epochs=4)
 STEPS = 4 * 3 + 4 * 30 / 8 / 3
 """Of `RUN`, and a forward pass over the test images after each epoch in steps."""
 RATES = LaneRates(10.0, ((8, 40.0), (16, 50.0), (32, 50.1)))

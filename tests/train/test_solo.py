@@ -27,6 +27,7 @@ from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import Stopped
 from replicate.train.schedule import factor
 from replicate.train.solo import train
+from tests.support.processes import Killed
 
 ARCHS = tuple(a.name for a in ARCHITECTURES)
 
@@ -78,10 +79,13 @@ def test_another_seed_is_another_run(arch: str, first: dict[str, Result]) -> Non
 
 def test_the_callers_settings_are_left_as_they_were() -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(threads + 1)
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory
     train(small())
-    assert torch.get_num_threads() == threads
+    after = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert after == threads + 1
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert torch.utils.deterministic.fill_uninitialized_memory == fill
@@ -196,10 +200,6 @@ def test_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(setting.TrainError) as refused:
         train(dataclasses.replace(small(), **changes))  # type: ignore[arg-type]
     assert str(refused.value) == message
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("variant", ["main", "sgd"])

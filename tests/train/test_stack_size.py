@@ -5,35 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from replicate.data.spec import DataSpec
-from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
 from replicate.train import fast, inputs, solo, stack_size, stacked
 from replicate.train.contract import RunFailed, Stopped, Workspace
 from replicate.train.engine.missing import MOST_RUNS
 from replicate.train.stack_size import ALONE, LaneRates, best, choose, measure, remember_limit
 from replicate.train.stacked import How
-
-RUN = Run(
-    arch="mixer_s16",
-    model=ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 8), ("num_blocks", 1))),
-    data=DataSpec("digits", train_images=20, test_images=30),
-    optimizer="adamw",
-    lr=1e-2,
-    weight_decay=0.1,
-    seed=3,
-    schedule="cosine",
-    epochs=2,
-    warmup_epochs=1,
-    batch_size=8,
-)
+from tests.support.stacked import RUN, timeless
 
 
 @pytest.mark.parametrize(
@@ -223,10 +208,6 @@ WORDS: list[str] = []
 @pytest.fixture(autouse=True)
 def _no_words_of_others() -> None:
     WORDS.clear()
-
-
-def timeless(results: Iterable[Result]) -> list[Result]:
-    return [dataclasses.replace(r, seconds=0.0) for r in results]
 
 
 def test_fast_trains_stacked_and_says_so(workspace: Workspace, measured: list[Run]) -> None:

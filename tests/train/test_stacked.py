@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from replicate.data import catalogue
 from replicate.data.spec import DataSpec
-from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
 from replicate.runs.stacks import stack_key, stacks
-from replicate.train import batches, compiled, inputs, models, optim, solo, stacked
+from replicate.train import compiled, inputs, models, optim, solo, stacked
 from replicate.train.augment import AUGMENTATIONS
 from replicate.train.checkpoint import Saver
 from replicate.train.lanes import NORMALISATION
@@ -24,97 +20,12 @@ from replicate.train.products import Linear
 from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
 from tests.support import archives
+from tests.support.processes import Killed, killed
+from tests.support.stacked import MODELS, close, float64, make, no_fallback, timeless
 
-DATA = DataSpec("digits", train_images=20, split_seed=77)
-"""20 images for training, so that the third batch of 8 is smaller, and 30 of the others to test on."""
+__all__ = ["float64", "no_fallback"]
 
-MODELS = {
-    # 8 channels at least: with fewer, a strided 1 × 1 convolution of oneDNN 3.12 writes past its memory on AVX2.
-    "resnet50": ModelSpec(
-        "class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (8, 8, 8, 8)))
-    ),
-    "vit_s16": ModelSpec(
-        "class:VisionTransformer", (("patch_size", 4), ("embed_dim", 8), ("depth", 1), ("num_heads", 2))
-    ),
-    "convnext_t": ModelSpec(
-        "class:ConvNeXt", (("depths", (1, 1, 0, 0)), ("dims", (4, 8, 8, 8)), ("patch_size", 2), ("output_stride", 8))
-    ),
-    "mixer_s16": ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 8), ("num_blocks", 1))),
-    # Two blocks in the first stage, so that one has shifted windows and their mask.
-    "swin_t": ModelSpec(
-        "class:SwinTransformer",
-        (("patch_size", 2), ("embed_dim", 8), ("depths", (2, 1)), ("num_heads", (2, 2)), ("window_size", 2)),
-    ),
-}
-
-
-@pytest.fixture(autouse=True)
-def no_fallback() -> Iterator[None]:
-    """vmap's loop over lanes, for operations without a batching rule, is an error (a warning is one as well)."""
-    torch._C._functorch._set_vmap_fallback_enabled(False)
-    yield
-    torch._C._functorch._set_vmap_fallback_enabled(True)
-
-
-@pytest.fixture(autouse=True)
-def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both trainers compute in float64, on few test images."""
-    build, load = models.build_seeded, catalogue.load
-
-    def load_float64(spec: DataSpec) -> catalogue.Split:
-        split = load(spec)
-        dtype = np.uint8 if split.train_images.dtype == np.uint8 else np.float64
-        return dataclasses.replace(
-            split,
-            train_images=split.train_images.astype(dtype),
-            test_images=split.test_images[:30].astype(dtype),
-            test_labels=split.test_labels[:30],
-        )
-
-    monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
-    monkeypatch.setattr(catalogue, "load", load_float64)
-    monkeypatch.setattr(batches, "DTYPE", torch.float64)
-    inputs._on_device.cache_clear()
-    yield
-    inputs._on_device.cache_clear()
-
-
-def make(arch: str = "mixer_s16", lr: float = 1e-2, weight_decay: float = 0.1, **changes: object) -> Run:
-    """Four epochs of three steps."""
-    run = Run(
-        arch=arch,
-        model=MODELS[arch],
-        data=DATA,
-        optimizer="adamw",
-        lr=lr,
-        weight_decay=weight_decay,
-        seed=3,
-        schedule="cosine",
-        epochs=4,
-        warmup_epochs=1,
-        batch_size=8,
-        eval_every_epochs=2,
-    )
-    return dataclasses.replace(run, **changes)  # type: ignore[arg-type]
-
-
-def close(got: Result, expected: Result) -> bool:
-    """Equal but for 1e-10 in the loss and the seconds taken."""
-    if expected.train_loss is None or got.train_loss is None:
-        same_loss = got.train_loss is expected.train_loss
-    else:
-        same_loss = abs(got.train_loss - expected.train_loss) < 1e-10
-    blank = {"train_loss": 0.0, "seconds": 0.0, "diverged": False}
-    return (
-        same_loss
-        and got.diverged == expected.diverged
-        and dataclasses.replace(got, **blank) == dataclasses.replace(expected, **blank)
-    )
-
-
-def timeless(results: list[Result]) -> list[Result]:
-    return [dataclasses.replace(r, seconds=0.0) for r in results]
-
+pytestmark = pytest.mark.usefixtures("float64", "no_fallback")
 
 AS_ON_A_GPU = pytest.mark.parametrize("products", [None, True], ids=["as on a CPU", "as on a GPU"])
 """What a GPU computes otherwise, on a CPU: matrix products, gradients side by side, all lanes evaluated at once."""
@@ -240,10 +151,6 @@ def test_seconds_are_shared_out() -> None:
     assert 0 < results[0].seconds == results[1].seconds
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @AS_ON_A_GPU
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 8, 11])
 def test_killed_and_resumed_gives_the_same_bits(
@@ -301,14 +208,11 @@ def test_killed_between_the_last_step_and_its_end(tmp_path: Path, monkeypatch: p
     how = How(checkpoints=tmp_path, checkpoint_seconds=0)
     expected = train_stack(runs)
 
-    def mortal(stack: stacked._Stack) -> list[Result]:
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(stacked._Stack, "results", mortal)
+        patch.setattr(stacked._Stack, "results", killed)
         with pytest.raises(Killed):
             train_stack(runs, how=how)
-    monkeypatch.setattr(stacked._Stack, "step", mortal)
+    monkeypatch.setattr(stacked._Stack, "step", killed)
     assert timeless(train_stack(runs, how=how)) == timeless(expected)
 
 
@@ -317,7 +221,7 @@ def test_corrupt_checkpoint_starts_over_with_a_word(tmp_path: Path, monkeypatch:
     how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=words.append)
     expected = train_stack(runs)
     with monkeypatch.context() as patch:
-        patch.setattr(stacked._Stack, "evaluate", lambda stack: (_ for _ in ()).throw(Killed))
+        patch.setattr(stacked._Stack, "evaluate", killed)
         with pytest.raises(Killed):
             train_stack(runs, how=how)
     (file,) = tmp_path.iterdir()
@@ -397,8 +301,7 @@ def test_out_of_memory_then_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=lambda _: None)
     with monkeypatch.context() as patch:
         evaluate = stacked._Stack.evaluate
-        patch.setattr(stacked._Stack, "evaluate", lambda s: evaluate(s) if s.taken < 11 else solo._raise(Killed))
-        patch.setattr(solo, "_raise", lambda error: (_ for _ in ()).throw(error), raising=False)
+        patch.setattr(stacked._Stack, "evaluate", lambda s: evaluate(s) if s.taken < 11 else killed(s))
         with pytest.raises(Killed):
             train_stack(NINE, how=how)
     assert taken == [(9, s) for s in range(8)] + [(4, s) for s in range(8, 12)]

@@ -74,15 +74,17 @@ def equilibrium(paper: Reported) -> Finding:
         for name, value, formula in (("norm", norm, expected_norm(lr, wd)), ("rotation", turn, expected_turn(lr, wd))):
             errors.append(abs(value / formula - 1))
             what = f"{name} at lr {lr:g}, wd {wd:g}"
-            checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", errors[-1] < TOLERANCE, "section 3.5"))
+            fits = errors[-1] < TOLERANCE
+            checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", holds=fits, source="section 3.5"))
     return from_checks(
-        "theory/equilibrium-norm", "section 3.5",
-        "norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
+        "theory/equilibrium-norm",
         checks,
-        f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
+        claimed="norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
+        evidence=f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
         f"settings with one lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by "
         f"{turns[0]:.4f} and {turns[2]:.4f}: the product sets the pace, not the ratio.",
-        f"gradients of independent normal noise in {SIZE:,} dimensions, {STEPS:,} steps, the second half counted",
-        "gradients have a direction that lasts",
-        {"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},
-    )  # fmt: skip
+        assumes=f"gradients of independent normal noise in {SIZE:,} dimensions, {STEPS:,} steps, the second half "
+        "counted",
+        consistent_if="gradients have a direction that lasts",
+        details={"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},
+    )

@@ -96,30 +96,22 @@ def effective_l2(paper: Reported) -> Finding:
     """`theory/effective-l2`: the exponent of the learning rate in the effective penalty."""
     claimed = paper.figure("theory/penalty-exponent")
     exponents = dict(penalty_exponents())
-    found, along, unscaled = (
-        exponents[name]
-        for name in (
-            "fixed wd, PyTorch's convention",
-            "wd proportional to lr, PyTorch's convention",
-            "fixed wd, decay not multiplied by lr",
-        )
-    )
-    value = claimed.measured.value.value
-    check = Check(
-        "exponent of lr in the penalty at fixed wd", claimed.measured.value.text, f"{found:.4f}",
-        abs(found - value) < TOLERANCE, claimed.source, decides=True,
-    )  # fmt: skip
+    found, along, unscaled, _ = exponents.values()
+    printed, value, what = claimed.value.text, claimed.value.value, "exponent of lr in the penalty at fixed wd"
+    fits = abs(found - value) < TOLERANCE
     return from_checks(
-        "theory/effective-l2", claimed.source, f"effective penalty wd x lr^{value:g}", [check],
-        f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} at fixed "
-        f"wd (the paper has lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; lr^{unscaled:.2f} holds "
-        "only where decay is not multiplied by lr.",
-        f"a quadratic in {len(problem()[2])} dimensions, curvatures from 0.1 to 10, five learning rates, float64, "
-        "iterated until nothing moves",
-        "decay is not multiplied by the learning rate, which is not the update that the paper writes down and "
-        "PyTorch's AdamW has",
-        {"exponents": exponents},
-    )  # fmt: skip
+        "theory/effective-l2",
+        [Check(what, printed, f"{found:.4f}", holds=fits, source=claimed.source, decides=True)],
+        claimed=f"effective penalty wd x lr^{value:g}",
+        evidence=f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} "
+        f"at fixed wd (the paper has lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; "
+        f"lr^{unscaled:.2f} holds only where decay is not multiplied by lr.",
+        assumes=f"a quadratic in {len(problem()[2])} dimensions, curvatures from 0.1 to 10, five learning rates, "
+        "float64, iterated until nothing moves",
+        consistent_if="decay is not multiplied by the learning rate, which is not the update that the paper writes "
+        "down and PyTorch's AdamW has",
+        details={"exponents": exponents},
+    )
 
 
 @lru_cache(maxsize=1)
@@ -141,12 +133,14 @@ def l2_closed_form(paper: Reported) -> Finding:
     """`theory/l2-closed-form`: gradient descent with an L2 term ends at the textbook's minimum (Goodfellow, 7.1.1)."""
     paper.figure("theory/penalty-exponent")  # a paper without this theory makes no such claim
     worst = closed_form_error()
-    check = Check(
-        "largest relative difference", "(H + wd I)^-1 H theta_0", f"{worst:.1g}", worst < 1e-9, "section 2", True
-    )
+    what, form, small = "largest relative difference", "(H + wd I)^-1 H theta_0", worst < 1e-9
     return from_checks(
-        "theory/l2-closed-form", "section 2", "the minimum with L2 is (H + wd I)^-1 H theta_0", [check],
-        f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and three "
-        "weight decays.",
-        "a quadratic, float64", "the Hessian is another one", {"largest relative difference": worst},
-    )  # fmt: skip
+        "theory/l2-closed-form",
+        [Check(what, form, f"{worst:.1g}", holds=small, source="section 2", decides=True)],
+        claimed=f"the minimum with L2 is {form}",
+        evidence=f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and "
+        "three weight decays.",
+        assumes="a quadratic, float64",
+        consistent_if="the Hessian is another one",
+        details={what: worst},
+    )

@@ -95,28 +95,21 @@ def largest_angle(exponent: int, scaled: bool = True) -> float:
 def balance(paper: Reported) -> Finding:
     """`theory/constant-ratio-preserves-balance`."""
     claimed = paper.figure("theory/balance-exponent")
-    value = int(claimed.measured.value.value)
+    value = int(claimed.value.value)
     angles = {name: largest_angle(e) for name, e in EXPONENTS.items()}
     other = {name: largest_angle(e, scaled=False) for name, e in EXPONENTS.items()}
     own = next(name for name, e in EXPONENTS.items() if e == value)
     exact = min(angles, key=lambda name: angles[name])
-    check = Check(
-        own,
-        "keeps the balance",
-        f"turns away by {angles[own]:.2g} rad",
-        angles[own] < 1e-9,
-        claimed.source,
-        decides=True,
-    )
+    kept, found = angles[own] < 1e-9, f"turns away by {angles[own]:.2g} rad"
     each = ", ".join(f"{name} {x:.2g}" for name, x in angles.items())
     return from_checks(
-        "theory/constant-ratio-preserves-balance", claimed.source,
-        f"{own} keeps the balance of optimisation and regularisation",
-        [check],
-        f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away by "
-        f"(radians) {each}; {exact} keeps it exactly{'' if own == exact else f', {own} does not'}.",
-        "a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with the "
-        f"paper's betas in float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
-        "the balance meant is that of a penalty, and decay is not multiplied by the learning rate",
-        {"angle, PyTorch's convention": angles, "angle, decay not multiplied by lr": other},
-    )  # fmt: skip
+        "theory/constant-ratio-preserves-balance",
+        [Check(own, "keeps the balance", found, holds=kept, source=claimed.source, decides=True)],
+        claimed=f"{own} keeps the balance of optimisation and regularisation",
+        evidence=f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away "
+        f"by (radians) {each}; {exact} keeps it exactly{'' if own == exact else f', {own} does not'}.",
+        assumes="a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with "
+        f"the paper's betas in float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
+        consistent_if="the balance meant is that of a penalty, and decay is not multiplied by the learning rate",
+        details={"angle, PyTorch's convention": angles, "angle, decay not multiplied by lr": other},
+    )

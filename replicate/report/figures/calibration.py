@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from replicate.report.figures.canvas import COLOURS, canvas, number
+from replicate.report.figures.canvas import COLOURS, canvas, note, number
 
 if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
@@ -40,12 +40,11 @@ def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> st
                 ax.barh(y, share[outcome], 0.82, left, color=COLOURS[outcome], edgecolor=COLOURS["paper"], lw=0.8)
                 if share[outcome] >= 0.06:
                     # Black on all three hues, in light and in dark.
-                    ax.text(left + share[outcome] / 2, y, outcome[0].upper(), ha="center", va="center", color="black",
-                            fontsize=10, fontweight="bold")  # fmt: skip
+                    style: dict[str, Any] = {"color": "black", "fontsize": 10, "fontweight": "bold"}
+                    ax.text(left + share[outcome] / 2, y, outcome[0].upper(), ha="center", va="center", **style)
                 left += share[outcome]
             if margin[0] <= truth <= margin[1]:
-                ax.annotate("▸", (0, y), (-8, 0), textcoords="offset points", ha="center", va="center",
-                            color=COLOURS["claimed"], annotation_clip=False)  # fmt: skip
+                note(ax, "▸", (0, y), (-8, 0), ha="center", color=COLOURS["claimed"], annotation_clip=False)
         ax.set_yticks(range(len(found)), [number(t) for t in found])
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xlim(0, 1)

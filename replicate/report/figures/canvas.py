@@ -93,6 +93,11 @@ class Canvas:
         return self.figure.add_axes(box)
 
 
+def note(ax: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Words `offset` points away from a place of the picture."""
+    ax.annotate(words, at, offset, textcoords="offset points", **{"va": "center", **style})
+
+
 @contextmanager
 def canvas(width: float, height: float, alt: str) -> Iterator[Canvas]:
     """A figure of `width` x `height` pixels whose text alternative is `alt`."""

@@ -30,8 +30,7 @@ def deviation(dataset: str, found: Mapping[float, tuple[Estimate, Margin]], titl
         for kappa, figure in table.items():
             if figure.low is not None and figure.high is not None:
                 ax.plot([x[kappa]] * 2, [figure.low, figure.high], color=COLOURS["claimed"], lw=1.2)
-            ax.plot([x[kappa]], [figure.value], "D", markersize=5, color=COLOURS["paper"],
-                    markeredgecolor=COLOURS["claimed"])  # fmt: skip
+            ax.plot([x[kappa]], [figure.value], "D", ms=5, color=COLOURS["paper"], mec=COLOURS["claimed"])
         style: dict[str, Any] = {"color": COLOURS["ours"]}
         shown = {**{k: e.value for k, (e, _) in found.items() if e.value is not None}, 1.0: 0.0}
         ax.plot([x[k] + 0.03 for k in sorted(shown)], [shown[k] for k in sorted(shown)], lw=2, **style)

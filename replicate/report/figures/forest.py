@@ -32,37 +32,34 @@ def _paper(figure: Figure | None) -> tuple[float, float, float] | None:
 
 def ratio(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """The ratio of the best weight decay to the learning rate, by cell."""
-    scale = Scale(
-        "ρ: best weight decay over learning rate",
-        _band(entries),
-        True,
-        ((0.1, "0.10 claimed", "claimed"),),
-        (1e-6, 1e6),
-    )
+    scale = _ratio_scale("ρ: best weight decay over learning rate", entries, "0.10")
     return forest(entries, scale, "Ratio of the best weight decay to the learning rate, by cell.", name)
 
 
 def slope(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """The slope of the best weight decay on the learning rate, with the exponents of the rival hypotheses."""
     marks = ((1.0, "+1 claimed", "claimed"), (0.0, "0 constant", "constant"), (-1.0, "−1 timescale", "inverse"))
-    scale = Scale("b: log-log slope of the best weight decay", _band(entries), False, marks, (-2.5, 2.5))
+    title = "b: log-log slope of the best weight decay"
+    scale = Scale(title, _band(entries), marks=marks, furthest=(-2.5, 2.5))
     return forest(entries, scale, "Log-log slope of the best weight decay on the learning rate, by cell.", name)
 
 
 def gap(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """What tuning the learning rate alone costs, by cell."""
-    scale = Scale(
-        "accuracy lost by tuning along λ = 0.1η alone, pp", _band(entries), False, ((0.0, "no loss", "muted"),)
-    )
+    title = "accuracy lost by tuning along λ = 0.1η alone, pp"
+    scale = Scale(title, _band(entries), marks=((0.0, "no loss", "muted"),))
     return forest(entries, scale, "Accuracy lost by tuning the learning rate alone, by cell.", name)
 
 
 def sgd(entries: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """The ratio under SGD, by cell."""
-    scale = Scale(
-        "ρ under SGD", _band(entries), True, ((0.005, "0.005 claimed", "claimed"),), (1e-6, 1e6)
-    )  # fmt: skip
+    scale = _ratio_scale("ρ under SGD", entries, "0.005")
     return forest(entries, scale, "Ratio of the best weight decay to the learning rate under SGD, by cell.", name)
+
+
+def _ratio_scale(title: str, entries: Sequence[Entry], claimed: str) -> Scale:
+    marks = ((float(claimed), f"{claimed} claimed", "claimed"),)
+    return Scale(title, _band(entries), log=True, marks=marks, furthest=(1e-6, 1e6))
 
 
 def _band(entries: Sequence[Entry]) -> tuple[float, float]:

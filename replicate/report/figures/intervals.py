@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks
+from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +61,8 @@ def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
             x = _at(value, scale, low, high)
             if low < x < high:
                 ax.axvline(x, color=COLOURS[colour], lw=1.2, ls=(0, (4, 2)))
-                ax.annotate(words, (x, 1), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
-                            ha="center", va="bottom", color=COLOURS[colour], fontsize=10)  # fmt: skip
+                above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+                note(ax, words, (x, 1), (0, 5), color=COLOURS[colour], fontsize=10, **above)
         for y, row in enumerate(rows):
             _row(ax, y, row, scale, (low, high))
         ax.set_yticks(range(len(rows)), [label(row.name) for row in rows])
@@ -120,5 +120,5 @@ def _row(ax: Axes, y: int, row: Row, scale: Scale, ends: tuple[float, float]) ->
         ax.plot([high], [at], ">", markersize=7, clip_on=False, **style)
     if row.value is not None:
         ax.plot([_at(row.value, scale, *ends)], [at], "o", markersize=7, markeredgecolor=COLOURS["paper"], **style)
-    ax.annotate(LETTERS.get(row.outcome, "?"), (1, at), (12, 0), xycoords=("axes fraction", "data"), ha="center",
-                textcoords="offset points", va="center", fontweight="bold", color=COLOURS["ink"])  # fmt: skip
+    bold: dict[str, Any] = {"ha": "center", "fontweight": "bold", "color": COLOURS["ink"]}
+    note(ax, LETTERS.get(row.outcome, "?"), (1, at), (12, 0), xycoords=("axes fraction", "data"), **bold)

@@ -12,7 +12,7 @@ from replicate.estimate import fits
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
 from replicate.landscape.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO, WEIGHT_DECAYS
-from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, number
+from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, note, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,8 +184,7 @@ def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
     gap = LABEL_HEIGHT * (frame.high - frame.bottom) / HEIGHT
     at = _apart([float(np.clip(ys[-1], frame.bottom, frame.high)) for ys, *_ in drawn], gap)
     for y, (_, colour, _, _, words) in zip(at, drawn, strict=True):
-        ax.annotate(words, (ends[-1], y), (4, 0), textcoords="offset points", va="center", color=COLOURS[colour],
-                    fontsize=10, annotation_clip=False)  # fmt: skip
+        note(ax, words, (ends[-1], y), (4, 0), color=COLOURS[colour], fontsize=10, annotation_clip=False)
 
 
 def _apart(at: list[float], gap: float) -> list[float]:
@@ -221,5 +220,4 @@ def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
             ax.plot([x], [top], "^", **style)
         if bottom == low and top == high and curve.single is not None:
             best = float(np.clip(curve.single / np.log(10), low, high))
-            ax.plot([x], [best], "o", markersize=7, markeredgewidth=1.7, color=COLOURS["paper"],
-                    markeredgecolor=COLOURS["ink"])  # fmt: skip
+            ax.plot([x], [best], "o", ms=7, mew=1.7, color=COLOURS["paper"], mec=COLOURS["ink"])

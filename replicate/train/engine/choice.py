@@ -6,18 +6,18 @@ import importlib.util
 from collections.abc import Callable
 from functools import partial
 
-from replicate.train.engine.failed import EngineError
+from replicate.text import UsageError
 
 LOCAL, RAY = "local", "ray"
 ENGINES = (LOCAL, RAY)
 
 
 def check(name: str, address: str | None) -> None:
-    """Raise `EngineError` where engine `name` cannot be had, or has no use for `address`."""
+    """Raise `UsageError` where engine `name` cannot be had, or has no use for `address`."""
     if name == RAY and importlib.util.find_spec("ray") is None:
-        raise EngineError("--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'")
+        raise UsageError("--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'")
     if name != RAY and address is not None:
-        raise EngineError(f"--address {address}: expected --engine ray with it, got {name}")
+        raise UsageError(f"--address {address}: expected --engine ray with it, got {name}")
 
 
 def ensure_of(name: str, address: str | None) -> Callable[..., None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from replicate.runs.run import Run
 from replicate.store.store import Store
+from replicate.text import UsageError
 from replicate.train.engine import devices
 from replicate.train.engine.devices import Slot
 
@@ -17,12 +18,8 @@ NO_MEMORY = "out of memory"
 """With which a device is as good as before."""
 
 
-class TrainingFailed(Exception):
+class TrainingFailed(UsageError):
     """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
-
-
-class EngineError(Exception):
-    """An engine that cannot be used as asked; the message is one line."""
 
 
 class DeviceFailed(TrainingFailed):

@@ -25,10 +25,10 @@ from typing import Any
 from replicate.runs.run import Run
 from replicate.store.store import Store, StoreError
 from replicate.train.engine.devices import Slot
-from replicate.train.engine.failed import TrainingFailed, describe, left_without
+from replicate.train.engine.failed import TrainingFailed, left_without
 from replicate.train.engine.leave import OutOfTime
 from replicate.train.engine.waiting import Waiting
-from replicate.train.engine.work import KILLS_BEFORE_HALVES, MOST_CRASHES, MOST_KILLS, Work, WorkerDied
+from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST
 
 KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
@@ -65,8 +65,8 @@ class _Worker:
         """Whether it should get no more jobs."""
         self.last_words: deque[str] = deque(maxlen=20)
         self._threads = [
-            threading.Thread(target=self._hear, args=(events,), daemon=True),
-            threading.Thread(target=self._overhear, daemon=True),
+            threading.Thread(target=self._read_answers, args=(events,), daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -103,7 +103,7 @@ class _Worker:
                 pipe.close()
         return status
 
-    def _hear(self, events: queue.SimpleQueue[Event]) -> None:
+    def _read_answers(self, events: queue.SimpleQueue[Event]) -> None:
         assert self.process.stdout is not None
         try:
             for line in self.process.stdout:
@@ -112,7 +112,7 @@ class _Worker:
         finally:
             events.put((self, None))
 
-    def _overhear(self) -> None:
+    def _read_errors(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.last_words.append(line.decode(errors="replace").rstrip())
@@ -178,7 +178,7 @@ class Pool:
                     held.look([run for work in waiting for run in work.runs], slots, self.pids)
                     continue
                 if answer is None:
-                    self._bury(worker, flight, waiting, failed)
+                    self._worker_died(store, worker, flight, waiting, failed)
                 elif "ready" in answer:
                     worker.ready = True
                 else:
@@ -190,7 +190,7 @@ class Pool:
                         if len(answer.get("busy", ())) < len(done.runs):
                             held.over()
                         if answer["outcome"] == LOST:
-                            slots = self._cross_out(store, done, answer, slots, waiting)
+                            slots = self._drop_device(store, done, answer, slots, waiting)
                         else:
                             self._take(store, done, answer, waiting)
             self._raise_if_alone(failed, [])
@@ -232,7 +232,7 @@ class Pool:
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
             waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
 
-    def _cross_out(
+    def _drop_device(
         self, store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], waiting: deque[Work]
     ) -> list[Slot]:
         """A device has failed under `work`, which goes to the front of `waiting`; returns the slots that are left.
@@ -244,17 +244,18 @@ class Pool:
         left = list(slots)
         if any(slot.name == answer["slot"] for slot in slots):  # else a job was under way that knew it still
             left = left_without(store, slots, answer["slot"], answer["error"], ask=True)
-        waiting.appendleft(Work(work.runs, work.origin, kills=work.kills, crashes=work.crashes))
+        waiting.appendleft(work)
         return left
 
-    def _bury(
+    def _worker_died(
         self,
+        store: Store,
         worker: _Worker,
         flight: dict[int, Work],
         waiting: deque[Work],
         failed: dict[int, WorkerDied],
     ) -> None:
-        """A worker has died: its stack goes to another one, or its run into `failed` if too many have died of it."""
+        """Have the stack of `worker` trained by another, or note in `failed` that too many have died of it."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)
@@ -266,21 +267,11 @@ class Pool:
         work = flight.pop(worker.job, None) if worker.job is not None else None
         if work is None:
             return
-        killed, alone = status in KILLS, len(work.runs) == 1
-        work.kills += killed
-        work.crashes += not killed
-        if work.kills >= MOST_KILLS or work.crashes >= MOST_CRASHES:
-            how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            failed[work.origin] = WorkerDied(
-                f"training {describe(*work.runs)} failed: {work.kills if killed else work.crashes} workers died of it, "
-                f"the last by {how}; check memory and the installation\n{words}".rstrip()
-            )
-        elif not alone and (not killed or work.kills % KILLS_BEFORE_HALVES == 0):
-            waiting.extendleft(reversed(work.halves()))
-        elif killed:
-            waiting.append(work)
-        else:
-            waiting.appendleft(work)  # at once: if it is the run's fault, that comes out before others wait
+        missing = [run for run in work.runs if not store.has(run.key)]
+        death = Death.KILLED if status in KILLS else Death.CRASHED
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        if (error := after_death(waiting, work, missing, death, how, words)) is not None:
+            failed[work.origin] = error
 
     def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[Work]) -> None:
         """Raise the error of a run that has failed as soon as nothing of its stack is `unfinished`."""

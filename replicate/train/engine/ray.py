@@ -13,7 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -31,12 +31,10 @@ from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.train.engine.leave import OutOfTime
 from replicate.train.engine.missing import into_stacks, name_of, until_stored
 from replicate.train.engine.remote import SOFTWARE, train_stack
-from replicate.train.engine.work import KILLS_BEFORE_HALVES, MOST_KILLS, Work, WorkerDied
+from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 
 __all__ = ["TrainingFailed", "WorkerDied", "connect", "ensure"]
 
-MOST_NODES = 30
-"""Machines that may go away under one stack before that is taken for its own fault."""
 LOOK_SECONDS = 1.0
 """Longest wait for the workers before the driver looks around."""
 AGAIN_SECONDS = 2.0
@@ -46,10 +44,8 @@ COUNT_SECONDS = 5.0
 CANCEL_SECONDS = 5.0
 """For tasks to end that were asked to; then they are killed."""
 
-GONE = (lost.NodeDiedError, lost.LocalRayletDiedError)
-"""The machine went away: not the run's fault."""
-DIED = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
-"""The worker did."""
+MACHINE_LOST = (lost.NodeDiedError, lost.LocalRayletDiedError)
+WORKER_LOST = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
 
 
 @dataclass
@@ -78,7 +74,7 @@ def ensure(
     `in_process` is for the local engine: these workers are elsewhere in any case.
     `until`: when to stop, by the monotonic clock: `OutOfTime` is raised then, and what was begun is given up.
     `share`: whether workers that see the folder of the store keep checkpoints there.
-    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `EngineError` where
+    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `UsageError` where
     there is no cluster.
     """
 
@@ -135,7 +131,7 @@ class _Driver:
                 if self._flights:
                     ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)
                     for task in ready:
-                        self._hear(task)
+                        self._receive(task)
                 elif self._waiting:
                     time.sleep(LOOK_SECONDS / 4)
         finally:
@@ -195,16 +191,16 @@ class _Driver:
             self._release(flight)
             raise
 
-    def _hear(self, task: Any) -> None:
+    def _receive(self, task: Any) -> None:
         """Act on the next thing that `task` has sent, or on its end."""
         flight = self._flights[task]
         try:
             told = ray.get(next(task))
         except StopIteration:
             self._end(task)
-        except (*GONE, *DIED) as error:
+        except (*MACHINE_LOST, *WORKER_LOST) as error:
             self._end(task)
-            self._bury(flight.work, error)
+            self._worker_died(flight.work, error)
         except lost.RayError as error:
             self._end(task)
             words = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
@@ -221,24 +217,24 @@ class _Driver:
             if "record" in told:
                 self._keep(flight, told)
             if "device" in told:
-                self._do_without(task, told["device"])
+                self._device_failed(task, told["device"])
             if "error" in told:
                 self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}"), None)
 
-    def _do_without(self, task: Any, said: str) -> None:
+    def _device_failed(self, task: Any, said: str) -> None:
         """The device of `task` has failed: its stack is given out again; where no other device is left, all ends."""
         flight = self._flights[task]
         self._release(flight)
-        left = [run for run in flight.work.runs if not self._store.has(run.key)]
-        flight.work = Work([], flight.work.origin)
+        left = replace(flight.work, runs=[run for run in flight.work.runs if not self._store.has(run.key)])
+        flight.work = Work([], left.origin)
         self._held.add(task)
         first = said.splitlines()[0]
         if len(self._held) >= self.devices():
             self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
             return
         self._store.note(f"{first}; it is left alone, its stack is given out again")
-        if left and (not self._failures or flight.work.origin in self._failed_origins):
-            self._waiting.appendleft(Work(left, flight.work.origin))
+        if left.runs and (not self._failures or left.origin in self._failed_origins):
+            self._waiting.appendleft(left)
 
     def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:
         """Store the record of a run that has come home."""
@@ -256,39 +252,28 @@ class _Driver:
         self._release(self._flights.pop(task))
         begun.prune(self._store)
 
-    def _bury(self, work: Work, error: Exception) -> None:
-        """What was training `work` is gone: it is given out again, unless too many have died of it."""
-        work.runs = [run for run in work.runs if not self._store.has(run.key)]
-        if not work.runs:
-            return
-        if isinstance(error, GONE):
-            work.crashes += 1
-        else:
-            work.kills += 1
-        if work.kills >= MOST_KILLS or work.crashes >= MOST_NODES:
-            words = " ".join(str(error).split())
-            count = max(work.kills, work.crashes)
-            died = WorkerDied(
-                f"training {describe(*work.runs)} failed: {count} workers died of it, the last by "
-                f"{type(error).__name__}; check memory and the installation\n{words}"
-            )
+    def _worker_died(self, work: Work, error: Exception) -> None:
+        """Give out again what is missing of `work`, unless too many workers have died of it."""
+        missing = [run for run in work.runs if not self._store.has(run.key)]
+        death = Death.MACHINE_LOST if isinstance(error, MACHINE_LOST) else Death.UNEXPLAINED
+        said = " ".join(str(error).split())
+        died = after_death(self._waiting, work, missing, death, type(error).__name__, said)
+        if died is not None:
             self._fail(died, work.origin)
-        elif self._failures and work.origin not in self._failed_origins:
-            return
-        elif (
-            work.kills and work.kills % KILLS_BEFORE_HALVES == 0 and len(work.runs) > 1 and not isinstance(error, GONE)
-        ):
-            self._waiting.extendleft(reversed(work.halves()))
-        else:
-            self._waiting.appendleft(work)
+        elif self._failures:
+            self._drop_others()
 
     def _fail(self, error: TrainingFailed, origin: int | None) -> None:
         """Give out nothing more, but the company of a run that kills its workers."""
         self._failures.append(error)
         if origin is not None:
             self._failed_origins.add(origin)
-        self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
+        self._drop_others()
         self._store.note(f"{str(error).splitlines()[0]}; what was begun is finished")
+
+    def _drop_others(self) -> None:
+        """After a failure: nothing waits any more but the company of runs that killed their workers."""
+        self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
 
     def _release(self, flight: _Flight, keep: Any = ()) -> None:
         """Let go of the locks of `flight`, but for those of the keys in `keep`."""

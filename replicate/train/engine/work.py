@@ -1,22 +1,47 @@
-"""A stack that waits or is being trained, and what becomes of it when its worker dies."""
+"""A stack that waits or is being trained, and what becomes of it when its worker dies: retried, halved or given up."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from enum import Enum
 
 from replicate.runs.run import Run
-from replicate.train.engine.failed import TrainingFailed
-
-MOST_CRASHES = 3
-"""Times that a run may bring its worker down, alone, before that is taken for its own fault."""
-MOST_KILLS = 10
-"""The same for a worker killed from outside (a preempted machine, a person, the kernel short of memory)."""
-KILLS_BEFORE_HALVES = 3
-"""Kills after which a stack is retried in halves: perhaps it is the kernel, and all of it takes too much memory."""
+from replicate.train.engine.failed import TrainingFailed, describe
 
 
 class WorkerDied(TrainingFailed):
     """A run whose workers died again and again."""
+
+
+class Death(Enum):
+    """How a worker was lost, as far as its engine can tell."""
+
+    CRASHED = "ended by itself"
+    KILLED = "from outside: a preempted machine, a person, the kernel short of memory"
+    UNEXPLAINED = "crashed or killed"
+    MACHINE_LOST = "with all that ran on it, which is no run's fault"
+
+
+@dataclass(frozen=True)
+class Retries:
+    """What a stack is allowed of one kind of death."""
+
+    most: int
+    """Deaths after which a stack is given up: they are then taken for its own fault."""
+    before_halves: float
+    """Deaths after which a stack of several runs is split: perhaps one run is at fault, or all take too much memory."""
+    at_once: bool
+    """Whether it is tried again before other stacks, so that its own fault comes out early."""
+
+
+RETRIES = {
+    Death.CRASHED: Retries(most=3, before_halves=1, at_once=True),
+    Death.KILLED: Retries(most=10, before_halves=3, at_once=False),
+    Death.UNEXPLAINED: Retries(most=10, before_halves=3, at_once=True),
+    Death.MACHINE_LOST: Retries(most=30, before_halves=math.inf, at_once=True),
+}
 
 
 @dataclass
@@ -28,10 +53,32 @@ class Work:
     """The stack that it is a part of, as given: a run that fails alone does so after its company has been trained."""
     due: float = 0.0
     """When to look at it, by the monotonic clock."""
-    crashes: int = 0
-    kills: int = 0
+    deaths: Counter[Death] = field(default_factory=Counter)
+    """Of workers that trained it, by kind."""
 
-    def halves(self) -> list[Work]:
-        """Itself in two parts, of which one may be free of what brings workers down."""
-        half = (len(self.runs) + 1) // 2
-        return [Work(part, self.origin) for part in (self.runs[:half], self.runs[half:])]
+
+def after_death(
+    waiting: deque[Work], work: Work, missing: list[Run], death: Death, how: str, said: str
+) -> WorkerDied | None:
+    """Put what is `missing` of `work` back into `waiting`; where too many died of it, return what to raise instead.
+
+    `how` the last one died, in a few words; `said`: what it left, for the lines below.
+    """
+    if not missing:
+        return None
+    work.runs = missing
+    work.deaths[death] += 1
+    times, retries = work.deaths[death], RETRIES[death]
+    if times >= retries.most:
+        return WorkerDied(
+            f"training {describe(*missing)} failed: {times} workers died of it, the last by {how}; "
+            f"check memory and the installation\n{said}".rstrip()
+        )
+    if len(missing) > 1 and times % retries.before_halves == 0:
+        half = (len(missing) + 1) // 2
+        waiting.extendleft(Work(part, work.origin) for part in (missing[half:], missing[:half]))
+    elif retries.at_once:
+        waiting.appendleft(work)
+    else:
+        waiting.append(work)
+    return None

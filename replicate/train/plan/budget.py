@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 
+from replicate.text import UsageError
+
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*")
 
 
-class BudgetError(ValueError):
-    """A text that is no time; the message is one line."""
-
-
-def seconds(text: str) -> float:
-    """`6h`, `90m`, `1h 30m`, `0.5d` to seconds; above 0."""
+def seconds(text: str | None) -> float | None:
+    """`6h`, `90m`, `1h 30m`, `0.5d` to seconds; above 0. None where nothing was said."""
+    if text is None:
+        return None
     parts = _PART.findall(text.strip().lower())
     whole = "".join(f"{number}{unit}" for number, unit in parts)
     found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if whole != re.sub(r"\s", "", text.lower()) or found <= 0:
-        raise BudgetError(f"--budget: expected a time such as 6h, 90m, 1h30m or 45s, got {text!r}")
+        raise UsageError(f"--budget: expected a time such as 6h, 90m, 1h30m or 45s, got {text!r}")
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replicate.runs import scales
-from replicate.runs.scales import Scale, ScaleError
+from replicate.runs.scales import Scale
+from replicate.text import UsageError
 from replicate.train.engine import devices
 
 AUTO = "auto"
@@ -13,7 +14,7 @@ def choose(name: str) -> tuple[Scale, str]:
     """The scale called `name`, or the largest that can be trained here if that is `auto`; and why it was taken."""
     if name != AUTO:
         if name not in scales.SCALES:
-            raise ScaleError(f"--scale: expected one of {AUTO}, {', '.join(scales.SCALES)}; got {name!r}")
+            raise UsageError(f"--scale: expected one of {AUTO}, {', '.join(scales.SCALES)}; got {name!r}")
         return scales.get(name), "--scale"
     if not devices.cuda_devices():
         return scales.get("embedded"), "auto: no CUDA device is visible"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -24,17 +25,10 @@ from replicate.store import begun
 from replicate.store.store import Store, StoreError, open_store
 from replicate.train import solo
 from replicate.train.contract import TRAINERS
-from replicate.train.engine import devices, failed, local, missing, pool
+from replicate.train.engine import devices, failed, local, missing, pool, work
 from replicate.train.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run, train
-
-PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
+from tests.support.processes import environment, posix, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +77,6 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(condition: object, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
 def session(store: Store, body: str, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
     """Another program that works on the store; `store`, `runs`, `ensure` and `NAME` are there for `body`."""
     head = """
@@ -102,7 +89,7 @@ def session(store: Store, body: str, *arguments: str, **options: object) -> subp
     program = textwrap.dedent(head) + textwrap.dedent(body)
     return subprocess.Popen(
         [sys.executable, "-c", program, str(store.path), *arguments],
-        env={**os.environ, "PYTHONPATH": PATH},
+        env=environment(),
         **options,
     )
 
@@ -327,7 +314,8 @@ def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by the kernel where a run takes too much memory."""
-    monkeypatch.setattr(pool, "MOST_KILLS", 4)
+    fewer = dataclasses.replace(work.RETRIES[work.Death.KILLED], most=4)
+    monkeypatch.setitem(work.RETRIES, work.Death.KILLED, fewer)
     runs = fake_stack(3, poison="killed")
     with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 4 workers died of it, the last by signal 9"):
         ensure(store, runs, processes=1, trainer=NAME)
@@ -586,8 +574,8 @@ def test_pytest_and_a_module_as_parents(store: Store, tmp_path: Path) -> None:
         (["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_inner0.py"], ["-m", "test_inner1"])
     ):
         (tmp_path / f"test_inner{i}.py").write_text(textwrap.dedent(body).format(2 * i, 2 * i + 2))
-        environment = {**os.environ, "PYTHONPATH": PATH, "STORE": str(store.path)}
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True)
+        found = environment(STORE=str(store.path))
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=found, capture_output=True)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(store.keys()) == 4
 

@@ -17,9 +17,9 @@ from replicate.train.engine import lease, scratch, waiting, worker
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.lease import Lease
 from tests.support.faketrainer import fake_run
+from tests.support.processes import environment
 
 GPU, OTHER, CORE = Slot("gpu-a", "cuda:0"), Slot("gpu-b", "cuda:1"), Slot("m-cpu-0", "cpu")
-PATH = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def holder_of(store: Store) -> subprocess.Popen[bytes]:
         time.sleep(60)
     """
     program = [sys.executable, "-c", textwrap.dedent(body), str(store.path)]
-    holder = subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": PATH})
+    holder = subprocess.Popen(program, stdout=subprocess.PIPE, env=environment())
     assert holder.stdout.readline() == b"\n"
     return holder
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicate.train.plan.budget import BudgetError, seconds
+from replicate.text import UsageError
+from replicate.train.plan.budget import seconds
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,6 @@ def test_times(text: str, expected: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "6", "h", "-6h", "6 hours", "0h", "6h!", "6hh", "nan", "1e3s"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(BudgetError, match=r"^--budget: expected a time such as 6h, 90m, 1h30m or 45s, got ") as refused:
+    with pytest.raises(UsageError, match=r"^--budget: expected a time such as 6h, 90m, 1h30m or 45s, got ") as refused:
         seconds(text)
     assert repr(text) in str(refused.value)

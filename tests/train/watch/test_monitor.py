@@ -7,18 +7,18 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from replicate.runs.run import Run
-from replicate.store.store import Store, StoreError, open_store
+from replicate.store.store import Store, StoreError
 from replicate.text import duration
 from replicate.train.watch import monitor as monitoring
 from replicate.train.watch.monitor import Monitor
 from replicate.train.watch.snapshot import CellProgress, Snapshot, block, line, summary
 from tests.support.faketrainer import fake_result, fake_run
+from tests.support.processes import wait_until
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -31,28 +31,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal, and what a person would see on it."""
-
-    def isatty(self) -> bool:
-        return True
-
-    @property
-    def screen(self) -> list[str]:
-        lines = []
-        for text in self.getvalue().split("\n"):
-            shown: list[str] = []
-            for piece in text.split("\r"):
-                shown[: len(piece)] = piece
-            lines.append("".join(shown).rstrip())
-        return lines
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -68,13 +46,6 @@ def _a_terminal_that_can_and_time_left_from_the_first_run(monkeypatch: pytest.Mo
 
 def put(store: Store, run: Run, seconds: float = 1.0) -> None:
     store.put(run, dataclasses.replace(fake_result(run), seconds=seconds), {})
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.005)
 
 
 def test_nothing_missing_nothing_shown(store: Store) -> None:

@@ -1,0 +1,187 @@
+"""The decision rule: an estimate against a claim's margin gives a verdict, always with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import replace
+
+from replicate.estimate import details
+from replicate.estimate.flags import Flag
+from replicate.estimate.result import Estimate
+from replicate.judging.verdict import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    REPLICATED,
+    Evidence,
+    Outcome,
+    Secondary,
+    StrictBand,
+    Verdict,
+)
+from replicate.paper.cells import Cell
+from replicate.paper.claim import Claim, Margin
+from replicate.paper.protocol import RHO
+from replicate.text import interval
+
+MISPLACED = 1.1
+"""By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
+placed wrongly in the same direction in every cell, and at the level of a family that counts."""
+MORE_SEEDS = "more seeds"
+"""What an estimate says would settle it where its interval narrows with the root of the number of seeds."""
+MOST_TIMES = 100
+"""More than so many times as many seeds are no advice."""
+
+
+def position(low: float, high: float, margin: Margin) -> Outcome:
+    """Where an interval lies: inside the margin, outside it, or neither (three-sided test)."""
+    if margin.low <= low and high <= margin.high:
+        return REPLICATED
+    if high < margin.low or low > margin.high:
+        return CONTRADICTED
+    return INCONCLUSIVE
+
+
+def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collection[Cell] = ()) -> Verdict:
+    """The verdict of `claim` from the estimate of its quantity; `left_out`: the cells of the claim that were not run.
+
+    The claim about a ratio is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie
+    anywhere, and no number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that
+    holds for all of them together, decides. A likeliest ratio outside the margin at one of them keeps the mean from
+    replicating.
+    """
+    found = _off(claim.margin, found)
+    if claim.quantity == "rho_rejects":
+        verdict = _rejection(claim, found, evidence)
+    else:
+        verdict = _where_it_varies(rule(claim, found, evidence))
+    return _of_all_cells(claim, left_out, verdict)
+
+
+def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
+    """The verdict by the margin alone: inside, outside, or can't tell."""
+    outcome = position(estimate.low, estimate.high, claim.margin)
+    inside = {
+        REPLICATED: "lies inside the margin",
+        CONTRADICTED: "lies outside the margin",
+        INCONCLUSIVE: "reaches across the margin's edge",
+    }[outcome]
+    found = f"{100 * estimate.level:g} % interval {interval(estimate.low, estimate.high)} {estimate.unit}".rstrip()
+    reason = f"{found} {inside} {interval(claim.margin.low, claim.margin.high)}"
+    if estimate.flags:
+        reason += f" ({', '.join(estimate.flags)})"
+    if outcome == REPLICATED and (why := _forbidden(estimate)):
+        outcome = INCONCLUSIVE
+        reason += f", but {why}"
+    settle = numbered(estimate, claim.margin, evidence.seeds) if outcome == INCONCLUSIVE else ""
+    beside = Secondary()
+    if (strict := claim.strict) is not None:
+        beside = Secondary(
+            strict_band=StrictBand(strict.low, strict.high, position(estimate.low, estimate.high, strict))
+        )
+    return Verdict(claim.id, outcome, reason, claim.margin, evidence, estimate, settle, beside)
+
+
+def _forbidden(estimate: Estimate) -> str:
+    """Why nothing with the flags of `estimate` is replicated; empty where nothing keeps it from that."""
+    return ", and ".join(flag.forbids for flag in estimate.flags if flag.forbids)
+
+
+def _ratios(found: Estimate) -> tuple[details.RatioAt, ...]:
+    """The ratio at each learning rate, where `found` is of a ratio."""
+    return found.details.ratios_together if isinstance(found.details, details.Ratio | details.PooledRatio) else ()
+
+
+def _where_it_varies(verdict: Verdict) -> Verdict:
+    """A ratio that changes with the learning rate is contradicted by a learning rate at which it is off."""
+    found, margin = verdict.estimate, verdict.margin
+    if found is None or Flag.RATIO_VARIES not in found.flags or verdict.outcome == CONTRADICTED:
+        return verdict
+    for row in _ratios(found):
+        low = -math.inf if row.low is None else row.low
+        high = math.inf if row.high is None else row.high
+        if position(low, high, margin) == CONTRADICTED:
+            reason = (
+                f"the ratio changes with the learning rate, and at {row.lr:g} its interval {interval(low, high)}, "
+                f"which holds for all learning rates together, lies outside the margin "
+                f"{interval(margin.low, margin.high)}"
+            )
+            return replace(verdict, outcome=CONTRADICTED, reason=reason, settle="")
+    return verdict
+
+
+def _off(margin: Margin, found: Estimate) -> Estimate:
+    """`found` with the flag `ratio-off` where its ratio at some learning rate may well lie outside the margin.
+
+    Where the likeliest one does by more than a tenth of the margin's width, in logarithms, for it is not the true one;
+    or where those that are as likely as not reach out by more than a fifth: on a lopsided curve between runs far apart
+    the likeliest one is drawn to the steep side.
+    """
+    rows = _ratios(found)
+    low, high = margin.low, margin.high
+    tenth = (high / low) ** 0.1 if rows else 1.0
+    for row in rows:
+        value = row.value
+        near = value is None or low / tenth <= value <= high * tenth
+        if near and all(end is None or low / tenth**2 <= end <= high * tenth**2 for end in row.likely):
+            continue
+        what = "unknown" if value is None else f"{value:.2g}"
+        settle = f"more seeds, or weight decays closer together, for {row.where}, where the likeliest ratio is {what}"
+        return replace(found, flags=(*found.flags, Flag.RATIO_OFF), settle=settle)
+    return found
+
+
+def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
+    """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
+    low, high = found.low, found.high
+    if isinstance(found.details, details.Ratio) and found.details.family is not None:
+        low, high = found.details.family.low, found.details.family.high
+    if not low / MISPLACED <= RHO <= high * MISPLACED:
+        outcome = CONTRADICTED
+        ends = interval(low / MISPLACED, high * MISPLACED)
+        why = f"the interval that holds for all ten cells together, {ends}, excludes 0.10"
+    elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
+        outcome = REPLICATED
+        why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
+        if but := _forbidden(found):
+            outcome = INCONCLUSIVE
+            why += f", but {but}"
+    else:
+        outcome = INCONCLUSIVE
+        why = "0.10 is not excluded for all ten cells together, nor is every other ratio beyond a factor 2"
+    settle = found.settle if outcome == INCONCLUSIVE else ""
+    return Verdict(claim.id, outcome, why, claim.margin, evidence, found, settle)
+
+
+def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) -> Verdict:
+    """`verdict` with a word on the cells it leaves out; at the paper's protocol those keep a claim from replicating."""
+    if not left_out:
+        return verdict
+    judged = len(claim.cells) - len(left_out)
+    reason = f"on {judged} of the paper's {len(claim.cells)} cells: {verdict.reason}"
+    if verdict.outcome == REPLICATED and not verdict.evidence.probe:
+        settle = f"the runs of {', '.join(cell.id for cell in left_out)}"
+        return replace(verdict, outcome=INCONCLUSIVE, reason=reason, settle=settle)
+    return replace(verdict, reason=reason)
+
+
+def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
+    """What would settle the claim, with the number of seeds where `more seeds` would.
+
+    So many that the interval, if the value stays, ends at the nearer edge of the margin; half-widths go with the root.
+    """
+    value = estimate.value
+    if estimate.settle != MORE_SEEDS or value is None or seeds < 1:
+        return estimate.settle
+    # By the edge that the interval reaches across; on the other side it has room.
+    shares = []
+    for edge in (margin.low, margin.high):
+        end = estimate.low if edge < value else estimate.high
+        if math.isfinite(edge) and math.isfinite(end) and estimate.low < edge < estimate.high:
+            shares.append(abs(end - value) / abs(edge - value) if edge != value else math.inf)
+    if not shares:
+        return estimate.settle
+    times = max(shares) ** 2
+    if times > MOST_TIMES:
+        return "a true value further from the margin's edge"
+    return f"about {max(1, math.ceil(seeds * (times - 1)))} more seeds"

@@ -1,0 +1,91 @@
+"""Verdict files of format 1: still read, and by a written mapping the same as what judging says today."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate.judging import store_verdicts, verdict_file
+from replicate.judging.verdict_file import VerdictFile, VerdictFileError
+from replicate.paper.registry import CLAIMS, REGISTRY_HASH, claim
+from replicate.runs import scales
+from replicate.runs.needed import runs_for, split
+from replicate.store import recorded, strict
+from replicate.store.store import open_store
+from tests.support import format_1
+
+SAVED = Path(__file__).parent / "data" / "format_1.json"
+"""A claim of each quantity as the last version that wrote format 1 judged the recorded runs."""
+FILES = ("estimate", "secondary")
+
+
+def saved() -> dict[str, Any]:
+    return dict(json.loads(SAVED.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def read() -> VerdictFile:
+    return verdict_file.read(SAVED)
+
+
+def test_what_is_read_is_what_was_written(read: VerdictFile) -> None:
+    now = read.to_json()
+    for was, found in zip(saved()["claims"], now["claims"], strict=True):
+        assert {k: v for k, v in found.items() if k not in FILES} == {k: v for k, v in was.items() if k not in FILES}
+        if was["estimate"] is not None:
+            old, new = ({k: v for k, v in one["estimate"].items() if k != "details"} for one in (was, found))
+            assert new == old
+    whole = ("format", "claims")
+    assert {k: v for k, v in now.items() if k not in whole} == {k: v for k, v in saved().items() if k not in whole}
+
+
+@pytest.mark.slow
+def test_the_recorded_runs_are_judged_as_ever(tmp_path: Path) -> None:
+    """Every number, flag and word that stood in format 1, to within the last digits of another processor."""
+    scale = scales.get("embedded-deep")
+    store = open_store(tmp_path / "store", below=recorded.of_scale(scale.name))
+    mapped = strict.convert(format_1.upgraded(saved()), verdict_file.StoredFile)
+    for was in mapped.claims:
+        verdict = store_verdicts.judge(claim(was.id), scale, store)
+        assert close(strict.plain(verdict_file.stored_verdict(verdict)), strict.plain(was)) == [], was.id
+
+
+def close(now: Any, was: Any, where: str = "") -> list[str]:
+    """The places at which `now` is other than `was`; of objects, those that `was` has and that `now` has."""
+    if isinstance(now, dict) and isinstance(was, dict):
+        new = now.keys() - was.keys() - {"family"}  # which no file of format 1 had
+        return [f"{where}.{k} is new" for k in new] + [
+            found for k in now.keys() & was.keys() for found in close(now[k], was[k], f"{where}.{k}")
+        ]
+    if isinstance(now, list) and isinstance(was, list) and len(now) == len(was):
+        return [found for i in range(len(now)) for found in close(now[i], was[i], f"{where}[{i}]")]
+    if isinstance(now, float) and isinstance(was, float):
+        return [] if now == pytest.approx(was, rel=1e-9) else [f"{where}: {now}, was {was}"]
+    return [] if now == was else [f"{where}: {now!r}, was {was!r}"]
+
+
+def test_registry_and_keys_are_those_of_the_recorded_runs() -> None:
+    """A change of a claim or of what a run's key is made from would orphan them all."""
+    assert saved()["registry"]["hash"] == REGISTRY_HASH
+    scale = scales.get("embedded-deep")
+    needed = {run.key for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    assert len(needed) == 2600
+    assert needed == recorded.of_scale(scale.name).keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"claims": 7}, "expected `array`, got `int`"),
+        ({"store": []}, "expected `object`, got `array`"),
+        ({"claims": [{"estimate": 3, "secondary": {}}]}, r"\$\.claims\[0\]\.estimate: expected"),
+        ({"claims": [3]}, "expected `object`, got `int`"),
+    ],
+)
+def test_what_is_none_is_refused_in_one_line(change: dict[str, Any], message: str) -> None:
+    start = "^saved: expected a verdict file of format 1, got a bad field: "
+    with pytest.raises(VerdictFileError, match=f"{start}.*{message}"):
+        verdict_file.from_json({**saved(), **change}, "saved")
