@@ -21,6 +21,11 @@ NO_MEMORY = "out of memory"
 class TrainingFailed(UsageError):
     """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
 
+    def __init__(self, message: str, runs: Sequence[Run] = ()) -> None:
+        super().__init__(message)
+        self.runs = runs
+        """Of which one or all could not be trained; empty where no run is at fault."""
+
 
 class DeviceFailed(TrainingFailed):
     """A device that failed while it trained; the runs may be none the worse."""
@@ -43,7 +48,7 @@ def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed
     text = " ".join(str(error).split()) or "no message"
     if device != "cpu" and is_of_device(error):
         return DeviceFailed(f"device {device} failed in training {describe(*suspects)}: {type(error).__name__}: {text}")
-    return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}")
+    return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}", suspects)
 
 
 def is_of_device(error: BaseException) -> bool:

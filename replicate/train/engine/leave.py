@@ -25,18 +25,37 @@ class OutOfTime(Exception):
         super().__init__("the time given for training is over; what was begun goes on from there the next time")
 
 
+class Deadline:
+    """When training is to end: at a time of the monotonic clock, or earlier where somebody says so."""
+
+    def __init__(self, at: float = math.inf) -> None:
+        self.at = at
+
+    @classmethod
+    def of(cls, until: float | Deadline) -> Deadline:
+        """`until` itself, or the deadline at that time."""
+        return until if isinstance(until, Deadline) else cls(until)
+
+    def end(self) -> None:
+        """Now, whatever was said before; from any thread."""
+        self.at = -math.inf
+
+    def passed(self) -> bool:
+        return time.monotonic() >= self.at
+
+
 class Leave:
     """Whether this process has been asked to end, and whether it may do so at once."""
 
-    def __init__(self, until: float = math.inf) -> None:
+    def __init__(self, until: float | Deadline = math.inf) -> None:
         """`until`: when training is to end, by the monotonic clock."""
         self.asked = False
-        self.until = until
+        self._until = Deadline.of(until)
         self._attentive = 0
 
     def stopping(self) -> bool:
         """Whether training is to end: because this process is to, or because its time is over."""
-        return self.asked or time.monotonic() >= self.until
+        return self.asked or self._until.passed()
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
@@ -57,7 +76,7 @@ class Leave:
 
 
 @contextlib.contextmanager
-def heeding(until: float = math.inf) -> Iterator[Leave]:
+def heeding(until: float | Deadline = math.inf) -> Iterator[Leave]:
     """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without.
 
     Where the signal is ignored or handled by another language, and in other threads, it stays as it is.

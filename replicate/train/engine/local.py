@@ -21,7 +21,7 @@ from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
 from replicate.train.engine.devices import Slot, slots, unseen
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed, left_without
 from replicate.train.engine.lease import POLL_SECONDS
-from replicate.train.engine.leave import Leave, OutOfTime, heeding
+from replicate.train.engine.leave import Deadline, Leave, OutOfTime, heeding
 from replicate.train.engine.missing import into_stacks, name_of, until_stored
 from replicate.train.engine.pool import Pool
 from replicate.train.engine.waiting import Waiting
@@ -43,7 +43,7 @@ def ensure(
     processes: int | None = None,
     in_process: bool = False,
     trainer: Trainer | str = TRAINERS[STACKED],
-    until: float = math.inf,
+    until: float | Deadline = math.inf,
 ) -> None:
     """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
 
@@ -81,7 +81,7 @@ def _pool(size: int) -> Pool:
 
 
 def _train_here(
-    store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | str, free: Sequence[Slot], until: float
+    store: Store, work: Sequence[Sequence[Run]], trainer: Trainer | str, free: Sequence[Slot], until: float | Deadline
 ) -> None:
     """Train in this process whatever of `work` nobody else is training, until all are stored.
 

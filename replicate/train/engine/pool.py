@@ -26,7 +26,7 @@ from replicate.runs.run import Run
 from replicate.store.store import Store, StoreError
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.failed import TrainingFailed, left_without
-from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.leave import Deadline, OutOfTime
 from replicate.train.engine.waiting import Waiting
 from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST
@@ -138,7 +138,7 @@ class Pool:
         stacks: Sequence[Sequence[Run]],
         trainer: str,
         slots: Sequence[Slot],
-        until: float = math.inf,
+        until: float | Deadline = math.inf,
     ) -> None:
         """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
 
@@ -149,11 +149,11 @@ class Pool:
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
-        held = Waiting(store)
+        held, deadline = Waiting(store), Deadline.of(until)
         try:
             while waiting or flight:
                 self._raise_if_alone(failed, [*waiting, *flight.values()])
-                if time.monotonic() >= until:
+                if deadline.passed():
                     raise OutOfTime
                 _drop_stored(store, waiting)
                 if waiting and waiting[0].due <= time.monotonic() and (worker := self._idle()) is not None:
@@ -228,7 +228,8 @@ class Pool:
         if answer["outcome"] == FAILED:
             if "store" in answer:
                 raise StoreError(answer["store"])
-            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}")
+            missing = [run for run in work.runs if not store.has(run.key)]
+            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}", missing)
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
             waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
 

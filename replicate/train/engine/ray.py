@@ -28,7 +28,7 @@ from replicate.store.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Trainer
 from replicate.train.engine.cluster import connect
 from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
-from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.leave import Deadline, OutOfTime
 from replicate.train.engine.missing import into_stacks, name_of, until_stored
 from replicate.train.engine.remote import SOFTWARE, train_stack
 from replicate.train.engine.work import Death, Work, WorkerDied, after_death
@@ -64,7 +64,7 @@ def ensure(
     processes: int | None = None,
     in_process: bool = False,
     trainer: Trainer | str = TRAINERS[STACKED],
-    until: float = math.inf,
+    until: float | Deadline = math.inf,
     address: str | None = None,
     share: bool = True,
 ) -> None:
@@ -115,7 +115,7 @@ class _Driver:
                 self._probe.touch()  # anew: what looks forgotten gets swept
         return self._devices
 
-    def train(self, stacks: Sequence[Sequence[Run]], until: float = math.inf) -> None:
+    def train(self, stacks: Sequence[Sequence[Run]], until: float | Deadline = math.inf) -> None:
         """Train `stacks`, but for runs that get stored by others; returns when all are stored.
 
         A stack whose worker or machine is lost is given out again, in halves if that happens again and again. After
@@ -123,9 +123,10 @@ class _Driver:
         """
         self._waiting.extend(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         _allow_open_files()
+        deadline = Deadline.of(until)
         try:
             while self._waiting or len(self._flights) > len(self._held):
-                if time.monotonic() >= until:
+                if deadline.passed():
                     raise OutOfTime
                 self._give_out()
                 if self._flights:

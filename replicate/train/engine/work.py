@@ -72,7 +72,8 @@ def after_death(
     if times >= retries.most:
         return WorkerDied(
             f"training {describe(*missing)} failed: {times} workers died of it, the last by {how}; "
-            f"check memory and the installation\n{said}".rstrip()
+            f"check memory and the installation\n{said}".rstrip(),
+            missing,
         )
     if len(missing) > 1 and times % retries.before_halves == 0:
         half = (len(missing) + 1) // 2

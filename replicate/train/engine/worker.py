@@ -106,7 +106,8 @@ def finished(runs: Sequence[Run], trainer: Trainer | str, device: str, workspace
     except Exception as error:
         raise failure(error, device, *(left.values() or runs)) from error
     if left:
-        raise TrainingFailed(f"training {describe(*left.values())} failed: the trainer returned no result")
+        said = f"training {describe(*left.values())} failed: the trainer returned no result"
+        raise TrainingFailed(said, list(left.values()))
 
 
 @contextlib.contextmanager
