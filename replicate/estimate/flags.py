@@ -65,7 +65,7 @@ class Flag(str, Enum):
         "no straight line fits, so the intercept is that of the nearest one only",
     )
     OPEN_CELLS = "open-cells", "some cell's ratio has no bound on one side"
-    NO_PAIRS = "no-pairs", "runs at κ, or at the claimed weight decay, are missing"
+    NO_PAIRS = "no-pairs", "runs that the comparison takes in pairs are missing"
     NO_DROP = "no-drop", "the drops cannot be told from 0"
     TOO_FEW_POINTS = "too-few-points", "no learning rate has three weight decays"
 

@@ -22,7 +22,10 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 
 
 def estimate(claim: Claim, selected: Selected) -> Estimate:
-    """The estimate of the claim's quantity on its landscapes."""
+    """The estimate of the claim's quantity on its landscapes; raises ValueError where no estimator is known."""
+    if claim.quantity not in _ESTIMATORS:
+        known = ", ".join(_ESTIMATORS)
+        raise ValueError(f"{claim.id}: expected a quantity of {__name__} ({known}), got {claim.quantity!r}")
     return _ESTIMATORS[claim.quantity](selected, **dict(claim.arguments))
 
 

@@ -40,9 +40,9 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
     paper = published()
     findings = [finding.to_json() for finding in audits.run(paper).findings]
-    lacking = kept.lacking(KEPT, "calibration figures")
+    rates, lacking = calibration()
     found = all_landscapes(scale, store)
-    atomic.write_text(out / PAGE, html.render(file, found, picture(paper), calibration(), findings, lacking))
+    atomic.write_text(out / PAGE, html.render(file, found, picture(paper), rates, findings, lacking))
     return out / PAGE
 
 
@@ -62,10 +62,14 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
     atomic.write_text(path, document(pictures))
 
 
-def calibration(path: Path = CALIBRATION) -> Sequence[measured.CellRow]:
-    """The rates of single cells in a saved calibration of today's rules; none where there is no such file."""
+def calibration(path: Path = CALIBRATION) -> tuple[Sequence[measured.CellRow], str]:
+    """The rates of single cells in a saved calibration of today's rules; else none, and a line that says why."""
+    if not path.exists():
+        return (), kept.lacking(KEPT, "calibration figures")
     try:
         found = measured.read(path)
-    except UsageError:
-        return ()
-    return found.cells if found.registry == REGISTRY_HASH else ()
+    except UsageError as error:
+        return (), str(error)
+    if found.registry != REGISTRY_HASH:
+        return (), f"{path.name} is of other claims or rules: measure it again with `replicate calibrate --out`"
+    return found.cells, ""

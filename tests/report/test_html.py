@@ -139,7 +139,10 @@ def test_hostile_text_is_shown_as_text(text: str) -> None:
 
 def test_claims_that_were_not_run_and_crashed_ones() -> None:
     read(html.render(made_file({})))
-    assert headline.sentences(made_file({}))[0] == "None of the paper's 94 claims could be judged from this probe."
+    assert (
+        headline.sentences(made_file({}))[0]
+        == f"None of the paper's {len(CLAIMS)} claims could be judged from this probe."
+    )
     file = made_file({"rho/overall": NOT_RUN, "rho/resnet50-cifar100": REPLICATED})
     crashed = tuple(
         dataclasses.replace(e, crashed="crashed: ZeroDivisionError: <b>") if e.selected else e for e in file.entries
@@ -159,8 +162,8 @@ def test_the_answer_in_three_sentences() -> None:
     )
     first, second, third = headline.sentences(file)
     assert first == (
-        "Of the paper's 94 claims 5 could be judged from this probe: 3 replicated, 2 contradicted, 0 inconclusive; "
-        "89 were not run."
+        f"Of the paper's {len(CLAIMS)} claims 5 could be judged from this probe: 3 replicated, 2 contradicted, "
+        f"0 inconclusive; {len(CLAIMS) - 5} were not run."
     )
     assert second == (
         "The best weight decay is a tenth of the learning rate, within a factor 2, in 3 of 5 cells, "
@@ -196,14 +199,16 @@ def test_kinds_of_claims() -> None:
 
 
 def test_no_calibration_is_no_section(tmp_path: Path) -> None:
-    assert files.calibration(tmp_path / "none.json") == ()
+    assert files.calibration(tmp_path / "none.json") == ((), "")
     (tmp_path / "bad.json").write_text("[1", encoding="utf-8")
-    assert files.calibration(tmp_path / "bad.json") == ()
+    rates, why = files.calibration(tmp_path / "bad.json")
+    assert not rates and "expected a calibration" in why
     stale = measured.Measured(measured.read(files.CALIBRATION).cells[:1], registry="another")
     measured.write(tmp_path / "stale.json", stale)
-    assert files.calibration(tmp_path / "stale.json") == ()  # of other rules
+    rates, why = files.calibration(tmp_path / "stale.json")
+    assert not rates and why.startswith("stale.json is of other claims or rules: measure it again with `replicate")
     measured.write(tmp_path / "good.json", dataclasses.replace(stale, registry=REGISTRY_HASH))
-    assert files.calibration(tmp_path / "good.json") == stale.cells
+    assert files.calibration(tmp_path / "good.json") == (stale.cells, "")
     assert "How often the rules err" not in html.render(made_file({}))
 
 
