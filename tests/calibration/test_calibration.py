@@ -410,15 +410,20 @@ def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file")) == [2]
 
 
-@pytest.mark.parametrize("module", ["replicate.calibration.rates", "replicate.calibration.experiments"])
-def test_all_that_judging_loads_is_part_of_the_code(module: str) -> None:
-    """Whatever the process that answers has loaded of this package, found by running it and not by reading it."""
-    script = f"import {module}, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+def test_all_that_judging_loads_is_part_of_the_code() -> None:
+    """Whatever the process that answers has loaded of this package, found by running it and not by reading it.
+
+    One process loads first the one module, then the other, which loads the first as well.
+    """
+    both = ("replicate.calibration.rates", "replicate.calibration.experiments")
+    assert both[0] in sources.closure(both[1])
+    script = "import sys\n" + "\n".join(f"import {module}; print(*sys.modules)" for module in both)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     packages = {name.rpartition(".")[0] for name in sources.SOURCES}
-    judging = {name for name in loaded if name.startswith("replicate.") and name not in packages}
-    assert judging <= set(sources.closure(module))
-    assert {"replicate.judging.secondary", "replicate.judging.verdict"} <= judging
+    for module, loaded in zip(both, said.splitlines(), strict=True):
+        judging = {name for name in loaded.split() if name.startswith("replicate.") and name not in packages}
+        assert judging <= set(sources.closure(module))
+        assert {"replicate.judging.secondary", "replicate.judging.verdict"} <= judging
 
 
 def test_a_change_anywhere_in_the_closure_changes_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

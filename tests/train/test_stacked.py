@@ -345,7 +345,8 @@ def test_out_of_memory_where_a_few_runs_are_filled_up(tmp_path: Path, monkeypatc
 )
 def test_every_word_for_out_of_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     exhausted_above(2, monkeypatch, error=error)
-    assert len(train_stack(NINE[:3], how=How(notice=lambda _: None))) == 3
+    runs = [dataclasses.replace(run, epochs=1, warmup_epochs=0, eval_every_epochs=1) for run in NINE[:3]]
+    assert len(train_stack(runs, how=How(notice=lambda _: None))) == 3
 
 
 def test_out_of_memory_with_the_fewest_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
