@@ -142,13 +142,13 @@ def rates(
     out: list[Rate] = []
     for done, study in enumerate(found, start=1):
         cells = [Judged(**row) for _ in parts for row in next(answers)]
-        out += _summaries(study, cells)
+        out += summaries(study, cells)
         if report is not None:
             report(done, len(found))
     return out
 
 
-def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
+def summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)

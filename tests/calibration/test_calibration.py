@@ -455,7 +455,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
         judged(CONTRADICTED, -0.5, 0.5),
         judged(INCONCLUSIVE, None, None),
     ]
-    (found,) = calibration._summaries(Study("x", Truth(slope=slope)), cells)
+    (found,) = calibration.summaries(Study("x", Truth(slope=slope)), cells)
     assert (found.replicated, found.contradicted, found.inconclusive, found.n) == (0.5, 0.25, 0.25, 4)
     assert found.wrong == wrong
     assert found.decisive == 0.75
@@ -466,7 +466,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
 
 def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
     cells = [judged(CONTRADICTED, -0.5, 0.5), judged(INCONCLUSIVE, None, None)]
-    (found,) = calibration._summaries(Study("x", Truth(depth=0.0)), cells)
+    (found,) = calibration.summaries(Study("x", Truth(depth=0.0)), cells)
     assert math.isnan(found.wrong)
     assert (found.decisive, error(found)) == (0.5, 0.5)
 
@@ -475,11 +475,11 @@ def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
 def test_a_gap_is_asked_for_on_the_grid_it_is_defined_on(grid: str, asked: bool) -> None:
     """Table 2's ratios hold the line too, but no grid of two dimensions."""
     cell = judged(REPLICATED, 0.0, 0.1, "one-dim/gap")
-    assert bool(calibration._summaries(Study("x", Truth(), grid), [cell])) == asked
+    assert bool(calibration.summaries(Study("x", Truth(), grid), [cell])) == asked
 
 
 def test_a_quantity_that_no_landscape_was_judged_by_has_no_rate() -> None:
-    assert calibration._summaries(Study("x", Truth()), []) == []
+    assert calibration.summaries(Study("x", Truth()), []) == []
 
 
 # ---------------------------------------------------------------- whole experiments
