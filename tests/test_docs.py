@@ -151,7 +151,12 @@ def test_commands_are_understood(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in TO_RUN if "--once" in c or not " ".join(arguments_of(c) or ()).startswith(SLOW)]
+    "command",
+    [
+        pytest.param(c, marks=[pytest.mark.slow] if (arguments_of(c) or [])[:2] == ["report", "--out"] else [])
+        for c in TO_RUN
+        if "--once" in c or not " ".join(arguments_of(c) or ()).startswith(SLOW)
+    ],
 )
 def test_commands_work(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

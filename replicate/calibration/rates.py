@@ -143,13 +143,13 @@ def rates(
     out: list[Rate] = []
     for done, study in enumerate(found, start=1):
         cells = [one for _ in parts for one in next(answers)]
-        out += _summaries(study, cells)
+        out += summaries(study, cells)
         if report is not None:
             report(done, len(found))
     return out
 
 
-def _summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
+def summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)

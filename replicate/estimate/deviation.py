@@ -54,11 +54,11 @@ def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, F
             table = np.stack(rows)
             table = table[np.isfinite(table).any(axis=1)]
             if len(table):
-                out[kappa] = _seed_means(table)
+                out[kappa] = seed_means(table)
     return out
 
 
-def _seed_means(table: Floats) -> Floats:
+def seed_means(table: Floats) -> Floats:
     """Mean over learning rates, [S] from [E, S], every learning rate weighing the same; NaN for a seed without any.
 
     Where a pair is missing, its learning rate's mean stands for it. That draws the seed towards the others, by the

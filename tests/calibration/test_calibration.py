@@ -403,15 +403,20 @@ def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file", kind=float)) == [2]
 
 
-@pytest.mark.parametrize("module", ["replicate.calibration.rates", "replicate.calibration.experiments"])
-def test_all_that_judging_loads_is_part_of_the_code(module: str) -> None:
-    """Whatever the process that answers has loaded of this package, found by running it and not by reading it."""
-    script = f"import {module}, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+def test_all_that_judging_loads_is_part_of_the_code() -> None:
+    """Whatever the process that answers has loaded of this package, found by running it and not by reading it.
+
+    One process loads first the one module, then the other, which loads the first as well.
+    """
+    both = ("replicate.calibration.rates", "replicate.calibration.experiments")
+    assert both[0] in sources.closure(both[1])
+    script = "import sys\n" + "\n".join(f"import {module}; print(*sys.modules)" for module in both)
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     packages = {name.rpartition(".")[0] for name in sources.SOURCES}
-    judging = {name for name in loaded if name.startswith("replicate.") and name not in packages}
-    assert judging <= set(sources.closure(module))
-    assert {"replicate.judging.secondary", "replicate.judging.verdict"} <= judging
+    for module, loaded in zip(both, said.splitlines(), strict=True):
+        judging = {name for name in loaded.split() if name.startswith("replicate.") and name not in packages}
+        assert judging <= set(sources.closure(module))
+        assert {"replicate.judging.secondary", "replicate.judging.verdict"} <= judging
 
 
 def test_a_change_anywhere_in_the_closure_changes_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,7 +448,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
         judged(CONTRADICTED, -0.5, 0.5),
         judged(INCONCLUSIVE, -INF, INF),
     ]
-    (found,) = calibration._summaries(Study("x", Truth(slope=slope)), cells)
+    (found,) = calibration.summaries(Study("x", Truth(slope=slope)), cells)
     assert (found.replicated, found.contradicted, found.inconclusive, found.n) == (0.5, 0.25, 0.25, 4)
     assert found.wrong == wrong
     assert found.decisive == 0.75
@@ -454,7 +459,7 @@ def test_what_counts_as_wrong(slope: float, wrong: float) -> None:
 
 def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
     cells = [judged(CONTRADICTED, -0.5, 0.5), judged(INCONCLUSIVE, -INF, INF)]
-    (found,) = calibration._summaries(Study("x", Truth(depth=0.0)), cells)
+    (found,) = calibration.summaries(Study("x", Truth(depth=0.0)), cells)
     assert math.isnan(found.wrong)
     assert (found.decisive, error(found)) == (0.5, 0.5)
 
@@ -463,11 +468,11 @@ def test_every_decision_about_a_flat_landscape_is_wrong() -> None:
 def test_a_gap_is_asked_for_on_the_grid_it_is_defined_on(grid: str, asked: bool) -> None:
     """Table 2's ratios hold the line too, but no grid of two dimensions."""
     cell = judged(REPLICATED, 0.0, 0.1, "one-dim/gap")
-    assert bool(calibration._summaries(Study("x", Truth(), grid), [cell])) == asked
+    assert bool(calibration.summaries(Study("x", Truth(), grid), [cell])) == asked
 
 
 def test_a_quantity_that_no_landscape_was_judged_by_has_no_rate() -> None:
-    assert calibration._summaries(Study("x", Truth()), []) == []
+    assert calibration.summaries(Study("x", Truth()), []) == []
 
 
 # ---------------------------------------------------------------- whole experiments

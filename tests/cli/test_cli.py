@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -358,7 +359,7 @@ def replicate(*arguments: str, **options: Any) -> subprocess.CompletedProcess[st
 
 
 def test_as_a_program(csv_file: Path) -> None:
-    done = replicate("judge", str(csv_file), "--json")
+    done = replicate("judge", "-", "--json", input=csv_file.read_text())
     assert done.returncode in (0, 1)
     assert len(json.loads(done.stdout)["cells"]) == 1
     refused = replicate("judge", str(csv_file.parent))
@@ -366,11 +367,12 @@ def test_as_a_program(csv_file: Path) -> None:
     assert refused.stderr == f"replicate judge: {csv_file.parent}: expected a CSV file, got a folder\n"
 
 
-def test_standard_input(csv_file: Path) -> None:
-    done = replicate("judge", "-", "--json", input=csv_file.read_text())
-    assert done.returncode in (0, 1)
-    refused = replicate("judge", "-", input="")
-    assert refused.stderr.startswith("replicate judge: standard input: expected a CSV file")
+def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(SWEEP.encode())))
+    assert main(["judge", "-", "--json"]) in (0, 1)
+    assert len(json.loads(capsys.readouterr().out)["cells"]) == 1
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert fails(capsys, "judge", "-").startswith("replicate judge: standard input: expected a CSV file")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="head is not everywhere")

@@ -97,7 +97,7 @@ def test_seeds_that_lack_pairs_scatter_as_single_runs_do() -> None:
     """
     rng = np.random.default_rng(0)
     table = np.where(rng.random((6, 20_000)) < 0.5, np.nan, rng.normal(0, 1, (6, 20_000)) + np.arange(6.0)[:, None])
-    found, pairs = deviation._seed_means(table), np.isfinite(table).sum(axis=0)
+    found, pairs = deviation.seed_means(table), np.isfinite(table).sum(axis=0)
     assert np.isnan(found[pairs == 0]).all()
     for n in range(1, 7):
         values = found[pairs == n]
@@ -119,7 +119,7 @@ def test_drops_of_cells_with_holes_are_covered(missing: float, expected: float, 
         runs = rng.normal(0, 0.3, (5, 2, len(LRS), n_seeds))
         runs[rng.random(runs.shape) < missing] = math.nan
         tables = [cell[0] - cell[1] for cell in runs]
-        cells = [deviation._seed_means(t[np.isfinite(t).any(axis=1)]) for t in tables]
+        cells = [deviation.seed_means(t[np.isfinite(t).any(axis=1)]) for t in tables]
         _, low, high, _ = cells_interval(cells, 0.95)
         inside += low <= 0 <= high
     assert expected - 0.033 < inside / 500 < 0.985

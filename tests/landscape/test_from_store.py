@@ -153,6 +153,7 @@ def test_two_runs_at_one_point_are_refused(monkeypatch: pytest.MonkeyPatch, stor
         landscapes_of(twice, scales.get("smoke"), store)
 
 
+@pytest.mark.slow
 def test_the_registry_at_every_scale_has_distinct_runs() -> None:
     from replicate.paper.registry import CLAIMS
 

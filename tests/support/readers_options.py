@@ -73,12 +73,12 @@ class _Config:
     """Stands in for pytest's."""
 
     def __init__(self, given: dict[str, Any], folder: Path) -> None:
-        self._given = {"--scale": "smoke", "--engine": "local", "--trainer": "solo", **given}
+        self.given = {"--scale": "smoke", "--engine": "local", "--trainer": "solo", **given}
         self.rootpath = folder
         self.invocation_params = SimpleNamespace(dir=folder)
 
     def getoption(self, name: str, default: Any = None) -> Any:
-        return self._given.get(name, default)
+        return self.given.get(name, default)
 
 
 PYTEST_OPTIONS = ("--scale", "--store", "--report", "--expect", "--data", "--budget", "--address", "--engine")

@@ -23,18 +23,18 @@ class Reads(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.places: list[tuple[int, tuple[int, ...]]] = []
-        self._made: dict[int, torch.UntypedStorage] = {}  # held on to, so that no address is used twice
+        self.made: dict[int, torch.UntypedStorage] = {}  # held on to, so that no address is used twice
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, Tensor)]
         for tensor in given:
-            if tensor.untyped_storage().data_ptr() not in self._made:
+            if tensor.untyped_storage().data_ptr() not in self.made:
                 self.places.append((tensor.data_ptr(), tuple(tensor.shape)))
-        outside = {t.untyped_storage().data_ptr() for t in given} - set(self._made)
+        outside = {t.untyped_storage().data_ptr() for t in given} - set(self.made)
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and (place := tensor.untyped_storage().data_ptr()) not in outside:
-                self._made[place] = tensor.untyped_storage()
+                self.made[place] = tensor.untyped_storage()
         return out
 
 
@@ -48,29 +48,29 @@ class Replayed:
     def __init__(
         self, step: Callable[[Tensor, Tensor], Tensor], index: Tensor, now: Tensor, changed: Sequence[Tensor]
     ) -> None:
-        self._step, self._index, self._now = step, index.clone(), now.clone()
+        self.step, self.index, self.now = step, index.clone(), now.clone()
         before = [tensor.clone() for tensor in changed]
-        step(self._index, self._now)
-        self._losses, self._places = self._once()
+        step(self.index, self.now)
+        self.losses, self.places = self.once()
         for tensor, old in zip(changed, before, strict=True):
             tensor.copy_(old)
         self.calls.append(0)
 
     def __call__(self, index: Tensor, now: Tensor) -> Tensor:
-        self._index.copy_(index)
-        self._now.copy_(now)
+        self.index.copy_(index)
+        self.now.copy_(now)
         index.fill_(1 << 40)
         now.fill_(torch.nan)
-        losses, places = self._once()
-        assert places == self._places, "a replay would have read the memory of the capture"
+        losses, places = self.once()
+        assert places == self.places, "a replay would have read the memory of the capture"
         self.calls[-1] += 1
-        return self._losses.copy_(losses)
+        return self.losses.copy_(losses)
 
-    def _once(self) -> tuple[Tensor, list[tuple[int, tuple[int, ...]]]]:
+    def once(self) -> tuple[Tensor, list[tuple[int, tuple[int, ...]]]]:
         if not self.watched:  # torch.compile does nothing where a mode of ours is active
-            return self._step(self._index, self._now), []
+            return self.step(self.index, self.now), []
         with Reads() as reads:
-            losses = self._step(self._index, self._now)
+            losses = self.step(self.index, self.now)
         return losses, reads.places
 
 

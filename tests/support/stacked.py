@@ -61,6 +61,9 @@ def no_fallback() -> Iterator[None]:
     torch._C._functorch._set_vmap_fallback_enabled(True)
 
 
+forget_inputs = inputs._on_device.cache_clear
+
+
 @pytest.fixture
 def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both trainers compute in float64, on few test images."""
@@ -79,9 +82,9 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(models, "build_seeded", lambda *a, **k: build(*a, **k).double())
     monkeypatch.setattr(catalogue, "load", load_float64)
     monkeypatch.setattr(batches, "DTYPE", torch.float64)
-    inputs._on_device.cache_clear()
+    forget_inputs()
     yield
-    inputs._on_device.cache_clear()
+    forget_inputs()
 
 
 def make(arch: str = "mixer_s16", lr: float = 1e-2, weight_decay: float = 0.1, **changes: object) -> Run:

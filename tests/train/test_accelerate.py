@@ -76,9 +76,10 @@ class Elsewhere(torch.Tensor):
 
 @pytest.fixture(autouse=True)
 def _no_streams_of_others() -> Iterator[None]:
-    accelerate._side_stream.cache_clear()
+    forget = accelerate._side_stream.cache_clear
+    forget()
     yield
-    accelerate._side_stream.cache_clear()
+    forget()
 
 
 def arguments() -> tuple[torch.Tensor, torch.Tensor]:

@@ -172,7 +172,7 @@ class TestStreamed:
 
     def test_grey_files_are_read_in_colour(self, root: Path) -> None:
         shown = Streamed(on_imagenet(), "cpu", 0)
-        path = root / "imagenet" / shown._files.train_paths[0].decode()
+        path = root / "imagenet" / catalogue.files(IMAGENET).train_paths[0].decode()
         before = path.read_bytes()
         Image.fromarray(np.zeros((50, 40), np.uint8)).save(path)
         try:

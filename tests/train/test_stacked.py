@@ -12,7 +12,7 @@ import torch
 from replicate.data.spec import DataSpec
 from replicate.runs.run import ModelSpec, Run
 from replicate.runs.stacks import stack_key, stacks
-from replicate.train import compiled, inputs, models, optim, solo, stacked
+from replicate.train import compiled, models, optim, solo, stacked
 from replicate.train.augment import AUGMENTATIONS
 from replicate.train.checkpoint import Saver
 from replicate.train.lanes import NORMALISATION
@@ -21,7 +21,7 @@ from replicate.train.setting import TrainError
 from replicate.train.stacked import How, OutOfMemory, train_stack
 from tests.support import archives
 from tests.support.processes import Killed, killed
-from tests.support.stacked import MODELS, close, float64, make, no_fallback, timeless
+from tests.support.stacked import MODELS, close, float64, forget_inputs, make, no_fallback, timeless
 
 __all__ = ["float64", "no_fallback"]
 
@@ -345,7 +345,8 @@ def test_out_of_memory_where_a_few_runs_are_filled_up(tmp_path: Path, monkeypatc
 )
 def test_every_word_for_out_of_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     exhausted_above(2, monkeypatch, error=error)
-    assert len(train_stack(NINE[:3], how=How(notice=lambda _: None))) == 3
+    runs = [dataclasses.replace(run, epochs=1, warmup_epochs=0, eval_every_epochs=1) for run in NINE[:3]]
+    assert len(train_stack(runs, how=How(notice=lambda _: None))) == 3
 
 
 def test_out_of_memory_with_the_fewest_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +424,7 @@ def test_fallback_loop_is_an_error() -> None:
 @pytest.mark.parametrize("arch", MODELS)
 def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # back to float32
-    inputs._on_device.cache_clear()
+    forget_inputs()
     runs = [make(arch, precision="bf16"), make(arch, lr=1e-3, precision="bf16")]
     stack = stacked._Stack(runs, "cpu", How())
     exact = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How())

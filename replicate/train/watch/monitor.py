@@ -259,14 +259,14 @@ class Monitor:
         while True:
             try:
                 with self._lock:
-                    self._show(self.poll())
+                    self.show(self.poll())
             except StoreError as error:
                 self._say(f"progress is no longer shown: {error}")
                 return
             if self._ending.wait(self._interval):
                 return
 
-    def _show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         if snapshot.done == snapshot.total:
             self._close(snapshot)
             return

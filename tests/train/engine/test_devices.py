@@ -61,6 +61,9 @@ def test_named(variable: str | None, expected: tuple[str, ...] | None) -> None:
     assert named(variable) == expected
 
 
+ask_anew = devices._asked.cache_clear
+
+
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the driver would list; the test fills it."""
@@ -72,9 +75,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(devices, "may_see_cuda", lambda environment: named(environment.get(devices.VARIABLE)) != ())
     monkeypatch.setattr(devices.subprocess, "run", ask)
     monkeypatch.delenv(devices.VARIABLE, raising=False)
-    devices._asked.cache_clear()
+    ask_anew()
     yield listed
-    devices._asked.cache_clear()
+    ask_anew()
 
 
 def test_sessions_that_number_the_devices_otherwise_lease_the_same_ones(
@@ -134,7 +137,7 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("python", devices.ASK_SECONDS)
 
-    devices._asked.cache_clear()
+    ask_anew()
     monkeypatch.setattr(devices.subprocess, "run", hang)
     assert "got no answer from torch within 120 s; training on cores" in devices.unseen()
 
@@ -144,7 +147,7 @@ def test_two_containers_call_a_gpu_alike_and_their_cores_not(gpus: list[str], mo
     for name in ("one", "other"):
         gpus[:] = [A, "pci-0-3-0"]
         monkeypatch.setattr(cores.platform, "node", lambda name=name: name)
-        devices._asked.cache_clear()
+        ask_anew()
         found[name] = [slot.name for slot in slots()]
     assert found["one"][0] == found["other"][0] == f"gpu-{A}"
     assert found["one"][1] != found["other"][1], "a place on the bus is no identity"

@@ -47,6 +47,11 @@ def fake_runs(n: int, **arguments: object) -> list[Run]:
     return [fake_run(seed, **arguments) for seed in range(n)]
 
 
+def pids(processes: int) -> list[int]:
+    """Of the pool's workers."""
+    return local._pool(processes).pids
+
+
 def assert_complete(store: Store, runs: list[Run]) -> None:
     """Every run stored with the trainer's numbers, and nothing else lying about."""
     fresh = open_store(store.path)
@@ -120,11 +125,11 @@ def test_a_pool_and_one_process_give_equal_results(store: Store, tmp_path: Path)
 
 def test_the_pool_stays_for_the_next_call_and_imports_nothing_of_its_parent(store: Store) -> None:
     ensure(store, fake_runs(4, arch="modules", sleep=0.02), processes=2, trainer=NAME)
-    pids = local._pool(2).pids
+    before = pids(2)
     ensure(store, fake_runs(8, arch="modules", sleep=0.02), processes=2, trainer=NAME)
-    assert local._pool(2).pids == pids
-    assert {pid for _, pid, _ in store.trainings()} <= set(pids)
-    assert os.getpid() not in pids
+    assert pids(2) == before
+    assert {pid for _, pid, _ in store.trainings()} <= set(before)
+    assert os.getpid() not in before
 
 
 def test_provenance_names_versions_and_device_and_no_person_host_or_path(store: Store) -> None:
@@ -247,8 +252,8 @@ def test_kills_at_random_moments_lose_nothing_and_train_nothing_twice(store: Sto
 
     def kill() -> None:
         while not ended.wait(rng.uniform(0.02, 0.15)):
-            if pids := local._pool(3).pids:
-                killed.append(rng.choice(pids))
+            if there := pids(3):
+                killed.append(rng.choice(there))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(killed[-1], signal.SIGKILL)
             if len(killed) >= 10:
@@ -380,11 +385,11 @@ def test_a_worker_that_is_asked_to_end_saves_its_stack_and_another_goes_on(store
     ending = threading.Thread(target=ensure, args=(store, runs), kwargs={"processes": 1, "trainer": NAME})
     ending.start()
     wait_until(lambda: list(store.layout.checkpoints.glob("*/waiting")))
-    first = local._pool(1).pids
+    first = pids(1)
     os.kill(first[0], signal.SIGTERM)
     ending.join(10)
     assert_complete(store, runs)
-    assert local._pool(1).pids != first
+    assert pids(1) != first
     assert lanes(store, runs) == [3, 3, 3]
     assert not list(store.layout.checkpoints.iterdir())
 

@@ -21,8 +21,9 @@ from replicate.store.store import Store, open_store
 from replicate.train.engine import choice, remote
 from replicate.train.engine import scratch as folders
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run
+from tests.support.projects import ROOT, project
 
-ROOT = Path(__file__).parents[3]
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
@@ -66,15 +67,12 @@ def test_without_ray_one_line_says_what_to_install(
         (["--engine", "ray", "-n", "2"], "--engine ray: expected "),  # Ray, or the address of a cluster
     ],
 )
-def test_claims_take_the_same_options(tmp_path: Path, typed: list[str], said: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(ROOT / "claims"), "--scale", "smoke", "--store", str(tmp_path), *typed],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2 and said in done.stdout + done.stderr
+def test_claims_take_the_same_options(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
+) -> None:
+    with pytest.raises(pytest.exit.Exception) as caught:
+        project(pytester, monkeypatch).parseconfigure("claims", "--scale", "smoke", "--store", "store", *typed)
+    assert caught.value.returncode == 2 and said in caught.value.msg
 
 
 def test_the_local_engine_loads_no_ray() -> None:

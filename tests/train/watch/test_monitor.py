@@ -188,16 +188,16 @@ def test_a_terminal_of_its_own_shows_a_block(store: Store, clock: Clock, monkeyp
     monitor = Monitor(
         store, [fake_run(0), fake_run(1)], stream=stream, clock=clock, below=lambda: ["nothing in flight"]
     )
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     first = stream.getvalue()
     assert first.startswith("\r0 of 2 runs, 0 of 1 cells done, time left unknown yet\x1b[K\n")
     assert first.endswith("nothing in flight\x1b[K\n\x1b[J")
     put(store, fake_run(0))
     clock.now += 1
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     assert stream.getvalue()[len(first) :].startswith("\x1b[4A\r1 of 2 runs")  # over the four lines of before
     put(store, fake_run(1))
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     assert stream.getvalue().endswith("\x1b[4A\r\x1b[Jtrained 2 runs in 1 s (2.0 runs/s)\n")
 
 
@@ -306,11 +306,11 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(store: Store, clock: 
     monitor = Monitor(store, runs, stream=stream, clock=clock, log_interval=15)
     for run in runs:
         for _ in range(10):
-            monitor._show(monitor.poll())
+            monitor.show(monitor.poll())
             clock.now += 1
         put(store, run)
-    monitor._show(monitor.poll())
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
+    monitor.show(monitor.poll())
     assert stream.getvalue().splitlines() == [
         "training 0/4 runs, time left unknown yet, quick on nowhere 0/4, 0/1 cells, cost 0 s",
         "training 1/4 runs, 25 s left, 6.0 runs/min, quick on nowhere 1/4, 0/1 cells, cost 1 s",
@@ -322,17 +322,17 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(store: Store, clock: 
 def test_a_second_batch_is_counted_by_itself(store: Store, clock: Clock) -> None:
     stream = io.StringIO()
     monitor = Monitor(store, [fake_run(0)], stream=stream, clock=clock)
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     put(store, fake_run(0))
     clock.now += 10
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     clock.now += 1000
     monitor.want([fake_run(1), fake_run(2)])
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     put(store, fake_run(1))
     put(store, fake_run(2))
     clock.now += 20
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     assert stream.getvalue().splitlines()[-1] == "trained 2 runs in 20 s (6.0 runs/min)"
 
 
@@ -345,7 +345,7 @@ def test_a_terminal_has_one_line_rewritten_in_place(
     called = []
     monitor = Monitor(store, runs, stream=stream, clock=clock, before=lambda: called.append(stream.getvalue()))
     for run in runs:
-        monitor._show(monitor.poll())
+        monitor.show(monitor.poll())
         assert len(stream.screen) == 1
         assert len(stream.screen[0]) < 50
         assert stream.screen[0].startswith(f"training {run.seed}/3 runs")
@@ -355,7 +355,7 @@ def test_a_terminal_has_one_line_rewritten_in_place(
     with monitor.hidden():
         assert stream.screen == [""]
         stream.write("somebody else\n")
-    monitor._show(monitor.poll())
+    monitor.show(monitor.poll())
     assert stream.screen == ["somebody else", "trained 3 runs in 3 s (1.0 runs/s)", ""]
     assert len(called) == 2
 
@@ -366,7 +366,7 @@ def test_a_narrowed_terminal_is_not_overrun(store: Store, clock: Clock, monkeypa
     for columns in (80, 30, 5, 1):
         monkeypatch.setattr(monitoring, "_columns", lambda _, columns=columns: columns)
         before = len(stream.getvalue())
-        monitor._show(monitor.poll())
+        monitor.show(monitor.poll())
         assert len(stream.getvalue()[before:].lstrip("\r")) < max(columns, 1)
 
 
