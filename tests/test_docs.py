@@ -26,6 +26,7 @@ import yaml
 from fixtures import options as plugin_options
 from replicate.cli import main
 from replicate.cli.arguments import parser
+from replicate.estimate.flags import Flag
 from replicate.judging import verdict_file
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, OUTCOMES, REPLICATED
 from replicate.paper.registry import CELLS, claim
@@ -281,6 +282,13 @@ class TestSchema:
         blocks = [block for block in found["$defs"].values() if "properties" in block]
         for name in {name for block in blocks for name in block["properties"]}:
             assert f"`{name}`" in text, f"docs/verdicts.md does not explain {name}"
+
+
+def test_every_flag_is_explained_and_those_that_forbid_are_marked() -> None:
+    text = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"(?m)^\| (`[^|]*?)( \*)? \|", text.partition("## Flags")[2]))
+    marked = {name.strip("` "): bool(star) for names, star in rows.items() for name in names.split(",")}
+    assert marked == {flag.value: bool(flag.forbids) for flag in Flag}
 
 
 class TestWorkedExample:
