@@ -202,7 +202,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
 
 def test_a_users_folder_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, "~nobody-has-this-name/x")
-    with pytest.raises(DataError, match="expected a user that exists after ~, got another; name it whole"):
+    with pytest.raises(DataError, match="expected a user that exists after ~, got none of that name; name"):
         cifar100.prepare()
 
 

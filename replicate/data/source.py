@@ -50,7 +50,7 @@ def expanded(folder: str) -> Path:
         (found / LONGEST_NAME).exists()
     except RuntimeError:
         raise DataError(
-            f"data folder {folder!r}: expected a user that exists after ~, got another; name it whole"
+            f"data folder {folder!r}: expected a user that exists after ~, got none of that name; name the folder whole"
         ) from None
     except OSError as error:
         given = folder if len(folder) <= 60 else f"{folder[:60]}…"

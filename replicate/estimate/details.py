@@ -62,7 +62,7 @@ class Interval(Row, frozen=True):
 
 class Ratio(Details, frozen=True, tag="ratio"):
     per_lr: tuple[OptimumAt, ...]
-    ratios_together: tuple[RatioAt, ...] = ()
+    ratios_together: tuple[RatioAt, ...]
     family: Interval | None = None
     """The interval at the level that holds for all ten cells together, where the claim is about a rejection."""
 
@@ -70,7 +70,7 @@ class Ratio(Details, frozen=True, tag="ratio"):
 class PooledRatio(Details, frozen=True, tag="pooled-ratio"):
     ratios: dict[str, float]
     """By cell; those whose ratio is closed."""
-    ratios_together: tuple[RatioAt, ...] = ()
+    ratios_together: tuple[RatioAt, ...]
 
 
 class RatioByArchitecture(Details, frozen=True, tag="ratio-by-architecture"):

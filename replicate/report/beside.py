@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from replicate.estimate.flags import Flag
 from replicate.judging.verdict import Published, Secondary
 from replicate.text import interval
 
@@ -26,7 +27,7 @@ def _words(found: Secondary) -> Iterator[tuple[str, str]]:
     if (anova := found.anova) is not None:
         yield "ANOVA over architectures", f"F{anova.df} = {_number(anova.f)}, p {anova.p:.3g}, of argmax / lr"
     if found.indistinguishable:
-        sets = (f"{one.lr:g}: {_listed(one.wds)}" for one in found.indistinguishable)
+        sets = (f"at lr {one.lr:g} {_listed(one.wds)}{_flagged(one.flags)}" for one in found.indistinguishable)
         yield "indistinguishable from the best", "; ".join(sets)
     if (rivals := found.rivals) is not None:
         yield (
@@ -59,6 +60,10 @@ def _listed(wds: tuple[float, ...]) -> str:
     if len(wds) > MOST_SHOWN:
         return f"{len(wds)} from {wds[0]:.3g} to {wds[-1]:.3g}"
     return ", ".join(f"{wd:.3g}" for wd in wds)
+
+
+def _flagged(flags: tuple[Flag, ...]) -> str:
+    return f" ({', '.join(flags)})" if flags else ""
 
 
 def _number(value: float | None) -> str:

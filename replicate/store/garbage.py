@@ -20,7 +20,7 @@ from replicate.store import begun
 from replicate.store.layout import Layout
 from replicate.store.record import FORMAT
 from replicate.store.store import STALE_SECONDS, Store
-from replicate.store.strict import Malformed, decode
+from replicate.store.strict import Malformed, decode, format_of
 
 OLD = "runs of an older result version"
 UNNAMED = "runs that no scale names"
@@ -37,10 +37,9 @@ class _RunVersion:
 
 
 @dataclass(frozen=True)
-class _Versions:
-    """What a record of any format and result version says."""
+class _Record:
+    """What a record of any result version says."""
 
-    format: int
     run: _RunVersion
 
 
@@ -96,11 +95,12 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
 def _why(blob: bytes) -> str | None:
     """Why a record under a key that no scale names can go; None where a newer version has written it."""
     try:
-        found = decode(blob, _Versions)
+        if format_of(blob) > FORMAT:
+            return None
+        version = decode(blob, _Record).run.result_version
     except Malformed:
         return UNREADABLE
-    version = found.run.result_version
-    if found.format > FORMAT or version > RESULT_VERSION:
+    if version > RESULT_VERSION:
         return None
     return OLD if version < RESULT_VERSION else UNNAMED
 

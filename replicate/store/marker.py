@@ -13,12 +13,12 @@ from replicate.store import atomic, locks
 from replicate.store.layout import OWN_NAMES, Layout
 from replicate.store.locking import Locking, StoreError, has_kernel_locks, locks_stay_here
 from replicate.store.record import FORMAT
-from replicate.store.strict import Malformed, decode, text_of
+from replicate.store.strict import Malformed, decode, format_of, text_of
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What the file says, in any format: a newer one may add fields, but it must not change the types of these."""
+    """What the file says."""
 
     format: Annotated[int, Meta(ge=1)]
     software: str = "unknown"
@@ -30,7 +30,14 @@ def check(store: Locking) -> bool:
     marker = store.layout.marker
     anew = "every record is checked by itself" + ("" if store.read_only else "; written anew")
     try:
-        found = decode(marker.read_bytes(), Marker)
+        content = marker.read_bytes()
+        if (newer := format_of(content)) > FORMAT:
+            raise StoreError(
+                f"store {store.layout.root}: expected format {FORMAT} or older, got {newer}, of a newer version "
+                f"({decode(content, dict[str, Any]).get('software', 'unknown')}); upgrade replicate or name another "
+                "directory with --store"
+            )
+        found = decode(content, Marker)
     except FileNotFoundError:
         # The marker is the first thing written: without it, only what a killed opener left may be here.
         names = sorted(e.name for e in store.layout.root.iterdir() if not Layout.is_temporary(e.name))
@@ -51,11 +58,6 @@ def check(store: Locking) -> bool:
     except Malformed as error:
         store.note(f"{marker.name} is corrupt ({error}): {anew}")
         return False
-    if found.format > FORMAT:
-        raise StoreError(
-            f"store {store.layout.root}: expected format {FORMAT} or older, got {found.format}, of a newer version "
-            f"({found.software}); upgrade replicate or name another directory with --store"
-        )
     if found.locks not in locks.KINDS:
         raise StoreError(
             f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {found.locks!r} in "

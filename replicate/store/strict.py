@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -45,6 +46,16 @@ def convert(value: Any, kind: type[T]) -> T:
     """`decode` of JSON that is parsed already."""
     with _one_error():  # by way of the text, for msgspec.convert lets NaN and infinity through
         return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind, dec_hook=_end)
+
+
+@dataclass(frozen=True)
+class _Format:
+    format: int
+
+
+def format_of(content: bytes | str) -> int:
+    """The number of the format that a file names, whatever else it holds: a newer one may change all of it."""
+    return decode(content, _Format).format
 
 
 def plain(value: Any) -> Any:

@@ -571,7 +571,7 @@ def test_no_rejection_is_no_replication(
     def ratio(fit: object, level: float = 0.95, quantity: str = "rho") -> Estimate:
         assert level in (0.95, pytest.approx(0.995))
         ends = plain if level == 0.95 else family
-        return Estimate(quantity, "", None, *ends, level, 6, "made up", flags, "more seeds", details.Ratio(()))
+        return Estimate(quantity, "", None, *ends, level, 6, "made up", flags, "more seeds", details.Ratio((), ()))
 
     monkeypatch.setattr(power_law, "ratio", ratio)
     found = judge(c, world(c, Truth(), 3), EVIDENCE)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from replicate.data.spec import DataSpec
 from replicate.runs.result import Result
 from replicate.runs.run import RESULT_VERSION, ModelSpec, Run
+from replicate.store import garbage
 from replicate.store.record import Corrupt, key_of, parse, run_from_record, seal
 from replicate.store.store import STALE_SECONDS, Store, StoreError, open_store
 from tests.support.faketrainer import fake_result, fake_run
@@ -340,10 +341,21 @@ def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["runs", "thesis.tex"]
 
 
-def test_a_newer_format_is_refused(store: Store) -> None:
-    store.layout.marker.write_text('{"format": 2, "software": "replicate 9.0"}')
+@pytest.mark.parametrize("more", ['"software": "replicate 9.0"', '"software": ["replicate 9.0"], "locks": 7, "x": {}'])
+def test_a_newer_format_is_refused_whatever_else_it_holds(store: Store, more: str) -> None:
+    marker = f'{{"format": 2, {more}}}'
+    store.layout.marker.write_text(marker)
     with pytest.raises(StoreError, match=r"expected format 1 or older, got 2, .*replicate 9\.0.*; upgrade replicate"):
         open_store(store.path)
+    assert store.layout.marker.read_text() == marker
+
+
+def test_a_record_of_a_newer_format_is_no_garbage_whatever_it_holds(store: Store) -> None:
+    path = put(store, fake_run())
+    path.write_text('{"format": 2, "runs": [{"result_version": "z"}]}')
+    assert not garbage.find(store)
+    path.write_text('{"format": 1, "run": {"result_version": "z"}}')
+    assert [item.reason for item in garbage.find(store)] == [garbage.UNREADABLE]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": true}', '{"format": "x"}', None])
