@@ -25,8 +25,6 @@ class Workspace:
 
     checkpoints: Path
     """A folder for this stack alone; whoever begins the same stack again finds in it what was left there."""
-    rates: Path
-    """A folder for what was measured of devices; shared."""
     notice: Callable[[str], None] = log.warning
     """Takes what somebody should know: a line each."""
     stopping: Callable[[], bool] = _never

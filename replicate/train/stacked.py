@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -40,6 +39,9 @@ from replicate.train.setting import TrainError
 log = logging.getLogger(__name__)
 
 FEWEST_LANES = 2
+LANES = 16
+"""At once on a GPU: as in the one probe of an H100. A step is bound by traffic to memory, which grows with the lanes:
+more of them bring little, leave more to be filled up, and each number of them is compiled for minutes."""
 
 
 @dataclass(frozen=True)
@@ -240,9 +242,9 @@ class _Stack:
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
         optim.freeze(self.table, self.alive)
 
-    def evaluate(self, batches: int | None = None) -> None:
-        """Add each living lane's test accuracy to its history: on the first `batches` of images, by default on all."""
-        shown = islice(self.inputs.test_batches(setting.EVALUATION_BATCH), batches)
+    def evaluate(self) -> None:
+        """Add each living lane's test accuracy to its history."""
+        shown = self.inputs.test_batches(setting.EVALUATION_BATCH)
         right = self.lanes.right(shown, self.functions.hits if self.products else None)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
