@@ -17,7 +17,6 @@ from replicate.data.catalogue import Info
 from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.train import inputs, models, setting
-from replicate.train.batches import Inputs
 from replicate.train.checkpoint import Saver
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError
@@ -121,7 +120,7 @@ def backward(
     return total
 
 
-def _accuracy_pp(model: nn.Module, shown: Inputs) -> float:
+def _accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
     """Percent of the test images that `model` classifies as labelled."""
     model.eval()
     right = count = 0
