@@ -16,7 +16,7 @@ from replicate.runs.run import Run
 from replicate.train import compiled, setting, solo, stacked
 from replicate.train.batches import Normalisation
 from replicate.train.inputs import Resident
-from replicate.train.memory import give_back_memory, out_of_memory
+from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.stacked import FEWEST_LANES, LANES, How, usual
 
 FORWARD_SHARE = 1 / 3
@@ -56,6 +56,8 @@ def seconds_per_run(run: Run, device: str, stacks: Sequence[int] = (), *, compil
 
 def _steps_stacked(run: Run, device: str, how: How, lanes: int) -> tuple[float, float] | None:
     """Seconds of a stack's first step, of which compiling is the most, and of another; None where memory runs out."""
+    if device == "cpu":
+        keep_freed_memory()
     try:
         stack = stacked._Stack([run] * lanes, device, how)
         batch = stack.inputs.start(0)[0]

@@ -64,7 +64,7 @@ class How:
     """Takes what somebody should know: a line each."""
     shrunk: Callable[[int], None] | None = None
     """Told how many lanes are left at once when memory has run out."""
-    stopping: Callable[[], bool] | None = None
+    stopping: Callable[[], bool] = lambda: False
     """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
 
 
