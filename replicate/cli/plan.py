@@ -132,7 +132,7 @@ def text(plan: Plan, store: str) -> str:
     rows = []
     for p in plan.parts:
         hours = "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}"
-        counts = (p.points, len(p.runs), p.stored, len(p.runs) - p.stored, hours, len(p.claims))
+        counts = (p.points, len(p.runs), p.stored, p.to_train, hours, len(p.claims))
         rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
     header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
     lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
