@@ -7,8 +7,8 @@ The script's way, written afresh: one process and one run at a time, pictures de
 processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass after every epoch. On a CPU,
 where that script would not run as it is, without the parts that need a GPU.
 
-For each architecture: how many lanes its stacks had, on a GPU as many as were measured to be fastest unless `--runs`
-says otherwise; images trained on a second, summed over the runs of a stack; how many times that of the other two; the
+For each architecture: how many lanes its stacks had, on a GPU as many as trainings have there unless `--runs` says
+otherwise; images trained on a second, summed over the runs of a stack; how many times that of the other two; the
 share of the device's own rate at large matrix products; and hours for the 240 runs of the paper's grid that are of that
 architecture, at the scale's number of epochs. Times are by the clock: give the machine nothing else to do.
 On a GPU a first stack that is not timed compiles the step; its minutes are printed apart. `--made-up`: made-up images
@@ -42,9 +42,9 @@ from stacked import runs_of  # the benchmark beside this one
 from replicate.data import catalogue
 from replicate.runs import scales
 from replicate.runs.run import Run
-from replicate.train import models, solo, stack_size
+from replicate.train import models, solo
 from replicate.train.compiled import can_compile
-from replicate.train.stacked import FEWEST_LANES, How, train_stack
+from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack
 from tests.support import archives
 
 RUNS_OF_AN_ARCHITECTURE = 240
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--scale", default="embedded", choices=scales.SCALES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--arch", nargs="+")
-    parser.add_argument("--runs", type=int, help="in a stack (default: on a GPU what is fastest there, else 32)")
+    parser.add_argument("--runs", type=int, help=f"in a stack (default: on a GPU {LANES}, else 32)")
     parser.add_argument("--alone", type=int, default=4, help="runs that are trained alone, too (default: 4)")
     parser.add_argument("--epochs", type=int, help="of the runs that are timed (default: the scale's)")
     parser.add_argument(
@@ -204,7 +204,7 @@ def main() -> None:
     hours = 0.0
     for arch in asked.arch or dict(scale.models):
         how = How(compiled=on_gpu and can_compile(), graph=on_gpu)
-        runs = shortened(runs_of(scale, arch, asked.runs or lanes_for(scale, arch, asked.device, how)), asked.epochs)
+        runs = shortened(runs_of(scale, arch, asked.runs or (LANES if on_gpu else 32)), asked.epochs)
         run, some = runs[0], runs[:: max(1, len(runs) // asked.alone)]
         images = run.epochs * catalogue.train_size(run.data)
         how = replace(how, lanes=max(len(runs), FEWEST_LANES))
@@ -228,14 +228,6 @@ def main() -> None:
             flush=True,
         )
     print(f"hours for the grid of all {len(asked.arch or scale.models)}: {hours:.1f} on one device")
-
-
-def lanes_for(scale: scales.Scale, arch: str, device: str, how: How) -> int:
-    """How many runs a stack of `arch` is given: on a GPU as many as are fastest, measured now."""
-    if device == "cpu":
-        return 32
-    with tempfile.TemporaryDirectory() as folder:
-        return max(FEWEST_LANES, stack_size.choose(runs_of(scale, arch, 1)[0], device, Path(folder), how))
 
 
 if __name__ == "__main__":

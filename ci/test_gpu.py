@@ -26,9 +26,9 @@ from replicate.paper.registry import CLAIMS
 from replicate.runs.run import Run
 from replicate.runs.scales import PAPER_MODELS
 from replicate.store.store import open_store
-from replicate.train import compiled, inputs, models, solo, stack_size
+from replicate.train import compiled, fast, inputs, models, price, solo, stacked
 from replicate.train.augment import AUGMENTATIONS
-from replicate.train.contract import Stopped
+from replicate.train.contract import Stopped, Workspace
 from replicate.train.engine import local
 from replicate.train.lanes import Lanes
 from replicate.train.setting import reproducible
@@ -210,11 +210,11 @@ def test_memory_runs_out() -> None:
     assert all(r.train_loss is not None for r in results)
 
 
-def test_number_of_lanes_is_measured(tmp_path: Path) -> None:
-    run = make("mixer_s16")
-    rates = stack_size.known(run, GPU, tmp_path, How(graph=True), seconds=0.05)
-    assert rates.alone > 0 and [lanes for lanes, _ in rates.stacked][:2] == [2, 4]
-    assert stack_size.known(run, GPU, tmp_path, How(graph=True)) == rates
+def test_number_of_lanes_is_fixed(tmp_path: Path) -> None:
+    runs = [make("mixer_s16", lr=1e-3 * (i + 1)) for i in range(stacked.LANES + 2)]
+    found = list(fast.train(runs, GPU, Workspace(tmp_path)))
+    assert [trained.how["lanes"] for trained in found] == [stacked.LANES] * stacked.LANES + [2, 2]
+    assert 0 < price.seconds_per_run(runs[0], GPU, [len(runs)]) < 60
 
 
 def test_engine_trains_on_it(tmp_path: Path) -> None:

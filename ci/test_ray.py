@@ -242,7 +242,7 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
 
 def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """As `remote.train_stack`, where the first devices fail: as many as there are files `bad-…` beside the store."""
-    for bad in Path(job["rates"]).parents[1].glob("bad-*"):
+    for bad in Path(job["checkpoints"]).parents[2].glob("bad-*"):
         with contextlib.suppress(FileNotFoundError):
             bad.unlink()
             yield {"device": f"device cuda:0 failed in training something: RuntimeError: CUDA error: {bad.name}"}

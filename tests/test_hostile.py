@@ -31,7 +31,7 @@ from tests.support import guard
 from tests.support.faketrainer import fake_result, fake_run
 from tests.support.mutations import DEEP
 from tests.support.readers import TARGETS, _calibration_seed
-from tests.support.readers_store import record_seed, with_digest
+from tests.support.readers_store import price_seed, record_seed, with_digest
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
 """Inputs of the slower targets."""
@@ -106,10 +106,10 @@ FOUND = [
     ("begun", b'["\\ud800"]'),
     ("begun", b'["../../../../../../dev/stdin"]'),
     ("trainings", f"{KEY} abc 1.000\n{KEY} 1 4.567a\n{KEY} {'9' * 5000} 1.000\n".encode()),
-    ("rates", b'{"rates":{"alone":1,"stacked":[[1e999,1]],"limit":null}}'),
-    ("rates", b'{"rates":{"alone":1,"stacked":[[-1,5]],"limit":null}}'),
-    ("rates", b'{"rates":{"alone":1' + b"0" * 400 + b',"stacked":[],"limit":null}}'),
-    ("rates", b"[" * DEEP),
+    ("price", price_seed().replace(b"2.0", b"1e999")),
+    ("price", price_seed().replace(b"2.0", b"-1")),
+    ("price", price_seed().replace(b"2.0", b"1" + b"0" * 400)),
+    ("price", b"[" * DEEP),
     ("checkpoint", with_digest(b"PK\x03\x04")),
     ("checkpoint", with_digest(b"\x80\x02.")),
     ("checkpoint", b"\x1b[2J" * 30),

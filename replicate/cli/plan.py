@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
-    """Seconds of a device for a run of each architecture; what is measured is kept in the store, if any.
+    """Seconds of a device for a run of each architecture.
 
     Beside a training both would be slow, and memory would seem to end early: a GPU is leased meanwhile.
     """
@@ -61,15 +60,14 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     for run in runs_for(split(CLAIMS, scale)[0], scale):
         of_arch.setdefault(run.arch, []).append(run)
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, lease.to_measure(store, slots, note) as slot:
+    with lease.to_measure(store, slots, note) as slot:
         for arch, runs in of_arch.items():
             of_main = [run for run in runs if run.epochs == scale.epochs]
             if not of_main:
                 continue
             note(f"measuring {arch} on {slot.device}")
             sizes = [len(stack) for stack in stacks(runs, MOST_RUNS)]
-            rates = store.layout.rates if store else Path(folder)
-            found[arch] = seconds_per_run(of_main[0], slot.device, rates, sizes, compiling=len(slots))
+            found[arch] = seconds_per_run(of_main[0], slot.device, sizes, compiling=len(slots))
     return found
 
 
@@ -134,7 +132,7 @@ def text(plan: Plan, store: str) -> str:
     rows = []
     for p in plan.parts:
         hours = "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}"
-        counts = (p.points, len(p.runs), p.stored, len(p.runs) - p.stored, hours, len(p.claims))
+        counts = (p.points, len(p.runs), p.stored, p.to_train, hours, len(p.claims))
         rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
     header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
     lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]

@@ -1,9 +1,6 @@
-"""What all inputs have in common: batches of images and labels in epochs, normalised alike; and what is refused."""
+"""What all inputs have in common: batches of images and labels, normalised alike; and what is refused."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,22 +16,6 @@ DTYPE = torch.float32
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""
-
-
-class Inputs(Protocol):
-    """The images of a run, in epochs."""
-
-    info: Info
-    steps_per_epoch: int
-
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
-
-    def test_batches(self, size: int) -> Iterator[Batch]:
-        """The test images, `size` at a time, normalised."""
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Training images as a model takes them."""
 
 
 class Normalisation:

@@ -15,6 +15,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -128,19 +129,18 @@ class Checkpoint:
             left.unlink(missing_ok=True)
 
 
+@dataclass
 class Saver:
     """Saves a training now and then, and when it is asked to stop; into nothing where there is no checkpoint."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint | None = None,
-        seconds: float = SAVE_SECONDS,
-        stopping: Callable[[], bool] | None = None,
-        notice: Notice = log.warning,
-    ) -> None:
-        """`seconds`: between two times. `stopping`: asked after every step."""
-        self.checkpoint = checkpoint
-        self._seconds, self._stopping, self._notice = seconds, stopping, notice
+    checkpoint: Checkpoint | None = None
+    seconds: float = SAVE_SECONDS
+    """Between two times."""
+    stopping: Callable[[], bool] = lambda: False
+    """Asked after every step."""
+    notice: Notice = log.warning
+
+    def __post_init__(self) -> None:
         self._saved = time.monotonic()
 
     def load(self, device: str) -> dict[str, Any] | None:
@@ -149,12 +149,12 @@ class Saver:
 
     def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
         """Save `state()` if it is time to or the training is to stop: then `Stopped` is raised, and says `where`."""
-        stopping = self._stopping is not None and self._stopping()
-        if self.checkpoint is not None and (stopping or time.monotonic() - self._saved >= self._seconds):
+        stopping = self.stopping()
+        if self.checkpoint is not None and (stopping or time.monotonic() - self._saved >= self.seconds):
             try:
                 self.checkpoint.save(state())
             except CheckpointError as error:
-                self._notice(f"{error}; training goes on without")
+                self.notice(f"{error}; training goes on without")
             self._saved = time.monotonic()
         if stopping:
             raise Stopped(f"asked to stop after {where}")

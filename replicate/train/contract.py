@@ -15,21 +15,15 @@ from replicate.runs.run import Run
 log = logging.getLogger(__name__)
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Workspace:
     """What a trainer may use beside its device."""
 
     checkpoints: Path
     """A folder for this stack alone; whoever begins the same stack again finds in it what was left there."""
-    rates: Path
-    """A folder for what was measured of devices; shared."""
     notice: Callable[[str], None] = log.warning
     """Takes what somebody should know: a line each."""
-    stopping: Callable[[], bool] = _never
+    stopping: Callable[[], bool] = lambda: False
     """Whether this process has been asked to end."""
     attentive: Callable[[], AbstractContextManager[None]] = nullcontext
     """While inside, the trainer promises to look at `stopping` every few seconds, to save what it has and to raise

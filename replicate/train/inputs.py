@@ -19,7 +19,7 @@ from replicate.data import catalogue, source
 from replicate.data.spec import DataSpec
 from replicate.runs.run import Run
 from replicate.train import augment, setting
-from replicate.train.batches import Batch, Inputs, Normalisation, check
+from replicate.train.batches import Batch, Normalisation, check
 from replicate.train.stream import Streamed
 
 CHUNK, CHUNK_ON_GPU = 4096, 32768
@@ -35,7 +35,7 @@ class Resident:
         check(run)
         self.info = catalogue.info(run.data)
         self._run, self._device = run, device
-        self._source, self.labels, self._test_images, self._test_labels = _on_device(run.data, device, source.root())
+        self._source, self.labels, self._test_images, self.test_labels = _on_device(run.data, device, source.root())
         self.images = self._source.clone() if run.augment else self._source
         """Of the present epoch, [N, C, H, W]."""
         self.normalise = Normalisation(self.info, device)
@@ -67,20 +67,16 @@ class Resident:
 
     def test_batches(self, size: int) -> Iterator[Batch]:
         """The test images, `size` at a time, normalised."""
-        for images, labels in zip(self._test_images.split(size), self._test_labels.split(size), strict=True):
+        for images, labels in zip(self._test_images.split(size), self.test_labels.split(size), strict=True):
             yield self.normalise(images), labels
 
-    @property
-    def test_count(self) -> int:
-        """How many test images there are."""
-        return len(self._test_labels)
+
+Inputs = Resident | Streamed
 
 
 def open_inputs(run: Run, device: str) -> Inputs:
-    """The inputs of `run` on `device`: resident or streamed, as its data are."""
-    if catalogue.info(run.data).resident:
-        return Resident(run, device)
-    return Streamed(run, device)
+    """The inputs of `run` on `device`, as its data are."""
+    return Resident(run, device) if catalogue.info(run.data).resident else Streamed(run, device)
 
 
 @lru_cache(maxsize=8)

@@ -9,28 +9,22 @@ from functools import lru_cache
 
 import torch
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What a RuntimeError says where there is no class for it."""
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error`, or one that it came of, says that memory has run out, of the device or of the host."""
-    seen: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or any(one is other for other in seen):
-            continue
-        if _says_so(one):
-            return True
-        seen.append(one)
+    found = [error]
+    for one in found:
         # Where memory runs out in the capture of a graph, ending the capture raises an error of its own.
-        todo += [one.__cause__, one.__context__]
-    return False
-
-
-def _says_so(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        causes = (one.__cause__, one.__context__)
+        found += [cause for cause in causes if cause is not None and all(cause is not other for other in found)]
+    return any(
+        isinstance(one, torch.OutOfMemoryError | MemoryError)
+        or (isinstance(one, RuntimeError) and any(word in str(one) for word in OUT_OF_MEMORY))
+        for one in found
+    )
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
@@ -52,20 +54,13 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
             if arguments["block"] not in BLOCKS:
                 raise ModelError(f"model: expected block {' or '.join(BLOCKS)}, got {arguments['block']!r}")
             arguments["block"] = BLOCKS[arguments["block"]]
-        make = cls
+        make: Callable[..., torch.nn.Module] = cls
     else:
         if not timm.is_model(spec.name):
             raise ModelError(f"model: expected a name that timm {timm.__version__} registers, got {spec.name!r}")
-        if timm.models.model_entrypoint(spec.name).__module__.rpartition(".")[2] in (
-            "vision_transformer",
-            "mlp_mixer",
-            "swin_transformer",
-        ):
+        if timm.models.model_entrypoint(spec.name).__module__ in {cls.__module__ for cls in SIZED}:
             arguments["img_size"] = image_size
-
-        def make(**kwargs: Any) -> torch.nn.Module:
-            return timm.create_model(spec.name, pretrained=False, **kwargs)
-
+        make = partial(timm.create_model, spec.name, pretrained=False)
     try:
         model: torch.nn.Module = make(**arguments)
     except (TypeError, ValueError, AssertionError, IndexError) as error:

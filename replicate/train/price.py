@@ -1,112 +1,104 @@
-"""What a run costs on a device: measured for a few seconds of training steps, and counted up to whole runs."""
+"""What a run costs on a device: some real steps are taken by the clock, and counted up to whole runs."""
 
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from replicate.data import catalogue
-from replicate.data.catalogue import Info
 from replicate.runs import scales
 from replicate.runs.run import Run
-from replicate.train import compiled, setting, stack_size, stacked
+from replicate.train import compiled, setting, solo, stacked
 from replicate.train.batches import Normalisation
 from replicate.train.inputs import Resident
-from replicate.train.memory import give_back_memory, out_of_memory
-from replicate.train.stacked import FEWEST_LANES, How, usual
+from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
+from replicate.train.stacked import FEWEST_LANES, LANES, How, usual
 
 FORWARD_SHARE = 1 / 3
 """Of a training step that its forward pass takes: what an evaluation costs an image."""
+SECONDS = 0.25
+"""Of taking steps."""
 
 
-def seconds_per_run(
-    run: Run,
-    device: str,
-    rates: Path,
-    stacks: Sequence[int] = (),
-    *,
-    compiling: int = 1,
-    seconds: float = 0.25,
-) -> float:
-    """Seconds of `device` for `run`, in stacks as it is trained there; `rates`: the folder for what is measured.
+def seconds_per_run(run: Run, device: str, stacks: Sequence[int] = (), *, compiling: int = 1) -> float:
+    """Seconds of `device` for `run`, in stacks as it is trained there.
 
     Evaluations, augmentation, the filling of stacks and compiling the step are in it, spread over all runs of the kind.
-    `stacks`: how many of them are given out together, by default as many as are trained at once; `compiling`: how many
-    devices compile the step, once each. Runs on streamed images are measured on made-up ones, one run at a time: what
-    reading files costs is not in it.
+    `stacks`: how many of them are given out together, by default one full stack; `compiling`: how many devices compile
+    the step, once each. Runs on streamed images are measured on made-up ones, one run at a time: what reading files
+    costs is not in it.
     """
     looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
     steps = scales.steps(run) + FORWARD_SHARE * looks
-    if not catalogue.info(run.data).resident:
-        with setting.reproducible(device):
-            return steps * stack_size.seconds_of(_streamed_step(run, device), device, seconds)
-    how = usual(run, device)
-    found = stack_size.known(run, device, rates, how, seconds)
-    lanes = stack_size.best(found, may_be_alone=device != "cpu")
-    start = run.epochs * _start_seconds(run, device)
-    if lanes == stack_size.ALONE:
-        return steps / found.alone + start
-    given = stacks or [lanes]
-    pieces = list(given) if device == "cpu" else [n for size in given for n in _cut(size, lanes)]
-    taken = sum(max(n, lanes if how.compiled else FEWEST_LANES) for n in pieces)
-    once = compiling * _compiling_seconds(run, device, how, lanes) if how.compiled else 0.0
-    of_all = taken * steps / dict(found.stacked)[lanes] + len(pieces) * start + once
-    return of_all / sum(given)
-
-
-def _cut(size: int, lanes: int) -> list[int]:
-    """The sizes in which a stack of `size` runs is trained, at most `lanes` at once."""
-    return [min(lanes, size - a) for a in range(0, size, lanes)]
-
-
-def _start_seconds(run: Run, device: str) -> float:
-    """Of the start of an epoch, at which its images are augmented for all lanes together."""
-    shown = Resident(run, device)
     with setting.reproducible(device):
-        return stack_size.seconds_of(lambda: shown.start(0), device, 0.0)
+        if not catalogue.info(run.data).resident:
+            return steps * _step_alone(run, device)
+        shown = Resident(run, device)
+        start = run.epochs * min(_times(lambda: shown.start(0), device))  # for all lanes together
+        how, given = usual(run, device), stacks or [LANES]
+        lanes = LANES if device != "cpu" else max(FEWEST_LANES, statistics.median_high(given))
+        while (found := _steps_stacked(run, device, how, lanes)) is None:
+            lanes //= 2
+            if lanes < FEWEST_LANES:
+                return steps * _step_alone(run, device) + start
+    first, step = found
+    most = lanes if device != "cpu" else max(given)  # a CPU trains each stack whole
+    pieces = [min(most, size - a) for size in given for a in range(0, size, most)]
+    taken = sum(max(n, lanes if how.compiled else FEWEST_LANES) for n in pieces)
+    once = compiling * first if how.compiled else 0.0
+    return (taken * steps * step / lanes + len(pieces) * start + once) / sum(given)
 
 
-def _compiling_seconds(run: Run, device: str, how: How, lanes: int) -> float:
-    """Of the first step of a process, of which compiling is the most; that of the evaluation is not in it.
-
-    As long as a process takes here and now: torch keeps what it compiled on disk, that of the measurement too.
-    """
-    compiled.forget()
+def _steps_stacked(run: Run, device: str, how: How, lanes: int) -> tuple[float, float] | None:
+    """Seconds of a stack's first step, of which compiling is the most, and of another; None where memory runs out."""
+    if device == "cpu":
+        keep_freed_memory()
     try:
-        with setting.reproducible(device):
-            stack = stacked._Stack([run] * lanes, device, how)
-            batch = stack.inputs.start(0)[0]
-            started = time.perf_counter()
-            stack.step(batch)
-            if device != "cpu":
-                torch.cuda.synchronize(device)
-            return time.perf_counter() - started
+        stack = stacked._Stack([run] * lanes, device, how)
+        batch = stack.inputs.start(0)[0]
+        first, *others = _times(lambda: stack.step(batch), device)
+        return first, min(others)
     except Exception as error:
         if not out_of_memory(error):
             raise
-        return 0.0  # less memory is free than when the size was measured: the training will find a smaller one
+        return None
     finally:
+        stack = None  # type: ignore[assignment]
         compiled.forget()
         give_back_memory(device)
 
 
-@dataclass(frozen=True)
-class _MadeUp:
-    """Made-up images of a data set, as a step is shown them."""
-
-    info: Info
-    normalise: Normalisation
-
-
-def _streamed_step(run: Run, device: str) -> Callable[[], None]:
-    """A step of the plain loop on made-up images."""
+def _step_alone(run: Run, device: str) -> float:
+    """Seconds of a step of the plain loop, on made-up images."""
     info = catalogue.info(run.data)
-    shape = (run.batch_size, info.in_chans, info.image_size, info.image_size)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    labels = torch.randint(0, info.num_classes, (run.batch_size,), device=device)
-    return stack_size.lone_step(run, device, _MadeUp(info, Normalisation(info, device)), (images, labels))
+    images = torch.randint(256, (run.batch_size, info.in_chans, info.image_size, info.image_size), device=device)
+    images = images.to(torch.uint8 if info.mean else torch.float32)  # bytes, or what comes normalised
+    labels = torch.randint(info.num_classes, (run.batch_size,), device=device)
+    model, optimizer, passes = solo.beginning(run, info, device)
+    normalise = Normalisation(info, device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        solo.backward(model, passes, images, labels, normalise, info.parts)
+        optimizer.step()
+
+    return min(_times(step, device))
+
+
+def _times(step: Callable[[], Any], device: str) -> list[float]:
+    """Seconds that `step` took, each time. On a CPU, time in which the process had no core does not count."""
+    now = time.process_time if device == "cpu" else time.perf_counter
+    found: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(found) < 5 or time.perf_counter() < end:
+        started = now()
+        step()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        found.append(now() - started)
+    return found

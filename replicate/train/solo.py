@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from replicate.data.catalogue import Info
 from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.train import inputs, models, setting
-from replicate.train.batches import Inputs
 from replicate.train.checkpoint import Saver
 from replicate.train.schedule import factor
 from replicate.train.setting import TrainError
@@ -38,27 +38,12 @@ def train(run: Run, device: str = "cpu", saver: Saver | None = None) -> Result:
     return result
 
 
-class Shown(Protocol):
-    """What a step asks of its inputs."""
-
-    @property
-    def info(self) -> Info:
-        """Of the data set."""
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Training images as a model takes them."""
-
-
 def _train(run: Run, device: str, saver: Saver) -> Result:
     started = time.perf_counter()
     shown = inputs.open_inputs(run, device)
     info = shown.info
-    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = setting.optimizer(run, model)
-
+    model, optimizer, passes = beginning(run, info, device)
     steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
-    passes = setting.passes(run, device)
     history: list[float] = []
     losses: list[Tensor] = []
     """Of the batches of the present epoch."""
@@ -82,7 +67,7 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * factor(run.schedule, step, steps, warmup_steps)
             optimizer.zero_grad(set_to_none=True)
-            losses.append(backward(model, passes, shown, images, labels))
+            losses.append(backward(model, passes, images, labels, shown.normalise, info.parts))
             optimizer.step()
             step += 1
             saver.after_step(state, f"{step} of {steps} steps")
@@ -99,18 +84,30 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
 
+def beginning(run: Run, info: Info, device: str) -> tuple[nn.Module, torch.optim.Optimizer, torch.autocast]:
+    """The model of `run` before the first step, its optimiser, and the context of its forward passes."""
+    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, setting.optimizer(run, model), setting.passes(run, device)
+
+
 def backward(
-    model: nn.Module, passes: AbstractContextManager[Any], shown: Shown, images: Tensor, labels: Tensor
+    model: nn.Module,
+    passes: AbstractContextManager[Any],
+    images: Tensor,
+    labels: Tensor,
+    normalise: Callable[[Tensor], Tensor],
+    parts: int,
 ) -> Tensor:
     """Add the gradient of the mean loss over a batch to that of the weights; the loss.
 
-    Where the data say so the batch goes through in parts, as if each had a GPU to itself: batch normalisation sees one
-    part at a time, and its running averages are those of the first, as `DataParallel` keeps its first GPU's.
+    The batch goes through in `parts`, as if each had a GPU to itself: batch normalisation sees one part at a time, and
+    its running averages are those of the first, as `DataParallel` keeps its first GPU's.
     """
     total = torch.zeros((), device=labels.device)
     momenta = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
-    for x, y in zip(images.chunk(shown.info.parts), labels.chunk(shown.info.parts), strict=True):
-        pixels = shown.normalise(x)
+    for x, y in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        pixels = normalise(x)
         with passes:
             logits = model(pixels)
         loss = functional.cross_entropy(logits.to(pixels.dtype), y) * (len(y) / len(labels))
@@ -123,7 +120,7 @@ def backward(
     return total
 
 
-def _accuracy_pp(model: nn.Module, shown: Inputs) -> float:
+def _accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
     """Percent of the test images that `model` classifies as labelled."""
     model.eval()
     right = count = 0

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -40,6 +39,9 @@ from replicate.train.setting import TrainError
 log = logging.getLogger(__name__)
 
 FEWEST_LANES = 2
+LANES = 16
+"""At once on a GPU: as in the one probe of an H100. A step is bound by traffic to memory, which grows with the lanes:
+more of them bring little, leave more to be filled up, and each number of them is compiled for minutes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class How:
     """Takes what somebody should know: a line each."""
     shrunk: Callable[[int], None] | None = None
     """Told how many lanes are left at once when memory has run out."""
-    stopping: Callable[[], bool] | None = None
+    stopping: Callable[[], bool] = lambda: False
     """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
 
 
@@ -110,10 +112,9 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
                 if not out_of_memory(error):
                     raise
                 if len(lanes) <= FEWEST_LANES:
-                    raise OutOfMemory(
-                        f"out of memory on {device} with {FEWEST_LANES} lanes, the fewest of a stack: "
-                        f"{_first_line(error)}"
-                    ) from error
+                    words = next(iter(str(error).splitlines()), type(error).__name__)
+                    fewest = f"{FEWEST_LANES} lanes, the fewest of a stack"
+                    raise OutOfMemory(f"out of memory on {device} with {fewest}: {words}") from error
             # Only outside the except clause: the traceback holds on to the stack's tensors.
             compiled.forget()
             give_back_memory(device)
@@ -180,7 +181,10 @@ class _Stack:
 
     def train(self, saver: Saver, begun: State | None) -> list[Result]:
         """Go on from the checkpoint, from `begun`, or from the start, to the end."""
-        self.resume(saver, begun)
+        state = saver.load("cpu") or begun  # on the host: it is as large as a stack
+        if state is not None:
+            self.restore(state)
+        del state
         run = self.runs[0]
         batches: list[Tensor] = []
         while self.taken < self.steps and (self.taken % self.steps_per_epoch or bool(self.alive.any())):
@@ -197,12 +201,6 @@ class _Stack:
         results = self.results()
         saver.done()
         return results
-
-    def resume(self, saver: Saver, begun: State | None) -> None:
-        """`restore` what the checkpoint holds, or else `begun`: from the host, for it is as large as a stack."""
-        state = saver.load("cpu") or begun
-        if state is not None:
-            self.restore(state)
 
     def step(self, index: Tensor) -> Tensor:
         """One step of all lanes on the images at `index`; their losses [lanes]."""
@@ -235,18 +233,18 @@ class _Stack:
         self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
         if not self.products and bool(self.alive.all()):
             return  # a GPU would wait for all steps to know
-        for tensor in (self.lanes.theta, *self.lanes.statistics.values(), self.moments.first, self.moments.second):
+        for tensor in self.tensors():
             dead = ~self.alive[: len(tensor)]
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
         optim.freeze(self.table, self.alive)
 
-    def evaluate(self, batches: int | None = None) -> None:
-        """Add each living lane's test accuracy to its history: on the first `batches` of images, by default on all."""
-        shown = islice(self.inputs.test_batches(setting.EVALUATION_BATCH), batches)
+    def evaluate(self) -> None:
+        """Add each living lane's test accuracy to its history."""
+        shown = self.inputs.test_batches(setting.EVALUATION_BATCH)
         right = self.lanes.right(shown, self.functions.hits if self.products else None)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
-                history.append(100 * count / self.inputs.test_count)
+                history.append(100 * count / len(self.inputs.test_labels))
 
     def results(self) -> list[Result]:
         """The result of each lane."""
@@ -269,28 +267,22 @@ class _Stack:
         """All that the rest of the training depends on; the order of the batches depends on seed and epoch alone."""
         return {
             "taken": self.taken,
-            "theta": self.lanes.theta,
-            "first": self.moments.first,
-            "second": self.moments.second,
+            **self._saved(),
             "statistics": dict(self.lanes.statistics),
-            "alive": self.alive,
-            "losses": self.losses,
             "history": self.history,
             "lane_seconds": (self.earlier_seconds + time.perf_counter() - self.started) / len(self.runs),
         }
+
+    def _saved(self) -> dict[str, Tensor]:
+        moments = {"first": self.moments.first, "second": self.moments.second}
+        return {"theta": self.lanes.theta, **moments, "alive": self.alive, "losses": self.losses}
 
     def restore(self, state: State) -> None:
         """Inverse of `state`."""
         self.taken = state["taken"]
         self.earlier_seconds = state["lane_seconds"] * len(self.runs)
         self.history = [list(history) for history in state["history"]]
-        for mine, name in (
-            (self.lanes.theta, "theta"),
-            (self.moments.first, "first"),
-            (self.moments.second, "second"),
-            (self.alive, "alive"),
-            (self.losses, "losses"),
-        ):
+        for name, mine in self._saved().items():
             mine.copy_(state[name])
         for name, mine in self.lanes.statistics.items():
             mine.copy_(state["statistics"][name])
@@ -330,7 +322,3 @@ def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None
     if how.products is not None:
         way += f", products={how.products}"
     return Checkpoint.of_training(how.checkpoints, way, device, runs, how.notice)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,9 @@ class Streamed:
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
         files, run = self._files, self._run
-        images = TrainImages(
-            files.folder, files.train_paths, files.train_labels, self.info.image_size, run.seed, epoch, run.augment
-        )
+        later = tuple(name for name in run.augment if name != augment.RESIZED_CROP)
+        where = files.folder, files.train_paths, files.train_labels, self.info.image_size
+        images = TrainImages(*where, run.seed, epoch, later)
         order = torch.randperm(len(images), generator=setting.generator(run.seed, "order", epoch))
         for pixels, labels, *draws in self._loader(images, order[first * run.batch_size :], run.batch_size):
             pixels = self._moved(pixels)
@@ -89,11 +90,14 @@ def workers_for(device: str) -> int:
     return max(1, min(MOST_WORKERS, cores.processors() // max(1, torch.cuda.device_count())))
 
 
+@dataclass(frozen=True)
 class Files(Dataset[tuple[Tensor, ...]]):
     """Images by their paths, [N], relative to `folder`, with labels [N]."""
 
-    def __init__(self, folder: Path, paths: NDArray[np.bytes_], labels: NDArray[np.int64], size: int) -> None:
-        self.folder, self.paths, self.labels, self.size = folder, paths, labels, size
+    folder: Path
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+    size: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -104,23 +108,14 @@ class Files(Dataset[tuple[Tensor, ...]]):
             return image.convert("RGB")
 
 
+@dataclass(frozen=True)
 class TrainImages(Files):
     """An item is pixels [3, size, size] of a random part, the label, and what the augmentations `later` drew."""
 
-    def __init__(
-        self,
-        folder: Path,
-        paths: NDArray[np.bytes_],
-        labels: NDArray[np.int64],
-        size: int,
-        seed: int,
-        epoch: int,
-        augmentations: Sequence[str],
-    ) -> None:
-        super().__init__(folder, paths, labels, size)
-        self.seed, self.epoch = seed, epoch
-        self.later = tuple(name for name in augmentations if name != augment.RESIZED_CROP)
-        """Those that are applied on the device."""
+    seed: int
+    epoch: int
+    later: tuple[str, ...]
+    """Those that are applied on the device."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         crop = augment.resized_crop(self.read(index), self.size, self._generator(augment.RESIZED_CROP, index))

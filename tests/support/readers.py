@@ -170,7 +170,6 @@ def _image_seeds() -> list[bytes]:
 
 
 TABLE, JSON, WORDS = mutations.table, mutations.json_text, mutations.words
-RATES = b'{"of":{},"rates":{"alone":3.5,"stacked":[[2,5.0],[4,9.5]],"limit":null}}'
 
 TARGETS: dict[str, Target] = {
     "sweep": Target(lambda: [SWEEP, LOSS, OPTUNA], TABLE, _sweep),
@@ -189,7 +188,7 @@ TARGETS: dict[str, Target] = {
     "marker": Target(lambda: [b'{"format":1,"software":"replicate 0"}\n'], JSON, kept.marker),
     "begun": Target(lambda: [json.dumps([fake_run(i).key for i in (1, 2)]).encode()], JSON, kept.begun_stack),
     "trainings": Target(lambda: [f"{fake_run().key} 123 4.567\n".encode()], WORDS, kept.trainings),
-    "rates": Target(lambda: [RATES], JSON, kept.rates),
+    "price": Target(lambda: [kept.price_seed()], JSON, kept.price),
     "checkpoint": Target(
         lambda: [kept.checkpoint_seed(), kept.pickled()],
         kept.checked,

@@ -1,4 +1,4 @@
-"""What lies in a store as hostile input: records, marker, begun stacks, log, rates, checkpoints, recorded runs."""
+"""What lies in a store as hostile input: records, marker, begun stacks, log, prices, checkpoints, recorded runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 from replicate.store import begun, fsck, garbage, recorded
 from replicate.store.record import Corrupt, NewerFormat, parse, seal, seal_run, seal_stored
 from replicate.store.store import open_store
-from replicate.train import stack_size
 from replicate.train.checkpoint import Checkpoint
+from replicate.train.plan import costs
 from replicate.train.watch import in_flight
 from tests.support import mutations
 from tests.support.faketrainer import fake_result, fake_run
@@ -100,15 +100,20 @@ def trainings(blob: bytes, folder: Path) -> None:
     command(["fsck", "--store", str(store.path), "--json"])
 
 
-def rates(blob: bytes, folder: Path) -> None:
-    said: list[str] = []
-    (folder / "rates.json").write_bytes(blob)
-    found = stack_size._read(folder / "rates.json", said.append)
-    if found is None:
-        if len(said) != 1 or not said[0].isprintable():
-            raise Breach(f"expected one line, got {said}")
-    elif not isinstance(lanes := stack_size.best(found), int) or lanes < 0:
-        raise Breach(f"expected a number of lanes, got {lanes!r}")
+def price_seed() -> bytes:
+    layout = open_store(sandbox() / "store").layout
+    costs.keep(layout, "smoke", {"resnet50": 2.0, "vit_s16": 0.5})
+    return layout.price("smoke").read_bytes()
+
+
+def price(blob: bytes, folder: Path) -> None:
+    store = open_store(folder / "store")
+    store.layout.rates.mkdir()
+    store.layout.price("smoke").write_bytes(blob)
+    for arch, seconds in costs.kept(store.layout, "smoke").items():
+        if not (isinstance(arch, str) and 0 < seconds < costs.MOST_SECONDS):
+            raise Breach(f"expected seconds that a run takes, got {seconds!r}")
+    command(["plan", "--scale", "smoke", "--store", str(store.path), "--json"])
 
 
 _IDENTITY = ["a stack"]

@@ -220,14 +220,9 @@ def test_refused(run: Run, message: str) -> None:
     assert str(refused.value) == message
 
 
-class Shown:
-    """Inputs of one batch in `parts`, in float64."""
-
-    def __init__(self, parts: int) -> None:
-        self.info = dataclasses.replace(catalogue.info(CIFAR), parts=parts)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        return images
+def backward(net: nn.Module, images: Tensor, labels: Tensor, parts: int) -> Tensor:
+    """Of images that are normalised already."""
+    return solo.backward(net, nullcontext(), images, labels, lambda x: x, parts)
 
 
 def model_of(norm: str) -> nn.Module:
@@ -248,8 +243,8 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(count: int) -> None:
     """Where each image is normalised by itself, to 1e-10, parts of unequal size included."""
     whole, parted = model_of("layer"), model_of("layer")
     images, labels = batch(count)
-    loss = solo.backward(whole, nullcontext(), Shown(1), images, labels)  # type: ignore[arg-type]
-    in_parts = solo.backward(parted, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
+    loss = backward(whole, images, labels, 1)
+    in_parts = backward(parted, images, labels, 4)
     assert (loss - in_parts).abs() < 1e-10
     assert (loss - functional.cross_entropy(whole(images), labels)).abs() < 1e-10
     for a, b in zip(whole.parameters(), parted.parameters(), strict=True):
@@ -261,7 +256,7 @@ def test_batch_normalisation_sees_one_part_at_a_time() -> None:
     net, seen = model_of("batch"), []
     net[1].register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     images, labels = batch(16)
-    solo.backward(net, nullcontext(), Shown(4), images, labels)  # type: ignore[arg-type]
+    backward(net, images, labels, 4)
     assert seen == [4, 4, 4, 4]
     alone = []
     for x, y in zip(images.chunk(4), labels.chunk(4), strict=True):

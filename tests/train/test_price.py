@@ -1,47 +1,59 @@
-"""What a run costs: counted from made-up rates, and measured for a moment; `plan --measure` on the command line."""
+"""What a run costs: counted from made-up seconds, and by real steps; `plan --measure` on the command line."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 
 from replicate.cli import main, train
 from replicate.data import catalogue
+from replicate.data.spec import DataSpec
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.run import Run
+from replicate.runs.run import ModelSpec, Run
 from replicate.store.store import Store, open_store
-from replicate.train import price, stack_size
+from replicate.train import inputs, price
+from replicate.train import stacked as trainer
 from replicate.train.engine import devices, lease
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.lease import Lease
 from replicate.train.plan import costs, priority
-from replicate.train.stack_size import LaneRates
-from replicate.train.stacked import How
+from replicate.train.stacked import LANES, How
 from tests.support import stacked
 
 RUN = dataclasses.replace(stacked.RUN, epochs=4)
 STEPS = 4 * 3 + 4 * 30 / 8 / 3
 """Of `RUN`, and a forward pass over the test images after each epoch in steps."""
-RATES = LaneRates(10.0, ((8, 40.0), (16, 50.0), (32, 50.1)))
-START, COMPILING = 0.5, 60.0
+STEP, ALONE, START, COMPILING = 0.4, 0.1, 0.5, 60.0
+"""Seconds of a step of a stack and of the plain loop, of what is done once an epoch and once a process."""
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rates of a GPU, of which 16 lanes are best, and the seconds of what is done once an epoch and once a process."""
-    monkeypatch.setattr(stack_size, "known", lambda *_: RATES)
-    monkeypatch.setattr(price, "_start_seconds", lambda *_: START)
-    monkeypatch.setattr(price, "_compiling_seconds", lambda *_: COMPILING)
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of lanes whose steps were timed, which takes no time here."""
+    tried: list[int] = []
+
+    def steps_stacked(run: Run, device: str, how: How, lanes: int) -> tuple[float, float]:
+        tried.append(lanes)
+        return COMPILING, STEP
+
+    monkeypatch.setattr(price, "Resident", lambda run, device: inputs.Resident(run, "cpu"))
+    monkeypatch.setattr(price, "_times", lambda *_: [2 * START, START])
+    monkeypatch.setattr(price, "_steps_stacked", steps_stacked)
+    monkeypatch.setattr(price, "_step_alone", lambda *_: ALONE)
+    monkeypatch.setattr(price.setting, "reproducible", lambda device: nullcontext())
+    return tried
 
 
 def of(stacks: list[int], how: How, device: str = "cuda:0", **other: int) -> float:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(price, "usual", lambda *_: how)
-        return price.seconds_per_run(RUN, device, Path("nowhere"), stacks, **other)
+        return price.seconds_per_run(RUN, device, stacks, **other)
 
 
 COMPILED, EAGER = How(compiled=True, graph=True), How(graph=True)
@@ -59,44 +71,84 @@ COMPILED, EAGER = How(compiled=True, graph=True), How(graph=True)
     ],
 )
 def test_filling_augmentation_and_compiling_are_spread_over_the_runs(
-    made_up: None, how: How, stacks: list[int], lanes: int, pieces: int
+    made_up: list[int], how: How, stacks: list[int], lanes: int, pieces: int
 ) -> None:
     for compiling in (1, 4):
         once = compiling * COMPILING if how.compiled else 0.0
-        expected = (lanes * STEPS / 50.0 + pieces * 4 * START + once) / sum(stacks)
+        expected = (lanes * STEPS * STEP / LANES + pieces * 4 * START + once) / sum(stacks)
         assert of(stacks, how, compiling=compiling) == pytest.approx(expected)
+    assert set(made_up) == {LANES}
 
 
-def test_without_a_plan_it_is_a_full_stack(made_up: None) -> None:
-    assert of([], EAGER) == pytest.approx(STEPS / 50.0 + 4 * START / 16)
+def test_without_a_plan_it_is_a_full_stack(made_up: list[int]) -> None:
+    assert of([], EAGER) == pytest.approx((STEPS * STEP + 4 * START) / LANES)
 
 
-def test_where_stacks_do_not_pay_each_run_augments_its_own(made_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack_size, "known", lambda *_: LaneRates(10.0, ((8, 10.5),)))
-    assert of([32], COMPILED) == pytest.approx(STEPS / 10.0 + 4 * START)
+@pytest.mark.parametrize(("room", "lanes"), [(15, 8), (8, 8), (2, 2)])
+def test_lanes_are_halved_until_they_fit(
+    made_up: list[int], monkeypatch: pytest.MonkeyPatch, room: int, lanes: int
+) -> None:
+    monkeypatch.setattr(price, "_steps_stacked", lambda *given: None if given[3] > room else (COMPILING, STEP))
+    assert of([16], EAGER) == pytest.approx((16 * STEPS * STEP / lanes + 16 / lanes * 4 * START) / 16)
 
 
-def test_on_a_cpu_a_stack_is_never_cut(made_up: None) -> None:
-    assert of([32, 1], How(), "cpu") == pytest.approx(((32 + 2) * STEPS / 50.0 + 2 * 4 * START) / 33)
+def test_where_no_stack_fits_each_run_augments_its_own(made_up: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(price, "_steps_stacked", lambda *_: None)
+    assert of([32], COMPILED) == pytest.approx(STEPS * ALONE + 4 * START)
 
 
-@pytest.mark.slow
-def test_what_is_measured_is_measured(tmp_path: Path) -> None:
-    found = price.seconds_per_run(RUN, "cpu", tmp_path, [4], seconds=0.01)
-    assert 0 < found < 60
-    assert len(list(tmp_path.glob("*.json"))) == 1, "rates are kept"
-    assert 0 < price._start_seconds(RUN, "cpu") < 60
-    assert 0 < price._compiling_seconds(RUN, "cpu", How(), 2) < 60
+def test_on_a_cpu_a_stack_is_never_cut(made_up: list[int]) -> None:
+    expected = ((32 + 20 + 2) * STEPS * STEP / 20 + 3 * 4 * START) / 53
+    assert of([32, 20, 1], How(), "cpu") == pytest.approx(expected)
+    assert made_up == [20], "a typical one"
+
+
+class TestMeasured:
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(price, "SECONDS", 0.01)
+
+    @pytest.mark.slow
+    def test_a_stack(self) -> None:
+        assert 0 < price.seconds_per_run(RUN, "cpu", [4]) < 60
+        found = price._steps_stacked(RUN, "cpu", How(), 2)
+        assert found is not None and all(0 < taken < 60 for taken in found)
+
+    @pytest.mark.parametrize("room", [2, 1])
+    def test_memory_runs_out(self, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        step, sizes = trainer._Stack.step, []
+
+        def limited(stack: trainer._Stack, index: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(stack.runs))
+            if len(stack.runs) > room:
+                raise torch.OutOfMemoryError("no room")
+            return step(stack, index)
+
+        monkeypatch.setattr(trainer._Stack, "step", limited)
+        assert 0 < price.seconds_per_run(RUN, "cpu", [8]) < 60
+        assert sizes[:3] == [8, 4, 2] and (len(sizes) == 3) == (room == 1)
+
+    def test_another_error_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trainer._Stack, "step", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            price.seconds_per_run(RUN, "cpu", [8])
+
+    def test_streamed_images_feed_the_plain_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of which none is read."""
+        run = dataclasses.replace(RUN, data=DataSpec("imagenet"), model=ModelSpec("resnet18"), batch_size=2)
+        monkeypatch.setattr(price, "_steps_stacked", lambda *_: pytest.fail("stacked"))
+        monkeypatch.setattr(catalogue, "load", lambda *_: pytest.fail("read"))
+        assert price.seconds_per_run(run, "cpu") > 0
 
 
 class TestPlan:
     @pytest.fixture
-    def prices(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, str, Path, list[int], int]]:
+    def prices(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, str, list[int], int]]:
         """What was asked of each architecture; every run costs an hour."""
         asked = []
 
-        def seconds_per_run(run: Run, device: str, rates: Path, stacks: list[int], *, compiling: int) -> float:
-            asked.append((run, device, rates, stacks, compiling))
+        def seconds_per_run(run: Run, device: str, stacks: list[int], *, compiling: int) -> float:
+            asked.append((run, device, stacks, compiling))
             return 3600.0
 
         monkeypatch.setattr(price, "seconds_per_run", seconds_per_run)
@@ -114,7 +166,7 @@ class TestPlan:
         scale = scales.get("smoke")
         assert [run.arch for run, *_ in prices] == list(dict(scale.models))
         assert {run.epochs for run, *_ in prices} == {scale.epochs}
-        assert {(device, rates) for _, device, rates, *_ in prices} == {("cpu", store.layout.rates)}
+        assert {device for _, device, *_ in prices} == {"cpu"}
         assert sum(sum(stacks) for *_, stacks, _ in prices) == found["runs"]["needed"]
         assert all(0 < size <= 32 for *_, stacks, _ in prices for size in stacks)
         for arch in dict(scale.models):
@@ -206,9 +258,9 @@ class TestPlan:
         assert "--measure: scale synthetic cannot be measured: " in capsys.readouterr().err
 
 
-def test_the_length_of_a_run_counts_its_epochs(made_up: None) -> None:
-    once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu", Path("nowhere"))
-    assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu", Path("nowhere")) == pytest.approx(2 * once)
+def test_the_length_of_a_run_counts_its_epochs(made_up: list[int]) -> None:
+    once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu")
+    assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu") == pytest.approx(2 * once)
 
 
 class TestKept:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -122,20 +123,15 @@ def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], 
         return
     if store is not None and not os.access(store.layout.root, os.W_OK):
         store = None
-    said: set[str] = set()
+    say = cache(say)  # each line once
     looks = count()
-
-    def once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            say(text)
 
     def tell() -> bool:
         if next(looks) == 1:
-            once(waiting_for(holders(store, slots)))
+            say(waiting_for(holders(store, slots)))
         return False
 
-    lease = wait(store, slots, tell, once)
+    lease = wait(store, slots, tell, say)
     assert lease is not None
     try:
         yield lease.slot

@@ -179,7 +179,6 @@ class _Driver:
                 "runs": [run.record() for run in work.runs],
                 "trainer": self._trainer,
                 "checkpoints": str(begun.begin(self._store, work.runs)),
-                "rates": str(self._store.layout.rates),
                 "probe": None if self._probe is None else str(self._probe),
                 "data": os.environ.get(DATA_VARIABLE),
             }

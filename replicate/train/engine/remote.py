@@ -93,12 +93,12 @@ def _device() -> str:
 @contextlib.contextmanager
 def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterator[Workspace]:
     """For the stack of `job`: in the store's folder if this machine sees it, else in one of this machine."""
-    checkpoints, rates = Path(job["checkpoints"]), Path(job["rates"])
+    checkpoints = Path(job["checkpoints"])
     seen = job["probe"] is not None and Path(job["probe"]).exists()
     if not seen:
-        top = scratch()
-        _forget_old(top / "checkpoints")
-        checkpoints, rates = top / "checkpoints" / checkpoints.name, top / "rates"
+        own = scratch() / "checkpoints"
+        _forget_old(own)
+        checkpoints = own / checkpoints.name
         checkpoints.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
@@ -111,7 +111,6 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
             pass  # a file system without locks
         yield Workspace(
             checkpoints=checkpoints,
-            rates=rates,
             notice=notices.append,
             stopping=lambda: leave.asked,
             attentive=leave.attentive,

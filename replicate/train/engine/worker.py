@@ -79,7 +79,6 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: st
     """Train and store `runs`, whose locks the caller holds; each is stored as soon as it is done."""
     workspace = Workspace(
         checkpoints=begun.begin(store, runs),
-        rates=store.layout.rates,
         notice=store.note,
         stopping=leave.stopping,
         attentive=leave.attentive,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,41 +42,43 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class PartPlan:
-    """One part: its landscape points, the distinct runs that measure them, and the claims that need it."""
+class _Needs:
+    """Landscape points, and the distinct runs that measure them."""
 
-    part: Part
     points: int
     runs: tuple[Run, ...]
     inert: int
     """Points that share the run of weight decay 0, because their decay is too small to act in float32."""
     stored: int
     seconds_to_train: float | None
+    """Device-seconds."""
+
+    @property
+    def to_train(self) -> int:
+        return len(self.runs) - self.stored
+
+
+@dataclass(frozen=True)
+class PartPlan(_Needs):
+    """One part, and the claims that need it."""
+
+    part: Part
     claims: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(_Needs):
     """What a scale needs in all; parts overlap, so their numbers add up to more."""
 
     scale: Scale
-    points: int
-    runs: tuple[Run, ...]
-    inert: int
-    stored: int
     seconds: float | None
     """Device-seconds for all runs."""
-    seconds_to_train: float | None
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
     """Claims that the scale can answer, one over both data sets also where it has only one of them."""
     left_out: Mapping[str, str]
     """Claim → why the scale cannot answer it."""
-
-    @property
-    def to_train(self) -> int:
-        return len(self.runs) - self.stored
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; hours that are not known are null."""
@@ -102,7 +104,7 @@ class Plan:
                     "inert_decay": p.inert,
                     "runs": len(p.runs),
                     "stored": p.stored,
-                    "to_train": len(p.runs) - p.stored,
+                    "to_train": p.to_train,
                     "device_hours_to_train": _hours(p.seconds_to_train),
                     "claims": list(p.claims),
                 }
@@ -136,33 +138,21 @@ def make_plan(
     if measured or (measured := costs.kept(store.layout, scale.name) if store else {}):
         rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
 
-    def left(some: Mapping[str, Run]) -> list[Run]:
-        return [run for key, run in some.items() if key not in stored]
+    def needs(some: Collection[Point]) -> tuple[int, tuple[Run, ...], int, int, float | None]:
+        of_runs = {p.run.key: p.run for p in some}
+        inert = sum(p.run.weight_decay != p.weight_decay for p in some)
+        missing = [run for key, run in of_runs.items() if key not in stored]
+        counts = len(some), tuple(of_runs.values()), inert, len(of_runs) - len(missing)
+        return *counts, rates.cost(missing, scale)
 
-    parts = []
-    for part, of_part in points.items():
-        of_runs = {p.run.key: p.run for p in of_part}
-        parts.append(
-            PartPlan(
-                part,
-                len(of_part),
-                tuple(of_runs.values()),
-                _inert(of_part),
-                len(of_runs.keys() & stored),
-                rates.cost(left(of_runs), scale),
-                tuple(needed_by[part]),
-            )
-        )
     return Plan(
+        *needs(distinct.values()),
         scale=scale,
-        points=len(distinct),
-        runs=tuple(runs.values()),
-        inert=_inert(distinct.values()),
-        stored=len(stored),
         seconds=rates.cost(runs.values(), scale),
-        seconds_to_train=rates.cost(left(runs), scale),
         rates=rates,
-        parts=tuple(parts),
+        parts=tuple(
+            PartPlan(*needs(of_part), part=part, claims=tuple(needed_by[part])) for part, of_part in points.items()
+        ),
         trained=tuple(claim.id for claim in trained),
         left_out=left_out,
     )
@@ -194,10 +184,6 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
 def _where(part: Part, point: Point) -> tuple[object, ...]:
     """What makes a point of two parts the same point."""
     return part.cell, part.variant, point.lr, point.weight_decay, point.seed
-
-
-def _inert(points: Iterable[Point]) -> int:
-    return sum(p.run.weight_decay != p.weight_decay for p in points)
 
 
 def _hours(seconds: float | None) -> float | None:

@@ -138,10 +138,9 @@ def summary(snapshot: Snapshot) -> str:
 
 def cut(text: str, width: int | None) -> str:
     """`text` in at most `width` characters."""
-    if width is not None and len(text) > width:
-        text = text[: max(0, width - 3)] + "..."
-        text = text[: max(0, width)]
-    return text
+    if width is None or len(text) <= width:
+        return text
+    return f"{text[: max(0, width - 3)]}..."[: max(0, width)]
 
 
 def rate(runs_per_second: float) -> str:

@@ -40,7 +40,6 @@ def job_of(store: Store, runs: list[Run], **other: object) -> dict[str, object]:
         "runs": [run.record() for run in runs],
         "trainer": NAME,
         "checkpoints": str(begun.begin(store, runs)),
-        "rates": str(store.layout.rates),
         "probe": None,
         "data": None,
     }
