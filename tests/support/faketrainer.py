@@ -97,3 +97,21 @@ def _until_asked(workspace: Workspace) -> None:
             time.sleep(0.01)
         saved.touch()
         raise Stopped
+
+
+BROKEN_VARIABLE = "FAKE_TRAINER_BROKEN"
+"""The device that fails whenever `on_devices` is to train on it."""
+TRACE_VARIABLE = "FAKE_TRAINER_TRACE"
+"""The file in which `on_devices` writes a line a stack: device, begin and end by the machine's clock."""
+
+
+def on_devices(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
+    """Take a second for a stack on whatever device, as a GPU would, and leave a trace of it."""
+    if device == os.environ.get(BROKEN_VARIABLE):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    began = time.time()
+    time.sleep(1.0)
+    with Path(os.environ[TRACE_VARIABLE]).open("a", encoding="ascii") as trace:
+        trace.write(f"{device} {began} {time.time()}\n")
+    how = {"trainer": "fake", "lanes": len(runs), "precision": runs[0].precision}
+    yield from (Trained(run, fake_result(run), how) for run in runs)
