@@ -7,12 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from replicate.estimate import gap
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import optimum_curves
-from replicate.landscape.landscape import Landscape
+from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import WEIGHT_DECAYS
 
 
@@ -46,7 +45,7 @@ def _line(key: _ByContent) -> LineFit | None:
 
 
 @lru_cache(maxsize=256)
-def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> NDArray[np.float64] | None:
+def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
     return gap.gap_draws(key.landscape, grid, key.rng())
 
 
@@ -55,6 +54,6 @@ def line(landscape: Landscape) -> LineFit | None:
     return _line(_ByContent(landscape))
 
 
-def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> NDArray[np.float64] | None:
+def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> Floats | None:
     """Draws of the one-dimensional gap against `grid`: see `replicate.estimate.gap.gap_draws`."""
     return _gap_draws(_ByContent(landscape), grid)
