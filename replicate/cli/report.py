@@ -55,7 +55,7 @@ def _compare(options: argparse.Namespace) -> int:
     before, after = (_read(Path(name)) for name in (options.before, options.after))
     changes = comparing.compare(before, after)
     if options.json:
-        print_json({"equal": not changes, "changes": [change.to_json() for change in changes]})
+        print_json({"equal": not changes, "changes": [vars(change) for change in changes]})
     else:
         say(comparing.lines(changes))
     return int(bool(changes))
