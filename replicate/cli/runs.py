@@ -20,7 +20,7 @@ from replicate.data import catalogue
 from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import parts_at, runs_for, split
+from replicate.runs.needed import parts_at, runs_at, split
 from replicate.store import garbage, kept, recorded
 from replicate.store.store import Store, StoredRun, open_store
 from replicate.text import UsageError
@@ -83,7 +83,7 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
 
 def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
     """The runs of `scale` that the store holds or that are recorded, by key."""
-    runs = runs_for(split(CLAIMS, scale)[0], scale)
+    runs = runs_at(scale)
     return {run.key: stored for run in runs if (stored := store.read(run.key)) is not None}
 
 
@@ -167,7 +167,7 @@ def _record(store: Store, scale: scales.Scale) -> None:
         recorded.write(path, found.values())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
-    wanted = len(runs_for(split(CLAIMS, scale)[0], scale))
+    wanted = len(runs_at(scale))
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
@@ -179,7 +179,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     there a difference of up to `ROUNDING_PP` is no finding.
     """
     found = recorded.of_scale(scale.name)
-    runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    runs = {run.key: run for run in runs_at(scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
         raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
