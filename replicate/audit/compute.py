@@ -112,7 +112,6 @@ def compute(paper: Reported) -> Finding:
         parts.append(text)
         details[c.dataset] = found
     return from_checks(
-        "audit/compute",
         checks,
         source="published script, hardware requirements",
         claimed=", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns),

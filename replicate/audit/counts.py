@@ -62,7 +62,6 @@ def run_count(paper: Reported) -> Finding:
         where, printed = (", ".join(dict.fromkeys(x)) for x in ([c.source for c in wrong], [c.printed for c in wrong]))
         evidence += f"; {where} have {printed}"
     return from_checks(
-        "audit/run-count",
         checks,
         source="title, abstract, sections 1 and 3.1",
         claimed=_listed(checks[3:]),
@@ -84,7 +83,6 @@ def grid_count(paper: Reported) -> Finding:
     ]
     checks = _all(paper, rows)
     return from_checks(
-        "audit/grid-count",
         checks,
         source="sections 3.4 and 4.3",
         claimed=_listed(checks),
@@ -133,7 +131,6 @@ def saving(paper: Reported) -> Finding:
         like = rates * paper.value("cost/typical-grid/weight-decays") / rates
         details["typical grid over line, the same seeds for both"] = like
     return from_checks(
-        "audit/saving",
         checks,
         source="abstract, sections 1, 3.4, 4.3 and 7",
         claimed=_listed(checks),
@@ -159,7 +156,6 @@ def uncounted(paper: Reported) -> Finding:
     check = Check("runs in all", f"{counted:,.0f}", f"{needed:,}", holds=counted >= needed, source=total.source)
     each = ", ".join(f"{what}: {n:,}" for what, n in parts.items())
     return from_checks(
-        "audit/uncounted-runs",
         [check],
         source="sections 3.1 and 4.2 to 4.4",
         claimed=f"{counted:,.0f} runs in all",
@@ -180,7 +176,6 @@ def three_cnns(paper: Reported) -> Finding:
     cnns = [learner.name for learner in paper.learners if learner.convolutional]
     check = _compared(paper, "count/cnns", "convolutional networks", len(cnns))
     return from_checks(
-        "audit/three-cnns",
         [check],
         claimed=f"{check.printed} convolutional networks",
         evidence=f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks "

@@ -56,7 +56,6 @@ def deviation_range(paper: Reported) -> Finding:
     if inside:
         evidence += f" (at a factor 2 exactly: {' to '.join(drop.text for drop in _ends(inside))})"
     return from_checks(
-        "audit/deviation-range",
         checks,
         claimed=f"{low.text} to {high.text} pp beyond a factor 2",
         evidence=evidence + ".",
@@ -89,7 +88,6 @@ def tolerance_zone(paper: Reported) -> Finding:
         checks.append(Check("mean drop at a factor 2", printed, f"{mean:.2g}", holds=fits, source=about.source))
     need(checks, "bounds on the drops inside and beyond a tolerance zone")
     return from_checks(
-        "audit/tolerance-zone",
         checks,
         source="section 4.2, published script",
         claimed="bounds on the drops inside and beyond the zone",
@@ -187,7 +185,6 @@ def growth(paper: Reported) -> Finding:
             f"{span(mean - half, mean + half)}"
         )
     return from_checks(
-        "audit/deviation-growth",
         checks,
         source="sections 3.3 and 4.2",
         claimed="growth about as (ln kappa)^2 past a tolerance zone",
@@ -233,7 +230,6 @@ def asymmetry(paper: Reported) -> Finding:
         for d, differences in rows_of.items()
     )
     return from_checks(
-        "audit/asymmetry",
         checks,
         source="section 4.2",
         claimed=f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere",

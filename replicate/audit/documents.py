@@ -24,7 +24,6 @@ def script(paper: Reported) -> Finding:
     if severe:
         evidence += f"; results that the script cannot give: {'; '.join(severe)}"
     return from_checks(
-        "audit/script",
         checks,
         source="sections 3 and 4, published scripts",
         claimed=f"{len(checks)} points of the protocol",
@@ -41,7 +40,6 @@ def contradictions(paper: Reported) -> Finding:
     checks = _checks(paper.contradictions)
     wrong = "; ".join(f"{c.what}: {c.printed}, but {c.recomputed}" for c in failing(checks))
     return from_checks(
-        "audit/contradictory-statements",
         checks,
         claimed="; ".join(c.printed for c in checks),
         evidence=f"{wrong[:1].upper()}{wrong[1:]}." if wrong else f"{len(checks)} pairs of statements go together.",
@@ -56,7 +54,6 @@ def cited_work(paper: Reported) -> Finding:
     checks = _checks(paper.cited_work)
     wrong = "; ".join(f"{c.what}: {c.printed}, while {c.recomputed}" for c in failing(checks))
     return from_checks(
-        "audit/cited-work",
         checks,
         claimed=", ".join(c.what for c in checks),
         evidence=f"{wrong or f'{len(checks)} cited works show what they are cited for'}.",
@@ -83,7 +80,6 @@ def references(paper: Reported) -> Finding:
         ("year of the citation against that of the venue", "agree", "agree", years),
     ]
     return from_checks(
-        "audit/references",
         [
             Check(what, printed, ", ".join(wrong) or right, holds=not wrong, source="references")
             for what, printed, right, wrong in rows

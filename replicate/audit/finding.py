@@ -51,7 +51,8 @@ class Check:
 class Finding:
     """The result of one audit."""
 
-    id: str
+    id: str = ""
+    """That of the audit, which gives it to what it finds."""
     outcome: str
     evidence: str
     """One plain sentence with the numbers."""
@@ -85,7 +86,6 @@ def worst(outcomes: Iterable[str]) -> str:
 
 
 def from_checks(
-    finding_id: str,
     checks: Sequence[Check],
     *,
     claimed: str,
@@ -100,7 +100,6 @@ def from_checks(
     """
     outcome = worst(c.outcome for c in checks)
     return Finding(
-        id=finding_id,
         outcome=outcome,
         evidence=evidence,
         source=source or ", ".join(dict.fromkeys(c.source for c in checks)),

@@ -16,8 +16,6 @@ what they lack.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -152,33 +150,3 @@ def _grid(path: Path) -> tuple[tuple[float, tuple[float, ...]], ...]:
             )
         points.setdefault(lr, set()).add(wd)
     return tuple((lr, tuple(sorted(points[lr]))) for lr in sorted(points))
-
-
-def write(paper: Reported, folder: Path) -> None:
-    """Writes the four files that `read` reads: grid, tables and figures, not what a folder cannot hold."""
-
-    def texts(measured: Measured | None) -> list[str]:
-        """Value and ends, each empty where there is none."""
-        parts = (measured.value, measured.low, measured.high) if measured else (None, None, None)
-        return [text(part) for part in parts]
-
-    def text(printed: Printed | None) -> str:
-        return "" if printed is None else printed.text
-
-    def table(name: str, header: str, rows: Iterable[Iterable[object]]) -> None:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(header.split())
-        writer.writerows(rows)
-        (folder / name).write_text(out.getvalue(), encoding="utf-8")
-
-    folder.mkdir(parents=True, exist_ok=True)
-    table(GRID, "lr wd", [(f"{lr:g}", f"{wd:g}") for lr, wds in paper.grid for wd in wds])
-    rows = [[r.arch, r.dataset, *texts(r.rho), text(r.p), *texts(r.slope), text(r.r2)] for r in paper.ratios]
-    table(RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2", rows)
-    if paper.drops:
-        rows = [[f"{d.kappa:g}", d.dataset, *texts(d.drop), "<" * d.p_below + text(d.p)] for d in paper.drops]
-        table(DROPS, "kappa dataset drop low high p", rows)
-    if paper.figures:
-        rows = [[f.name, *texts(f.measured), f.source] for f in paper.figures]
-        table(FIGURES, "name value low high source", rows)

@@ -59,7 +59,6 @@ def line_and_drops(paper: Reported) -> Finding:
     elif len(line) == total:
         evidence = f"{paper.rho:g} x lr and every kappa that the table of drops needs are on the grid"
     return from_checks(
-        "audit/on-grid",
         checks,
         source="section 3.1, section 3.4, table of drops",
         claimed=f"drops at kappa {', '.join(f'{k:g}' for k in paper.kappas)}; a search along {paper.rho:g} x lr",
@@ -87,7 +86,6 @@ def sgd_line(paper: Reported) -> Finding:
     if zeros:
         evidence += f", each with a best weight decay of 0 at {min(zeros)} or more learning rates"
     return from_checks(
-        "audit/sgd-on-grid",
         [_line_on_grid(paper, rho.text, line, figure.source)],
         claimed=f"ratio {figure.measured.text} under SGD",
         evidence=evidence + ".",
@@ -131,7 +129,6 @@ def inert_decay(paper: Reported) -> Finding:
             )
         evidence += "."
     return from_checks(
-        "audit/inert-decay",
         checks,
         source="sections 3.1 and 4.2",
         claimed="drops and a best weight decay at every learning rate",

@@ -84,7 +84,6 @@ def symmetry(paper: Reported) -> Finding:
     found, expected = f"{sum(seen)} of {len(rows)}", f"{sum(chances):.1f}"
     what = "intervals with the value exactly in the middle"
     return from_checks(
-        "audit/interval-symmetry",
         [Check(what, found, f"{expected} expected", holds=tail >= LEVEL, source="table of ratios")],
         source="section 3.2, table of ratios",
         claimed=f"{len(rows)} intervals by the bootstrap over seeds",
@@ -134,7 +133,6 @@ def widths(paper: Reported) -> Finding:
     )
     by_chance = max(m for _, m, _ in parts.values())
     return from_checks(
-        "audit/interval-widths",
         checks,
         claimed="intervals from 5 seeds a cell",
         evidence=f"Intervals from {seeds} seeds vary in width between cells by about {100 * by_chance:.0f} % by chance "
@@ -162,7 +160,6 @@ def pooled(paper: Reported) -> Finding:
     correlation = (shared * len(halves) - 1) / (len(halves) - 1)
     close, printed = least <= 1.5 * usual[1] and most >= usual[0] / 1.5, span(least, most, 2)
     return from_checks(
-        "audit/pooled-interval",
         [
             figure.check("mean of the cells", mean - slack, mean + slack, decides=True),
             Check("half width", printed, span(*usual, 2), holds=close, source=figure.source),

@@ -29,7 +29,6 @@ def within_bound(paper: Reported) -> Finding:
         checks.append(Check("largest gap", printed, found, holds=holds, source=bound.source, decides=True))
     within = f"within {bounds[0].value.text} pp"
     return from_checks(
-        "audit/within-0.3",
         checks,
         source=", ".join(bound.source for bound in bounds),
         claimed=f"every cell {within}",
@@ -51,7 +50,6 @@ def mean_gap(paper: Reported) -> Finding:
     inside, possible = low.low <= mean.value <= high.high, mean.low <= largest.high and largest.low <= most
     reach = f"between {mean.text} and {most:.2g}"
     return from_checks(
-        "audit/mean-gap",
         [
             Check("interval", f"holds {mean.text}", text, holds=inside, source=figure.source),
             Check("largest gap", largest.text, reach, holds=possible, source=figure.source),
@@ -76,7 +74,6 @@ def noise_floor(paper: Reported) -> Finding:
     seeds = int(paper.value("count/seeds"))
     errors = low.value * math.sqrt(2 / seeds), high.value * math.sqrt(2 / seeds)
     return from_checks(
-        "audit/noise-floor",
         checks,
         source=mean.source,
         claimed=f"gaps of {gap.text} and {most.text} pp within the noise of {noise}",
@@ -135,7 +132,6 @@ def gap_sign(paper: Reported) -> Finding:
         details |= found
     printed, most, fits = figure.measured.text, f"at most {bound:.2f}", not (above and unlikely)
     return from_checks(
-        "audit/gap-sign",
         [Check("mean gap", printed, most, holds=fits, source=figure.source, decides=True)],
         claimed=f"mean gap {printed} pp",
         evidence=evidence + ".",

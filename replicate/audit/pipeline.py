@@ -186,7 +186,6 @@ def on_truth(paper: Reported) -> Finding:
     }
     each = ", ".join(f"{LABELS[name]} {span(*overall[name])} (paper {span(*reported[name])})" for name in reported)
     return from_checks(
-        "audit/pipeline-on-truth",
         checks,
         source="sections 3.2 and 4.1",
         claimed=f"medians: {', '.join(f'{LABELS[n]} {span(*v)}' for n, v in reported.items())}",

@@ -31,7 +31,6 @@ def robust_range(paper: Reported) -> Finding:
         cosine, rho = paper.figure("robust/schedule/cosine"), standard[0].rho.value
         checks.append(cosine.check("cosine against the table", rho.low, rho.high, recomputed=rho.text))
     return from_checks(
-        "audit/robust-range",
         checks,
         source="section 4.4",
         claimed=f"ratios within {claimed}",
@@ -50,7 +49,6 @@ def baseline(paper: Reported) -> Finding:
     slack, text = rows[0].rho.value.half, figure.value.text
     each = ", ".join(f"{row.arch} {row.rho.value.text}" for row in rows)
     return from_checks(
-        "audit/300-epochs-baseline",
         [figure.check("mean of the two cells", mean - slack, mean + slack, recomputed=f"{mean:.4f}")],
         claimed=f"{text} before more epochs",
         evidence=f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts "
@@ -74,7 +72,6 @@ def recipe_arithmetic(paper: Reported) -> Finding:
     checks = [paper.figure(name).check(name.partition("/")[2], x) for name, x in rows if paper.states(name)]
     need(checks, f"the figures {', '.join(name for name, _ in rows)}")
     return from_checks(
-        "audit/recipe-arithmetic",
         checks,
         source="section 5",
         claimed=", ".join(f"{c.what} {c.printed}" for c in checks),
@@ -97,7 +94,6 @@ def recipes(paper: Reported) -> Finding:
     each = ", ".join(f"{name} {factor:,.0f} times" for name, factor in ratios.items())
     ratios_are = "ratios of weight decay to learning rate far from" if failing(checks) else "ratios close to"
     return from_checks(
-        "audit/recipes",
         checks,
         source="section 5",
         claimed=f"{paper.rho:g} is close to what published recipes use",

@@ -226,7 +226,6 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         "estimator"
     )
     return Finding(
-        id=f"audit/reachability/{row.cell}",
         outcome=outcome,
         evidence=evidence,
         source=row.source,

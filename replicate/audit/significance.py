@@ -55,7 +55,6 @@ def p_value(paper: Reported, row: RatioRow) -> Finding:
     names = ", ".join(reference_name(dof) for dof in fitting)
     fit = f"(reference: {names})" if fitting else "none of them"
     return from_checks(
-        f"audit/p-values/{row.cell}",
         [Check("p", row.p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
         claimed=f"{row.rho.text}, p = {row.p.text}",
         evidence=f"{row.rho.text} gives p for {paper.rho:g} of {each}: p = {row.p.text} fits {fit}.",
@@ -86,7 +85,6 @@ def one_reference(paper: Reported) -> Finding:
     what, number, found = "rows whose p fits under one reference", f"{len(rows)} p-values", f"{best} of {len(rows)}"
     where = f"a t distribution with {whole[0]:g} to {whole[-1]:g} degrees of freedom" if whole else "under no reference"
     return from_checks(
-        "audit/p-reference",
         [Check(what, number, found, holds=bool(whole))],
         source="section 3.6, table of ratios",
         claimed=f"p-values of {paper.rho:g}",
@@ -107,7 +105,6 @@ def none_rejects(paper: Reported) -> Finding:
         found, holds = f"interval {'holds' if inside else 'leaves out'} {paper.rho:g}", p.value >= ALPHA and inside
         checks.append(Check(row.cell, f"p = {p.text}", found, holds=holds, source=row.source, decides=True))
     return from_checks(
-        "audit/none-rejects",
         checks,
         source="section 4.1",
         claimed=f"none of {len(checks)} rejects {paper.rho:g} at 5 %",
@@ -128,7 +125,6 @@ def slopes_hold_one(paper: Reported) -> Finding:
             checks.append(Check(row.cell, said, row.slope.text, holds=inside, source=row.source, decides=True))
     need(checks, "log-log slopes with intervals")
     return from_checks(
-        "audit/slopes-hold-one",
         checks,
         source="section 4.1",
         claimed=f"all slopes are {said}",
@@ -155,7 +151,6 @@ def drop_p(paper: Reported) -> Finding:
         checks.append(Check(row.name, printed, span(low, high), holds=fits, source=row.source, decides=decides))
     need(checks, "p-values in the table of drops")
     return from_checks(
-        "audit/drop-p",
         checks,
         source="table of drops",
         claimed="p of no drop",
@@ -173,7 +168,6 @@ def anova_p(paper: Reported) -> Finding:
     found, holds, decides = span(low, high), p.meets(low, high), (low > ALPHA) != (p.value > ALPHA)
     statistic = f"F({between:g}, {within:g}) = {f.value.text}"
     return from_checks(
-        "audit/anova-p",
         [Check("p", p.text, found, holds=holds, source=f.source, decides=decides)],
         claimed=f"{statistic}, p = {p.text}",
         evidence=f"{statistic} has p in {found}; the paper prints {p.text}.",
@@ -206,7 +200,6 @@ def anova_df(paper: Reported) -> Finding:
     named = " and the methods ".join(f"({a:g}, {b:g})" for a, b in stated)
     verdict = "not significant with any" if min(ps.values()) > ALPHA else "significant with some"
     return from_checks(
-        "audit/anova-df",
         checks,
         source=source,
         claimed=f"({between:g}, {within:g})",

@@ -39,17 +39,38 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"replicate {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    _plan(_command(commands, "plan", "Count the runs that a scale needs, has and lacks, and what they cost."))
-    _train(_command(commands, "train", "Train what the store lacks; can be interrupted and run again."))
-    _watch(_command(commands, "watch", "Show how the training of a store goes on, from any shell or machine."))
-    _judge(_command(commands, "judge", "Judge a sweep of your own, from a CSV file."))
-    _runs(_command(commands, "runs", "Look at the stored runs."))
-    _fsck(_command(commands, "fsck", "Check every file of a store; exit status 1 where something is wrong."))
-    _calibrate(_command(commands, "calibrate", "Tell how often the rules err, on landscapes with known truth."))
-    _synthesize(_command(commands, "synthesize", "Fill a store with a made-up world, to see what the suite says."))
-    _audit(_command(commands, "audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
-    _landscapes(_command(commands, "landscapes", "Show where the best weight decays of a scale's stored runs lie."))
-    _report(_command(commands, "report", "Judge from the store, without training, and write a report; or compare two."))
+    command = partial(_command, commands)
+    plan = command("plan", "Count the runs that a scale needs, has and lacks, and what they cost.")
+    _takes(plan, "--scale", required=True, more="; or auto, the one that pytest takes here")
+    _takes(plan, "--store", "--data", "--measure", "--json")
+    train = command("train", "Train what the store lacks; can be interrupted and run again.")
+    _takes(train, "--scale", required=True)
+    _takes(train, "--store", "--data", "--engine", "--address", "--trainer", "--processes", "--budget", "--json")
+    watch = command("watch", "Show how the training of a store goes on, from any shell or machine.")
+    _takes(watch, "--store", "--once")
+    _takes(watch, "--scale", help="which scale's runs to watch (default: the one of which the store holds most)")
+    _takes(watch, "--json", help="look once and print JSON alone on standard output")
+    judge = command("judge", "Judge a sweep of your own, from a CSV file.")
+    columns = "columns lr, wd, accuracy or loss, and optionally seed, arch, dataset; - reads standard input"
+    judge.add_argument("sweep", metavar="LANDSCAPE.csv", help=columns)
+    _takes(judge, "--metric", "--columns", "--picture", "--json")
+    judge.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
+    _runs(command("runs", "Look at the stored runs."))
+    fsck = command("fsck", "Check every file of a store; exit status 1 where something is wrong.")
+    _takes(fsck, "--store", "--repair", "--json")
+    calibrate = command("calibrate", "Tell how often the rules err, on landscapes with known truth.")
+    _takes(calibrate, "--landscapes", "--outcomes", "--studies", "--part")
+    _takes(calibrate, "--processes", help="default: one a physical core")
+    calibrate.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
+    _takes(calibrate, "--json")
+    synthesize = command("synthesize", "Fill a store with a made-up world, to see what the suite says.")
+    _takes(synthesize, "--world", required=True)
+    _takes(synthesize, "--store", "--json")
+    _audit(command("audit", "Recompute what a paper's own figures, design and theory say; trains nothing."))
+    landscapes = command("landscapes", "Show where the best weight decays of a scale's stored runs lie.")
+    _takes(landscapes, "--scale", required=True)
+    _takes(landscapes, "--variant", "--store", "--json")
+    _report(command("report", "Judge from the store, without training, and write a report; or compare two."))
     return top
 
 
@@ -62,29 +83,6 @@ def _takes(command: argparse._ActionsContainer, *names: str, **other: Any) -> No
     for name in names:
         default = {"default": store_named() or STORE} if name == "--store" else {}
         add(command.add_argument, name, **default, **other)
-
-
-def _plan(command: Parser) -> None:
-    _takes(command, "--scale", required=True, more="; or auto, the one that pytest takes here")
-    _takes(command, "--store", "--data", "--measure", "--json")
-
-
-def _train(command: Parser) -> None:
-    _takes(command, "--scale", required=True)
-    _takes(command, "--store", "--data", "--engine", "--address", "--trainer", "--processes", "--budget", "--json")
-
-
-def _watch(command: Parser) -> None:
-    _takes(command, "--store", "--once")
-    _takes(command, "--scale", help="which scale's runs to watch (default: the one of which the store holds most)")
-    _takes(command, "--json", help="look once and print JSON alone on standard output")
-
-
-def _judge(command: Parser) -> None:
-    columns = "columns lr, wd, accuracy or loss, and optionally seed, arch, dataset; - reads standard input"
-    command.add_argument("sweep", metavar="LANDSCAPE.csv", help=columns)
-    _takes(command, "--metric", "--columns", "--picture", "--json")
-    command.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
 
 
 def _runs(command: Parser) -> None:
@@ -120,10 +118,6 @@ def _runs(command: Parser) -> None:
     _takes(verify, "--sample", "--data", "--json")
 
 
-def _fsck(command: Parser) -> None:
-    _takes(command, "--store", "--repair", "--json")
-
-
 def _audit(command: Parser) -> None:
     another = (
         "another paper: a folder with grid.csv (lr, wd), table-1.csv (arch, dataset, rho, …) and, if it has them, "
@@ -135,11 +129,6 @@ def _audit(command: Parser) -> None:
     _takes(command.add_mutually_exclusive_group(), "--json", "--markdown")
 
 
-def _landscapes(command: Parser) -> None:
-    _takes(command, "--scale", required=True)
-    _takes(command, "--variant", "--store", "--json")
-
-
 def _report(command: Parser) -> None:
     command.add_argument("--out", metavar="DIR", help=f"where {REPORT_FILES} go; needed to judge")
     _takes(command, "--scale", help="which scale's runs to judge (default: the one of which the store holds most)")
@@ -149,15 +138,3 @@ def _report(command: Parser) -> None:
     compare.add_argument("before", metavar="A", help="a verdicts.json, or the folder that holds it")
     compare.add_argument("after", metavar="B", help="another")
     _takes(compare, "--json")
-
-
-def _calibrate(command: Parser) -> None:
-    _takes(command, "--landscapes", "--outcomes", "--studies", "--part")
-    _takes(command, "--processes", help="default: one a physical core")
-    command.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
-    _takes(command, "--json")
-
-
-def _synthesize(command: Parser) -> None:
-    _takes(command, "--world", required=True)
-    _takes(command, "--store", "--json")

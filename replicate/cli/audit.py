@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from pathlib import Path
 
 from replicate.audit import wording
 from replicate.audit.audits import run as run_audits
@@ -12,9 +11,7 @@ from replicate.audit.finding import CONSISTENT
 from replicate.audit.folder import read
 from replicate.audit.picture import picture
 from replicate.audit.subject import published
-from replicate.cli.output import check_folder, note, say
-from replicate.store.atomic import write_text
-from replicate.text import UsageError
+from replicate.cli.output import check_folder, note, say, write_file
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,12 +19,7 @@ def run(options: argparse.Namespace) -> int:
     paper = published() if options.folder is None else read(options.folder)
     report = run_audits(paper)
     if options.picture:
-        try:
-            write_text(Path(options.picture), picture(paper))
-        except OSError as error:
-            raise UsageError(
-                f"--picture {options.picture}: expected a file that can be written, got: {error.strerror}"
-            ) from None
+        write_file("--picture", options.picture, picture(paper))
         note(f"written: {options.picture}")
     if options.json:
         print(wording.json_text(report), end="")

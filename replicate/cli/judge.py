@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from replicate.cli.output import check_folder, columns, note, print_json
+from replicate.cli.output import check_folder, columns, note, print_json, write_file
 from replicate.estimate.result import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
@@ -27,9 +27,11 @@ def run(options: argparse.Namespace) -> int:
         note(text)
     found = judge_sweep(sweep.landscapes)
     if options.html:
-        _write_page(options, sweep, found)
+        write_file("--html", options.html, _page(options.sweep, sweep, found))
+        note(f"written: {options.html}")
     if options.picture:
-        _write_picture(options.picture, sweep)
+        write_file("--picture", options.picture, _picture(sweep))
+        note(f"written: {options.picture}")
     if options.json:
         print_json({"cells": [cell.to_json() for cell in found]})
     else:
@@ -37,29 +39,19 @@ def run(options: argparse.Namespace) -> int:
     return int(any(CONTRADICTED in cell.outcomes.values() for cell in found))
 
 
-def _write_page(options: argparse.Namespace, sweep: Sweep, found: Sequence[JudgedCell]) -> None:
-    """The page, with the landscapes' pictures."""
+def _page(path: str, sweep: Sweep, found: Sequence[JudgedCell]) -> str:
+    """The page on the sweep read from `path`, with the landscapes' pictures."""
     from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
 
-    source = "standard input" if options.sweep == "-" else Path(options.sweep).name
-    _write("--html", options.html, sweep_page.render(sweep.landscapes, found, source, sweep.notes))
+    source = "standard input" if path == "-" else Path(path).name
+    return sweep_page.render(sweep.landscapes, found, source, sweep.notes)
 
 
-def _write_picture(path: str, sweep: Sweep) -> None:
+def _picture(sweep: Sweep) -> str:
     from replicate.report.figures.document import document  # as above
     from replicate.report.figures.landscape import landscape
 
-    _write("--picture", path, document([(f"{one.arch} on {one.dataset}", landscape(one)) for one in sweep.landscapes]))
-
-
-def _write(option: str, path: str, text: str) -> None:
-    from replicate.store.atomic import write_text
-
-    try:
-        write_text(Path(path), text)
-    except OSError as error:
-        raise UsageError(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
-    note(f"written: {path}")
+    return document([(f"{one.arch} on {one.dataset}", landscape(one)) for one in sweep.landscapes])
 
 
 def _text(cell: JudgedCell) -> str:

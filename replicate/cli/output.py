@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from replicate.store import atomic
 from replicate.text import UsageError, one_line, printable
 
 
@@ -21,6 +22,14 @@ def check_folder(option: str, path: str | None) -> None:
         raise UsageError(
             f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
         )
+
+
+def write_file(option: str, path: str | Path, content: str | bytes) -> None:
+    """Writes the file that `option` names, whole or not at all."""
+    try:
+        atomic.write(Path(path), content)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: expected a file that can be written, got: {error.strerror}") from None
 
 
 def print_json(data: Any) -> None:

@@ -12,7 +12,7 @@ from replicate.cli.output import columns, note, print_json
 from replicate.cli.stored import to_read
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import runs_at
 from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import recorded
@@ -57,7 +57,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
         note(why)
     slots = devices.slots()
     of_arch: dict[str, list[Run]] = {}
-    for run in runs_for(split(CLAIMS, scale)[0], scale):
+    for run in runs_at(scale):
         of_arch.setdefault(run.arch, []).append(run)
     found: dict[str, float] = {}
     with lease.to_measure(store, slots, note) as slot:

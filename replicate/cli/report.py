@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from replicate.cli.output import check_folder, note, print_json, say
-from replicate.cli.stored import to_read
+from replicate.cli.stored import fullest, to_read
 from replicate.judging import verdict_file
 from replicate.judging.store_verdicts import judge_all
 from replicate.judging.verdict import CONTRADICTED
@@ -16,7 +16,6 @@ from replicate.report import compare as comparing
 from replicate.report import files
 from replicate.report.wording import counts_text, notices
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
 from replicate.text import UsageError
@@ -55,7 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
     before, after = (_read(Path(name)) for name in (options.before, options.after))
     changes = comparing.compare(before, after)
     if options.json:
-        print_json({"equal": not changes, "changes": [change.to_json() for change in changes]})
+        print_json({"equal": not changes, "changes": [vars(change) for change in changes]})
     else:
         say(comparing.lines(changes))
     return int(bool(changes))
@@ -68,14 +67,10 @@ def _read(path: Path) -> VerdictFile:
 def _most_complete(store: Store) -> tuple[Scale, str]:
     """The scale of which `store` holds most runs, and the words that say so."""
     keys = store.keys()
-    held = {}
-    for scale in scales.SCALES.values():
-        wanted = {run.key for run in runs_for(split(CLAIMS, scale)[0], scale)}
-        held[scale.name] = len(keys & wanted)
-    name = max(held, key=lambda n: held[n])
-    if not held[name]:
+    scale, held = fullest(keys)
+    if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of one of the scales {', '.join(held)}, got {len(keys)} others; "
-            "train first"
+            f"store {store.path}: expected runs of one of the scales {', '.join(scales.SCALES)}, got {len(keys)} "
+            "others; train first"
         )
-    return scales.get(name), f"the store holds {held[name]} of its runs"
+    return scale, f"the store holds {held} of its runs"

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import importlib.util
+import io
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from replicate.cli import runs_compare
 from replicate.cli.options import use_images
-from replicate.cli.output import columns, note, print_json, say, shown
-from replicate.cli.runs_export import export
+from replicate.cli.output import columns, note, print_json, say, shown, write_file
 from replicate.cli.stored import one_run, to_read
 from replicate.data import catalogue
 from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import parts_at, runs_for, split
-from replicate.store import kept, recorded
+from replicate.runs.needed import parts_at, runs_at, split
+from replicate.store import garbage, kept, recorded
 from replicate.store.store import Store, StoredRun, open_store
 from replicate.text import UsageError
 
@@ -43,18 +47,13 @@ def run(options: argparse.Namespace) -> int:
     elif options.action == "show":
         _show(store, options.key, options.json)
     elif options.action == "compare":
-        from replicate.cli import runs_compare  # these two import what is above and below here
-
         status = runs_compare.run(options, store)
     elif options.action == "gc":
-        from replicate.cli import runs_gc
-
-        status = runs_gc.run(options, store)
+        _gc(store, options.delete, options.json)
     elif scale:
-        points = landscape_points(store, scale, options.variant)
-        export(POINT_FIELDS, points, options.format, options.out)
+        _export(POINT_FIELDS, landscape_points(store, scale, options.variant), options.format, options.out)
     else:
-        export(FIELDS, (_row(stored) for stored in store.records()), options.format, options.out)
+        _export(FIELDS, (_row(stored) for stored in store.records()), options.format, options.out)
     return status
 
 
@@ -84,8 +83,74 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
 
 def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
     """The runs of `scale` that the store holds or that are recorded, by key."""
-    runs = runs_for(split(CLAIMS, scale)[0], scale)
+    runs = runs_at(scale)
     return {run.key: stored for run in runs if (stored := store.read(run.key)) is not None}
+
+
+def _gc(store: Store, delete: bool, as_json: bool) -> None:
+    """What nobody will read again, and its deletion where that is asked for."""
+    items = garbage.find(store)
+    left = 0
+    if delete:
+        gone = garbage.delete(items)
+        left = len(items) - len(gone)
+        items = gone
+    size = sum(item.size_bytes for item in items)
+    if as_json:
+        rows = [
+            {"path": i.path.relative_to(store.path).as_posix(), "reason": i.reason, "bytes": i.size_bytes}
+            for i in items
+        ]
+        print_json({"deleted": delete, "bytes": size, "items": rows})
+        return
+    if items:
+        by_reason = {reason: [i.size_bytes for i in items if i.reason == reason] for reason in garbage.REASONS}
+        counted = [(reason, len(sizes), sum(sizes)) for reason, sizes in by_reason.items() if sizes]
+        print(columns(("what", "number", "bytes"), counted))
+    if not items:
+        say([f"nothing to delete: a scale names everything in {store.path}"])
+    elif delete:
+        say([f"deleted {len(items)} of {store.path}: {size:,} bytes"])
+    else:
+        print(f"{size:,} bytes; nothing was deleted, --delete does that")
+    if left:
+        note(f"{left} could not be deleted; make the store writable, or they were gone already")
+
+
+def _export(fields: Sequence[str], rows: Iterable[dict[str, Any]], form: str, out: str | None) -> None:
+    """Write `rows` to `out` or standard output; `form` is `csv` or `parquet`."""
+    if form == "parquet":
+        if importlib.util.find_spec("pyarrow") is None:
+            raise UsageError("--format parquet: expected pyarrow, which is not installed; pip install pyarrow")
+        if out is None and sys.stdout.isatty():
+            raise UsageError("--format parquet: expected a file, got a terminal; say --out FILE.parquet")
+    blob = _parquet(fields, rows) if form == "parquet" else _csv(fields, rows).encode()
+    if out is not None:
+        write_file("--out", Path(out), blob)
+    elif form == "parquet":
+        sys.stdout.buffer.write(blob)
+    else:
+        sys.stdout.write(blob.decode())
+
+
+def _csv(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
+    import pandas as pd  # half a second, and not needed for CSV
+
+    frame = pd.DataFrame(list(rows), columns=list(fields))
+    for field in ("accuracy", "best_accuracy", "seconds"):
+        if field in frame:
+            frame[field] = frame[field].astype("float64")  # also where every run diverged
+    blob = io.BytesIO()
+    frame.to_parquet(blob, index=False, engine="pyarrow")
+    return blob.getvalue()
 
 
 def _record(store: Store, scale: scales.Scale) -> None:
@@ -102,7 +167,7 @@ def _record(store: Store, scale: scales.Scale) -> None:
         recorded.write(path, found.values())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
-    wanted = len(runs_for(split(CLAIMS, scale)[0], scale))
+    wanted = len(runs_at(scale))
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
@@ -114,7 +179,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     there a difference of up to `ROUNDING_PP` is no finding.
     """
     found = recorded.of_scale(scale.name)
-    runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    runs = {run.key: run for run in runs_at(scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
         raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")

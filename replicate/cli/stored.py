@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
+from replicate.runs import scales
+from replicate.runs.needed import runs_at
 from replicate.runs.scales import Scale
 from replicate.store import recorded
 from replicate.store.store import Store, StoredRun, open_store
@@ -12,6 +16,13 @@ def to_read(path: str, scale: Scale | None = None) -> Store:
     """The store at `path`, unchanged; StoreError where there is none and nothing is recorded for `scale` either."""
     below = recorded.of_scale(scale.name) if scale else None
     return open_store(path, create=False, read_only=True, below=below)
+
+
+def fullest(keys: Set[str]) -> tuple[Scale, int]:
+    """The scale that names most of the runs under `keys`, and how many of them."""
+    held = {name: sum(run.key in keys for run in runs_at(scale)) for name, scale in scales.SCALES.items()}
+    name = max(held, key=lambda n: held[n])
+    return scales.get(name), held[name]
 
 
 def one_run(store: Store, prefix: str) -> StoredRun:

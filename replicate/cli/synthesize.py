@@ -7,9 +7,8 @@ import argparse
 from replicate import __version__
 from replicate.cli.output import note, print_json, say
 from replicate.landscape import world
-from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import runs_at
 from replicate.store.store import open_store
 from replicate.text import UsageError
 
@@ -18,8 +17,7 @@ def run(options: argparse.Namespace) -> int:
     if options.world not in world.WORLDS:
         raise UsageError(f"--world: expected one of {', '.join(world.WORLDS)}; got {options.world!r}")
     store = open_store(options.store)
-    claims, _ = split(CLAIMS, scales.SYNTHETIC)
-    runs = runs_for(claims, scales.SYNTHETIC)
+    runs = runs_at(scales.SYNTHETIC)
     made = 0
     for one in runs:
         stored = store.get(one)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicate.cli.output import note, print_json
-from replicate.cli.stored import to_read
-from replicate.paper.registry import CLAIMS
+from replicate.cli.stored import fullest, to_read
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import runs_at
 from replicate.runs.run import Run
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
     scale = given or _busiest(store)
-    runs = {run.key: run for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    runs = {run.key: run for run in runs_at(scale)}
     look = Monitor(store, runs.values())
     first = look.poll()
     if options.json:
@@ -77,16 +76,12 @@ def _end(last: Snapshot) -> int:
 def _busiest(store: Store) -> Scale:
     """The scale of which the store holds, or has begun, most runs."""
     keys = store.keys().union(*(stack.keys for stack in in_flight.read(store).stacks))
-    held = {
-        scale.name: sum(run.key in keys for run in runs_for(split(CLAIMS, scale)[0], scale))
-        for scale in scales.SCALES.values()
-    }
-    name = max(held, key=lambda n: held[n])
-    if not held[name]:
+    scale, held = fullest(keys)
+    if not held:
         raise UsageError(
             f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} others; say --scale"
         )
-    return scales.get(name)
+    return scale
 
 
 def _json(snapshot: Snapshot) -> dict[str, Any]:

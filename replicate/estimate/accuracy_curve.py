@@ -25,9 +25,7 @@ from replicate.estimate.noise import (
 )
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.seed_curves import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
-from replicate.landscape.landscape import Slice
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats, Slice
 
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""

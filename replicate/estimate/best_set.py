@@ -27,9 +27,7 @@ from replicate.estimate.noise import (
     unknown_level_variance,
 )
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.landscape.landscape import Slice
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats, Slice
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replicate.estimate.combine import Span, difference
 from replicate.estimate.details import Asymmetry, Terms
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
-from replicate.landscape.landscape import Landscape
+from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import KAPPAS, RHO
 
-Floats = NDArray[np.float64]
 Drops = Mapping[float, Sequence[Floats]]
 """kappa → one [S] array of drops (pp) a cell."""
 

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from replicate.estimate import gap
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import optimum_curves
-from replicate.landscape.landscape import Landscape
+from replicate.landscape.landscape import COLUMNS, Floats, Landscape
 from replicate.paper.protocol import WEIGHT_DECAYS
 
 
+@dataclass(frozen=True)
 class _ByContent:
     """A landscape as a cache key: equal rows, equal key."""
 
-    def __init__(self, landscape: Landscape) -> None:
-        self.landscape = landscape
-        rows = landscape.frame[["lr", "wd", "seed", "score", "diverged"]].sort_values(["lr", "wd", "seed"])
+    landscape: Landscape = field(compare=False)
+    digest: bytes
+    chance_pp: float
+
+    @classmethod
+    def of(cls, landscape: Landscape) -> _ByContent:
+        rows = landscape.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
         hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-        self.digest = hashlib.sha256(hashed.tobytes()).digest()
-
-    def __hash__(self) -> int:
-        return hash((self.digest, self.landscape.chance_pp))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _ByContent)
-            and self.digest == other.digest
-            and self.landscape.chance_pp == other.landscape.chance_pp
-        )
+        return cls(landscape, hashlib.sha256(hashed.tobytes()).digest(), landscape.chance_pp)
 
     def rng(self) -> np.random.Generator:
         """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""
@@ -46,15 +41,15 @@ def _line(key: _ByContent) -> LineFit | None:
 
 
 @lru_cache(maxsize=256)
-def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> NDArray[np.float64] | None:
+def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
     return gap.gap_draws(key.landscape, grid, key.rng())
 
 
 def line(landscape: Landscape) -> LineFit | None:
     """The line through the landscape's optima; None where no learning rate has three usable weight decays."""
-    return _line(_ByContent(landscape))
+    return _line(_ByContent.of(landscape))
 
 
-def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> NDArray[np.float64] | None:
+def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> Floats | None:
     """Draws of the one-dimensional gap against `grid`: see `replicate.estimate.gap.gap_draws`."""
-    return _gap_draws(_ByContent(landscape), grid)
+    return _gap_draws(_ByContent.of(landscape), grid)

@@ -17,10 +17,8 @@ from replicate.estimate.details import Gaps
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
 from replicate.estimate.result import Estimate, unknown
-from replicate.landscape.landscape import Landscape, Slice
+from replicate.landscape.landscape import Floats, Landscape, Slice
 from replicate.paper.protocol import RHO
-
-Floats = NDArray[np.float64]
 
 DRAWS = 2000
 SHRINKAGE = 1.2

@@ -11,14 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replicate.estimate.details import Growth, GrowthSide, Value
 from replicate.estimate.deviation import Drops, cells_interval, measured
 from replicate.estimate.flags import Flag
 from replicate.estimate.result import Estimate, finite, unknown
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 METHOD = "exponent past the zone's edge, delta method over seeds, at either end of the edge's interval"
 EDGE, NEAR, FAR = (math.log(factor) for factor in (2, 5, 10))

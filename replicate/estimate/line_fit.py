@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from replicate.estimate.flags import Flag
 from replicate.estimate.optimum import STEP, OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile, chi2_tail
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""

@@ -13,8 +13,7 @@ from scipy.sparse import csgraph
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.result import Estimate
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 ROUNDING = 1e-9
 """Below this a weight is a rounding error."""

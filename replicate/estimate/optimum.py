@@ -20,9 +20,7 @@ from replicate.estimate.flags import Flag
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.estimate.sides import Place, peaks, powers
-from replicate.landscape.landscape import Slice
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats, Slice
 
 DRAWS = 800
 PRIOR_DRAWS = 2000

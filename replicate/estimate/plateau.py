@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from replicate.estimate.accuracy_curve import Fit, Points
 from replicate.estimate.best_set import indistinguishable
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 SET_LEVEL = 0.99
 """Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replicate.estimate import combine, details
 from replicate.estimate.flags import Flag
@@ -23,8 +22,6 @@ from replicate.estimate.line_fit import (
 from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile
 from replicate.estimate.result import Estimate, finite
-
-Floats = NDArray[np.float64]
 
 MAY_DRIFT = float(np.log(1.5))
 """How far from its mean, in ln, the likeliest line may take the ratio of an informative learning rate before the ratio

@@ -13,12 +13,9 @@ from itertools import combinations_with_replacement
 from math import factorial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replicate.estimate.quantiles import f_tail, normal_tail, t_tail
-from replicate.landscape.landscape import Slice
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats, Slice
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 
 def chi2_quantile(p: float | Floats, dof: float) -> Floats:

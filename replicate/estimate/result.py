@@ -50,11 +50,6 @@ class Estimate:
         """JSON types; open ends become null."""
         return dict(strict.plain(self))
 
-    @classmethod
-    def from_json(cls, data: Any) -> Estimate:
-        """Inverse of `to_json`; raises ValueError with one line where `data` is no estimate."""
-        return strict.convert(data, cls)
-
 
 def finite(x: float) -> float | None:
     """`x` as JSON has it: null where it is infinite or no number."""

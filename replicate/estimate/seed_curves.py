@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replicate.estimate.noise import additive_fit, covariance_of_means
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
 """Shares of a run's variance tried for the seed's own curve."""

@@ -15,7 +15,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
+
 Powers = tuple[tuple[int, ...], tuple[int, ...]]
 """With which a curve may fall to the left and to the right."""
 

@@ -20,8 +20,7 @@ from replicate.estimate.line_fit import (
 from replicate.estimate.power_law import PROFILE, slope_span
 from replicate.estimate.quantiles import chi2_quantile, t_quantile
 from replicate.estimate.result import Estimate, unknown
-
-Floats = NDArray[np.float64]
+from replicate.landscape.landscape import Floats
 
 SAME_DEVIANCE = 1e-3
 """Places that differ by less are equally likely."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,22 +31,25 @@ class VerdictFileError(UsageError):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One claim as the file shows it, and its verdict."""
+class Claimed:
+    """What is claimed, and whether this session judged it."""
 
-    verdict: Verdict
+    id: str
     family: str
     statement: str
     source: str
     unit: str
     rule: str
     figure: Figure | None
-    selected: bool = True
-    crashed: str | None = None
+    selected: bool
+    crashed: str | None
 
-    @property
-    def id(self) -> str:
-        return self.verdict.claim_id
+
+@dataclass(frozen=True)
+class Entry(Claimed):
+    """A claim with its verdict."""
+
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class VerdictFile:
     devices: tuple[str, ...]
     store_hash: str
     store_runs: int
-    entries: tuple[Entry, ...] = field(default=())
+    entries: tuple[Entry, ...] = ()
     seconds: float = 0.0
     """What training the runs took, all devices added up; 0 where it is not known."""
     trained_with: tuple[str, ...] = ()
@@ -99,21 +102,6 @@ class VerdictFile:
             claims=tuple(_stored_claim(e) for e in self.entries),
         )
         return dict(strict.plain(stored))
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """What is claimed, and whether this session judged it."""
-
-    id: str
-    family: str
-    statement: str
-    source: str
-    unit: str
-    rule: str
-    figure: Figure | None
-    selected: bool
-    crashed: str | None
 
 
 @dataclass(frozen=True)
@@ -189,9 +177,8 @@ class StoredFile:
 
 def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | None = None) -> Entry:
     """The entry of `claim` with its verdict."""
-    return Entry(
-        verdict, claim.family, claim.statement, claim.source, claim.unit, claim.rule, claim.figure, selected, crashed
-    )
+    of_claim = (claim.id, claim.family, claim.statement, claim.source, claim.unit, claim.rule, claim.figure)
+    return Entry(*of_claim, selected, crashed, verdict)
 
 
 def stored_verdict(verdict: Verdict) -> StoredVerdict:
@@ -303,15 +290,16 @@ def _file(stored: StoredFile) -> VerdictFile:
     )
 
 
-_OF_CLAIM = ("family", "statement", "source", "unit", "rule", "figure", "selected", "crashed")
-
-
 def _stored_claim(e: Entry) -> StoredClaim:
-    return StoredClaim(**{name: getattr(e, name) for name in _OF_CLAIM}, **vars(stored_verdict(e.verdict)))
+    return StoredClaim(**{**_claimed(e), **vars(stored_verdict(e.verdict))})
 
 
 def _entry(claim: StoredClaim) -> Entry:
-    return Entry(claim.verdict(), **{name: getattr(claim, name) for name in _OF_CLAIM})
+    return Entry(**_claimed(claim), verdict=claim.verdict())
+
+
+def _claimed(of: Claimed) -> dict[str, Any]:
+    return {field.name: getattr(of, field.name) for field in fields(Claimed)}
 
 
 def changes(before: VerdictFile, now: Mapping[str, Outcome], selected: Iterable[str]) -> list[tuple[str, str, str]]:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 COLUMNS = ("lr", "wd", "seed", "score", "diverged")
 
 
@@ -21,8 +23,8 @@ class Slice:
     """
 
     lr: float
-    wds: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    wds: Floats
+    scores: Floats
     diverged: NDArray[np.bool_]
     chance_pp: float = 0.0
 

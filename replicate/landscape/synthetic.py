@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from replicate.landscape.landscape import Landscape
+from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import KAPPAS, LRS, RHO, SEEDS, WEIGHT_DECAYS
 
-Floats = NDArray[np.float64]
 Grid = Callable[[float], Sequence[float]]
 
 CENTER_LR = float(np.exp(np.mean(np.log(LRS))))

@@ -66,14 +66,12 @@ class Stated:
     """The digits as the paper prints them: `0.10` is 0.10 to two decimals."""
 
 
+_Triple = tuple[float, float, float]
+"""Value, lower and upper end."""
+
+
 def _ratio_row(
-    number: int,
-    arch: str,
-    dataset: str,
-    rho: tuple[float, float, float],
-    p_value: float,
-    slope: tuple[float, float, float],
-    r2: float,
+    number: int, arch: str, dataset: str, rho: _Triple, p_value: float, slope: _Triple, r2: float
 ) -> RatioRow:
     source = f"Table 1, row {number}"
     return RatioRow(number, Cell(arch, dataset), Figure(*rho, "", source), p_value, Figure(*slope, "", source), r2)
@@ -99,17 +97,10 @@ TABLE_2_DECIMALS = 1
 
 
 def _deviation_row(
-    number: int,
-    kappa: float,
-    cifar100: tuple[float, float, float],
-    imagenet: tuple[float, float, float],
-    p_bound: float = 0.001,
-    p_direction: str = "below",
+    number: int, kappa: float, cifar100: _Triple, imagenet: _Triple, p_bound: float = 0.001, p_direction: str = "below"
 ) -> DeviationRow:
-    source = f"Table 2, row {number}"
-    return DeviationRow(
-        number, kappa, Figure(*cifar100, "pp", source), Figure(*imagenet, "pp", source), p_bound, p_direction
-    )
+    drops = [Figure(*drop, "pp", f"Table 2, row {number}") for drop in (cifar100, imagenet)]
+    return DeviationRow(number, kappa, drops[0], drops[1], p_bound, p_direction)
 
 
 TABLE_2: tuple[DeviationRow, ...] = (

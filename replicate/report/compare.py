@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from replicate.estimate.result import Estimate
 from replicate.judging.verdict import Evidence
@@ -28,9 +27,6 @@ class Change:
     """The claim's id; for what concerns the whole file, the field's name."""
     before: str
     after: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "where": self.where, "before": self.before, "after": self.after}
 
 
 def compare(before: VerdictFile, after: VerdictFile) -> list[Change]:

@@ -26,8 +26,8 @@ CALIBRATION = kept.path(KEPT)
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
     """Writes what needs the verdicts alone; the files' paths."""
     verdict_file.write(out / VERDICTS, file)
-    markdown.write(out / TABLES, file)
-    markdown.write_summary(out / SUMMARY, file)
+    atomic.write_text(out / TABLES, markdown.render(file))
+    atomic.write_text(out / SUMMARY, markdown.summary(file))
     return out / VERDICTS, out / TABLES, out / SUMMARY
 
 

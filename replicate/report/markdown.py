@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
 from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
 from replicate.judging.verdict_file import Entry, VerdictFile
@@ -19,29 +19,15 @@ from replicate.report.wording import (
     same_reason,
     trained_text,
 )
-from replicate.store.atomic import write_text
 
 MOST_LISTED = 6
 """More contradicted claims of a family than these are counted in the short form."""
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 
-def write(path: Path, file: VerdictFile) -> None:
-    """Writes the Markdown report of `file` to `path`, whole or not at all."""
-    write_text(path, render(file))
-
-
-def write_summary(path: Path, file: VerdictFile) -> None:
-    """Writes the short form of the report to `path`, whole or not at all."""
-    write_text(path, summary(file))
-
-
 def summary(file: VerdictFile) -> str:
     """The short form, fit for a CI job's summary: what it is, the answer, and a line of letters a kind of claim."""
-    lines = [f"## Verdicts at scale {_escaped(file.scale)}", ""]
-    for notice in notices(file):
-        word, _, text = notice.partition(": ")
-        lines += [f"> **{word}.** {_escaped(text)}", ""]
+    lines = [f"## Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
     lines += [f"- {_escaped(text)}" for text in headline.sentences(file)]
     lines += ["", "| family | R | C | I | N | contradicted |", "|---|---|---|---|---|---|"]
     for family in dict.fromkeys(e.family for e in file.entries):
@@ -61,10 +47,7 @@ def summary(file: VerdictFile) -> str:
 
 def render(file: VerdictFile) -> str:
     """The report as one text: notices, counts, a table a family, what was not run, provenance."""
-    lines = [f"# Verdicts at scale {_escaped(file.scale)}", ""]
-    for notice in notices(file):
-        word, _, text = notice.partition(": ")
-        lines += [f"> **{word}.** {_escaped(text)}", ""]
+    lines = [f"# Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
     lines += [f"**{_escaped(counts_text(file))}.**", ""]
     families = dict.fromkeys(e.family for e in file.entries)
     for family in families:
@@ -77,6 +60,12 @@ def render(file: VerdictFile) -> str:
         lines += [f"- {_escaped(reason)}: {', '.join(f'`{e.id}`' for e in entries)}" for reason, entries in groups]
         lines += [""]
     return "\n".join([*lines, "## Provenance", "", *_provenance(file), ""])
+
+
+def _notices(file: VerdictFile) -> Iterator[str]:
+    for notice in notices(file):
+        word, _, text = notice.partition(": ")
+        yield from (f"> **{word}.** {_escaped(text)}", "")
 
 
 def _table(entries: list[Entry]) -> list[str]:

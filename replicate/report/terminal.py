@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from replicate.judging.verdict import NOT_RUN
@@ -48,7 +48,7 @@ def summary(file: VerdictFile, width: int, settle: bool = True) -> list[Line]:
     for reason, entries in same_reason(e for e in file.entries if e.selected):
         out.append(Line(""))
         out += [Line(t, NOT_RUN) for t in textwrap.wrap(f"not run ({len(entries)}): {reason}", width)]
-        out += _listed([e.id for e in entries], width)
+        out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))  # ids are there to be copied
     return [*out, Line(""), *(Line(t) for t in textwrap.wrap(_all_counts(file), width))]
 
 
@@ -59,20 +59,26 @@ def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Lin
     """
     width = max(width, SMALLEST_WIDTH)
     rows = [_columns(e) for e in entries]
-    reasons = [reason_text(e, settle) for e in entries]
     headings: tuple[str, ...] = HEADINGS
     top = []
     if len({row[-1] for row in rows}) == 1:
         top = [Line(f"evidence: {rows[0][-1]}")]
         headings, rows = headings[:-1], [row[:-1] for row in rows]
+    claims = [_Claim(row, reason_text(e, settle), outcome_text(e)) for row, e in zip(rows, entries, strict=True)]
     widths = [max(len(h), *(len(r[i]) for r in rows)) for i, h in enumerate(headings)]
-    outcomes = [outcome_text(e) for e in entries]
     total = sum(widths) + len(GAP) * (len(widths) - 1)
     if total + len(GAP) + REASON_WIDTH <= width:
-        return [*top, *_reason_beside(headings, rows, widths, reasons, outcomes, width - total - len(GAP))]
-    if total <= width:
-        return [*top, *_reason_beneath(headings, rows, widths, reasons, outcomes, width)]
-    return [*top, *_narrow(headings, rows, widths, reasons, outcomes, width)]
+        return [*top, *_reason_beside(headings, claims, widths, width - total - len(GAP))]
+    return [*top, *(_reason_beneath if total <= width else _narrow)(headings, claims, widths, width)]
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A row of the table."""
+
+    cells: tuple[str, ...]
+    reason: str
+    outcome: str
 
 
 def _columns(e: Entry) -> tuple[str, ...]:
@@ -92,75 +98,53 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _reason_beside(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    reasons: Sequence[str],
-    outcomes: Sequence[str],
-    left: int,
-) -> list[Line]:
+    headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequence[int], left: int
+) -> Iterator[Line]:
     indent = " " * (sum(widths) + len(GAP) * len(widths))
-    out = [Line(_row((*headings, "reason"), (*widths, left)))]
-    for row, reason, outcome in zip(rows, reasons, outcomes, strict=True):
-        first, *more = textwrap.wrap(reason, left) or [""]
-        out.append(Line(_row((*row, first), (*widths, left)), outcome))
-        out += [Line(indent + t, outcome) for t in more]
-    return out
+    yield Line(_row((*headings, "reason"), (*widths, left)))
+    for claim in claims:
+        first, *more = textwrap.wrap(claim.reason, left) or [""]
+        yield Line(_row((*claim.cells, first), (*widths, left)), claim.outcome)
+        yield from (Line(indent + t, claim.outcome) for t in more)
 
 
 def _reason_beneath(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    reasons: Sequence[str],
-    outcomes: Sequence[str],
-    width: int,
-) -> list[Line]:
-    out = [Line(_row(headings, widths)), Line(f"{INDENT}reason")]
-    for row, reason, outcome in zip(rows, reasons, outcomes, strict=True):
-        out.append(Line(_row(row, widths), outcome))
-        out += [Line(t) for t in _indented(reason, width)]
-    return out
+    headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequence[int], width: int
+) -> Iterator[Line]:
+    yield Line(_row(headings, widths))
+    yield Line(f"{INDENT}reason")
+    for claim in claims:
+        yield Line(_row(claim.cells, widths), claim.outcome)
+        yield from map(Line, _indented(claim.reason, width))
 
 
-def _narrow(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    widths: Sequence[int],
-    reasons: Sequence[str],
-    outcomes: Sequence[str],
-    width: int,
-) -> list[Line]:
+def _narrow(headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequence[int], width: int) -> Iterator[Line]:
     """Claim, verdict and estimate on the first line, if need be on two; all else beneath."""
     top = _row(headings[:3], widths)
-    top = top if len(top) <= width else ", ".join(headings[:3])
-    out = [Line(top), Line(f"{INDENT}{', '.join(headings[3:])}: reason")]
-    for row, reason, outcome in zip(rows, reasons, outcomes, strict=True):
-        text = _row(row[:3], widths)
+    yield Line(top if len(top) <= width else ", ".join(headings[:3]))
+    yield Line(f"{INDENT}{', '.join(headings[3:])}: reason")
+    for claim in claims:
+        name, outcome, estimate, margin, n, *evidence = claim.cells
+        text = _row(claim.cells[:3], widths)
         if len(text) > width:
-            out += [Line(row[0], outcome), *(Line(t, outcome) for t in _indented(" ".join(row[1:3]), width))]
+            yield Line(name, claim.outcome)
+            yield from (Line(t, claim.outcome) for t in _indented(f"{outcome} {estimate}", width))
         else:
-            out.append(Line(text, outcome))
-        margin, n, *evidence = row[3:]
-        out += [Line(t) for t in _indented(f"{', '.join((f'margin {margin}', f'n {n}', *evidence))}: {reason}", width)]
-    return out
+            yield Line(text, claim.outcome)
+        beneath = ", ".join((f"margin {margin}", f"n {n}", *evidence))
+        yield from map(Line, _indented(f"{beneath}: {claim.reason}", width))
 
 
-def _indented(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=INDENT, subsequent_indent=INDENT)
-
-
-def _listed(ids: Sequence[str], width: int) -> list[Line]:
-    # Not broken at hyphens: an id is there to be copied.
-    texts = textwrap.wrap(
-        ", ".join(ids),
+def _indented(text: str, width: int, *, breaks: bool = True) -> list[str]:
+    """`text` beneath a row; without `breaks` no word of it is parted, not even at a hyphen."""
+    return textwrap.wrap(
+        text,
         width,
         initial_indent=INDENT,
         subsequent_indent=INDENT,
-        break_on_hyphens=False,
-        break_long_words=False,
+        break_on_hyphens=breaks,
+        break_long_words=breaks,
     )
-    return [Line(t) for t in texts]
 
 
 def _all_counts(file: VerdictFile) -> str:

@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from replicate.paper.protocol import ARCHITECTURES
 from replicate.runs.run import ModelSpec
 
-SMALL_MODELS = (
-    (
-        "resnet50",
-        ModelSpec("class:ResNet", (("block", "BasicBlock"), ("layers", (1, 1, 0, 0)), ("channels", (16, 64, 64, 64)))),
-    ),
-    (
-        "vit_s16",
-        ModelSpec(
+
+def _model(name: str, **arguments: Any) -> ModelSpec:
+    return ModelSpec(name, tuple(arguments.items()))
+
+
+SMALL_MODELS = tuple(
+    {
+        "resnet50": _model("class:ResNet", block="BasicBlock", layers=(1, 1, 0, 0), channels=(16, 64, 64, 64)),
+        "vit_s16": _model(
             "class:VisionTransformer",
-            (
-                ("patch_size", 4),
-                ("embed_dim", 64),
-                ("depth", 1),
-                ("num_heads", 4),
-                ("class_token", False),
-                ("global_pool", "avg"),
-            ),
+            patch_size=4,
+            embed_dim=64,
+            depth=1,
+            num_heads=4,
+            class_token=False,
+            global_pool="avg",
         ),
-    ),
-    (
-        "convnext_t",
-        ModelSpec(
+        "convnext_t": _model(
             "class:ConvNeXt",
-            (
-                ("depths", (0, 1, 1, 0)),
-                ("dims", (8, 16, 32, 32)),
-                ("patch_size", 1),
-                ("kernel_sizes", 3),
-                ("ls_init_value", None),
-            ),
+            depths=(0, 1, 1, 0),
+            dims=(8, 16, 32, 32),
+            patch_size=1,
+            kernel_sizes=3,
+            ls_init_value=None,
         ),
-    ),
-    ("mixer_s16", ModelSpec("class:MlpMixer", (("patch_size", 4), ("embed_dim", 64), ("num_blocks", 1)))),
-    (
-        "swin_t",
-        ModelSpec(
-            "class:SwinTransformer",
-            (("patch_size", 4), ("embed_dim", 32), ("depths", (1, 1)), ("num_heads", (1, 2)), ("window_size", 2)),
+        "mixer_s16": _model("class:MlpMixer", patch_size=4, embed_dim=64, num_blocks=1),
+        "swin_t": _model(
+            "class:SwinTransformer", patch_size=4, embed_dim=32, depths=(1, 1), num_heads=(1, 2), window_size=2
         ),
-    ),
+    }.items()
 )
 """The five families of timm for 8 x 8 images: as little as learns them in a hundred steps of 3-4 ms on a CPU.
 
@@ -63,11 +55,11 @@ fewer than a window and a half; ResNet-50 and ConvNeXt-T begin at 8 x 8 and end 
 """
 
 STEM32_MODELS = (
-    ("resnet50", ModelSpec("resnet50", (("stem", "3x3"),))),
-    ("vit_s16", ModelSpec("vit_small_patch16_224", (("patch_size", 4),))),
-    ("convnext_t", ModelSpec("convnext_tiny", (("patch_size", 1),))),
-    ("mixer_s16", ModelSpec("class:MlpMixer", (("patch_size", 4), ("num_blocks", 8), ("embed_dim", 512)))),
-    ("swin_t", ModelSpec("swin_tiny_patch4_window7_224", (("patch_size", 2), ("window_size", 4)))),
+    ("resnet50", _model("resnet50", stem="3x3")),
+    ("vit_s16", _model("vit_small_patch16_224", patch_size=4)),
+    ("convnext_t", _model("convnext_tiny", patch_size=1)),
+    ("mixer_s16", _model("class:MlpMixer", patch_size=4, num_blocks=8, embed_dim=512)),
+    ("swin_t", _model("swin_tiny_patch4_window7_224", patch_size=2, window_size=4)),
 )
 """The paper's models with stems fit for 32 px; all behind the stem is the same.
 

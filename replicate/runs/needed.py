@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Part
+from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
@@ -41,6 +42,11 @@ def runs_for(claims: Iterable[Claim], scale: Scale) -> list[Run]:
         runs = sorted(by_cell[where].values(), key=lambda run: (run.seed, run.lr, run.weight_decay))
         ordered |= {run.key: run for run in runs if run.key not in ordered}
     return list(ordered.values())
+
+
+def runs_at(scale: Scale) -> list[Run]:
+    """The distinct runs of all claims that `scale` trains."""
+    return runs_for(split(CLAIMS, scale)[0], scale)
 
 
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:

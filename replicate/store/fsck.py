@@ -189,7 +189,7 @@ def _broken(path: Path) -> str:
 
 def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
     """Files of locks on stored runs that nobody holds. Others are no problem: they are used again."""
-    for path in _entries(store.path / "locks"):
+    for path in _entries(store.layout.locks):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
         elif not _LOCK.fullmatch(path.name):

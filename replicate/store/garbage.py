@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import runs_at
 from replicate.runs.run import RESULT_VERSION
 from replicate.store import begun
 from replicate.store.layout import Layout
@@ -77,7 +76,7 @@ def delete(items: Iterable[Item]) -> list[Item]:
 
 def _named() -> set[str]:
     """The keys of all runs that the scales of today name."""
-    return {run.key for scale in scales.SCALES.values() for run in runs_for(split(CLAIMS, scale)[0], scale)}
+    return {run.key for scale in scales.SCALES.values() for run in runs_at(scale)}
 
 
 def _records(store: Store, named: set[str]) -> Iterator[Item]:

@@ -73,7 +73,7 @@ class Locking:
         except OSError as error:
             if _refuses_locks(error):
                 raise self._without_locks(error.strerror or str(error)) from error
-            raise unwritable(self.layout.root / "locks", error) from error
+            raise unwritable(self.layout.locks, error) from error
         return True
 
     def is_run_held(self, key: str) -> bool | None:

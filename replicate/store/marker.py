@@ -98,7 +98,7 @@ def write_test(store: Locking, marked: bool) -> float:
 
 def _kind_found(store: Locking) -> str:
     """The kind of locks that a store without a marker has, or must have."""
-    for folder in (store.layout.run_lock("x").parent, store.layout.lease("x").parent):
+    for folder in (store.layout.locks, store.layout.leases):
         if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
             return locks.HEARTBEAT
     if locks_stay_here(store.layout.root.resolve()):

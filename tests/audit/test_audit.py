@@ -24,7 +24,7 @@ from replicate.audit.reported import RatioRow, Reported
 from replicate.audit.subject import published
 from replicate.cli import main
 from replicate.paper.registry import CELLS, CLAIMS
-from tests.support.audited import change, made_up
+from tests.support.audited import change, made_up, write_folder
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 ROOT = Path(__file__).parents[2]
@@ -119,10 +119,10 @@ def test_made_up_papers_are_consistent(seed: int) -> None:
     assert len(found.findings) > 45
 
 
-def test_a_finding_under_another_name_is_an_error() -> None:
-    find = audits(published())[0].find
-    with pytest.raises(ValueError, match="expected a finding called audit/x, got one called audit/reachability/"):
-        run(published(), [Audit("audit/x", find)])
+def test_a_finding_goes_by_the_name_of_its_audit_and_no_other() -> None:
+    first = audits(published())[0]
+    assert first.find().id == first.id
+    assert [f.id for f in run(published(), [Audit("audit/x", first.find)]).findings] == ["audit/x"]
 
 
 class TestText:
@@ -182,7 +182,7 @@ def unit(number: str) -> Decimal:
 class TestFolder:
     def test_there_and_back(self, tmp_path: Path) -> None:
         paper = made_up(4)
-        folder.write(paper, tmp_path)
+        write_folder(paper, tmp_path)
         found = folder.read(str(tmp_path))
         assert found.grid == paper.grid
         assert [(r.cell, r.rho, r.p, r.slope, r.r2) for r in found.ratios] == [
@@ -195,7 +195,7 @@ class TestFolder:
 
     def test_the_example_is_what_the_tests_make(self, tmp_path: Path) -> None:
         """To a unit in a number's last digit: processors round differently."""
-        folder.write(made_up(MADE_FROM), tmp_path)
+        write_folder(made_up(MADE_FROM), tmp_path)
         for path in sorted(tmp_path.iterdir()):
             kept, made = ((place / path.name).read_text() for place in (EXAMPLE, tmp_path))
             assert NUMBER.sub("#", kept) == NUMBER.sub("#", made), path.name
@@ -204,7 +204,7 @@ class TestFolder:
 
     def test_the_paper_from_a_folder(self, tmp_path: Path, report: Report) -> None:
         """Its tables as CSV give the outcomes that the package gives, as far as a folder can hold them."""
-        folder.write(published(), tmp_path)
+        write_folder(published(), tmp_path)
         found = {f.id: f.outcome for f in run(folder.read(str(tmp_path))).findings}
         expected = {f.id: f.outcome for f in report.findings}
         assert {i: expected[i] for i in found} == found

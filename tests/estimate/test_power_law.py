@@ -582,7 +582,7 @@ def test_landscapes_without_a_curve_have_no_line(scores: dict[float, dict[float,
 def test_odd_landscapes_give_strict_json_with_the_value_inside(landscape: Landscape) -> None:
     fit = fit_line(optimum_curves(landscape.slices(), np.random.default_rng(0)))
     for found in all_estimates(fit) if fit is not None else []:
-        assert Estimate.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+        assert strict.convert(json.loads(json.dumps(found.to_json(), allow_nan=False)), Estimate) == found
         assert found.value is None or found.low <= found.value <= found.high
         if found.flags and not math.isfinite(found.high - found.low):
             assert found.settle

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from replicate.estimate import details
 from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.result import Estimate, unknown
+from replicate.store import strict
 from tests.support.estimates import any_details
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +79,7 @@ def test_json_by_hand() -> None:
 def test_json_round_trip(estimate: Estimate) -> None:
     """Through a strict parser's text: infinities are no JSON."""
     text = json.dumps(estimate.to_json(), allow_nan=False)
-    assert Estimate.from_json(json.loads(text)) == _as_stored(estimate)
+    assert strict.convert(json.loads(text), Estimate) == _as_stored(estimate)
 
 
 def _as_stored(estimate: Estimate) -> Estimate:
@@ -90,7 +91,7 @@ def _as_stored(estimate: Estimate) -> Estimate:
 
 @pytest.mark.parametrize(("low", "high"), [(-math.inf, math.inf), (-math.inf, 0.2), (0.1, math.inf), (0.1, 0.2)])
 def test_open_ends_survive_json(low: float, high: float) -> None:
-    found = Estimate.from_json(Estimate("rho", "", None, low, high, 0.95, 5, "made up").to_json())
+    found = strict.convert(Estimate("rho", "", None, low, high, 0.95, 5, "made up").to_json(), Estimate)
     assert (found.low, found.high) == (low, high)
 
 
@@ -105,7 +106,7 @@ def test_open_ends_survive_json(low: float, high: float) -> None:
 )
 def test_what_is_no_estimate_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Estimate.from_json({**unknown("rho", "", 0.95, "none", ()).to_json(), **change})
+        strict.convert({**unknown("rho", "", 0.95, "none", ()).to_json(), **change}, Estimate)
 
 
 def test_flags_say_what_they_mean_and_are_forbidding_in_one_order() -> None:

@@ -30,6 +30,7 @@ from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
 from replicate.paper.registry import CLAIMS, claim
+from replicate.store import strict
 from tests.support.landscapes import changed, rescaled, sweep, together, unit_grid
 
 EVIDENCE = Evidence("smoke", probe=True)
@@ -102,7 +103,7 @@ def test_every_quantity_is_estimated_in_its_own_name_and_unit(quantity: str) -> 
     assert found.reason
     assert found.settle or found.outcome != INCONCLUSIVE
     text = json.dumps({"estimate": found.estimate.to_json()}, allow_nan=False)
-    assert Estimate.from_json(json.loads(text)["estimate"]) == found.estimate
+    assert strict.convert(json.loads(text)["estimate"], Estimate) == found.estimate
 
 
 @pytest.mark.slow

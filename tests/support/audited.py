@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from replicate.audit.folder import DROPS, FIGURES, GRID, RATIOS
 from replicate.audit.grid import on_grid
 from replicate.audit.reported import (
     Bibliography,
@@ -234,3 +238,33 @@ def change_drop(paper: Reported, kappa: float, dataset: str, drop: Measured, **f
 
 def all_on_grid(paper: Reported) -> bool:
     return all(on_grid(paper, lr, k * paper.rho * lr) for lr, _ in paper.grid for k in (1.0, *paper.kappas))
+
+
+def write_folder(paper: Reported, folder: Path) -> None:
+    """Writes what `replicate.audit.folder` reads: grid, tables and figures, not what a folder cannot hold."""
+
+    def texts(measured: Measured | None) -> list[str]:
+        """Value and ends, each empty where there is none."""
+        parts = (measured.value, measured.low, measured.high) if measured else (None, None, None)
+        return [text(part) for part in parts]
+
+    def text(printed: Printed | None) -> str:
+        return "" if printed is None else printed.text
+
+    def table(name: str, header: str, rows: Iterable[Iterable[object]]) -> None:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header.split())
+        writer.writerows(rows)
+        (folder / name).write_text(out.getvalue(), encoding="utf-8")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table(GRID, "lr wd", [(f"{lr:g}", f"{wd:g}") for lr, wds in paper.grid for wd in wds])
+    rows = [[r.arch, r.dataset, *texts(r.rho), text(r.p), *texts(r.slope), text(r.r2)] for r in paper.ratios]
+    table(RATIOS, "arch dataset rho rho_low rho_high p slope slope_low slope_high r2", rows)
+    if paper.drops:
+        rows = [[f"{d.kappa:g}", d.dataset, *texts(d.drop), "<" * d.p_below + text(d.p)] for d in paper.drops]
+        table(DROPS, "kappa dataset drop low high p", rows)
+    if paper.figures:
+        rows = [[f.name, *texts(f.measured), f.source] for f in paper.figures]
+        table(FIGURES, "name value low high source", rows)

@@ -77,7 +77,6 @@ def equilibrium(paper: Reported) -> Finding:
             fits = errors[-1] < TOLERANCE
             checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", holds=fits, source="section 3.5"))
     return from_checks(
-        "theory/equilibrium-norm",
         checks,
         claimed="norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
         evidence=f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "

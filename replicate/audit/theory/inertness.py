@@ -64,7 +64,6 @@ def inertness(paper: Reported) -> Finding:
         )
     need(checks, f"drops of {COSTLY_PP:g} pp at least")
     return from_checks(
-        "theory/inertness",
         checks,
         source="sections 3.1 and 4.2",
         claimed="drops of 1 to 4 pp at every learning rate",

@@ -100,7 +100,6 @@ def effective_l2(paper: Reported) -> Finding:
     printed, value, what = claimed.value.text, claimed.value.value, "exponent of lr in the penalty at fixed wd"
     fits = abs(found - value) < TOLERANCE
     return from_checks(
-        "theory/effective-l2",
         [Check(what, printed, f"{found:.4f}", holds=fits, source=claimed.source, decides=True)],
         claimed=f"effective penalty wd x lr^{value:g}",
         evidence=f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} "
@@ -135,7 +134,6 @@ def l2_closed_form(paper: Reported) -> Finding:
     worst = closed_form_error()
     what, form, small = "largest relative difference", "(H + wd I)^-1 H theta_0", worst < 1e-9
     return from_checks(
-        "theory/l2-closed-form",
         [Check(what, form, f"{worst:.1g}", holds=small, source="section 2", decides=True)],
         claimed=f"the minimum with L2 is {form}",
         evidence=f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and "

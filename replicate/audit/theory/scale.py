@@ -103,7 +103,6 @@ def balance(paper: Reported) -> Finding:
     kept, found = angles[own] < 1e-9, f"turns away by {angles[own]:.2g} rad"
     each = ", ".join(f"{name} {x:.2g}" for name, x in angles.items())
     return from_checks(
-        "theory/constant-ratio-preserves-balance",
         [Check(own, "keeps the balance", found, holds=kept, source=claimed.source, decides=True)],
         claimed=f"{own} keeps the balance of optimisation and regularisation",
         evidence=f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away "
