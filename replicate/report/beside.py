@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from replicate.judging.verdict import Published, Secondary
+from replicate.estimate.published import Published
+from replicate.judging.verdict import Secondary
 from replicate.text import interval
 
 MOST_SHOWN = 6
