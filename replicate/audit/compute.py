@@ -1,6 +1,4 @@
-"""Could the runs be made in the hours that are named? Operations of the models, the peak of the device, published
-rates.
-"""
+"""Could the runs be made in the hours that are named? By the models' operations, the device's peak, published rates."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ SLACK = 1.5
 
 
 def a100_rate(arch: str) -> float:
-    """Images a second of one A100 at 224 x 224: ResNet-50's best published rate, others by their ratio to it on an RTX
-    3090.
-    """
+    """An A100's images a second at 224 x 224: ResNet-50's best published rate, others by their ratio on an RTX 3090."""
     best = max(rate.images_per_second for rate in A100_RESNET50)
     return best * RTX_3090[arch] / RTX_3090["resnet50"]
 
@@ -58,9 +54,7 @@ def images(campaign: Campaign) -> float:
 
 
 def claimed_rate(campaign: Campaign) -> float:
-    """Images a second of one device that the claimed hours come to; those of evaluation are left out in the paper's
-    favour.
-    """
+    """Images a second and device that the claimed hours come to; in the paper's favour without those of evaluation."""
     return images(campaign) / (campaign.hours.high * 3600)
 
 

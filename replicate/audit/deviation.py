@@ -65,9 +65,7 @@ def deviation_range(paper: Reported) -> Finding:
 
 
 def tolerance_zone(paper: Reported) -> Finding:
-    """`audit/tolerance-zone`: drops inside the zone below one bound, beyond it above another; 2 times off costs about
-    1.
-    """
+    """`audit/tolerance-zone`: drops below one bound inside the zone, above another beyond it; about 1 at a factor 2."""
     inside, beyond = _split(paper)
     checks = []
     note = ""
@@ -133,9 +131,7 @@ def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], f
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """Exponents of ln kappa between the two outermost kappas of each side, with standard errors: (side, exponent,
-    error).
-    """
+    """(side, exponent of ln kappa between its two outermost kappas, standard error), for each side that has them."""
     out = []
     for side in ("below", "above"):
         outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))

@@ -95,9 +95,7 @@ def from_checks(
     source: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
-    """The finding that several checks add up to. `source`: the checks' own where it is empty; `consistent_if`: dropped
-    where all of them hold.
-    """
+    """What several checks add up to. `source`: the checks' own where empty; `consistent_if`: dropped where all hold."""
     outcome = worst(c.outcome for c in checks)
     return Finding(
         outcome=outcome,

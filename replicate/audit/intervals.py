@@ -1,6 +1,4 @@
-"""The paper's intervals among themselves: do they look like percentile bootstraps of a few seeds, and do they add
-up?
-"""
+"""The paper's intervals by themselves: do they look like percentile bootstraps of a few seeds, and do they add up?"""
 
 from __future__ import annotations
 

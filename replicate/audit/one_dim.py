@@ -1,6 +1,4 @@
-"""The search along the claimed line: its gap to the grid against its bound, the seeds' noise, and what it can be at
-all.
-"""
+"""The search along the claimed line: its gap to the grid against its bound, seeds' noise, and what it can be at all."""
 
 from __future__ import annotations
 

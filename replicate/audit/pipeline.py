@@ -24,9 +24,7 @@ BEYOND = ("level", "grow", "level at 0")
 """Beyond the table's kappas the drop stays as it is, grows on at the last slope, or grows on above and stays below."""
 
 INSIDE = ("straight", "quadratic", "flat")
-"""Between kappa 1 and its neighbours in the table: a straight line over ln kappa, a parabola, or nothing lost in
-ZONE.
-"""
+"""Between kappa 1 and its neighbours in the table: straight over ln kappa, a parabola, or nothing lost in ZONE."""
 ZONE = math.log(2)
 
 CELLS = 200

@@ -1,6 +1,4 @@
-"""The paper's tests: p-values against estimates and intervals, the analysis of variance against its degrees of
-freedom.
-"""
+"""The paper's tests: p-values against estimates and intervals, analysis of variance against degrees of freedom."""
 
 from __future__ import annotations
 

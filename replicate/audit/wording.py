@@ -73,9 +73,7 @@ def counts_text(report: Report) -> str:
 
 
 def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
-    """The report for a terminal: the severe findings first, a sentence each; `verbose` adds source, assumption and
-    remedy.
-    """
+    """The report for a terminal: the severe first, a sentence each; `verbose` adds source, assumption and remedy."""
     width = max(width, 40)
 
     def indented(text: str, by: int = 4) -> list[str]:

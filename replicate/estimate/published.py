@@ -15,26 +15,34 @@ from math import factorial
 import numpy as np
 
 from replicate.estimate.quantiles import f_tail, normal_tail, t_tail
+from replicate.estimate.result import finite
 from replicate.landscape.landscape import Floats, Slice
 
 
 @dataclass(frozen=True)
-class PublishedFit:
-    """What the paper's scripts would report for one cell."""
+class BestAt:
+    """A weight decay that is best at a learning rate."""
+
+    lr: float
+    wd: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the paper's own method says of a cell: see `replicate.estimate.published`. None: it has no such number."""
 
     rho: float
     rho_low: float
     rho_high: float
     """95 % percentile interval over resampled seeds."""
-    p_rho: float
-    """p of rho = 0.10, normal reference, standard error from the resamples; NaN where that is 0."""
-    slope: float
-    """Least squares of ln wd on ln lr; NaN where an argmax is weight decay 0."""
-    intercept: float
-    intercept_p: float
+    p_rho: float | None
+    """p of a ratio of 0.10, normal reference, standard error from the resamples; None where that is 0."""
+    slope: float | None
+    """Least squares of ln wd on ln lr; None where an argmax is weight decay 0."""
+    intercept: float | None
+    intercept_p: float | None
     r2: float
-    optima: Floats
-    """[E], argmax at each learning rate."""
+    argmax: tuple[BestAt, ...]
 
 
 @lru_cache(maxsize=16)
@@ -81,7 +89,7 @@ def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
     return float(values[order][min(index, len(values) - 1)])
 
 
-def published_fit(slices: Sequence[Slice]) -> PublishedFit:
+def published_fit(slices: Sequence[Slice]) -> Published:
     """The paper's estimates from the slices of one cell (two learning rates at least)."""
     from scipy.stats import linregress  # not at the top: half a second, which a sweep's judging does not need
 
@@ -97,19 +105,17 @@ def published_fit(slices: Sequence[Slice]) -> PublishedFit:
     free = linregress(lrs, best) if len(lrs) > 2 else None
     total = float(((best - best.mean()) ** 2).sum())
     residual = float(((best - rho * lrs) ** 2).sum())
-    slope = float(np.polyfit(np.log(lrs), np.log(best), 1)[0]) if (best > 0).all() else float("nan")
-    dof = len(lrs) - 2
     t = free.intercept / free.intercept_stderr if free is not None and free.intercept_stderr > 0 else float("nan")
-    return PublishedFit(
+    return Published(
         rho=rho,
         rho_low=weighted_percentile(rhos, probability, 2.5),
         rho_high=weighted_percentile(rhos, probability, 97.5),
-        p_rho=2 * normal_tail(abs(rho - 0.10) / spread) if spread > 0 else float("nan"),
-        slope=slope,
-        intercept=float(free.intercept) if free is not None else float("nan"),
-        intercept_p=2 * t_tail(abs(t), dof) if free is not None else float("nan"),
+        p_rho=finite(2 * normal_tail(abs(rho - 0.10) / spread)) if spread > 0 else None,
+        slope=finite(np.polyfit(np.log(lrs), np.log(best), 1)[0]) if (best > 0).all() else None,
+        intercept=finite(free.intercept) if free is not None else None,
+        intercept_p=finite(2 * t_tail(abs(t), len(lrs) - 2)),
         r2=1 - residual / total if np.ptp(best) > 0 else 0.0,
-        optima=best,
+        argmax=tuple(BestAt(cut.lr, float(wd)) for cut, wd in zip(slices, best, strict=True)),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from replicate.estimate import best_set, fits, gap, power_law
 from replicate.estimate import published as papers_method
+from replicate.estimate.published import Published
 from replicate.estimate.result import Estimate, finite
 from replicate.judging.rule import position
 from replicate.judging.select import Selected, only
@@ -16,12 +17,10 @@ from replicate.judging.verdict import (
     CONTRADICTED,
     REPLICATED,
     Anova,
-    BestAt,
     IndistinguishableAt,
     Outcome,
     PapersFigure,
     Prediction,
-    Published,
     Secondary,
     Verdict,
 )
@@ -60,20 +59,7 @@ def beside(claim: Claim, selected: Selected, verdict: Verdict) -> Verdict:
 def published(landscape: Landscape) -> Published | None:
     """The paper's method on one cell; None with fewer than two learning rates."""
     slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any()]
-    if len(slices) < 2:
-        return None
-    fit = papers_method.published_fit(slices)
-    return Published(
-        rho=fit.rho,
-        rho_low=fit.rho_low,
-        rho_high=fit.rho_high,
-        p_rho=finite(fit.p_rho),
-        slope=finite(fit.slope),
-        intercept=finite(fit.intercept),
-        intercept_p=finite(fit.intercept_p),
-        r2=fit.r2,
-        argmax=tuple(BestAt(cut.lr, float(wd)) for cut, wd in zip(slices, fit.optima, strict=True)),
-    )
+    return papers_method.published_fit(slices) if len(slices) >= 2 else None
 
 
 def _anova(selected: Selected) -> Anova | None:

@@ -9,11 +9,12 @@ from typing import Any
 from replicate.estimate import fits, gap, power_law
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
+from replicate.estimate.published import Published
 from replicate.estimate.result import Estimate, unknown
 from replicate.judging import quantities, secondary
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import decide
-from replicate.judging.verdict import Evidence, Outcome, Published, Verdict, not_run
+from replicate.judging.verdict import Evidence, Outcome, Verdict, not_run
 from replicate.landscape.landscape import Landscape
 from replicate.paper.claim import Claim
 from replicate.paper.protocol import RHO

@@ -7,6 +7,7 @@ from enum import Enum
 
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
+from replicate.estimate.published import Published
 from replicate.estimate.result import Estimate
 from replicate.paper.claim import Claim, Margin
 
@@ -48,30 +49,6 @@ class Evidence:
         """One phrase for tables: the scale and what kind of evidence it is."""
         kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"
         return f"{self.scale} ({kind}: {self.note})" if self.note else f"{self.scale} ({kind})"
-
-
-@dataclass(frozen=True)
-class BestAt:
-    """A weight decay that is best at a learning rate."""
-
-    lr: float
-    wd: float
-
-
-@dataclass(frozen=True)
-class Published:
-    """What the paper's own method says of a cell: see `replicate.estimate.published`. None: it has no such number."""
-
-    rho: float
-    rho_low: float
-    rho_high: float
-    p_rho: float | None
-    """p of a ratio of 0.10."""
-    slope: float | None
-    intercept: float | None
-    intercept_p: float | None
-    r2: float
-    argmax: tuple[BestAt, ...]
 
 
 @dataclass(frozen=True)

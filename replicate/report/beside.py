@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from replicate.estimate.flags import Flag
-from replicate.judging.verdict import Published, Secondary
+from replicate.estimate.published import Published
+from replicate.judging.verdict import Secondary
 from replicate.text import interval
 
 MOST_SHOWN = 6

@@ -116,7 +116,7 @@ def test_it_ends_when_all_is_there(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = RUNS[:4]
-    monkeypatch.setattr(watch, "runs_for", lambda *_: few)
+    monkeypatch.setattr(watch, "runs_at", lambda *_: few)
     monkeypatch.setattr(watch, "SECONDS", 0.01)
     monkeypatch.setattr(watch.time, "sleep", lambda _: put(store, *few))
     put(store, *few[:1])

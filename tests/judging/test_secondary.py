@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from replicate.estimate.published import Published
 from replicate.estimate.result import Estimate
 from replicate.judging import secondary
 from replicate.judging.rule import rule
@@ -22,7 +23,6 @@ from replicate.judging.verdict import (
     REPLICATED,
     Evidence,
     PapersFigure,
-    Published,
     Secondary,
 )
 from replicate.landscape.synthetic import Truth, bracket_grid, draw, paper_grid

@@ -27,9 +27,7 @@ TOLERANCE = 0.05
 def random_walk(
     lr: float, wd: float, size: int, steps: int, rng: np.random.Generator, start_share: float = 1.0
 ) -> tuple[float, float]:
-    """Root mean square norm and mean angle a step of AdamW on gradients of pure noise, over the second half of the
-    steps.
-    """
+    """Root mean square norm and mean angle a step of AdamW on pure noise, over the second half of the steps."""
     beta_1, beta_2 = ADAMW_BETAS
     expected = math.sqrt(lr * size / (2 * wd))
     w = rng.normal(size=size)
