@@ -79,21 +79,17 @@ def judge(
     e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises
     `replicate.text.UsageError`.
     """
-    notes: tuple[str, ...] = ()
-    if isinstance(runs, pd.DataFrame):
-        sweep = read_sweep(_table(runs), metric, columns)
-        landscapes, notes = sweep.landscapes, sweep.notes
-    elif isinstance(runs, str | Path):
-        sweep = read_sweep(read_table(str(runs)), metric, columns)
-        landscapes, notes = sweep.landscapes, sweep.notes
-    else:
-        given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
-        landscapes = tuple(one for one in given if isinstance(one, Landscape))
-        if len(landscapes) != len(given) or not given:
-            raise TypeError(
-                f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
-            )
-    return Judged(landscapes, judge_sweep(landscapes), notes)
+    if isinstance(runs, pd.DataFrame | str | Path):
+        table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
+        sweep = read_sweep(table, metric, columns)
+        return Judged(sweep.landscapes, judge_sweep(sweep.landscapes), sweep.notes)
+    given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
+    landscapes = tuple(one for one in given if isinstance(one, Landscape))
+    if len(landscapes) != len(given) or not given:
+        raise TypeError(
+            f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
+        )
+    return Judged(landscapes, judge_sweep(landscapes))
 
 
 def _table(frame: pd.DataFrame) -> Table:

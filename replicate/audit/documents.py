@@ -64,9 +64,8 @@ def cited_work(paper: Reported) -> Finding:
 
 def references(paper: Reported) -> Finding:
     """`audit/references`: works cited and not listed, listed and not cited, and years that disagree."""
-    need(paper.bibliography, "citations and references")
-    assert paper.bibliography is not None
-    cited, listed = paper.bibliography.cited, paper.bibliography.listed
+    bibliography = need(paper.bibliography, "citations and references")
+    cited, listed = bibliography.cited, bibliography.listed
 
     def missing(works: Sequence[Work], others: Sequence[Work]) -> list[str]:
         names = [f"{w.author} {w.year}" for w in others]

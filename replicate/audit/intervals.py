@@ -18,6 +18,16 @@ CELLS = 20_000
 """Simulated cells."""
 
 
+def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    """Ends of the 95 % percentile interval of each row of `values` [K, R], each [K]."""
+    order = np.argsort(values, axis=1)
+    weight = np.cumsum(probability[order], axis=1)
+    ascending = np.take_along_axis(values, order, axis=1)
+    at = ((weight < q - 1e-12).sum(axis=1)[:, None] for q in (0.025, 0.975))
+    low, high = (np.take_along_axis(ascending, i, axis=1)[:, 0] for i in at)
+    return low, high
+
+
 @lru_cache(maxsize=4)
 def bootstrap_intervals(seeds: int) -> tuple[Floats, Floats, Floats]:
     """Mean of `seeds` normal values and the ends of its 95 % percentile interval, each [CELLS], all resamples counted.
@@ -26,15 +36,7 @@ def bootstrap_intervals(seeds: int) -> tuple[Floats, Floats, Floats]:
     """
     values = np.random.default_rng(0).normal(size=(CELLS, seeds))
     shares, probability = resamples(seeds)
-    means = values @ shares.T
-    order = np.argsort(means, axis=1)
-    weight = np.cumsum(probability[order], axis=1)
-    sorted_means = np.take_along_axis(means, order, axis=1)
-    ends = []
-    for q in (0.025, 0.975):
-        at = (weight < q - 1e-12).sum(axis=1)
-        ends.append(np.take_along_axis(sorted_means, at[:, None], axis=1)[:, 0])
-    return values.mean(axis=1), ends[0], ends[1]
+    return values.mean(axis=1), *percentile_interval(values @ shares.T, probability)
 
 
 def symmetric(measured: Measured) -> bool:

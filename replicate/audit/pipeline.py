@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from replicate.audit.finding import Check, Finding, NotStated, from_checks, span
+from replicate.audit.intervals import percentile_interval
 from replicate.audit.reported import Floats, Reported, need
 from replicate.estimate.published import resamples
 
@@ -102,13 +103,8 @@ def simulate(
         r2 = np.where(total > 1e-18, 1 - left / total, 0.0)
         slope = np.log(optima) @ logs / (logs @ logs)
     rhos = np.stack(resampled, axis=2) @ lrs / (lrs @ lrs)
-    order = np.argsort(rhos, axis=1)
-    weight = np.cumsum(probability[order], axis=1)
-    ends = [
-        np.take_along_axis(rhos, np.take_along_axis(order, (weight < q - 1e-12).sum(axis=1)[:, None], 1), 1)[:, 0]
-        for q in (0.025, 0.975)
-    ]
-    return Outcome(rho, r2, np.where((optima > 0).all(axis=1), slope, np.nan), (ends[1] - ends[0]) / 2)
+    low, high = percentile_interval(rhos, probability)
+    return Outcome(rho, r2, np.where((optima > 0).all(axis=1), slope, np.nan), (high - low) / 2)
 
 
 def _lost(paper: Reported, dataset: str, beyond: str, inside: str) -> Callable[[float, Floats], Floats]:

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from replicate.audit.finding import Check, NotStated, span
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 _SLACK = 1e-9
 """Relative to a figure's last digit: two ends that meet exactly meet in floating point as well."""
@@ -298,11 +300,9 @@ class Reported:
         """The value of the figure called `name`."""
         return self.figure(name).measured.value.value
 
-    def row(self, cell: str) -> RatioRow:
-        return next(row for row in self.ratios if row.cell == cell)
 
-
-def need(present: object, what: str) -> None:
-    """NotStated unless `present` holds anything."""
+def need(present: T | None, what: str) -> T:
+    """`present`; NotStated unless it holds anything."""
     if not present:
         raise NotStated(what)
+    return present

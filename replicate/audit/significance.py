@@ -43,19 +43,18 @@ def ratio_p(row: RatioRow, rho: float, dof: float) -> tuple[float, float]:
 
 def p_value(paper: Reported, row: RatioRow) -> Finding:
     """`audit/p-values/<cell>`."""
-    need(row.p, "p-values in the table of ratios")
-    assert row.p is not None
+    p = need(row.p, "p-values in the table of ratios")
     ranges = {dof: ratio_p(row, paper.rho, dof) for dof in REFERENCES}
-    fitting = [dof for dof, r in ranges.items() if row.p.meets(*r)]
+    fitting = [dof for dof, r in ranges.items() if p.meets(*r)]
     everything = min(r[0] for r in ranges.values()), max(r[1] for r in ranges.values())
-    flips = everything[0] > ALPHA >= row.p.value or everything[1] < ALPHA <= row.p.value
+    flips = everything[0] > ALPHA >= p.value or everything[1] < ALPHA <= p.value
     each = ", ".join(f"{reference_name(dof)} {span(*r)}" for dof, r in ranges.items())
     names = ", ".join(reference_name(dof) for dof in fitting)
     fit = f"(reference: {names})" if fitting else "none of them"
     return from_checks(
-        [Check("p", row.p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
-        claimed=f"{row.rho.text}, p = {row.p.text}",
-        evidence=f"{row.rho.text} gives p for {paper.rho:g} of {each}: p = {row.p.text} fits {fit}.",
+        [Check("p", p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
+        claimed=f"{row.rho.text}, p = {p.text}",
+        evidence=f"{row.rho.text} gives p for {paper.rho:g} of {each}: p = {p.text} fits {fit}.",
         assumes="an estimate with a normal or t distribution, whose standard error is the half width of its 95 % "
         "interval over that distribution's 97.5 % point",
         consistent_if="the standard error of the test is another one than that of the interval",

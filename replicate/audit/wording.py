@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from replicate.audit.audits import Report
 from replicate.audit.finding import CONSISTENT, DECISION_INCONSISTENT, INCONSISTENT, OUTCOMES, Finding
+from replicate.store import strict
 
 FORMAT = 1
 TITLES = {
@@ -33,25 +33,10 @@ def to_json(report: Report, ids: Sequence[str] | None = None) -> dict[str, Any]:
         "format": FORMAT,
         "paper": report.paper,
         "counts": report.counts,
-        "findings": [plain(f.to_json()) for f in report.findings],
+        "findings": [strict.json_types(f.to_json()) for f in report.findings],
         "left_out": [{"id": name, "missing": missing} for name, missing in report.left_out],
         "not_run": [name for name in ids or () if name not in done],
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON types: tuples and arrays as lists, keys as text, NaN and infinities as null."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k if isinstance(k, str) else f"{k:g}": plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    raise TypeError(f"expected numbers, texts, lists and mappings, got a {type(value).__name__}: {value!r}")
 
 
 def json_text(report: Report, ids: Sequence[str] | None = None) -> str:

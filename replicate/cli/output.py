@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from replicate.store import atomic
+from replicate.store import atomic, strict
 from replicate.text import UsageError, one_line, printable
 
 
@@ -34,7 +33,7 @@ def write_file(option: str, path: str | Path, content: str | bytes) -> None:
 
 def print_json(data: Any) -> None:
     """`data` as JSON; numbers that JSON has no word for become null."""
-    print(json.dumps(_finite(data), indent=1, allow_nan=False))
+    print(json.dumps(strict.json_types(data), indent=1, allow_nan=False))
 
 
 def say(lines: Iterable[str]) -> None:
@@ -76,18 +75,6 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _is_number(text: str) -> bool:
     return text in {"", "-"} or text.replace(".", "").replace("-", "").replace("e", "").replace("+", "").isdigit()
-
-
-def _finite(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
 
 
 def shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,9 @@ def largest_distance(parts: Sequence[Span], parts_strict: Sequence[Span]) -> Spa
     if len(parts) < 2:
         raise ValueError(f"largest distance: expected at least two parts, got {len(parts)}")
     value = low = high = 0.0
-    for i in range(len(parts)):
-        for j in range(i):
-            d = difference(parts[i], parts[j])
-            strict = difference(parts_strict[i], parts_strict[j])
-            value = max(value, abs(d.value))
-            high = max(high, abs(d.low), abs(d.high))
-            low = max(low, strict.low, -strict.high)
+    for plain, strict in zip(combinations(parts, 2), combinations(parts_strict, 2), strict=True):
+        d, surely = difference(*plain), difference(*strict)
+        value = max(value, abs(d.value))
+        high = max(high, abs(d.low), abs(d.high))
+        low = max(low, surely.low, -surely.high)
     return Span(value, low, high)

@@ -32,6 +32,11 @@ def on_line(cut: Slice) -> NDArray[np.bool_]:
     return np.isclose(cut.wds, RHO * cut.lr, rtol=6e-3, atol=0)
 
 
+def _on_grid(cut: Slice, grid: Sequence[float]) -> NDArray[np.bool_]:
+    """[W], which are weight decays of the `grid`, likewise."""
+    return np.asarray(np.isclose(cut.wds[:, None], np.asarray(grid), rtol=6e-3, atol=0).any(axis=1))
+
+
 def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Generator) -> Floats | None:
     """Draws [K] of the gap, pp; None where grid or line was not run, or no slice can be fitted.
 
@@ -40,8 +45,7 @@ def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Genera
     slices = landscape.slices()
     best_grid, best_line = np.full(DRAWS, -np.inf), np.full(DRAWS, -np.inf)
     for cut, draws in zip(slices, accuracy_draws(slices, rng, DRAWS), strict=True):
-        on_grid = np.isclose(cut.wds[:, None], np.asarray(grid)[None, :], rtol=6e-3, atol=0).any(axis=1)
-        best_grid = np.fmax(best_grid, _best(draws[:, on_grid]))
+        best_grid = np.fmax(best_grid, _best(draws[:, _on_grid(cut, grid)]))
         best_line = np.fmax(best_line, _best(draws[:, on_line(cut)]))
     if not (np.isfinite(best_grid) & np.isfinite(best_line)).all():
         return None
@@ -78,15 +82,9 @@ def _seeds(width: float, seeds: int) -> str:
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
     """Gap, pp, of the configurations chosen on all seeds but one, measured on that one, averaged over seeds."""
-    rows: list[tuple[Floats, bool, bool]] = []
-    for cut in landscape.slices():
-        line = on_line(cut)
-        for i, wd in enumerate(cut.wds):
-            in_grid = bool(np.isclose(wd, np.asarray(grid), rtol=6e-3, atol=0).any())
-            if np.isfinite(cut.scores[i]).all():
-                rows.append((cut.scores[i], in_grid, bool(line[i])))
-    grid_rows = np.array([r[0] for r in rows if r[1]])
-    line_rows = np.array([r[0] for r in rows if r[2]])
+    whole = [(cut, np.isfinite(cut.scores).all(axis=1)) for cut in landscape.slices()]
+    grid_rows = np.array([row for cut, rows in whole for row in cut.scores[rows & _on_grid(cut, grid)]])
+    line_rows = np.array([row for cut, rows in whole for row in cut.scores[rows & on_line(cut)]])
     if not len(grid_rows) or not len(line_rows) or grid_rows.shape[1] < 2:
         return None
     gaps = []
@@ -112,13 +110,9 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
     """The paper's gap, pp: largest mean over seeds on the grid less largest on the line."""
-    grid_means, line_means = [], []
-    for cut in landscape.slices():
-        usable = np.isfinite(cut.scores).any(axis=1)
-        for i in np.nonzero(usable)[0]:
-            mean = float(np.nanmean(cut.scores[i]))
-            if np.isclose(cut.wds[i], np.asarray(grid), rtol=6e-3, atol=0).any():
-                grid_means.append(mean)
-            if on_line(cut)[i]:
-                line_means.append(mean)
-    return max(grid_means) - max(line_means) if grid_means and line_means else None
+    usable = [(cut, np.isfinite(cut.scores).any(axis=1)) for cut in landscape.slices()]
+    grid_rows = [row for cut, rows in usable for row in cut.scores[rows & _on_grid(cut, grid)]]
+    line_rows = [row for cut, rows in usable for row in cut.scores[rows & on_line(cut)]]
+    if not grid_rows or not line_rows:
+        return None
+    return max(float(np.nanmean(row)) for row in grid_rows) - max(float(np.nanmean(row)) for row in line_rows)

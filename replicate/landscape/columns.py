@@ -16,18 +16,15 @@ METRICS = ("accuracy", "loss")
 UNNAMED = "unnamed"
 """Architecture or data set of a sweep that does not say."""
 
+TESTED_ON = ("test", "val", "valid", "validation", "eval")
 ALIASES = {
     "lr": ("lr", "learning_rate", "learningrate", "base_lr", "peak_lr", "max_lr", "init_lr", "eta"),
     "wd": ("wd", "weight_decay", "weightdecay", "lambda"),
     "accuracy": (
         *("accuracy", "acc", "top1", "acc1", "accuracy_pp"),
-        *(
-            f"{split}_{name}"
-            for split in ("test", "val", "valid", "validation", "eval")
-            for name in ("accuracy", "acc")
-        ),
+        *(f"{split}_{name}" for split in TESTED_ON for name in ("accuracy", "acc")),
     ),
-    "loss": ("loss", *(f"{split}_loss" for split in ("test", "val", "valid", "validation", "eval"))),
+    "loss": ("loss", *(f"{split}_loss" for split in TESTED_ON)),
     "seed": ("seed", "random_seed", "rng_seed", "random_state"),
     "arch": ("arch", "architecture", "model", "model_name", "backbone"),
     "dataset": ("dataset", "data_set", "dataset_name", "data"),

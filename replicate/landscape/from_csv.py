@@ -181,14 +181,11 @@ def _one_unit(name: str, rows: list[_Row], largest: float, notes: list[str]) -> 
             "run diverged"
         )
     if low:
+        counted = "1 accuracy" if len(low) == 1 else f"{len(low)} accuracies"
         notes.append(
-            f"{_counted(len(low), 'accuracy', 'accuracies')} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
+            f"{counted} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
             f"others up to {largest:g}: taken as per cent"
         )
-
-
-def _counted(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], list[_Row]], found: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ def _counted(file: VerdictFile) -> str:
     parts = [f"{judged.count(o)} {o}" for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
     text = f"Of the paper's {total} claims {len(judged)} could be judged from {_evidence(file)}: {', '.join(parts)}"
     if shown.count(NOT_RUN):
-        text += f"; {shown.count(NOT_RUN)} {_was(shown.count(NOT_RUN))} not run"
+        text += f"; {shown.count(NOT_RUN)} {'was' if shown.count(NOT_RUN) == 1 else 'were'} not run"
     if shown.count(CRASHED):
         text += f"; judging {shown.count(CRASHED)} of them crashed"
     return text + "."
@@ -44,7 +44,7 @@ def _ratio(file: VerdictFile) -> str:
         ends = [x for e in no if e.verdict.estimate for x in (e.verdict.estimate.low, e.verdict.estimate.high)]
         low, high = min(ends), max(ends)
         span = f"{_plain(low)} to {_plain(high)} times it" if low > 0 and math.isfinite(high) else "elsewhere"
-        text += f", {span} in {len(no)}" if span != "elsewhere" else f", elsewhere in {len(no)}"
+        text += f", {span} in {len(no)}"
     if open_:
         text += f", and cannot be located well enough in {len(open_)}"
     if slopes:
@@ -95,7 +95,3 @@ def _plain(x: float) -> str:
 
 def _evidence(file: VerdictFile) -> str:
     return "made-up runs" if file.synthetic else "this probe" if file.probe else "runs at the paper's protocol"
-
-
-def _was(n: int) -> str:
-    return "was" if n == 1 else "were"

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from replicate import __version__
 from replicate.estimate.result import Estimate
+from replicate.judging.select import Landscapes
 from replicate.judging.verdict_file import VerdictFile
-from replicate.landscape.landscape import Landscape
-from replicate.paper.cells import Cell
 from replicate.paper.claim import Margin
 from replicate.paper.protocol import RHO_SGD
 from replicate.paper.registry import CLAIMS
@@ -24,10 +23,6 @@ from replicate.report.wording import notices
 
 if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
-
-Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""By cell and variant, as `replicate.landscape.from_store.all_landscapes` finds them."""
-
 
 FINDINGS = {
     "decision-inconsistent": "a conclusion falls with it",
@@ -143,11 +138,6 @@ def _deviations(file: VerdictFile) -> list[Picture]:
     return out
 
 
-def _shown_in(variant: str) -> str:
-    """The family that shows the landscapes of a variant."""
-    return {"main": "rho", "sgd": "sgd"}.get(variant, "robust")
-
-
 def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Picture]:
     """The landscapes that a family rests on, with the verdict on each cell's ratio."""
     from replicate.report.figures.landscape import landscape
@@ -155,7 +145,7 @@ def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Pictu
     outcomes = file.outcomes
     out = []
     for (cell, variant), table in found.items():
-        if _shown_in(variant) == family:
+        if {"main": "rho", "sgd": "sgd"}.get(variant, "robust") == family:
             outcome = outcomes.get(f"rho/{cell.id}", "") if variant == "main" else ""
             name = cell_title(cell.id) + ("" if variant == "main" else f", {variant}")
             words = f"ratio {outcome}; {len(table.frame)} runs" if outcome else f"{len(table.frame)} runs"

@@ -29,9 +29,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["short"] = short
-    found.filters["plain"] = plain
-    found.filters["slug"] = slug
+    found.filters.update(short=short, plain=plain, slug=slug)
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Evidence
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.registry import CELLS
 from replicate.report import beside
@@ -207,7 +207,7 @@ def row(e: Entry) -> Row:
         outcome=outcome,
         letter=LETTERS[outcome],
         evidence=v.evidence.scale,
-        kind=evidence_kind(v.evidence),
+        kind="synthetic" if v.evidence.synthetic else "probe" if v.evidence.probe else "paper",
         reason=e.crashed or v.reason,
         settle="" if e.crashed else v.settle,
         n="" if estimate is None else str(estimate.n),
@@ -215,11 +215,6 @@ def row(e: Entry) -> Row:
         method="" if estimate is None else estimate.method,
         beside=beside.words(v.secondary),
     )
-
-
-def evidence_kind(evidence: Evidence) -> str:
-    """`synthetic`, `probe` or `paper`."""
-    return "synthetic" if evidence.synthetic else "probe" if evidence.probe else "paper"
 
 
 def provenance(file: VerdictFile) -> list[tuple[str, str]]:

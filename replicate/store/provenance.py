@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import sys
@@ -56,13 +57,9 @@ def device_model(device: str) -> str:
     if not device.startswith("cpu"):
         return str(torch.cuda.get_device_name(device)) if torch is not None else "unknown"
     model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     # The kernels that torch chooses by it decide the last bits of a result.
     capability = torch.backends.cpu.get_cpu_capability() if torch is not None else "unknown"
     return f"{model} ({capability})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -61,6 +61,21 @@ def format_of(content: bytes | str) -> int:
 def plain(value: Any) -> Any:
     """`value` as JSON has it: dataclasses and structs as objects, numbers that are not finite as null."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_of_numpy))
+
+
+def json_types(value: Any) -> Any:
+    """JSON types: tuples and arrays as lists, keys as text, NaN and infinities as null."""
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k if isinstance(k, str) else f"{k:g}": json_types(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_types(v) for v in value]
+    raise TypeError(f"expected numbers, texts, lists and mappings, got a {type(value).__name__}: {value!r}")
 
 
 def schema(kind: type, title: str) -> dict[str, Any]:

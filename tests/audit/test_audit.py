@@ -24,6 +24,7 @@ from replicate.audit.reported import RatioRow, Reported
 from replicate.audit.subject import published
 from replicate.cli import main
 from replicate.paper.registry import CELLS, CLAIMS
+from replicate.store.strict import json_types
 from tests.support.audited import change, made_up, write_folder
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -155,9 +156,9 @@ class TestText:
         assert "<script>" not in re.sub("`[^`]*`", "", found)  # as code it is text
 
     def test_json_of_what_json_lacks(self) -> None:
-        assert wording.plain({1.5: (float("nan"), True, None)}) == {"1.5": [None, True, None]}
+        assert json_types({1.5: (float("nan"), True, None)}) == {"1.5": [None, True, None]}
         with pytest.raises(TypeError, match="expected numbers, texts, lists and mappings, got a set"):
-            wording.plain({1})
+            json_types({1})
 
 
 class TestPicture:

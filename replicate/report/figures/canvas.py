@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +74,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 LONGEST_LABEL = 28
 
 
+@dataclass
 class Canvas:
     """A figure being drawn; `svg` is there once the `with` block of `canvas` has ended."""
 
-    def __init__(self, figure: Figure, width: float, height: float) -> None:
-        self.figure = figure
-        self.width = width
-        self.height = height
-        self.svg = ""
+    figure: Figure
+    width: float
+    height: float
+    svg: str = ""
 
     def axes(self, left: float, top: float, right: float, bottom: float) -> Axes:
         """Axes with these margins, in pixels."""
