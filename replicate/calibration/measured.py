@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
-from replicate.estimate.result import finite
+from replicate.estimate.estimate import finite
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.store import atomic
 from replicate.store.strict import Malformed, decode

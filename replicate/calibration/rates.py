@@ -13,7 +13,7 @@ import numpy as np
 from replicate.calibration.parallel import chunks, in_processes
 from replicate.calibration.studies import Study, has_straight_line, identified, true_values
 from replicate.estimate import details
-from replicate.estimate.result import Estimate, finite
+from replicate.estimate.estimate import Estimate, finite
 from replicate.judging.secondary import IN_LOGARITHMS
 from replicate.judging.sweep_verdicts import QUANTITY_OF, JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED

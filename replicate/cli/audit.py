@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from replicate.audit import wording
+from replicate.audit import printing
 from replicate.audit.audits import run as run_audits
 from replicate.audit.finding import CONSISTENT
 from replicate.audit.folder import read
@@ -22,10 +22,10 @@ def run(options: argparse.Namespace) -> int:
         write_file("--picture", options.picture, picture(paper))
         note(f"written: {options.picture}")
     if options.json:
-        print(wording.json_text(report), end="")
+        print(printing.json_text(report), end="")
     elif options.markdown:
-        print(wording.markdown(report), end="")
+        print(printing.markdown(report), end="")
     else:
         width = shutil.get_terminal_size((100, 24)).columns
-        say(wording.lines(report, width, options.verbose))
+        say(printing.lines(report, width, options.verbose))
     return int(any(n for outcome, n in report.counts.items() if outcome != CONSISTENT))

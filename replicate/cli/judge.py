@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from replicate.cli.output import check_folder, columns, note, print_json, write_file
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
 from replicate.landscape.columns import parse_columns

@@ -14,9 +14,9 @@ import numpy as np
 
 from replicate.estimate.combine import Span, difference
 from replicate.estimate.details import Asymmetry, Terms
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
-from replicate.estimate.result import Estimate, unknown
 from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import KAPPAS, RHO
 

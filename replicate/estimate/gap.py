@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from replicate.estimate.accuracy_curve import accuracy_draws
 from replicate.estimate.details import Gaps
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import t_quantile
-from replicate.estimate.result import Estimate, unknown
 from replicate.landscape.landscape import Floats, Landscape, Slice
 from replicate.paper.protocol import RHO
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from replicate.estimate.details import Growth, GrowthSide, Value
 from replicate.estimate.deviation import Drops, cells_interval, measured
+from replicate.estimate.estimate import Estimate, finite, unknown
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate, finite, unknown
 from replicate.landscape.landscape import Floats
 
 METHOD = "exponent past the zone's edge, delta method over seeds, at either end of the edge's interval"

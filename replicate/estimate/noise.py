@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.sparse import csgraph
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.estimate.result import Estimate
 from replicate.landscape.landscape import Floats
 
 ROUNDING = 1e-9

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from replicate.estimate import combine, details
+from replicate.estimate.estimate import Estimate, finite
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import (
     MIN_INFORMATIVE,
@@ -21,7 +22,6 @@ from replicate.estimate.line_fit import (
 )
 from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile
-from replicate.estimate.result import Estimate, finite
 
 MAY_DRIFT = float(np.log(1.5))
 """How far from its mean, in ln, the likeliest line may take the ratio of an informative learning rate before the ratio

@@ -14,8 +14,8 @@ from math import factorial
 
 import numpy as np
 
+from replicate.estimate.estimate import finite
 from replicate.estimate.quantiles import f_tail, normal_tail, t_tail
-from replicate.estimate.result import finite
 from replicate.landscape.landscape import Floats, Slice
 
 

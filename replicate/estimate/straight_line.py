@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import (
     CLOSED_DEVIANCE,
@@ -19,7 +20,6 @@ from replicate.estimate.line_fit import (
 )
 from replicate.estimate.power_law import PROFILE, slope_span
 from replicate.estimate.quantiles import chi2_quantile, t_quantile
-from replicate.estimate.result import Estimate, unknown
 from replicate.landscape.landscape import Floats
 
 SAME_DEVIANCE = 1e-3

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from replicate.estimate import combine, details, deviation, fits, gap, growth, noise, power_law, straight_line
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import LineFit
-from replicate.estimate.result import Estimate, unknown
 from replicate.judging import ratios
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import position

@@ -9,9 +9,9 @@ from dataclasses import replace
 import msgspec
 
 from replicate.estimate import combine, details, fits, power_law
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag, forbidding
 from replicate.estimate.line_fit import MIN_INFORMATIVE
-from replicate.estimate.result import Estimate, unknown
 from replicate.judging.select import Selected, only
 from replicate.landscape.landscape import Landscape
 

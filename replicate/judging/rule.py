@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from replicate.estimate import details
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate
 from replicate.judging.verdict import (
     CONTRADICTED,
     INCONCLUSIVE,

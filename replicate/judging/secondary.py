@@ -9,8 +9,8 @@ import numpy as np
 
 from replicate.estimate import best_set, fits, gap, power_law
 from replicate.estimate import published as papers_method
+from replicate.estimate.estimate import Estimate, finite
 from replicate.estimate.published import Published
-from replicate.estimate.result import Estimate, finite
 from replicate.judging.rule import position
 from replicate.judging.select import Selected, only
 from replicate.judging.verdict import (

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from replicate.estimate import fits, gap, power_law
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
-from replicate.estimate.result import Estimate, unknown
 from replicate.judging import quantities, secondary
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import decide

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
-from replicate.estimate.result import Estimate
 from replicate.paper.claim import Claim, Margin
 
 

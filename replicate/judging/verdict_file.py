@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.judging.verdict import Evidence
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report.wording import estimate_text, margin_text, outcome_text

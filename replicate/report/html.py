@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from replicate import __version__
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.judging.select import Landscapes
 from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.claim import Margin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED
 from replicate.judging.verdict_file import Entry, VerdictFile

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from replicate.audit import folder, wording
+from replicate.audit import folder, printing
 from replicate.audit.audits import Audit, Report, audits, run
 from replicate.audit.finding import CONSISTENT, OUTCOMES, NotStated
 from replicate.audit.picture import picture
@@ -128,7 +128,7 @@ def test_a_finding_goes_by_the_name_of_its_audit_and_no_other() -> None:
 
 class TestText:
     def test_json(self, report: Report) -> None:
-        data = json.loads(wording.json_text(report, [*(f.id for f in report.findings), "audit/new"]))
+        data = json.loads(printing.json_text(report, [*(f.id for f in report.findings), "audit/new"]))
         assert data["format"] == 1
         assert data["counts"] == report.counts
         assert data["not_run"] == ["audit/new"]
@@ -138,20 +138,20 @@ class TestText:
     @pytest.mark.parametrize("width", [40, 100])
     @pytest.mark.parametrize("verbose", [False, True])
     def test_lines_fit(self, report: Report, width: int, verbose: bool) -> None:
-        found = list(wording.lines(report, width, verbose))
-        assert " ".join(found).endswith(wording.counts_text(report))
+        found = list(printing.lines(report, width, verbose))
+        assert " ".join(found).endswith(printing.counts_text(report))
         names = {f.id for f in report.findings}
         # A long word, and a name with its place, may stick out.
         assert all(len(line) <= width or line.split()[0] in names or len(line.split()) == 1 for line in found)
         assert len(found) > len(report.findings)
 
     def test_markdown_has_every_finding(self, report: Report) -> None:
-        found = wording.markdown(report)
+        found = printing.markdown(report)
         assert all(f"### `{f.id}`" in found for f in report.findings)
 
     def test_markup_in_a_paper_stays_text(self) -> None:
         paper = change(made_up(4), 0, arch="<script>|*x*")
-        found = wording.markdown(run(paper, audits(paper)[:1]))
+        found = printing.markdown(run(paper, audits(paper)[:1]))
         assert "<script>" in found
         assert "<script>" not in re.sub("`[^`]*`", "", found)  # as code it is text
 
@@ -315,9 +315,9 @@ def test_the_document_is_what_the_command_prints(report: Report) -> None:
     """`replicate audit --markdown > docs/audit.md`; sentences and outcomes, not the last digits of a simulation."""
     written = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert [line for line in written.splitlines() if line.startswith("#")] == [
-        line for line in wording.markdown(report).splitlines() if line.startswith("#")
+        line for line in printing.markdown(report).splitlines() if line.startswith("#")
     ]
-    assert wording.counts_text(report) in written.replace("\\", "")
+    assert printing.counts_text(report) in written.replace("\\", "")
 
 
 def test_flop_counts_name_what_counted_them() -> None:

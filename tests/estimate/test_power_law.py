@@ -18,10 +18,10 @@ from scipy import optimize, stats
 from statsmodels.regression.linear_model import WLS
 
 from replicate.estimate.details import OptimumAt
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import STEP, OptimumCurve, optimum_curves
 from replicate.estimate.power_law import RESOLUTION, Rivals, log_ratio, optima, ratio, ratios_together, rivals, slope
-from replicate.estimate.result import Estimate
 from replicate.estimate.straight_line import intercept_share, origin_r_squared, r_squared, shares
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import CENTER_LR, Grid, Truth, bracket_grid, draw, paper_grid, ratio_grid

@@ -16,8 +16,8 @@ import pytest
 from scipy import stats
 
 from replicate.estimate import combine, details, deviation, fits, gap, noise, power_law
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate
 from replicate.judging import quantities
 from replicate.judging.claim_verdicts import judge
 from replicate.judging.rule import decide

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate, unknown
 from replicate.judging.rule import numbered, position, rule
 from replicate.judging.verdict import (
     CONTRADICTED,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.published import Published
-from replicate.estimate.result import Estimate
 from replicate.judging import secondary
 from replicate.judging.rule import rule
 from replicate.judging.secondary import by_the_papers_method, disagreement, prediction_interval

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate
 from replicate.judging.verdict import (
     CONTRADICTED,
     INCONCLUSIVE,

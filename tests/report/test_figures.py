@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from replicate.calibration.measured import CellRow
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.paper.claim import Margin
 from replicate.report.figures.calibration import calibration, shares
 from replicate.report.figures.canvas import COLOURS, canvas, label, number

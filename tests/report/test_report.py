@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.power_law import Rivals
-from replicate.estimate.result import Estimate
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED, Outcome
 from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.claim import Figure, Margin

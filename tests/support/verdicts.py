@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
-from replicate.estimate.result import Estimate
 from replicate.judging.rule import rule
 from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import (

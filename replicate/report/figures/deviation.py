@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from replicate.estimate.result import Estimate
+from replicate.estimate.estimate import Estimate
 from replicate.paper.claim import Margin
 from replicate.paper.tables import TABLE_2
 from replicate.report.figures.canvas import COLOURS, canvas, label, number

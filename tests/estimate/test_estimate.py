@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate.estimate import details
+from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag, forbidding
-from replicate.estimate.result import Estimate, unknown
 from replicate.store import strict
 from tests.support.estimates import any_details
 
