@@ -295,6 +295,7 @@ class TestRuns:
 
 
 class TestReport:
+    @pytest.mark.slow
     def test_writes_all_files(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         before = sorted(p for p in store.rglob("*"))
         status = main(["report", "--store", str(store), "--out", str(tmp_path / "out"), "--json"])
@@ -358,6 +359,7 @@ def replicate(*arguments: str, **options: Any) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_as_a_program(csv_file: Path) -> None:
     done = replicate("judge", "-", "--json", input=csv_file.read_text())
     assert done.returncode in (0, 1)

@@ -350,6 +350,7 @@ def test_a_newer_format_is_refused_whatever_else_it_holds(store: Store, more: st
     assert store.layout.marker.read_text() == marker
 
 
+@pytest.mark.slow
 def test_a_record_of_a_newer_format_is_no_garbage_whatever_it_holds(store: Store) -> None:
     path = put(store, fake_run())
     path.write_text('{"format": 2, "runs": [{"result_version": "z"}]}')

@@ -133,6 +133,7 @@ class TestMeasured:
         with pytest.raises(ZeroDivisionError):
             price.seconds_per_run(RUN, "cpu", [8])
 
+    @pytest.mark.slow
     def test_streamed_images_feed_the_plain_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of which none is read."""
         run = dataclasses.replace(RUN, data=DataSpec("imagenet"), model=ModelSpec("resnet18"), batch_size=2)
