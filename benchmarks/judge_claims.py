@@ -11,6 +11,8 @@ seconds of a core tell more than those by the clock), bytecode not kept:
     one process     37 and 32 s by the clock    11.5 and 11.5 s of a core
     -n 2            73 and 33 s                 24.6 and 11.7 s
     -n 4            96 and 36 s                 33.0 and 12.5 s
+
+With nothing beside it, one turn, now: 15.6, 13.8 and 13.6 s by the clock; two workers all the same 20.3 s.
 """
 
 from __future__ import annotations
