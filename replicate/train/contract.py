@@ -28,6 +28,9 @@ class Workspace:
     attentive: Callable[[], AbstractContextManager[None]] = nullcontext
     """While inside, the trainer promises to look at `stopping` every few seconds, to save what it has and to raise
     `Stopped`. Outside, a process that is asked to end does so at once, wherever it is."""
+    lanes: int | None = None
+    """The most runs at once that are known to fit: 1 is the plain loop, one run after the other. None: the trainer's
+    own choice."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ STACKED = "stacked"
 
 class Stopped(Exception):
     """Raised by a trainer that has been asked to stop, after saving what it had."""
+
+
+class TooLarge(Exception):
+    """Raised by a trainer, from the error itself, where a stack does not fit its device. To be tried again with fewer
+    lanes, in a new process: what ran out of memory, or failed in the capture of a graph, leaves its own in disorder."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__(f"{lanes} lanes")
+        self.lanes = lanes
+        """How many were tried at once; 2 or more."""
 
 
 class RunFailed(Exception):
