@@ -62,11 +62,11 @@ def converted(model: nn.Module, products: bool) -> nn.Module:
 
 def gradients_of(model: nn.Module, products: bool) -> list[Tensor]:
     """Those that a backward pass has left in `model`, of the parameters of its `converted` copy."""
-    model = copy.deepcopy(model)
-    for p in model.parameters():
-        assert p.grad is not None
-        p.data.copy_(p.grad)
-    return [p.detach() for p in converted(model, products).parameters()]
+    holder = copy.deepcopy(model)
+    for p, own in zip(holder.parameters(), model.parameters(), strict=True):
+        assert own.grad is not None
+        p.data.copy_(own.grad)
+    return [p.detach() for p in converted(holder, products).parameters()]
 
 
 AS_ON = pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "as on a GPU"])
@@ -101,6 +101,11 @@ def test_gradients_of_the_variants(arch: str, spec: ModelSpec, channels: int, pr
     check_gradients(spec, arch, channels, torch.float64, products)
 
 
+def in_windows_of_one(name: str, p: Tensor) -> bool:
+    """Whether `p` says how tokens lie to each other in windows of one token: no softmax over one thing depends on it."""
+    return name.endswith("relative_position_bias_table") and len(p) == 1
+
+
 def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtype, products: bool) -> None:
     relative, absolute = BOUNDS[dtype]
     if (arch, dtype) == ("resnet50", torch.float32):
@@ -119,7 +124,7 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
         loss.backward()
         assert abs(losses[lane] - loss) < relative
         for name, found, expected in zip(lanes.names, gradients, gradients_of(model, products), strict=True):
-            assert expected.any(), (name, "all of its gradient is zero: nothing is compared")
+            assert expected.any() or in_windows_of_one(name, expected), f"{name}: all zero, so nothing is compared"
             assert (found[lane] - expected).abs().max() <= relative * expected.abs().max() + absolute, (name, lane)
         for name, statistic in lanes.statistics.items():
             assert torch.allclose(statistic[lane], model.state_dict()[name], rtol=relative, atol=relative / 100)
