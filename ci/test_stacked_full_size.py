@@ -102,7 +102,7 @@ def test_gradients_of_the_variants(arch: str, spec: ModelSpec, channels: int, pr
 
 
 def in_windows_of_one(name: str, p: Tensor) -> bool:
-    """Whether `p` says how tokens lie to each other in windows of one token: no softmax over one thing depends on it."""
+    """Whether `p` says how tokens lie to each other in windows of one token: no softmax of one number depends on it."""
     return name.endswith("relative_position_bias_table") and len(p) == 1
 
 
