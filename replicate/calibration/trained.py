@@ -35,7 +35,7 @@ WRONG_LABELS = 0.4
 
 ADAMW_LRS = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
 SGD_LRS = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
-"""From such that 300 steps hardly suffice for, to such that some models do not bear, as pilot runs of one seed showed."""
+"""From such that 300 steps hardly suffice for, to such that some models do not bear: by pilot runs of one seed."""
 
 COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 11.0, 18.0, 29.0, 70.0)}
 """By learning rate, the least c at which nothing is learnt any more: there the grid ends. Pilot runs of one seed."""
