@@ -122,13 +122,13 @@ LANDSCAPES = {
     landscape.name: landscape
     for landscape in (
         Trained("resnet50", _SMALL["resnet50"], DIGITS, "adamw"),
-        Trained("vit_s16", _SMALL["vit_s16"], DIGITS, "adamw"),
+        Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "adamw"),
         Trained("swin_t", _SMALL["swin_t"], DIGITS, "adamw"),
         Trained("mlp", MLP, DIGITS, "adamw"),
-        Trained("convnext_t", _coarser("convnext_t"), FASHION, "adamw"),
+        Trained("vit_s16", _coarser("vit_s16"), FASHION, "adamw"),
         Trained("mixer_s16", _coarser("mixer_s16"), FASHION, "adamw"),
         Trained("mlp", MLP, FASHION, "adamw"),
+        Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "sgd"),
         Trained("mlp", MLP, DIGITS, "sgd"),
-        Trained("convnext_t", _coarser("convnext_t"), FASHION, "sgd"),
     )
 }
