@@ -82,8 +82,12 @@ class Trained:
         dense = []
         while not dense or dense[-1] < most:
             dense.append(LEAST * FACTOR ** len(dense))
-        per_decay = lr * self._learning_rates / (1 - SGD_MOMENTUM if self.optimizer == "sgd" else 1)
-        return tuple(float(f"{c / per_decay:.4g}") for c in (*IDLE, *dense))
+        return tuple(float(f"{c / self.exponent(lr, 1.0):.4g}") for c in (*IDLE, *dense))
+
+    def exponent(self, lr: float, weight_decay: float) -> float:
+        """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over a training."""
+        of_momentum = 1 / (1 - SGD_MOMENTUM) if self.optimizer == "sgd" else 1.0
+        return weight_decay * lr * self._learning_rates * of_momentum
 
     def runs(self, seed: int) -> list[Run]:
         """Those of `seed`, by learning rate and weight decay."""
