@@ -132,7 +132,7 @@ LANDSCAPES = {
         Trained("vit_s16", _coarser("vit_s16"), FASHION, "adamw"),
         Trained("mixer_s16", _coarser("mixer_s16"), FASHION, "adamw"),
         Trained("mlp", MLP, FASHION, "adamw"),
-        Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "sgd"),
+        Trained("resnet50", _SMALL["resnet50"], DIGITS, "sgd"),
         Trained("mlp", MLP, DIGITS, "sgd"),
     )
 }
