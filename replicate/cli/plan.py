@@ -53,7 +53,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     from replicate.train.engine import lease
     from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
 
-    if why := devices.unseen():
+    if why := devices.unseen(runs_at(scale)):
         note(why)
     slots = devices.slots()
     of_arch: dict[str, list[Run]] = {}
