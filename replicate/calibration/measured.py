@@ -85,7 +85,8 @@ def error(rate: Rate) -> float:
 
 def worst(measured: Measured) -> float:
     """The largest share of wrong decisive verdicts."""
-    return max((row.wrong for row in (*measured.cells, *measured.experiments, *measured.trained)), default=0.0)
+    wrong = [row.wrong for row in measured.cells] + [row.wrong for row in measured.experiments]
+    return max(wrong + [row.wrong for row in measured.trained], default=0.0)
 
 
 def cell_rows(found: Sequence[Rate]) -> tuple[CellRow, ...]:

@@ -52,8 +52,8 @@ def markdown(measured: Measured) -> str:
     if measured.trained:
         out += ["", "## Trained landscapes", "", TRAINED.format(cells=measured.trained[0].cells).rstrip()]
         for name in dict.fromkeys(row.landscape for row in measured.trained):
-            of_name = [row for row in measured.trained if row.landscape == name]
-            out += ["", f"### {name}", "", *_table(TRAINED_HEADER, map(_trained_row, of_name))]
+            of_landscape = [row for row in measured.trained if row.landscape == name]
+            out += ["", f"### {name}", "", *_table(TRAINED_HEADER, map(_trained_row, of_landscape))]
     if measured.cells:
         out += ["", "## Summary", "", _counted({row.landscapes for row in measured.cells}, "landscapes a study"), ""]
         out += _summary(measured.cells)
