@@ -44,6 +44,7 @@ from replicate.runs import scales
 from replicate.runs.run import Run
 from replicate.train import models, solo
 from replicate.train.compiled import can_compile
+from replicate.train.contract import TooLarge
 from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack
 from tests.support import archives
 
@@ -152,19 +153,16 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
 
 
 def seconds_of_stacks(runs: list[Run], device: str, how: How) -> tuple[float, int]:
-    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with what fits."""
-    used = how.lanes or len(runs)
-
-    def shrunk(left: int) -> None:
-        nonlocal used
-        used = left
-
-    while True:
-        lanes = used
-        at_once = replace(how, lanes=lanes, shrunk=shrunk)
-        seconds = seconds_of(lambda: train_stack(runs, device, at_once), device)  # noqa: B023  called at once
-        if used == lanes:
-            return seconds, lanes
+    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with half as many."""
+    lanes = how.lanes or len(runs)
+    parts = [runs[start : start + lanes] for start in range(0, len(runs), lanes)]
+    try:
+        how = replace(how, lanes=lanes)
+        return seconds_of(lambda: [train_stack(part, device, how) for part in parts], device), lanes
+    except TooLarge:
+        if lanes == FEWEST_LANES:
+            raise
+    return seconds_of_stacks(runs, device, replace(how, lanes=max(FEWEST_LANES, lanes // 2)))
 
 
 def main() -> None:
