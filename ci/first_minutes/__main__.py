@@ -15,15 +15,14 @@ from first_minutes import evidence, pieces, projection, summary, trial
 from first_minutes.checked import FOLDER_VARIABLE
 from first_minutes.findings import Findings
 from first_minutes.trial import NO_ROOM, Trial
-
 from replicate.text import UsageError
 from replicate.train.plan import budget
 
 ROOT = Path(__file__).parents[2]
 TESTS = "ci/test_gpu.py"
-ALONE = "memory or claims"
-"""Tests that take all of a device's memory, or start processes of their own: not beside others."""
-REHEARSED = "mixer_s16 and not full_size"
+LAST = "claims or second_gpu"
+"""Tests that train for minutes or on other devices: after all that is timed."""
+REHEARSED = "augmentation"
 """Tests of a rehearsal; CI runs all of them on the CPU as it is."""
 LOOK_SECONDS = 0.2
 WRITE_SECONDS = 5.0
@@ -44,13 +43,11 @@ class Session:
         self._running: list[subprocess.Popen[bytes]] = []
         self._written = 0.0
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A Python process of ours with `arguments`; what it says goes to a file of the folder."""
-        name = next(word.rpartition(".")[2] for word in arguments if not word.startswith("-"))
-        name = "-".join([name, *(word for word in arguments if word in self.tried.architectures)])
-        logs = self.findings.folder / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{name}.txt").open("ab") as log:
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """A Python process of ours with `arguments`; what it says goes to the log called `name`."""
+        path = self.findings.folder / log_of(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as log:
             process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=log, stderr=log)
         self._running.append(process)
         return process
@@ -58,13 +55,12 @@ class Session:
     def module(self, name: str, *more: str) -> subprocess.Popen[bytes]:
         """One of the modules beside this one as a process."""
         told = ("--device", self.tried.device, "--out", str(self.findings.folder))
-        return self.start("-m", f"first_minutes.{name}", *told, *more)
+        return self.start("-".join([name, *more]), "-m", f"first_minutes.{name}", *told, *more)
 
     def tests(self, chosen: str) -> subprocess.Popen[bytes]:
         """Those of `ci/test_gpu.py` that `-k` chooses and that have not passed yet."""
-        device = "cpu" if self.tried.rehearsed else "cuda:0"
-        asked = ("-q", "-p", "no:cacheprovider", "-p", "first_minutes.checked", "-k", chosen, "--device", device)
-        return self.start("-m", "pytest", TESTS, *asked)
+        asked = ("-q", "-p", "no:cacheprovider", "-p", "first_minutes.checked", "-k", chosen)
+        return self.start("correctness", "-m", "pytest", TESTS, *asked, "--device", self.tried.device)
 
     def wait(self, processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
         """Exit statuses, once all have ended; meanwhile the summary is kept up to date."""
@@ -92,22 +88,44 @@ def look(session: Session) -> None:
     """Find what is missing: health, then compilation and timings beside correctness, then the rest one by one."""
     tried, findings = session.tried, session.findings
     if findings.good("health") is None:
-        session.wait([session.module("health")])
-    if findings.good("health") is None:
-        return
-    tests = [session.tests(REHEARSED if tried.rehearsed else f"not ({ALONE})")]
-    waiting = [arch for arch in tried.architectures if _lacks(findings, arch, pieces.OF_STACK)]
-    statuses = session.wait([session.module("architecture", arch) for arch in waiting])
-    for arch, status in zip(waiting, statuses, strict=True):
-        if status == NO_ROOM:
-            session.wait([session.module("architecture", arch)])
+        (status,) = session.wait([session.module("health")])
+        if findings.get("health") is None:
+            findings.fail("health", f"the process ended with status {status}; see {log_of('health')}")
+        if findings.good("health") is None:
+            return
+    tests = [] if exclusive(findings) else [session.tests(REHEARSED if tried.rehearsed else f"not ({LAST})")]
+    stack_all(session)
     projection.project(tried, findings, store_of(findings))
-    if unpaired := [arch for arch in tried.architectures if _lacks(findings, arch, (pieces.BESIDE,))]:
-        session.wait([session.module("beside", *unpaired)])
+    for arch in tried.architectures:
+        if findings.good(f"{arch}/{pieces.BESIDE}") is None:
+            session.wait([session.module("beside", arch)])
     projection.project(tried, findings, store_of(findings))
     session.wait(tests)
     if not tried.rehearsed:
-        session.wait([session.tests(ALONE)])
+        session.wait([session.tests("test")])  # all that have not passed yet
+
+
+def stack_all(session: Session) -> None:
+    """Have a process for each architecture find what is missing of it: all at once, where the device allows that.
+
+    One that finds no room beside the others is started again after them.
+    """
+    findings = session.findings
+    waiting = [
+        arch
+        for arch in session.tried.architectures
+        if any(findings.good(f"{arch}/{piece}") is None for piece in pieces.OF_STACK)
+    ]
+    one_by_one = waiting
+    if not exclusive(findings):
+        statuses = session.wait([session.module("architecture", arch) for arch in waiting])
+        one_by_one = [arch for arch, status in zip(waiting, statuses, strict=True) if status == NO_ROOM]
+    for arch in one_by_one:
+        session.wait([session.module("architecture", arch)])
+    for arch in waiting:
+        if all(findings.get(f"{arch}/{piece}") is None for piece in pieces.OF_STACK):
+            log = log_of(f"architecture-{arch}")
+            findings.fail(f"{arch}/{pieces.OF_STACK[0]}", f"the process ended before it found anything; see {log}")
 
 
 def gather(session: Session, minutes: str) -> None:
@@ -118,20 +136,30 @@ def gather(session: Session, minutes: str) -> None:
         raise UsageError(why)
     store, report = store_of(findings), findings.folder / "report"
     evidence.record(tried, findings, store)  # of a call that was cut off
-    session.wait([session.start("-m", "pytest", *evidence.command(tried, store, report, minutes))])
+    asked = evidence.command(tried, store, report, minutes)
+    (status,) = session.wait([session.start("evidence", "-m", "pytest", *asked)])
     evidence.record(tried, findings, store)
+    if status not in evidence.JUDGED:
+        raise UsageError(f"--evidence: expected pytest to end with 0 or 1, got {status}; see {log_of('evidence')}")
+
+
+def exclusive(findings: Findings) -> bool:
+    """Whether one process at a time may use the device, so that nothing can be done beside anything else."""
+    gpus = (findings.get("health") or {}).get("gpus", [])
+    return any(gpu.get("compute_mode") == "Exclusive_Process" for gpu in gpus)
 
 
 def store_of(findings: Findings) -> Path:
     return findings.folder / "store"
 
 
-def _lacks(findings: Findings, arch: str, wanted: Sequence[str]) -> bool:
-    return any(findings.good(f"{arch}/{piece}") is None for piece in wanted)
+def log_of(name: str) -> str:
+    """Where in the folder stands what the process called `name` said."""
+    return f"logs/{name}.txt"
 
 
 def prepare(folder: Path, tried: Trial) -> None:
-    """Set what this process's children find in their environment: caches in the folder, kernels that say their bytes."""
+    """Set the environment of this process's children: caches in the folder, kernels that say how much they move."""
     caches = folder / "caches"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(caches / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(caches / "triton")
@@ -148,10 +176,14 @@ def prepare(folder: Path, tried: Trial) -> None:
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options, checked."""
     parser = argparse.ArgumentParser(prog="ci/gpu", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("gpu-report"), help="folder of the results (default: gpu-report)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("gpu-report"), help="folder of the results (default: gpu-report)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
     parser.add_argument("--minutes", type=float, default=9.5, help="for this call (default: 9.5, to end before ten)")
-    parser.add_argument("--evidence", metavar="TIME", help="in place of all else: train and record for so long, e.g. 9m")
+    parser.add_argument(
+        "--evidence", metavar="TIME", help="in place of all else: train and record for so long, e.g. 9m"
+    )
     parser.add_argument("--arch", nargs="+", metavar="NAME", help="these architectures alone")
     asked = parser.parse_args(arguments)
     known = trial.on(trial.CPU).architectures
@@ -179,7 +211,7 @@ def main() -> int:
             if asked.evidence:
                 gather(session, asked.evidence)
             else:
-                trial.made_up_images(findings.folder / "made-up")
+                trial.made_up_images(findings.folder / "made-up", tried)
                 look(session)
     except TimeIsUp:
         print("ci/gpu: time is up; the same command goes on with what is missing", file=sys.stderr)

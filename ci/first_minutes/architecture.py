@@ -16,18 +16,19 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from stacked import runs_of  # the benchmark
+from torch import Tensor
+
 from first_minutes import kernels, trial
 from first_minutes.beside import plain_losses
 from first_minutes.findings import Findings
 from first_minutes.health import best_seconds
 from first_minutes.pieces import OF_STACK
 from first_minutes.trial import NO_ROOM, STEPS, Trial
-from stacked import runs_of  # the benchmark
-from torch import Tensor
-
 from replicate.data import catalogue
 from replicate.runs.run import Run
 from replicate.train import setting
+from replicate.train.accelerate import CaptureFailed
 from replicate.train.inputs import Resident
 from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import _Stack
@@ -55,7 +56,7 @@ class Probe:
         try:
             made = self._begun(_Stack(self.runs, self.device, how))
         except Exception as error:
-            if out_of_memory(error) or not how.compiled:
+            if no_room(error) or not how.compiled:
                 raise
             self.findings.fail(f"{self.arch}/compile", error)
             how = replace(how, compiled=False)
@@ -157,6 +158,11 @@ class Probe:
         return {"kernels": rows, "kernel_seconds": seconds, "budget": kernels.budget(self.arch)}
 
 
+def no_room(error: Exception) -> bool:
+    """Whether the others have taken the memory: as in a training, anything thrown inside a capture counts as that."""
+    return isinstance(error, CaptureFailed) or out_of_memory(error)
+
+
 def main() -> None:
     tried, findings, asked = trial.of_process(__doc__)
     (arch,) = asked.arch
@@ -172,7 +178,7 @@ def main() -> None:
             except Exception as error:
                 findings.fail(f"{arch}/{piece}", error)
                 failed = True
-                if out_of_memory(error):
+                if no_room(error):
                     sys.exit(NO_ROOM)  # and nothing of this process can be relied on any more
     sys.exit(int(failed))
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import statistics
 import time
 from typing import Any
 
 import torch
-from first_minutes import trial
-from first_minutes.trial import Trial
 from stacked import runs_of  # the benchmark
 from torch import Tensor
 from training import published_way  # the benchmark
 
+from first_minutes import trial
+from first_minutes.pieces import BESIDE
+from first_minutes.trial import Trial
 from replicate.data import catalogue
 from replicate.runs.run import Run
 from replicate.train import solo
@@ -58,7 +60,7 @@ def plain_losses(run: Run, device: str, count: int) -> Tensor:
 def loop_step(run: Run, device: str) -> float:
     """Seconds of a step of the plain loop."""
     times = _first_steps(run, device, UNTIMED + TIMED).times[UNTIMED - 1 :]
-    return statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+    return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def script_epoch(run: Run, tried: Trial) -> float:
@@ -75,16 +77,14 @@ def main() -> None:
     tried, findings, asked = trial.of_process(__doc__)
     if tried.rehearsed:
         torch.set_num_threads(1)  # as trainings do
-    for arch in asked.arch:
-        if findings.good(f"{arch}/beside") is not None:
-            continue
-        run: Run = runs_of(tried.target, arch, 1)[0]
-        try:
-            with findings.timing():
-                step, epoch = loop_step(tried.runs(arch)[0], tried.device), script_epoch(run, tried)
-            findings.put(f"{arch}/beside", loop_step_seconds=step, script_run_seconds=epoch * run.epochs)
-        except Exception as error:
-            findings.fail(f"{arch}/beside", error)
+    (arch,) = asked.arch
+    run: Run = runs_of(tried.target, arch, 1)[0]
+    try:
+        with findings.timing():
+            step, epoch = loop_step(tried.runs(arch)[0], tried.device), script_epoch(run, tried)
+        findings.put(f"{arch}/{BESIDE}", loop_step_seconds=step, script_run_seconds=epoch * run.epochs)
+    except Exception as error:
+        findings.fail(f"{arch}/{BESIDE}", error)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import os
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from first_minutes.findings import Findings
 
+from first_minutes.findings import Findings, Found
 from replicate.text import one_line
 
 FOLDER_VARIABLE = "FIRST_MINUTES_OUT"
@@ -24,7 +23,7 @@ class Checked:
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
-        self._outcomes: dict[str, Any] = (findings.get(NAME) or {}).get("tests", {})
+        self._outcomes: dict[str, Found] = (findings.get(NAME) or {}).get("tests", {})
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         done = [item for item in items if self._outcomes.get(item.name, {}).get("outcome") == "passed"]
@@ -43,7 +42,7 @@ class Checked:
         name = report.location[2]
         if report.when != "call" and report.passed:
             return
-        found = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
+        found: Found = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
         if report.failed:
             found["error"] = one_line(getattr(report.longrepr, "reprcrash", None) or report.longrepr)
         elif report.skipped and isinstance(report.longrepr, tuple):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from first_minutes.findings import Findings, Found
 from first_minutes.trial import Trial
-
 from replicate.data import catalogue
 from replicate.data.source import DataError
 from replicate.runs.needed import runs_at
@@ -15,6 +14,10 @@ from replicate.store.store import open_store
 
 RECORDED = "recorded"
 """Folder of the results: what is in it belongs into `fixtures/recorded`."""
+
+
+JUDGED = (0, 1)
+"""Exit statuses of pytest where claims were judged, for or against the paper."""
 
 
 def missing_images(tried: Trial) -> str:

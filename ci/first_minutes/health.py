@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
 from first_minutes import trial
 from first_minutes.findings import Found
-
 from replicate.text import one_line
 
 ASKED = (

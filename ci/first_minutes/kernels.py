@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from first_minutes import trial
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+
+from first_minutes import trial
 
 TOP = 20
 STEPS = 3
@@ -31,9 +33,13 @@ def profiled(step: Callable[[], object], device: str) -> tuple[list[dict[str, An
             step()
         if on_gpu:
             torch.cuda.synchronize(device)
-    wanted = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
+    wanted = DeviceType.CUDA if on_gpu else DeviceType.CPU
     found = [
-        (event.key, event.count / STEPS, (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / STEPS)
+        (
+            event.key,
+            event.count / STEPS,
+            (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / STEPS,
+        )
         for event in profiler.key_averages()
         if event.device_type == wanted
     ]

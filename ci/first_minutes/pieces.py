@@ -19,7 +19,8 @@ def names(tried: Trial) -> list[str]:
 
 def missing(tried: Trial, findings: Findings) -> list[str]:
     """The names of what is still to be found, what came to an error included."""
-    return [name for name in names(tried) if findings.good(name) is None]
+    found = {name: findings.good(name) for name in names(tried)}
+    return [name for name, of in found.items() if of is None or not of.get("complete", True)]
 
 
 def errors(tried: Trial, findings: Findings) -> dict[str, str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from first_minutes.findings import Findings, Found
 from first_minutes.trial import Trial
-
 from replicate.data import catalogue
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
@@ -48,7 +47,8 @@ def project(tried: Trial, findings: Findings, store: Path) -> Found:
             "times_the_script": None if script is None else len(grid) * script / seconds,
         }
     parts = found["architectures"].values()
-    found["complete"] = len(parts) == len(tried.architectures)
+    whole = [part for part in parts if part["times_the_script"] is not None]
+    found["complete"] = len(whole) == len(tried.architectures)
     for name in ("grid_runs", "grid_hours", "all_runs", "all_hours"):
         found[name] = sum(part[name] for part in parts)
     findings.put("projection", **found)

@@ -9,7 +9,6 @@ from first_minutes import pieces
 from first_minutes.evidence import RECORDED
 from first_minutes.findings import Findings, Found
 from first_minutes.trial import Trial
-
 from replicate.store import atomic
 from replicate.text import one_line
 
@@ -88,8 +87,8 @@ def _architectures(tried: Trial, findings: Findings) -> list[str]:
             )
         )
     said = (
-        f"A step is of {tried.lanes} runs together; an epoch's start augments all images of {tried.target.name}; apart: "
-        "the losses of stack and plain loop in their first steps, relative."
+        f"A step is of {tried.lanes} runs together; an epoch's start augments the images of {tried.target.name}; "
+        "apart: the losses of stack and plain loop in their first steps, relative."
     )
     return ["## Architectures", "", *_table(header, rows), "", said, ""]
 
@@ -121,7 +120,9 @@ def _evidence(found: Found | None) -> list[str]:
     if "error" in found:
         return ["## Evidence", "", found["error"], ""]
     by_arch = ", ".join(f"{arch} {count}" for arch, count in found["by_architecture"].items())
-    said = f"{found['runs']} of {found['wanted']} runs of {found['scale']} ({by_arch}) on {', '.join(found['devices'])}."
+    said = (
+        f"{found['runs']} of {found['wanted']} runs of {found['scale']} ({by_arch}) on {', '.join(found['devices'])}."
+    )
     where = f"Copy `{RECORDED}/{found['scale']}` to `fixtures/recorded/` to keep them with the source."
     return ["## Evidence", "", said, where if found["runs"] else "", ""]
 
@@ -149,6 +150,10 @@ def _kernels(arch: str, found: Found | None) -> list[str]:
 def _missing(tried: Trial, findings: Findings) -> list[str]:
     left, wrong = pieces.missing(tried, findings), pieces.errors(tried, findings)
     lines = ["## Still to be found", "", ", ".join(left) if left else "nothing", ""]
+    if not tried.rehearsed:
+        lines += ["For trainings to find what was compiled, in this folder:", "", "```"]
+        lines += ["export TORCHINDUCTOR_BENCHMARK_KERNEL=1", 'export TORCHINDUCTOR_CACHE_DIR="$PWD/caches/inductor"']
+        lines += ['export TRITON_CACHE_DIR="$PWD/caches/triton"', "```", ""]
     if wrong:
         lines += ["## Errors", "", *(f"- {name}: {error}" for name, error in wrong.items()), ""]
     return lines

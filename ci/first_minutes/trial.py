@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from first_minutes.findings import Findings
-
 from replicate.data import catalogue
 from replicate.data.source import DATA_VARIABLE
 from replicate.runs import scales
@@ -43,6 +43,8 @@ class Trial:
     """For training, of an epoch of the script's way; a fifth as many are for testing, as in CIFAR-100."""
     workers: int
     """Loader processes of the script's way."""
+    fewer: int = 1
+    """Of the real data sets' images, one in so many is made up."""
     only: tuple[str, ...] = ()
     """Architectures; empty: all."""
 
@@ -77,27 +79,26 @@ def on(device: str) -> Trial:
     """The trial for `device`."""
     if device == CPU:
         smoke = scales.get("smoke")
-        return Trial(device, smoke, smoke, lanes=4, replays=10, script_images=32, workers=0)
+        return Trial(device, smoke, smoke, lanes=4, replays=10, script_images=32, workers=0, fewer=1000)
     from replicate.train.stacked import LANES
 
     shapes, target = scales.get("fashion-short"), scales.get("cifar100")
     return Trial(device, shapes, target, lanes=LANES, replays=100, script_images=3200, workers=4)
 
 
-def made_up_images(folder: Path) -> None:
+def made_up_images(folder: Path, tried: Trial) -> None:
     """Have this process and its children find made-up images in the formats of the real ones: their time is the same.
 
-    They are made where they are missing, which takes seconds.
+    They are made, in seconds, unless an earlier call has made them.
     """
     from tests.support import archives
 
-    done = folder / "done"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "cifar-100-python" / "test").exists():
-            archives.cifar100(folder, train=50_000, test=10_000, classes=100)
-        archives.fashion(folder / "fashion-mnist", train=60_000, test=10_000, compressed=False)
-        done.touch()
+    if not folder.exists():
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        archives.cifar100(part, train=50_000 // tried.fewer, test=10_000 // tried.fewer, classes=100)
+        archives.fashion(part / "fashion-mnist", 60_000 // tried.fewer, 10_000 // tried.fewer, compressed=False)
+        part.rename(folder)
     os.environ[DATA_VARIABLE] = str(folder)
 
 
