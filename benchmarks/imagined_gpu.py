@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from types import SimpleNamespace
@@ -101,7 +102,9 @@ def imagine() -> None:
             raise ValueError(f"expected two products of 64 x 64, got {found}")
     except Exception as error:  # whatever private parts of torch raise in another version
         words = " ".join(str(error).split())
-        raise NotHere(f"torch {torch.__version__} lowers nothing without a GPU: {type(error).__name__}: {words}") from error
+        raise NotHere(
+            f"torch {torch.__version__} lowers nothing without a GPU: {type(error).__name__}: {words}"
+        ) from error
 
 
 def _imagine() -> None:
@@ -208,9 +211,7 @@ class Lowering:
         done = Work()
         for node in self._moved({}).graph.nodes:
             if node.op == "call_function" and not _is_view(node):
-                tensors = tree_leaves([[of.meta.get("val") for of in node.all_input_nodes], node.meta.get("val")])
-                moved = sum(map(_bytes, tensors))
-                flops = _flops(node)
+                moved, flops = _moved_by(node), _flops(node)
                 done += kernel(moved) if flops is None else call(moved, flops)
         return done
 
@@ -254,18 +255,46 @@ class Lowering:
 
 
 def _scheduled(node: Any) -> Work:
-    """One of what Inductor launches: a kernel each, once it has decided what to fuse. Writing their code is left out,
-    for it takes longer than all the rest and changes neither number nor bytes."""
+    """One of what Inductor launches: a kernel each, once it has decided what to fuse, or several for too many tensors.
+
+    Writing their code is left out: it takes long and changes neither number nor bytes.
+    """
+    from torch._inductor import config
     from torch._inductor.ir import MultiOutput
-    from torch._inductor.scheduler import NopKernelSchedulerNode
+    from torch._inductor.scheduler import ForeachKernelSchedulerNode, NopKernelSchedulerNode
 
     if isinstance(node, NopKernelSchedulerNode) or isinstance(node.node, MultiOutput):
         return Work()
-    moved = int(node.get_read_write_buffers_sizes())
+    if isinstance(node, ForeachKernelSchedulerNode):
+        arguments = sum(len(part.read_writes.reads) + len(part.read_writes.writes) for part in node.snodes)
+        return Work(
+            kernels=-(-arguments // config.combo_kernel_max_num_args), kernel_bytes=sum(map(_touched, node.snodes))
+        )
     if not node.is_extern():
-        return kernel(moved)
+        return kernel(_touched(node))
     origin = node.node.get_origin_node()
-    return call(moved, (origin and _flops(origin)) or 0)
+    flops = _flops(origin) if origin else None
+    # Of a product's arguments, views as they are: Inductor would count all of what they are views of.
+    return call(int(node.get_read_write_buffers_sizes()) if flops is None else _moved_by(origin), flops or 0)
+
+
+def _touched(node: Any) -> int:
+    """Bytes that a kernel reads and writes: of each buffer what it touches, and no more than there is."""
+    from torch._inductor.dependencies import MemoryDep
+
+    touched: Counter[str] = Counter()
+    for dep in node.read_writes.reads_and_writes():
+        if isinstance(dep, MemoryDep):  # others are what is overwritten
+            touched[dep.name] += dep.numbytes_hint()
+    # Without what only the parts of the kernel hand to each other.
+    whole = node.get_read_write_buffer_accesses(include_reads=True, include_writes=True)
+    return sum(min(int(size), touched[name]) for name, size in whole.items())
+
+
+def _moved_by(node: fx.Node) -> int:
+    """Bytes of what goes into an operation and what comes out."""
+    tensors = [*(of.meta.get("val") for of in node.all_input_nodes), *tree_leaves(node.meta.get("val"))]
+    return sum(map(_bytes, tensors))
 
 
 def _flops(node: fx.Node) -> int | None:

@@ -44,8 +44,9 @@ from replicate.train.stacked import LANES
 
 SCALE = scales.get("cifar100")
 
-STEPS = ("train", "last", "evaluation", "adamw", "sgd")
-"""Passes of a full batch, of the last one of an epoch, of a batch of the evaluation; the updates."""
+STEPS = ("train", "last", "evaluation", "adamw", "sgd", "uncompiled")
+"""Passes of a full batch, of the last one of an epoch, of a batch of the evaluation; the updates; and the first again,
+where nothing is compiled."""
 
 SHALLOW = {
     "resnet50": ModelSpec("resnet50", (("layers", (1, 2, 1, 1)),)),
@@ -87,19 +88,21 @@ def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, W
         return Lowering(optim.update, lanes.weights, moments, lanes.copies, gradients, now)
 
     def evaluation() -> Lowering:
-        lanes.right(())  # from here on as in an evaluation
+        lanes.right(())  # its mode
         images, labels = shown(setting.EVALUATION_BATCH)
         return Lowering(lanes.hits, [leaf.detach() for leaf in leaves], images.to(setting.compute_dtype(run)), labels)
 
     train = Lowering(lanes.losses, leaves, *shown(run.batch_size))
-    makers: dict[str, Callable[[], Lowering]] = {
-        "train": lambda: train,
-        "last": lambda: Lowering(lanes.losses, leaves, *shown(count % run.batch_size or run.batch_size)),
-        "adamw": lambda: update("adamw"),
-        "sgd": lambda: update("sgd"),
-        "evaluation": evaluation,
+    last = count % run.batch_size or run.batch_size
+    makers: dict[str, Callable[[], Work]] = {
+        "train": lambda: train.compiled(),
+        "last": lambda: Lowering(lanes.losses, leaves, *shown(last)).compiled(),
+        "adamw": lambda: update("adamw").compiled(),
+        "sgd": lambda: update("sgd").compiled(),
+        "uncompiled": lambda: train.uncompiled(),
+        "evaluation": lambda: evaluation().compiled(),  # at last: models stay in its mode
     }
-    return {name: make().compiled() for name, make in makers.items() if name in steps}
+    return {name: make() for name, make in makers.items() if name in steps}
 
 
 def lowered(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, Work]:
