@@ -77,8 +77,8 @@ class Pictures(Dataset[tuple[Any, int]]):
         return self.change(picture), int(self.labels[index])
 
 
-def published_way(run: Run, device: str, workers: int) -> None:
-    """Train `run` once."""
+def published_way(run: Run, device: str, workers: int, after_epoch: Callable[[], object] = lambda: None) -> None:
+    """Train `run` once; `after_epoch` is called when the device is done with each of its epochs."""
     split = catalogue.load(run.data)
     info = split.info
     plain = [transforms.ToTensor(), transforms.Normalize([0.5] * info.in_chans, [0.25] * info.in_chans)]
@@ -114,6 +114,7 @@ def published_way(run: Run, device: str, workers: int) -> None:
             for images, labels in test_loader:
                 with torch.autocast(device, enabled=on_gpu):
                     right += int((model(images.to(device)).argmax(1) == labels.to(device)).sum())
+        after_epoch()
 
 
 def flops_of_a_step(run: Run) -> float:

@@ -55,7 +55,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     from replicate.train.price import seconds_per_run  # here and no earlier: they need the GPU stack
     from replicate.train.stacked import FEWEST_LANES, LANES
 
-    if why := devices.unseen():
+    if why := devices.unseen(runs_at(scale)):
         note(why)
     slots = devices.slots()
     of_arch: dict[str, list[Run]] = {}
