@@ -7,6 +7,7 @@ does anything else must not call it.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 from collections import Counter
@@ -107,35 +108,36 @@ def imagine() -> None:
         ) from error
 
 
+def _private(name: str) -> Any:
+    """A module whose parts are not promised to anybody, nor are their types; imported where it is needed."""
+    return importlib.import_module(name)
+
+
 def _imagine() -> None:
-    from torch._dynamo import device_interface
-    from torch._inductor import config
-    from torch.fx.experimental import proxy_tensor
-    from triton.backends.compiler import GPUTarget
-    from triton.runtime import driver
-
+    interfaces, config = _private("torch._dynamo.device_interface"), _private("torch._inductor.config")
     capability = 10 * H100.major + H100.minor
-
-    class Imagined(device_interface.CudaInterface):
-        current_device = staticmethod(lambda: DEVICE.index)
-        device_count = staticmethod(lambda: 1)
-        is_available = staticmethod(lambda: True)
-        get_device_properties = staticmethod(lambda _=None: H100)
-        get_compute_capability = staticmethod(lambda _=None: capability)
-        is_triton_capable = staticmethod(lambda _=None: True)
-        raise_if_triton_unavailable = staticmethod(lambda _=None: None)
-
-    list(device_interface.get_registered_device_interfaces())  # else torch registers its own over it
+    answers = {
+        "current_device": DEVICE.index,
+        "device_count": 1,
+        "is_available": True,
+        "get_device_properties": H100,
+        "get_compute_capability": capability,
+        "is_triton_capable": True,
+        "raise_if_triton_unavailable": None,
+    }
+    functions = {name: staticmethod(lambda *_, answer=answer: answer) for name, answer in answers.items()}
+    imagined = type("Imagined", (interfaces.CudaInterface,), functions)
+    list(interfaces.get_registered_device_interfaces())  # else torch registers its own over it
     for name in (DEVICE.type, str(DEVICE)):
-        device_interface.register_interface_for_device(name, Imagined)
-    torch.cuda.get_device_properties = lambda _=None: H100
-    torch.cuda.current_device = lambda: DEVICE.index
-    target = GPUTarget(DEVICE.type, capability, H100.warp_size)
-    driver.set_active(SimpleNamespace(get_current_target=lambda: target))
-    proxy_tensor.CONSTANT_NUMEL_LIMIT = 0  # else constants are computed on the device
+        interfaces.register_interface_for_device(name, imagined)
+    cuda: Any = torch.cuda
+    cuda.get_device_properties, cuda.current_device = functions["get_device_properties"], functions["current_device"]
+    target = _private("triton.backends.compiler").GPUTarget(DEVICE.type, capability, H100.warp_size)
+    _private("triton.runtime").driver.set_active(SimpleNamespace(get_current_target=lambda: target))
+    _private("torch.fx.experimental.proxy_tensor").CONSTANT_NUMEL_LIMIT = 0  # else constants are computed on the device
+    config.joint_graph_constant_folding = False  # is computed there, too
+    config.shape_padding = False  # is timed there
     config.compile_threads = 1
-    config.shape_padding = False  # is timed on the device
-    config.joint_graph_constant_folding = False  # runs on the device
     logging.getLogger("torch._inductor").setLevel(logging.ERROR)  # of its own choices
 
 
@@ -161,8 +163,6 @@ class Lowering:
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Trace `function` as torch.compile would at `arguments`: tensors on the device `meta`, alone or in lists and
         objects, or what it finds by itself. With its backward pass where one of them wants a gradient."""
-        from torch._functorch.aot_autograd import aot_function
-
         found: list[tuple[fx.GraphModule, list[Tensor]]] = []
 
         def keep(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
@@ -172,8 +172,9 @@ class Lowering:
         torch.compile(function, backend=keep, fullgraph=True, dynamic=False)(*arguments)
         ((graph, self._arguments),) = found
         self._mode = FakeTensorMode()
-        leave = {"fw_compiler": _leave, "inference_compiler": _leave, "partition_fn": _leave}
-        traced = aot_function(graph, **leave, decompositions={}, keep_inference_input_mutations=True)
+        traced = _private("torch._functorch.aot_autograd").aot_function(
+            graph, _leave, _leave, _leave, {}, keep_inference_input_mutations=True, inference_compiler=_leave
+        )
         # Autograd asks the driver for a stream where tensors are a GPU's: so it is traced as on a CPU, and moved.
         faked = [self._fake(t, "cpu") for t in self._arguments]
         try:
@@ -194,17 +195,15 @@ class Lowering:
 
     def compiled(self) -> Work:
         """As torch.compile has it done."""
-        from torch._inductor import compile_fx
-        from torch._inductor.decomposition import select_decomp_table
-        from torch._inductor.virtualized import V
-
-        whole = self._moved(select_decomp_table())
-        with V.set_fake_mode(self._mode):
+        compile_fx = _private("torch._inductor.compile_fx")
+        whole = self._moved(compile_fx.select_decomp_table())
+        with compile_fx.V.set_fake_mode(self._mode):
             if not self._trained:
                 compile_fx._recursive_joint_graph_passes(whole)
-                return self._lowered(whole, is_inference=True)
+                return self._lowered(whole, is_inference=True, is_backward=False)
             forward, backward = compile_fx.partition_fn(whole, self._inputs, **self._told)
-        return self._lowered(forward) + self._lowered(backward, is_backward=True)
+        passes = (forward, False), (backward, True)
+        return sum((self._lowered(graph, is_inference=False, is_backward=back) for graph, back in passes), Work())
 
     def uncompiled(self) -> Work:
         """As torch does it, one operation after the other."""
@@ -222,8 +221,7 @@ class Lowering:
 
     def _moved(self, decompositions: dict[Any, Any]) -> fx.GraphModule:
         """The graph on the device."""
-        from torch.fx.experimental.proxy_tensor import make_fx
-
+        make_fx = _private("torch.fx.experimental.proxy_tensor").make_fx
         run = _OnDevice(self._graph).run
 
         def joint(primals: Any, tangents: Any) -> Any:  # the partitioner goes by these names
@@ -235,18 +233,15 @@ class Lowering:
         moved.recompile()
         return moved
 
-    def _lowered(self, graph: fx.GraphModule, **kind: bool) -> Work:
-        from torch._inductor import compile_fx
-        from torch._inductor.debug import DebugContext
-        from torch._inductor.graph import GraphLowering
-        from torch._inductor.virtualized import V
-
+    def _lowered(self, graph: fx.GraphModule, is_inference: bool, is_backward: bool) -> Work:
+        compile_fx = _private("torch._inductor.compile_fx")
+        V = compile_fx.V
         inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
-        with V.set_fake_mode(self._mode), DebugContext(), torch.no_grad():
+        with V.set_fake_mode(self._mode), compile_fx.DebugContext(), torch.no_grad():
             compile_fx.view_to_reshape(graph)
             compile_fx.fake_tensor_prop(graph, inputs)
-            compile_fx._recursive_post_grad_passes(graph, is_inference=kind.get("is_inference", False))
-            lowering = GraphLowering(graph, example_inputs=inputs, **kind)
+            compile_fx._recursive_post_grad_passes(graph, is_inference)
+            lowering = compile_fx.GraphLowering(graph, inputs, is_inference=is_inference, is_backward=is_backward)
             with V.set_graph_handler(lowering), V.set_extern_kernel_nodes([]):
                 lowering.run(*inputs)
                 lowering.init_wrapper_code()
@@ -259,16 +254,14 @@ def _scheduled(node: Any) -> Work:
 
     Writing their code is left out: it takes long and changes neither number nor bytes.
     """
-    from torch._inductor import config
-    from torch._inductor.ir import MultiOutput
-    from torch._inductor.scheduler import ForeachKernelSchedulerNode, NopKernelSchedulerNode
-
-    if isinstance(node, NopKernelSchedulerNode) or isinstance(node.node, MultiOutput):
+    scheduler = _private("torch._inductor.scheduler")
+    if isinstance(node, scheduler.NopKernelSchedulerNode) or isinstance(node.node, scheduler.ir.MultiOutput):
         return Work()
-    if isinstance(node, ForeachKernelSchedulerNode):
+    if isinstance(node, scheduler.ForeachKernelSchedulerNode):
         arguments = sum(len(part.read_writes.reads) + len(part.read_writes.writes) for part in node.snodes)
         return Work(
-            kernels=-(-arguments // config.combo_kernel_max_num_args), kernel_bytes=sum(map(_touched, node.snodes))
+            kernels=-(-arguments // scheduler.config.combo_kernel_max_num_args),
+            kernel_bytes=sum(map(_touched, node.snodes)),
         )
     if not node.is_extern():
         return kernel(_touched(node))
@@ -280,11 +273,10 @@ def _scheduled(node: Any) -> Work:
 
 def _touched(node: Any) -> int:
     """Bytes that a kernel reads and writes: of each buffer what it touches, and no more than there is."""
-    from torch._inductor.dependencies import MemoryDep
-
+    scheduler = _private("torch._inductor.scheduler")
     touched: Counter[str] = Counter()
     for dep in node.read_writes.reads_and_writes():
-        if isinstance(dep, MemoryDep):  # others are what is overwritten
+        if isinstance(dep, scheduler.MemoryDep):  # others are what is overwritten
             touched[dep.name] += dep.numbytes_hint()
     # Without what only the parts of the kernel hand to each other.
     whole = node.get_read_write_buffer_accesses(include_reads=True, include_writes=True)

@@ -107,3 +107,14 @@ def test_what_is_counted() -> None:
     assert found["adamw"]["kernels"] == 2
     assert found["adamw"]["kernel_bytes"] == pytest.approx(28 * (parameters + exact), rel=1e-4)
     assert found["sgd"]["kernel_bytes"] == pytest.approx(20 * (parameters + exact), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_lowered_it_says_so_in_one_line() -> None:
+    without = "import runpy, sys; sys.modules['triton'] = None; script, *sys.argv[1:] = sys.argv[1:]; "
+    without += "runpy.run_path(script, run_name='__main__')"
+    asked = [sys.executable, "-c", without, str(BENCHMARKS / "lowered.py"), "--json"]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=BENCHMARKS)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"torch {torch.__version__} lowers nothing without a GPU: ") and "triton" in line
