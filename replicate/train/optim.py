@@ -76,19 +76,24 @@ def update(
     """One step in place, of all weights at once: by AdamW where there are second moments, else by SGD.
 
     `weights`, `gradients` [lanes, ...]; `copies`: the weights in another type, to be made anew, or None; `now`: [3,
-    lanes]. Operations on whole lists are what torch.compile makes one kernel of.
+    lanes]. Operations on whole lists are what torch.compile makes one kernel of: on lists of one length, and on the
+    tensors themselves. Of views it would write the results aside, and copy them.
     """
-    flat = [tensor.flatten(1) for tensor in weights]
-    g = [gradient.flatten(1).to(tensor.dtype) for gradient, tensor in zip(gradients, flat, strict=True)]
-    first, second = ([tensor.flatten(1) for tensor in of] for of in (moments.first, moments.second))
-    decay, step_size, correction = ([row[:, None]] * len(flat) for row in now)
-    if second:
-        adamw_(flat, g, first, second, decay, step_size, correction)
-    else:
-        sgd_(flat, g, first, decay, step_size)
-    rounded = [(copy.flatten(1), tensor) for copy, tensor in zip(copies, flat, strict=True) if copy is not None]
-    if rounded:
-        torch._foreach_copy_([copy for copy, _ in rounded], [tensor for _, tensor in rounded])
+    by_dims = [{dims: row.view(-1, *[1] * (dims - 1)) for dims in {tensor.dim() for tensor in weights}} for row in now]
+    for with_copy in (True, False):
+        some = [i for i, copy in enumerate(copies) if (copy is not None) is with_copy]
+        if not some:
+            continue
+        of = [weights[i] for i in some]
+        g = [gradients[i].to(tensor.dtype) for i, tensor in zip(some, of, strict=True)]
+        first = [moments.first[i] for i in some]
+        decay, step_size, correction = ([rows[tensor.dim()] for tensor in of] for rows in by_dims)
+        if moments.second:
+            adamw_(of, g, first, [moments.second[i] for i in some], decay, step_size, correction)
+        else:
+            sgd_(of, g, first, decay, step_size)
+        if with_copy:
+            torch._foreach_copy_([copy for copy in copies if copy is not None], of)
 
 
 def adamw_(
@@ -100,7 +105,7 @@ def adamw_(
     step_size: list[Tensor],
     correction: list[Tensor],
 ) -> None:
-    """AdamW (Loshchilov & Hutter 2019) as torch does it; lists of [lanes, p], the last three of [lanes, 1]."""
+    """AdamW (Loshchilov & Hutter 2019) as torch does it; lists of [lanes, ...], the last three of [lanes, 1, ...]."""
     beta1, beta2 = ADAMW_BETAS
     torch._foreach_mul_(weights, shrink)
     torch._foreach_lerp_(first, g, 1 - beta1)
@@ -115,9 +120,8 @@ def adamw_(
 
 
 def sgd_(weights: list[Tensor], g: list[Tensor], momentum: list[Tensor], decay: list[Tensor], lr: list[Tensor]) -> None:
-    """SGD with momentum and decay in the gradient, as torch does it; lists of [lanes, p], the last two of [lanes, 1].
-
-    torch starts the momentum with the first gradient; from zero it is the same.
+    """SGD with momentum and decay in the gradient, as torch does it; lists of [lanes, ...], the last two of [lanes, 1,
+    ...]. torch starts the momentum with the first gradient; from zero it is the same.
     """
     torch._foreach_mul_(momentum, SGD_MOMENTUM)
     torch._foreach_add_(momentum, torch._foreach_addcmul(g, weights, decay))
