@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,20 +62,31 @@ def path_of(name: str) -> Path:
     return kept.path(KEPT) / f"{name}.csv.gz"
 
 
-def collected(landscape: Trained, runs: Iterable[Run], stored: Mapping[str, StoredRun]) -> Recorded:
-    """Those of `runs` that are `stored`, by key."""
-    origins: list[dict[str, Any]] = []
-    rows = []
-    for run in runs:
-        if run.key not in stored:
-            continue
-        found = stored[run.key]
+def missing(recorded: Recorded, seed: int) -> list[Run]:
+    """The runs of `seed` that are not recorded."""
+    there = {(row.lr, row.weight_decay, row.seed) for row in recorded.rows}
+    return [run for run in recorded.landscape.runs(seed) if (run.lr, run.weight_decay, run.seed) not in there]
+
+
+def added(recorded: Recorded, runs: Iterable[StoredRun]) -> Recorded:
+    """`recorded` and `runs` of its landscape, which it lacks."""
+    origins, rows = list(recorded.origins), list(recorded.rows)
+    for found in runs:
         origin = {name: found.provenance.get(name) for name in ORIGIN}
         if origin not in origins:
             origins.append(origin)
-        right = None if found.result.diverged else round(found.result.accuracy_pp * landscape.tested / 100)
-        rows.append(Row(float(run.lr), float(run.weight_decay), run.seed, right, origins.index(origin)))
-    return Recorded(landscape, tuple(rows), tuple(origins))
+        right = round(found.result.accuracy_pp * recorded.landscape.tested / 100)
+        run = found.run
+        rows.append(
+            Row(
+                float(run["lr"]),
+                float(run["weight_decay"]),
+                int(run["seed"]),
+                None if found.result.diverged else right,
+                origins.index(origin),
+            )
+        )
+    return Recorded(recorded.landscape, tuple(rows), tuple(origins))
 
 
 def write(path: Path, recorded: Recorded) -> None:
@@ -94,30 +106,25 @@ def write(path: Path, recorded: Recorded) -> None:
 
 
 def read(name: str, path: Path | None = None) -> Recorded:
-    """The landscape `name` as it is recorded. UsageError where it is not, or by another definition than today's."""
+    """The landscape `name` as far as it is recorded. UsageError where that was by another definition than today's."""
     path = path or path_of(name)
     landscape = LANDSCAPES[name]
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             head = json.loads(file.readline().removeprefix("# "))
-            reader = csv.DictReader(file)
-            rows = tuple(
-                Row(
-                    float(row["lr"]),
-                    float(row["weight_decay"]),
-                    int(row["seed"]),
-                    int(row["right"]) if row["right"] else None,
-                    int(row["origin"]),
-                )
-                for row in reader
-            )
+            rows = tuple(_row(row) for row in csv.DictReader(file))
     except FileNotFoundError:
-        raise UsageError(
-            f"landscape {name}: expected its runs in {path}, found none; `replicate calibrate --part trained` trains"
-        ) from None
-    except (OSError, EOFError, ValueError, KeyError) as error:
+        return Recorded(landscape, (), ())
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
         raise UsageError(f"landscape {name}: expected its runs in {path}, got {error}; get the file anew") from error
     today = landscape.runs(0)[0].record()
     if head.get("run") != {field: value for field, value in today.items() if field not in VARIED}:
-        raise UsageError(f"landscape {name}: expected runs of today's definition in {path}, got others; record it anew")
+        raise UsageError(
+            f"landscape {name}: expected runs of today's definition in {path}, got others; delete the file"
+        )
     return Recorded(landscape, rows, tuple(head["origins"]))
+
+
+def _row(fields: Mapping[str, str]) -> Row:
+    right = int(fields["right"]) if fields["right"] else None
+    return Row(float(fields["lr"]), float(fields["weight_decay"]), int(fields["seed"]), right, int(fields["origin"]))

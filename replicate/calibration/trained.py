@@ -79,7 +79,7 @@ class Trained:
     def weight_decays(self, lr: float) -> tuple[float, ...]:
         """Those at the peak learning rate `lr`, ascending."""
         most = COLLAPSE[self.optimizer][self.lrs.index(lr)]
-        dense = []
+        dense: list[float] = []
         while not dense or dense[-1] < most:
             dense.append(LEAST * FACTOR ** len(dense))
         return tuple(float(f"{c / self.exponent(lr, 1.0):.4g}") for c in (*IDLE, *dense))

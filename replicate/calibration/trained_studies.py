@@ -126,20 +126,46 @@ def truths(name: str) -> tuple[Truth, ...]:
     return tuple(truth(curve) for curve in curves(name))
 
 
-def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
-    """The `index`-th cell of a study: `seeds` seeds and every `every`-th weight decay of the landscape `name`.
+@dataclass(frozen=True)
+class Choice:
+    """The runs of one cell: seeds, and rows of each learning rate's weight decays."""
 
-    Depends on nothing else; the weight decay with which each learning rate's choice begins is drawn too.
+    seeds: tuple[int, ...]
+    rows: tuple[slice, ...]
+
+
+def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
+    """The `index`-th choice of `seeds` seeds and every `every`-th weight decay; depends on nothing else.
+
+    With which weight decay each learning rate begins is drawn too.
     """
     rng = np.random.default_rng([index, seeds, every, *law.encode(), *name.encode()])
-    rows = []
     of_landscape = curves(name)
     chosen = rng.choice(of_landscape[0].scores.shape[1], seeds, replace=False)
-    for curve, true in zip(of_landscape, truths(name), strict=True):
-        shift = LAWS[law](curve.lr) / math.exp(true.place)
-        for i in range(int(rng.integers(every)), len(curve.wds), every):
-            for seed in chosen:
-                score = curve.scores[i, seed]
-                rows.append((curve.lr, curve.wds[i] * shift, int(seed), score, bool(np.isnan(score))))
-    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "diverged"])
-    return Landscape(name, law, frame, chance_pp=10.0)
+    return Choice(
+        tuple(int(s) for s in chosen), tuple(slice(int(rng.integers(every)), None, every) for _ in of_landscape)
+    )
+
+
+def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
+    """A cell of the landscape `name`, the optima of all its learning rates on `law`."""
+    chosen = choice(name, law, seeds, every, index)
+    frames = []
+    for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):
+        scores = curve.scores[rows][:, chosen.seeds]
+        wds = curve.wds[rows] * LAWS[law](curve.lr) / math.exp(true.place)
+        columns = {"lr": curve.lr, "wd": np.repeat(wds, len(chosen.seeds)), "seed": np.tile(chosen.seeds, len(wds))}
+        frames.append(pd.DataFrame({**columns, "score": scores.ravel(), "diverged": np.isnan(scores.ravel())}))
+    return Landscape(name, law, pd.concat(frames, ignore_index=True), chance_pp=10.0)
+
+
+def oracle_of(name: str, law: str, seeds: int, every: int, index: int, quantity: str) -> float:
+    """What `oracle` finds in a cell, less the truth: slope or ln(ratio), where decay helps."""
+    chosen = choice(name, law, seeds, every, index)
+    x, error = [], []
+    for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):
+        if true.interior:
+            mean = np.nanmean(curve.scores[rows][:, chosen.seeds], axis=1)
+            x.append(math.log(curve.lr))
+            error.append(oracle(curve.x[rows], mean) - true.place)
+    return float(np.polyfit(x, error, 1)[0] if quantity == "slope" else np.mean(error))

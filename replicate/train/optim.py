@@ -88,7 +88,7 @@ def update(
         sgd_(flat, g, first, decay, step_size)
     rounded = [(copy.flatten(1), tensor) for copy, tensor in zip(copies, flat, strict=True) if copy is not None]
     if rounded:
-        torch._foreach_copy_(*map(list, zip(*rounded, strict=True)))
+        torch._foreach_copy_([copy for copy, _ in rounded], [tensor for _, tensor in rounded])
 
 
 def adamw_(

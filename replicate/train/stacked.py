@@ -90,19 +90,22 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
     lanes = filled(runs, max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES)
     if device == "cpu":
         keep_freed_memory()
+    no_compiler = ""
     try:
         with setting.reproducible(device):
             results = _trained(lanes, device, how)
+    except compiled.CompileFailed as error:
+        no_compiler = str(error)
     except Exception as error:
         if isinstance(error, CaptureFailed) or out_of_memory(error):
             raise TooLarge(len(lanes)) from error
-        if not isinstance(error, compiled.CompileFailed):
-            raise
-        how.notice(f"compiling failed on {device} ({error}): training goes on without")
-        results = []  # only outside the except clause: the traceback holds on to the stack's tensors
+        raise
     if device != "cpu":
         give_back_memory(device)
-    return results[: len(runs)] or train_stack(runs, device, replace(how, compiled=False))
+    if no_compiler:  # outside the except clause, whose traceback holds on to the stack's tensors
+        how.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
+        return train_stack(runs, device, replace(how, compiled=False))
+    return results[: len(runs)]
 
 
 def filled(runs: Sequence[Run], fewest: int) -> list[Run]:

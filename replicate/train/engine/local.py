@@ -95,7 +95,7 @@ def _train_here(
     with heeding(until) as leave:
         while pending:
             enough = partial(_enough, store, pending, leave, waiting, free)
-            with leased(store, [_gpu] if _gpu in free else free, enough, store.note) as slot:
+            with leased(store, [slot for slot in free if slot == _gpu] or free, enough, store.note) as slot:
                 if slot is None and pending:
                     raise OutOfTime
                 if slot is None:

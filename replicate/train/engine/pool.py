@@ -62,9 +62,11 @@ class _Worker:
             env={**os.environ, **_ONE_THREAD},
         )
         self.job: int | None = None
+        self.store = ""
+        """Of its last job."""
         self.ready = False
         self.bound: tuple[str, str] | None = None
-        """The store for which it has leased a GPU, and the slot of that."""
+        """The store for which it has leased a GPU until it ends, and the slot of that."""
         self.last_words: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._read_answers, args=(events,), daemon=True),
@@ -76,7 +78,7 @@ class _Worker:
     def send(self, job: dict[str, Any]) -> None:
         """Hand over a job; a worker that is dead already is noticed by its end of output."""
         assert self.process.stdin is not None
-        self.job = job["job"]
+        self.job, self.store = job["job"], job["store"]
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
@@ -189,7 +191,7 @@ class Pool:
                 elif "ready" in answer:
                     worker.ready = True
                 else:
-                    done = self._free(worker, str(store.path), answer, flight)
+                    done = self._free(worker, answer, flight)
                     if done is not None:  # else left over from a call that ended early
                         for notice in answer["notices"]:
                             store.note(notice)
@@ -239,11 +241,11 @@ class Pool:
         worker.close(now=False)
         worker.join(CLOSE_SECONDS)
 
-    def _free(self, worker: _Worker, store: str, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
-        """Take down that `worker` has done its job, for `store`; what that was, if it is of this call."""
+    def _free(self, worker: _Worker, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
+        """Take down that `worker` has done its job; what that was, if it is of this call."""
         worker.job = None
         if "gpu" in answer:
-            worker.bound = store, answer["gpu"][0]
+            worker.bound = worker.store, answer["gpu"][0]
         if answer["outcome"] in (LOST, TOO_LARGE):
             self._end(worker)  # before its job is given out again, so that its device is free
         return flight.pop(answer["job"], None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from replicate.runs import scales
+from replicate.runs.needed import runs_at
 from replicate.store import provenance
 from replicate.store.store import open_store
+from replicate.text import UsageError
 from replicate.train import cores
 from replicate.train.engine import devices, local
 from replicate.train.engine.devices import Slot, named, slots
@@ -182,6 +186,36 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
     ask_anew()
     monkeypatch.setattr(devices.subprocess, "run", hang)
     assert "got no answer from torch within 120 s; training on cores" in devices.unseen()
+
+
+def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
+    gpus: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "store")
+    large = dataclasses.replace(fake_run(), precision="bf16")
+    for in_process in (True, False):
+        with pytest.raises(
+            UsageError,
+            match=r"^devices: expected a CUDA device, .* got none that torch can use; in bf16 cores would train for "
+            r"weeks: see to the driver .*, or set CUDA_VISIBLE_DEVICES= if cores are meant$",
+        ):
+            local.ensure(store, [fake_run(), large], in_process=in_process, trainer=train)
+    assert store.keys() == set() and store.notices == []
+    monkeypatch.setenv(devices.VARIABLE, "")
+    local.ensure(store, [large], in_process=True, trainer=train)
+    assert store.has(large.key), "cores are meant"
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded-deep", "smoke", "cifar100", "fashion-short", "imagenet"])
+def test_a_broken_driver_is_told_by_each_scale(gpus: list[str], name: str) -> None:
+    """Small models train on cores, and it is said; the paper's are refused before their first run."""
+    scale = scales.get(name)
+    runs = runs_at(scale)
+    if dict(scale.models) == dict(scales.SMALL_MODELS):
+        assert "training on cores" in devices.unseen(runs)
+    else:
+        with pytest.raises(UsageError, match="in bf16 cores would train for weeks"):
+            devices.unseen(runs)
 
 
 def test_two_containers_call_a_gpu_alike_and_their_cores_not(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

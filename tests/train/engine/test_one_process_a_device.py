@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from replicate.runs.run import Run
+from replicate.store import provenance
 from replicate.store.store import Store, open_store
 from replicate.train.engine import devices, lease, local, pool, room
 from replicate.train.engine.devices import Slot
@@ -38,6 +39,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(local, "slots", slots)
     monkeypatch.setattr(local, "unseen", lambda runs: "")
     monkeypatch.setattr(room, "_fitting", {})
+    monkeypatch.setattr(provenance, "device_model", lambda device: f"a made-up {device}")
     yield
     local.close()
 
