@@ -24,7 +24,7 @@ from replicate.store.store import open_store
 from replicate.train.plan import costs
 
 ROOT = Path(__file__).parents[1]
-ARCHITECTURES = ("resnet50", "mixer_s16")
+ARCHITECTURE = "mixer_s16"
 
 
 def command(out: Path, *more: str) -> list[str]:
@@ -42,7 +42,7 @@ def stamps(out: Path) -> dict[str, int]:
 def test_cut_off_it_goes_on_and_records_evidence(tmp_path: Path) -> None:
     """Killed with all its processes when the first steps are known; then to the end, and some seconds of training."""
     out = tmp_path / "report"
-    whole = command(out, "--arch", *ARCHITECTURES)
+    whole = command(out, "--arch", ARCHITECTURE)
     process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         until = time.monotonic() + 300
@@ -57,19 +57,23 @@ def test_cut_off_it_goes_on_and_records_evidence(tmp_path: Path) -> None:
     done = subprocess.run(whole, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     after = stamps(out)
-    finished = [name for name in before if name != "correctness.json"]
+    finished = [name for name in before if name not in ("correctness.json", f"{ARCHITECTURE}/compile.json")]
     assert {name: after[name] for name in finished} == {name: before[name] for name in finished}
     page = (out / "summary.md").read_text()
     assert "## Still to be found\n\nnothing\n" in page and "too far" not in page and "no budget known" in page
+    compiled = json.loads((out / "findings" / ARCHITECTURE / "compile.json").read_text())
+    assert compiled["seconds"] > 0 and compiled["again_seconds"] > 0
     tests = json.loads((out / "findings" / "correctness.json").read_text())["tests"]
     assert tests and {test["outcome"] for test in tests.values()} == {"passed"}
     kept = costs.kept(open_store(out / "store").layout, "smoke")
-    assert set(kept) == set(ARCHITECTURES)
+    assert set(kept) == {ARCHITECTURE}
 
-    gathered = subprocess.run(command(out, "--evidence", "3s"), capture_output=True, text=True)
-    assert (gathered.returncode, gathered.stderr) == (0, "")
+    for budget in ("6s", "12s", "24s", "48s"):  # on a busy machine few seconds are over before anything is trained
+        gathered = subprocess.run(command(out, "--evidence", budget), capture_output=True, text=True)
+        assert (gathered.returncode, gathered.stderr) == (0, "")
+        if runs := recorded.read(recorded.path_of("smoke", out / "recorded")):
+            break
     evidence = json.loads((out / "findings" / "evidence.json").read_text())
-    runs = recorded.read(recorded.path_of("smoke", out / "recorded"))
     assert 0 < len(runs) == evidence["runs"] < evidence["wanted"]
     assert all(run.provenance["device"] == "cpu" and run.provenance["versions"] for run in runs.values())
     assert (out / "report" / "verdicts.json").exists()
