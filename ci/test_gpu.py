@@ -34,13 +34,13 @@ from replicate.store.store import open_store
 from replicate.train import augment, compiled, models, solo, stacked
 from replicate.train.augment import AUGMENTATIONS
 from replicate.train.contract import Stopped
-from replicate.train.engine import local
+from replicate.train.engine import local, room
 from replicate.train.lanes import NORMALISATION, Lanes
 from replicate.train.optim import OPTIMIZERS
 from replicate.train.products import as_products
 from replicate.train.setting import reproducible
 from replicate.train.stacked import LANES, How, train_stack
-from tests.support import archives
+from tests.support import archives, troubled
 from tests.support.replayed import Replayed
 from tests.support.stacked import MODELS, close, float64, make, timeless
 
@@ -341,6 +341,42 @@ def test_engine_trains_on_it(device: str, tmp_path: Path) -> None:
         if device != CPU:
             assert stored.provenance["device_model"] == torch.cuda.get_device_name(0)
         assert stored.provenance["trainer"] == "stacked"
+
+
+@pytest.fixture
+def processes(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An engine with new processes, which know nothing of what has happened before."""
+    if device == CPU:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(room, "_fitting", {})
+    local.close()
+    yield
+    local.close()
+
+
+@pytest.mark.usefixtures("processes")
+def test_memory_that_runs_out_in_a_capture_leaves_fewer_lanes_to_a_new_process(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    runs = [make("vit_s16", lr=lr, epochs=2) for lr in (1e-3, 3e-3, 1e-2, 3e-2)]
+    local.ensure(store, runs, processes=1, trainer=troubled.CRAMPED)
+    (notice,) = store.notices
+    assert notice.startswith("out of memory on ") and notice.endswith(" with 4 lanes: going on with 2 at a time")
+    assert {store.read(run.key).provenance["lanes"] for run in runs} == {troubled.ROOM}  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("processes")
+def test_after_a_device_error_the_stack_is_trained_in_a_new_process(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == CPU:
+        pytest.skip("a CPU has no such errors; tests/train/engine has them on made-up GPUs")
+    monkeypatch.setenv(troubled.ONCE_VARIABLE, str(tmp_path / "failed"))
+    store = open_store(tmp_path / "store")
+    runs = [make("vit_s16", lr=lr, epochs=2) for lr in (1e-3, 3e-3)]
+    local.ensure(store, runs, processes=1, trainer=troubled.FAILING_ONCE)
+    assert (tmp_path / "failed").exists() and all(store.get(run) is not None for run in runs)
+    (notice,) = store.notices
+    assert "CUDA error" in notice and "once more" in notice
 
 
 def test_claims_in_two_workers(device: str, tmp_path: Path) -> None:
