@@ -4,8 +4,8 @@
     python benchmarks/training.py --scale cifar100 --made-up --device cuda --alone 1 --epochs 1
 
 The script's way, written afresh: one process and one run at a time, pictures decoded and augmented one by one by loader
-processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass after every epoch. On a CPU,
-where that script would not run as it is, without the parts that need a GPU.
+processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass in float32 after every epoch.
+On a CPU, where that script would not run as it is, without the parts that need a GPU.
 
 For each architecture: how many lanes its stacks had, on a GPU as many as trainings have there unless `--runs` says
 otherwise; images trained on a second, summed over the runs of a stack; how many times that of the other two; the
@@ -44,6 +44,7 @@ from replicate.runs import scales
 from replicate.runs.run import Run
 from replicate.train import models, solo
 from replicate.train.compiled import can_compile
+from replicate.train.contract import TooLarge
 from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack
 from tests.support import archives
 
@@ -76,8 +77,8 @@ class Pictures(Dataset[tuple[Any, int]]):
         return self.change(picture), int(self.labels[index])
 
 
-def published_way(run: Run, device: str, workers: int) -> None:
-    """Train `run` once."""
+def published_way(run: Run, device: str, workers: int, after_epoch: Callable[[], object] = lambda: None) -> None:
+    """Train `run` once; `after_epoch` is called when the device is done with each of its epochs."""
     split = catalogue.load(run.data)
     info = split.info
     plain = [transforms.ToTensor(), transforms.Normalize([0.5] * info.in_chans, [0.25] * info.in_chans)]
@@ -89,7 +90,7 @@ def published_way(run: Run, device: str, workers: int) -> None:
     on_gpu = device != "cpu"
     keep: dict[str, Any] = {"num_workers": workers, "pin_memory": on_gpu, "persistent_workers": workers > 0}
     train_loader = DataLoader(train_set, run.batch_size, shuffle=True, **keep)
-    test_loader = DataLoader(test_set, run.batch_size, **keep)
+    test_loader = DataLoader(test_set, 2 * run.batch_size, **keep)
     model: nn.Module = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
     model = nn.DataParallel(model.to(device)) if on_gpu else model
     optimizer = torch.optim.AdamW(model.parameters(), run.lr, weight_decay=run.weight_decay)
@@ -111,8 +112,8 @@ def published_way(run: Run, device: str, workers: int) -> None:
         right = 0
         with torch.no_grad():
             for images, labels in test_loader:
-                with torch.autocast(device, enabled=on_gpu):
-                    right += int((model(images.to(device)).argmax(1) == labels.to(device)).sum())
+                right += int((model(images.to(device)).argmax(1) == labels.to(device)).sum())
+        after_epoch()
 
 
 def flops_of_a_step(run: Run) -> float:
@@ -151,19 +152,16 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
 
 
 def seconds_of_stacks(runs: list[Run], device: str, how: How) -> tuple[float, int]:
-    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with what fits."""
-    used = how.lanes or len(runs)
-
-    def shrunk(left: int) -> None:
-        nonlocal used
-        used = left
-
-    while True:
-        lanes = used
-        at_once = replace(how, lanes=lanes, shrunk=shrunk)
-        seconds = seconds_of(lambda: train_stack(runs, device, at_once), device)  # noqa: B023  called at once
-        if used == lanes:
-            return seconds, lanes
+    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with half as many."""
+    lanes = how.lanes or len(runs)
+    parts = [runs[start : start + lanes] for start in range(0, len(runs), lanes)]
+    try:
+        how = replace(how, lanes=lanes)
+        return seconds_of(lambda: [train_stack(part, device, how) for part in parts], device), lanes
+    except TooLarge:
+        if lanes == FEWEST_LANES:
+            raise
+    return seconds_of_stacks(runs, device, replace(how, lanes=max(FEWEST_LANES, lanes // 2)))
 
 
 def main() -> None:

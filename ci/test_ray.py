@@ -241,12 +241,16 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
 
 
 def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """As `remote.train_stack`, where the first devices fail: as many as there are files `bad-…` beside the store."""
+    """As `remote.train_stack`, where the first devices fail twice: as many as there are files `bad-…` at the store."""
     for bad in Path(job["checkpoints"]).parents[2].glob("bad-*"):
         with contextlib.suppress(FileNotFoundError):
-            bad.unlink()
-            yield {"device": f"device cuda:0 failed in training something: RuntimeError: CUDA error: {bad.name}"}
-            time.sleep(60)
+            if bad.name in job["failed"]:
+                bad.unlink()
+            said = f"device cuda:0 failed in training something: RuntimeError: CUDA error: {bad.name}"
+            held = bad.name in job["failed"]
+            yield {"device": bad.name, "failed": said, "held": held}
+            if held:
+                time.sleep(60)
             return
     yield from remote.train_stack(job)
 
@@ -261,6 +265,7 @@ def test_a_device_that_fails_is_left_alone(
     begun = time.monotonic()
     engine.ensure(store, fake_runs(str(log), 6), address=machines.address, trainer=NAME)
     assert time.monotonic() - begun < 40
+    assert [n for n in store.notices if "bad-1; its stack is tried once more, in a new process" in n]
     assert [n for n in store.notices if "bad-1; it is left alone, its stack is given out again" in n]
     assert not trained_more_than_once(log)
     for name in ("bad-2", "bad-3"):

@@ -37,11 +37,11 @@ def make(arch: str, lr: float, weight_decay: float = 0.1, **changes: object) -> 
 
 
 def trained(runs: list[Run], lane: int) -> torch.Tensor:
-    """The weights at the end of the training in `lane` of a stack of `runs`."""
+    """All weights [P] at the end of the training in `lane` of a stack of `runs`."""
     with setting.reproducible("cpu"):
         stack = stacked._Stack(runs, "cpu", How())
-        stack.train(Saver(), None)
-    return stack.lanes.theta[lane]
+        stack.train(Saver())
+    return torch.cat([weights[lane].flatten() for weights in stack.lanes.weights])
 
 
 @pytest.mark.parametrize("arch", dict(SMOKE.models))

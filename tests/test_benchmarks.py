@@ -15,6 +15,7 @@ import torch
 
 from replicate.runs.run import Run
 from replicate.store.store import open_store
+from replicate.train.contract import TooLarge
 from replicate.train.stacked import How
 from tests.support.faketrainer import fake_result, fake_run
 
@@ -37,22 +38,17 @@ def training(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_what_ran_out_of_memory_is_not_timed(training: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
     def train_stack(runs: list[Run], device: str, how: How) -> None:
-        asked.append(how.lanes)
+        asked.append((len(runs), how.lanes))
         if how.lanes > 4:
-            how.shrunk(how.lanes // 2)
-            how.shrunk(4)
+            raise TooLarge(how.lanes)
 
     monkeypatch.setattr(training, "train_stack", train_stack)
     runs = [fake_run(seed) for seed in range(16)]
     seconds, lanes = training.seconds_of_stacks(runs, "cpu", How(lanes=16))
-    assert (asked, lanes) == ([16, 4], 4) and seconds >= 0
-    assert training.seconds_of_stacks(runs, "cpu", How())[1] == 4
-    asked.clear()
-    assert training.seconds_of_stacks(runs, "cpu", How(lanes=4))[1] == 4
-    assert asked == [4]
+    assert (asked, lanes) == ([(16, 16), (8, 8), *[(4, 4)] * 4], 4) and seconds >= 0
 
 
 def test_cublas_is_told_before_the_first_product(training: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

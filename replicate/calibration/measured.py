@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.rates import Rate
+from replicate.calibration.trained_rates import TrainedRow
 from replicate.estimate.estimate import finite
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.store import atomic
@@ -52,14 +53,16 @@ class _File:
     registry: str
     cells: tuple[CellRow, ...]
     experiments: tuple[FamilyRate, ...]
+    trained: tuple[TrainedRow, ...] = ()
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Both parts of a calibration; a part that was not measured has no rows."""
+    """The parts of a calibration; a part that was not measured has no rows."""
 
     cells: tuple[CellRow, ...] = ()
     experiments: tuple[FamilyRate, ...] = ()
+    trained: tuple[TrainedRow, ...] = ()
     registry: str = field(default=REGISTRY_HASH)
     """Hash of the registry whose rules were tried."""
 
@@ -71,6 +74,7 @@ class Measured:
             "worst_wrong": worst(self),
             "cells": [asdict(row) for row in self.cells],
             "experiments": [asdict(row) for row in self.experiments],
+            "trained": [asdict(row) for row in self.trained],
         }
 
 
@@ -81,7 +85,8 @@ def error(rate: Rate) -> float:
 
 def worst(measured: Measured) -> float:
     """The largest share of wrong decisive verdicts."""
-    return max([row.wrong for row in measured.cells] + [row.wrong for row in measured.experiments], default=0.0)
+    wrong = [row.wrong for row in measured.cells] + [row.wrong for row in measured.experiments]
+    return max(wrong + [row.wrong for row in measured.trained], default=0.0)
 
 
 def cell_rows(found: Sequence[Rate]) -> tuple[CellRow, ...]:
@@ -123,4 +128,4 @@ def read(path: Path) -> Measured:
             f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
             f"another file: {problem}; measure it again"
         ) from problem
-    return Measured(found.cells, found.experiments, found.registry)
+    return Measured(found.cells, found.experiments, found.trained, found.registry)

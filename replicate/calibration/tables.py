@@ -7,13 +7,15 @@ from statistics import median
 
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.measured import CellRow, Measured
+from replicate.calibration.trained_rates import TrainedRow
 
 POWER = "power"
 POWER_OF_GAP = "power of the gap"
 
 INTRODUCTION = """\
-Landscapes with known truth, drawn by `replicate.landscape.synthetic` and judged as `replicate judge` judges a sweep;
-and whole experiments of ten cells, judged as `pytest claims/` judges the paper's. Made by
+Landscapes with known truth, judged as `replicate judge` judges a sweep: cells of landscapes that were really trained,
+and such as `replicate.landscape.synthetic` draws; and whole experiments of ten cells, judged as `pytest claims/` judges
+the paper's. Made by
 
     {command}
 
@@ -28,6 +30,16 @@ it is averaged over is. What these figures mean, and where an interval covers le
 """
 
 CELL_HEADER = ("study", "seeds", "quantity", "truth", "replicated", "contradicted", "inconclusive", "wrong", "covers")
+TRAINED = """\
+Small models on a few hundred images with wrong labels (`replicate.calibration.trained`), {cells} cells a row: some
+seeds and every k-th weight decay, each learning rate's weight decays multiplied so that the optimum of all seeds
+together lies on the law. *Oracle*: how wide the interval of one would be who knows the curve's shape, a quartic around
+the peak, at the learning rates at which decay helps. Widths of a ratio are in ln.
+"""
+TRAINED_HEADER = (
+    *("law", "seeds", "factor", "quantity", "replicated", "contradicted", "inconclusive", "wrong"),
+    *("covers", "width", "oracle"),
+)
 EXPERIMENT_HEADER = (
     *("quantity", "claims", "seeds", "replicated", "contradicted", "inconclusive", "wrong", "any wrong"),
     *("covers", "all cover"),
@@ -37,6 +49,11 @@ EXPERIMENT_HEADER = (
 def markdown(measured: Measured) -> str:
     """All tables: summary, power, whole experiments, studies by group."""
     out = ["# Calibration", "", INTRODUCTION.format(command=_command(measured)).rstrip()]
+    if measured.trained:
+        out += ["", "## Trained landscapes", "", TRAINED.format(cells=measured.trained[0].cells).rstrip()]
+        for name in dict.fromkeys(row.landscape for row in measured.trained):
+            of_landscape = [row for row in measured.trained if row.landscape == name]
+            out += ["", f"### {name}", "", *_table(TRAINED_HEADER, map(_trained_row, of_landscape))]
     if measured.cells:
         out += ["", "## Summary", "", _counted({row.landscapes for row in measured.cells}, "landscapes a study"), ""]
         out += _summary(measured.cells)
@@ -62,10 +79,11 @@ def markdown(measured: Measured) -> str:
 def _command(measured: Measured) -> str:
     """The command that measures this much."""
     words = ["replicate calibrate"]
-    if not measured.experiments:
-        words.append("--part cells")
-    if measured.cells:
-        words.append(f"--landscapes {measured.cells[0].landscapes}")
+    parts = {"trained": measured.trained, "cells": measured.cells, "experiments": measured.experiments}
+    if not all(parts.values()):
+        words += [f"--part {name}" for name, rows in parts.items() if rows]
+    if measured.cells or measured.trained:
+        words.append(f"--landscapes {measured.cells[0].landscapes if measured.cells else measured.trained[0].cells}")
     if measured.experiments:
         words.append(f"--outcomes {measured.experiments[0].outcomes}")
     return " ".join([*words, "--out docs/calibration.md"])
@@ -137,8 +155,14 @@ def _by_seeds(
     return _table([*header, *(f"{n} seed{'s' if n > 1 else ''}" for n in counts)], lines)
 
 
-def _verdicts(row: CellRow | FamilyRate) -> list[str]:
+def _verdicts(row: CellRow | FamilyRate | TrainedRow) -> list[str]:
     return [_percent(share) for share in (row.replicated, row.contradicted, row.inconclusive, row.wrong)]
+
+
+def _trained_row(row: TrainedRow) -> list[str]:
+    width = "open" if row.width is None else f"{row.width:.2f}"
+    where = [row.law, str(row.seeds), f"{row.factor:.1f}", row.quantity]
+    return [*where, *_verdicts(row), _percent(row.coverage), width, f"{row.oracle_width:.2f}"]
 
 
 def _cell_row(row: CellRow) -> list[str]:

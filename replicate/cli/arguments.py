@@ -59,7 +59,7 @@ def parser() -> Parser:
     fsck = command("fsck", "Check every file of a store; exit status 1 where something is wrong.")
     _takes(fsck, "--store", "--repair", "--json")
     calibrate = command("calibrate", "Tell how often the rules err, on landscapes with known truth.")
-    _takes(calibrate, "--landscapes", "--outcomes", "--studies", "--part")
+    _takes(calibrate, "--landscapes", "--outcomes", "--studies", "--part", "--train")
     _takes(calibrate, "--processes", help="default: one a physical core")
     calibrate.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
     _takes(calibrate, "--json")

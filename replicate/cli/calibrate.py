@@ -7,14 +7,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
-from replicate.calibration import experiments, measured, rates, studies, tables
+from replicate.calibration import experiments, measured, rates, studies, tables, trained_rates
+from replicate.calibration.trained import LANDSCAPES
 from replicate.cli.output import check_folder, note, print_json, say
+from replicate.data import catalogue
 from replicate.paper.registry import REGISTRY_HASH
+from replicate.store import kept as kept_files
 from replicate.text import UsageError, duration
 from replicate.train.cores import slots
 
+PARTS = ["trained", "cells", "experiments"]
+TRAINING = Path(".replicate") / "trained"
+"""The store for what is trained of landscapes and not recorded yet."""
 KEPT = Path(".replicate") / "calibration"
 """Where what was judged is kept: cut off, the next calibration by the same rules goes on."""
 
@@ -23,10 +30,12 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
     check_folder("--out", options.out)
     numbers = None if out is None else out.with_suffix(".json")
-    if numbers == out:
+    if out is not None and numbers == out:
         raise UsageError(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")
-    parts = options.part or ["cells", "experiments"]
-    kept = numbers is not None and numbers.exists() and len(parts) == 1
+    parts = options.part or PARTS
+    if options.train and parts != ["trained"]:
+        raise UsageError(f"--train: expected --part trained with it, got {' and '.join(parts)}")
+    kept = numbers is not None and numbers.exists() and len(parts) < len(PARTS)
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
     if found.registry != REGISTRY_HASH:
         note(f"{numbers}: its rules are not those of today: what is not measured now is dropped")
@@ -34,7 +43,12 @@ def run(options: argparse.Namespace) -> int:
     processes = options.processes or len(slots())
     started = time.monotonic()
     for part in parts:
-        if part == "cells":
+        if part == "trained":
+            if options.train:
+                _train(options.train, options.processes)
+            rows = trained_rates.rates(LANDSCAPES, options.landscapes, processes, _progress("studies"), KEPT)
+            found = replace(found, trained=tuple(rows))
+        elif part == "cells":
             chosen = [*studies.studies(), *studies.power_studies()]
             chosen = studies.thin(chosen, options.studies) if options.studies else chosen
             judged = rates.rates(chosen, options.landscapes, processes, _progress("studies"), KEPT)
@@ -61,6 +75,21 @@ def run(options: argparse.Namespace) -> int:
     else:
         say([f"written to {out}; largest rate of wrong decisive verdicts: {100 * measured.worst(found):.1f} %"])
     return 0
+
+
+def _train(seeds: int, processes: int | None) -> None:
+    """Train what is not recorded of the landscapes, and record it."""
+    if not kept_files.in_clone():
+        raise UsageError(
+            f"--train: expected a clone of the repository to record in, got an installation in {kept_files.ROOT}"
+        )
+    for spec in dict.fromkeys(landscape.data for landscape in LANDSCAPES.values()):
+        catalogue.prepare(spec)
+    from replicate.calibration import training  # here and no earlier: it needs the GPU stack
+
+    total, show = len(LANDSCAPES) * seeds, _progress("seeds of landscapes")
+    done = count(1)
+    training.train(list(LANDSCAPES), seeds, TRAINING, processes, lambda *_: show(next(done), total))
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

@@ -83,7 +83,7 @@ OPTIONS: dict[str, Option] = {
     "--other": _value("DIR", "a second store: which of the runs in both differ, by how much"),
     "--outcomes": _counts("per whole experiment (default: 100)", 100),
     "--part": {
-        **_one_of(["cells", "experiments"], "measure this part alone; --out keeps the other as it was"),
+        **_one_of(["trained", "cells", "experiments"], "measure this part alone; --out keeps the others as they were"),
         "action": "append",
     },
     "--picture": _value("FILE.svg", "also write the landscapes' pictures alone"),
@@ -94,6 +94,7 @@ OPTIONS: dict[str, Option] = {
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),
     "--studies": _counts("about N of the studies (default: all)"),
+    "--train": _counts("with --part trained: first train N seeds of each landscape, as far as they are not recorded"),
     "--trainer": _one_of(
         list(TRAINERS),
         "how runs are trained: stacked (default), many in lock-step, or solo, one by one in a plain loop",

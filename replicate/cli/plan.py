@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,10 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     if scale.why_untrainable:
         raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
     from replicate.train.engine import lease
-    from replicate.train.price import seconds_per_run  # here and no earlier: it needs the GPU stack
+    from replicate.train.price import seconds_per_run  # here and no earlier: they need the GPU stack
+    from replicate.train.stacked import FEWEST_LANES, LANES
 
-    if why := devices.unseen():
+    if why := devices.unseen(runs_at(scale)):
         note(why)
     slots = devices.slots()
     of_arch: dict[str, list[Run]] = {}
@@ -66,8 +68,9 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
             if not of_main:
                 continue
             note(f"measuring {arch} on {slot.device}")
-            sizes = [len(stack) for stack in stacks(runs, MOST_RUNS)]
-            found[arch] = seconds_per_run(of_main[0], slot.device, sizes, compiling=len(slots))
+            most = MOST_RUNS if slot.device == devices.CPU else LANES
+            typical = statistics.median_high(len(stack) for stack in stacks(runs, most))
+            found[arch] = seconds_per_run(of_main[0], slot.device, max(typical, FEWEST_LANES))
     return found
 
 

@@ -44,9 +44,11 @@ class Info:
 _PAPER: dict[str, Any] = {
     name: {"loadable": True, "mean": CHANNEL_MEAN[name], "std": CHANNEL_STD[name]} for name in ("cifar100", "imagenet")
 }
+_FASHION: dict[str, Any] = {"loadable": True, "test_images": 10_000, "mean": fashion.MEAN, "std": fashion.STD}
 DATASETS = {
     "digits": Info(1797, 10, 1, 8, loadable=True),
-    "fashion": Info(60_000, 10, 1, 32, loadable=True, test_images=10_000, mean=fashion.MEAN, std=fashion.STD),
+    "fashion": Info(60_000, 10, 1, 32, **_FASHION),
+    "fashion-16": Info(60_000, 10, 1, 16, **_FASHION),
     "cifar100": Info(50_000, 100, 3, 32, test_images=10_000, **_PAPER["cifar100"]),
     "imagenet": Info(
         1_281_167, 1000, 3, 224, resident=False, test_images=50_000, parts=IMAGENET_GPUS, **_PAPER["imagenet"]
@@ -57,7 +59,7 @@ DATASETS = {
 """`digits`: without a split of their own: what is not trained on is test. `synthetic-…`: no images at all, see
 `replicate.landscape.world`."""
 
-TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "imagenet": "ImageNet"}
+TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "fashion-16": "Fashion-MNIST", "imagenet": "ImageNet"}
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def prepare(spec: DataSpec) -> None:
     needed: dict[str, Callable[[], object]] = {
         "digits": digits.read,
         "fashion": fashion.prepare,
+        "fashion-16": fashion.prepare,
         "cifar100": cifar100.prepare,
         "imagenet": imagenet.prepare,
     }
@@ -125,7 +128,12 @@ def published(name: str, checksum: str | None) -> bool:
     """Whether data of this checksum are the data set `name` as its authors published it, as far as that can be told."""
     if name == "imagenet":  # by the number of files and classes, see `replicate.data.imagenet`
         return (checksum or "").endswith(f", {imagenet.PUBLISHED}")
-    known = {"cifar100": cifar100.PUBLISHED, "fashion": fashion.PUBLISHED, "digits": f"sha256:{digits.SHA256}"}
+    known = {
+        "cifar100": cifar100.PUBLISHED,
+        "fashion": fashion.PUBLISHED,
+        "fashion-16": fashion.PUBLISHED,
+        "digits": f"sha256:{digits.SHA256}",
+    }
     return checksum is not None and checksum == known.get(name)
 
 
@@ -175,7 +183,7 @@ def files(spec: DataSpec) -> Listing:
 @lru_cache(maxsize=2)
 def _arrays(name: str, root: Path) -> Arrays:
     """A whole data set of two splits, below `root`."""
-    return {"cifar100": cifar100.read, "fashion": fashion.read}[name]()
+    return {"cifar100": cifar100.read, "fashion": fashion.read, "fashion-16": fashion.halved}[name]()
 
 
 def _digits(spec: DataSpec) -> Split:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,12 @@ PADDING = 2
 def prepare() -> None:
     """See that the files are there."""
     _folder(source.root())
+
+
+def halved() -> Arrays:
+    """Both splits at half the size, [N, 1, 16, 16]: each pixel the mean of four of the padded images, rounded."""
+    whole = read()
+    return replace(whole, train_images=_halved(whole.train_images), test_images=_halved(whole.test_images))
 
 
 def read() -> Arrays:
@@ -108,3 +115,10 @@ def _idx(blob: bytes) -> NDArray[np.uint8]:
 
 def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))[:, None]
+
+
+def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    count, channels, height, width = images.shape
+    blocks = images.reshape(count, channels, height // 2, 2, width // 2, 2)
+    # In whole numbers: the same on every machine. 2 is half of the four that are added up.
+    return ((blocks.sum((3, 5), dtype=np.uint16) + 2) // 4).astype(np.uint8)

@@ -10,7 +10,7 @@ from replicate.runs.run import Run
 
 def stack_key(run: Run) -> Run:
     """Equal for runs that can be trained in one stack: they differ in what a lane has for itself."""
-    return dataclasses.replace(run, lr=0.0, weight_decay=0.0, optimizer="", schedule="")
+    return dataclasses.replace(run, lr=0.0, weight_decay=0.0, schedule="")
 
 
 def stacks(runs: Sequence[Run], most: int) -> list[list[Run]]:

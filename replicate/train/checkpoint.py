@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 SAVE_SECONDS = 300.0
 """Between two checkpoints of a training."""
+MOST_SHARE = 0.01
+"""Of a training that its checkpoints may take: those that take long come less often."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20
@@ -135,13 +137,13 @@ class Saver:
 
     checkpoint: Checkpoint | None = None
     seconds: float = SAVE_SECONDS
-    """Between two times."""
+    """Between two times, at least; 0: after every step, whatever it takes."""
     stopping: Callable[[], bool] = lambda: False
     """Asked after every step."""
     notice: Notice = log.warning
 
     def __post_init__(self) -> None:
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + self.seconds
 
     def load(self, device: str) -> dict[str, Any] | None:
         """What was saved last, if anything was."""
@@ -149,13 +151,14 @@ class Saver:
 
     def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
         """Save `state()` if it is time to or the training is to stop: then `Stopped` is raised, and says `where`."""
-        stopping = self.stopping()
-        if self.checkpoint is not None and (stopping or time.monotonic() - self._saved >= self.seconds):
+        stopping, started = self.stopping(), time.monotonic()
+        if self.checkpoint is not None and (stopping or started >= self._due):
             try:
                 self.checkpoint.save(state())
             except CheckpointError as error:
                 self.notice(f"{error}; training goes on without")
-            self._saved = time.monotonic()
+            now = time.monotonic()
+            self._due = now + (self.seconds and max(self.seconds, (now - started) / MOST_SHARE))
         if stopping:
             raise Stopped(f"asked to stop after {where}")
 

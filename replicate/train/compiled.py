@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,15 @@ from torch import Tensor, nn
 from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
 from replicate.train import optim, setting
+from replicate.train.accelerate import CaptureFailed
+from replicate.train.contract import Stopped
 from replicate.train.lanes import Lanes
+from replicate.train.memory import out_of_memory
+from replicate.train.products import as_products
+
+
+class CompileFailed(Exception):
+    """Raised from the error itself; the message is its first line."""
 
 
 @dataclass
@@ -28,6 +37,21 @@ class Functions:
     losses: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
     hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
     update: Callable[..., None]
+    proven: bool = False
+    """Whether they have computed an evaluation, after steps; or nothing is compiled."""
+
+    @contextlib.contextmanager
+    def unproven(self) -> Iterator[None]:
+        """While inside, an error of what was compiled and has never worked yet is taken for the compiler's."""
+        try:
+            yield
+        except (Stopped, CaptureFailed):
+            raise
+        except Exception as error:
+            if self.proven or out_of_memory(error):
+                raise
+            give_up()
+            raise CompileFailed(next(iter(str(error).splitlines()), type(error).__name__)) from error
 
 
 _kept: list[Functions] = []
@@ -41,15 +65,17 @@ def functions_for(runs: Sequence[Run], model: nn.Module, device: str, compiled: 
     of its weights back in the meantime.
     """
     step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
-    kind = (step, len(runs), optim.adamw_lanes(runs), device, compiled, products)
+    kind = (step, len(runs), device, compiled, products)
+    if products:
+        model = as_products(model)
     if _kept and _kept[0].kind == kind:
         _kept[0].lanes.start(model)
         return _kept[0]
     if compiled:
         forget()
-    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]), products)
+    lanes = Lanes(model, len(runs), setting.compute_dtype(runs[0]))
     if not compiled:
-        return Functions(kind, lanes, lanes.losses, lanes.hits, optim.update)
+        return Functions(kind, lanes, lanes.losses, lanes.hits, optim.update, proven=True)
     fixed = partial(torch.compile, dynamic=False)
     _kept.append(Functions(kind, lanes, fixed(lanes.losses), fixed(lanes.hits), fixed(optim.update)))
     return _kept[0]
@@ -62,7 +88,19 @@ def forget() -> None:
         torch.compiler.reset()  # else torch counts what follows as compiling one function again and again, and gives up
 
 
+_given_up = False
+
+
+def give_up() -> None:
+    """Compile nothing more in this process."""
+    global _given_up
+    _given_up = True
+    forget()
+
+
 def can_compile() -> bool:
-    """Whether torch.compile finds what it needs for a GPU: Triton, and a C compiler for its launchers."""
+    """Whether torch.compile finds what it needs for a GPU, Triton and a C compiler for its launchers, and has not
+    failed in this process."""
     compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
-    return importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
+    found = importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
+    return found and not _given_up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,12 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from replicate.train.products import as_products
-
 NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
-ALIGNMENT_BYTES = 64
-"""Of torch's own allocations on a CPU; those on a GPU are coarser."""
-
+ALIGNMENT_BYTES = 128
+"""From a lane to the next. Matrix products may round differently by where in memory their arguments begin, and sums by
+how many elements are left after whole vectors, of which a CPU takes two at a time: no lane must lie otherwise than the
+others."""
 
 Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
@@ -27,31 +25,24 @@ Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 class Lanes:
     """`count` copies of a model, equal at first, that see the same images.
 
-    `theta` [count, P] holds the weights, `statistics` the running means and variances of batch normalisation,
-    [count, ...] each: the only buffers that training changes.
+    `weights` are the parameters, a tensor [count, ...] each; `statistics` the running means and variances of batch
+    normalisation, [count, ...] each: the only buffers that training changes.
     No lane's output or gradient takes anything from another lane.
     """
 
-    def __init__(
-        self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None, products: bool = False
-    ) -> None:
-        """`compute_dtype`: of products and activations, by default that of the weights; `theta` keeps its own.
+    def __init__(self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None) -> None:
+        """`compute_dtype`: of products and activations, by default that of the weights, which keep their own.
 
         Normalisation, the loss and running statistics stay in the type of the weights, as under autocast. Unlike there,
         so do no other parameters: what ViT adds (`pos_embed`) and ConvNeXt multiplies by (`gamma`) is rounded too, and
         with it all that flows around their blocks. In bf16, gradients at initialisation then are off by, relative to
         float32, ViT 0.0137 (autocast: 0.0102); ConvNeXt, Mixer, Swin and ResNet within 0.0005 of autocast or better.
-        `products`: convolutions are computed as matrix products.
         """
         self.count = count
         self._plain = copy.deepcopy(model)
-        self._template = as_products(stackable(model)) if products else stackable(model)
+        self._template = stackable(copy.deepcopy(model))
         named = dict(model.named_parameters())
         self.names = list(named)
-        self._shapes = [p.shape for p in named.values()]
-        self._starts = list(accumulate((_aligned(p) for p in named.values()), initial=0))
-        self.slices = [(a, a + p.numel()) for a, p in zip(self._starts, named.values(), strict=False)]
-        """Columns of `theta` that each of the model's parameters takes; those between stay zero."""
         self._per_lane = _names_in(self._template, (_BatchNorm,), buffers=True)
         self._constants = {k: b for k, b in self._template.named_buffers() if k not in self._per_lane}
         kind = next(iter(named.values())).dtype
@@ -67,26 +58,42 @@ class Lanes:
 
     def start(self, model: nn.Module) -> None:
         """Set all lanes to the weights and statistics of `model`, another one of the same kind, in new memory."""
-        named = [p.detach() for p in model.parameters()]
-        flat = named[0].new_zeros(self._starts[-1])
-        for (a, b), p in zip(self.slices, named, strict=True):
-            flat[a:b] = p.flatten()
-        self.theta = flat.expand(self.count, -1).clone()
+        parameters = [p.detach() for p in model.parameters()]
+        self.weights = [side_by_side(self.count, p) for p in parameters]
+        self.copies = [
+            None if name in self._exact else side_by_side(self.count, p.to(self._dtype))
+            for name, p in zip(self.names, parameters, strict=True)
+        ]
+        """The weights rounded to the type that is computed in; None where they are used as they are."""
+        self._leaves = [
+            (weights if rounded is None else rounded).detach().requires_grad_()
+            for weights, rounded in zip(self.weights, self.copies, strict=True)
+        ]
         buffers = {name: b for name, b in model.named_buffers() if name in self._per_lane}
         # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
         self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
-        self._views = self._split(self.theta)
+
+    def load(self, lane: int, model: nn.Module) -> None:
+        """Set one lane to the weights and statistics of `model`, another one of the same kind, where they are."""
+        for weights, p in zip(self.weights, model.parameters(), strict=True):
+            weights[lane] = p.detach()
+        for name, statistic in self.statistics.items():
+            statistic[lane] = model.get_buffer(name)
+        self.round()
+
+    def round(self) -> None:
+        """Make `copies` anew, after weights were set by another way than a step."""
+        for weights, rounded in zip(self.weights, self.copies, strict=True):
+            if rounded is not None:
+                rounded.copy_(weights)
 
     def stop(self) -> None:
         """Give back the memory of weights and statistics; `start` comes before anything else."""
-        del self.theta, self.statistics, self._views
+        del self.weights, self.copies, self.statistics, self._leaves
 
     def leaves(self) -> list[Tensor]:
-        """The weights as tensors [count, ...] that gradients are taken for: views of `theta`, or rounded copies."""
-        if len(self._exact) == len(self.names):
-            return self._views
-        copies = zip(self.names, self._views, self._split(self.theta.to(self._dtype)), strict=True)
-        return [view if name in self._exact else copy for name, view, copy in copies]
+        """What gradients are taken for, [count, ...] each: the weights, or their rounded copies."""
+        return self._leaves
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy [count] over the batch; updates the running statistics."""
@@ -104,7 +111,7 @@ class Lanes:
         self._template.eval()
         self._plain.eval()
         leaves = [leaf.detach() for leaf in self.leaves()]
-        right = torch.zeros(self.count, dtype=torch.int64, device=self.theta.device)
+        right = torch.zeros(self.count, dtype=torch.int64, device=leaves[0].device)
         for images, y in batches:
             x = images.to(self._dtype)
             if hits is not None:
@@ -122,16 +129,12 @@ class Lanes:
 
     def finite(self) -> Tensor:
         """Whether every weight and running statistic of a lane is finite: bool [count]."""
-        found = torch.ones(self.count, dtype=torch.bool, device=self.theta.device)
-        for tensor in (self.theta, *self.statistics.values()):
+        found = torch.ones(self.count, dtype=torch.bool, device=self.weights[0].device)
+        for tensor in (*self.weights, *self.statistics.values()):
             # Not tensor.isfinite(): that would make others of its size, where memory may be full.
             for extreme in torch.aminmax(tensor.flatten(1), dim=1):
                 found &= extreme.isfinite()
         return found
-
-    def _split(self, theta: Tensor) -> list[Tensor]:
-        parts = zip(self.slices, self._shapes, strict=True)
-        return [theta[:, a:b].view(self.count, *shape).detach().requires_grad_() for (a, b), shape in parts]
 
     def _one(self, model: nn.Module, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
         """Logits of one lane: what vmap sees."""
@@ -172,14 +175,13 @@ def stackable(model: nn.Module) -> nn.Module:
     return model
 
 
-def _aligned(p: Tensor) -> int:
-    """Elements of `p`, rounded up so that what follows lies as in a tensor of its own.
-
-    Matrix products may round differently by where in memory their arguments begin: no lane, and no parameter, must
-    lie otherwise than the others.
-    """
-    elements = ALIGNMENT_BYTES // p.element_size()
-    return -(-p.numel() // elements) * elements
+def side_by_side(count: int, tensor: Tensor) -> Tensor:
+    """`tensor` in each of `count` lanes, [count, ...], which begin `ALIGNMENT_BYTES` or a multiple apart."""
+    elements = ALIGNMENT_BYTES // tensor.element_size()
+    room = tensor.new_zeros(count, -(-tensor.numel() // elements) * elements)
+    lanes = room[:, : tensor.numel()].view(count, *tensor.shape)
+    lanes.copy_(tensor)
+    return lanes
 
 
 def _names_in(model: nn.Module, kinds: tuple[type[nn.Module], ...], buffers: bool = False) -> set[str]:

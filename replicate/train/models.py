@@ -13,21 +13,49 @@ from timm.models.mlp_mixer import MlpMixer
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from replicate.runs.run import ModelSpec
+
+
+class Mlp(nn.Sequential):
+    """A plain multilayer perceptron on all pixels: linear layers of the `hidden` sizes with ReLUs between them.
+
+    timm has none without tokens. Its arguments are called as timm's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_chans: int,
+        img_size: int,
+        hidden: tuple[int, ...],
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        if drop_rate or drop_path_rate:
+            raise ValueError("dropout and stochastic depth: expected none")
+        layers: list[nn.Module] = [nn.Flatten()]
+        size = in_chans * img_size**2
+        for width in hidden:
+            layers += [nn.Linear(size, width), nn.ReLU()]
+            size = width
+        super().__init__(*layers, nn.Linear(size, num_classes))
+
 
 CLASSES: dict[str, Any] = {
     "ResNet": ResNet,
     "VisionTransformer": VisionTransformer,
     "ConvNeXt": ConvNeXt,
     "MlpMixer": MlpMixer,
+    "Mlp": Mlp,
     "SwinTransformer": SwinTransformer,
 }
 
 BLOCKS: dict[str, Any] = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}
 """A record holds plain values only, so a ResNet's block goes by name."""
 
-SIZED = (VisionTransformer, MlpMixer, SwinTransformer)
+SIZED = (VisionTransformer, MlpMixer, SwinTransformer, Mlp)
 """The classes that must be told the size of the image; the convolutional ones take any."""
 
 NO_STOCHASTIC_LAYERS = {"drop_rate": 0.0, "drop_path_rate": 0.0}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs.run import Run
+from replicate.train.lanes import side_by_side
 from replicate.train.schedule import factors
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -23,32 +24,23 @@ DECAY, STEP_SIZE, CORRECTION = 0, 1, 2
 SGD: weight decay, learning rate, nothing."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moments:
-    """What the optimisers remember."""
+    """What the optimisers remember: tensors [lanes, ...], one for each of the weights."""
 
-    first: Tensor
-    """[lanes, P]: AdamW's mean of gradients, SGD's momentum."""
-    second: Tensor
-    """[lanes with AdamW, P]: mean of squared gradients."""
-
-
-def order_of(runs: Sequence[Run]) -> list[int]:
-    """Which run goes into which lane: those with AdamW first, else as given."""
-    return sorted(range(len(runs)), key=lambda i: runs[i].optimizer != "adamw")
+    first: list[Tensor]
+    """AdamW's mean of gradients, SGD's momentum."""
+    second: list[Tensor]
+    """AdamW's mean of squared gradients; SGD has none."""
 
 
-def adamw_lanes(runs: Sequence[Run]) -> int:
-    """How many lanes use AdamW: the first ones."""
-    count = sum(run.optimizer == "adamw" for run in runs)
-    if any(run.optimizer != "adamw" for run in runs[:count]):
-        raise ValueError("expected the runs with AdamW first; see `order_of`")
-    return count
-
-
-def zeros(runs: Sequence[Run], theta: Tensor) -> Moments:
+def zeros(optimizer: str, weights: Sequence[Tensor]) -> Moments:
     """The moments before the first step."""
-    return Moments(torch.zeros_like(theta), torch.zeros_like(theta[: adamw_lanes(runs)]))
+
+    def none() -> list[Tensor]:
+        return [side_by_side(len(tensor), torch.zeros_like(tensor[0])) for tensor in weights]
+
+    return Moments(none(), none() if optimizer == "adamw" else [])
 
 
 def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tensor) -> Tensor:
@@ -59,11 +51,11 @@ def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tenso
     decay = torch.tensor([run.weight_decay for run in runs], dtype=torch.float64).expand(steps, -1)
     taken = torch.arange(1, steps + 1, dtype=torch.float64)[:, None]
     first, second = (1 - torch.tensor(beta, dtype=torch.float64) ** taken for beta in ADAMW_BETAS)
-    adamw = torch.arange(len(runs)) < adamw_lanes(runs)
+    adamw = runs[0].optimizer == "adamw"
     table = torch.empty(steps, 3, len(runs), dtype=torch.float64)
     # 1 - lr * decay is rounded once, to the type of the weights: where it rounds to 1, decay is exactly none.
-    table[:, DECAY] = torch.where(adamw, 1 - lr * decay, decay)
-    table[:, STEP_SIZE] = torch.where(adamw, lr / first, lr)
+    table[:, DECAY] = 1 - lr * decay if adamw else decay
+    table[:, STEP_SIZE] = lr / first if adamw else lr
     table[:, CORRECTION] = second.sqrt().expand(-1, len(runs))
     return table.to(like.dtype).to(like.device)
 
@@ -75,42 +67,62 @@ def freeze(table: Tensor, alive: Tensor) -> None:
 
 @torch.no_grad()
 def update(
-    theta: Tensor,
+    weights: Sequence[Tensor],
     moments: Moments,
+    copies: Sequence[Tensor | None],
     gradients: Sequence[Tensor],
-    slices: Sequence[tuple[int, int]],
     now: Tensor,
 ) -> None:
-    """One step in place. `gradients` [lanes, ...] are of the columns `slices` of `theta`; `now`: [3, lanes]."""
-    adamw = len(moments.second)
-    decay, step_size, correction = now[:, :, None]
-    for gradient, (a, b) in zip(gradients, slices, strict=True):
-        g = gradient.flatten(1).to(theta.dtype)
-        weights, first = theta[:, a:b], moments.first[:, a:b]
-        if adamw:
-            on = slice(0, adamw)
-            adamw_(weights[on], g[on], first[on], moments.second[:, a:b], decay[on], step_size[on], correction[on])
-        if adamw < len(theta):
-            on = slice(adamw, None)
-            sgd_(weights[on], g[on], first[on], decay[on], step_size[on])
+    """One step in place, of all weights at once: by AdamW where there are second moments, else by SGD.
+
+    `weights`, `gradients` [lanes, ...]; `copies`: the weights in another type, to be made anew, or None; `now`: [3,
+    lanes]. Operations on whole lists are what torch.compile makes one kernel of: on lists of one length, and on the
+    tensors themselves. Of views it would write the results aside, and copy them.
+    """
+    by_dims = [{dims: row.view(-1, *[1] * (dims - 1)) for dims in {tensor.dim() for tensor in weights}} for row in now]
+    for with_copy in (True, False):
+        some = [i for i, copy in enumerate(copies) if (copy is not None) is with_copy]
+        if not some:
+            continue
+        of = [weights[i] for i in some]
+        g = [gradients[i].to(tensor.dtype) for i, tensor in zip(some, of, strict=True)]
+        first = [moments.first[i] for i in some]
+        decay, step_size, correction = ([rows[tensor.dim()] for tensor in of] for rows in by_dims)
+        if moments.second:
+            adamw_(of, g, first, [moments.second[i] for i in some], decay, step_size, correction)
+        else:
+            sgd_(of, g, first, decay, step_size)
+        if with_copy:
+            torch._foreach_copy_([copy for copy in copies if copy is not None], of)
 
 
 def adamw_(
-    weights: Tensor, g: Tensor, first: Tensor, second: Tensor, shrink: Tensor, step_size: Tensor, correction: Tensor
+    weights: list[Tensor],
+    g: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    shrink: list[Tensor],
+    step_size: list[Tensor],
+    correction: list[Tensor],
 ) -> None:
-    """AdamW (Loshchilov & Hutter 2019) as torch does it; [lanes, p] each, the last three [lanes, 1]."""
+    """AdamW (Loshchilov & Hutter 2019) as torch does it; lists of [lanes, ...], the last three of [lanes, 1, ...]."""
     beta1, beta2 = ADAMW_BETAS
-    weights.mul_(shrink)
-    first.lerp_(g, 1 - beta1)
-    second.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-    denominator = second.sqrt().div_(correction).add_(ADAMW_EPS)
-    weights.sub_(torch.mul(first, step_size).div_(denominator))
+    torch._foreach_mul_(weights, shrink)
+    torch._foreach_lerp_(first, g, 1 - beta1)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, g, g, value=1 - beta2)
+    denominator = torch._foreach_sqrt(second)
+    torch._foreach_div_(denominator, correction)
+    torch._foreach_add_(denominator, ADAMW_EPS)
+    change = torch._foreach_mul(first, step_size)
+    torch._foreach_div_(change, denominator)
+    torch._foreach_sub_(weights, change)
 
 
-def sgd_(weights: Tensor, g: Tensor, momentum: Tensor, decay: Tensor, lr: Tensor) -> None:
-    """SGD with momentum and decay in the gradient, as torch does it; [lanes, p] each, the last two [lanes, 1].
-
-    torch starts the momentum with the first gradient; from zero it is the same.
+def sgd_(weights: list[Tensor], g: list[Tensor], momentum: list[Tensor], decay: list[Tensor], lr: list[Tensor]) -> None:
+    """SGD with momentum and decay in the gradient, as torch does it; lists of [lanes, ...], the last two of [lanes, 1,
+    ...]. torch starts the momentum with the first gradient; from zero it is the same.
     """
-    momentum.mul_(SGD_MOMENTUM).add_(torch.addcmul(g, weights, decay))
-    weights.sub_(torch.mul(momentum, lr))
+    torch._foreach_mul_(momentum, SGD_MOMENTUM)
+    torch._foreach_add_(momentum, torch._foreach_addcmul(g, weights, decay))
+    torch._foreach_sub_(weights, torch._foreach_mul(momentum, lr))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,10 +13,11 @@ from replicate.data import catalogue
 from replicate.runs import scales
 from replicate.runs.run import Run
 from replicate.train import compiled, setting, solo, stacked
+from replicate.train.accelerate import CaptureFailed
 from replicate.train.batches import Normalisation
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
-from replicate.train.stacked import FEWEST_LANES, LANES, How, usual
+from replicate.train.stacked import FEWEST_LANES, usual
 
 FORWARD_SHARE = 1 / 3
 """Of a training step that its forward pass takes: what an evaluation costs an image."""
@@ -25,13 +25,11 @@ SECONDS = 0.25
 """Of taking steps."""
 
 
-def seconds_per_run(run: Run, device: str, stacks: Sequence[int] = (), *, compiling: int = 1) -> float:
-    """Seconds of `device` for `run`, in stacks as it is trained there.
+def seconds_per_run(run: Run, device: str, lanes: int) -> float:
+    """Seconds of `device` for `run`, in a stack of `lanes` (2 or more), or as many of them as there is memory for.
 
-    Evaluations, augmentation, the filling of stacks and compiling the step are in it, spread over all runs of the kind.
-    `stacks`: how many of them are given out together, by default one full stack; `compiling`: how many devices compile
-    the step, once each. Runs on streamed images are measured on made-up ones, one run at a time: what reading files
-    costs is not in it.
+    Evaluations and augmentation are in it; compiling, once a device, and lanes that are left empty are not. Runs on
+    streamed images are measured on made-up ones, one run at a time: what reading files costs is not in it.
     """
     looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
     steps = scales.steps(run) + FORWARD_SHARE * looks
@@ -40,31 +38,23 @@ def seconds_per_run(run: Run, device: str, stacks: Sequence[int] = (), *, compil
             return steps * _step_alone(run, device)
         shown = Resident(run, device)
         start = run.epochs * min(_times(lambda: shown.start(0), device))  # for all lanes together
-        how, given = usual(run, device), stacks or [LANES]
-        lanes = LANES if device != "cpu" else max(FEWEST_LANES, statistics.median_high(given))
-        while (found := _steps_stacked(run, device, how, lanes)) is None:
+        while (step := _step_stacked(run, device, lanes)) is None:
             lanes //= 2
             if lanes < FEWEST_LANES:
                 return steps * _step_alone(run, device) + start
-    first, step = found
-    most = lanes if device != "cpu" else max(given)  # a CPU trains each stack whole
-    pieces = [min(most, size - a) for size in given for a in range(0, size, most)]
-    taken = sum(max(n, lanes if how.compiled else FEWEST_LANES) for n in pieces)
-    once = compiling * first if how.compiled else 0.0
-    return (taken * steps * step / lanes + len(pieces) * start + once) / sum(given)
+    return (steps * step + start) / lanes
 
 
-def _steps_stacked(run: Run, device: str, how: How, lanes: int) -> tuple[float, float] | None:
-    """Seconds of a stack's first step, of which compiling is the most, and of another; None where memory runs out."""
+def _step_stacked(run: Run, device: str, lanes: int) -> float | None:
+    """Seconds of a step of a stack; None where memory runs out."""
     if device == "cpu":
         keep_freed_memory()
     try:
-        stack = stacked._Stack([run] * lanes, device, how)
+        stack = stacked._Stack([run] * lanes, device, usual(run, device))
         batch = stack.inputs.start(0)[0]
-        first, *others = _times(lambda: stack.step(batch), device)
-        return first, min(others)
+        return min(_times(lambda: stack.step(batch), device))  # of which the first may have compiled it
     except Exception as error:
-        if not out_of_memory(error):
+        if not (isinstance(error, CaptureFailed) or out_of_memory(error)):
             raise
         return None
     finally:

@@ -72,12 +72,14 @@ def reproducible(device: str) -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
     fill = settings.fill_uninitialized_memory
-    coarse = torch.backends.cudnn.allow_tf32
+    coarse = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     else:
-        torch.backends.cudnn.allow_tf32 = False  # by default convolutions of float32 round to 10 bits
+        # Else convolutions of float32 round to 10 bits, and products too where TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set,
+        # as in images made for GPUs.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         os.environ.setdefault(*DETERMINISTIC_CUBLAS)
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
@@ -90,6 +92,6 @@ def reproducible(device: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
-        torch.backends.cudnn.allow_tf32 = coarse
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = coarse
         torch.use_deterministic_algorithms(deterministic)
         settings.fill_uninitialized_memory = fill

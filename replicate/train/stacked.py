@@ -1,4 +1,4 @@
-"""Runs that differ in learning rate, decay, schedule and optimiser, trained in lock-step on one device: fast.
+"""Runs that differ in learning rate, decay and schedule, trained in lock-step on one device: fast.
 
 One model, one initialisation, one order of batches: each batch is fetched once and goes through all lanes. A lane
 computes what `solo` computes, but for rounding: kernels for many lanes add in another order. Nothing of a lane
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,15 +27,18 @@ from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
 from replicate.train import compiled, models, optim, setting
-from replicate.train.accelerate import Captured
+from replicate.train.accelerate import Captured, CaptureFailed
 from replicate.train.batches import check
 from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
+from replicate.train.contract import TooLarge
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
-from replicate.train.pieces import Piece, State, filled
 from replicate.train.setting import TrainError
 
 log = logging.getLogger(__name__)
+
+State = dict[str, Any]
+"""Of a stack in training, as its checkpoint holds it."""
 
 FEWEST_LANES = 2
 LANES = 16
@@ -49,21 +51,19 @@ class How:
     """How a stack is trained. Nothing here changes a result beyond its rounding."""
 
     lanes: int | None = None
-    """The most at once, 2 or more; None: all."""
+    """The most at once, to which a compiled stack is filled up; 2 or more. None: as many as there are runs."""
     compiled: bool = False
     """Through torch.compile, for fixed shapes."""
     graph: bool = False
     """Steps replayed as CUDA graphs."""
     products: bool | None = None
-    """Computed as suits a GPU: convolutions as matrix products, gradients side by side, all lanes evaluated at once,
-    no waiting for what the device has found. None: on a GPU."""
+    """Computed as suits a GPU: convolutions as matrix products, all lanes evaluated at once, no waiting for what the
+    device has found. None: on a GPU."""
     checkpoints: Path | None = None
     """Folder for them; None: none are written."""
     checkpoint_seconds: float = SAVE_SECONDS
     notice: Callable[[str], None] = log.warning
     """Takes what somebody should know: a line each."""
-    shrunk: Callable[[int], None] | None = None
-    """Told how many lanes are left at once when memory has run out."""
     stopping: Callable[[], bool] = lambda: False
     """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
 
@@ -79,78 +79,53 @@ def usual(run: Run, device: str) -> How:
     return How(compiled=compiled.can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
 
 
-class OutOfMemory(TrainError):
-    """The smallest stack is too large."""
-
-
 def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None) -> list[Result]:
-    """Train `runs`, which must have one `stack_key`; their results, in order. `seconds` is each run's share.
+    """Train `runs`, which must have one `stack_key`, as one stack; their results, in order.
 
-    Where memory runs out, half as many lanes go on from the last checkpoint, or from the start without one.
+    `seconds` is each run's share. Raises `TooLarge` where memory runs out or the capture of a graph fails.
     """
     how = how or (usual(runs[0], device) if runs else How())
     _check(runs, device, how)
-    order = optim.order_of(runs)
-    ordered = [runs[i] for i in order]
-    results: dict[int, Result] = {}
-    outgrown: list[Checkpoint] = []
-    most = max(how.lanes or len(runs), FEWEST_LANES)
-    waiting = deque(Piece(0, len(runs)).cut(most, _fewest(most, how)))
+    # A compiled step is for one number of lanes.
+    lanes = filled(runs, max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES)
     if device == "cpu":
         keep_freed_memory()
-    with setting.reproducible(device):
-        while waiting:
-            piece = waiting.popleft()
-            own = ordered[piece.start : piece.stop]
-            lanes = filled(own, _fewest(most, how))
-            checkpoint = _checkpoint(lanes, device, how)
-            try:
-                done = _trained(lanes, device, how, checkpoint, piece.begun)[: len(own)]
-                results |= dict(zip(order[piece.start : piece.stop], done, strict=True))
-                continue
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if len(lanes) <= FEWEST_LANES:
-                    words = next(iter(str(error).splitlines()), type(error).__name__)
-                    fewest = f"{FEWEST_LANES} lanes, the fewest of a stack"
-                    raise OutOfMemory(f"out of memory on {device} with {fewest}: {words}") from error
-            # Only outside the except clause: the traceback holds on to the stack's tensors.
-            compiled.forget()
-            give_back_memory(device)
-            most = max(FEWEST_LANES, len(lanes) // 2)
-            how.notice(f"out of memory on {device} with {len(lanes)} lanes: going on with {most} at a time")
-            if how.shrunk is not None:
-                how.shrunk(most)
-            if checkpoint is not None:
-                piece.begun = checkpoint.load("cpu") or piece.begun
-                outgrown.append(checkpoint)  # kept until its parts are done: this process may be killed before
-            waiting = deque(cut for whole in (piece, *waiting) for cut in whole.cut(most, _fewest(most, how)))
-    for checkpoint in outgrown:
-        checkpoint.discard()
+    no_compiler = ""
+    try:
+        with setting.reproducible(device):
+            results = _trained(lanes, device, how)
+    except compiled.CompileFailed as error:
+        no_compiler = str(error)
+    except Exception as error:
+        if isinstance(error, CaptureFailed) or out_of_memory(error):
+            raise TooLarge(len(lanes)) from error
+        raise
     if device != "cpu":
         give_back_memory(device)
-    return [results[i] for i in range(len(runs))]
+    if no_compiler:  # outside the except clause, whose traceback holds on to the stack's tensors
+        how.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
+        return train_stack(runs, device, replace(how, compiled=False))
+    return results[: len(runs)]
 
 
-def _fewest(most: int, how: How) -> int:
-    """How many lanes a stack is filled up to: a compiled step is for one number of them."""
-    return most if how.compiled else FEWEST_LANES
+def filled(runs: Sequence[Run], fewest: int) -> list[Run]:
+    """`runs` and, up to `fewest`, the last one again."""
+    return [*runs, *[runs[-1]] * (fewest - len(runs))]
 
 
-def _trained(
-    runs: Sequence[Run], device: str, how: How, checkpoint: Checkpoint | None, begun: State | None
-) -> list[Result]:
+def _trained(runs: Sequence[Run], device: str, how: How) -> list[Result]:
     """Train one stack. What was compiled for it is kept; the memory of its weights and moments is given back."""
     stack = _Stack(runs, device, how)
-    results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice), begun)
+    checkpoint = _checkpoint(runs, device, how)
+    with stack.functions.unproven():
+        results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice))
     if how.compiled:
         stack.lanes.stop()
     return results
 
 
 class _Stack:
-    """A stack in training; lanes with AdamW come first."""
+    """A stack in training."""
 
     def __init__(self, runs: Sequence[Run], device: str, how: How) -> None:
         self.runs, self.device, self.how = runs, device, how
@@ -165,23 +140,23 @@ class _Stack:
         )
         self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, self.products)
         self.lanes = self.functions.lanes
-        self.moments = optim.zeros(runs, self.lanes.theta)
+        self.moments = optim.zeros(run.optimizer, self.lanes.weights)
         self.steps_per_epoch = self.inputs.steps_per_epoch
         self.steps = run.epochs * self.steps_per_epoch
         warmup_steps = run.warmup_epochs * self.steps_per_epoch
-        self.table = optim.coefficients(runs, self.steps, warmup_steps, self.lanes.theta)
+        like = self.lanes.weights[0]
+        self.table = optim.coefficients(runs, self.steps, warmup_steps, like)
         self.taken = 0
         self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
-        self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=self.lanes.theta.dtype, device=device)
+        self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=like.dtype, device=device)
         """Of the batches of the present epoch."""
         self.history: list[list[float]] = [[] for _ in runs]
-        self._gradients = torch.zeros_like(self.lanes.theta) if self.products else None
-        """Of all weights side by side: one launch then updates them all. A CPU prefers what fits its cache."""
-        self._captured: Captured | None = None
+        self._captured: dict[int, Captured] = {}
+        """By the size of the batch: the last one of an epoch may be smaller."""
 
-    def train(self, saver: Saver, begun: State | None) -> list[Result]:
-        """Go on from the checkpoint, from `begun`, or from the start, to the end."""
-        state = saver.load("cpu") or begun  # on the host: it is as large as a stack
+    def train(self, saver: Saver) -> list[Result]:
+        """Go on from the checkpoint, or from the start, to the end."""
+        state = saver.load("cpu")  # on the host: it is as large as a stack
         if state is not None:
             self.restore(state)
         del state
@@ -205,27 +180,20 @@ class _Stack:
     def step(self, index: Tensor) -> Tensor:
         """One step of all lanes on the images at `index`; their losses [lanes]."""
         now = self.table[self.taken]
-        if len(index) < self.runs[0].batch_size:  # the last one of an epoch: not worth compiling a second step for
-            return self.eager_step(index, now, self.lanes.losses)
         if not self.how.graph:
-            return self.eager_step(index, now, self.functions.losses)
-        if self._captured is None:
-            step = partial(self.eager_step, losses_of=self.functions.losses)
-            self._captured = Captured(step, index, now, self.tensors())
-        return self._captured(index, now)
+            return self.eager_step(index, now)
+        if len(index) not in self._captured:
+            others = next(iter(self._captured.values()), None)
+            self._captured[len(index)] = Captured(self.eager_step, index, now, self.tensors(), others)
+        return self._captured[len(index)](index, now)
 
-    def eager_step(self, index: Tensor, now: Tensor, losses_of: Callable[..., Tensor]) -> Tensor:
+    def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
         """`step` with the coefficients `now`: reads and writes device memory alone."""
         leaves = self.lanes.leaves()
         images, labels = self.inputs.batch(index)
-        losses = losses_of(leaves, self.inputs.normalise(images), labels)
+        losses = self.functions.losses(leaves, self.inputs.normalise(images), labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
-        slices = self.lanes.slices
-        if self._gradients is not None:
-            for gradient, (a, b) in zip(gradients, slices, strict=True):
-                self._gradients[:, a:b].view(gradient.shape).copy_(gradient)
-            gradients, slices = (self._gradients,), [(0, self._gradients.shape[1])]
-        self.functions.update(self.lanes.theta, self.moments, gradients, slices, now)
+        self.functions.update(self.lanes.weights, self.moments, self.lanes.copies, gradients, now)
         return losses.detach()
 
     def end_epoch(self) -> None:
@@ -245,6 +213,7 @@ class _Stack:
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
             if alive:
                 history.append(100 * count / len(self.inputs.test_labels))
+        self.functions.proven = True
 
     def results(self) -> list[Result]:
         """The result of each lane."""
@@ -260,22 +229,33 @@ class _Stack:
         ]
 
     def tensors(self) -> list[Tensor]:
-        """What a step changes in place."""
-        return [self.lanes.theta, self.moments.first, self.moments.second, *self.lanes.statistics.values()]
+        """What a step changes in place; [lanes, ...] each."""
+        copies = [rounded for rounded in self.lanes.copies if rounded is not None]
+        return [
+            *self.lanes.weights,
+            *self.moments.first,
+            *self.moments.second,
+            *copies,
+            *self.lanes.statistics.values(),
+        ]
 
     def state(self) -> State:
         """All that the rest of the training depends on; the order of the batches depends on seed and epoch alone."""
         return {
             "taken": self.taken,
             **self._saved(),
-            "statistics": dict(self.lanes.statistics),
             "history": self.history,
             "lane_seconds": (self.earlier_seconds + time.perf_counter() - self.started) / len(self.runs),
         }
 
-    def _saved(self) -> dict[str, Tensor]:
-        moments = {"first": self.moments.first, "second": self.moments.second}
-        return {"theta": self.lanes.theta, **moments, "alive": self.alive, "losses": self.losses}
+    def _saved(self) -> dict[str, list[Tensor]]:
+        return {
+            "weights": self.lanes.weights,
+            "first": self.moments.first,
+            "second": self.moments.second,
+            "statistics": list(self.lanes.statistics.values()),
+            "epoch": [self.alive, self.losses],
+        }
 
     def restore(self, state: State) -> None:
         """Inverse of `state`."""
@@ -283,9 +263,9 @@ class _Stack:
         self.earlier_seconds = state["lane_seconds"] * len(self.runs)
         self.history = [list(history) for history in state["history"]]
         for name, mine in self._saved().items():
-            mine.copy_(state[name])
-        for name, mine in self.lanes.statistics.items():
-            mine.copy_(state["statistics"][name])
+            for tensor, saved in zip(mine, state[name], strict=True):
+                tensor.copy_(saved)
+        self.lanes.round()
         optim.freeze(self.table, self.alive)
 
 
@@ -308,8 +288,8 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
             raise TrainError(
                 f"stack: expected runs of one {name}, got {ours[name]} and {theirs[name]}; stack by stack_key"
             )
-    if how.lanes is not None and how.lanes < FEWEST_LANES:
-        raise TrainError(f"lanes: expected {FEWEST_LANES} or more, got {how.lanes}")
+    if how.lanes is not None and not max(FEWEST_LANES, len(runs)) <= how.lanes:
+        raise TrainError(f"lanes: expected {max(FEWEST_LANES, len(runs))} or more, got {how.lanes}")
     setting.compute_dtype(runs[0])
     if device == "cpu" and how.graph:
         raise TrainError("graph: expected a CUDA device, got cpu")

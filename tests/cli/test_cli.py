@@ -193,6 +193,20 @@ class TestTrain:
         assert asked == {"runs": needed, "processes": None, "trainer": "one_by_one"}
         assert f"{needed} runs needed, {len(CELL)} in {store}, {needed - len(CELL)} to train" in err
 
+    def test_a_broken_driver_at_a_scale_that_needs_a_gpu(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from replicate.cli import train
+
+        monkeypatch.setattr(train.catalogue, "prepare", lambda spec: None)
+        monkeypatch.setattr(devices, "may_see_cuda", lambda environment: True)
+        monkeypatch.setattr(devices, "_asked", lambda variable: devices._Answer((), "none that torch can use"))
+        where = ["--scale", "fashion-short", "--store", str(tmp_path / "store")]
+        assert main(["train", *where]) == 2
+        told = capsys.readouterr().err.splitlines()
+        assert told[-1].startswith("replicate train: devices: expected a CUDA device, which the driver's files hint at")
+        assert open_store(tmp_path / "store").keys() == set()
+
     def test_interrupted(
         self, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -18,10 +18,11 @@ import pytest
 from replicate.runs.run import Run
 from replicate.store import begun, fsck, garbage, provenance
 from replicate.store.store import Store, open_store
-from replicate.train.engine import devices, failed, local, waiting
+from replicate.train.engine import devices, failed, local, pool, waiting
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.failed import TrainingFailed
 from replicate.train.engine.local import ensure
+from replicate.train.engine.work import Work
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
 from tests.support.processes import environment, posix
@@ -83,7 +84,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     there = {f"m-gpu-{name}": f"cuda:{i}" for i, name in enumerate("abc")}
 
     def slots(processes: int | None = None) -> tuple[Slot, ...]:
-        return tuple(Slot(*item) for item in there.items())[:processes]
+        return tuple(Slot(name, device, device[-1]) for name, device in there.items())[:processes]
 
     monkeypatch.setattr(devices, "slots", slots)
     monkeypatch.setattr(local, "slots", slots)
@@ -96,43 +97,48 @@ def breaking(n: int, *broken: str) -> list[Run]:
     return [fake_run(seed, arch="breaking", devices=broken, words=LOST, sleep=0.02) for seed in range(n)]
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_a_device_that_vanishes_is_left_alone_and_the_others_go_on(
-    store: Store, three: dict[str, str], in_process: bool
-) -> None:
+def test_a_device_that_fails_twice_is_left_alone_and_the_others_go_on(store: Store, three: dict[str, str]) -> None:
     runs = breaking(9, "cuda:0")
-    ensure(store, runs, in_process=in_process, trainer=NAME)
+    ensure(store, runs, trainer=NAME)
     assert {store.get(run).provenance["device"] for run in runs} <= {"cuda:1", "cuda:2"}
     assert all(store.get(run).result == fake_result(run) for run in runs)
     assert len(store.trainings()) == len(runs)
-    told = [notice for notice in store.notices if "cuda:0" in notice]
-    assert len(told) == 1, told
-    assert told[0].startswith("device cuda:0 failed in training breaking on nowhere lr=0.001 wd=0.1 seed=")
-    assert told[0].endswith(f"RuntimeError: {LOST}; it is left alone, 2 others go on")
+    first, second = [notice for notice in store.notices if "cuda:0" in notice]
+    assert first.startswith("device cuda:0 failed in training breaking on nowhere lr=0.001 wd=0.1 seed=")
+    assert first.endswith(f"RuntimeError: {LOST}; its stack is tried once more there, in a new process")
+    assert second.endswith(f"RuntimeError: {LOST}; it is left alone, 2 others go on")
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_where_no_device_is_left_one_line_says_so(store: Store, three: dict[str, str], in_process: bool) -> None:
+def test_where_no_device_is_left_one_line_says_so(store: Store, three: dict[str, str]) -> None:
     good, runs = fake_run(), breaking(3, "cuda:0", "cuda:1", "cuda:2")
-    ensure(store, [good], in_process=in_process, trainer=NAME)
+    ensure(store, [good], trainer=NAME)
     with pytest.raises(TrainingFailed, match=r"^device cuda:\d failed in .*; no other device is left\. What is"):
-        ensure(store, runs, in_process=in_process, trainer=NAME)
+        ensure(store, runs, trainer=NAME)
     assert open_store(store.path).keys() == {good.key}
-    assert len(store.notices) == 2
+    assert len(store.notices) == 2 + 3
+
+
+def test_a_process_that_trains_itself_is_of_no_more_use_after_a_device_error(
+    store: Store, three: dict[str, str]
+) -> None:
+    with pytest.raises(failed.DeviceFailed, match=r"^device cuda:0 failed in training breaking on nowhere"):
+        ensure(store, breaking(2, "cuda:0"), in_process=True, trainer=NAME)
+    assert not store.keys()
 
 
 def test_devices_that_are_renumbered_keep_their_names(three: dict[str, str], store: Store) -> None:
     """The first is gone, so new processes count the others from nought."""
     before = list(devices.slots())
+    answer = {"gpu": ["m-gpu-a", "cuda:0"], "error": "device cuda:0 failed\nmore"}
     del three["m-gpu-a"]
     three |= {"m-gpu-b": "cuda:0", "m-gpu-c": "cuda:1"}
-    left = failed.left_without(store, before, "m-gpu-a", "device cuda:0 failed\nmore", ask=True)
-    assert left == [Slot("m-gpu-b", "cuda:0"), Slot("m-gpu-c", "cuda:1")]
-    assert store.notices == ["device cuda:0 failed; it is left alone, 2 others go on"]
+    left = pool._after_device_error(store, Work([fake_run()], 0), answer, before, set())
+    assert left == [Slot("m-gpu-b", "cuda:0", "0"), Slot("m-gpu-c", "cuda:1", "1")]
+    assert store.notices == ["device cuda:0 failed; it is left alone, 2 others go on"], "not tried again: it is gone"
     three.clear()
     three["m-cpu-0"] = "cpu"
     with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left"):
-        failed.left_without(store, before, "m-gpu-a", "device cuda:0 failed", ask=True)
+        pool._after_device_error(store, Work([fake_run()], 0), answer, before, set())
 
 
 # A clock that jumps

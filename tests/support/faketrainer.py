@@ -10,10 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from filelock import BaseFileLock, Timeout
+
 from replicate.data.spec import DataSpec
 from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
-from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
+from replicate.store.locking import kernel_lock
+from replicate.train.contract import RunFailed, Stopped, TooLarge, Trained, Workspace
+from replicate.train.engine import devices
 
 NAME = f"{__name__}:train"
 POISON = 0.666
@@ -65,8 +69,15 @@ def _train(run: Run, device: str, workspace: Workspace) -> None:
         os._exit(7)
     if misbehaviour == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if run.arch == "breaking" and device in asked["devices"]:
-        raise RuntimeError(asked["words"])
+    if run.arch == "breaking" and visible(device) in asked["devices"]:
+        once = Path(asked.get("once", os.devnull))
+        if not once.is_file():
+            once.touch()
+            raise RuntimeError(asked["words"])
+    if "contexts" in asked:
+        context(device, asked["contexts"])
+    if run.arch == "large" and (workspace.lanes or 16) > asked["room"]:
+        raise TooLarge(workspace.lanes or 16) from MemoryError("no room")
     if run.arch == "modules":
         loaded = {"pytest", "_pytest", "__mp_main__", "torch"} & sys.modules.keys()
         if loaded:
@@ -99,15 +110,39 @@ def _until_asked(workspace: Workspace) -> None:
         raise Stopped
 
 
+def visible(device: str) -> str:
+    """What the session calls the GPU that is `device` in this process, as CUDA finds it."""
+    entries = devices.named(os.environ.get(devices.VARIABLE)) or ()
+    return f"cuda:{entries[0]}" if device == "cuda:0" and entries else device
+
+
+_contexts: dict[str, BaseFileLock] = {}
+
+
+def context(device: str, folder: str) -> None:
+    """As a GPU in mode EXCLUSIVE_PROCESS: this process has it from now on, if no other does."""
+    lock = _contexts.setdefault(visible(device), kernel_lock(Path(folder) / visible(device)))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable") from None
+
+
 BROKEN_VARIABLE = "FAKE_TRAINER_BROKEN"
 """The device that fails whenever `on_devices` is to train on it."""
+ONCE_VARIABLE = "FAKE_TRAINER_ONCE"
+"""If set, it fails only as long as this file is not there, and makes it."""
 TRACE_VARIABLE = "FAKE_TRAINER_TRACE"
 """The file in which `on_devices` writes a line a stack: device, begin and end by the machine's clock."""
 
 
 def on_devices(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
     """Take a second for a stack on whatever device, as a GPU would, and leave a trace of it."""
-    if device == os.environ.get(BROKEN_VARIABLE):
+    device = visible(device)
+    once = os.environ.get(ONCE_VARIABLE)
+    if device == os.environ.get(BROKEN_VARIABLE) and not (once and Path(once).exists()):
+        if once:
+            Path(once).touch()
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     began = time.time()
     time.sleep(1.0)

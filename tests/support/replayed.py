@@ -46,7 +46,12 @@ class Replayed:
     """Steps of each capture."""
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], Tensor], index: Tensor, now: Tensor, changed: Sequence[Tensor]
+        self,
+        step: Callable[[Tensor, Tensor], Tensor],
+        index: Tensor,
+        now: Tensor,
+        changed: Sequence[Tensor],
+        other: Replayed | None = None,
     ) -> None:
         self.step, self.index, self.now = step, index.clone(), now.clone()
         before = [tensor.clone() for tensor in changed]
@@ -55,6 +60,7 @@ class Replayed:
         for tensor, old in zip(changed, before, strict=True):
             tensor.copy_(old)
         self.calls.append(0)
+        self.number = len(self.calls) - 1
 
     def __call__(self, index: Tensor, now: Tensor) -> Tensor:
         self.index.copy_(index)
@@ -63,7 +69,7 @@ class Replayed:
         now.fill_(torch.nan)
         losses, places = self.once()
         assert places == self.places, "a replay would have read the memory of the capture"
-        self.calls[-1] += 1
+        self.calls[self.number] += 1
         return self.losses.copy_(losses)
 
     def once(self) -> tuple[Tensor, list[tuple[int, tuple[int, ...]]]]:
@@ -100,10 +106,10 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def check_compilations(arch: str, compilations: list[int]) -> None:
-    """Losses, update and hits in one graph each: not for the smaller batch, after an evaluation, or for other runs."""
+    """Losses, the smaller batch's too, update and hits in one graph each: not for other runs."""
     how = How(lanes=3, compiled=True, products=True, graph=True)
     for seed, lrs in ((3, (1e-3, 1e-2, 3e-2)), (4, (1e-2, 1e-3))):
         runs = [make(arch, lr, seed=seed, epochs=2, eval_every_epochs=1) for lr in lrs]
         together = train_stack(runs, how=how)
-        assert len(compilations) == 3, compilations
+        assert len(compilations) == 4, compilations
         assert [close(a, solo.train(run)) for a, run in zip(together, runs, strict=True)] == [True] * len(runs)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from replicate.train.checkpoint import Checkpoint, CheckpointError
+from replicate.train import checkpoint as checkpoint_module
+from replicate.train.checkpoint import Checkpoint, CheckpointError, Saver
 from tests.support.readers_store import with_digest
 
 STATE = {
@@ -178,3 +179,24 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_identity_is_a_hash_of_its_parts(checkpoint: Checkpoint) -> None:
     text = json.dumps([1, "float32", "abc"], separators=(",", ":"))
     assert checkpoint.identity == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_saving_that_takes_long_comes_less_often(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most a hundredth of a training goes into it; a fast one comes as often as was asked for."""
+    now, taken = [0.0], [0.0]
+    monkeypatch.setattr(checkpoint_module.time, "monotonic", lambda: now[0])
+
+    def state() -> dict[str, object]:
+        now[0] += taken[0]
+        return STATE
+
+    for seconds, expected in ((0.5, [300, 600.5, 901]), (20.0, [300, 2320, 4340])):
+        now[0], taken[0] = 0.0, seconds
+        saver, saved = Saver(checkpoint, seconds=300.0), []
+        while now[0] < 5000 and len(saved) < 3:
+            before = now[0]
+            saver.after_step(state, "")
+            if now[0] > before:
+                saved.append(before)
+            now[0] += 0.5
+        assert saved == pytest.approx(expected, abs=1.0)

@@ -11,9 +11,9 @@ import torch
 
 from replicate.runs.run import Run
 from replicate.train import fast, solo, stacked
-from replicate.train.contract import RunFailed, Stopped, Workspace
+from replicate.train.contract import RunFailed, Stopped, TooLarge, Workspace
 from replicate.train.engine.missing import MOST_RUNS
-from replicate.train.stacked import FEWEST_LANES, LANES, How, OutOfMemory
+from replicate.train.stacked import LANES, How
 from tests.support.stacked import RUN, timeless
 
 GPU = "cuda:1"
@@ -32,7 +32,6 @@ WORDS: list[str] = []
 @pytest.fixture(autouse=True)
 def _nothing_of_others() -> None:
     WORDS.clear()
-    fast._room.clear()
 
 
 def test_fast_trains_stacked_and_says_so(workspace: Workspace) -> None:
@@ -46,46 +45,44 @@ def test_fast_trains_stacked_and_says_so(workspace: Workspace) -> None:
     assert timeless(t.result for t in in_parts) == timeless(t.result for t in found)
 
 
-def test_fast_goes_one_by_one_where_no_stack_fits(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("no room")
-
-    monkeypatch.setattr(stacked._Stack, "step", full)
-    found = list(fast.train(RUNS, "cpu", workspace, How(lanes=4)))
+def test_fast_goes_one_by_one_where_no_stack_fits(workspace: Workspace) -> None:
+    found = list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, lanes=1)))
     assert all(t.how == {"trainer": "solo", "lanes": 1, "precision": "float32"} for t in found)
     assert timeless(t.result for t in found) == timeless(solo.train(run) for run in RUNS)
-    assert WORDS == [
-        "out of memory on cpu with 4 lanes: going on with 2 at a time",
-        "out of memory on cpu with 2 lanes, the fewest of a stack: no room; training one by one",
-    ]
 
 
-def test_fast_goes_on_with_as_many_lanes_as_have_fitted(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory runs out once, not once for each part of the runs."""
-    step, sizes = stacked._Stack.step, []
+def test_fast_trains_as_many_at_once_as_are_known_to_fit(workspace: Workspace) -> None:
+    """Whatever the device or the one who calls would have liked."""
+    expected = timeless(t.result for t in fast.train(RUNS, "cpu", workspace))
+    for how in (None, How(lanes=4)):
+        found = list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, lanes=2), how))
+        assert [t.run for t in found] == RUNS
+        assert [t.how["lanes"] for t in found] == [2, 2, 2, 2, 1]
+        assert timeless(t.result for t in found) == expected
+
+
+def test_a_stack_that_is_too_large_is_the_callers_to_halve(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fitted before is not lost."""
+    step = stacked._Stack.step
 
     def limited(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(stack.runs))
-        if len(stack.runs) > 2:
+        if RUNS[2] in stack.runs:
             raise torch.OutOfMemoryError("no room")
         return step(stack, index)
 
-    expected = timeless(t.result for t in fast.train(RUNS, "cpu", workspace, How(lanes=2)))
     monkeypatch.setattr(stacked._Stack, "step", limited)
-    runs = [*RUNS, *(dataclasses.replace(run, weight_decay=0.5) for run in RUNS)]
-    found = list(fast.train(runs, "cpu", workspace, How(lanes=4)))
-    assert [t.run for t in found] == runs
-    assert timeless(t.result for t in found[:5]) == expected
-    assert sizes == [4, *[2] * (6 * 5)] and len(WORDS) == 1
-    sizes.clear()
-    list(fast.train(RUNS[:3], "cpu", workspace))
-    assert sizes[0] == 3, "on a CPU every stack begins whole"
+    found = fast.train(RUNS, "cpu", workspace, How(lanes=2))
+    assert [next(found).run, next(found).run] == RUNS[:2]
+    with pytest.raises(TooLarge) as caught:
+        next(found)
+    assert caught.value.lanes == 2
 
 
 def test_the_run_that_fails_alone_is_named(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "LANES", fast.ALONE)
     monkeypatch.setattr(solo, "train", lambda run, device, saver: 1 / 0 if run == RUNS[1] else device)
-    found = fast.train(RUNS, GPU, workspace)
+    found = fast.train(RUNS, GPU, dataclasses.replace(workspace, lanes=1))
     assert next(found).result == GPU
     with pytest.raises(RunFailed) as caught:
         next(found)
@@ -93,7 +90,7 @@ def test_the_run_that_fails_alone_is_named(workspace: Workspace, monkeypatch: py
 
 
 class TestOnAGpu:
-    """By a stand-in for stacks and the plain loop: how many lanes each stack is given, as `asked` tells."""
+    """By a stand-in for stacks: how many lanes each stack is given, as `asked` tells."""
 
     @pytest.fixture(autouse=True)
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
@@ -101,22 +98,14 @@ class TestOnAGpu:
 
         def train_stack(runs: Sequence[Run], device: str, how: How) -> list[str]:
             asked.append((len(runs), how.lanes))
-            assert device == GPU and how.lanes is not None and how.shrunk is not None
-            while how.lanes > self.room and how.lanes > FEWEST_LANES:
-                how = dataclasses.replace(how, lanes=how.lanes // 2)
-                how.shrunk(how.lanes)  # type: ignore[misc]
-            if how.lanes > self.room:
-                raise OutOfMemory("no room")
+            assert device == GPU
             return ["stacked"] * len(runs)
 
         monkeypatch.setattr(fast, "train_stack", train_stack)
-        monkeypatch.setattr(solo, "train", lambda run, device, saver: "alone")
         return asked
 
-    room = LANES
-
-    def trained(self, workspace: Workspace, count: int, how: How | None = None, **changes: object) -> list[object]:
-        runs = [dataclasses.replace(RUN, lr=1e-3 * (i + 1), **changes) for i in range(count)]  # type: ignore[arg-type]
+    def trained(self, workspace: Workspace, count: int, how: How | None = None) -> list[object]:
+        runs = [dataclasses.replace(RUN, lr=1e-3 * (i + 1)) for i in range(count)]
         return [done.result for done in fast.train(runs, GPU, workspace, how or How(graph=True))]
 
     def test_a_stack_is_trained_in_lanes_of_a_fixed_number(
@@ -131,30 +120,6 @@ class TestOnAGpu:
     ) -> None:
         self.trained(workspace, 7, How(graph=True, lanes=4))
         assert asked == [(4, 4), (3, 4)]
-
-    def test_the_next_stack_of_the_kind_does_not_run_out_again(
-        self, workspace: Workspace, asked: list[tuple[int, int | None]]
-    ) -> None:
-        """Whatever its seed; one of another model begins with all lanes."""
-        self.room = 4
-        assert self.trained(workspace, 20) == ["stacked"] * 20
-        assert asked == [(16, 16), (4, 4)]
-        asked.clear()
-        self.trained(workspace, 5, seed=8)
-        assert asked == [(4, 4), (1, 4)]
-        asked.clear()
-        self.room = LANES
-        self.trained(workspace, 5, batch_size=4)
-        assert asked == [(5, LANES)]
-
-    def test_nor_does_the_next_after_one_for_which_no_stack_fits(
-        self, workspace: Workspace, asked: list[tuple[int, int | None]]
-    ) -> None:
-        self.room = 1
-        assert self.trained(workspace, 5) == ["alone"] * 5
-        assert asked == [(5, LANES)] and WORDS == ["no room; training one by one"]
-        assert self.trained(workspace, 5, seed=8) == ["alone"] * 5
-        assert len(asked) == 1 and len(WORDS) == 1
 
 
 def test_a_stack_that_is_asked_to_stop_goes_on_later_with_the_same_bits(workspace: Workspace, tmp_path: Path) -> None:

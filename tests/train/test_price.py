@@ -23,14 +23,13 @@ from replicate.train.engine import devices, lease
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.lease import Lease
 from replicate.train.plan import costs, priority
-from replicate.train.stacked import LANES, How
 from tests.support import stacked
 
 RUN = dataclasses.replace(stacked.RUN, epochs=4)
 STEPS = 4 * 3 + 4 * 30 / 8 / 3
 """Of `RUN`, and a forward pass over the test images after each epoch in steps."""
-STEP, ALONE, START, COMPILING = 0.4, 0.1, 0.5, 60.0
-"""Seconds of a step of a stack and of the plain loop, of what is done once an epoch and once a process."""
+STEP, ALONE, START = 0.4, 0.1, 0.5
+"""Seconds of a step of a stack and of the plain loop, and of what is done once an epoch."""
 
 
 @pytest.fixture
@@ -38,69 +37,34 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of lanes whose steps were timed, which takes no time here."""
     tried: list[int] = []
 
-    def steps_stacked(run: Run, device: str, how: How, lanes: int) -> tuple[float, float]:
+    def step_stacked(run: Run, device: str, lanes: int) -> float:
         tried.append(lanes)
-        return COMPILING, STEP
+        return STEP
 
     monkeypatch.setattr(price, "Resident", lambda run, device: inputs.Resident(run, "cpu"))
     monkeypatch.setattr(price, "_times", lambda *_: [2 * START, START])
-    monkeypatch.setattr(price, "_steps_stacked", steps_stacked)
+    monkeypatch.setattr(price, "_step_stacked", step_stacked)
     monkeypatch.setattr(price, "_step_alone", lambda *_: ALONE)
     monkeypatch.setattr(price.setting, "reproducible", lambda device: nullcontext())
     return tried
 
 
-def of(stacks: list[int], how: How, device: str = "cuda:0", **other: int) -> float:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(price, "usual", lambda *_: how)
-        return price.seconds_per_run(RUN, device, stacks, **other)
-
-
-COMPILED, EAGER = How(compiled=True, graph=True), How(graph=True)
-
-
-@pytest.mark.parametrize(
-    ("how", "stacks", "lanes", "pieces"),
-    [
-        (EAGER, [16, 16], 32, 2),
-        (EAGER, [32, 8, 1], 16 + 16 + 8 + 2, 4),
-        (COMPILED, [16, 16], 32, 2),
-        (COMPILED, [32, 8, 1], 4 * 16, 4),
-        (COMPILED, [17] * 3, 6 * 16, 6),
-        (COMPILED, [1], 16, 1),
-    ],
-)
-def test_filling_augmentation_and_compiling_are_spread_over_the_runs(
-    made_up: list[int], how: How, stacks: list[int], lanes: int, pieces: int
-) -> None:
-    for compiling in (1, 4):
-        once = compiling * COMPILING if how.compiled else 0.0
-        expected = (lanes * STEPS * STEP / LANES + pieces * 4 * START + once) / sum(stacks)
-        assert of(stacks, how, compiling=compiling) == pytest.approx(expected)
-    assert set(made_up) == {LANES}
-
-
-def test_without_a_plan_it_is_a_full_stack(made_up: list[int]) -> None:
-    assert of([], EAGER) == pytest.approx((STEPS * STEP + 4 * START) / LANES)
+def test_steps_evaluations_and_augmentation_are_shared_by_the_lanes(made_up: list[int]) -> None:
+    assert price.seconds_per_run(RUN, "cuda:0", 16) == pytest.approx((STEPS * STEP + 4 * START) / 16)
+    assert made_up == [16]
 
 
 @pytest.mark.parametrize(("room", "lanes"), [(15, 8), (8, 8), (2, 2)])
 def test_lanes_are_halved_until_they_fit(
     made_up: list[int], monkeypatch: pytest.MonkeyPatch, room: int, lanes: int
 ) -> None:
-    monkeypatch.setattr(price, "_steps_stacked", lambda *given: None if given[3] > room else (COMPILING, STEP))
-    assert of([16], EAGER) == pytest.approx((16 * STEPS * STEP / lanes + 16 / lanes * 4 * START) / 16)
+    monkeypatch.setattr(price, "_step_stacked", lambda *given: None if given[2] > room else STEP)
+    assert price.seconds_per_run(RUN, "cuda:0", 16) == pytest.approx((STEPS * STEP + 4 * START) / lanes)
 
 
 def test_where_no_stack_fits_each_run_augments_its_own(made_up: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price, "_steps_stacked", lambda *_: None)
-    assert of([32], COMPILED) == pytest.approx(STEPS * ALONE + 4 * START)
-
-
-def test_on_a_cpu_a_stack_is_never_cut(made_up: list[int]) -> None:
-    expected = ((32 + 20 + 2) * STEPS * STEP / 20 + 3 * 4 * START) / 53
-    assert of([32, 20, 1], How(), "cpu") == pytest.approx(expected)
-    assert made_up == [20], "a typical one"
+    monkeypatch.setattr(price, "_step_stacked", lambda *_: None)
+    assert price.seconds_per_run(RUN, "cuda:0", 16) == pytest.approx(STEPS * ALONE + 4 * START)
 
 
 class TestMeasured:
@@ -110,9 +74,7 @@ class TestMeasured:
 
     @pytest.mark.slow
     def test_a_stack(self) -> None:
-        assert 0 < price.seconds_per_run(RUN, "cpu", [4]) < 60
-        found = price._steps_stacked(RUN, "cpu", How(), 2)
-        assert found is not None and all(0 < taken < 60 for taken in found)
+        assert 0 < price.seconds_per_run(RUN, "cpu", 4) < 60
 
     @pytest.mark.parametrize("room", [2, 1])
     def test_memory_runs_out(self, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,31 +87,31 @@ class TestMeasured:
             return step(stack, index)
 
         monkeypatch.setattr(trainer._Stack, "step", limited)
-        assert 0 < price.seconds_per_run(RUN, "cpu", [8]) < 60
+        assert 0 < price.seconds_per_run(RUN, "cpu", 8) < 60
         assert sizes[:3] == [8, 4, 2] and (len(sizes) == 3) == (room == 1)
 
     def test_another_error_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(trainer._Stack, "step", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            price.seconds_per_run(RUN, "cpu", [8])
+            price.seconds_per_run(RUN, "cpu", 8)
 
     @pytest.mark.slow
     def test_streamed_images_feed_the_plain_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of which none is read."""
         run = dataclasses.replace(RUN, data=DataSpec("imagenet"), model=ModelSpec("resnet18"), batch_size=2)
-        monkeypatch.setattr(price, "_steps_stacked", lambda *_: pytest.fail("stacked"))
+        monkeypatch.setattr(price, "_step_stacked", lambda *_: pytest.fail("stacked"))
         monkeypatch.setattr(catalogue, "load", lambda *_: pytest.fail("read"))
-        assert price.seconds_per_run(run, "cpu") > 0
+        assert price.seconds_per_run(run, "cpu", 2) > 0
 
 
 class TestPlan:
     @pytest.fixture
-    def prices(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, str, list[int], int]]:
+    def prices(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, str, int]]:
         """What was asked of each architecture; every run costs an hour."""
         asked = []
 
-        def seconds_per_run(run: Run, device: str, stacks: list[int], *, compiling: int) -> float:
-            asked.append((run, device, stacks, compiling))
+        def seconds_per_run(run: Run, device: str, lanes: int) -> float:
+            asked.append((run, device, lanes))
             return 3600.0
 
         monkeypatch.setattr(price, "seconds_per_run", seconds_per_run)
@@ -167,9 +129,8 @@ class TestPlan:
         scale = scales.get("smoke")
         assert [run.arch for run, *_ in prices] == list(dict(scale.models))
         assert {run.epochs for run, *_ in prices} == {scale.epochs}
-        assert {device for _, device, *_ in prices} == {"cpu"}
-        assert sum(sum(stacks) for *_, stacks, _ in prices) == found["runs"]["needed"]
-        assert all(0 < size <= 32 for *_, stacks, _ in prices for size in stacks)
+        assert {device for _, device, _ in prices} == {"cpu"}
+        assert all(2 <= lanes <= 32 for *_, lanes in prices)
         for arch in dict(scale.models):
             assert f"measuring {arch} on cpu\n" in err
 
@@ -180,7 +141,7 @@ class TestPlan:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         scale = scales.get("smoke")
         odd = {arch: 10.0**i for i, arch in enumerate(dict(scale.models))}
-        monkeypatch.setattr(price, "seconds_per_run", lambda run, *_, **__: odd[run.arch])
+        monkeypatch.setattr(price, "seconds_per_run", lambda run, *_: odd[run.arch])
         store = open_store(tmp_path / "store")
         plan = ["plan", "--scale", "smoke", "--json", "--store", str(store.path)]
         assert main(plan) == 0
@@ -222,13 +183,13 @@ class TestPlan:
         held: list[dict[str, object]] = []
         real = price.seconds_per_run
 
-        def seconds_per_run(*asked: object, **other: object) -> float:
+        def seconds_per_run(*asked: object) -> float:
             held.append(lease.holders(None, slots))
-            return real(*asked, **other)
+            return real(*asked)
 
         monkeypatch.setattr(price, "seconds_per_run", seconds_per_run)
         assert main(command) == 0
-        assert {(device, compiling) for _, device, *_, compiling in prices} == {("cuda:1", 2)}
+        assert {device for _, device, _ in prices} == {"cuda:1"}
         assert all(found.keys() == {"gpu-price-a", "gpu-price-b"} for found in held)
         assert lease.holders(None, slots).keys() == {"gpu-price-a"}, "given back"
         assert "waiting for" not in capsys.readouterr().err
@@ -260,8 +221,8 @@ class TestPlan:
 
 
 def test_the_length_of_a_run_counts_its_epochs(made_up: list[int]) -> None:
-    once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu")
-    assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu") == pytest.approx(2 * once)
+    once = price.seconds_per_run(dataclasses.replace(RUN, epochs=4), "cpu", 4)
+    assert price.seconds_per_run(dataclasses.replace(RUN, epochs=8), "cpu", 4) == pytest.approx(2 * once)
 
 
 class TestKept:

@@ -2,7 +2,8 @@
 
 A slot is a CUDA device that is visible now or, where there is none, a physical core. Its name says which piece of
 hardware it is, so that two sessions agree on it however each of them has numbered its devices, or named its machine:
-a container has a name of its own, and a GPU one that no other has.
+a container has a name of its own, and a GPU one that no other has. A process that trains on a CUDA device sees that
+one alone (`Slot.bind`), so that it cannot have a context on another.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from replicate.runs.run import Run
 from replicate.store.strict import Malformed, decode
-from replicate.text import one_line
+from replicate.text import UsageError, one_line
 from replicate.train import cores
 
 CPU = "cpu"
@@ -26,8 +28,11 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 ASK_SECONDS = 120.0
 """For a process that loads torch and the driver, on a machine that is busy."""
 
+# Neither counting the devices nor describing them makes a context, which one in mode EXCLUSIVE_PROCESS may refuse.
+# Before `init`, torch counts what the driver manages, and not what CUDA shows of it: a device in slices as a whole.
 _ASK = """
 import json, torch
+torch.cuda.init()
 found = []
 for i in range(torch.cuda.device_count()):
     of = torch.cuda.get_device_properties(i)
@@ -46,7 +51,16 @@ class Slot:
     name: str
     """Of its lease (`Store.lease`)."""
     device: str
-    """As torch calls it in this process and its children: `cpu`, `cuda:0`."""
+    """As torch calls it in this process: `cpu`, `cuda:3`."""
+    visible: str = ""
+    """`CUDA_VISIBLE_DEVICES` for a process that is to see it alone."""
+
+    def bind(self) -> str:
+        """Have this process, in which CUDA was not asked for anything yet, see it alone; what torch then calls it."""
+        if self.device == CPU:
+            return CPU
+        os.environ[VARIABLE] = self.visible
+        return "cuda:0"
 
 
 def slots(processes: int | None = None) -> tuple[Slot, ...]:
@@ -57,7 +71,9 @@ def slots(processes: int | None = None) -> tuple[Slot, ...]:
     if processes is not None and processes < 1:
         raise ValueError(f"processes: expected 1 or more, got {processes}")
     if found := cuda_devices():
-        return tuple(Slot(_name(identity), f"cuda:{i}") for i, identity in enumerate(found))[:processes]
+        entries = _entries(os.environ.get(VARIABLE)) or [str(i) for i in range(len(found))]
+        each = enumerate(zip(found, entries, strict=False))
+        return tuple(Slot(_name(identity), f"cuda:{i}", entry) for i, (identity, entry) in each)[:processes]
     return tuple(Slot(name, CPU) for name in cores.slots(processes))
 
 
@@ -81,14 +97,22 @@ def cuda_devices() -> tuple[str, ...]:
     return _asked(os.environ.get(VARIABLE)).found
 
 
-def unseen() -> str:
-    """A line for people where a CUDA device may be there and none was found, so that cores train; else empty."""
+def unseen(runs: Iterable[Run] = ()) -> str:
+    """A line for people where a CUDA device may be there and none was found, so that cores train; else empty.
+
+    Raises `UsageError` where one of `runs` computes in a precision of accelerators: cores would take weeks.
+    """
     if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE)).why):
         return ""
-    return (
-        f"devices: expected a CUDA device, which the driver's files hint at, got {why}; training on cores, on which "
-        f"large models take weeks: see to the driver and to PyTorch's CUDA build, or set {VARIABLE}= if cores are meant"
+    foreign = next((run.precision for run in runs if run.precision != "float32"), None)
+    line = (
+        f"devices: expected a CUDA device, which the driver's files hint at, got {why}; "
+        f"{f'in {foreign} cores would train for weeks' if foreign else 'training on cores'}: "
+        f"see to the driver and to PyTorch's CUDA build, or set {VARIABLE}= if cores are meant"
     )
+    if foreign:
+        raise UsageError(line)
+    return line
 
 
 def may_see_cuda(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
@@ -140,9 +164,16 @@ def _asked(variable: str | None) -> _Answer:
         return _Answer((), one_line(f"an error in asking torch ({last[0] if last else failed})"))
     except (OSError, Malformed, subprocess.SubprocessError) as error:
         return _Answer((), one_line(f"an error in asking torch ({type(error).__name__}: {error})"))
-    # A slice of a device may have the UUID of the whole; its own name is the one by which it was asked for.
-    wanted = named(variable) or ()
-    found = tuple(
-        wanted[i] if i < len(wanted) and wanted[i].startswith("MIG-") else uuid for i, uuid in enumerate(uuids)
-    )
-    return _Answer(found, "" if found else "none that torch can use")
+    if uuids and (slices := _slices(variable)):
+        return _Answer(slices)  # by their own names: a slice may have the UUID of the whole
+    return _Answer(tuple(uuids), "" if uuids else "none that torch can use")
+
+
+def _entries(variable: str | None) -> tuple[str, ...] | None:
+    """How each device can be asked for alone; None: by its number."""
+    return _slices(variable) or named(variable)
+
+
+def _slices(variable: str | None) -> tuple[str, ...]:
+    """Those of devices (MIG) that are asked for. CUDA shows a process no more than one, but each to one of its own."""
+    return tuple(entry for entry in named(variable) or () if entry.startswith("MIG-"))

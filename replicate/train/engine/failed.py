@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from replicate.runs.run import Run
 from replicate.store.store import Store
 from replicate.text import UsageError
-from replicate.train.engine import devices
 from replicate.train.engine.devices import Slot
 
 DEVICE_ERRORS = ("AcceleratorError",)
 """Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
-DEVICE_WORDS = ("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error")
+DEVICE_WORDS = (
+    *("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error"),
+    "No CUDA GPUs are available",  # to a process that was to see one
+)
 NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
 NO_MEMORY = "out of memory"
 """With which a device is as good as before."""
@@ -60,15 +62,10 @@ def is_of_device(error: BaseException) -> bool:
     return named or (isinstance(error, RuntimeError) and any(word in text for word in DEVICE_WORDS))
 
 
-def left_without(store: Store, slots: Sequence[Slot], failed: str, error: str, *, ask: bool) -> list[Slot]:
-    """`slots` without the one named `failed`, which a notice says; `TrainingFailed` where no other is left.
-
-    `ask`: whether those that are left are numbered anew, as new processes will see them.
-    """
+def left_without(store: Store, slots: Sequence[Slot], failed: str, error: str) -> list[Slot]:
+    """`slots` without the one named `failed`, which a notice says; `TrainingFailed` where no other is left."""
     first = error.splitlines()[0]
     left = [slot for slot in slots if slot.name != failed]
-    if ask:
-        left = devices.still_there(left)
     if not left:
         raise TrainingFailed(f"{first}; {NO_DEVICE}")
     others = "1 other goes" if len(left) == 1 else f"{len(left)} others go"

@@ -17,23 +17,24 @@ from functools import partial
 
 from replicate.runs.run import Run
 from replicate.store.store import Store
-from replicate.train.contract import STACKED, TRAINERS, Stopped, Trainer
-from replicate.train.engine.devices import Slot, slots, unseen
-from replicate.train.engine.failed import DeviceFailed, TrainingFailed, left_without
-from replicate.train.engine.lease import POLL_SECONDS
+from replicate.train.contract import STACKED, TRAINERS, Stopped, TooLarge, Trainer
+from replicate.train.engine import room
+from replicate.train.engine.devices import CPU, Slot, slots, unseen
+from replicate.train.engine.failed import TrainingFailed
+from replicate.train.engine.lease import POLL_SECONDS, leased
 from replicate.train.engine.leave import Deadline, Leave, OutOfTime, heeding
 from replicate.train.engine.missing import into_stacks, name_of, until_stored
 from replicate.train.engine.pool import Pool
 from replicate.train.engine.waiting import Waiting
 from replicate.train.engine.work import WorkerDied
-from replicate.train.engine.worker import last_first, leased, train_missing
+from replicate.train.engine.worker import Seat, train_missing
 
 __all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
 
-_pools: dict[tuple[int, int], Pool] = {}
-"""By owning process (a fork must not use its parent's) and size."""
-_last: Slot | None = None
-"""The slot on which this process trained last itself."""
+_pools: dict[int, Pool] = {}
+"""By owning process: a fork must not use its parent's."""
+_gpu: Slot | None = None
+"""On which this process has trained itself, and still has a context."""
 
 
 def ensure(
@@ -55,29 +56,28 @@ def ensure(
 
     def train(missing: list[Run]) -> None:
         free = slots(processes)
-        if why := unseen():
+        if why := unseen(missing):
             store.note(why)
         work = into_stacks(store, missing, trainer, len(free))
         if in_process:
             _train_here(store, work, trainer, free, until)
         else:
-            _pool(min(len(free), processes or len(free))).train(store, work, name_of(trainer), free, until)
+            _pool().train(store, work, name_of(trainer), free, until)
 
     until_stored(store, runs, train)
 
 
 def close() -> None:
     """End the worker processes of this process; the next `ensure` starts new ones."""
-    for owner, size in list(_pools):
-        if owner == os.getpid():
-            _pools.pop((owner, size)).close()
+    if (pool := _pools.pop(os.getpid(), None)) is not None:
+        pool.close()
 
 
 atexit.register(close)
 
 
-def _pool(size: int) -> Pool:
-    return _pools.setdefault((os.getpid(), size), Pool(size))
+def _pool() -> Pool:
+    return _pools.setdefault(os.getpid(), Pool())
 
 
 def _train_here(
@@ -85,32 +85,35 @@ def _train_here(
 ) -> None:
     """Train in this process whatever of `work` nobody else is training, until all are stored.
 
-    The slot is held while there is something to train and given back before waiting for others.
+    The slot is held while there is something to train and given back before waiting for others. Of GPUs this process
+    uses one alone, and nothing more after a device error.
     """
-    global _last
+    global _gpu
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
     waiting = Waiting(store)
     with heeding(until) as leave:
         while pending:
             enough = partial(_enough, store, pending, leave, waiting, free)
-            with leased(store, last_first(free, _last), enough) as slot:
+            with leased(store, [slot for slot in free if slot == _gpu] or free, enough, store.note) as slot:
                 if slot is None and pending:
                     raise OutOfTime
                 if slot is None:
                     return
-                _last = slot
+                if slot.device != CPU:
+                    _gpu = slot
+                seat = Seat(slot, slot.device, leave)
                 busy: deque[list[Run]] = deque()
                 while pending:
                     runs = [run for run in pending.popleft() if not store.has(run.key)]
                     try:
-                        others = train_missing(store, runs, trainer, slot.device, leave)
+                        others = train_missing(store, runs, trainer, seat, room.lanes(runs[0]) if runs else None)
                     except Stopped:
                         others = runs
-                    except DeviceFailed as failed:
-                        free = left_without(store, free, slot.name, str(failed), ask=False)
+                    except TooLarge as error:
+                        room.halve(runs[0], error.lanes, slot.device, store.note)
                         pending.appendleft(runs)
-                        break
+                        continue
                     if leave.asked:
                         return
                     if leave.stopping():

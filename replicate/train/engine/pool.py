@@ -18,18 +18,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import astuple
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from replicate.runs.run import Run
 from replicate.store.store import Store, StoreError
-from replicate.train.engine.devices import Slot
+from replicate.train.engine import devices, room
+from replicate.train.engine.devices import CPU, Slot
 from replicate.train.engine.failed import TrainingFailed, left_without
 from replicate.train.engine.leave import Deadline, OutOfTime
 from replicate.train.engine.waiting import Waiting
 from replicate.train.engine.work import Death, Work, WorkerDied, after_death
-from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST
+from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST, RETIRED, TOO_LARGE
 
 KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
 """Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
@@ -60,9 +62,11 @@ class _Worker:
             env={**os.environ, **_ONE_THREAD},
         )
         self.job: int | None = None
+        self.store = ""
+        """Of its last job."""
         self.ready = False
-        self.outdated = False
-        """Whether it should get no more jobs."""
+        self.bound: tuple[str, str] | None = None
+        """The store for which it has leased a GPU until it ends, and the slot of that."""
         self.last_words: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._read_answers, args=(events,), daemon=True),
@@ -74,7 +78,7 @@ class _Worker:
     def send(self, job: dict[str, Any]) -> None:
         """Hand over a job; a worker that is dead already is noticed by its end of output."""
         assert self.process.stdin is not None
-        self.job = job["job"]
+        self.job, self.store = job["job"], job["store"]
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
@@ -119,10 +123,9 @@ class _Worker:
 
 
 class Pool:
-    """At most `size` workers, started when there is work for them."""
+    """Workers that are started when there is work for them, no more than there are slots."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self) -> None:
         self._workers: list[_Worker] = []
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._ids = count()
@@ -142,13 +145,17 @@ class Pool:
     ) -> None:
         """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
 
-        A stack whose worker is killed is tried again by another, one whose worker crashes in halves. An exception of
-        the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished and stored
-        all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not done.
+        A stack whose worker is killed is tried again by another, one whose worker crashes in halves, one that is too
+        large with half as many lanes at once; one whose device fails is tried once more there, then elsewhere. An
+        exception of the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished
+        and stored all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not
+        done.
         """
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
+        doubted: set[str] = set()
+        """Devices, by name, that have failed and not been used since."""
         held, deadline = Waiting(store), Deadline.of(until)
         try:
             while waiting or flight:
@@ -156,17 +163,19 @@ class Pool:
                 if deadline.passed():
                     raise OutOfTime
                 _drop_stored(store, waiting)
-                if waiting and waiting[0].due <= time.monotonic() and (worker := self._idle()) is not None:
+                at_work = sum(worker.job is not None for worker in self._workers)
+                if waiting and waiting[0].due <= time.monotonic() and at_work < len(slots):
                     work = waiting.popleft()
                     job = next(self._ids)
                     flight[job] = work
-                    worker.send(
+                    self._worker_for(work, store, slots).send(
                         {
                             "job": job,
                             "store": str(store.path),
                             "runs": [run.record() for run in work.runs],
                             "trainer": trainer,
-                            "slots": [[slot.name, slot.device] for slot in slots],
+                            "slots": [astuple(slot) for slot in sorted(slots, key=lambda s: s.name != work.again_on)],
+                            "lanes": room.lanes(work.runs[0]),
                         }
                     )
                     continue
@@ -182,16 +191,20 @@ class Pool:
                 elif "ready" in answer:
                     worker.ready = True
                 else:
-                    worker.job = None
-                    done = flight.pop(answer["job"], None)
+                    done = self._free(worker, answer, flight)
                     if done is not None:  # else left over from a call that ended early
                         for notice in answer["notices"]:
                             store.note(notice)
                         if len(answer.get("busy", ())) < len(done.runs):
                             held.over()
                         if answer["outcome"] == LOST:
-                            slots = self._drop_device(store, done, answer, slots, waiting)
+                            slots = _after_device_error(store, done, answer, slots, doubted)
+                            waiting.appendleft(done)
+                        elif answer["outcome"] == TOO_LARGE:
+                            room.halve(done.runs[0], answer["lanes"], answer.get("gpu", [CPU])[-1], store.note)
+                            waiting.appendleft(done)
                         else:
+                            doubted -= set(answer.get("gpu", ()))
                             self._take(store, done, answer, waiting)
             self._raise_if_alone(failed, [])
         except (TrainingFailed, StoreError):
@@ -211,17 +224,31 @@ class Pool:
             worker.join(deadline - time.monotonic())
         self._events = queue.SimpleQueue()
 
-    def _idle(self) -> _Worker | None:
+    def _worker_for(self, work: Work, store: Store, slots: Sequence[Slot]) -> _Worker:
+        """An idle worker that can have `work`, else a new one. Those that can have none any more are ended."""
+        usable = {(str(store.path), slot.name) for slot in slots}
         for worker in [worker for worker in self._workers if worker.job is None]:
-            if not worker.outdated:
-                return worker
-            self._workers.remove(worker)
-            worker.close(now=False)
-            worker.join(CLOSE_SECONDS)
-        if len(self._workers) < self.size:
-            self._workers.append(_Worker(self._events))
-            return self._workers[-1]
-        return None
+            if worker.bound is not None and worker.bound not in usable:
+                self._end(worker)
+        idle = [worker for worker in self._workers if worker.job is None and not (worker.bound and work.again_on)]
+        if idle:
+            return max(idle, key=lambda worker: worker.bound is not None)
+        self._workers.append(_Worker(self._events))
+        return self._workers[-1]
+
+    def _end(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.close(now=False)
+        worker.join(CLOSE_SECONDS)
+
+    def _free(self, worker: _Worker, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
+        """Take down that `worker` has done its job; what that was, if it is of this call."""
+        worker.job = None
+        if "gpu" in answer:
+            worker.bound = worker.store, answer["gpu"][0]
+        if answer["outcome"] in (LOST, TOO_LARGE):
+            self._end(worker)  # before its job is given out again, so that its device is free
+        return flight.pop(answer["job"], None)
 
     def _take(self, store: Store, work: Work, answer: dict[str, Any], waiting: deque[Work]) -> None:
         """Act on a worker's answer about `work`."""
@@ -231,22 +258,8 @@ class Pool:
             missing = [run for run in work.runs if not store.has(run.key)]
             raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}", missing)
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
-            waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
-
-    def _drop_device(
-        self, store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], waiting: deque[Work]
-    ) -> list[Slot]:
-        """A device has failed under `work`, which goes to the front of `waiting`; returns the slots that are left.
-
-        Processes that know the devices by their numbers of before get no more jobs.
-        """
-        for worker in self._workers:
-            worker.outdated = True
-        left = list(slots)
-        if any(slot.name == answer["slot"] for slot in slots):  # else a job was under way that knew it still
-            left = left_without(store, slots, answer["slot"], answer["error"], ask=True)
-        waiting.appendleft(work)
-        return left
+            work.runs, work.due = busy, time.monotonic() + AGAIN_SECONDS
+            waiting.append(work)
 
     def _worker_died(
         self,
@@ -267,6 +280,9 @@ class Pool:
             raise WorkerDied(f"{why}\n{words}".rstrip())
         work = flight.pop(worker.job, None) if worker.job is not None else None
         if work is None:
+            return
+        if status == RETIRED:
+            waiting.appendleft(work)
             return
         missing = [run for run in work.runs if not store.has(run.key)]
         death = Death.KILLED if status in KILLS else Death.CRASHED
@@ -290,3 +306,23 @@ def _drop_stored(store: Store, waiting: deque[Work]) -> None:
         if first.runs:
             return
         waiting.popleft()
+
+
+def _after_device_error(
+    store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], doubted: set[str]
+) -> list[Slot]:
+    """The slots that are left, as new processes will see them, after a device has failed under `work`.
+
+    The first time it may have been the process: `work` is to be tried once more there, in another.
+    """
+    failed, first = answer["gpu"][0], answer["error"].splitlines()[0]
+    left = devices.still_there(slots)
+    work.again_on = ""
+    if all(slot.name != failed for slot in slots):
+        return left  # crossed out while the job was under way
+    if failed in doubted or all(slot.name != failed for slot in left):
+        return left_without(store, left, failed, answer["error"])
+    doubted.add(failed)
+    work.again_on = failed
+    store.note(f"{first}; its stack is tried once more there, in a new process")
+    return left

@@ -26,6 +26,7 @@ from replicate.store.locks import Lock
 from replicate.store.record import Corrupt, NewerFormat
 from replicate.store.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.engine import room
 from replicate.train.engine.cluster import connect
 from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.train.engine.leave import Deadline, OutOfTime
@@ -96,8 +97,10 @@ class _Driver:
         self._probe = store.layout.temporary(store.layout.marker) if share else None
         self._waiting: deque[Work] = deque()
         self._flights: dict[Any, _Flight] = {}
+        self._failed: set[str] = set()
+        """Devices that have failed once."""
         self._held: set[Any] = set()
-        """Tasks among the flights whose device has failed: all that they still do is to keep it."""
+        """Tasks among the flights whose device has failed again: all that they still do is to keep it."""
         self._failures: list[TrainingFailed] = []
         self._failed_origins: set[int] = set()
         self._counted = -COUNT_SECONDS
@@ -181,9 +184,12 @@ class _Driver:
                 "checkpoints": str(begun.begin(self._store, work.runs)),
                 "probe": None if self._probe is None else str(self._probe),
                 "data": os.environ.get(DATA_VARIABLE),
+                "lanes": room.lanes(work.runs[0]),
+                "failed": sorted(self._failed),
             }
-            # What is lost is given out again here and not by Ray, which knows nothing of locks and halves.
-            task = ray.remote(train_stack).options(
+            # What is lost is given out again here and not by Ray, which knows nothing of locks and halves. A process
+            # that has used a GPU is not used again: it knows that one alone, and perhaps nothing works there any more.
+            task = ray.remote(max_calls=1 if self._gpus else 0)(train_stack).options(
                 num_cpus=1, num_gpus=1 if self._gpus else 0, max_retries=0, num_returns="streaming"
             )
             self._flights[task.remote(job)] = flight
@@ -216,23 +222,33 @@ class _Driver:
                 self._store.note(notice)
             if "record" in told:
                 self._keep(flight, told)
+            if "too_large" in told:
+                room.halve(flight.work.runs[0], told["too_large"], told["on"], self._store.note)
+                self._again(flight)
             if "device" in told:
-                self._device_failed(task, told["device"])
+                self._device_failed(task, told)
             if "error" in told:
                 self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}"), None)
 
-    def _device_failed(self, task: Any, said: str) -> None:
-        """The device of `task` has failed: its stack is given out again; where no other device is left, all ends."""
-        flight = self._flights[task]
+    def _device_failed(self, task: Any, told: dict[str, Any]) -> None:
+        """The device of `task` has failed: the stack is given out again; where no other device is left, all ends."""
+        first = told["failed"].splitlines()[0]
+        if not told["held"]:
+            self._failed.add(told["device"])
+            self._store.note(f"{first}; its stack is tried once more, in a new process")
+        else:
+            self._held.add(task)
+            if len(self._held) >= self.devices():
+                self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
+            else:
+                self._store.note(f"{first}; it is left alone, its stack is given out again")
+        self._again(self._flights[task])
+
+    def _again(self, flight: _Flight) -> None:
+        """Give out again, to another process, what is missing of `flight`."""
         self._release(flight)
         left = replace(flight.work, runs=[run for run in flight.work.runs if not self._store.has(run.key)])
         flight.work = Work([], left.origin)
-        self._held.add(task)
-        first = said.splitlines()[0]
-        if len(self._held) >= self.devices():
-            self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
-            return
-        self._store.note(f"{first}; it is left alone, its stack is given out again")
         if left.runs and (not self._failures or left.origin in self._failed_origins):
             self._waiting.appendleft(left)
 

@@ -21,7 +21,7 @@ from replicate.runs.run import RESULT_VERSION
 from replicate.store import atomic, begun, provenance
 from replicate.store.locking import kernel_lock
 from replicate.store.record import run_from_record, seal_run
-from replicate.train.contract import Stopped, Workspace
+from replicate.train.contract import Stopped, TooLarge, Workspace
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed
 from replicate.train.engine.leave import Leave, heeding
 from replicate.train.engine.scratch import scratch
@@ -38,7 +38,9 @@ HOLD_SECONDS = 1800.0
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Train the runs of `job`: a dictionary with `record` for each, one with `error` if the trainer raises one.
 
-    Where the device fails there is one with `device`, which says how; the task then keeps the device for a while.
+    Where the stack is too large for the device there is one with `too_large`, the lanes that were tried. Where the
+    device fails there is one with `device`, its name, `failed`, which says how, and whether it is `held`: the task
+    keeps it for a while, if it is among those of which the job says that they have failed before.
 
     Knows nothing of the cluster but how it shows a GPU: as the only one that CUDA sees.
     """
@@ -59,9 +61,13 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 for done in finished(runs, job["trainer"], device, workspace):
                     origin = provenance.collect(done.run, device, done.result.seconds, done.how)
                     yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+            except TooLarge as error:
+                yield {"too_large": error.lanes, "on": device}
             except DeviceFailed as error:
-                yield {"device": str(error)}
-                _hold(leave)
+                held = _name() in job["failed"]
+                yield {"device": _name(), "failed": str(error), "held": held}
+                if held:
+                    _hold(leave)
     except Stopped:
         raise
     except (TrainingFailed, catalogue.DataError) as error:
@@ -90,6 +96,14 @@ def _device() -> str:
     return "cuda:0" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
 
 
+def _name() -> str:
+    """Of the GPU that the task was given, in the cluster."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()} {context.get_accelerator_ids().get('GPU')}"
+
+
 @contextlib.contextmanager
 def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterator[Workspace]:
     """For the stack of `job`: in the store's folder if this machine sees it, else in one of this machine."""
@@ -114,6 +128,7 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
             notice=notices.append,
             stopping=lambda: leave.asked,
             attentive=leave.attentive,
+            lanes=job["lanes"],
         )
     if not seen:
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -55,6 +55,8 @@ class Work:
     """When to look at it, by the monotonic clock."""
     deaths: Counter[Death] = field(default_factory=Counter)
     """Of workers that trained it, by kind."""
+    again_on: str = ""
+    """The device that has failed under it, by name: it is tried once more there, in a new process."""
 
 
 def after_death(

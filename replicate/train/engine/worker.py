@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,14 +26,25 @@ from replicate.store import begun, provenance
 from replicate.store.locks import Lock
 from replicate.store.record import run_from_record
 from replicate.store.store import Store, StoreError, open_store
-from replicate.train.contract import RunFailed, Stopped, Trained, Trainer, Workspace
+from replicate.train.contract import RunFailed, Stopped, TooLarge, Trained, Trainer, Workspace
 from replicate.train.engine import lease
-from replicate.train.engine.devices import Slot
+from replicate.train.engine.devices import CPU, Slot
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed, describe, failure
+from replicate.train.engine.lease import Lease
 from replicate.train.engine.leave import STATUS, Leave
 
-DONE, FAILED, LOST = "done", "failed", "lost"
-"""`lost`: the device failed, and with it this process."""
+DONE, FAILED, LOST, TOO_LARGE = "done", "failed", "lost", "too large"
+"""`lost`: the device failed. After that, and where a stack was too large, the process ends: what it then still has on
+the device is in disorder."""
+
+RETIRED = 75
+"""Exit status of a process that ends because it is of no more use; a job that it has got meanwhile is as it was."""
+
+SEAT_SECONDS = 2.0
+"""Without a slot, after which a job is given back: perhaps another process of the session has one and nothing to do."""
+
+IDLE_SECONDS = 60.0
+"""Without a job, after which a process lets go of its GPU; starting anew takes it a quarter of that."""
 
 LEAVE_SECONDS = 30.0
 """How long a worker without a parent may take to save what it has and let go of its runs."""
@@ -49,10 +61,23 @@ def load(trainer: Trainer | str) -> Trainer:
     return function
 
 
-def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: str, leave: Leave) -> list[Run]:
+@dataclass(frozen=True)
+class Seat:
+    """Where a process trains."""
+
+    slot: Slot
+    torch_device: str
+    """What torch calls its device in this process."""
+    leave: Leave
+
+
+def train_missing(
+    store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None
+) -> list[Run]:
     """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
 
-    The locks are taken without waiting: a process that waited for one while it held another could wait forever.
+    `lanes`: the most at once that are known to fit, 2 or more, or 1; None: not known. Raises `TooLarge` where fewer
+    may. The locks are taken without waiting: a process that waited for one while it held another could wait forever.
     """
     busy: set[str] = set()
     with contextlib.ExitStack() as held:
@@ -65,7 +90,7 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: Trainer | str, dev
         # Only under the lock is the answer final: its last holder may have stored the run a moment ago.
         missing = [run for run in runs if run.key not in busy and store.get(run) is None]
         if missing:
-            _train(store, missing, trainer, device, leave)
+            _train(store, missing, trainer, seat, lanes)
     return [run for run in runs if run.key in busy]
 
 
@@ -75,54 +100,50 @@ def _release(store: Store, run: Run, lock: Lock) -> None:
     lock.release()
 
 
-def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, device: str, leave: Leave) -> None:
+def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None) -> None:
     """Train and store `runs`, whose locks the caller holds; each is stored as soon as it is done."""
     workspace = Workspace(
         checkpoints=begun.begin(store, runs),
         notice=store.note,
-        stopping=leave.stopping,
-        attentive=leave.attentive,
+        stopping=seat.leave.stopping,
+        attentive=seat.leave.attentive,
+        lanes=lanes,
     )
-    for done in finished(runs, trainer, device, workspace):
-        with leave.attentive():
+    for done in finished(runs, trainer, seat.torch_device, workspace, seat.slot.device):
+        with seat.leave.attentive():
             seconds = done.result.seconds
-            store.put(done.run, done.result, provenance.collect(done.run, device, seconds, done.how))
+            origin = provenance.collect(done.run, seat.torch_device, seconds, done.how)
+            store.put(done.run, done.result, origin | {"device": seat.slot.device})
             store.log_training(done.run.key, seconds)
     begun.prune(store)
 
 
-def finished(runs: Sequence[Run], trainer: Trainer | str, device: str, workspace: Workspace) -> Iterator[Trained]:
-    """`runs` as they are done, every one; what goes wrong in the trainer is raised as `TrainingFailed` of a run."""
+def finished(
+    runs: Sequence[Run], trainer: Trainer | str, device: str, workspace: Workspace, called: str = ""
+) -> Iterator[Trained]:
+    """`runs` as they are done, every one; what goes wrong in the trainer is raised as `TrainingFailed` of a run.
+
+    `called`: what people call the device, if not what torch does. `TooLarge` passes where fewer lanes can be tried.
+    """
     left = {run.key: run for run in runs}
+    called = called or device
     try:
         for done in load(trainer)(runs, device, workspace):
             del left[done.run.key]
             yield done
     except Stopped:
         raise
+    except TooLarge as error:
+        if 1 < error.lanes <= (workspace.lanes or error.lanes):
+            raise
+        raise failure(error.__cause__ or error, called, *(left.values() or runs)) from error.__cause__
     except RunFailed as failed:
-        raise failure(failed.__cause__ or failed, device, failed.run) from failed.__cause__
+        raise failure(failed.__cause__ or failed, called, failed.run) from failed.__cause__
     except Exception as error:
-        raise failure(error, device, *(left.values() or runs)) from error
+        raise failure(error, called, *(left.values() or runs)) from error
     if left:
         said = f"training {describe(*left.values())} failed: the trainer returned no result"
         raise TrainingFailed(said, list(left.values()))
-
-
-@contextlib.contextmanager
-def leased(store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Slot | None]:
-    """Hold one of `slots`, waiting for it; None, without one, as soon as there is `enough` without."""
-    held = lease.wait(store, slots, enough, store.note)
-    try:
-        yield held.slot if held else None
-    finally:
-        if held:
-            held.release()
-
-
-def last_first(slots: Sequence[Slot], last: Slot | None) -> list[Slot]:
-    """`slots` in order, but the `last` one that was used first: on its device there are data and kernels already."""
-    return sorted(slots, key=lambda slot: slot != last)
 
 
 class Worker:
@@ -131,8 +152,14 @@ class Worker:
     def __init__(self, leave: Leave) -> None:
         self._leave = leave
         self._stores: dict[str, Store] = {}
-        self._last: Slot | None = None
-        """The slot of the job before."""
+        self._lease: Lease | None = None
+        self._gpu: Seat | None = None
+        """Leased until this process ends: so long it has a context there, which may have to be the only one."""
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which it makes sense to wait for a job."""
+        return None if self._gpu is None else IDLE_SECONDS
 
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
         """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
@@ -150,23 +177,48 @@ class Worker:
         except StoreError as error:
             answer |= {"outcome": FAILED, "store": str(error)}
         except DeviceFailed as error:
-            answer |= {"outcome": LOST, "slot": self._last.name if self._last else "", "error": str(error)}
+            answer |= {"outcome": LOST, "error": str(error)}
+        except TooLarge as error:
+            answer |= {"outcome": TOO_LARGE, "lanes": error.lanes}
         except Stopped:
             raise
         except Exception as error:
             told = str(error) if isinstance(error, TrainingFailed) else f"{type(error).__name__}: {error}"
             answer |= {"outcome": FAILED, "error": told, "traceback": traceback.format_exc()}
+        if self._gpu is not None:
+            answer["gpu"] = [self._gpu.slot.name, self._gpu.slot.device]
         return answer
 
     def _train(self, store: Store, job: dict[str, Any]) -> list[Run]:
-        """Train what the job lists; returns the runs that others are training."""
+        """Train what the job lists; returns the runs that others are training, or all of them for want of a slot."""
         runs = [run_from_record(record) for record in job["runs"]]
-        slots = last_first([Slot(*fields) for fields in job["slots"]], self._last)
-        with leased(store, slots, lambda: all(store.has(run.key) for run in runs)) as slot:
-            if slot is None:
-                return []
-            self._last = slot
-            return train_missing(store, runs, job["trainer"], slot.device, self._leave)
+        slots = [Slot(*fields) for fields in job["slots"]]
+        until = time.monotonic() + SEAT_SECONDS
+
+        def enough() -> bool:
+            return time.monotonic() >= until or all(store.has(run.key) for run in runs)
+
+        with self._seated(store, slots, enough) as seat:
+            return runs if seat is None else train_missing(store, runs, job["trainer"], seat, job["lanes"])
+
+    @contextlib.contextmanager
+    def _seated(self, store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Seat | None]:
+        """A place on one of `slots`, waiting for it, or on the GPU that this process has; None: there is `enough`."""
+        if self._gpu is not None:
+            yield self._gpu
+            return
+        self._lease = lease.wait(store, slots, enough, store.note)
+        if self._lease is None:
+            yield None
+            return
+        seat = Seat(self._lease.slot, self._lease.slot.bind(), self._leave)
+        if seat.slot.device != CPU:
+            self._gpu = seat
+        try:
+            yield seat
+        finally:
+            if self._gpu is None:
+                self._lease.release()
 
 
 def main() -> NoReturn:
@@ -185,9 +237,14 @@ def main() -> NoReturn:
     status = 0
     try:
         print(json.dumps({"ready": os.getpid()}), file=answers)
-        while not leave.asked:
-            print(json.dumps(worker.answer(jobs.get())), file=answers)
-        status = STATUS
+        outcome = DONE
+        while not leave.asked and outcome not in (LOST, TOO_LARGE):
+            answer = worker.answer(jobs.get(timeout=worker.patience))
+            outcome = answer["outcome"]
+            print(json.dumps(answer), file=answers)
+        status = STATUS if leave.asked else RETIRED
+    except queue.Empty:
+        status = RETIRED
     except Stopped:
         status = STATUS
     except SystemExit as leaving:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from replicate.runs import scales
+from replicate.runs.needed import runs_at
 from replicate.store import provenance
 from replicate.store.store import open_store
+from replicate.text import UsageError
 from replicate.train import cores
 from replicate.train.engine import devices, local
 from replicate.train.engine.devices import Slot, named, slots
@@ -85,10 +90,10 @@ def test_sessions_that_number_the_devices_otherwise_lease_the_same_ones(
 ) -> None:
     gpus += [A, B]
     both = slots()
-    assert [slot.device for slot in both] == ["cuda:0", "cuda:1"]
+    assert [(slot.device, slot.visible) for slot in both] == [("cuda:0", "0"), ("cuda:1", "1")]
     monkeypatch.setenv(devices.VARIABLE, "1")
     gpus[:] = [B]
-    assert slots() == (Slot(both[1].name, "cuda:0"),)
+    assert slots() == (Slot(both[1].name, "cuda:0", "1"),)
     assert slots(4) == slots(), "more processes than devices wait for each other"
     monkeypatch.setenv(devices.VARIABLE, "-1")
     assert {slot.device for slot in slots()} == {"cpu"}
@@ -99,13 +104,54 @@ def test_sessions_that_number_the_devices_otherwise_lease_the_same_ones(
 def test_a_slice_of_a_device_goes_by_its_own_name(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     gpus += [A]
     whole = slots()
+    names = ("MIG-GPU-8f0e/1/0", "MIG-3c1b4d5e-1111-2222-3333-444444444444")
     found = set()
-    for name in ("MIG-GPU-8f0e/1/0", "MIG-GPU-8f0e/2/0"):
+    for name in names:
         monkeypatch.setenv(devices.VARIABLE, name)
         (slot,) = slots()
         found.add(slot.name)
-        assert "/" not in slot.name
+        assert "/" not in slot.name and slot.visible == name
     assert len(found) == 2 and whole[0].name not in found
+    monkeypatch.setenv(devices.VARIABLE, ",".join(names))
+    assert {slot.name for slot in slots()} == found, "though CUDA shows a process the first alone"
+    assert [(slot.device, slot.visible) for slot in slots()] == [("cuda:0", names[0]), ("cuda:1", names[1])]
+
+
+def test_a_process_is_shown_one_device_as_the_user_has_named_it(
+    gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus += [B, A]
+    monkeypatch.setenv(devices.VARIABLE, "GPU-bbbb, 0,-1,7")
+    first, second = slots()
+    assert (first.name, first.visible) == (f"gpu-{B}", "GPU-bbbb")
+    assert (second.name, second.visible) == (f"gpu-{A}", "0")
+    assert second.bind() == "cuda:0" and os.environ[devices.VARIABLE] == "0"
+    assert Slot("m-cpu-0", "cpu").bind() == "cpu" and os.environ[devices.VARIABLE] == "0"
+
+
+TORCH = """
+class _Cuda:
+    shown = 0
+    def init(self): self.shown = {shown}  # before, the driver's count
+    def device_count(self): return self.shown or 8
+    def get_device_properties(self, i):
+        assert i < self.shown, "Invalid device id"
+        return type("Properties", (), {{"uuid": "aaaa-%d" % i}})
+    def __getattr__(self, name): raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+cuda = _Cuda()
+"""
+
+
+@pytest.mark.parametrize("shown", [1, 3])
+def test_torch_is_asked_for_nothing_that_needs_a_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: int
+) -> None:
+    """Whose count is CUDA's and not the driver's, which takes a device in slices for a whole one."""
+    (tmp_path / "torch.py").write_text(TORCH.format(shown=shown))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(devices, "may_see_cuda", lambda environment: True)
+    monkeypatch.setenv(devices.VARIABLE, f"0,1,2,{shown}")  # asked for by no other test
+    assert devices.cuda_devices() == tuple(f"aaaa-{i}" for i in range(shown))
 
 
 def test_a_machine_whose_torch_sees_no_device_trains_on_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +161,8 @@ def test_a_machine_whose_torch_sees_no_device_trains_on_its_cores(monkeypatch: p
     assert {slot.device for slot in slots()} == {"cpu"}
     assert devices.unseen() == (
         "devices: expected a CUDA device, which the driver's files hint at, got an error in asking torch "
-        "(RuntimeError: driver too\ufffd[1m old); training on cores, on which large models take weeks: see to the "
-        "driver and to PyTorch's CUDA build, or set CUDA_VISIBLE_DEVICES= if cores are meant"
+        "(RuntimeError: driver too\ufffd[1m old); training on cores: see to the driver and to PyTorch's CUDA build, or "
+        "set CUDA_VISIBLE_DEVICES= if cores are meant"
     )
 
 
@@ -140,6 +186,36 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
     ask_anew()
     monkeypatch.setattr(devices.subprocess, "run", hang)
     assert "got no answer from torch within 120 s; training on cores" in devices.unseen()
+
+
+def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
+    gpus: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "store")
+    large = dataclasses.replace(fake_run(), precision="bf16")
+    for in_process in (True, False):
+        with pytest.raises(
+            UsageError,
+            match=r"^devices: expected a CUDA device, .* got none that torch can use; in bf16 cores would train for "
+            r"weeks: see to the driver .*, or set CUDA_VISIBLE_DEVICES= if cores are meant$",
+        ):
+            local.ensure(store, [fake_run(), large], in_process=in_process, trainer=train)
+    assert store.keys() == set() and store.notices == []
+    monkeypatch.setenv(devices.VARIABLE, "")
+    local.ensure(store, [large], in_process=True, trainer=train)
+    assert store.has(large.key), "cores are meant"
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded-deep", "smoke", "cifar100", "fashion-short", "imagenet"])
+def test_a_broken_driver_is_told_by_each_scale(gpus: list[str], name: str) -> None:
+    """Small models train on cores, and it is said; the paper's are refused before their first run."""
+    scale = scales.get(name)
+    runs = runs_at(scale)
+    if dict(scale.models) == dict(scales.SMALL_MODELS):
+        assert "training on cores" in devices.unseen(runs)
+    else:
+        with pytest.raises(UsageError, match="in bf16 cores would train for weeks"):
+            devices.unseen(runs)
 
 
 def test_two_containers_call_a_gpu_alike_and_their_cores_not(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,9 +262,9 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
 def test_a_process_that_trains_itself_stays_on_its_device(
     gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On another it would compile everything again."""
+    """On another it would have a second context, and compile everything again."""
     monkeypatch.setattr(provenance, "device_model", lambda device: f"a made-up {device}")
-    monkeypatch.setattr(local, "_last", None)
+    monkeypatch.setattr(local, "_gpu", None)
     gpus += [A, B]
     store = open_store(tmp_path / "store")
 
@@ -203,9 +279,8 @@ def test_a_process_that_trains_itself_stays_on_its_device(
     assert device_of(2) == "cuda:1"
     second = Lease(slots()[1], None, pytest.fail)
     assert second.take()
-    assert device_of(3) == "cuda:0" == device_of(4), "rather than wait"
-    second.release()
-    assert device_of(5) == "cuda:0"
+    threading.Timer(0.2, second.release).start()
+    assert device_of(3) == "cuda:1", "and waits for it"
 
 
 def subprocess_that_holds(path: Path) -> subprocess.Popen[bytes]:

@@ -47,9 +47,9 @@ def fake_runs(n: int, **arguments: object) -> list[Run]:
     return [fake_run(seed, **arguments) for seed in range(n)]
 
 
-def pids(processes: int) -> list[int]:
+def pids() -> list[int]:
     """Of the pool's workers."""
-    return local._pool(processes).pids
+    return local._pool().pids
 
 
 def assert_complete(store: Store, runs: list[Run]) -> None:
@@ -125,9 +125,9 @@ def test_a_pool_and_one_process_give_equal_results(store: Store, tmp_path: Path)
 
 def test_the_pool_stays_for_the_next_call_and_imports_nothing_of_its_parent(store: Store) -> None:
     ensure(store, fake_runs(4, arch="modules", sleep=0.02), processes=2, trainer=NAME)
-    before = pids(2)
+    before = pids()
     ensure(store, fake_runs(8, arch="modules", sleep=0.02), processes=2, trainer=NAME)
-    assert pids(2) == before
+    assert pids() == before
     assert {pid for _, pid, _ in store.trainings()} <= set(before)
     assert os.getpid() not in before
 
@@ -225,7 +225,7 @@ def test_a_worker_killed_in_a_stack_costs_only_that_attempt(store: Store, tmp_pa
 
 def test_a_worker_that_cannot_start_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_BOOT", "import sys; sys.exit('no such installation')")
-    broken = pool.Pool(2)
+    broken = pool.Pool()
     with pytest.raises(WorkerDied, match=r"could not start \(exit status 1\); check the installation\nno such inst"):
         broken.train(store, [[fake_run()]], NAME, devices.slots(2))
     broken.close()
@@ -252,7 +252,7 @@ def test_kills_at_random_moments_lose_nothing_and_train_nothing_twice(store: Sto
 
     def kill() -> None:
         while not ended.wait(rng.uniform(0.02, 0.15)):
-            if there := pids(3):
+            if there := pids():
                 killed.append(rng.choice(there))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(killed[-1], signal.SIGKILL)
@@ -385,11 +385,11 @@ def test_a_worker_that_is_asked_to_end_saves_its_stack_and_another_goes_on(store
     ending = threading.Thread(target=ensure, args=(store, runs), kwargs={"processes": 1, "trainer": NAME})
     ending.start()
     wait_until(lambda: list(store.layout.checkpoints.glob("*/waiting")))
-    first = pids(1)
+    first = pids()
     os.kill(first[0], signal.SIGTERM)
     ending.join(10)
     assert_complete(store, runs)
-    assert pids(1) != first
+    assert pids() != first
     assert lanes(store, runs) == [3, 3, 3]
     assert not list(store.layout.checkpoints.iterdir())
 
@@ -524,8 +524,8 @@ LONG = """
     import threading, time
     from replicate.train.engine import local
     def tell():
-        while len(local._pool(2).pids) < 2: time.sleep(0.01)
-        print(*local._pool(2).pids, flush=True)
+        while len(local._pool().pids) < 2: time.sleep(0.01)
+        print(*local._pool().pids, flush=True)
     threading.Thread(target=tell, daemon=True).start()
     ensure(store, runs, processes=2, trainer=NAME)
 """

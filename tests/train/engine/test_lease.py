@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from replicate.store.store import Store, open_store
-from replicate.train.engine import lease, scratch, waiting, worker
+from replicate.train.engine import lease, scratch, waiting
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.lease import Lease
 from tests.support.faketrainer import fake_run
@@ -113,7 +113,7 @@ def test_who_waits_for_a_gpu_that_another_store_uses_says_so(
     waiting.Waiting(stores[1]).look([fake_run()], [GPU])
     assert stores[1].notices[0].startswith(f"waiting for device gpu-a, held by process {holder.pid} on ")
     trained = []
-    with worker.leased(stores[1], [GPU, OTHER], lambda: False) as slot:
+    with lease.leased(stores[1], [GPU, OTHER], lambda: False, stores[1].note) as slot:
         trained.append(slot)
     end(holder)
     assert trained == [OTHER]
@@ -199,8 +199,3 @@ def test_the_folder_does_not_move_with_that_for_temporary_files(
     assert scratch.common().stat().st_mode & 0o777 == 0o700
     monkeypatch.setattr(scratch, "COMMON", tmp_path / "none")
     assert scratch.common() == scratch.scratch() == tmp_path / "of this job" / f"replicate-{os.getuid()}"
-
-
-def test_the_last_slot_comes_first() -> None:
-    assert worker.last_first([GPU, OTHER, CORE], OTHER) == [OTHER, GPU, CORE]
-    assert worker.last_first([GPU, OTHER], None) == [GPU, OTHER] == worker.last_first([GPU, OTHER], CORE)

@@ -42,6 +42,8 @@ def job_of(store: Store, runs: list[Run], **other: object) -> dict[str, object]:
         "checkpoints": str(begun.begin(store, runs)),
         "probe": None,
         "data": None,
+        "lanes": None,
+        "failed": [],
     }
     return {**job, **other}
 
@@ -113,18 +115,28 @@ def test_errors_come_home_with_the_run_and_after_what_was_done(store: Store, scr
     assert said["error"].startswith("expected version ['0.0.1', 1] of replicate on every machine, got [")
 
 
-def test_a_device_that_fails_is_kept_from_other_stacks(
+def test_a_device_that_fails_twice_is_kept_from_other_stacks(
     store: Store, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until the worker is asked to leave, or for `HOLD_SECONDS`."""
     monkeypatch.setattr(remote, "_device", lambda: "cuda:0")
+    monkeypatch.setattr(remote, "_name", lambda: "machine 3")
     monkeypatch.setattr(remote, "HOLD_SECONDS", 0.5)
-    told = remote.train_stack(job_of(store, [fake_run(arch="breaking", devices=("cuda:0",), words="CUDA error: gone")]))
-    said = next(told)["device"]
-    assert said.startswith("device cuda:0 failed in training breaking on nowhere")
-    begun = time.monotonic()
-    assert list(told) == []
-    assert 0.4 < time.monotonic() - begun < 10
+    broken = fake_run(arch="breaking", devices=("cuda:0",), words="CUDA error: gone")
+    for failed, held in ((["machine 2"], False), (["machine 2", "machine 3"], True)):
+        told = remote.train_stack(job_of(store, [broken], failed=failed))
+        said = next(told)
+        assert said.pop("failed").startswith("device cuda:0 failed in training breaking on nowhere")
+        assert said == {"device": "machine 3", "held": held}
+        begun = time.monotonic()
+        assert list(told) == []
+        assert (0.4 < time.monotonic() - begun < 10) if held else time.monotonic() - begun < 0.4
+
+
+def test_a_stack_that_is_too_large_is_to_be_given_out_again_with_fewer_lanes(store: Store, scratch: Path) -> None:
+    runs = [fake_run(arch="large", room=4, lr=lr) for lr in (1e-3, 2e-3)]
+    assert list(remote.train_stack(job_of(store, runs, lanes=8))) == [{"too_large": 8, "on": "cpu"}]
+    assert [said["key"] for said in remote.train_stack(job_of(store, runs, lanes=4))] == [run.key for run in runs]
 
 
 def test_a_link_and_a_folder_that_others_may_write_to_are_no_scratch(

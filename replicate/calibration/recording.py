@@ -1,0 +1,130 @@
+"""Trained landscapes as they are recorded with the source: a row a run, a few bytes each once packed, and where from.
+
+`fixtures/recorded/landscapes/<name>.csv.gz` begins with a line of JSON behind `# `: what all its runs have in common,
+and the different origins (versions, processor, data) that its rows name by number. A row is a learning rate, a weight
+decay, a seed, how many test images the trained model classifies as labelled (none where it diverged), and an origin.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replicate.calibration.trained import LANDSCAPES, Trained
+from replicate.runs.run import Run
+from replicate.store import atomic, kept
+from replicate.store.record import StoredRun
+from replicate.text import UsageError
+
+FORMAT = 1
+KEPT = "fixtures/recorded/landscapes"
+COLUMNS = ("lr", "weight_decay", "seed", "right", "origin")
+VARIED = ("lr", "weight_decay", "seed")
+"""In what the runs of a landscape differ."""
+ORIGIN = ("code", "versions", "device_model", "platform", "data_checksum")
+"""What of a run's provenance decides its result; the rest is the same for all, or speaks of time."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a landscape and how it ended."""
+
+    lr: float
+    weight_decay: float
+    seed: int
+    right: int | None
+    """Test images classified as labelled; None: diverged."""
+    origin: int
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A landscape's runs, as far as they have been trained."""
+
+    landscape: Trained
+    rows: tuple[Row, ...]
+    origins: tuple[Mapping[str, Any], ...]
+
+    def accuracy_pp(self, row: Row) -> float | None:
+        """In percent of the test images; None: diverged."""
+        return None if row.right is None else 100 * row.right / self.landscape.tested
+
+
+def path_of(name: str) -> Path:
+    """Where the landscape `name` is recorded, whether or not it is."""
+    return kept.path(KEPT) / f"{name}.csv.gz"
+
+
+def missing(recorded: Recorded, seed: int) -> list[Run]:
+    """The runs of `seed` that are not recorded."""
+    there = {(row.lr, row.weight_decay, row.seed) for row in recorded.rows}
+    return [run for run in recorded.landscape.runs(seed) if (run.lr, run.weight_decay, run.seed) not in there]
+
+
+def added(recorded: Recorded, runs: Iterable[StoredRun]) -> Recorded:
+    """`recorded` and `runs` of its landscape, which it lacks."""
+    origins, rows = list(recorded.origins), list(recorded.rows)
+    for found in runs:
+        origin = {name: found.provenance.get(name) for name in ORIGIN}
+        if origin not in origins:
+            origins.append(origin)
+        right = round(found.result.accuracy_pp * recorded.landscape.tested / 100)
+        run = found.run
+        rows.append(
+            Row(
+                float(run["lr"]),
+                float(run["weight_decay"]),
+                int(run["seed"]),
+                None if found.result.diverged else right,
+                origins.index(origin),
+            )
+        )
+    return Recorded(recorded.landscape, tuple(rows), tuple(origins))
+
+
+def write(path: Path, recorded: Recorded) -> None:
+    """Record `recorded` in `path`, whole or not at all; equal runs give equal bytes."""
+    common = recorded.landscape.runs(0)[0].record()
+    head = {"format": FORMAT, "landscape": recorded.landscape.name, "tested": recorded.landscape.tested}
+    head |= {"run": {name: value for name, value in common.items() if name not in VARIED}, "origins": recorded.origins}
+    text = io.StringIO()
+    text.write(f"# {json.dumps(head, sort_keys=True)}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    ordered = sorted(recorded.rows, key=lambda row: (row.seed, row.lr, row.weight_decay))
+    writer.writerows((f"{row.lr:g}", f"{row.weight_decay:g}", row.seed, row.right, row.origin) for row in ordered)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
+        packed.write(text.getvalue().encode())
+
+
+def read(name: str, path: Path | None = None) -> Recorded:
+    """The landscape `name` as far as it is recorded. UsageError where that was by another definition than today's."""
+    path = path or path_of(name)
+    landscape = LANDSCAPES[name]
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            head = json.loads(file.readline().removeprefix("# "))
+            rows = tuple(_row(row) for row in csv.DictReader(file))
+    except FileNotFoundError:
+        return Recorded(landscape, (), ())
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        raise UsageError(f"landscape {name}: expected its runs in {path}, got {error}; get the file anew") from error
+    today = landscape.runs(0)[0].record()
+    if head.get("run") != {field: value for field, value in today.items() if field not in VARIED}:
+        raise UsageError(
+            f"landscape {name}: expected runs of today's definition in {path}, got others; delete the file"
+        )
+    return Recorded(landscape, rows, tuple(head["origins"]))
+
+
+def _row(fields: Mapping[str, str]) -> Row:
+    right = int(fields["right"]) if fields["right"] else None
+    return Row(float(fields["lr"]), float(fields["weight_decay"]), int(fields["seed"]), right, int(fields["origin"]))

@@ -1,0 +1,138 @@
+"""Landscapes that are really trained, densely and with many seeds, so that their truth is known: which, and their runs.
+
+Small models of the paper's five families and a plain perceptron learn a few hundred images with many wrong labels by
+heart, and lose by it: decay has something to mend. Every learning rate has the same weight decays in terms of
+c = λ · Σηₜ, the exponent by which decay alone would have shrunk the weights at the end: from none over such that does
+nothing to such that leaves nothing to learn with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from replicate.data import catalogue
+from replicate.data.spec import DataSpec
+from replicate.paper.protocol import SGD_MOMENTUM
+from replicate.runs import scales
+from replicate.runs.architectures import SMALL_MODELS
+from replicate.runs.run import ModelSpec, Run
+from replicate.train.schedule import factors
+
+SEEDS = 40
+"""The truth is the optimum of all seeds together; its own error is known from halves of them."""
+FACTOR = 1.6
+"""From a weight decay to the next."""
+IDLE = (0.0, 0.001, 0.004, 0.016)
+"""Values of c at which decay does nothing that could be seen: 1.6 % of the weights over a training, or less."""
+LEAST = 0.04
+"""The value of c at which the dense grid begins."""
+EPOCHS, WARMUP_EPOCHS, BATCH_SIZE, TRAIN_IMAGES = 25, 2, 24, 288
+"""300 steps."""
+TESTED = 1500
+"""Images that a run is tested on, where there are more."""
+WRONG_LABELS = 0.4
+
+ADAMW_LRS = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
+SGD_LRS = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
+"""From such that 300 steps hardly suffice for, to such that some models do not bear: by pilot runs of one seed."""
+
+COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 11.0, 18.0, 29.0, 70.0)}
+"""By learning rate, the least c at which nothing is learnt any more: there the grid ends. Pilot runs of one seed."""
+
+DIGITS = DataSpec("digits", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS)
+FASHION = DataSpec("fashion-16", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS, test_images=TESTED)
+
+_SMALL = dict(SMALL_MODELS)
+
+
+def _coarser(arch: str) -> ModelSpec:
+    """A small model, made for 8 x 8 pixels, with patches twice as large: as many tokens of 16 x 16."""
+    model = _SMALL[arch]
+    arguments = dict(model.arguments)
+    arguments["patch_size"] *= 2
+    return ModelSpec(model.name, tuple(arguments.items()))
+
+
+MLP = ModelSpec("class:Mlp", (("hidden", (64, 64)),))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One landscape: a model on a data set with an optimiser, over learning rates, weight decays and seeds."""
+
+    family: str
+    model: ModelSpec
+    data: DataSpec
+    optimizer: str
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """Peak learning rates, ascending."""
+        return SGD_LRS if self.optimizer == "sgd" else ADAMW_LRS
+
+    @property
+    def name(self) -> str:
+        """By which it is asked for and filed, e.g. `vit_s16-digits-adamw`."""
+        return f"{self.family}-{self.data.name}-{self.optimizer}"
+
+    def weight_decays(self, lr: float) -> tuple[float, ...]:
+        """Those at the peak learning rate `lr`, ascending."""
+        most = COLLAPSE[self.optimizer][self.lrs.index(lr)]
+        dense: list[float] = []
+        while not dense or dense[-1] < most:
+            dense.append(LEAST * FACTOR ** len(dense))
+        return tuple(float(f"{c / self.exponent(lr, 1.0):.4g}") for c in (*IDLE, *dense))
+
+    def exponent(self, lr: float, weight_decay: float) -> float:
+        """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over a training."""
+        of_momentum = 1 / (1 - SGD_MOMENTUM) if self.optimizer == "sgd" else 1.0
+        return weight_decay * lr * self._learning_rates * of_momentum
+
+    def runs(self, seed: int) -> list[Run]:
+        """Those of `seed`, by learning rate and weight decay."""
+        return [self._run(lr, wd, seed) for lr in self.lrs for wd in self.weight_decays(lr)]
+
+    @cached_property
+    def _learning_rates(self) -> float:
+        """The sum of the learning rates of a training, over its peak."""
+        run = self._run(self.lrs[0], 0.0, 0)
+        steps = scales.steps(run)
+        return sum(factors(run.schedule, steps, WARMUP_EPOCHS * steps // EPOCHS))
+
+    def _run(self, lr: float, weight_decay: float, seed: int) -> Run:
+        return Run(
+            arch=self.family,
+            model=self.model,
+            data=self.data,
+            optimizer=self.optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            seed=seed,
+            schedule="cosine",
+            epochs=EPOCHS,
+            warmup_epochs=WARMUP_EPOCHS,
+            batch_size=BATCH_SIZE,
+            eval_every_epochs=EPOCHS,
+        )
+
+    @property
+    def tested(self) -> int:
+        """How many images a run is tested on."""
+        return catalogue.test_size(self.data)
+
+
+LANDSCAPES = {
+    landscape.name: landscape
+    for landscape in (
+        Trained("resnet50", _SMALL["resnet50"], DIGITS, "adamw"),
+        Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "adamw"),
+        Trained("swin_t", _SMALL["swin_t"], DIGITS, "adamw"),
+        Trained("mlp", MLP, DIGITS, "adamw"),
+        Trained("vit_s16", _coarser("vit_s16"), FASHION, "adamw"),
+        Trained("mixer_s16", _coarser("mixer_s16"), FASHION, "adamw"),
+        Trained("mlp", MLP, FASHION, "adamw"),
+        Trained("resnet50", _SMALL["resnet50"], DIGITS, "sgd"),
+        Trained("mlp", MLP, DIGITS, "sgd"),
+    )
+}

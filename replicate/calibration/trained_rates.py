@@ -1,0 +1,146 @@
+"""Rates of every verdict on cells of trained landscapes: a row for all cells that are drawn alike and each quantity."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from replicate.calibration import recording, trained_studies
+from replicate.calibration.parallel import chunks, in_processes
+from replicate.calibration.rates import Judged, Progress, errs, of_cell, place
+from replicate.calibration.trained import FACTOR
+from replicate.calibration.trained_studies import LAWS
+from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+from replicate.paper.registry import CLAIMS
+
+QUANTITIES = ("slope", "rho")
+SEED_COUNTS = (1, 2, 3, 5, 10, 20)
+PAPERS = "0.1 η"
+"""The law that the paper claims, tried with all numbers of seeds and all spacings; the others with `USUAL`."""
+EVERY = (1, 2, 3)
+"""Which weight decays a sweep has: all, every second, every third."""
+USUAL = (5, 2)
+"""Seeds, and which weight decays."""
+LEAST_SEEDS = 20
+"""Of a landscape, without which its optima are not known."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Cells that are drawn alike."""
+
+    landscape: str
+    law: str
+    seeds: int
+    every: int
+
+    @property
+    def factor(self) -> float:
+        """From a weight decay to the next."""
+        return FACTOR**self.every
+
+
+@dataclass(frozen=True)
+class TrainedRow:
+    """What the rule for one quantity said over all cells that are drawn alike. Shares; widths of a ratio in ln."""
+
+    landscape: str
+    law: str
+    seeds: int
+    factor: float
+    quantity: str
+    cells: int
+    replicated: float
+    contradicted: float
+    inconclusive: float
+    right: float
+    """Replicated where the law is inside of the margin, contradicted where it is outside."""
+    wrong: float
+    coverage: float
+    width: float | None
+    """Median; None: open."""
+    oracle_width: float
+    """Of the interval of one who knows how the curve is shaped: 3.92 standard deviations of what a quartic finds."""
+
+
+def rates(
+    names: Iterable[str], n: int, processes: int, report: Progress | None = None, kept: Path | None = None
+) -> list[TrainedRow]:
+    """`n` cells of each kind, judged in `processes` processes; landscapes that lack seeds are left out."""
+    drawn = [study for name in names for study in studies(name)]
+    parts = chunks(n)
+    tasks = [(study, digest(study.landscape), *part) for study in drawn for part in parts]
+    answers = in_processes(_judged, tasks, processes, kept, kind=list[Judged])
+    rows: list[TrainedRow] = []
+    for done, study in enumerate(drawn, start=1):
+        cells = [one for _ in parts for one in next(answers)]
+        rows += [_row(study, quantity, cells) for quantity in QUANTITIES]
+        if report is not None:
+            report(done, len(drawn))
+    return rows
+
+
+def studies(name: str) -> list[Drawn]:
+    """What is drawn of the landscape `name`; nothing where too few of its seeds are recorded."""
+    seeds = len({row.seed for row in recording.read(name).rows})
+    if seeds < LEAST_SEEDS:
+        return []
+    of_paper = [Drawn(name, PAPERS, count, every) for count in SEED_COUNTS for every in EVERY if count <= seeds // 2]
+    return of_paper + [Drawn(name, law, *USUAL) for law in LAWS if law != PAPERS]
+
+
+def digest(name: str) -> str:
+    """Of what is recorded of the landscape `name`: what was judged of other runs is not taken for these."""
+    return hashlib.sha256(recording.path_of(name).read_bytes()).hexdigest()[:16]
+
+
+def _judged(task: tuple[Drawn, str, int, int]) -> list[Judged]:
+    study, _, start, stop = task
+    cells = (trained_studies.cell(study.landscape, study.law, study.seeds, study.every, i) for i in range(start, stop))
+    return [of_cell(judge_sweep([cell])[0]) for cell in cells]
+
+
+def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
+    margin = next(claim.margin for claim in CLAIMS if claim.quantity == quantity)
+    truths = np.array([true_value(study.law, quantity, cell.informative) for cell in cells])
+    outcomes = [cell.verdicts[quantity] for cell in cells]
+    places = [place(quantity, truth, margin) for truth in truths]
+    ends = np.array([cell.intervals[quantity] for cell in cells], dtype=np.float64)  # None becomes NaN
+    lows, highs = np.where(np.isnan(ends), (-np.inf, np.inf), ends).T
+    covered = (lows <= truths + 1e-9) & (truths - 1e-9 <= highs)
+    with np.errstate(divide="ignore"):
+        widths = np.log(highs) - np.log(np.maximum(lows, 0)) if quantity == "rho" else highs - lows
+    right = {"inside": REPLICATED, "outside": CONTRADICTED}
+    width = float(np.median(widths))
+    drawn = study.landscape, study.law, study.seeds, study.every
+    oracle = np.std([trained_studies.oracle_of(*drawn, i, quantity) for i in range(len(cells))])
+    return TrainedRow(
+        study.landscape,
+        study.law,
+        study.seeds,
+        round(study.factor, 2),
+        quantity,
+        len(cells),
+        replicated=outcomes.count(REPLICATED) / len(cells),
+        contradicted=outcomes.count(CONTRADICTED) / len(cells),
+        inconclusive=outcomes.count(INCONCLUSIVE) / len(cells),
+        right=float(np.mean([outcome == right.get(at) for outcome, at in zip(outcomes, places, strict=True)])),
+        wrong=float(np.mean([errs(outcome, at) for outcome, at in zip(outcomes, places, strict=True)])),
+        coverage=float(covered.mean()),
+        width=width if math.isfinite(width) else None,
+        oracle_width=2 * 1.96 * float(oracle),
+    )
+
+
+def true_value(law: str, quantity: str, lrs: Sequence[float]) -> float:
+    """That of a law over the learning rates `lrs`: the slope in ln-ln, or the geometric mean of the ratios."""
+    best = np.array([LAWS[law](lr) for lr in lrs])
+    if quantity == "slope":
+        return float(np.polyfit(np.log(lrs), np.log(best), 1)[0])
+    return float(np.exp(np.log(best / np.array(lrs)).mean()))
