@@ -73,8 +73,8 @@ def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, W
     info, count = catalogue.info(run.data), catalogue.train_size(run.data)
     spec = SHALLOW[arch] if shallow else run.model
     model = models.build_seeded(spec, info.num_classes, info.in_chans, info.image_size, run.seed).to("meta")
-    lanes = Lanes(as_products(model), LANES, setting.compute_dtype(run))
-
+    example = torch.empty(1, info.in_chans, info.image_size, info.image_size)
+    lanes = Lanes(as_products(model, example), LANES, setting.compute_dtype(run))
     leaves = lanes.leaves()
 
     def shown(images: int) -> tuple[Tensor, Tensor]:

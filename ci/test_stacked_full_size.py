@@ -38,7 +38,7 @@ def no_fallback() -> Iterator[None]:
     torch._C._functorch._set_vmap_fallback_enabled(True)  # type: ignore[attr-defined]
 
 
-def stack_of(model: nn.Module, products: bool) -> tuple[Lanes, list[nn.Module]]:
+def stack_of(model: nn.Module, images: Tensor, products: bool) -> tuple[Lanes, list[nn.Module]]:
     """A stack with different weights in each lane, and the same models one by one.
 
     Noise is added to every weight: what a model begins with as zero would stop all gradients before it.
@@ -48,25 +48,25 @@ def stack_of(model: nn.Module, products: bool) -> tuple[Lanes, list[nn.Module]]:
     for one in alone:
         for p in one.parameters():
             p.data.add_(0.02 * torch.randn(p.shape, generator=generator).to(p.dtype))
-    lanes = Lanes(converted(model, products), LANES)
+    lanes = Lanes(converted(model, images, products), LANES)
     for lane, one in enumerate(alone):
-        lanes.load(lane, converted(one, products))
+        lanes.load(lane, converted(one, images, products))
     return lanes, alone
 
 
-def converted(model: nn.Module, products: bool) -> nn.Module:
-    """A copy of `model` that computes as a stack does."""
+def converted(model: nn.Module, images: Tensor, products: bool) -> nn.Module:
+    """A copy of `model` that computes as a stack does on such `images`."""
     model = copy.deepcopy(model)
-    return as_products(model) if products else model
+    return as_products(model, images) if products else model
 
 
-def gradients_of(model: nn.Module, products: bool) -> list[Tensor]:
+def gradients_of(model: nn.Module, images: Tensor, products: bool) -> list[Tensor]:
     """Those that a backward pass has left in `model`, of the parameters of its `converted` copy."""
     holder = copy.deepcopy(model)
     for p, own in zip(holder.parameters(), model.parameters(), strict=True):
         assert own.grad is not None
         p.data.copy_(own.grad)
-    return [p.detach() for p in converted(holder, products).parameters()]
+    return [p.detach() for p in converted(holder, images, products).parameters()]
 
 
 AS_ON = pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "as on a GPU"])
@@ -111,9 +111,9 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
     if (arch, dtype) == ("resnet50", torch.float32):
         relative = RESNET_BOUND
     model = models.build_seeded(spec, CLASSES, channels, 32, seed=0).to(dtype)
-    lanes, alone = stack_of(model, products)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(BATCH, channels, 32, 32, generator=generator).to(dtype)
+    lanes, alone = stack_of(model, images, products)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     leaves = lanes.leaves()
     losses = lanes.losses(leaves, images, labels)
@@ -123,7 +123,7 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
         loss = functional.cross_entropy(model(images), labels)
         loss.backward()
         assert abs(losses[lane] - loss) < relative
-        for name, found, expected in zip(lanes.names, gradients, gradients_of(model, products), strict=True):
+        for name, found, expected in zip(lanes.names, gradients, gradients_of(model, images, products), strict=True):
             assert expected.any() or in_windows_of_one(name, expected), f"{name}: all zero, so nothing is compared"
             assert (found[lane] - expected).abs().max() <= relative * expected.abs().max() + absolute, (name, lane)
         for name, statistic in lanes.statistics.items():
@@ -138,11 +138,11 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
 def test_compiled_is_eager(arch: str, products: bool) -> None:
     """What torch.compile traces, run by its reference back end: the same losses, gradients and running statistics."""
     model = models.build_seeded(dict(SMALL_MODELS)[arch], 10, 1, 8, seed=0).double()
-    eager, _ = stack_of(model, products)
-    compiled, _ = stack_of(model, products)
-    traced = torch.compile(compiled.losses, backend="aot_eager", dynamic=False, fullgraph=True)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(BATCH, 1, 8, 8, generator=generator).double()
+    eager, _ = stack_of(model, images, products)
+    compiled, _ = stack_of(model, images, products)
+    traced = torch.compile(compiled.losses, backend="aot_eager", dynamic=False, fullgraph=True)
     labels = torch.randint(10, (BATCH,), generator=generator)
     for _ in range(2):
         found = []

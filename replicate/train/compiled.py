@@ -58,16 +58,18 @@ _kept: list[Functions] = []
 """At most one: what was compiled last."""
 
 
-def functions_for(runs: Sequence[Run], model: nn.Module, device: str, compiled: bool, products: bool) -> Functions:
+def functions_for(
+    runs: Sequence[Run], model: nn.Module, device: str, compiled: bool, example: Tensor | None
+) -> Functions:
     """Lanes for `runs` with the weights of `model`, by what is kept if that fits; compiling waits for the first call.
 
-    `products`: convolutions are computed as matrix products. What is compiled is kept; `Lanes.stop` gives the memory
-    of its weights back in the meantime.
+    `example`: images [B, C, H, W] of the size for which layers are replaced by those that suit a GPU (`as_products`);
+    None: none are. What is compiled is kept; `Lanes.stop` gives the memory of its weights back in the meantime.
     """
     step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
-    kind = (step, len(runs), device, compiled, products)
-    if products:
-        model = as_products(model)
+    kind = (step, len(runs), device, compiled, example is not None)
+    if example is not None:
+        model = as_products(model, example)
     if _kept and _kept[0].kind == kind:
         _kept[0].lanes.start(model)
         return _kept[0]

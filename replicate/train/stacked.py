@@ -138,7 +138,9 @@ class _Stack:
         model = models.build_seeded(
             run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
         )
-        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, self.products)
+        example = torch.empty(1, self.info.in_chans, self.info.image_size, self.info.image_size)
+        shown = example if self.products else None
+        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, shown)
         self.lanes = self.functions.lanes
         self.moments = optim.zeros(run.optimizer, self.lanes.weights)
         self.steps_per_epoch = self.inputs.steps_per_epoch

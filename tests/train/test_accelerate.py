@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from replicate.train import accelerate, setting
-from replicate.train.accelerate import WARMUPS, Captured
+from replicate.train.accelerate import WARMUPS, Captured, CaptureFailed
 
 
 class FakeCuda:
@@ -43,9 +43,10 @@ class FakeCuda:
         finally:
             self.current = before
 
-    def graph_(self, graph: FakeGraph, stream: FakeStream | None = None) -> Iterator[None]:
+    def graph_(self, graph: FakeGraph, pool: object = None, stream: FakeStream | None = None) -> Iterator[None]:
         self.current = "torch's own" if stream is None else stream.name
         self.log.append(f"capture on {self.device if stream is None else stream.device}")
+        graph.memory = pool or object()
         yield
         if self.fails is not None:
             raise self.fails  # and leaves its stream the current one, as torch does
@@ -61,9 +62,13 @@ class FakeStream:
 
 class FakeGraph:
     replays = 0
+    memory: object
 
     def replay(self) -> None:
         self.replays += 1
+
+    def pool(self) -> object:
+        return self.memory
 
 
 class Elsewhere(torch.Tensor):
@@ -120,9 +125,17 @@ def test_a_replay_reads_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_after_a_capture_that_failed_work_goes_where_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda(monkeypatch, fails=torch.OutOfMemoryError("no room"))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(CaptureFailed, match="no room") as caught:
         Captured(lambda index, now: now[0], *arguments(), [])
+    assert caught.value.__cause__ is cuda.fails
     assert cuda.current == "default"
+
+
+def test_a_second_capture_uses_the_memory_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(monkeypatch)
+    first = Captured(lambda index, now: now[0], *arguments(), [])
+    second, apart = (Captured(lambda index, now: now[0], *arguments(), [], other) for other in (first, None))
+    assert second._graph.pool() is first._graph.pool() is not apart._graph.pool()
 
 
 def test_trainings_run_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +146,17 @@ def test_trainings_run_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.device == "cuda:0"
     with setting.reproducible("cpu"):
         assert cuda.device == "cuda:0"
+
+
+def test_products_are_not_rounded_where_the_environment_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TORCH_ALLOW_TF32_CUBLAS_OVERRIDE does, which torch reads when it is loaded; put back afterwards."""
+    FakeCuda(monkeypatch)
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        assert torch.get_float32_matmul_precision() == "high"
+        with setting.reproducible("cuda:1"):
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False

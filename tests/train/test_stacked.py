@@ -20,7 +20,8 @@ from replicate.train.augment import AUGMENTATIONS
 from replicate.train.checkpoint import Saver
 from replicate.train.contract import TooLarge
 from replicate.train.lanes import NORMALISATION
-from replicate.train.products import Linear, as_products
+from replicate.train.layers import Linear
+from replicate.train.products import as_products
 from replicate.train.setting import TrainError
 from replicate.train.stacked import How, train_stack
 from tests.support import archives
@@ -57,7 +58,7 @@ def test_lanes_equal_solo(arch: str, optimizer: str, products: bool | None, monk
     assert any(type(module) is Linear for module in lanes._template.modules()) == bool(products)
     expected = copy.deepcopy(lanes)
     for lane, model in enumerate(reference):
-        expected.load(lane, as_products(model) if products else model)
+        expected.load(lane, as_products(model, torch.empty(1, 1, 8, 8)) if products else model)
     for found, wanted in zip(lanes.weights, expected.weights, strict=True):
         assert wanted.dtype == torch.float64
         assert (found - wanted).abs().max() < 1e-10
