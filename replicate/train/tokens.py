@@ -9,15 +9,26 @@ from __future__ import annotations
 import torch
 from timm.layers import Mlp
 from timm.layers.attention import Attention
-from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
+from timm.models.swin_transformer import (
+    SwinTransformerBlock,
+    WindowAttention,
+    get_relative_position_index,
+    window_partition,
+)
 from torch import Tensor, nn
 from torch.nn import functional
+
+from replicate.train.layers import ALIGNED
 
 FEWEST_ATTENDED = 16
 """Tokens up to which attention is summed up: a side of the smallest tile that units for matrix products take."""
 
 FEWEST_MIXED = 8
 """Tokens up to which mixing is summed up: with more, computing the hidden layer again costs more than storing it."""
+
+
+NEVER = -1e30
+"""Added to a score, leaves a share of exactly 0 in every type as wide as float32 and, unlike -inf, no nan behind it."""
 
 
 class TokenMixing(Mlp):
@@ -45,42 +56,55 @@ class FewAttention(Attention):
 
 
 class Windows(SwinTransformerBlock):
-    """timm's block with its windows padded between its two products, behind which they are cut again.
+    """timm's block with one attention among all tokens of an image of one size in place of one a window.
 
-    What the first, for queries, keys and values, would make of padding is its bias; what the second would make is cut.
+    Those of other windows are out of reach. All of the padding is one token: it looks the same everywhere, its query,
+    key and value being the bias of the layer that makes them. What timm adds to its score differs from one padded
+    place to the next, so the logarithm of the sum of the exponentials is added here.
     """
 
     attn: WindowAttention
     places: Tensor
-    """[N N, T], 1 where two of N tokens in a window lie as that row of the table of biases says."""
+    """[H W (H W + P), T]: 1 where a token and another, or one of at most P padded places, lie as that row of the table
+    of biases says."""
+    reach: Tensor
+    """[H W, H W + P]: timm's mask for shifted windows, `NEVER` for what lies in another window."""
 
-    def adapt(self) -> None:
-        """Keep what the windows of this block need."""
-        index = self.attn.relative_position_index
-        table = self.attn.relative_position_bias_table
-        self.register_buffer("places", functional.one_hot(index.flatten(), len(table)).to(table), persistent=False)
+    def adapt(self, height: int, width: int) -> None:
+        """Find out who reaches whom on an image of that many tokens."""
+        table, (rows, columns) = self.attn.relative_position_bias_table, self.window_size
+        count, area = height * width, rows * columns
+        numbers = torch.arange(1, count + 1).view(1, height, width, 1)
+        shifted = numbers.roll([-shift for shift in self.shift_size], (1, 2))
+        padded = functional.pad(shifted, (0, 0, 0, -width % columns, 0, -height % rows))
+        windows = window_partition(padded, self.window_size).flatten(1)  # [windows, N], 0 where padded
+        keys = torch.where(windows > 0, windows - 1, count - 1 + (windows == 0).cumsum(1))
+        found = windows.flatten().argsort()[-count:]
+        window, place = found // area, found % area  # of each token
+        keys, tokens = keys[window], torch.arange(count)[:, None]  # [H W, N]: whom each token reaches
+        places = torch.zeros(count, int(keys.max()) + 1, len(table))
+        places[tokens, keys, get_relative_position_index(rows, columns)[place]] = 1
+        mask = self.get_attn_mask(device=keys.device, dtype=places.dtype)
+        reach = torch.full(places.shape[:2], NEVER)
+        reach[tokens, keys] = 0 if mask is None else mask[window, place]
+        self.register_buffer("places", places.flatten(0, 1).to(table), persistent=False)
+        self.register_buffer("reach", reach.to(table), persistent=False)
 
     def _attn(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to the same."""
-        (height, width), (rows, columns), attn = x.shape[1:3], self.window_size, self.attn
-        x = functional.linear(x, attn.qkv.weight)
-        if any(self.shift_size):
-            x = x.roll([-shift for shift in self.shift_size], (1, 2))
-        x = functional.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
+        attn, count = self.attn, len(self.reach)
+        bias = (self.places @ attn.relative_position_bias_table).T.unflatten(1, self.reach.shape) + self.reach
+        tokens = functional.linear(x.flatten(1, 2), attn.qkv.weight)
+        if bias.shape[2] > count:
+            extra = 1 + -(count + 1) % ALIGNED  # the padding, and what nobody reaches
+            tokens = functional.pad(tokens, (0, 0, 0, extra))
+            together = functional.pad(bias[..., count:].logsumexp(2, keepdim=True), (0, extra - 1), value=NEVER)
+            bias = torch.cat([bias[..., :count], together], 2)
         if attn.qkv.bias is not None:
-            x = x + attn.qkv.bias
-        windows = x.unflatten(3, (3, attn.num_heads, -1)).unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
-        down, across = windows.shape[1], windows.shape[3]
-        q, k, v = windows.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(2, 3)  # [B, windows, heads, N, D] each
-        area = rows * columns
-        bias = (self.places @ attn.relative_position_bias_table).T.unflatten(1, (area, area))
-        if self.attn_mask is not None:
-            bias = bias + self.attn_mask[:, None]
-        out = _attention(q * attn.scale, k, v, bias).unflatten(3, (rows, columns)).unflatten(1, (down, across))
-        out = out.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
-        if any(self.shift_size):
-            out = out.roll(self.shift_size, (1, 2))
-        out: Tensor = attn.proj(out)
+            tokens = tokens + attn.qkv.bias
+        q, k, v = tokens.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = _attention(q[..., :count, :] * attn.scale, k, v, bias)
+        out: Tensor = attn.proj(out.transpose(1, 2).flatten(2)).view(x.shape)
         return out
 
 
@@ -124,22 +148,22 @@ def replace_attention(layer: Attention, shape: torch.Size) -> None:
 
 
 def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
-    """Where windows hold few tokens, or are padded."""
-    attn = block.attn
+    """Where windows hold one token each, or all tokens at once make no more pairs than the windows do."""
+    attn, (height, width), (rows, columns) = block.attn, shape[1:3], block.window_size
     if block.dynamic_mask or attn.attn_drop.p or attn.proj_drop.p:
         return
-    padded = any(length % side for length, side in zip(shape[1:3], block.window_size, strict=True))
+    windows = -(-height // rows) * -(-width // columns)
     if block.window_area == 1:
         block.__class__ = LoneWindows
-    elif padded or block.window_area <= FEWEST_ATTENDED:
-        block.__class__ = Windows
-    if isinstance(block, Windows | LoneWindows):
         block.adapt()
+    elif (height * width) ** 2 <= windows * block.window_area**2:
+        block.__class__ = Windows
+        block.adapt(height, width)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What each of `q` [..., N, D] finds among `k` and `v` [..., N, D]; `bias` is added to the scores [..., N, N]."""
-    few = q.shape[-2] <= FEWEST_ATTENDED
+    """What each of `q` [..., N, D] finds among `k` and `v` [..., M, D]; `bias` is added to the scores [..., N, M]."""
+    few = k.shape[-2] <= FEWEST_ATTENDED
     scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) if few else q @ k.transpose(-2, -1)
     shares = (scores if bias is None else scores + bias).softmax(-1)
     return (shares.unsqueeze(-1) * v.unsqueeze(-3)).sum(-2) if few else shares @ v

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -190,13 +191,13 @@ def test_attention(count: int, heads: int, width: int, bias: bool) -> None:
 )
 @settings(deadline=None, max_examples=60)
 def test_windows(resolution: tuple[int, int], window: tuple[int, int], shifted: bool, bias: bool) -> None:
-    """Whole or padded, shifted or not, of one token or few or many."""
+    """Whole or padded, shifted or not, of one token, one or more than one of several."""
     shift = tuple(side // 2 if shifted else 0 for side in window)
     block = SwinTransformerBlock(6, resolution, 2, window_size=window, shift_size=shift, qkv_bias=bias)
     area = block.window_area
-    padded = any(length % side for length, side in zip(resolution, block.window_size, strict=True))
-    few = padded or area <= tokens.FEWEST_ATTENDED
-    same(block, normal(2, *resolution, 6), LoneWindows if area == 1 else Windows if few else SwinTransformerBlock)
+    windows = math.prod(-(-length // side) for length, side in zip(resolution, block.window_size, strict=True))
+    kind = Windows if math.prod(resolution) ** 2 <= windows * area**2 else SwinTransformerBlock
+    same(block, normal(2, *resolution, 6), LoneWindows if area == 1 else kind)
 
 
 def test_layers_that_drop_or_gate_are_left_to_timm() -> None:
