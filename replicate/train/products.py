@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.layers import Mlp
 from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 

@@ -6,9 +6,11 @@ and read again. As multiplications and sums it becomes part of the kernels aroun
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from timm.layers import Mlp
 from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.swin_transformer import (
     SwinTransformerBlock,
     WindowAttention,
@@ -36,7 +38,8 @@ class TokenMixing(Mlp):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., T] to [..., T']."""
-        hidden = self.fc1.bias
+        assert self.fc1.bias is not None and self.fc2.bias is not None
+        hidden: Tensor = self.fc1.bias
         for token, weight in zip(x.unbind(-1), self.fc1.weight.unbind(1), strict=True):
             hidden = hidden + token[..., None] * weight
         hidden = self.act(hidden)
@@ -50,8 +53,8 @@ class FewAttention(Attention):
         """[B, N, C] to the same; takes no mask."""
         assert attn_mask is None and not is_causal
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        out = _attention(self.q_norm(q) * self.scale, self.k_norm(k), v)
-        out: Tensor = self.proj(self.norm(out.transpose(1, 2).flatten(2)))
+        found = _attention(self.q_norm(q) * self.scale, self.k_norm(k), v)
+        out: Tensor = self.proj(self.norm(found.transpose(1, 2).flatten(2)))
         return out
 
 
@@ -103,8 +106,8 @@ class Windows(SwinTransformerBlock):
         if attn.qkv.bias is not None:
             tokens = tokens + attn.qkv.bias
         q, k, v = tokens.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = _attention(q[..., :count, :] * attn.scale, k, v, bias)
-        out: Tensor = attn.proj(out.transpose(1, 2).flatten(2)).view(x.shape)
+        found = _attention(q[..., :count, :] * attn.scale, k, v, bias)
+        out: Tensor = attn.proj(found.transpose(1, 2).flatten(2)).view(x.shape)
         return out
 
 
@@ -123,7 +126,7 @@ class LoneWindows(SwinTransformerBlock):
         for name, parameter in list(qkv.named_parameters()):
             values = parameter.detach()[2 * qkv.out_features :].clone()
             setattr(qkv, name, nn.Parameter(values, parameter.requires_grad))
-        self.attn.relative_position_bias_table = None
+        self.attn.register_parameter("relative_position_bias_table", None)
 
     def _attn(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to the same."""
@@ -155,10 +158,10 @@ def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
     windows = -(-height // rows) * -(-width // columns)
     if block.window_area == 1:
         block.__class__ = LoneWindows
-        block.adapt()
+        cast(LoneWindows, block).adapt()
     elif (height * width) ** 2 <= windows * block.window_area**2:
         block.__class__ = Windows
-        block.adapt(height, width)
+        cast(Windows, block).adapt(height, width)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
