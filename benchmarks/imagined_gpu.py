@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-DEVICE = torch.device("cuda", 0)
+CPU, DEVICE = torch.device("cpu"), torch.device("cuda", 0)
 
 H100 = SimpleNamespace(
     name="NVIDIA H100 80GB HBM3",
@@ -39,12 +39,14 @@ H100 = SimpleNamespace(
 )
 """What Inductor asks of a device, by the vendor's data sheet."""
 
+# Assumed; docs/training.md sets what comes of them beside three steps that were timed on an H100.
 BANDWIDTH = 2.5e12
-"""Bytes a second: three quarters of the 3.35e12 of the data sheet, as kernels that do nothing but copy reach."""
+"""Bytes a second: three quarters of the 3.35e12 of the data sheet."""
 PRODUCT_RATE = 600e12
 """Operations a second of matrix products in bf16: three fifths of the 989e12 of the data sheet."""
-LAUNCH_SECONDS = 1.5e-6
-"""From the end of a kernel to the start of the next within a CUDA graph."""
+LAUNCH_SECONDS = 3e-6
+"""Of a kernel in a CUDA graph beside what it moves: until the processors are busy, until the last is done, and the way
+to the next."""
 
 
 class NotHere(Exception):
@@ -149,12 +151,21 @@ def _leave(graph: fx.GraphModule, inputs: Any, **told: Any) -> Any:
     raise _Traced(graph, inputs, told)
 
 
-class _OnDevice(fx.Interpreter):
-    """Runs a graph with every device in it replaced by `DEVICE`."""
+class _On(fx.Interpreter):
+    """Runs a graph with every device in it replaced by another."""
+
+    def __init__(self, graph: fx.GraphModule, device: torch.device) -> None:
+        super().__init__(graph)
+        self._device = device
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        args, kwargs = tree_map_only(torch.device, lambda _: DEVICE, (args, kwargs))
-        return super().call_function(target, args, kwargs)
+        return super().call_function(target, *self._moved(args, kwargs))
+
+    def call_method(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return super().call_method(target, *self._moved(args, kwargs))
+
+    def _moved(self, *given: Any) -> Any:
+        return tree_map_only(torch.device, lambda _: self._device, given)
 
 
 class Lowering:
@@ -173,10 +184,16 @@ class Lowering:
         ((graph, self._arguments),) = found
         self._mode = FakeTensorMode()
         traced = _private("torch._functorch.aot_autograd").aot_function(
-            graph, _leave, _leave, _leave, {}, keep_inference_input_mutations=True, inference_compiler=_leave
+            _On(graph, CPU).run,
+            _leave,
+            _leave,
+            _leave,
+            {},
+            keep_inference_input_mutations=True,
+            inference_compiler=_leave,
         )
         # Autograd asks the driver for a stream where tensors are a GPU's: so it is traced as on a CPU, and moved.
-        faked = [self._fake(t, "cpu") for t in self._arguments]
+        faked = [self._fake(t, CPU) for t in self._arguments]
         try:
             with self._mode:
                 traced(*faked)
@@ -214,7 +231,7 @@ class Lowering:
                 done += kernel(moved) if flops is None else call(moved, flops)
         return done
 
-    def _fake(self, t: Tensor, device: torch.device | str) -> Tensor:
+    def _fake(self, t: Tensor, device: torch.device) -> Tensor:
         with self._mode:
             fake = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
         return fake.requires_grad_(t.requires_grad)
@@ -222,7 +239,7 @@ class Lowering:
     def _moved(self, decompositions: dict[Any, Any]) -> fx.GraphModule:
         """The graph on the device."""
         make_fx = _private("torch.fx.experimental.proxy_tensor").make_fx
-        run = _OnDevice(self._graph).run
+        run = _On(self._graph, DEVICE).run
 
         def joint(primals: Any, tangents: Any) -> Any:  # the partitioner goes by these names
             return run(*primals, *tangents)

@@ -110,7 +110,7 @@ def lowered(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str,
     asked = [sys.executable, __file__, "--json", "--arch", arch, "--steps", *steps, *["--shallow"] * shallow]
     done = subprocess.run(asked, capture_output=True, text=True)
     if done.returncode == UNUSABLE:
-        raise NotHere(done.stderr.strip())
+        raise NotHere(done.stderr.strip().splitlines()[-1])  # above it, what torch has to say
     if done.returncode:
         raise RuntimeError(f"{' '.join(asked)}: exit {done.returncode}\n{done.stderr}")
     return {name: Work(**work) for name, work in json.loads(done.stdout)[arch].items()}
