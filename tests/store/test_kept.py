@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import replicate
+from replicate.calibration import recording
+from replicate.calibration.trained import LANDSCAPES
 from replicate.cli import main
 from replicate.paper.registry import CLAIMS
 from replicate.report import files
@@ -40,7 +42,8 @@ def no_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_clone_has_everything(caplog: pytest.LogCaptureFixture) -> None:
     assert kept.in_clone()
-    assert sorted(p.name for p in recorded.FOLDER.iterdir()) == sorted(recorded.SCALES)
+    assert {p.name for p in recorded.FOLDER.iterdir()} == {*recorded.SCALES, Path(recording.KEPT).name}
+    assert all(recording.path_of(name).exists() for name in LANDSCAPES)
     assert all(recorded.of_scale(scale) for scale in recorded.SCALES)
     assert kept.lacking(files.KEPT, "calibration figures") == ""
     assert not caplog.records
