@@ -713,5 +713,6 @@ def test_the_tables_name_the_command_that_made_them() -> None:
     assert "    replicate calibrate --part cells --landscapes 100 --out docs/calibration.md\n" in markdown(
         Measured(cells)
     )
-    both = "    replicate calibrate --part cells --part experiments --landscapes 100 --outcomes 100 --out docs/calibration.md\n"
+    parts = "--part cells --part experiments --landscapes 100 --outcomes 100"
+    both = f"    replicate calibrate {parts} --out docs/calibration.md\n"
     assert both in markdown(Measured(cells, whole))
