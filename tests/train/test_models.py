@@ -123,7 +123,7 @@ def test_the_callers_generator_is_left_as_it_was() -> None:
     [
         (
             ModelSpec("class:AlexNet"),
-            "^model: expected class: and one of ResNet, VisionTransformer, ConvNeXt, MlpMixer, SwinTransformer; "
+            "^model: expected class: and one of ResNet, VisionTransformer, ConvNeXt, MlpMixer, Mlp, SwinTransformer; "
             "got 'class:AlexNet'$",
         ),
         (ModelSpec("resnet51"), r"^model: expected a name that timm [\d.]+ registers, got 'resnet51'$"),
