@@ -230,6 +230,8 @@ def gradients_of(model: nn.Module, images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_interrupted_and_resumed(precision: str, how: How, device: str, tmp_path: Path) -> None:
     """A stack that is stopped in an epoch and taken up again ends as one that was not: to the last bit."""
+    if device == CPU and (precision, how) == ("float32", COMPILED):
+        pytest.skip("on a CPU one precision is compiled")
     runs = [dataclasses.replace(run, precision=precision) for run in runs_of(on_cpu(device, "convnext_t"))]
     whole = train_stack(runs, device, how)
     kept = dataclasses.replace(how, checkpoints=tmp_path)

@@ -130,8 +130,9 @@ def context(device: str, folder: str) -> None:
 
 BROKEN_VARIABLE = "FAKE_TRAINER_BROKEN"
 """The device that fails whenever `on_devices` is to train on it."""
+BROKEN_ONCE_VARIABLE = "FAKE_TRAINER_BROKEN_ONCE"
+"""A device that fails as long as a file, `FAKE_TRAINER_ONCE`, is not there; it makes the file."""
 ONCE_VARIABLE = "FAKE_TRAINER_ONCE"
-"""If set, it fails only as long as this file is not there, and makes it."""
 TRACE_VARIABLE = "FAKE_TRAINER_TRACE"
 """The file in which `on_devices` writes a line a stack: device, begin and end by the machine's clock."""
 
@@ -139,10 +140,10 @@ TRACE_VARIABLE = "FAKE_TRAINER_TRACE"
 def on_devices(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
     """Take a second for a stack on whatever device, as a GPU would, and leave a trace of it."""
     device = visible(device)
-    once = os.environ.get(ONCE_VARIABLE)
-    if device == os.environ.get(BROKEN_VARIABLE) and not (once and Path(once).exists()):
-        if once:
-            Path(once).touch()
+    first = device == os.environ.get(BROKEN_ONCE_VARIABLE) and not (once := Path(os.environ[ONCE_VARIABLE])).exists()
+    if first:
+        once.touch()
+    if first or device == os.environ.get(BROKEN_VARIABLE):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     began = time.time()
     time.sleep(1.0)
