@@ -137,7 +137,8 @@ def test_what_cannot_be_stacked_is_refused_in_one_line(
 class TestJudgeClaims:
     @pytest.fixture
     def judge_claims(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        monkeypatch.setattr(sys, "argv", ["judge_claims.py", "--rounds", "1", "--select", "cost or satisfies"])
+        arguments = ["--scale", "smoke", "--rounds", "1", "--select", "cost or satisfies"]
+        monkeypatch.setattr(sys, "argv", ["judge_claims.py", *arguments])
         return load("judge_claims", monkeypatch)
 
     @pytest.mark.slow

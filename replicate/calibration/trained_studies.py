@@ -34,6 +34,8 @@ LAWS: Mapping[str, Callable[[float], float]] = {
 
 REACH = 3
 """Weight decays on either side of the best one that the oracle's curve goes through."""
+RUN_SD = 1.0
+"""Percentage points by which two seeds differ where decay is best: 0.6 to 1.5 in most landscapes."""
 HALVES = 200
 """Random halves of the seeds, from which the error of the truth is known."""
 
@@ -49,19 +51,34 @@ class Curve:
     """[W, S], accuracy in percent; NaN where a run diverged."""
     idle: Floats
     """[I, S], of the weight decays at which decay does nothing, none first."""
+    finer_wds: Floats
+    """[F], further ones around the best, for the truth alone."""
+    finer_scores: Floats
+    """[F, S]."""
 
     @property
     def x(self) -> Floats:
         """[W], ln(weight decay)."""
         return np.log(self.wds)
 
+    def with_finer(self) -> tuple[Floats, Floats]:
+        """ln(weight decay) [W + F], ascending, and the scores there, [W + F, S]."""
+        x = np.log(np.concatenate([self.wds, self.finer_wds]))
+        order = np.argsort(x)
+        return x[order], np.concatenate([self.scores, self.finer_scores])[order]
+
 
 def oracle(x: Floats, mean: Floats) -> float:
-    """The place of the peak of `mean` [W] at `x` [W]: of a quartic through the runs around the best one."""
+    """The place of the peak of `mean` [W] at `x` [W]: of a quartic through the runs around the best one.
+
+    Through ln(1 + loss / `RUN_SD`), which has its least at the same place: through the loss itself, one run beyond
+    the cliff that decay ends in would draw the quartic's peak away from it.
+    """
     best = int(np.nanargmax(mean))
     near = slice(max(0, best - REACH), best + REACH + 1)
     at = x[near] - x[best]
-    fit = np.polynomial.Polynomial.fit(at, mean[near], min(4, len(at) - 1))
+    loss = np.log1p((mean[best] - mean[near]) / RUN_SD)
+    fit = np.polynomial.Polynomial.fit(at, -loss, min(4, len(at) - 1))
     low, high = x[max(0, best - 1)] - x[best], x[min(len(x) - 1, best + 1)] - x[best]
     fine = np.linspace(low, high, 401)
     return float(x[best] + fine[int(fit(fine).argmax())])
@@ -89,13 +106,14 @@ class Truth:
 def truth(curve: Curve) -> Truth:
     """Of all seeds together."""
     rng = np.random.default_rng(0)
-    seeds = curve.scores.shape[1]
-    place = oracle(curve.x, np.nanmean(curve.scores, axis=1))
+    x, scores = curve.with_finer()
+    seeds = scores.shape[1]
+    place = oracle(x, np.nanmean(scores, axis=1))
     differences = []
     for _ in range(HALVES):
         order = rng.permutation(seeds)
         halves = (order[: seeds // 2], order[seeds // 2 :])
-        a, b = (oracle(curve.x, np.nanmean(curve.scores[:, half], axis=1)) for half in halves)
+        a, b = (oracle(x, np.nanmean(scores[:, half], axis=1)) for half in halves)
         differences.append(a - b)
     best = int(np.abs(curve.x - place).argmin())
     gains = curve.scores[best] - curve.idle[0]
@@ -116,7 +134,10 @@ def curves(name: str) -> tuple[Curve, ...]:
         wds = np.array(landscape.weight_decays(lr))
         scores = np.array([[found[lr, wd, seed] for seed in seeds] for wd in wds], dtype=np.float64)
         dense = np.array([landscape.exponent(lr, wd) for wd in wds]) > 0.99 * LEAST
-        out.append(Curve(lr, wds[dense], scores[dense], scores[~dense]))
+        finer = [wd for wd in landscape.finer(lr) if all((lr, wd, seed) in found for seed in seeds)]
+        of_finer = np.array([[found[lr, wd, seed] for seed in seeds] for wd in finer], dtype=np.float64)
+        of_finer = of_finer.reshape(len(finer), len(seeds))
+        out.append(Curve(lr, wds[dense], scores[dense], scores[~dense], np.array(finer), of_finer))
     return tuple(out)
 
 

@@ -1,7 +1,7 @@
-"""Training the landscapes of the calibration, seed by seed over all of them: cut off at any moment, the next goes on.
+"""Training the landscapes of the calibration, some seeds at a time: cut off at any moment, the next call goes on.
 
-What a session trains goes into a store first and is added to the record when a seed is whole, so a record from another
-machine grows here; runs that are recorded are not trained again.
+What a session trains goes into a store first and is added to the record when these seeds are whole, so a record from
+another machine grows here; runs that are recorded are not trained again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from replicate.calibration import recording
 from replicate.store.store import open_store
 from replicate.train.engine import local
 
+AT_ONCE = 5
+"""Seeds that are trained together: fewer, and processes start more often."""
+
 Progress = Callable[[str, int, int], None]
 """Is told the landscape, how many of its seeds are whole, of how many."""
 
@@ -23,11 +26,12 @@ def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None,
     Raises `TrainingFailed`, `StoreError` and `DataError` as any training does.
     """
     store = open_store(folder)
-    for seed in range(seeds):
+    for first in range(0, seeds, AT_ONCE):
+        last = min(first + AT_ONCE, seeds)
         for name in names:
             recorded = recording.read(name)
-            if missing := recording.missing(recorded, seed):
+            if missing := [run for seed in range(first, last) for run in recording.missing(recorded, seed)]:
                 local.ensure(store, missing, processes=processes)
                 found = [stored for run in missing if (stored := store.read(run.key)) is not None]
                 recording.write(recording.path_of(name), recording.added(recorded, found))
-            report(name, seed + 1, seeds)
+            report(name, last, seeds)

@@ -29,6 +29,9 @@ from replicate.landscape.landscape import Floats, Slice
 
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""
+SOFTENINGS = np.array([np.inf, 100.0, 30.0, 10.0, 3.0])
+"""Losses, in standard errors of a mean, from which on they count by their logarithm: tried, as lengths are. On trained
+landscapes accuracy falls off a cliff beyond the best weight decay, and no smooth curve of one length follows both."""
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
@@ -82,7 +85,7 @@ def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) ->
         if p is not None:
             fit = next(fits)
             level = rng.normal(0, np.sqrt(p.noise.level_variance), (count, 1))
-            drawn = draw_curves(p, fit, rng, p.x, count) * fit.scale + p.noise.mean.mean() + level
+            drawn = draw_curves(p, fit, rng, p.x, count) * fit.scale + p.noise.mean.max() + level
             table[:, p.rows] = drawn[:, p.stands_for]
         out.append(table)
     return out
@@ -125,7 +128,7 @@ class Fit:
     """Weights of the (length, amplitude) pairs of one slice, and the noise they were found with."""
 
     weights: Floats
-    """[L, A], sums to 1."""
+    """[S, L, A], sums to 1."""
     covariance: Floats
     """[N, N], of the means."""
     scale: float
@@ -139,28 +142,54 @@ def fit_process(cells: list[Points]) -> list[Fit]:
     noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
     covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
-    evidence = [_log_evidence(p, c, s) for p, c, s in zip(cells, covariances, scales, strict=True)]
-    by_slice = [logsumexp(e, axis=1) for e in evidence]
+    evidence = [
+        np.stack([_log_evidence(p, c, s, soft) for soft in SOFTENINGS])
+        for p, c, s in zip(cells, covariances, scales, strict=True)
+    ]
+    by_slice = [logsumexp(e, axis=-1) for e in evidence]
     shared = np.sum(by_slice, axis=0)
-    length_weight = np.exp(shared - logsumexp(shared))
+    shared_weight = np.exp(shared - logsumexp(shared))
     fits = []
     for e, marginal, c, s in zip(evidence, by_slice, covariances, scales, strict=True):
-        weights = length_weight[:, None] * np.exp(e - marginal[:, None])
+        weights = shared_weight[..., None] * np.exp(e - marginal[..., None])
         fits.append(Fit(weights, c, s, noise.share))
     return fits
 
 
-def _log_evidence(points: Points, covariance: Floats, scale: float) -> Floats:
+def softened_mean(points: Points, fit: Fit) -> Floats:
+    """Means [N] in standard errors, large losses softened as they likeliest are."""
+    softening = float(SOFTENINGS[int(fit.weights.sum(axis=(1, 2)).argmax())])
+    return _softened(points, fit.covariance, fit.scale, softening)[0]
+
+
+def _softened(points: Points, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
+    """Means [N] and their covariance [N, N] in standard errors, large losses by their logarithm; the Jacobian's."""
+    loss = (points.noise.mean.max() - points.noise.mean) / scale
+    if np.isinf(softening):
+        return loss.mean() - loss, covariance / scale**2, 0.0
+    y = -softening * np.log1p(loss / softening)
+    slope = 1 / (1 + loss / softening)
+    return y - y.mean(), covariance / scale**2 * slope[:, None] * slope, float(np.log(slope).sum())
+
+
+def _hardened(y: Floats, softening: float) -> Floats:
+    """The inverse of `_softened`, of draws of any shape in standard errors above the best mean."""
+    if np.isinf(softening):
+        return y
+    return np.where(y > 0, y, -softening * np.expm1(np.minimum(-y / softening, 50.0)))
+
+
+def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
-    y = (points.noise.mean - points.noise.mean.mean()) / scale
+    y, noise, jacobian = _softened(points, covariance, scale, softening)
     correlation = _among(points.x.tobytes())
     level = (10 * (np.ptp(y) + 1)) ** 2
     kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
-    kernel = kernel + covariance / scale**2
+    kernel = kernel + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det)
+    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det + jacobian + 0.5 * np.log(level))
 
 
 def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
@@ -203,25 +232,26 @@ def _residual_variance(cells: list[Points]) -> float:
 
 
 def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:
-    """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors, less the mean score."""
-    y = (points.noise.mean - points.noise.mean.mean()) / fit.scale
-    noise = fit.covariance / fit.scale**2
-    level = (10 * (np.ptp(y) + 1)) ** 2
-    weights = np.where(fit.weights > 0.01, fit.weights, 0).ravel()
-    counts = rng.multinomial(count, weights / weights.sum())
+    """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors above the best mean."""
+    weights = np.where(fit.weights > 0.01, fit.weights, 0)
+    counts = rng.multinomial(count, weights.ravel() / weights.sum()).reshape(weights.shape)
     unit = JITTER * np.eye(len(grid))
     out = []
-    for length, of_length in zip(LENGTHS, counts.reshape(len(LENGTHS), -1), strict=True):
-        if not of_length.any():
-            continue
-        at_data, at_cross, at_grid = _correlations(points.x.tobytes(), grid.tobytes(), float(length))
-        for amplitude, drawn in zip(AMPLITUDES**2, of_length, strict=True):
-            if drawn:
-                cross = amplitude * at_cross + level
-                gain = np.linalg.solve(amplitude * at_data + level + noise, cross.T).T
-                covariance = amplitude * at_grid + (level - gain @ cross.T) + (amplitude + 1) * unit
-                root = np.linalg.cholesky(covariance)
-                out.append(gain @ y + rng.standard_normal((drawn, len(grid))) @ root.T)
+    for softening, of_softening in zip(SOFTENINGS, counts, strict=True):
+        y, noise, _ = _softened(points, fit.covariance, fit.scale, softening)
+        top = y.max()
+        level = (10 * (np.ptp(y) + 1)) ** 2
+        for length, of_length in zip(LENGTHS, of_softening, strict=True):
+            if not of_length.any():
+                continue
+            at_data, at_cross, at_grid = _correlations(points.x.tobytes(), grid.tobytes(), float(length))
+            for amplitude, drawn in zip(AMPLITUDES**2, of_length, strict=True):
+                if drawn:
+                    cross = amplitude * at_cross + level
+                    gain = np.linalg.solve(amplitude * at_data + level + noise, cross.T).T
+                    covariance = amplitude * at_grid + (level - gain @ cross.T) + (amplitude + 1) * unit
+                    root = np.linalg.cholesky(covariance)
+                    out.append(_hardened(gain @ y - top + rng.standard_normal((drawn, len(grid))) @ root.T, softening))
     return np.concatenate(out)
 
 

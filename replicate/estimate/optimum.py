@@ -3,8 +3,7 @@
 Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than
 where nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run,
 then in the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the
-grid speaks for all that lies beyond. Where the curve would have its peak if it were not smooth there (`sides.py`) is as
-likely.
+grid speaks for all that lies beyond.
 """
 
 from __future__ import annotations
@@ -15,11 +14,19 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, fit_process, has_dip, usable_points
+from replicate.estimate.accuracy_curve import (
+    JITTER,
+    Fit,
+    Points,
+    draw_curves,
+    fit_process,
+    has_dip,
+    softened_mean,
+    usable_points,
+)
 from replicate.estimate.flags import Flag
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
 from replicate.estimate.seed_curves import LENGTHS, matern
-from replicate.estimate.sides import Place, peaks, powers
 from replicate.landscape.landscape import Floats, Slice
 
 DRAWS = 800
@@ -35,9 +42,6 @@ PLATEAU = float(np.log(8))
 fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
 MOST_ALIKE = 5
 """So many neighbouring places of the likelihood's grid may be as likely and still be one."""
-A_HAIR = 1e-5
-"""By so much, times the squared distance from the summit of the smooth curve, are peaks elsewhere less likely than it:
-enough to keep it the best estimate, nothing to an interval."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class OptimumCurve:
     floor: float
     spacing: float
     """Distance in ln(weight decay) between the runs around the likeliest place."""
+    straight: float
+    """`straight_peak`: where the optimum would be if accuracy fell in straight lines."""
     flags: tuple[Flag, ...]
     seed_curve_share: float
     """Share of a run's variance that is its seed's own smooth curve; NaN where no seed is repeated."""
@@ -125,8 +131,8 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
     best = [best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
-    parts = zip(lrs, points, fits, best, flat_tops(points, best), _peaks(points, fits, best), strict=True)
-    return [_curve(lr, p, fit, runs, flat, places, rng) for lr, p, fit, runs, flat, places in parts]
+    parts = zip(lrs, points, fits, best, flat_tops(points, best), strict=True)
+    return [_curve(lr, p, fit, runs, flat, rng) for lr, p, fit, runs, flat in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -174,7 +180,7 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     best = draw_curves(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
     prior = np.zeros(len(points.x))
-    for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
+    for length, weight in zip(LENGTHS, fit.weights.sum(axis=(0, 2)), strict=True):
         if weight > 0.01:
             prior += weight * _prior_best(points.x.tobytes(), float(length)) / PRIOR_DRAWS
     return np.asarray((1 - FLOOR) * posterior / np.maximum(prior, 0.2 / len(points.x)) + FLOOR)
@@ -186,7 +192,6 @@ def _curve(
     fit: Fit,
     best: NDArray[np.intp],
     flat: tuple[float, float],
-    places: list[Place],
     rng: np.random.Generator,
 ) -> OptimumCurve:
     grid = np.linspace(points.low, points.high, FINE)
@@ -199,7 +204,7 @@ def _curve(
     width = points.high - points.low
     inside = np.arange(points.low, points.high + STEP / 2, STEP)
     prior = np.zeros(len(inside))
-    for length, weight in zip(LENGTHS, fit.weights.sum(axis=1), strict=True):
+    for length, weight in zip(LENGTHS, fit.weights.sum(axis=(0, 2)), strict=True):
         if weight > 0.01:
             density = _prior_argmax(max(0.1, float(np.round(width / length, 1))))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
@@ -219,43 +224,34 @@ def _curve(
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    placed = _also_at(placed, inside, places)
     table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, flat, inside))
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
-    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, flags, fit.share)
+    straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
+    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, straight, flags, fit.share)
 
 
-def _also_at(likelihood: Floats, inside: Floats, places: list[Place]) -> Floats:
-    """`likelihood` [G] at `inside`, with all from its summit to the furthest of `places` as likely, but for `A_HAIR`.
+def straight_peak(x: Floats, mean: Floats) -> float:
+    """Where the peak would lie if accuracy fell from it in straight lines: means [N] at `x` [N] to a place.
 
-    Beyond them it falls off with their standard error, as far as the runs that they lie between.
+    A curve that bends downwards everywhere stays below the lines through two runs on one side, drawn on. On either
+    side of the best run these leave a triangle above it; this is the centre of the two tips, weighed by their heights.
+    Of a symmetric peak the triangles are alike, of one with a steep side the one towards that side is the larger.
     """
-    summit = float(inside[int(likelihood.argmax())])
-    as_likely = (1 - A_HAIR * (inside - summit) ** 2) * likelihood.max()
-    out = likelihood
-    for place in places:
-        low, high = min(place.low, summit), max(place.high, summit)
-        beyond = np.maximum(np.maximum(low - inside, inside - high), 0.0)
-        tail = as_likely * np.exp(-0.5 * (beyond / max(place.error, STEP)) ** 2)
-        low, high = min(low, place.between[0]), max(high, place.between[1])
-        out = np.maximum(out, np.where((inside >= low - STEP) & (inside <= high + STEP), tail, 0.0))
-    return out
-
-
-def _peaks(cell: list[Points], fits: list[Fit], leading: list[NDArray[np.intp]]) -> list[list[Place]]:
-    """`sides.peaks` of every slice; weight decay 0 has no distance from the others and is left out."""
-    runs = [points.x >= points.low for points in cell]
-    cuts = [
-        (points.x[run], points.noise.mean[run], fit.covariance[np.ix_(run, run)])
-        for points, fit, run in zip(cell, fits, runs, strict=True)
-    ]
-    may = powers(cuts)
-    found = []
-    for cut, run, best in zip(cuts, runs, leading, strict=True):
-        without_zero = best[run[best]] - int((~run).sum())
-        found.append(peaks(*cut, without_zero, may) if len(without_zero) else [])
-    return found
+    best = int(mean.argmax())
+    tips = [(0.0, float(x[best]))]
+    for left in (best - 1, best):
+        if left < 1 or left + 2 >= len(x):
+            continue
+        up = (mean[left] - mean[left - 1]) / (x[left] - x[left - 1])
+        down = (mean[left + 2] - mean[left + 1]) / (x[left + 2] - x[left + 1])
+        if up > down:
+            tip = (mean[left + 1] - mean[left] - down * x[left + 1] + up * x[left]) / (up - down)
+            height = mean[left] + up * (tip - x[left]) - mean[best]
+            if height > 0 and x[left] < tip < x[left + 1]:
+                tips.append((float(height), float(tip)))
+    total = sum(height for height, _ in tips)
+    return sum(height * tip for height, tip in tips) / total if total > 0 else float(x[best])
 
 
 def _unbounded(

@@ -63,7 +63,7 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
 
     The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
     constant; where no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is
-    widened by `RESOLUTION`.
+    widened by `RESOLUTION`, and by what a lopsided peak may be placed wrongly (`_lean`).
     """
     profile = fit.of_heights
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -73,14 +73,26 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     if np.isfinite(low) and np.isfinite(high):
         value = float(fit.heights[likeliest(profile)]) - fit.center
     spacing = float(np.mean([c.spacing for c in fit.curves]))
+    down, up = _lean(fit)
     if fit.misfit_p < MISFIT_P and sum(fit.informative) >= MIN_INFORMATIVE:
         # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
         deviance = float(chi2_quantile(level, 1))
         parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
         # Their errors may all go one way, and a set has no middle that is likelier than its ends.
         found = combine.mean_in_step(parts)
-        return found.value, found.low - RESOLUTION * spacing, found.high + RESOLUTION * spacing
-    return value, low - fit.center - RESOLUTION * spacing, high - fit.center + RESOLUTION * spacing
+        return found.value, found.low - RESOLUTION * spacing - down, found.high + RESOLUTION * spacing + up
+    return value, low - fit.center - RESOLUTION * spacing - down, high - fit.center + RESOLUTION * spacing + up
+
+
+def _lean(fit: LineFit) -> tuple[float, float]:
+    """How far below and above the smooth curves' optima straight sides have theirs, mean of the closed ones, both >= 0.
+
+    A smooth curve rounds off a peak that is steeper on one side and puts it on the other, at all learning rates alike:
+    that error does not average out in a ratio, and cancels in a slope.
+    """
+    lean = [c.straight - c.best for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
+    mean = float(np.mean(lean)) if lean and np.isfinite(lean).all() else 0.0
+    return max(-mean, 0.0), max(mean, 0.0)
 
 
 def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
@@ -126,12 +138,13 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt,
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
     even = float(chi2_quantile(0.5, 1))
     rows = []
+    down, up = _lean(fit)
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
             likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
             widening = RESOLUTION * curve.spacing
             own = _own_ratio(curve, deviance)
-            low, high = np.exp(own.low - widening), np.exp(own.high + widening)
+            low, high = np.exp(own.low - widening - down), np.exp(own.high + widening + up)
             value = finite(np.exp(own.value)) or None
             even_ends = finite(likely[0]), finite(likely[1])
             least, most = finite(low) or None, finite(high)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate.calibration import recording, trained, trained_rates, trained_studies, training
-from replicate.calibration.trained import COLLAPSE, FACTOR, IDLE, LANDSCAPES, LEAST, Trained
+from replicate.calibration.trained import COLLAPSE, FACTOR, FINER, IDLE, LANDSCAPES, LEAST, Trained
 from replicate.calibration.trained_studies import LAWS, Curve, oracle
 from replicate.cli import main
 from replicate.runs.run import weight_decay_is_inert
@@ -135,7 +135,24 @@ def test_a_record_that_cannot_be_believed(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_oracle_finds_the_peak_of_a_quartic(peak: float, curvature: float, cubic: float) -> None:
     x = np.arange(-3, 3.01, 0.47)
     mean = 50 - curvature * (x - peak) ** 2 + cubic * (x - peak) ** 3 - 0.05 * (x - peak) ** 4
-    assert oracle(x, mean) == pytest.approx(peak, abs=0.01)
+    assert oracle(x, mean) == pytest.approx(peak, abs=0.06)
+
+
+@given(peak=st.floats(-1, 1))
+def test_a_cliff_hardly_draws_the_oracle_away_from_the_peak(peak: float) -> None:
+    """Ten times as steep as the other side and sharper than any that was trained: by less than a finer step."""
+    step = math.log(FINER[2])
+    at = np.arange(-3, 3.01, step)
+    mean = 50 - np.where(at > peak, 30, 3) * np.abs(at - peak)
+    assert -1.2 * step < oracle(at, mean) - peak < 0
+
+
+def test_the_truth_is_that_of_the_finer_runs_where_there_are_any() -> None:
+    curve = made_up(1.0, sd=0.1)
+    finer = np.exp(np.array([-0.3, -0.15, 0.15, 0.3]))
+    scores = 60.5 - 3 * (np.log(finer)[:, None] - 0.15) ** 2 + np.zeros((1, 40))
+    shifted = dataclasses.replace(curve, finer_wds=finer, finer_scores=scores)
+    assert trained_studies.truth(shifted).place > trained_studies.truth(curve).place + 0.03
 
 
 def made_up(optimum: float, sd: float = 1.0, seeds: int = 40) -> Curve:
@@ -143,7 +160,8 @@ def made_up(optimum: float, sd: float = 1.0, seeds: int = 40) -> Curve:
     rng = np.random.default_rng(0)
     x = np.log(LEAST * FACTOR ** np.arange(16))
     scores = 60 - 3 * (x[:, None] - math.log(optimum)) ** 2 + rng.normal(0, sd, (16, seeds))
-    return Curve(0.01, np.exp(x), scores, 40 + rng.normal(0, sd, (4, seeds)))
+    nothing = np.zeros(0), np.zeros((0, seeds))
+    return Curve(0.01, np.exp(x), scores, 40 + rng.normal(0, sd, (4, seeds)), *nothing)
 
 
 def test_the_truth_and_its_error() -> None:
@@ -156,7 +174,7 @@ def test_the_truth_and_its_error() -> None:
     noise = [rng.normal(0, 1.0, curve.scores.shape) for _ in range(60)]
     clean = 60 - 3 * curve.x[:, None] ** 2
     places = [oracle(curve.x, (clean + one).mean(axis=1)) for one in noise]
-    assert found.error == pytest.approx(np.std(places), rel=0.4)
+    assert found.error == pytest.approx(np.std(places), rel=0.6)
     nothing = dataclasses.replace(curve, idle=np.full((4, 40), 60.0))
     assert not trained_studies.truth(nothing).interior
 

@@ -45,9 +45,10 @@ def made(lr: float, loglik: Floats, below: float, above: float, draws: Floats | 
     """A curve with a given log-likelihood on GRID and beyond its ends."""
     table = np.concatenate([[below], loglik, [above]])
     draws = np.full(400, GRID[np.argmax(loglik)]) if draws is None else draws
-    return replace(
+    curve = replace(
         template(), lr=lr, start=LOW, table=table, draws=draws, ceiling=math.inf, floor=-math.inf, spacing=0.0, flags=()
     )
+    return replace(curve, straight=curve.best)
 
 
 def normal(lr: float, place: float, sd: float) -> OptimumCurve:
@@ -197,16 +198,20 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
 
 
 @pytest.mark.parametrize("shape", ["table-2", "tent"])
-@pytest.mark.parametrize("share", [0.3, 0.45, 0.8, 0.95])
-def test_lines_with_an_intercept_are_not_taken_for_others(shape: str, share: float) -> None:
-    truth = Truth(shape=shape, intercept_share=share)
-    for seed in range(6):
-        rng = np.random.default_rng([seed, 5])
-        fit = fit_line(optimum_curves(draw(truth, bracket_grid(truth), rng, seeds=range(5)).slices(), rng))
-        assert fit is not None
-        found = intercept_share(fit)
-        assert found.low <= share <= found.high and found.high - found.low < 1
-        assert "no-straight-line" not in found.flags
+def test_lines_with_an_intercept_are_not_taken_for_others(shape: str) -> None:
+    """Of 24 intervals at 95 %, at most two miss."""
+    missed = 0
+    for share in (0.3, 0.45, 0.8, 0.95):
+        truth = Truth(shape=shape, intercept_share=share)
+        for seed in range(6):
+            rng = np.random.default_rng([seed, 5])
+            fit = fit_line(optimum_curves(draw(truth, bracket_grid(truth), rng, seeds=range(5)).slices(), rng))
+            assert fit is not None
+            found = intercept_share(fit)
+            missed += not found.low <= share <= found.high
+            assert found.high - found.low < 1
+            assert "no-straight-line" not in found.flags
+    assert missed <= 2
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
@@ -431,7 +436,9 @@ def test_ratios_together_leave_out_what_is_open() -> None:
 
 
 def shifted(curve: OptimumCurve, wd: float, lr: float) -> OptimumCurve:
-    return replace(curve, lr=curve.lr * lr, start=curve.start + math.log(wd), draws=curve.draws + math.log(wd))
+    up = math.log(wd)
+    moved = {"start": curve.start + up, "draws": curve.draws + up, "straight": curve.straight + up}
+    return replace(curve, lr=curve.lr * lr, **moved)
 
 
 @given(normal_optima(), st.sampled_from([1e-2, 0.5, 3.0]), st.sampled_from([0.1, 8.0]))
