@@ -19,12 +19,20 @@ from replicate.estimate.noise import (
     additive_fit,
     level_covariance,
     level_variance_between,
-    moderated_variance,
     parts_apart,
     unknown_level_variance,
+    variances_by_slice,
 )
-from replicate.estimate.quantiles import chi2_quantile
-from replicate.estimate.seed_curves import LENGTHS, Scores, Shared, matern, one_seed_covariance, shared_noise
+from replicate.estimate.quantiles import chi2_quantile, t_quantile
+from replicate.estimate.seed_curves import (
+    LENGTHS,
+    Scores,
+    Shared,
+    known_covariance,
+    matern,
+    one_seed_covariance,
+    shared_noise,
+)
 from replicate.landscape.landscape import Floats, Slice
 
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
@@ -35,8 +43,6 @@ landscapes accuracy falls off a cliff beyond the best weight decay, and no smoot
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
-LEAST_DOF = 12.0
-"""With fewer degrees of freedom in a whole cell, the scatter between seeds is too uncertain to stand for the noise."""
 JITTER = 1e-7
 CEILING_PP = 99.5
 """Above it, accuracies can't tell good from better."""
@@ -68,6 +74,8 @@ class Points:
     stands_for: NDArray[np.intp]
     """… for each of them, which point stands for it (equal measurements are one point)."""
     flags: tuple[Flag, ...]
+    noise_sd: float | None
+    """Standard deviation between seeds that is known from elsewhere."""
 
 
 def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) -> list[Floats]:
@@ -120,7 +128,8 @@ def usable_points(cut: Slice) -> Points | None:
     floor = float(np.log(below.max())) if len(below) and wds[0] > 0 else -np.inf
     noise = additive_fit(cut.scores[kept])
     flags = (*((Flag.DIVERGED,) if diverged.any() else ()), *saturated(float(noise.mean.max()), cut.chance_pp))
-    return Points(x, noise, cut.scores[kept], low, high, ceiling, floor, np.array(rows), np.array(stands_for), flags)
+    scores, stands = cut.scores[kept], np.array(stands_for)
+    return Points(x, noise, scores, low, high, ceiling, floor, np.array(rows), stands, flags, cut.noise_sd)
 
 
 @dataclass(frozen=True)
@@ -184,12 +193,14 @@ def _log_evidence(points: Points, covariance: Floats, scale: float, softening: f
     y, noise, jacobian = _softened(points, covariance, scale, softening)
     correlation = _among(points.x.tobytes())
     level = (10 * (np.ptp(y) + 1)) ** 2
+    # Of a level that may be anything, the prior is the same however large losses count.
+    jacobian += float(np.log((np.ptp(y) + 1) / (np.ptp(points.noise.mean) / scale + 1)))
     kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
     kernel = kernel + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det + jacobian + 0.5 * np.log(level))
+    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det + jacobian)
 
 
 def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
@@ -211,24 +222,32 @@ def has_dip(points: Points, fit: Fit) -> bool:
     return bool((np.minimum(left, right) ** 2 > chi2_quantile(1 - 2 * DIP_P / len(mean), 1)).any())
 
 
-def _residual_variance(cells: list[Points]) -> float:
-    """Noise variance of a single run around smooth curves, where no seed is repeated: the largest that they allow.
+def _residual_variances(cells: list[Points]) -> Floats:
+    """[E], noise variance of a single run around smooth curves, where no seed is repeated: the largest that they allow.
 
     A smooth curve can pass for noise and noise for a curve, so the likeliest variance is often much too small: a
-    plateau then shows a summit. The upper end of its 95 % interval by evidence is not.
+    plateau then shows a summit. The upper end of its 95 % interval by evidence is not. Learning rates may differ in
+    their noise, and a few runs show little of it: the larger counts of one level for all and of one share, for all, of
+    each one's own spread. Where no learning rate's runs are smoother than noise would be, that share is all of it.
     """
-    spread = float(np.median([np.std(p.noise.mean) for p in cells])) or 1.0
-    candidates = (spread * np.geomspace(0.01, 1.0, 9)) ** 2
+    spreads = np.array([float(np.std(p.noise.mean)) for p in cells])
+    typical = float(np.median(spreads)) or float(spreads.max()) or 1.0
+    level = _largest_allowed(cells, np.full(len(cells), typical))
+    return np.asarray(np.maximum(level, _largest_allowed(cells, np.where(spreads > 0, spreads, typical))))
+
+
+def _largest_allowed(cells: list[Points], unit: Floats) -> Floats:
+    """[E], the largest variance by evidence of all cells together, as one share of the square of `unit` [E]."""
+    shares = np.geomspace(0.01, 1.0, 9)
     evidence = []
-    for variance in candidates:
+    for share in shares:
         total = 0.0
-        for p in cells:
-            scale = float(np.sqrt(variance))
-            log_evidence = _log_evidence(p, variance * np.eye(len(p.x)), scale)
+        for p, scale in zip(cells, share * unit, strict=True):
+            log_evidence = _log_evidence(p, scale**2 * np.eye(len(p.x)), float(scale))
             total += float(logsumexp(log_evidence)) - len(p.x) * np.log(scale)
         evidence.append(total)
     allowed = np.nonzero(np.array(evidence) >= max(evidence) - chi2_quantile(0.95, 1) / 2)[0]
-    return float(candidates[int(allowed[-1])])
+    return np.asarray((shares[int(allowed[-1])] * unit) ** 2)
 
 
 def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:
@@ -277,20 +296,31 @@ def _noise(cells: list[Points]) -> tuple[Shared, float]:
     The latter matters only where a slice falls into parts that no seed links.
     """
     noises = [p.noise for p in cells]
-    variance, _ = moderated_variance(
-        np.concatenate([n.residual_variance for n in noises]), np.concatenate([n.dof for n in noises])
-    )
     least = _least_variance(cells)
-    if np.isnan(variance).any() or sum(float(n.dof.sum()) for n in noises) < LEAST_DOF:
-        # No seed is repeated, or too few runs are for their scatter to be the noise.
-        seen = variance[np.isfinite(variance)]
-        white = max(_residual_variance(cells), least, float(seen.max(initial=0.0)))
-        shared = Shared(tuple(one_seed_covariance(_near(p), np.full(len(p.x), white)) for p in cells), float("nan"))
+    known = cells[0].noise_sd
+    dof = sum(float(n.dof.sum()) for n in noises)
+    if dof == 0:
+        # No seed is repeated.
+        if known is None:
+            white = np.maximum(_residual_variances(cells), least)
+            alone = [one_seed_covariance(_near(p), np.full(len(p.x), w)) for p, w in zip(cells, white, strict=True)]
+        else:
+            white = np.full(len(cells), max(known**2, least))
+            alone = [known_covariance(_near(p), float(w)) for p, w in zip(cells, white, strict=True)]
+        shared = Shared(tuple(alone), float("nan"))
         # Where most neighbours have other seeds, the scatter around smooth curves is that of the levels too.
         apart = np.concatenate([parts_apart(n) for n in noises if parts_apart(n).any()] or [np.zeros(1, dtype=bool)])
-        return shared, level_variance_between(noises, white if apart.mean() >= 0.5 else unknown_level_variance(noises))
+        most = float(white.max()) if apart.mean() >= 0.5 else unknown_level_variance(noises)
+        return shared, level_variance_between(noises, most)
+    if known is None:
+        variance = (
+            np.concatenate(variances_by_slice(noises)) * (t_quantile(0.975, dof) / t_quantile(0.975, np.inf)) ** 2
+        )
+    else:
+        variance = np.full(sum(len(p.x) for p in cells), known**2)
     parts = np.split(np.maximum(variance, least), np.cumsum([len(n.mean) for n in noises])[:-1])
-    found = shared_noise([Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)])
+    scores = [Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)]
+    found = shared_noise(scores, of_known_size=known is not None)
     shared = Shared(tuple(c + least * np.eye(len(c)) for c in found.covariances), found.share)
     return shared, level_variance_between(noises, unknown_level_variance(noises))
 

@@ -23,12 +23,13 @@ class _ByContent:
     landscape: Landscape = field(compare=False)
     digest: bytes
     chance_pp: float
+    noise_sd: float | None
 
     @classmethod
     def of(cls, landscape: Landscape) -> _ByContent:
         rows = landscape.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
         hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-        return cls(landscape, hashlib.sha256(hashed.tobytes()).digest(), landscape.chance_pp)
+        return cls(landscape, hashlib.sha256(hashed.tobytes()).digest(), landscape.chance_pp, landscape.noise_sd)
 
     def rng(self) -> np.random.Generator:
         """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""

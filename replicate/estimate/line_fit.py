@@ -168,17 +168,23 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 def settle(fit: LineFit) -> str:
     """What would pin the line down, from the slices that do not."""
     words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
+    noise_unknown = np.isnan(fit.curves[0].seed_curve_share)
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
             continue
         low, high = curve.interval(CLOSED_DEVIANCE)
-        if np.isinf(low) and np.isinf(high):
+        end = curve.start + STEP * (len(curve.table) - 3)
+        flat = bool(np.isinf(low) and np.isinf(high))
+        if flat and noise_unknown and curve.start < curve.best_run < end - STEP:
+            continue  # it may be an optimum; what is missing is the noise
+        if flat and not (noise_unknown and curve.best_run >= end - STEP):
             words.append(f"more seeds or a longer training at lr {curve.lr:g}, flat so far")
-        elif np.isinf(low):
-            words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
+        elif flat or np.isinf(high):
+            words.append(f"weight decays above {np.exp(end if flat else max(end, low)):.1g} at lr {curve.lr:g}")
         else:
-            end = curve.start + STEP * (len(curve.table) - 3)
-            words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
+            words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
+    if noise_unknown and not all(fit.informative):
+        words.append("a second seed, for nothing tells how much seeds differ")
     return "; ".join(words)
 
 

@@ -197,6 +197,27 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     return shrunk, prior_dof
 
 
+def variances_by_slice(noises: Sequence[SliceNoise]) -> list[Floats]:
+    """Variance of one run at every row, [W] of each slice: moderated towards its slice's, and that towards the cell's.
+
+    Learning rates may differ in their noise by more than the weight decays of one of them do.
+    """
+    dof = [n.dof for n in noises]
+    pooled = np.array([_pooled(n.residual_variance, n.dof) for n in noises])
+    levels, _ = moderated_variance(pooled, np.array([float(d.sum()) for d in dof]))
+    relative, _ = moderated_variance(
+        np.concatenate([n.residual_variance / max(v, 1e-300) for n, v in zip(noises, levels, strict=True)]),
+        np.concatenate(dof),
+    )
+    parts = np.split(relative, np.cumsum([len(d) for d in dof])[:-1])
+    return [v * part for v, part in zip(levels, parts, strict=True)]
+
+
+def _pooled(variance: Floats, dof: Floats) -> float:
+    seen = dof > ROUNDING
+    return float(variance[seen] @ dof[seen] / dof[seen].sum()) if seen.any() else float("nan")
+
+
 def _inverse_trigamma(y: float) -> float:
     """x with trigamma(x) = y, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
     if y > 1e7:

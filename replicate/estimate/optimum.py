@@ -59,6 +59,8 @@ class OptimumCurve:
     floor: float
     spacing: float
     """Distance in ln(weight decay) between the runs around the likeliest place."""
+    best_run: float
+    """ln(weight decay) of the run with the best mean; below the grid where that is weight decay 0."""
     straight: float
     """`straight_peak`: where the optimum would be if accuracy fell in straight lines."""
     flags: tuple[Flag, ...]
@@ -228,7 +230,8 @@ def _curve(
     spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
     flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
     straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
-    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, straight, flags, fit.share)
+    peaks = float(points.x[points.noise.mean.argmax()]), straight
+    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, *peaks, flags, fit.share)
 
 
 def straight_peak(x: Floats, mean: Floats) -> float:

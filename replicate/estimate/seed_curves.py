@@ -58,9 +58,14 @@ class Shared:
     nothing of it."""
 
 
-def shared_noise(cell: Sequence[Scores]) -> Shared:
-    """The noise of a cell, averaged over shares and lengths by their likelihood, none preferred beforehand."""
+def shared_noise(cell: Sequence[Scores], of_known_size: bool = False) -> Shared:
+    """The noise of a cell, averaged over shares and lengths by their likelihood, none preferred beforehand.
+
+    `of_known_size`: variances are what they are said to be, and not only up to a factor in common.
+    """
     weights, factor, informed = _weights(cell)
+    if of_known_size:
+        factor = np.ones_like(factor)
     share = float(weights.sum(axis=1) @ SHARES) if informed else float("nan")
     return Shared(tuple(_of_means(s, weights, factor) for s in cell), share)
 
@@ -70,9 +75,22 @@ def one_seed_covariance(x: Floats, white: Floats) -> Floats:
 
     The seed's own curve can't be told from the truth; it is assumed to have the share and length of `ONE_SEED`.
     """
-    share, length = ONE_SEED
-    smooth = share / (1 - share) * matern(np.abs(x[:, None] - x[None, :]), length)
-    return _centred(np.sqrt(white[:, None] * white[None, :]) * (np.eye(len(x)) + smooth))
+    share, _ = ONE_SEED
+    return _with_curve(x, np.sqrt(white), share / (1 - share))
+
+
+def known_covariance(x: Floats, variance: float) -> Floats:
+    """Covariance [W, W] of runs of one seed each, whose `variance` is known.
+
+    Not known is its share of the seed's own curve: the scatter is taken as if there were none, the curve as large as
+    `ONE_SEED` has it.
+    """
+    return _with_curve(x, np.full(len(x), np.sqrt(variance)), ONE_SEED[0])
+
+
+def _with_curve(x: Floats, sd: Floats, smooth: float) -> Floats:
+    curve = matern(np.abs(x[:, None] - x[None, :]), ONE_SEED[1])
+    return _centred(sd[:, None] * sd * (np.eye(len(x)) + smooth * curve))
 
 
 def _correlations(x: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class Slice:
     scores: Floats
     diverged: NDArray[np.bool_]
     chance_pp: float = 0.0
+    noise_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,14 @@ class Landscape:
     """Accuracy of guessing, percent; 0 where it is not known."""
     synthetic: bool = False
     """True where any row comes from a made landscape; every report shows it."""
+    noise_sd: float | None = None
+    """Standard deviation of a score between seeds, in units of `score`, where it is known from elsewhere; else None."""
 
     def __post_init__(self) -> None:
+        if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):
+            raise ValueError(
+                f"landscape {self.arch}-{self.dataset}: expected a noise above 0, got noise_sd={self.noise_sd}"
+            )
         missing = [c for c in COLUMNS if c not in self.frame.columns]
         if missing:
             raise ValueError(f"landscape {self.arch}-{self.dataset}: expected columns {COLUMNS}, missing {missing}")
@@ -77,5 +85,5 @@ class Landscape:
             scores[row, column[rows]] = score[rows]
             diverged[row, column[rows]] = lost[rows]
             scores[diverged] = np.nan
-            out.append(Slice(float(lr), levels, scores, diverged, self.chance_pp))
+            out.append(Slice(float(lr), levels, scores, diverged, self.chance_pp, self.noise_sd))
         return out

@@ -261,8 +261,40 @@ def test_one_seed_uses_the_scatter_around_smooth_curves() -> None:
         [one_slice(WDS, well(WDS, 0.05 * k, 1, noise), k * 1e-3) for k in (1, 2, 4)] for noise in (0.02, 1.5)
     )
     widths = [[np.ptp(c.interval(CHI2)) for c in optimum_curves(s, np.random.default_rng(0))] for s in (smooth, rough)]
-    assert max(widths[0]) < 2.0
+    assert np.median(widths[0]) < 1.2
     assert min(widths[1]) > 2 * max(widths[0])
+
+
+def test_a_learning_rate_of_a_few_noisy_runs_is_not_taken_to_be_as_quiet_as_the_others() -> None:
+    """One seed, and decay does nothing: runs differ by 0.001 pp at some learning rates and by 1 pp at others."""
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        slices = [one_slice(WDS[:3], 70 + rng.normal(0, sd, (3, 1)), lr) for lr, sd in LRS_OF_NOISE.items()]
+        found += [np.isfinite(c.interval(CHI2)).any() for c in optimum_curves(slices, rng)]
+    assert np.mean(found) < 0.02
+
+
+LRS_OF_NOISE = {1e-4: 1e-3, 3e-4: 1e-3, 1e-3: 1e-3, 3e-3: 1.0, 1e-2: 1.0}
+
+
+@pytest.mark.parametrize("sd", [0.1, 0.3])
+def test_a_noise_that_is_known_is_taken(sd: float) -> None:
+    """Of one seed it tells what the scatter around smooth curves cannot; and the optima are covered."""
+    covered, widths = [], []
+    for seed in range(30):
+        landscape = drawn(Truth(shape="quadratic", noise_sd_pp=sd), seed, 1)
+        known, unknown = (
+            optimum_curves(dataclasses.replace(landscape, noise_sd=noise).slices(), np.random.default_rng(0))
+            for noise in (sd, None)
+        )
+        for a, b in zip(known, unknown, strict=True):
+            low, high = a.interval(CHI2)
+            covered.append(low <= math.log(0.1 * a.lr) <= high)
+            widths.append((high - low, b.interval(CHI2)[1] - b.interval(CHI2)[0]))
+    assert np.mean(covered) > 0.95
+    of_known, of_unknown = np.array(widths).T
+    assert np.median(of_known) < np.median(of_unknown)
 
 
 def test_all_seeds_alike() -> None:
@@ -452,7 +484,7 @@ def test_parts_that_share_no_seed_are_not_compared_as_though_they_did(one_seed_a
 
 def table_of(*log_likelihood: float, ceiling: float = math.inf, floor: float = -math.inf) -> OptimumCurve:
     table = np.array(log_likelihood)
-    return OptimumCurve(1e-3, -2.0, table, np.zeros(1), ceiling, floor, 1.0, 0.0, (), math.nan)
+    return OptimumCurve(1e-3, -2.0, table, np.zeros(1), ceiling, floor, 1.0, 0.0, 0.0, (), math.nan)
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,9 @@ def test_plateaus_leave_everything_open() -> None:
         assert found.value is None
         assert found.low in (-math.inf, 0.0)
         assert "plateau" in found.flags
-    assert slope(fit).settle.startswith("more seeds or a longer training at lr 5e-05, flat so far")
+    many = replace(fit, curves=tuple(replace(c, seed_curve_share=0.5) for c in fit.curves))
+    assert slope(many).settle.startswith("more seeds or a longer training at lr 5e-05, flat so far")
+    assert slope(fit).settle == "a second seed, for nothing tells how much seeds differ"
     assert rivals(fit) == Rivals(exponent=None, supported=None, excluded=(), exponent_of_lr_times_wd=None)
 
 
