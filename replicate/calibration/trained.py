@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from replicate.data import catalogue
 from replicate.data.spec import DataSpec
-from replicate.paper.protocol import SGD_MOMENTUM
-from replicate.runs import scales
+from replicate.runs import decay
 from replicate.runs.architectures import SMALL_MODELS
 from replicate.runs.run import ModelSpec, Run
-from replicate.train.schedule import factors
 
 SEEDS = 40
 """The truth is the optimum of all seeds together; its own error is known from halves of them."""
@@ -100,19 +97,11 @@ class Trained:
 
     def exponent(self, lr: float, weight_decay: float) -> float:
         """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over a training."""
-        of_momentum = 1 / (1 - SGD_MOMENTUM) if self.optimizer == "sgd" else 1.0
-        return weight_decay * lr * self._learning_rates * of_momentum
+        return decay.exponent(self._run(lr, weight_decay, 0))
 
     def runs(self, seed: int) -> list[Run]:
         """Those of `seed`, by learning rate and weight decay."""
         return [self._run(lr, wd, seed) for lr in self.lrs for wd in (*self.weight_decays(lr), *self.finer(lr))]
-
-    @cached_property
-    def _learning_rates(self) -> float:
-        """The sum of the learning rates of a training, over its peak."""
-        run = self._run(self.lrs[0], 0.0, 0)
-        steps = scales.steps(run)
-        return sum(factors(run.schedule, steps, WARMUP_EPOCHS * steps // EPOCHS))
 
     def _run(self, lr: float, weight_decay: float, seed: int) -> Run:
         return Run(

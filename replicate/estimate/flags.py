@@ -64,6 +64,10 @@ class Flag(str, Enum):
         "no straight line fits: the intercept is that of the nearest one",
         "no straight line fits, so the intercept is that of the nearest one only",
     )
+    INERT = (
+        "inert",
+        "where accuracy is best, none of the weight decays compared takes 2 % of the weights away over a training",
+    )
     OPEN_CELLS = "open-cells", "some cell's ratio has no bound on one side"
     NO_PAIRS = "no-pairs", "runs that the comparison takes in pairs are missing"
     NO_DROP = "no-drop", "the drops cannot be told from 0"

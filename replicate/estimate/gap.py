@@ -24,6 +24,8 @@ DRAWS = 2000
 SHRINKAGE = 1.2
 """Without it the interval holds a gap of 0.22 pp 85 times in a hundred and one of 0.44 pp 92 times; with it, 90 to 97
 and 95 (`replicate calibrate`, group `one-dimensional tuning`; more seeds, less cover)."""
+INERT = 0.02
+"""Share of the weights that decay alone takes away over a training, below which it is as good as none."""
 METHOD = "difference of maxima over draws of a smooth accuracy surface"
 
 
@@ -78,6 +80,25 @@ def _seeds(width: float, seeds: int) -> str:
     """Seeds that make an interval of `width` as narrow as 0.3 pp, at least one more."""
     needed = int(np.ceil(seeds * max(1.0, (width / 0.3) ** 2)))
     return f"about {max(needed - seeds, 1)} more seeds"
+
+
+def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
+    """Whether nothing was compared: at the best learning rates of grid and line no weight decay moves the weights.
+
+    False where the landscape does not say how much its runs' decay shrinks them (column `shrinkage`).
+    """
+    if "shrinkage" not in landscape.frame.columns:
+        return False
+    shrinkage = landscape.frame.groupby(["lr", "wd"])["shrinkage"].first()
+    best: dict[str, tuple[float, list[float]]] = {}
+    for cut in landscape.slices():
+        of_line, of_grid = on_line(cut), _on_grid(cut, grid)
+        taken = [float(shrinkage[cut.lr, wd]) for wd in cut.wds[of_line | of_grid]]
+        for name, rows in (("line", of_line), ("grid", of_grid)):
+            if np.isfinite(cut.scores[rows]).any():
+                top = float(np.nanmax(np.nanmean(cut.scores[rows], axis=1)))
+                best[name] = max(best.get(name, (-np.inf, [])), (top, taken))
+    return bool(best) and all(max(taken) < INERT for _, taken in best.values())
 
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -110,13 +111,22 @@ def cell_gap(landscape: Landscape, grid: tuple[float, ...]) -> Estimate:
     """What tuning the learning rate alone costs in one cell, pp, against a search over the weight decays of `grid`."""
     seeds = len(landscape.seeds)
     plug_in = gap.plug_in(landscape, grid)
-    return gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, LEVEL, plug_in)
+    found = gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, LEVEL, plug_in)
+    return _flagged(found, [landscape], grid)
+
+
+def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float, ...] = WEIGHT_DECAYS) -> Estimate:
+    """`found` with the flag `inert` where any of `landscapes` compared nothing that moves the weights."""
+    if any(gap.inert(landscape, grid) for landscape in landscapes):
+        return replace(found, flags=(*found.flags, Flag.INERT))
+    return found
 
 
 def _mean_gap(selected: Selected) -> Estimate:
     """Mean of the cross-fitted gaps, t over cells: what is left of a maximum's optimism would not average out."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
-    return gap.mean_over_cells([g for g in found if g is not None], len(selected), LEVEL)
+    mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), LEVEL)
+    return _flagged(mean, [one.landscape for one in selected])
 
 
 def _max_gap(selected: Selected) -> Estimate:
@@ -131,7 +141,8 @@ def _max_gap(selected: Selected) -> Estimate:
         return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
     low = float(np.quantile(np.stack(draws), (1 - LEVEL) / 2 / len(draws), axis=1).max())
     high = max(cell.high for cell in cells)
-    return Estimate("max_gap_pp", "pp", max(values), low, high, LEVEL, len(draws), gap.METHOD, (), "more seeds")
+    found = Estimate("max_gap_pp", "pp", max(values), low, high, LEVEL, len(draws), gap.METHOD, (), "more seeds")
+    return _flagged(found, [one.landscape for one in selected])
 
 
 def _seed_scores(landscape: Landscape) -> Any:

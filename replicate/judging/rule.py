@@ -73,6 +73,8 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
     if outcome == REPLICATED and (why := _forbidden(estimate)):
         outcome = INCONCLUSIVE
         reason += f", but {why}"
+    elif outcome == REPLICATED and Flag.INERT in estimate.flags:
+        reason += f"; it says nothing of weight decay: {Flag.INERT.meaning}"
     settle = numbered(estimate, claim.margin, evidence.seeds) if outcome == INCONCLUSIVE else ""
     beside = Secondary()
     if (strict := claim.strict) is not None:

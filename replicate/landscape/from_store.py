@@ -14,6 +14,7 @@ from replicate.data import catalogue
 from replicate.landscape.landscape import Landscape
 from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS
+from replicate.runs import decay
 from replicate.runs.needed import Key, label, points_of, runs_for
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
@@ -52,7 +53,8 @@ def collect(claim: Claim, scale: Scale, store: Store) -> Collected:
     """The landscapes of `claim`, from exactly the points of its parts.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest over the
-    epochs) and diverged. Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
+    epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
+    Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
     points = points_of(claim, scale)
     needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
@@ -85,13 +87,15 @@ def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
 def _landscape(where: Key, points: list[Point], found: Mapping[str, StoredRun]) -> Landscape:
     rows = []
     synthetic = False
+    known = catalogue.DATASETS.get(points[0].run.data.name)
     for point in points:
         stored = found[point.run.key]
         result = stored.result
         score = math.nan if result.diverged else result.accuracy_pp
-        rows.append((point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged))
+        row = (point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged)
+        exponent = point.weight_decay * decay.exponent_of_one(point.run) if known else math.nan
+        rows.append((*row, -math.expm1(-exponent)))
         synthetic |= stored.synthetic
-    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "best", "diverged"])
-    known = catalogue.DATASETS.get(points[0].run.data.name)
+    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "best", "diverged", "shrinkage"])
     chance_pp = 100 / known.num_classes if known else 0.0
     return Landscape(where[0].arch, where[0].dataset, frame, chance_pp=chance_pp, synthetic=synthetic)

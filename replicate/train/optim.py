@@ -14,8 +14,8 @@ from torch import Tensor
 
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs.run import Run
+from replicate.runs.schedule import factors
 from replicate.train.lanes import side_by_side
-from replicate.train.schedule import factors
 
 OPTIMIZERS = ("adamw", "sgd")
 

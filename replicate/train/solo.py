@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from replicate.data.catalogue import Info
 from replicate.runs.result import Result
 from replicate.runs.run import Run
+from replicate.runs.schedule import factor
 from replicate.train import inputs, models, setting
 from replicate.train.checkpoint import Saver
-from replicate.train.schedule import factor
 from replicate.train.setting import TrainError
 
 

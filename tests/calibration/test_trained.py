@@ -16,9 +16,9 @@ from replicate.calibration.trained import COLLAPSE, FACTOR, FINER, IDLE, LANDSCA
 from replicate.calibration.trained_studies import LAWS, Curve, oracle
 from replicate.cli import main
 from replicate.runs.run import weight_decay_is_inert
+from replicate.runs.schedule import factors
 from replicate.store.store import open_store
 from replicate.text import UsageError
-from replicate.train.schedule import factors
 
 MLP = LANDSCAPES["mlp-digits-adamw"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from replicate.estimate.gap import SHRINKAGE, cross_fitted, gap_draws, mean_over_cells, on_line, plug_in, summarise
+from replicate.estimate.gap import (
+    SHRINKAGE,
+    cross_fitted,
+    gap_draws,
+    inert,
+    mean_over_cells,
+    on_line,
+    plug_in,
+    summarise,
+)
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, draw, paper_grid
 from replicate.paper.protocol import LRS, WEIGHT_DECAYS
@@ -280,3 +290,14 @@ def test_the_mean_of_true_gaps_of_zero_is_covered() -> None:
         values.append(found.value)
     assert missed <= stats.binom.ppf(0.999, 12, 0.05)
     assert abs(np.mean(values)) < 0.11  # three standard errors of 60 cross-fitted gaps, 0.27 pp each
+
+
+@pytest.mark.parametrize(("taken", "expected"), [(0.001, True), (0.5, False)])
+def test_where_no_decay_moves_the_weights_nothing_was_compared(taken: float, expected: bool) -> None:
+    """What is compared at the best learning rate counts, for grid and line alike."""
+    landscape = drawn(Truth(depth=0.0, lr_drop_pp=2.0), 0, 3)
+    assert not inert(landscape, WEIGHT_DECAYS), "unknown"
+    means = landscape.frame.groupby("lr")["score"].mean()
+    at_best = landscape.frame["lr"] == means.idxmax()
+    frame = landscape.frame.assign(shrinkage=np.where(at_best, taken, 0.9))
+    assert inert(dataclasses.replace(landscape, frame=frame), WEIGHT_DECAYS) == expected

@@ -82,7 +82,7 @@ def test_a_landscape_has_exactly_the_points_of_the_claim(scale: Scale, store: St
         frame = found[cell, "main"].frame
         expected = [(lr, wd, seed) for lr in (1e-9, 1e-3) for wd in wds for seed in (0, 1)]
         assert list(frame[["lr", "wd", "seed"]].itertuples(index=False, name=None)) == expected
-        assert list(frame.columns) == ["lr", "wd", "seed", "score", "best", "diverged"]
+        assert list(frame.columns) == ["lr", "wd", "seed", "score", "best", "diverged", "shrinkage"]
     landscape = found[TWO, "main"]
     assert (landscape.arch, landscape.dataset) == (TWO.arch, TWO.dataset)
     assert (landscape.metric, landscape.synthetic) == ("accuracy", False)

@@ -21,11 +21,11 @@ from replicate.paper.protocol import ARCHITECTURES
 from replicate.runs import scales
 from replicate.runs.result import Result
 from replicate.runs.run import Run
+from replicate.runs.schedule import factor
 from replicate.store.strict import convert, decode
 from replicate.train import models, setting, solo
 from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import Stopped
-from replicate.train.schedule import factor
 from replicate.train.solo import train
 from tests.support.processes import Killed
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from replicate.audit.finding import Check, Finding, from_checks
 from replicate.audit.reported import Campaign, Reported, need
-from replicate.train.schedule import factor
+from replicate.runs.schedule import factor
 
 FELT = 0.01
 """A change of all weights by less than this share over the whole training is taken as not felt."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate.paper.protocol import SCHEDULES
-from replicate.train.schedule import factor, factors
+from replicate.runs.schedule import factor, factors
 
 lengths = st.integers(1, 400).flatmap(lambda steps: st.tuples(st.just(steps), st.integers(0, steps - 1)))
 

@@ -1,0 +1,28 @@
+"""How much weight decay alone shrinks the weights over a training: a run to the exponent of that."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from replicate.paper.protocol import SGD_MOMENTUM
+from replicate.runs import scales
+from replicate.runs.run import Run
+from replicate.runs.schedule import factors
+
+
+def exponent(run: Run) -> float:
+    """c = λ · Σηₜ: without gradients the weights would end as exp(-c) of what they began as."""
+    return run.weight_decay * exponent_of_one(run)
+
+
+def exponent_of_one(run: Run) -> float:
+    """`exponent` were the weight decay of `run` 1: Σηₜ, of which with momentum a step counts for 1 / (1 - momentum)."""
+    steps = scales.steps(run)
+    total = run.lr * _learning_rates(run.schedule, steps, run.warmup_epochs * steps // run.epochs)
+    return total / (1 - SGD_MOMENTUM) if run.optimizer == "sgd" else total
+
+
+@lru_cache(maxsize=256)
+def _learning_rates(schedule: str, steps: int, warmup_steps: int) -> float:
+    """The sum of the learning rates of a training, over its peak."""
+    return sum(factors(schedule, steps, warmup_steps))
