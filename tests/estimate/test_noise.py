@@ -18,6 +18,7 @@ from replicate.estimate.noise import (
     moderated_variance,
     parts_apart,
     seed_sd,
+    variances_by_slice,
 )
 
 Floats = NDArray[np.float64]
@@ -505,3 +506,16 @@ def test_seed_sd_errs_to_the_safe_side(shared: float, own: float, missing: float
     found = [seed_sd([scores_of_a_cell(rng, 3, shared, own, missing) for _ in range(3)]) for _ in range(400)]
     assert np.mean([e.low <= truth <= e.high for e in found]) > 0.95 - 0.033  # three standard errors
     assert np.sqrt(np.mean([e.value**2 for e in found])) == pytest.approx(truth, rel=0.08)
+
+
+def test_learning_rates_have_a_noise_of_their_own() -> None:
+    """A hundredfold apart: each is moderated towards its own level, by many degrees of freedom and by few."""
+    rng = np.random.default_rng(0)
+    sds = (0.01, 0.1, 1.0)
+    for seeds, off in ((10, 0.25), (2, 0.7)):
+        noises = [additive_fit(70 + rng.normal(0, sd, (8, seeds))) for sd in sds]
+        for sd, variance in zip(sds, variances_by_slice(noises), strict=True):
+            assert variance.shape == (8,)
+            assert np.median(np.abs(np.log(variance / sd**2))) < 2 * off
+    silent = additive_fit(np.full((8, 2), 70.0))
+    assert all(np.isfinite(v).all() for v in variances_by_slice([silent, *noises]))
