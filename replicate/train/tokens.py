@@ -87,7 +87,7 @@ class Windows(SwinTransformerBlock):
         keys, tokens = keys[window], torch.arange(count)[:, None]  # [H W, N]: whom each token reaches
         places = torch.zeros(count, int(keys.max()) + 1, len(table))
         places[tokens, keys, get_relative_position_index(rows, columns)[place]] = 1
-        mask = self.get_attn_mask(device=keys.device, dtype=places.dtype)
+        mask = self.get_attn_mask()  # older timm takes no device
         reach = torch.full(places.shape[:2], NEVER)
         reach[tokens, keys] = 0 if mask is None else mask[window, place]
         self.register_buffer("places", places.flatten(0, 1).to(table), persistent=False)
@@ -146,7 +146,7 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
 
 def replace_attention(layer: Attention, shape: torch.Size) -> None:
     """Where tokens are few."""
-    if shape[1] <= FEWEST_ATTENDED and layer.gate is None and not layer.attn_drop.p and not layer.proj_drop.p:
+    if shape[1] <= FEWEST_ATTENDED and getattr(layer, "gate", None) is None and not layer.attn_drop.p and not layer.proj_drop.p:
         layer.__class__ = FewAttention
 
 
