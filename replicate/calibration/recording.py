@@ -54,7 +54,7 @@ class Recorded:
 
     def accuracy_pp(self, row: Row) -> float | None:
         """In percent of the test images; None: diverged."""
-        return None if row.right is None else 100 * row.right / self.landscape.tested
+        return self.landscape.accuracy_pp(row.right)
 
 
 def path_of(name: str) -> Path:

@@ -124,6 +124,10 @@ class Trained:
         """How many images a run is tested on."""
         return catalogue.test_size(self.data)
 
+    def accuracy_pp(self, right: int | None) -> float | None:
+        """Of `right` images classified as labelled, in percent of those tested; None of a diverged run."""
+        return None if right is None else 100 * right / self.tested
+
 
 LANDSCAPES = {
     landscape.name: landscape

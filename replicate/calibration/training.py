@@ -6,11 +6,14 @@ another machine grows here; runs that are recorded are not trained again.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from replicate.calibration import recording
+from replicate.calibration.recording import Row
 from replicate.store.store import open_store
+from replicate.text import UsageError
 from replicate.train.engine import local
 
 AT_ONCE = 5
@@ -35,3 +38,27 @@ def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None,
                 found = [stored for run in missing if (stored := store.read(run.key)) is not None]
                 recording.write(recording.path_of(name), recording.added(recorded, found))
             report(name, last, seeds)
+
+
+def again(name: str, sample: int, folder: Path) -> list[tuple[Row, Row, bool]]:
+    """At most `sample` recorded runs of the landscape `name`, drawn at random but always the same: as recorded, as
+    trained again in the store `folder`, and whether by the same machine and versions.
+
+    Raises UsageError where nothing is recorded, and as `train` does.
+    """
+    recorded = recording.read(name)
+    if not recorded.rows:
+        raise UsageError(f"landscape {name}: expected recorded runs in {recording.path_of(name)}, found none")
+    chosen = random.Random(0).sample(recorded.rows, min(sample, len(recorded.rows)))
+    seeds = sorted({row.seed for row in chosen})
+    runs = {(run.lr, run.weight_decay, run.seed): run for seed in seeds for run in recorded.landscape.runs(seed)}
+    trained = [runs[row.lr, row.weight_decay, row.seed] for row in chosen]
+    store = open_store(folder)
+    local.ensure(store, trained)
+    anew = recording.Recorded(recorded.landscape, (), ())
+    found = recording.added(anew, [stored for run in trained if (stored := store.read(run.key)) is not None])
+    origins = [{**origin, "code": None} for origin in (*recorded.origins, *found.origins)]
+    return [
+        (before, after, origins[before.origin] == origins[len(recorded.origins) + after.origin])
+        for before, after in zip(chosen, found.rows, strict=True)
+    ]

@@ -114,7 +114,8 @@ def _runs(command: Parser) -> None:
     verify = action("verify", help="train some recorded runs again and compare")
     which = "which: their keys, or how these begin (default: some)"
     verify.add_argument("keys", metavar="KEY", nargs="*", help=which)
-    _takes(verify, "--scale", required=True)
+    recorded = verify.add_mutually_exclusive_group(required=True)
+    _takes(recorded, "--scale", "--landscape")
     _takes(verify, "--sample", "--data", "--json")
 
 

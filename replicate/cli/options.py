@@ -90,6 +90,7 @@ OPTIONS: dict[str, Option] = {
     "--processes": _counts("stacks at once (default: one a GPU, or a physical core)"),
     "--repair": _flag("move what cannot be believed, or is left over, to quarantine/"),
     "--report": _value("DIR", f"folder for {REPORT_FILES} (default: {REPORT})"),
+    "--landscape": _value("NAME", "one of those of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),
     "--sample": _counts("else how many (default: 10)", 10),
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),

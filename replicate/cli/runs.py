@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from replicate.calibration import trained
 from replicate.cli import runs_compare
 from replicate.cli.options import use_images
 from replicate.cli.output import columns, note, print_json, say, shown, write_file
@@ -36,6 +37,8 @@ POINT_FIELDS = ("arch", "dataset", "lr", "wd", "seed", "accuracy", "best_accurac
 def run(options: argparse.Namespace) -> int:
     if options.action == "verify":
         use_images(options.data)
+        if options.landscape is not None:
+            return _verify_landscape(options.landscape, options.keys, options.sample, options.json)
         return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
@@ -194,10 +197,36 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
         local.ensure(store, [runs[key] for key in chosen])
         again = {key: stored for key in chosen if (stored := store.read(key)) is not None}
     rows = [_compared(found[key], again[key]) for key in chosen]
+    return _say_compared({"scale": scale.name, "recorded": len(keys)}, COMPARED, rows, as_json)
+
+
+def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: bool) -> int:
+    """As `_verify`, of a trained landscape, whose runs have no keys to ask for."""
+    if name not in trained.LANDSCAPES:
+        raise UsageError(f"--landscape: expected one of {', '.join(trained.LANDSCAPES)}; got {name!r}")
+    if asked:
+        raise UsageError("KEY: expected none with --landscape, whose runs are recorded without; use --sample")
+    from replicate.calibration import training  # here and no earlier: the engine needs the GPU stack
+
+    landscape = trained.LANDSCAPES[name]
+    catalogue.prepare(landscape.data)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for before, after, same in training.again(name, sample, Path(folder, "store")):
+            row: dict[str, Any] = {"lr": before.lr, "wd": before.weight_decay, "seed": before.seed}
+            recorded_pp, again_pp = landscape.accuracy_pp(before.right), landscape.accuracy_pp(after.right)
+            near = recorded_pp is not None and again_pp is not None and abs(recorded_pp - again_pp) <= ROUNDING_PP
+            row |= {"recorded": recorded_pp, "again": again_pp, "same machine": same}
+            rows.append(row | {"agrees": recorded_pp == again_pp or (near and not same)})
+    return _say_compared({"landscape": name}, COMPARED[2:], rows, as_json)
+
+
+def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str, Any]], as_json: bool) -> int:
+    """Print `rows`; 1 where one disagrees, else 0."""
     if as_json:
-        print_json({"scale": scale.name, "recorded": len(keys), "rows": rows})
+        print_json({**of, "rows": rows})
     else:
-        print(columns(COMPARED, [[shown(row[field]) for field in COMPARED] for row in rows]))
+        print(columns(fields, [[shown(row[field]) for field in fields] for row in rows]))
         equal = sum(row["recorded"] == row["again"] for row in rows)
         print(f"{equal} of {len(rows)} equal to the last digit, {sum(not row['agrees'] for row in rows)} disagree")
     return int(not all(row["agrees"] for row in rows))

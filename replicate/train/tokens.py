@@ -146,7 +146,12 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
 
 def replace_attention(layer: Attention, shape: torch.Size) -> None:
     """Where tokens are few."""
-    if shape[1] <= FEWEST_ATTENDED and getattr(layer, "gate", None) is None and not layer.attn_drop.p and not layer.proj_drop.p:
+    if (
+        shape[1] <= FEWEST_ATTENDED
+        and getattr(layer, "gate", None) is None
+        and not layer.attn_drop.p
+        and not layer.proj_drop.p
+    ):
         layer.__class__ = FewAttention
 
 

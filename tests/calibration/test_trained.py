@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setattr(trained, "EPOCHS", 3)
     monkeypatch.setattr(trained, "ADAMW_LRS", (1e-3, 1e-2))
     monkeypatch.setitem(COLLAPSE, "adamw", (LEAST, LEAST * FACTOR))
-    monkeypatch.setattr(recording, "LANDSCAPES", {SMALL.name: SMALL})
+    for module in (trained, recording):
+        monkeypatch.setattr(module, "LANDSCAPES", {SMALL.name: SMALL})
     monkeypatch.setattr(trained_studies, "LANDSCAPES", {SMALL.name: SMALL})
     monkeypatch.setattr(recording, "path_of", lambda name: tmp_path / "recorded" / f"{name}.csv.gz")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -73,11 +75,13 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_what_is_trained_is_recorded_and_gone_on_with(small: str, tmp_path: Path) -> None:
-    """Seed by seed; what is recorded is not trained again, and needs no store."""
+def test_what_is_trained_is_recorded_and_gone_on_with(
+    small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is recorded is not trained again, and needs no store; and is verified by training some of it again."""
     told: list[tuple[str, int, int]] = []
     training.train([small], 2, tmp_path / "store", 1, lambda *done: told.append(done))
-    assert told == [(small, 1, 2), (small, 2, 2)]
+    assert told == [(small, 2, 2)]
     first = recording.read(small)
     assert len(first.rows) == 2 * len(SMALL.runs(0)) and len(first.origins) == 1
     assert first.origins[0]["data_checksum"].startswith("sha256:")
@@ -92,6 +96,26 @@ def test_what_is_trained_is_recorded_and_gone_on_with(small: str, tmp_path: Path
     assert [curve.lr for curve in found] == list(SMALL.lrs)
     assert found[1].scores.shape == (2, 3) and found[1].idle.shape == (len(IDLE), 3)
     assert found[0].scores.shape == (1, 3)
+
+    verify = ["runs", "verify", "--landscape", small, "--sample", "2", "--json"]
+    assert main(verify) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["agrees"] and row["same machine"] for row in rows] == [True, True]
+    recorded = recording.read(small)
+    altered = tuple(dataclasses.replace(row, right=0 if row.right else 1) for row in recorded.rows)
+    recording.write(recording.path_of(small), dataclasses.replace(recorded, rows=altered))
+    assert main(verify) == 1
+    assert not any(row["agrees"] for row in json.loads(capsys.readouterr().out)["rows"])
+
+
+def test_only_recorded_landscapes_are_verified_and_by_no_key(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for more, line in (
+        (["nowhere"], f"--landscape: expected one of {small}; got 'nowhere'"),
+        ([small], f"landscape {small}: expected recorded runs in"),
+        ([small, "abc"], "KEY: expected none with --landscape"),
+    ):
+        assert main(["runs", "verify", "--landscape", *more]) == 2
+        assert line in capsys.readouterr().err
 
 
 def row(seed: int, right: int | None = 5, wd: float = 0.1) -> recording.Row:
