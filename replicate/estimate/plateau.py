@@ -14,8 +14,7 @@ SET_LEVEL = 0.99
 LEAST_DOF_OF_SLICE = 8.0
 """Degrees of freedom of that set's bound, at least, though two seeds of seven weight decays leave 6 and one seed none:
 the variances are those of the whole cell, widened by the t quantile of its degrees of freedom, or else the largest
-guess that smooth curves allow. On flat landscapes of the calibration, where every run is a best one, the set of 99 % left out
-0.04 to 0.8 % of them at one seed and 0.1 to 0.9 % at two, whether the noise is normal, heavy-tailed or a curve."""
+guess that smooth curves allow."""
 LATE_FALL = 1 / 5
 """Where a run falls short of the best by no more than this share of what the next one does, accuracy has not begun to
 fall there. Of a quadratic curve with its peak at a run it is a quarter."""
