@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from replicate.runs.needed import runs_at
 from replicate.store import recorded
 from replicate.store.store import open_store
 from replicate.train.plan import costs
+from tests.support.processes import wait_until
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = "mixer_s16"
@@ -96,6 +98,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (["--arch", "lenet"], "--arch: expected some of resnet50, vit_s16, convnext_t, mixer_s16, swin_t; got lenet"),
         (["--minutes", "0"], "--minutes: expected a number above 0, got 0"),
+        (["--arch", "vit_s16", "--evidence", "9m"], "--arch: expected no --evidence beside it"),
     ],
 )
 def test_bad_options_are_refused(
@@ -212,6 +215,58 @@ def test_stacks_that_differ_from_the_loop_are_wrong(part: Any, tmp_path: Path) -
         "vit_s16: stack and plain loop differ by 0.3 within 12 steps",
     ]
     assert "0.3 (too far)" in part("summary").page(tried, findings)
+
+
+def test_a_device_that_computes_no_numbers_is_wrong(part: Any, tmp_path: Path) -> None:
+    findings, tried = part("findings").Findings(tmp_path), part("trial").on("cpu")
+    findings.put("vit_s16/steps", steps=12, stack=[math.nan], apart=math.nan, agrees=False)
+    assert part("pieces").wrong(tried, findings) == ["vit_s16: stack and plain loop differ by nan within 12 steps"]
+    assert "nan (too far)" in part("summary").page(tried, findings)
+
+
+def test_a_rehearsal_does_not_go_on_in_the_folder_of_a_gpu(
+    part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = part("__main__")
+    assert {device: main.parsed(["--device", device]).out.name for device in ("cpu", "cuda")} == {
+        "cpu": "gpu-rehearsal",
+        "cuda": "gpu-report",
+    }
+    main.of_device(part("findings").Findings(tmp_path), part("trial").on("cuda:0"))
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["ci/gpu", "--out", str(tmp_path), "--device", "cpu"])
+    assert main.main() == 2
+    assert "expected a folder of findings on cpu, got one of findings on cuda; name another" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["ci/gpu", "--out", str(tmp_path / "file" / "below"), "--device", "cpu"])
+    assert part("__main__").main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ci/gpu: --out ") and "expected a folder to write to, got" in line
+
+
+@pytest.mark.slow
+def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+    """By SIGTERM, as a scheduler ends it: nothing holds the device when the same command goes on."""
+    asked = command(tmp_path / "report", "--arch", ARCHITECTURE)
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    logs = tmp_path / "report" / "logs"
+    wait_until(lambda: (logs / f"architecture-{ARCHITECTURE}.txt").exists(), 120)
+    children = children_of(process.pid)
+    assert children
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 10)
+
+
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in found.split()]
 
 
 def test_a_finding_that_cannot_be_read_is_found_again(part: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from first_minutes import evidence, pieces, projection, summary, trial
 from first_minutes.checked import FOLDER_VARIABLE
 from first_minutes.findings import Findings
 from first_minutes.trial import NO_ROOM, Trial
-from replicate.text import UsageError
+from replicate.text import UsageError, one_line
 from replicate.train.plan import budget
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +144,16 @@ def gather(session: Session, minutes: str) -> None:
         raise UsageError(f"--evidence: expected pytest to end with 0 or 1, got {status}; see {log_of('evidence')}")
 
 
+def of_device(findings: Findings, tried: Trial) -> None:
+    """Mark the folder as one of this device's. Raises UsageError where it is another's."""
+    kind = tried.device.partition(":")[0]
+    if (found := findings.get("device")) is None:
+        findings.put("device", kind=kind)
+    elif found.get("kind") != kind:
+        got = f"one of findings on {found.get('kind')}"
+        raise UsageError(f"--out {findings.folder}: expected a folder of findings on {kind}, got {got}; name another")
+
+
 def exclusive(findings: Findings) -> bool:
     """Whether one process at a time may use the device, so that nothing can be done beside anything else."""
     gpus = (findings.get("health") or {}).get("gpus", [])
@@ -177,7 +188,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options, checked."""
     parser = argparse.ArgumentParser(prog="ci/gpu", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, default=Path("gpu-report"), help="folder of the results (default: gpu-report)"
+        "--out", type=Path, help="folder of the results (default: gpu-report, of a rehearsal gpu-rehearsal)"
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
     parser.add_argument("--minutes", type=float, default=9.5, help="for this call (default: 9.5, to end before ten)")
@@ -189,6 +200,10 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = trial.on(trial.CPU).architectures
     if unknown := sorted(set(asked.arch or ()) - set(known)):
         parser.error(f"--arch: expected some of {', '.join(known)}; got {', '.join(unknown)}")
+    if asked.arch and asked.evidence:
+        parser.error("--arch: expected no --evidence beside it, which trains what the claims need of all architectures")
+    if asked.out is None:
+        asked.out = Path("gpu-rehearsal" if asked.device == trial.CPU else "gpu-report")
     if not asked.minutes > 0:
         parser.error(f"--minutes: expected a number above 0, got {asked.minutes:g}")
     return asked
@@ -201,6 +216,23 @@ def main() -> int:
     if asked.arch:
         tried = replace(tried, only=tuple(asked.arch))
     findings = Findings(asked.out.resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the processes are ended, too
+    try:
+        return found_out(asked, tried, findings, started)
+    except OSError as error:
+        print(f"ci/gpu: --out {asked.out}: expected a folder to write to, got {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def found_out(asked: argparse.Namespace, tried: Trial, findings: Findings, started: float) -> int:
+    """Find out what is asked for, write the summary and print what is wrong; the exit status."""
+    try:
+        of_device(findings, tried)
+    except UsageError as error:
+        print(f"ci/gpu: {error}", file=sys.stderr)
+        return 2
     status = 0
     try:
         seconds = budget.seconds(asked.evidence)

@@ -28,7 +28,7 @@ from replicate.train.contract import Stopped
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 SAVE_SECONDS = 300.0
 """Between two checkpoints of a training."""
 MOST_SHARE = 0.01

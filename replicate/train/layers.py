@@ -107,12 +107,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         """[B, C, H, W], normalised by the batch in training and by the running statistics in evaluation."""
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         if self.training:
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
             count = x.numel() // x.shape[1]
+            if count == 1:  # as torch's own does, for the batch says nothing of a variance
+                raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
             with torch.no_grad():
                 share = self.momentum
                 self.running_mean.mul_(1 - share).add_(mean.detach(), alpha=share)
-                self.running_var.mul_(1 - share).add_(variance.detach(), alpha=share * count / max(count - 1, 1))
+                self.running_var.mul_(1 - share).add_(variance.detach(), alpha=share * count / (count - 1))
         else:
             mean, variance = self.running_mean, self.running_var
         scale = torch.rsqrt(variance + self.eps) * self.weight
@@ -142,8 +144,9 @@ def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
 
 
 def replace_normalisation(layer: nn.BatchNorm2d, shape: torch.Size) -> None:
-    """Whatever the `shape` of its input."""
-    layer.__class__ = BatchNorm2d
+    """Where it has weights, running statistics and a momentum; whatever the `shape` of its input."""
+    if layer.affine and layer.track_running_stats and layer.momentum is not None:
+        layer.__class__ = BatchNorm2d
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

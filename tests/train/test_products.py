@@ -156,6 +156,21 @@ def test_batch_normalisation(batch: int, size: int, training: bool) -> None:
     same(norm, normal(batch, 3, size, size), BatchNorm2d)
 
 
+def test_one_value_a_channel_is_refused_in_training_as_by_torch() -> None:
+    norm, x = nn.BatchNorm2d(3).double(), normal(1, 3, 1, 1)
+    converted = as_products(copy.deepcopy(norm), x)
+    for one in (norm, converted):
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+            one(x)
+    assert converted.eval()(x).equal(norm.eval()(x))
+
+
+@pytest.mark.parametrize("changes", [{"affine": False}, {"momentum": None}, {"track_running_stats": False}])
+def test_batch_normalisation_of_other_kinds_is_left_to_torch(changes: dict[str, object]) -> None:
+    norm = nn.BatchNorm2d(3, **changes)  # type: ignore[arg-type]
+    assert type(as_products(norm, normal(2, 3, 4, 4))) is nn.BatchNorm2d
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(8, 16), (4, 8), (8, 4), (10, 3)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(rows: int, columns: int, bias: bool) -> None:

@@ -318,8 +318,8 @@ def _after_device_error(
     failed, first = answer["gpu"][0], answer["error"].splitlines()[0]
     left = devices.still_there(slots)
     work.again_on = ""
-    if all(slot.name != failed for slot in slots):
-        return left  # crossed out while the job was under way
+    if all(slot.name != failed for slot in slots):  # crossed out while the job was under way
+        return left or left_without(store, left, failed, answer["error"])
     if failed in doubted or all(slot.name != failed for slot in left):
         return left_without(store, left, failed, answer["error"])
     doubted.add(failed)

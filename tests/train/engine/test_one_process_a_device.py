@@ -193,3 +193,12 @@ def test_a_process_that_ran_out_of_memory_gets_no_more_work(store: Store) -> Non
     ensure(store, [fake_run(arch="large", room=8)], processes=1, trainer=NAME)
     assert len(local._pool().pids) == 1 and local._pool().pids != before
     assert len(set(pids_of(store)["cuda:0"])) == 2
+
+
+def test_where_the_last_device_vanishes_training_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All fail at once, and the driver shows one less each time it is asked; nobody waits for a device that is gone."""
+    shown = [[TWO[1]], []]
+    monkeypatch.setattr(devices, "still_there", lambda _: shown.pop(0) if shown else [])
+    runs = stacks(2, arch="breaking", devices=("cuda:0", "cuda:1"), words="CUDA error: gone")
+    with pytest.raises(TrainingFailed, match="no other device is left"):
+        ensure(store, runs, trainer=NAME)
