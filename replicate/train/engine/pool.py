@@ -199,7 +199,10 @@ class Pool:
                             held.over()
                         if answer["outcome"] == LOST:
                             slots = _after_device_error(store, done, answer, slots, doubted)
-                            waiting.appendleft(done)
+                            if not done.blamed:
+                                waiting.appendleft(done)
+                            elif (error := _died_of_device_error(store, waiting, done, answer)) is not None:
+                                failed[done.origin] = error
                         elif answer["outcome"] == TOO_LARGE:
                             room.halve(done.runs[0], answer["lanes"], answer.get("gpu", [CPU])[-1], store.note)
                             waiting.appendleft(done)
@@ -313,16 +316,30 @@ def _after_device_error(
 ) -> list[Slot]:
     """The slots that are left, as new processes will see them, after a device has failed under `work`.
 
-    The first time it may have been the process: `work` is to be tried once more there, in another.
+    The first time it may have been the process: `work` is to be tried once more there, in another. Then the device is
+    left alone; but where `work` has cost one already, it is blamed itself.
     """
     failed, first = answer["gpu"][0], answer["error"].splitlines()[0]
     left = devices.still_there(slots)
     work.again_on = ""
     if all(slot.name != failed for slot in slots):  # crossed out while the job was under way
         return left or left_without(store, left, failed, answer["error"])
-    if failed in doubted or all(slot.name != failed for slot in left):
+    if all(slot.name != failed for slot in left):
+        return left_without(store, left, failed, answer["error"])
+    if work.blamed or (failed in doubted and work.devices_lost):
+        work.blamed = True
+        doubted.discard(failed)
+        return left
+    if failed in doubted:
+        work.devices_lost += 1
         return left_without(store, left, failed, answer["error"])
     doubted.add(failed)
     work.again_on = failed
     store.note(f"{first}; its stack is tried once more there, in a new process")
     return left
+
+
+def _died_of_device_error(store: Store, waiting: deque[Work], work: Work, answer: dict[str, Any]) -> WorkerDied | None:
+    """As after a crash: its company is trained without the run that is at fault, which is then named."""
+    missing = [run for run in work.runs if not store.has(run.key)]
+    return after_death(waiting, work, missing, Death.CRASHED, "an error of its device", answer["error"])

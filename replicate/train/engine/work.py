@@ -57,6 +57,10 @@ class Work:
     """Of workers that trained it, by kind."""
     again_on: str = ""
     """The device that has failed under it, by name: it is tried once more there, in a new process."""
+    devices_lost: int = 0
+    """That were left alone because they failed under it."""
+    blamed: bool = False
+    """Whether it, or what it is a part of, has failed on a second device: then no device is left alone for it."""
 
 
 def after_death(
@@ -79,7 +83,8 @@ def after_death(
         )
     if len(missing) > 1 and times % retries.before_halves == 0:
         half = (len(missing) + 1) // 2
-        waiting.extendleft(Work(part, work.origin) for part in (missing[half:], missing[:half]))
+        parts = (missing[half:], missing[:half])
+        waiting.extendleft(Work(part, work.origin, blamed=work.blamed) for part in parts)
     elif retries.at_once:
         waiting.appendleft(work)
     else:

@@ -202,3 +202,24 @@ def test_where_the_last_device_vanishes_training_ends(store: Store, monkeypatch:
     runs = stacks(2, arch="breaking", devices=("cuda:0", "cuda:1"), words="CUDA error: gone")
     with pytest.raises(TrainingFailed, match="no other device is left"):
         ensure(store, runs, trainer=NAME)
+
+
+THREE = (*TWO, Slot("gpu-c", "cuda:2", "2"))
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_on_every_device_costs_one_of_them_and_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are trained; and so is its company in the stack."""
+    monkeypatch.setattr(devices, "slots", lambda processes=None: THREE[:processes])
+    monkeypatch.setattr(local, "slots", lambda processes=None: THREE[:processes])
+    monkeypatch.setattr(devices, "still_there", list)
+    everywhere = ("cuda:0", "cuda:1", "cuda:2")
+    bad = fake_run(99, arch="breaking", devices=everywhere, words="CUDA error: device-side assert triggered")
+    good = stacks(12, sleep=0.05)
+    with pytest.raises(TrainingFailed) as end:
+        ensure(store, [*good[:3], bad, *good[3:]], trainer=NAME)
+    assert bad.key in str(end.value) or "breaking" in str(end.value)
+    assert all(store.has(run.key) for run in good)
+    assert sum("left alone" in notice for notice in store.notices) == 1
