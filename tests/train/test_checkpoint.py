@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from replicate.train import checkpoint as checkpoint_module
-from replicate.train.checkpoint import Checkpoint, CheckpointError, Saver
+from replicate.train.checkpoint import FORMAT, Checkpoint, CheckpointError, Saver
 from tests.support.readers_store import with_digest
 
 STATE = {
@@ -177,7 +177,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_identity_is_a_hash_of_its_parts(checkpoint: Checkpoint) -> None:
-    text = json.dumps([1, "float32", "abc"], separators=(",", ":"))
+    text = json.dumps([FORMAT, "float32", "abc"], separators=(",", ":"))
     assert checkpoint.identity == hashlib.sha256(text.encode()).hexdigest()
 
 
