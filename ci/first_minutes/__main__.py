@@ -39,6 +39,9 @@ class TimeIsUp(Exception):
 class Session:
     """Processes of one call, and the moment by which all of them are to have ended."""
 
+    ending = False
+    """Set by SIGTERM; looked at where no process is just being started, so that each is known, and ended."""
+
     def __init__(self, tried: Trial, findings: Findings, deadline: float) -> None:
         self.tried, self.findings, self.deadline = tried, findings, deadline
         self._running: list[subprocess.Popen[bytes]] = []
@@ -66,6 +69,8 @@ class Session:
     def wait(self, processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
         """Exit statuses, once all have ended; meanwhile the summary is kept up to date."""
         while any(process.poll() is None for process in processes):
+            if Session.ending:
+                sys.exit(128 + signal.SIGTERM)
             if time.monotonic() > self.deadline:
                 raise TimeIsUp
             if time.monotonic() - self._written > WRITE_SECONDS:
@@ -216,7 +221,6 @@ def main() -> int:
     if asked.arch:
         tried = replace(tried, only=tuple(asked.arch))
     findings = Findings(asked.out.resolve())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the processes are ended, too
     try:
         return found_out(asked, tried, findings, started)
     except OSError as error:
@@ -260,4 +264,5 @@ def found_out(asked: argparse.Namespace, tried: Trial, findings: Findings, start
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: setattr(Session, "ending", True))
     sys.exit(main())
