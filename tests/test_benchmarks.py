@@ -137,11 +137,12 @@ def test_what_cannot_be_stacked_is_refused_in_one_line(
 class TestJudgeClaims:
     @pytest.fixture
     def judge_claims(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        arguments = ["--scale", "smoke", "--rounds", "1", "--select", "cost or satisfies"]
+        arguments = ["--rounds", "1", "--select", "cost or satisfies"]
         monkeypatch.setattr(sys, "argv", ["judge_claims.py", *arguments])
         return load("judge_claims", monkeypatch)
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_it_times_each_way_on_a_claim_that_takes_no_time(
         self, judge_claims: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

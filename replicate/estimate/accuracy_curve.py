@@ -43,6 +43,9 @@ landscapes accuracy falls off a cliff beyond the best weight decay, and no smoot
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
+LEAST_DOF = 6.0
+"""With fewer degrees of freedom in a whole cell, runs may agree by chance: a variance of three is below an eighth of
+the true one in 5 % of cases. It then counts only where it is more than the scatter around smooth curves allows."""
 JITTER = 1e-7
 CEILING_PP = 99.5
 """Above it, accuracies can't tell good from better."""
@@ -299,10 +302,11 @@ def _noise(cells: list[Points]) -> tuple[Shared, float]:
     least = _least_variance(cells)
     known = cells[0].noise_sd
     dof = sum(float(n.dof.sum()) for n in noises)
-    if dof == 0:
-        # No seed is repeated.
+    if dof == 0 or (known is None and dof < LEAST_DOF):
+        # No seed is repeated, or too few runs are.
         if known is None:
-            white = np.maximum(_residual_variances(cells), least)
+            seen = [float(np.nanmax(n.residual_variance, initial=0.0)) for n in noises]
+            white = np.maximum(_residual_variances(cells), max(least, *seen))
             alone = [one_seed_covariance(_near(p), np.full(len(p.x), w)) for p, w in zip(cells, white, strict=True)]
         else:
             white = np.full(len(cells), max(known**2, least))

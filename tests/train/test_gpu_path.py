@@ -96,6 +96,7 @@ def test_memory_that_moves_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_compiled_twice(compilations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others take longer: `ci/test_stacked_full_size.py`."""
     monkeypatch.setattr(Replayed, "watched", False)
