@@ -62,6 +62,7 @@ print(json.dumps({name: asdict(work) for name, work in {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_counted() -> None:
     """Against closed forms: each kernel's inputs and outputs once, of views what they show; 28 bytes a parameter."""
     found = printed("-c", COUNTED)
@@ -82,6 +83,7 @@ def test_what_is_counted() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_where_nothing_can_be_lowered_it_says_so_in_one_line() -> None:
     without = "import runpy, sys; sys.modules['triton'] = None; script, *sys.argv[1:] = sys.argv[1:]; "
     without += "runpy.run_path(script, run_name='__main__')"
