@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import replace
 from statistics import median
 
 from replicate.calibration.experiments import FamilyRate
@@ -48,7 +49,7 @@ EXPERIMENT_HEADER = (
 
 def markdown(measured: Measured) -> str:
     """All tables: summary, power, whole experiments, studies by group."""
-    out = ["# Calibration", "", INTRODUCTION.format(command=_command(measured)).rstrip()]
+    out = ["# Calibration", "", INTRODUCTION.format(command=_commands(measured)).rstrip()]
     if measured.trained:
         out += ["", "## Trained landscapes", "", TRAINED.format(cells=measured.trained[0].cells).rstrip()]
         for name in dict.fromkeys(row.landscape for row in measured.trained):
@@ -76,8 +77,14 @@ def markdown(measured: Measured) -> str:
     return "\n".join(out) + "\n"
 
 
+def _commands(measured: Measured) -> str:
+    """The command that measures this much; one of its own for trained landscapes that had another number of cells."""
+    if measured.cells and measured.trained and measured.cells[0].landscapes != measured.trained[0].cells:
+        return f"{_command(replace(measured, trained=()))}\n    {_command(Measured(trained=measured.trained))}"
+    return _command(measured)
+
+
 def _command(measured: Measured) -> str:
-    """The command that measures this much."""
     words = ["replicate calibrate"]
     parts = {"trained": measured.trained, "cells": measured.cells, "experiments": measured.experiments}
     if not all(parts.values()):

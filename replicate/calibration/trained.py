@@ -93,7 +93,8 @@ class Trained:
         return () if peak is None else self._at(lr, [LEAST * FACTOR**peak * times for times in FINER])
 
     def _at(self, lr: float, exponents: Sequence[float]) -> tuple[float, ...]:
-        return tuple(float(f"{c / self.exponent(lr, 1.0):.4g}") for c in exponents)
+        of_one = self.exponent(lr, 1.0)
+        return tuple(float(f"{c / of_one:.4g}") for c in exponents)
 
     def exponent(self, lr: float, weight_decay: float) -> float:
         """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over a training."""

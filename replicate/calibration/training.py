@@ -57,8 +57,5 @@ def again(name: str, sample: int, folder: Path) -> list[tuple[Row, Row, bool]]:
     local.ensure(store, trained)
     anew = recording.Recorded(recorded.landscape, (), ())
     found = recording.added(anew, [stored for run in trained if (stored := store.read(run.key)) is not None])
-    origins = [{**origin, "code": None} for origin in (*recorded.origins, *found.origins)]
-    return [
-        (before, after, origins[before.origin] == origins[len(recorded.origins) + after.origin])
-        for before, after in zip(chosen, found.rows, strict=True)
-    ]
+    before, after = ([{**origin, "code": None} for origin in one.origins] for one in (recorded, found))
+    return [(old, new, before[old.origin] == after[new.origin]) for old, new in zip(chosen, found.rows, strict=True)]

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables, trained_rates
@@ -87,19 +86,25 @@ def _train(seeds: int, processes: int | None) -> None:
         catalogue.prepare(spec)
     from replicate.calibration import training  # here and no earlier: it needs the GPU stack
 
-    total, show = len(LANDSCAPES) * seeds, _progress("seeds of landscapes")
-    done = count(1)
-    training.train(list(LANDSCAPES), seeds, TRAINING, processes, lambda *_: show(next(done), total))
+    show, whole = _progress("seeds of landscapes"), dict.fromkeys(LANDSCAPES, 0)
+
+    def report(name: str, done: int, of: int) -> None:
+        whole[name] = done
+        show(sum(whole.values()), len(LANDSCAPES) * of)
+
+    training.train(list(LANDSCAPES), seeds, TRAINING, processes, report)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
     """Tells on standard error how far it is; one line that moves on a terminal, some twenty elsewhere."""
-    started = time.monotonic()
+    started, told = time.monotonic(), 0
 
     def report(done: int, total: int) -> None:
+        nonlocal told
         left = (time.monotonic() - started) / done * (total - done)
-        moving = sys.stderr.isatty()
-        if moving or done % max(1, total // 20) == 0 or done == total:
+        moving, share = sys.stderr.isatty(), 20 * done // total
+        if moving or share > told:
+            told = share
             end = "\r" if moving and done < total else "\n"
             print(f"calibrate: {done} of {total} {what}, {duration(left)} to go ", end=end, file=sys.stderr, flush=True)
 

@@ -1,7 +1,8 @@
 """Accuracy over ln(weight decay) at one learning rate: scores of a slice to draws of the smooth curve behind them.
 
 A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2), its length scale
-weighed by marginal likelihood over all learning rates of the cell, its amplitude learning rate by learning rate.
+weighed by marginal likelihood over all learning rates of the cell, its amplitude learning rate by learning rate. So is
+weighed from which loss on accuracies count by the logarithm of it: softened, what falls off a cliff is smooth too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.special import logsumexp
 
 from replicate.estimate.flags import Flag
 from replicate.estimate.noise import (
+    ROUNDING,
     SliceNoise,
     additive_fit,
     level_covariance,
@@ -137,7 +139,7 @@ def usable_points(cut: Slice) -> Points | None:
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights of the (length, amplitude) pairs of one slice, and the noise they were found with."""
+    """Weights of softening, length scale and amplitude together of one slice, and the noise they were found with."""
 
     weights: Floats
     """[S, L, A], sums to 1."""
@@ -150,7 +152,7 @@ class Fit:
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
-    """Posterior weights of length scale (shared by the cell) and amplitude (slice by slice)."""
+    """Posterior weights of softening and length scale (shared by the cell) and of amplitude (slice by slice)."""
     noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
     covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
@@ -171,11 +173,14 @@ def fit_process(cells: list[Points]) -> list[Fit]:
 def softened_mean(points: Points, fit: Fit) -> Floats:
     """Means [N] in standard errors, large losses softened as they likeliest are."""
     softening = float(SOFTENINGS[int(fit.weights.sum(axis=(1, 2)).argmax())])
-    return _softened(points, fit.covariance, fit.scale, softening)[0]
+    return softened(points, fit.covariance, fit.scale, softening)[0]
 
 
-def _softened(points: Points, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
-    """Means [N] and their covariance [N, N] in standard errors, large losses by their logarithm; the Jacobian's."""
+def softened(points: Points, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
+    """Means [N] and their covariance [N, N], in standard errors and with losses beyond `softening` by their logarithm.
+
+    And the logarithm of the Jacobian, for the evidence. An infinite `softening` leaves the losses as they are.
+    """
     loss = (points.noise.mean.max() - points.noise.mean) / scale
     if np.isinf(softening):
         return loss.mean() - loss, covariance / scale**2, 0.0
@@ -184,8 +189,8 @@ def _softened(points: Points, covariance: Floats, scale: float, softening: float
     return y - y.mean(), covariance / scale**2 * slope[:, None] * slope, float(np.log(slope).sum())
 
 
-def _hardened(y: Floats, softening: float) -> Floats:
-    """The inverse of `_softened`, of draws of any shape in standard errors above the best mean."""
+def hardened(y: Floats, softening: float) -> Floats:
+    """The inverse of `softened`, of draws of any shape in standard errors above the best mean."""
     if np.isinf(softening):
         return y
     return np.where(y > 0, y, -softening * np.expm1(np.minimum(-y / softening, 50.0)))
@@ -193,7 +198,7 @@ def _hardened(y: Floats, softening: float) -> Floats:
 
 def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
-    y, noise, jacobian = _softened(points, covariance, scale, softening)
+    y, noise, jacobian = softened(points, covariance, scale, softening)
     correlation = _among(points.x.tobytes())
     level = (10 * (np.ptp(y) + 1)) ** 2
     # Of a level that may be anything, the prior is the same however large losses count.
@@ -260,7 +265,9 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
     unit = JITTER * np.eye(len(grid))
     out = []
     for softening, of_softening in zip(SOFTENINGS, counts, strict=True):
-        y, noise, _ = _softened(points, fit.covariance, fit.scale, softening)
+        if not of_softening.any():
+            continue
+        y, noise, _ = softened(points, fit.covariance, fit.scale, softening)
         top = y.max()
         level = (10 * (np.ptp(y) + 1)) ** 2
         for length, of_length in zip(LENGTHS, of_softening, strict=True):
@@ -273,7 +280,7 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
                     gain = np.linalg.solve(amplitude * at_data + level + noise, cross.T).T
                     covariance = amplitude * at_grid + (level - gain @ cross.T) + (amplitude + 1) * unit
                     root = np.linalg.cholesky(covariance)
-                    out.append(_hardened(gain @ y - top + rng.standard_normal((drawn, len(grid))) @ root.T, softening))
+                    out.append(hardened(gain @ y - top + rng.standard_normal((drawn, len(grid))) @ root.T, softening))
     return np.concatenate(out)
 
 
@@ -299,34 +306,36 @@ def _noise(cells: list[Points]) -> tuple[Shared, float]:
     The latter matters only where a slice falls into parts that no seed links.
     """
     noises = [p.noise for p in cells]
-    least = _least_variance(cells)
     known = cells[0].noise_sd
     dof = sum(float(n.dof.sum()) for n in noises)
-    if dof == 0 or (known is None and dof < LEAST_DOF):
-        # No seed is repeated, or too few runs are.
-        if known is None:
-            seen = [float(np.nanmax(n.residual_variance, initial=0.0)) for n in noises]
-            white = np.maximum(_residual_variances(cells), max(least, *seen))
-            alone = [one_seed_covariance(_near(p), np.full(len(p.x), w)) for p, w in zip(cells, white, strict=True)]
-        else:
-            white = np.full(len(cells), max(known**2, least))
-            alone = [known_covariance(_near(p), float(w)) for p, w in zip(cells, white, strict=True)]
-        shared = Shared(tuple(alone), float("nan"))
-        # Where most neighbours have other seeds, the scatter around smooth curves is that of the levels too.
-        apart = np.concatenate([parts_apart(n) for n in noises if parts_apart(n).any()] or [np.zeros(1, dtype=bool)])
-        most = float(white.max()) if apart.mean() >= 0.5 else unknown_level_variance(noises)
-        return shared, level_variance_between(noises, most)
+    if dof < (LEAST_DOF if known is None else ROUNDING):
+        return _noise_without_repeats(cells, known)
+    least = _least_variance(cells)
     if known is None:
-        variance = (
-            np.concatenate(variances_by_slice(noises)) * (t_quantile(0.975, dof) / t_quantile(0.975, np.inf)) ** 2
-        )
+        few = (t_quantile(0.975, dof) / t_quantile(0.975, np.inf)) ** 2
+        variances = [few * variance for variance in variances_by_slice(noises)]
     else:
-        variance = np.full(sum(len(p.x) for p in cells), known**2)
-    parts = np.split(np.maximum(variance, least), np.cumsum([len(n.mean) for n in noises])[:-1])
-    scores = [Scores(_near(p), p.scores, v) for p, v in zip(cells, parts, strict=True)]
+        variances = [np.full(len(p.x), known**2) for p in cells]
+    scores = [Scores(_near(p), p.scores, np.maximum(v, least)) for p, v in zip(cells, variances, strict=True)]
     found = shared_noise(scores, of_known_size=known is not None)
     shared = Shared(tuple(c + least * np.eye(len(c)) for c in found.covariances), found.share)
     return shared, level_variance_between(noises, unknown_level_variance(noises))
+
+
+def _noise_without_repeats(cells: list[Points], known: float | None) -> tuple[Shared, float]:
+    """As `_noise`, where no seed is repeated, or too few are for their scatter to be the noise."""
+    noises, least = [p.noise for p in cells], _least_variance(cells)
+    if known is None:
+        seen = [float(np.nanmax(n.residual_variance, initial=0.0)) for n in noises]
+        variances = np.maximum(_residual_variances(cells), max(least, *seen))
+        alone = [one_seed_covariance(_near(p), np.full(len(p.x), v)) for p, v in zip(cells, variances, strict=True)]
+    else:
+        variances = np.full(len(cells), max(known**2, least))
+        alone = [known_covariance(_near(p), float(v)) for p, v in zip(cells, variances, strict=True)]
+    # Where most neighbours have other seeds, the scatter around smooth curves is that of the levels too.
+    apart = np.concatenate([parts_apart(n) for n in noises if parts_apart(n).any()] or [np.zeros(1, dtype=bool)])
+    most = float(variances.max()) if apart.mean() >= 0.5 else unknown_level_variance(noises)
+    return Shared(tuple(alone), float("nan")), level_variance_between(noises, most)
 
 
 def _least_variance(cells: list[Points]) -> float:

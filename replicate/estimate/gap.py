@@ -90,15 +90,9 @@ def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
     if "shrinkage" not in landscape.frame.columns:
         return False
     shrinkage = landscape.frame.groupby(["lr", "wd"])["shrinkage"].first()
-    best: dict[str, tuple[float, list[float]]] = {}
-    for cut in landscape.slices():
-        of_line, of_grid = on_line(cut), _on_grid(cut, grid)
-        taken = [float(shrinkage[cut.lr, wd]) for wd in cut.wds[of_line | of_grid]]
-        for name, rows in (("line", of_line), ("grid", of_grid)):
-            if np.isfinite(cut.scores[rows]).any():
-                top = float(np.nanmax(np.nanmean(cut.scores[rows], axis=1)))
-                best[name] = max(best.get(name, (-np.inf, [])), (top, taken))
-    return bool(best) and all(max(taken) < INERT for _, taken in best.values())
+    best = [cut for top in _tops(landscape, grid) if top is not None for _, cut in [top]]
+    compared = [(cut.lr, wd) for cut in best for wd in cut.wds[on_line(cut) | _on_grid(cut, grid)]]
+    return bool(compared) and bool((shrinkage[compared] < INERT).all())
 
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
@@ -131,9 +125,16 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
     """The paper's gap, pp: largest mean over seeds on the grid less largest on the line."""
-    usable = [(cut, np.isfinite(cut.scores).any(axis=1)) for cut in landscape.slices()]
-    grid_rows = [row for cut, rows in usable for row in cut.scores[rows & _on_grid(cut, grid)]]
-    line_rows = [row for cut, rows in usable for row in cut.scores[rows & on_line(cut)]]
-    if not grid_rows or not line_rows:
-        return None
-    return max(float(np.nanmean(row)) for row in grid_rows) - max(float(np.nanmean(row)) for row in line_rows)
+    of_grid, of_line = _tops(landscape, grid)
+    return None if of_grid is None or of_line is None else of_grid[0] - of_line[0]
+
+
+def _tops(landscape: Landscape, grid: Sequence[float]) -> tuple[tuple[float, Slice] | None, tuple[float, Slice] | None]:
+    """The largest mean over seeds on the grid and the one on the line, each with its slice; None where none was run."""
+    found: tuple[list[tuple[float, Slice]], list[tuple[float, Slice]]] = ([], [])
+    for cut in landscape.slices():
+        usable = np.isfinite(cut.scores).any(axis=1)
+        for tops, rows in zip(found, (_on_grid(cut, grid), on_line(cut)), strict=True):
+            tops += [(float(np.nanmean(row)), cut) for row in cut.scores[usable & rows]]
+    of_grid, of_line = (max(tops, key=lambda top: top[0], default=None) for tops in found)
+    return of_grid, of_line

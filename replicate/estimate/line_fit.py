@@ -174,14 +174,15 @@ def settle(fit: LineFit) -> str:
             continue
         low, high = curve.interval(CLOSED_DEVIANCE)
         end = curve.start + STEP * (len(curve.table) - 3)
-        flat = bool(np.isinf(low) and np.isinf(high))
-        if flat and noise_unknown and curve.start < curve.best_run < end - STEP:
-            continue  # it may be an optimum; what is missing is the noise
-        if flat and not (noise_unknown and curve.best_run >= end - STEP):
+        below, above = bool(np.isinf(low)), bool(np.isinf(high))
+        if below and above and noise_unknown:
+            # The best run may be at the optimum, for all that is known: it only lies elsewhere if it is at the end.
+            below, above = abs(curve.best_run - curve.start) < STEP, curve.best_run > end - STEP
+        if below and above:
             words.append(f"more seeds or a longer training at lr {curve.lr:g}, flat so far")
-        elif flat or np.isinf(high):
-            words.append(f"weight decays above {np.exp(end if flat else max(end, low)):.1g} at lr {curve.lr:g}")
-        else:
+        elif above:
+            words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
+        elif below:
             words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
     if noise_unknown and not all(fit.informative):
         words.append("a second seed, for nothing tells how much seeds differ")

@@ -141,8 +141,8 @@ def _max_gap(selected: Selected) -> Estimate:
         return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
     low = float(np.quantile(np.stack(draws), (1 - LEVEL) / 2 / len(draws), axis=1).max())
     high = max(cell.high for cell in cells)
-    found = Estimate("max_gap_pp", "pp", max(values), low, high, LEVEL, len(draws), gap.METHOD, (), "more seeds")
-    return _flagged(found, [one.landscape for one in selected])
+    flags = tuple(dict.fromkeys(flag for cell in cells for flag in cell.flags))
+    return Estimate("max_gap_pp", "pp", max(values), low, high, LEVEL, len(draws), gap.METHOD, flags, "more seeds")
 
 
 def _seed_scores(landscape: Landscape) -> Any:
@@ -166,7 +166,9 @@ def _gap_minus_seed_sd(selected: Selected, seed_sd_low_pp: float, seed_sd_high_p
         seed_sd_by_the_paper=position(sd.low, sd.high, Margin(seed_sd_low_pp, seed_sd_high_pp)).value,
     )
     method = f"{gap.METHOD}; chi-squared"
-    return Estimate("gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, method, (), mean.settle, found)
+    return Estimate(
+        "gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, method, mean.flags, mean.settle, found
+    )
 
 
 def _measured(of: Estimate) -> details.Measured:

@@ -326,12 +326,12 @@ def _after_device_error(
         return left or left_without(store, left, failed, answer["error"])
     if all(slot.name != failed for slot in left):
         return left_without(store, left, failed, answer["error"])
-    if work.blamed or (failed in doubted and work.devices_lost):
+    if work.blamed or (failed in doubted and work.cost_a_device):
         work.blamed = True
         doubted.discard(failed)
         return left
     if failed in doubted:
-        work.devices_lost += 1
+        work.cost_a_device = True
         return left_without(store, left, failed, answer["error"])
     doubted.add(failed)
     work.again_on = failed

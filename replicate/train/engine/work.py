@@ -57,8 +57,8 @@ class Work:
     """Of workers that trained it, by kind."""
     again_on: str = ""
     """The device that has failed under it, by name: it is tried once more there, in a new process."""
-    devices_lost: int = 0
-    """That were left alone because they failed under it."""
+    cost_a_device: bool = False
+    """Whether a device has been left alone because it failed under it."""
     blamed: bool = False
     """Whether it, or what it is a part of, has failed on a second device: then no device is left alone for it."""
 
