@@ -240,6 +240,14 @@ def test_a_rehearsal_does_not_go_on_in_the_folder_of_a_gpu(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_time_that_is_none_names_its_option(
+    part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ci/gpu", "--out", str(tmp_path), "--device", "cpu", "--evidence", "9x"])
+    assert part("__main__").main() == 2
+    assert capsys.readouterr().err.startswith("ci/gpu: --evidence: expected a time such as 6h, 90m, 1h30m or 45s")
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(
     part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -222,7 +222,11 @@ def main() -> int:
         tried = replace(tried, only=tuple(asked.arch))
     findings = Findings(asked.out.resolve())
     try:
+        of_device(findings, tried)
         return found_out(asked, tried, findings, started)
+    except UsageError as error:
+        print(f"ci/gpu: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"ci/gpu: --out {asked.out}: expected a folder to write to, got {one_line(error)}", file=sys.stderr)
         return 2
@@ -232,14 +236,9 @@ def main() -> int:
 
 def found_out(asked: argparse.Namespace, tried: Trial, findings: Findings, started: float) -> int:
     """Find out what is asked for, write the summary and print what is wrong; the exit status."""
-    try:
-        of_device(findings, tried)
-    except UsageError as error:
-        print(f"ci/gpu: {error}", file=sys.stderr)
-        return 2
     status = 0
     try:
-        seconds = budget.seconds(asked.evidence)
+        seconds = budget.seconds(asked.evidence, "--evidence")
         prepare(findings.folder, tried)
         within = 60 * asked.minutes if seconds is None else seconds + ENDING_SECONDS
         session = Session(tried, findings, started + within)
