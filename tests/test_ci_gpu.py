@@ -173,6 +173,7 @@ class TestProjection:
             found.put(f"{arch}/beside", script_run_seconds=3600.0)
         return found
 
+    @pytest.mark.slow
     def test_hours_are_those_of_full_stacks(self, part: Any, tried: Any, findings: Any, tmp_path: Path) -> None:
         found = part("projection").project(tried, findings, tmp_path / "store")
         a_stack = 200 * (391 * 0.016 + 2.0 + 1.0)
@@ -184,6 +185,7 @@ class TestProjection:
         assert part("pieces").missing(tried, findings)[0] == "health"
         assert "projection" not in part("pieces").missing(tried, findings)
 
+    @pytest.mark.slow
     def test_what_is_missing_is_said_and_the_rest_counted(
         self, part: Any, tried: Any, findings: Any, tmp_path: Path
     ) -> None:
@@ -194,6 +196,7 @@ class TestProjection:
         page = part("summary").page(tried, findings)
         assert "together, of those above" in page and "- swin_t/replays: CUDA error: an illegal memory access" in page
 
+    @pytest.mark.slow
     def test_prices_are_kept_for_the_budget(self, part: Any, tried: Any, findings: Any, tmp_path: Path) -> None:
         part("projection").project(tried, findings, tmp_path / "store")
         kept = costs.kept(open_store(tmp_path / "store").layout, "fashion-short")

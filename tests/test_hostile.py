@@ -177,6 +177,7 @@ def test_verdicts_with_numbers_too_long(tmp_path: Path) -> None:
         verdict_file.read(tmp_path / "v.json")
 
 
+@pytest.mark.slow
 def test_what_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "runs.jsonl.gz"
     with gzip.open(path, "wb") as file:
@@ -226,6 +227,7 @@ def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixt
             source.expanded(name)
 
 
+@pytest.mark.slow
 def test_the_name_of_a_folder_does_not_steer_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_names_that_other_selections_use() -> None:
         assert not any(word in a.id for word in ("overall", "long", "one_dim", "other"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4, 9))
 def test_made_up_papers_are_consistent(seed: int) -> None:
     """Sweeps in which the claim is true, analysed the paper's way. Two statements may fail by the noise of 5 seeds."""
@@ -300,6 +301,7 @@ class TestCommand:
         assert main(["audit", small, "--picture", str(ROOT / "README.md" / "x.svg")]) == 2
         assert "expected a file in a folder that exists, got none at " in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_loads_no_gpu_stack(self, small: str) -> None:
         command = [sys.executable, "-X", "importtime", "-m", "replicate", "audit", small, "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

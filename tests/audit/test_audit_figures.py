@@ -261,6 +261,7 @@ class TestDeviation:
     def test_a_true_paper(self, find: Callable[[Reported], Finding]) -> None:
         assert find(MADE_UP).outcome == CONSISTENT
 
+    @pytest.mark.slow
     @given(st.floats(0.3, 3), st.floats(0, 0.69), st.floats(0.7, 1.5))
     def test_the_papers_own_curve_is_never_flagged(self, beta: float, gamma: float, above: float) -> None:
         """Drops on the curve of section 3.3, printed to a tenth, with intervals of half a point at least."""

@@ -68,6 +68,7 @@ def test_fits_against_brute_force(grid_: Grid) -> None:
             assert getattr(fits, name)[i] == pytest.approx(value, abs=1e-9, nan_ok=True), (name, wds)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @given(st.integers(0, 10**6))
 def test_counts_against_brute_force(seed: int) -> None:

@@ -328,6 +328,7 @@ def test_the_diverged_corner_lies_above_the_best_weight_decay() -> None:
 TWO = [Study("a", Truth(rho=1.0), seeds=3), Study("b", Truth(depth=0.0), "paper+line", seeds=3)]
 
 
+@pytest.mark.slow
 def test_rates_of_two_landscapes_are_those_of_judging_them() -> None:
     seen: list[tuple[int, int]] = []
     found = {(r.study.group, r.quantity): r for r in rates(TWO, 2, 1, lambda done, total: seen.append((done, total)))}
@@ -403,6 +404,7 @@ def test_answers_that_cannot_be_kept_are_given(tmp_path: Path) -> None:
     assert list(in_processes(math.sqrt, [4.0], 1, tmp_path / "file", kind=float)) == [2]
 
 
+@pytest.mark.slow
 def test_all_that_judging_loads_is_part_of_the_code() -> None:
     """Whatever the process that answers has loaded of this package, found by running it and not by reading it.
 

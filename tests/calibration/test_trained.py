@@ -203,6 +203,7 @@ def test_the_truth_and_its_error() -> None:
     assert not trained_studies.truth(nothing).interior
 
 
+@pytest.mark.slow
 def test_a_cell_has_its_optima_on_the_law_and_keeps_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = tuple(dataclasses.replace(made_up(c), lr=lr) for lr, c in ((1e-3, 0.3), (1e-2, 2.0), (0.1, 5.0)))
     monkeypatch.setattr(trained_studies, "curves", lambda _: curves)

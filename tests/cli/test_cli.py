@@ -137,7 +137,9 @@ class TestPlan:
         assert found["store"] == str(store)
         assert len(found["claims"]["trained"]) == len(CLAIMS)
 
-    @pytest.mark.parametrize("scale", list(scales.SCALES))
+    @pytest.mark.parametrize(
+        "scale", [pytest.param(name, marks=[] if name == "smoke" else pytest.mark.slow) for name in scales.SCALES]
+    )
     def test_text(self, scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "--scale", scale, "--store", str(tmp_path / "none")]) == 0
         out, err = capsys.readouterr()

@@ -116,7 +116,8 @@ def test_bound_of_nobody_is_zero() -> None:
 # ---------------------------------------------------------------- the sets hold the best
 
 
-@pytest.mark.parametrize("n_seeds", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_seeds", [3, pytest.param(5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_sets_hold_the_best_of_equals(n_seeds: int, missing: float) -> None:
     """All weight decays alike, the hardest case: the first of seven is in 95 % of 600 sets, give or take 3 x 0.9 pp."""
@@ -130,6 +131,7 @@ def test_sets_hold_the_best_of_equals(n_seeds: int, missing: float) -> None:
     assert 0.95 - 0.027 < np.mean(held) < 0.985
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.8, 0.95])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 @pytest.mark.parametrize("shape", ["quadratic", "table-2", "asymmetric"])

@@ -106,6 +106,7 @@ def test_seeds_that_lack_pairs_scatter_as_single_runs_do() -> None:
             assert values.var() == pytest.approx(1 / n, rel=0.1 if n in (1, 5) else 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("missing", "expected"), [(0.0, 0.95), (0.1, 0.94), (0.2, 0.92)])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 def test_drops_of_cells_with_holes_are_covered(missing: float, expected: float, n_seeds: int) -> None:
@@ -374,6 +375,7 @@ def test_asymmetry_laws(seed: int, tilt: float, unit: float) -> None:
     assert found.value == pytest.approx(min(found.details.asymmetry_pp, found.details.excess_over_the_other_pp))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("here", "there"), [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.3, -0.5)])
 def test_asymmetry_errs_as_seldom_as_it_says(here: float, there: float) -> None:
     """The lower end above the truth in 2.5 %, the upper end below it in 5 %: 99.9 % points of the binomial."""

@@ -197,6 +197,7 @@ def test_the_gap_does_not_depend_on_the_unit_of_learning_rate_and_weight_decay()
     np.testing.assert_allclose(found, draws_of(landscape), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_true_gap_of_zero_is_not_reported_as_one() -> None:
     """40 flat landscapes, 5 seeds, SD 0.3 pp: the maximum over 48 noisy means beats that over 6 by 0.21 pp on average.
 

@@ -99,13 +99,14 @@ def test_the_papers_own_form_has_the_exponent_2_wherever_its_zone_ends(gamma: fl
         assert side.squared_beta_pp.value == pytest.approx(1.3, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "gamma", "beta"),
     [(2.0, 0.0, 0.62), (2.0, float(EDGE), 1.25), (2.0, 0.3, 0.8), (1.0, 0.0, 1.4), (4.0, 0.0, 0.12)],
 )
 @pytest.mark.parametrize(
     ("sd", "n_seeds"),
-    [(0.15, 3), *(pytest.param(*more, marks=pytest.mark.slow) for more in [(0.02, 5), (0.15, 10)])],
+    [(0.15, 3), *(pytest.param(*more, marks=pytest.mark.long) for more in [(0.02, 5), (0.15, 10)])],
 )
 def test_growth_covers_what_it_says(p: float, gamma: float, beta: float, sd: float, n_seeds: int) -> None:
     """Five cells on two data sets: 150 draws, 99.9 % point of the binomial at 95 %."""

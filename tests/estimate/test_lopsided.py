@@ -67,6 +67,7 @@ def falling_off(lr: float, rng: np.random.Generator, grid: float) -> Slice:
     return one_slice(tuple(0.1 * lr * np.exp(x)), scores, lr)
 
 
+@pytest.mark.slow
 def test_a_cliff_at_every_learning_rate_leaves_slope_and_ratio_covered() -> None:
     """Before losses were softened, optima beside a cliff were placed too surely, up to 0.5 off in ln."""
     slopes, ratios = [], []

@@ -265,6 +265,7 @@ def test_one_seed_uses_the_scatter_around_smooth_curves() -> None:
     assert min(widths[1]) > 2 * max(widths[0])
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_a_few_noisy_runs_is_not_taken_to_be_as_quiet_as_the_others() -> None:
     """One seed, and decay does nothing: runs differ by 0.001 pp at some learning rates and by 1 pp at others."""
     found = []
@@ -278,6 +279,7 @@ def test_a_learning_rate_of_a_few_noisy_runs_is_not_taken_to_be_as_quiet_as_the_
 LRS_OF_NOISE = {1e-4: 1e-3, 3e-4: 1e-3, 1e-3: 1e-3, 3e-3: 1.0, 1e-2: 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [0.1, 0.3])
 def test_a_noise_that_is_known_is_taken(sd: float) -> None:
     """Of one seed it tells what the scatter around smooth curves cannot; and the optima are covered."""

@@ -197,6 +197,7 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
     assert ("no-straight-line" in root.flags) == (sd < 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["table-2", "tent"])
 def test_lines_with_an_intercept_are_not_taken_for_others(shape: str) -> None:
     """Of 24 intervals at 95 %, at most two miss."""
@@ -481,6 +482,7 @@ def test_a_landscape_in_other_units_has_the_same_line(seed: int, shift: float, u
 # ---------------------------------------------------------------- landscapes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("b", "n_seeds"), [(1.0, 3), (1.0, 5), (0.0, 5), (-1.0, 3)])
 def test_coverage_of_slope_ratio_and_intercept(b: float, n_seeds: int) -> None:
     """15 landscapes of a shape that is nobody's assumption: of 15 intervals at 95 % at most binom.ppf(0.999) = 4 may

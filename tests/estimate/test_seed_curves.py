@@ -90,6 +90,7 @@ def test_errors_of_means_are_as_large_as_said() -> None:
     assert np.mean(stated) == pytest.approx(np.mean(errors), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.8])
 def test_errors_of_means_with_missing_runs_are_as_large_as_said(share: float) -> None:
     """Every fifth run missing: squared errors of differences between means freed of the seeds' levels."""

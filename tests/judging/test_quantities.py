@@ -252,6 +252,7 @@ def test_what_is_as_likely_as_not_may_reach_out_by_a_fifth() -> None:
         assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "times", "factor"), [("asymmetric", 3.0, 5.0), ("tent", 2.5, 3.0)])
 def test_a_break_on_the_shallow_side_of_lopsided_curves_is_seen(shape: str, times: float, factor: float) -> None:
     """The likeliest ratio is drawn to the steep side, so it alone would call half of these replicated."""

@@ -55,6 +55,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(tmp_path_factory.mktemp("store") / "store", below=recorded.of_scale("embedded-deep"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "claim_id",
     ["rho/resnet50-cifar100", "rho/reject/vit_s16-cifar100", "deviation/cifar100/kappa-0.1", "one-dim/mean-gap"],

@@ -323,6 +323,7 @@ def test_numbers_of_no_training_are_refused(tmp_path: Path, column: str, value: 
 class TestSizes:
     """What is no grid is refused in a moment, not judged for hours."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("rows", "message"),
         [

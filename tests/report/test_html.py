@@ -68,6 +68,7 @@ def hostile_file(text: str) -> VerdictFile:
     )
 
 
+@pytest.mark.slow
 def test_every_claim_has_its_place_and_every_letter_leads_to_it(mixed: str) -> None:
     found = read(mixed)
     for c in CLAIMS:

@@ -97,6 +97,7 @@ def breaking(n: int, *broken: str) -> list[Run]:
     return [fake_run(seed, arch="breaking", devices=broken, words=LOST, sleep=0.02) for seed in range(n)]
 
 
+@pytest.mark.slow
 def test_a_device_that_fails_twice_is_left_alone_and_the_others_go_on(store: Store, three: dict[str, str]) -> None:
     runs = breaking(9, "cuda:0")
     ensure(store, runs, trainer=NAME)
@@ -109,6 +110,7 @@ def test_a_device_that_fails_twice_is_left_alone_and_the_others_go_on(store: Sto
     assert second.endswith(f"RuntimeError: {LOST}; it is left alone, 2 others go on")
 
 
+@pytest.mark.slow
 def test_where_no_device_is_left_one_line_says_so(store: Store, three: dict[str, str]) -> None:
     good, runs = fake_run(), breaking(3, "cuda:0", "cuda:1", "cuda:2")
     ensure(store, [good], trainer=NAME)
@@ -205,6 +207,7 @@ def test_the_time_left_does_not_know_of_the_jump(store: Store, monkeypatch: pyte
 # A holder that hangs
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("in_process", [True, False])
 @pytest.mark.parametrize("slots", [1, 2])
@@ -322,6 +325,7 @@ def _may_mount(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("needs a kernel that lets users mount a file system of their own")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_may_mount")
 @pytest.mark.parametrize("locks", ["kernel", "heartbeat"])
 @pytest.mark.parametrize(("kind", "size"), [("bytes", "size=400k"), ("files", "size=4m,nr_inodes=120")])

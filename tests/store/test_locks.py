@@ -196,6 +196,7 @@ def test_a_holder_that_hangs_loses_its_lock_and_says_so_when_it_wakes(path: Path
     lock.release()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs to know whose process ids these are")
 def test_for_a_process_of_this_machine_that_has_ended_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = "locks.HeartbeatLock(Path(sys.argv[1])).acquire(); os._exit(9)"
@@ -331,6 +332,7 @@ def test_what_is_held_is_in_flight_and_no_garbage(store: Store) -> None:
     assert fsck.repair(store, problems) == [] and not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_pool_and_processes_by_themselves_share_a_store_by_heartbeat(store: Store) -> None:
     runs = [fake_run(seed, sleep=0.01) for seed in range(24)]
     body = """
@@ -346,6 +348,7 @@ def test_a_pool_and_processes_by_themselves_share_a_store_by_heartbeat(store: St
     assert not list((store.path / "locks").iterdir()) and not list(store.path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("wakes", [True, False])
 def test_two_who_train_one_run_cost_time_and_harm_nothing(store: Store, wakes: bool) -> None:

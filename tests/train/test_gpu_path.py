@@ -59,6 +59,7 @@ def test_replayed_on_augmented_images(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [close(a, solo.train(run)) for a, run in zip(together, runs, strict=True)] == [True] * len(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet50", "vit_s16"])
 def test_replayed_in_bf16(arch: str) -> None:
     """Weights are rounded inside of the step: the same bits as without a graph."""

@@ -56,6 +56,7 @@ def test_small_models_tell_images_apart(arch: str) -> None:
     assert torch.pdist(features).min() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("scale", ["cifar100", "imagenet"])
 def test_full_size_models_take_the_data_of_their_scale(arch: str, scale: str) -> None:

@@ -65,6 +65,7 @@ def test_the_least_is_lost_at_youngs_and_dalys_interval(script: ModuleType, mtbf
         assert lost(best * factor) > at_best
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_models(script: ModuleType) -> None:
     scale = scales.get("cifar100")
     found = {}
@@ -97,6 +98,7 @@ def tensors(value: object) -> list[torch.Tensor]:
     return [tensor for one in inner for tensor in tensors(one)]
 
 
+@pytest.mark.slow
 def test_every_table_of_the_document_is_printed_by_the_script(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ class TestMeasured:
     def test_a_stack(self) -> None:
         assert 0 < price.seconds_per_run(RUN, "cpu", 4) < 60
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("room", [2, 1])
     def test_memory_runs_out(self, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
         step, sizes = trainer._Stack.step, []
@@ -134,6 +135,7 @@ class TestPlan:
         for arch in dict(scale.models):
             assert f"measuring {arch} on cpu\n" in err
 
+    @pytest.mark.slow
     def test_a_budget_trains_and_judges_in_the_order_that_was_printed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -37,7 +37,9 @@ AS_ON_A_GPU = pytest.mark.parametrize("products", [None, True], ids=["as on a CP
 
 
 @pytest.mark.parametrize(("optimizer", "products"), [("adamw", None), ("sgd", None), ("adamw", True)])
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[] if arch == "mixer_s16" else pytest.mark.slow) for arch in MODELS]
+)
 def test_lanes_equal_solo(arch: str, optimizer: str, products: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and running statistics to 1e-10 after 21 steps, whatever the schedule and company.
 
@@ -161,7 +163,7 @@ def test_seconds_are_shared_out() -> None:
 
 
 @AS_ON_A_GPU
-@pytest.mark.parametrize("killed_at", [0, 1, 3, 8, 11])
+@pytest.mark.parametrize("killed_at", [pytest.param(at, marks=pytest.mark.slow) for at in (0, 1, 3, 8)] + [11])
 def test_killed_and_resumed_gives_the_same_bits(
     killed_at: int, products: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

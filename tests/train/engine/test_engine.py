@@ -196,6 +196,7 @@ def test_a_trainer_that_is_not_there(store: Store, name: str, message: str) -> N
         ensure(store, [fake_run()], processes=1, trainer=name)
 
 
+@pytest.mark.slow
 def test_a_run_that_brings_workers_down_is_named(store: Store) -> None:
     runs = [fake_run(), fake_run(arch="crashing"), fake_run(1)]
     with pytest.raises(
@@ -243,6 +244,7 @@ def test_a_read_only_store_is_not_trained_into(store: Store) -> None:
         ensure(open_store(store.path, read_only=True), [fake_run()], trainer=NAME)
 
 
+@pytest.mark.slow
 @posix
 def test_kills_at_random_moments_lose_nothing_and_train_nothing_twice(store: Store) -> None:
     runs = fake_runs(50, sleep=0.02)
@@ -327,6 +329,7 @@ def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
     assert_complete(store, runs[:2])
 
 
+@pytest.mark.slow
 def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store) -> None:
     body = """
         runs = [fake_run(lr=1e-3 * (i + 1), sleep=0.01) for i in range(30)]
@@ -454,6 +457,7 @@ def test_solo_trains_real_runs_one_by_one(store: Store) -> None:
 # Others at work on the same store
 
 
+@pytest.mark.slow
 def test_two_pools_and_two_single_processes_share_one_store(store: Store, tmp_path: Path) -> None:
     log = tmp_path / "log"
     runs = fake_runs(40, sleep=0.03, log=str(log))
@@ -593,6 +597,7 @@ def test_describe_names_what_one_needs_to_find_a_run() -> None:
 # A budget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_process", [True, False])
 def test_nothing_begins_after_the_time_is_over(store: Store, in_process: bool) -> None:
     with pytest.raises(OutOfTime, match="what was begun goes on from there the next time"):

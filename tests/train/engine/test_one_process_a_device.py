@@ -187,6 +187,7 @@ def test_what_is_too_large_in_one_lane_has_failed(store: Store, in_process: bool
     assert store.notices[-1].endswith("with 2 lanes: going on with 1 at a time")
 
 
+@pytest.mark.slow
 def test_a_process_that_ran_out_of_memory_gets_no_more_work(store: Store) -> None:
     ensure(store, [fake_run()], processes=1, trainer=NAME)
     before = local._pool().pids
@@ -195,6 +196,7 @@ def test_a_process_that_ran_out_of_memory_gets_no_more_work(store: Store) -> Non
     assert len(set(pids_of(store)["cuda:0"])) == 2
 
 
+@pytest.mark.slow
 def test_where_the_last_device_vanishes_training_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """All fail at once, and the driver shows one less each time it is asked; nobody waits for a device that is gone."""
     shown = [[TWO[1]], []]
