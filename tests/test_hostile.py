@@ -22,6 +22,7 @@ from replicate.cli import main
 from replicate.data import cifar100, source
 from replicate.data.source import DATA_VARIABLE, DataError
 from replicate.judging import verdict_file
+from replicate.report import files
 from replicate.store import begun, recorded
 from replicate.store.record import seal
 from replicate.store.store import open_store
@@ -32,6 +33,7 @@ from tests.support.faketrainer import fake_result, fake_run
 from tests.support.mutations import DEEP
 from tests.support.readers import TARGETS, _calibration_seed
 from tests.support.readers_store import price_seed, record_seed, with_digest
+from tests.support.verdicts import quick_page
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
 """Inputs of the slower targets."""
@@ -227,12 +229,12 @@ def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixt
             source.expanded(name)
 
 
-@pytest.mark.slow
 def test_the_name_of_a_folder_does_not_steer_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by fuzzing the options."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "write_page", quick_page)
     main(["report", "--scale", "smoke", "--store", str(open_store(tmp_path / "s").path), "--out", "a\u202eb"])
     out, err = capsys.readouterr()
     assert "a\ufffdb/report.html" in out and "\u202e" not in out + err

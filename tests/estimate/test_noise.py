@@ -248,6 +248,7 @@ def test_covariance_of_means_is_that_of_simulated_ones(size: tuple[int, int, int
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the test above is the same to a wider error
 def test_covariance_of_means_to_a_tighter_error() -> None:
     missing = holes(7, 3, 1, 0.3)
     fit = additive_fit(np.where(missing, np.nan, 70.0))

@@ -41,9 +41,14 @@ def runs_of(arch: str, **changes: Any) -> list[Run]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[] if arch == "resnet50" else pytest.mark.long) for arch in MODELS]
+)
 def test_replayed_lanes_equal_solo(arch: str, replayed: type[Replayed]) -> None:
-    """Among them one that diverges; the last, smaller batch of an epoch has a graph of its own."""
+    """Among them one that diverges; the last, smaller batch of an epoch has a graph of its own.
+
+    All models, replayed in the same way: `test_lanes_equal_solo` of ci/test_gpu.py, which CI runs on a CPU.
+    """
     runs = runs_of(arch)
     together = train_stack(runs, how=GRAPH)
     assert [close(a, solo.train(run)) for a, run in zip(together, runs, strict=True)] == [True] * len(runs)
@@ -60,7 +65,7 @@ def test_replayed_on_augmented_images(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["resnet50", "vit_s16"])
+@pytest.mark.parametrize("arch", [pytest.param("resnet50", marks=pytest.mark.long), "vit_s16"])
 def test_replayed_in_bf16(arch: str) -> None:
     """Weights are rounded inside of the step: the same bits as without a graph."""
     runs = runs_of(arch, precision="bf16")
@@ -69,7 +74,7 @@ def test_replayed_in_bf16(arch: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 7])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.long), 7])
 def test_stopped_and_resumed_with_replays_gives_the_same_bits(after: int, tmp_path: Path) -> None:
     runs = runs_of("resnet50")
     whole = train_stack(runs, how=GRAPH)

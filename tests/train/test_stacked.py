@@ -73,9 +73,14 @@ def test_lanes_equal_solo(arch: str, optimizer: str, products: bool | None, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[] if arch == "mixer_s16" else pytest.mark.long) for arch in MODELS]
+)
 def test_lanes_equal_solo_on_augmented_images(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colour images of bytes, with every augmentation; their own differ from epoch to epoch and from plain ones."""
+    """Colour images of bytes, with every augmentation; their own differ from epoch to epoch and from plain ones.
+
+    What is done to images knows nothing of the model, and the models are compared by the test above.
+    """
     monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path, train=20, test=30)))
     spec = DataSpec("cifar100", train_images=20)
     runs = [
@@ -163,7 +168,16 @@ def test_seconds_are_shared_out() -> None:
 
 
 @AS_ON_A_GPU
-@pytest.mark.parametrize("killed_at", [pytest.param(at, marks=pytest.mark.slow) for at in (0, 1, 3, 8)] + [11])
+@pytest.mark.parametrize(
+    "killed_at",
+    [
+        pytest.param(0, marks=pytest.mark.slow),
+        pytest.param(1, marks=[pytest.mark.slow, pytest.mark.long]),  # as the second session of 0
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(8, marks=pytest.mark.slow),
+        11,
+    ],
+)
 def test_killed_and_resumed_gives_the_same_bits(
     killed_at: int, products: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,8 +418,11 @@ def test_fallback_loop_is_an_error() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[] if arch == "resnet50" else pytest.mark.long) for arch in MODELS]
+)
 def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the others are looked at in `test_production_path` of ci/test_gpu.py, which CI runs on a CPU."""
     monkeypatch.undo()  # back to float32
     forget_inputs()
     runs = [make(arch, precision="bf16"), make(arch, lr=1e-3, precision="bf16")]
