@@ -149,6 +149,8 @@ class Fit:
     """Typical standard error of a mean."""
     share: float
     """See `Shared.share`."""
+    log_evidence: float
+    """Of the whole cell, averaged over softenings, length scales and amplitudes."""
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
@@ -163,10 +165,11 @@ def fit_process(cells: list[Points]) -> list[Fit]:
     by_slice = [logsumexp(e, axis=-1) for e in evidence]
     shared = np.sum(by_slice, axis=0)
     shared_weight = np.exp(shared - logsumexp(shared))
+    log_evidence = float(logsumexp(shared) - np.log(shared.size) - len(cells) * np.log(len(AMPLITUDES)))
     fits = []
     for e, marginal, c, s in zip(evidence, by_slice, covariances, scales, strict=True):
         weights = shared_weight[..., None] * np.exp(e - marginal[..., None])
-        fits.append(Fit(weights, c, s, noise.share))
+        fits.append(Fit(weights, c, s, noise.share, log_evidence))
     return fits
 
 
@@ -199,16 +202,19 @@ def hardened(y: Floats, softening: float) -> Floats:
 def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
     y, noise, jacobian = softened(points, covariance, scale, softening)
-    correlation = _among(points.x.tobytes())
     level = (10 * (np.ptp(y) + 1)) ** 2
     # Of a level that may be anything, the prior is the same however large losses count.
     jacobian += float(np.log((np.ptp(y) + 1) / (np.ptp(points.noise.mean) / scale + 1)))
-    kernel = AMPLITUDES[None, :, None, None] ** 2 * correlation[:, None] + level
-    kernel = kernel + noise
+    return log_likelihood(points.x, y, noise + level) + jacobian
+
+
+def log_likelihood(x: Floats, y: Floats, noise: Floats) -> Floats:
+    """Of `y` [N] at `x` [N] as a process plus `noise` [N, N], for each of `LENGTHS` and `AMPLITUDES`: [L, A]."""
+    kernel = AMPLITUDES[None, :, None, None] ** 2 * _among(x.tobytes())[:, None] + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det + jacobian)
+    return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * log_det)
 
 
 def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:

@@ -112,12 +112,22 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     closed = np.array([_is_closed(c) for c in curves])
     center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
     heights = _heights(curves)
-    # Row by row of a padded table: the position of height + slope * (x - center) in each curve's grid.
     total = np.zeros((len(heights), len(SLOPES)))
     for curve, xi in zip(curves, x, strict=True):
-        total += curve.at(heights[:, None] + SLOPES[None, :] * (xi - center))
+        total += _along(curve, heights, SLOPES * (xi - center))
     scale, misfit_p = misfit(curves, closed, float(total.max()))
     return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))
+
+
+def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
+    """[H, B], log-likelihood of the optimum at every height plus shift: `heights` are evenly apart by `HEIGHT_STEP`."""
+    first = heights[0] + shifts
+    start = curve.start + STEP * np.floor((first.min() - curve.start) / STEP)
+    every = round(HEIGHT_STEP / STEP)
+    reach = every * (len(heights) - 1) + 1
+    begin = np.round((first - start) / STEP).astype(np.intp)
+    values = curve.at(start + STEP * np.arange(int(begin.max()) + reach))
+    return np.lib.stride_tricks.sliding_window_view(values, reach)[begin, ::every].T
 
 
 def misfit(

@@ -8,12 +8,15 @@ grid speaks for all that lies beyond.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from replicate.estimate import rise_and_fall
 from replicate.estimate.accuracy_curve import (
     JITTER,
     Fit,
@@ -26,6 +29,7 @@ from replicate.estimate.accuracy_curve import (
 )
 from replicate.estimate.flags import Flag
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
+from replicate.estimate.rise_and_fall import OUTSIDE, RiseAndFall
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.landscape.landscape import Floats, Slice
 
@@ -35,6 +39,8 @@ FINE = 97
 """Points at which a draw is evaluated; its argmax is then refined by a parabola."""
 STEP = 0.02
 """Spacing of the likelihood's grid in ln(weight decay)."""
+LEAST_SHARE = 1e-3
+"""A model of the curve that has less than this share of the evidence is left out."""
 FLOOR = 2e-3
 """Share of doubt: no slice alone can make a place less likely than this against knowing nothing."""
 PLATEAU = float(np.log(8))
@@ -133,8 +139,10 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
     lrs, points = [lr for lr, _ in found], [p for _, p in found]
     fits = fit_process(points)
     best = [best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
-    parts = zip(lrs, points, fits, best, flat_tops(points, best), strict=True)
-    return [_curve(lr, p, fit, runs, flat, rng) for lr, p, fit, runs, flat in parts]
+    shapes, log_evidence = rise_and_fall.fit(points, fits, rng)
+    share = float(expit(log_evidence - fits[0].log_evidence))
+    parts = zip(lrs, points, fits, shapes, best, flat_tops(points, best), strict=True)
+    return [_curve(lr, p, fit, shape, share, runs, flat, rng) for lr, p, fit, shape, runs, flat in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -192,27 +200,67 @@ def _curve(
     lr: float,
     points: Points,
     fit: Fit,
+    shape: RiseAndFall,
+    share: float,
     best: NDArray[np.intp],
     flat: tuple[float, float],
     rng: np.random.Generator,
 ) -> OptimumCurve:
-    grid = np.linspace(points.low, points.high, FINE)
-    with_zero = bool(points.x[0] < points.low)
-    if with_zero:
-        draws = draw_curves(points, fit, rng, np.append(grid, points.x[0]), DRAWS)
-        place = np.where(draws[:, -1] > draws[:, :-1].max(axis=1), -np.inf, _argmax(grid, draws[:, :-1]))
-    else:
-        place = _argmax(grid, draw_curves(points, fit, rng, grid, DRAWS))
-    width = points.high - points.low
+    """`share`: how far the cell's scores are those of a rise and a fall, and not of a process alone."""
     inside = np.arange(points.low, points.high + STEP / 2, STEP)
+    likelihood, places = np.zeros(len(inside) + 2), []
+    if share > LEAST_SHARE:
+        found = _places(points, lambda grid: shape.draw(rng, grid))
+        places.append(found[: round(share * len(found))])
+        likelihood += share * _by_shape(points, found, inside)
+    if 1 - share > LEAST_SHARE:
+        found = _places(points, lambda grid: draw_curves(points, fit, rng, grid, DRAWS))
+        places.append(found[round(share * DRAWS) :])
+        likelihood += (1 - share) * _by_process(points, fit, found, inside, rng)
+    table = np.log(_unbounded(likelihood, points, best, flat, inside))
+    runs = points.x[points.x >= points.low]
+    spacing = _spacing(runs, float(inside[int(np.argmax(table[1:-1]))]))
+    flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
+    straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
+    peaks = float(points.x[points.noise.mean.argmax()]), straight
+    draws = np.concatenate(places)
+    return OptimumCurve(lr, points.low, table, draws, points.ceiling, points.floor, spacing, *peaks, flags, fit.share)
+
+
+def _places(points: Points, draw: Callable[[Floats], Floats]) -> Floats:
+    """[K], argmaxes of curves that `draw` draws on a grid; minus infinity where weight decay 0 is better."""
+    grid = np.linspace(points.low, points.high, FINE)
+    if points.x[0] >= points.low:
+        return _argmax(grid, draw(grid))
+    drawn = draw(np.append(grid, points.x[0]))
+    return np.where(drawn[:, -1] > drawn[:, :-1].max(axis=1), -np.inf, _argmax(grid, drawn[:, :-1]))
+
+
+def _density(places: Floats, inside: Floats) -> tuple[Floats, Floats]:
+    """Smoothed density of `places` at `inside`, and those of them that are within the grid."""
+    finite = places[np.isfinite(places)]
+    counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
+    return _smooth(counts / (len(places) * STEP), finite), finite
+
+
+def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
+    """[G + 2], how much more likely every place is by the rise and the fall than beforehand; see `OUTSIDE`."""
+    density, finite = _density(places, inside)
+    before = np.full(len(inside), (1 - 2 * OUTSIDE) / (points.high - points.low))
+    ratio = density / np.maximum(_smooth(before, finite), 1e-12)
+    below, above = np.mean(places == -np.inf) / OUTSIDE, np.mean(places == np.inf) / OUTSIDE
+    return (1 - FLOOR) * np.concatenate([[below], ratio, [above]]) + FLOOR
+
+
+def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: np.random.Generator) -> Floats:
+    """[G + 2], as `_by_shape`, by the process alone."""
+    width = points.high - points.low
     prior = np.zeros(len(inside))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=(0, 2)), strict=True):
         if weight > 0.01:
             density = _prior_argmax(max(0.1, float(np.round(width / length, 1))))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
-    finite = place[np.isfinite(place)]
-    counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
-    smoothed = _smooth(counts / (DRAWS * STEP), finite)
+    smoothed, finite = _density(places, inside)
     # The prior smoothed alike cancels what the kernel loses over the grid's ends.
     ratio = smoothed / np.maximum(_smooth(prior, finite), 1e-12)
     support = _run_support(points, fit, rng)
@@ -226,12 +274,7 @@ def _curve(
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
     below, above = float(max(support[0], positive[0])), float(positive[-1])
-    table = np.log(_unbounded(np.concatenate([[below], placed, [above]]), points, best, flat, inside))
-    spacing = _spacing(points.x[points.x >= points.low], float(inside[int(np.argmax(table[1:-1]))]))
-    flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
-    straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
-    peaks = float(points.x[points.noise.mean.argmax()]), straight
-    return OptimumCurve(lr, points.low, table, place, points.ceiling, points.floor, spacing, *peaks, flags, fit.share)
+    return np.concatenate([[below], placed, [above]])
 
 
 def straight_peak(x: Floats, mean: Floats) -> float:

@@ -306,8 +306,8 @@ def test_what_settles_an_exponent_is_closer_runs_or_more_seeds() -> None:
     """Optima known to within the runs beside them are not known better by more seeds, however little noise there is."""
     for n_seeds, noise in ((3, 0.3), (20, 0.05)):
         truth = Truth(noise_sd_pp=noise, depth=4.0)
-        coarse = slope(fitted(drawn(truth, 0, n_seeds, bracket_grid(truth, 6.0), LRS[1:5])))
-        assert coarse.settle == "weight decays closer together around the best ones, now a factor 6 apart"
+        coarse = slope(fitted(drawn(truth, 0, n_seeds, bracket_grid(truth, 8.0), LRS[1:5])))
+        assert coarse.settle == "weight decays closer together around the best ones, now a factor 8 apart"
     wide = fit_line([normal(lr, -9 + x, 0.5) for lr, x in zip(LRS, X, strict=True)])
     assert wide is not None and slope(wide).settle.endswith("times as many seeds")
 

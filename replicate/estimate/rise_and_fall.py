@@ -1,0 +1,308 @@
+"""The shape that trained accuracy curves have: scores of a cell to a rise and a fall at every learning rate.
+
+Over ln(weight decay) accuracy rises as a logistic function and then falls off a cliff, down to what a model has that
+learns nothing. How wide the rise is, how steep the cliff and how sharp its edges, all learning rates have in common: so
+the runs of one tell what lies between those of another, which no smooth curve of one learning rate could know. What
+is left over a Gaussian process takes, as in `accuracy_curve.py`, and evidence says which of the two to believe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logsumexp
+
+from replicate.estimate.accuracy_curve import AMPLITUDES, JITTER, Fit, Points, hardened, log_likelihood, softened
+from replicate.estimate.seed_curves import LENGTHS, matern
+from replicate.landscape.landscape import Floats
+
+OWN = 4
+"""Parameters of one learning rate: accuracy without decay and what decay would add to it at most, in percentage points;
+ln(weight decay) at half of the rise, and where the fall is."""
+COMMON = 4
+"""Parameters of all: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's exponent
+(1: logistic; large: a sharp upper edge and a long tail), and of its depth as a multiple of what the means span."""
+EXPECTED = np.array([-0.3, -0.7, 1.0])
+"""Where the first three of all are expected, and …"""
+SPREAD = np.array([0.7, 0.8, 1.5])
+"""… the standard deviation of what they may be: wider than the trained perceptrons differ."""
+DEPTH = (1.2, 0.5)
+"""Depth of the fall that is expected, and the standard deviation of its logarithm."""
+SOFTENING = 10.0
+"""Losses, in standard errors of a mean, from which on they count by their logarithm; see `SOFTENINGS`."""
+MISFIT = 0.003
+"""How far a trained curve departs from this shape: standard deviation as a share of its depth, over `MISFIT_LENGTH` in
+ln(weight decay). No runs could show so little, but it displaces a peak. By the trained perceptrons."""
+MISFIT_LENGTH = 0.5
+OUTSIDE = 0.2
+"""Probability beforehand that the best weight decay lies below all that were run, and that it lies above."""
+FIT_STEPS = 60
+GAINED = 1e-3
+"""A step of the fit that gains less, in squares of a standard error, is the last one."""
+CHAINS = 64
+MOVES, SETTLING, KEPT = 40, 15, 4
+"""Moves of every chain, those before any is kept, and how many apart those are that are kept."""
+
+
+@dataclass(frozen=True)
+class RiseAndFall:
+    """The curve of one learning rate."""
+
+    points: Points
+    scale: float
+    """Percentage points: curves are drawn in units of it above the best mean."""
+    best_pp: float
+    """Best mean of the cell, from which the depth counts."""
+    span_pp: float
+    """From there to the least mean of the cell, the unit of the depth."""
+    parameters: Floats
+    """[OWN + COMMON], the likeliest ones."""
+    expected: Floats
+    """[OWN + COMMON], where they would be expected without the scores of this learning rate, and …"""
+    precision: Floats
+    """[OWN + COMMON, OWN + COMMON], … how closely."""
+    noise: Floats
+    """[N, N], softened covariance of the means."""
+    length: float
+    amplitude: float
+    """Of the process that takes what the shape leaves, beside the `MISFIT`."""
+    posterior: Floats
+    """[K, OWN + COMMON], draws of the parameters."""
+
+    @property
+    def y(self) -> Floats:
+        """[N], the means, softened."""
+        return self._softened(self.points.noise.mean)
+
+    def at(self, parameters: Floats, x: Floats) -> Floats:
+        """[K, N], softened curves of `parameters` [K, OWN + COMMON] at ln(weight decay) `x` [N]."""
+        return self._softened(curve(parameters, x, self.best_pp, self.span_pp))
+
+    def _softened(self, accuracy_pp: Floats) -> Floats:
+        return _soft((accuracy_pp - self.points.noise.mean.max()) / self.scale)
+
+    def slopes(self, parameters: Floats) -> Floats:
+        """[N, OWN + COMMON], derivatives of the softened curve at the runs, by central differences."""
+        step = np.diag(1e-4 * np.maximum(1.0, np.abs(parameters)))
+        moved = self.at(np.concatenate([parameters + step, parameters - step]), self.points.x)
+        return ((moved[: len(step)] - moved[len(step) :]) / (2 * np.diag(step)[:, None])).T
+
+    def left_over(self, x: Floats, others: Floats) -> Floats:
+        """[N, M], covariance of what the shape leaves at `x` with what it leaves at `others`."""
+        distance = np.abs(x[:, None] - others[None, :])
+        misfit = MISFIT * np.exp(self.parameters[-1]) * self.span_pp / self.scale
+        return self.amplitude**2 * matern(distance, self.length) + misfit**2 * matern(distance, MISFIT_LENGTH)
+
+    def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
+        """Draws [K, len(grid)] of the accuracy curve, in standard errors above the best mean."""
+        x, noise, parameters = self.points.x, self.covariance(), self.posterior
+        across = self.left_over(grid, x)
+        gain = np.linalg.solve(noise, across.T).T
+        covariance = self.left_over(grid, grid) - gain @ across.T
+        root = np.linalg.cholesky(covariance + (covariance.max() + 1) * JITTER * np.eye(len(grid)))
+        left = (self.y - self.at(parameters, x)) @ gain.T + rng.standard_normal((len(parameters), len(grid))) @ root.T
+        return hardened(self.at(parameters, grid) + left, SOFTENING)
+
+    def covariance(self) -> Floats:
+        return self.noise + self.left_over(self.points.x, self.points.x) + JITTER * np.eye(len(self.noise))
+
+
+def curve(parameters: Floats, x: Floats, best_pp: float, span_pp: float) -> Floats:
+    """[..., N], accuracy in percentage points of `parameters` [..., OWN + COMMON] at ln(weight decay) `x` [..., N].
+
+    b + (a(x) - b) (1 - (1 + exp((f - x) / w) / n)^-n), with bottom b, rise a(x), place f, width w and exponent n of
+    the fall: a generalised logistic function (Richards 1959).
+    """
+    without, added, rise, fall, *logs = (parameters[..., i, None] for i in range(OWN + COMMON))
+    rise_width, fall_width, exponent, depth = (np.exp(np.minimum(np.maximum(log, -6), 6)) for log in logs)
+    bottom = best_pp - span_pp * depth
+    top = without + added * expit((x - rise) / rise_width)
+    steps = np.minimum(np.maximum((fall - x) / fall_width, -50), 50)
+    kept = -np.expm1(-exponent * np.log1p(np.exp(steps) / exponent))
+    return np.asarray(bottom + (top - bottom) * kept)
+
+
+def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) -> tuple[list[RiseAndFall], float]:
+    """A curve for every learning rate of a cell, and the log-evidence of all, comparable to `Fit.log_evidence`.
+
+    Laplace's approximation in all parameters; those in common are weighed once for all learning rates. `fits` tell
+    the noise.
+    """
+    curves, common = _expected(cells, fits)
+    curves = _likeliest(curves, common)
+    slopes = [c.slopes(c.parameters) for c in curves]
+    evidence = np.stack([_log_evidence(c, s) for c, s in zip(curves, slopes, strict=True)])
+    of_lengths = (logsumexp(evidence, axis=-1) - np.log(len(AMPLITUDES))).sum(axis=0)
+    length = int(of_lengths.argmax())
+    fitted, told = [], []
+    for c, s, of_slice in zip(curves, slopes, evidence, strict=True):
+        weights = np.exp(of_slice[length] - logsumexp(of_slice[length]))
+        with_process = _with(c, length=float(LENGTHS[length]), amplitude=float(np.exp(weights @ np.log(AMPLITUDES))))
+        fitted.append(with_process)
+        told.append(_told_of_common(with_process, s))
+    everything = common.precision + np.sum(told, axis=0)
+    away = curves[0].parameters[OWN:] - common.expected
+    occam = np.linalg.slogdet(common.precision)[1] - np.linalg.slogdet(everything)[1] - away @ common.precision @ away
+    knowing = [_knowing(c, everything - t) for c, t in zip(fitted, told, strict=True)]
+    posterior = _posterior(knowing, rng)
+    log_evidence = float(logsumexp(of_lengths) - np.log(len(LENGTHS)) + occam / 2)
+    return [_with(c, posterior=draws) for c, draws in zip(knowing, posterior, strict=True)], log_evidence
+
+
+def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Floats:
+    """[E, K, OWN + COMMON], draws of the parameters of every learning rate, by differential evolution.
+
+    ter Braak 2006; each half of the chains moves by differences of the other half, those of all curves at once.
+    """
+    width = max(len(c.points.x) for c in curves)
+    x, y, whiten, roots = [], [], np.zeros((len(curves), width, width)), []
+    for i, c in enumerate(curves):
+        missing = (0, width - len(c.points.x))
+        inverse = np.linalg.inv(np.linalg.cholesky(c.covariance()))
+        slopes = inverse @ c.slopes(c.parameters)
+        whiten[i, : len(inverse), : len(inverse)] = inverse
+        roots.append(np.linalg.cholesky(np.linalg.inv(c.precision + slopes.T @ slopes)))
+        x.append(np.pad(c.points.x, missing))
+        y.append(np.pad(c.y, missing))
+    at, target, root = np.array(x)[:, None], np.array(y)[:, None], np.array(roots).transpose(0, 2, 1)
+    top = np.array([c.points.noise.mean.max() for c in curves])[:, None, None]
+    scale = np.array([c.scale for c in curves])[:, None, None]
+    expected, precision = np.array([c.expected for c in curves])[:, None], np.array([c.precision for c in curves])
+
+    def log_density(parameters: Floats) -> Floats:
+        away = parameters - expected
+        white = (
+            target - _soft((curve(parameters, at, curves[0].best_pp, curves[0].span_pp) - top) / scale)
+        ) @ whiten.transpose(0, 2, 1)
+        return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * ((away @ precision) * away).sum(axis=-1))
+
+    size, half = (len(curves), CHAINS // 2, OWN + COMMON), CHAINS // 2
+    likeliest = np.array([c.parameters for c in curves])[:, None]
+    chains = [likeliest + rng.standard_normal(size) @ root for _ in range(2)]
+    density = [log_density(one) for one in chains]
+    rows, kept = np.arange(len(curves))[:, None], []
+    for move in range(MOVES):
+        # Now and then from one mode to another, else as far as is best for that many parameters (ter Braak 2006).
+        jump = 1.0 if move % 8 == 7 else 2.38 / np.sqrt(2 * (OWN + COMMON)) * rng.uniform(0.5, 1.3)
+        for moving in (0, 1):
+            others = chains[1 - moving]
+            one = rng.integers(half, size=size[:2])
+            another = (one + rng.integers(1, half, size=size[:2])) % half
+            tried = chains[moving] + jump * (others[rows, one] - others[rows, another])
+            tried += 1e-4 * rng.standard_normal(size) @ root
+            then = log_density(tried)
+            taken = np.log(rng.random(size[:2])) < then - density[moving]
+            chains[moving] = np.where(taken[..., None], tried, chains[moving])
+            density[moving] = np.where(taken, then, density[moving])
+        if move >= SETTLING and (move - SETTLING) % KEPT == 0:
+            kept += chains
+    return np.concatenate(kept, axis=1)
+
+
+def _soft(above: Floats) -> Floats:
+    return np.where(above > 0, above, -SOFTENING * np.log1p(np.maximum(-above, 0.0) / SOFTENING))
+
+
+@dataclass(frozen=True)
+class _Common:
+    expected: Floats
+    """[COMMON]"""
+    precision: Floats
+    """[COMMON, COMMON]"""
+
+
+def _with(c: RiseAndFall, **changed: float | Floats) -> RiseAndFall:
+    return RiseAndFall(**{**c.__dict__, **changed})
+
+
+def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAndFall], _Common]:
+    """Curves with their parameters where the means suggest them, and what is expected beforehand."""
+    best = max(float(p.noise.mean.max()) for p in cells)
+    span = best - min(float(p.noise.mean.min()) for p in cells) or 1.0
+    common = _Common(np.append(EXPECTED, np.log(DEPTH[0])), np.diag(np.append(1 / SPREAD**2, 1 / DEPTH[1] ** 2)))
+    curves = []
+    for p, f in zip(cells, fits, strict=True):
+        mean, top = p.noise.mean, int(p.noise.mean.argmax())
+        fallen = np.nonzero(mean[top:] < mean[top] - 0.15 * span)[0]
+        fall = p.x[top + fallen[0]] - 0.2 if len(fallen) else p.high + 1.0
+        gain = max(float(mean[top] - mean[0]), 0.05 * span)
+        start = np.concatenate([[mean[0], gain, max(p.x[top], p.low) - 1.2, fall], common.expected])
+        middle, reach = (p.low + p.high) / 2, (p.high - p.low) / 2 + 2
+        expected = np.concatenate([[mean[0], 0.0, middle, middle], common.expected])
+        sd = np.array([10 * (np.ptp(mean) + f.scale), span, reach, reach])
+        precision = np.zeros((OWN + COMMON, OWN + COMMON))
+        precision[:OWN, :OWN] = np.diag(1 / sd**2)
+        noise = softened(p, f.covariance, f.scale, SOFTENING)[1]
+        curves.append(RiseAndFall(p, f.scale, best, span, start, expected, precision, noise, 1.4, 0.5, start[None]))
+    return curves, common
+
+
+def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
+    """`curves` with their likeliest parameters, all together: Levenberg and Marquardt."""
+    size = OWN * len(curves)
+    whiten = [np.linalg.inv(np.linalg.cholesky(c.covariance())) for c in curves]
+    own = [np.diagonal(c.precision)[:OWN] for c in curves]
+
+    def split(vector: Floats) -> list[Floats]:
+        return [np.concatenate([vector[OWN * i : OWN * (i + 1)], vector[size:]]) for i in range(len(curves))]
+
+    def residuals(vector: Floats) -> tuple[float, list[Floats]]:
+        white = [
+            w @ (c.y - c.at(p[None], c.points.x)[0]) for w, c, p in zip(whiten, curves, split(vector), strict=True)
+        ]
+        away = vector[size:] - common.expected
+        cost = float(away @ common.precision @ away) + sum(float(r @ r) for r in white)
+        of_own = (q @ (p - c.expected)[:OWN] ** 2 for c, p, q in zip(curves, split(vector), own, strict=True))
+        return cost + float(sum(of_own)), white
+
+    at = np.concatenate([*(c.parameters[:OWN] for c in curves), common.expected])
+    (cost, white), damping = residuals(at), 1e-2
+    for _ in range(FIT_STEPS):
+        curvature, gradient = np.zeros((len(at), len(at))), np.zeros(len(at))
+        curvature[size:, size:] = common.precision
+        gradient[size:] = -common.precision @ (at[size:] - common.expected)
+        for i, (c, p, w, r, q) in enumerate(zip(curves, split(at), whiten, white, own, strict=True)):
+            where = np.concatenate([np.arange(OWN * i, OWN * (i + 1)), np.arange(size, len(at))])
+            slopes = w @ c.slopes(p)
+            curvature[np.ix_(where, where)] += slopes.T @ slopes
+            gradient[where] += slopes.T @ r
+            curvature[where[:OWN], where[:OWN]] += q
+            gradient[where[:OWN]] -= q * (p - c.expected)[:OWN]
+        gained = 0.0
+        while damping < 1e8:
+            tried = at + np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
+            then, of_tried = residuals(tried)
+            if then < cost:
+                gained, at, cost, white = cost - then, tried, then, of_tried
+                damping = max(damping / 6, 1e-6)
+                break
+            damping *= 4
+        if gained < GAINED:
+            break
+    return [_with(c, parameters=p) for c, p in zip(curves, split(at), strict=True)]
+
+
+def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
+    """[L, A], of one learning rate over lengths and amplitudes, parameters in common fixed."""
+    own = slopes[:, :OWN]
+    left = c.y - c.at(c.parameters[None], c.points.x)[0] + own @ (c.parameters - c.expected)[:OWN]
+    base = _with(c, amplitude=0.0).covariance() + (own / np.diagonal(c.precision)[:OWN]) @ own.T
+    jacobian = softened(c.points, c.noise, c.scale, SOFTENING)[2]
+    return log_likelihood(c.points.x, left, base) + jacobian
+
+
+def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
+    """[COMMON, COMMON], information that a learning rate has of the parameters in common, whatever its own are."""
+    information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
+    own, across = information[:OWN, :OWN], information[:OWN, OWN:]
+    told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)
+    return np.asarray((told + told.T) / 2)
+
+
+def _knowing(c: RiseAndFall, others: Floats) -> RiseAndFall:
+    """`c` with what the other learning rates tell of the parameters in common, [COMMON, COMMON]."""
+    precision = c.precision.copy()
+    precision[OWN:, OWN:] = others
+    return _with(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))
