@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate.landscape.columns import parse_columns
-from replicate.landscape.from_csv import Sweep, read_sweep
 from replicate.landscape.landscape import Landscape
-from replicate.landscape.table import Table, read_table
+from replicate.sweeps.columns import parse_columns
+from replicate.sweeps.source import read_table
+from replicate.sweeps.sweep import Sweep, read_sweep
+from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 
