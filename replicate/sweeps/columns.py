@@ -148,7 +148,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
     )
     named = [m for m in METRICS if m in columns]
     if len(named) > 1 and name not in named:
-        raise UsageError(f"--columns: expected accuracy or loss, got both; name one, or say --metric")
+        raise UsageError("--columns: expected accuracy or loss, got both; name one, or say --metric")
     if named and name in METRICS and name not in named:
         raise UsageError(f"--columns: expected {name}=… as --metric {name} says, got {named[0]}=…")
     if named:
@@ -163,8 +163,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
         return None, ""
     order = min(one.tier for one in wanted.values())
     best = [column for column, one in wanted.items() if one.tier == order]
-    if name in best:
-        best = [name]
+    best = [name] if name in best else [column for column in best if not names.selects(column)] or best
     if len({tuple(table.values(column)) for column in best}) > 1:
         kind = wanted[best[0]].kind
         field = kind if kind in METRICS else "metric"

@@ -169,7 +169,8 @@ def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
     tables: dict[tuple[str, ...], Table] = {}
     for rule in rules:
         header = _cells(lines[rule - 1])
-        rows, numbers, bad = [], [], []
+        rows, numbers = [], []
+        bad: list[tuple[int, str]] = []
         for i in range(rule + 1, len(lines)):
             if "|" not in lines[i]:
                 break

@@ -13,18 +13,14 @@ from replicate.text import UsageError
 
 MOST_FILES, MOST_BYTES, DEEPEST = 50_000, 512 << 20, 8
 CONFIGS = (
-    "params.json",
-    "config.json",
-    "args.json",
-    "hparams.json",
-    "hyperparameters.json",
-    "config.yaml",
-    "config.yml",
+    *("params.json", "config.json", "args.json", "hparams.json", "hyperparameters.json", "config.yaml", "config.yml"),
+    *("args.yaml", "hparams.yaml", "params.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "overrides.yaml"),
 )
-CONFIGS += ("args.yaml", "hparams.yaml", "params.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "overrides.yaml")
 """Files that hold the settings of a run; later ones say more."""
-RESULTS = ("result", "results", "progress", "metrics", "summary", "wandb-summary", "eval_results", "test_results")
-RESULTS += ("all_results", "history", "log", "train_log", "scores", "score", "output")
+RESULTS = (
+    *("result", "results", "progress", "metrics", "summary", "wandb-summary", "eval_results", "test_results"),
+    *("all_results", "history", "log", "train_log", "scores", "score", "output"),
+)
 """Names of files with the results of a run, the best known first."""
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".md")
 NO_RESULTS = re.compile(r"multirun|hydra|requirements|readme|wandb-metadata|pbt_|basic-variant|experiment_state|\.log$")
@@ -147,10 +143,12 @@ def _rows(path: str, file: str) -> list[dict[str, str]]:
 def _settings(path: str, file: str) -> dict[str, str]:
     """The settings in a file of JSON or YAML, names of inner ones behind those of the outer."""
     text = _text(path, file)
-    if file.endswith(".json"):
-        found = records.dictionary(text)
-        return records.flat(found) if found is not None else {}
-    value = _yaml(text)
+    value: object = records.dictionary(text, len(text)) if file.endswith(".json") else _yaml(text)
+    if value is None and text.strip():
+        raise UsageError(
+            f"{Path(path) / file}: expected the settings of a run as JSON or YAML, got a damaged file; mend it, or "
+            "move the run away"
+        )
     if isinstance(value, list):  # Hydra's overrides
         pairs = (str(one).lstrip("+~").partition("=") for one in value if isinstance(one, str))
         return {key.replace(".", "/"): given for key, equals, given in pairs if equals}
@@ -158,11 +156,9 @@ def _settings(path: str, file: str) -> dict[str, str]:
 
 
 def _yaml(text: str) -> object:
-    """A YAML text with every scalar as its text: no types, no tags, nothing is made or run."""
+    """A YAML text with every scalar as its text: no types, no tags, nothing is made; aliases share a value."""
     import yaml  # not at the top: only folders need it
 
-    if re.search(r"(^|[\s\[{:,-])[&*]\w", text):  # anchors unfold to more than memory holds
-        return None
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -211,7 +207,11 @@ def _one_a_run(path: str, files: Sequence[str]) -> Table:
     usable = [file for file in files if file.lower().endswith((*ENDINGS, ".gz", ".parquet", ".xlsx", ".db", ".zip"))]
     usable = [file for file in usable if not NO_RESULTS.search(Path(file).name.lower())] or usable
     if not usable:
-        got = f"{len(files)} files of other kinds ({listed([Path(f).name for f in files], 3)})" if files else "an empty one"
+        got = (
+            f"{len(files)} files of other kinds ({listed([Path(f).name for f in files], 3)})"
+            if files
+            else "an empty one"
+        )
         raise UsageError(
             f"{path}: expected a folder of runs, one file or folder each, got {got}; name the table itself"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from replicate.sweeps.columns import Metric
 from replicate.sweeps.numbers import is_diverged, is_nothing, number
@@ -39,7 +40,7 @@ def one_row(
     steps = [one.value if (one := number(text)) is not None else None for text in table.values(step)]
     groups = _groups(table, found, by)
     many = [rows for rows in groups.values() if len({steps[i] for i in rows}) > 1]
-    if len(many) * 2 < len(groups) or _is_setting(groups, steps, "run" in found):
+    if len(many) * 2 < len(groups) or not ({"run", "seed"} & found.keys() or _in_order(many, steps)):
         return Runs(table, False)
     scores = table.values(metric.column)
     wanted: list[int] = []
@@ -80,10 +81,9 @@ def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[t
     return groups
 
 
-def _is_setting(groups: Mapping[tuple[str, ...], Sequence[int]], steps: Sequence[float | None], named: bool) -> bool:
-    """Whether the steps are a setting of runs rather than their course: few numbers, and no names of runs."""
-    values = {value for value in steps if value is not None}
-    return not named and len(values) < 3 and len(groups) > 1
+def _in_order(groups: Sequence[Sequence[int]], steps: Sequence[float | None]) -> bool:
+    """Whether each group's steps go up from row to row, as those of one run do and those of several do not."""
+    return all((steps[a] or 0.0) < (steps[b] or 0.0) for rows in groups for a, b in pairwise(rows))
 
 
 def _one_run(

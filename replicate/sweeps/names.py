@@ -105,6 +105,11 @@ def measure(column: str) -> Measure | None:
     return Measure(*found, spread)
 
 
+def selects(column: str) -> bool:
+    """Whether a measure is the best of several of its run, or of averaged weights, and not simply the last."""
+    return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
+
+
 def _base(words: list[str]) -> tuple[str, int] | None:
     """The measure that words name once those that qualify it are left out, as few as need be."""
     left = list(words)

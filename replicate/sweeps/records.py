@@ -12,7 +12,7 @@ from typing import Any
 from replicate.sweeps.table import MOST_VALUES, Table, from_records, text_of
 from replicate.text import UsageError
 
-MOST_FIELDS = 3_000
+MOST_FIELDS = 2_000
 """Of a record; what is beyond is left out."""
 DEEPEST = 8
 LONGEST_TEXT = 20_000
@@ -181,9 +181,9 @@ def flat(record: Mapping[Any, Any]) -> dict[str, str]:
     return out
 
 
-def dictionary(text: str) -> dict[str, Any] | None:
+def dictionary(text: str, longest: int = LONGEST_TEXT) -> dict[str, Any] | None:
     """The dictionary that a cell holds, as JSON or as Python prints one; None where it holds none."""
-    if len(text) > LONGEST_TEXT:
+    if len(text) > longest:
         return None
     try:
         found = json.loads(text)

@@ -9,98 +9,9 @@ from dataclasses import dataclass
 from replicate.sweeps import names
 from replicate.sweeps.numbers import number
 from replicate.sweeps.table import Table, listed
-from replicate.sweeps.vocabulary import TRAINED_ON
+from replicate.sweeps.vocabulary import OUTCOMES, SETTINGS, TRAINED_ON
 from replicate.text import UsageError
 
-KNOWN = {"epochs", "num_epochs", "n_epochs", "max_epochs", "batch_size", "bs", "batch", "batchsize", "train_batch_size"}
-KNOWN |= {"steps", "max_steps", "num_steps", "n_steps", "total_steps", "train_steps", "max_iters", "iterations"}
-KNOWN |= {"model_size", "size", "n_params", "params", "width", "depth", "layers", "n_layers", "num_layers", "d_model"}
-KNOWN |= {"hidden", "hidden_size", "hidden_dim", "dropout", "momentum", "beta1", "beta2", "betas", "eps", "warmup"}
-KNOWN |= {"warmup_steps", "schedule", "scheduler", "lr_schedule", "lr_scheduler", "augmentation", "aug", "tokens"}
-KNOWN |= {
-    "label_smoothing",
-    "grad_clip",
-    "clip",
-    "precision",
-    "dtype",
-    "img_size",
-    "seq_len",
-    "patch_size",
-    "optimizer",
-}
-"""Settings by their names; other columns are settings where their values recur."""
-OUTCOMES = {
-    "time",
-    "runtime",
-    "duration",
-    "seconds",
-    "hours",
-    "minutes",
-    "date",
-    "datetime",
-    "timestamp",
-    "created",
-    "started",
-}
-OUTCOMES |= {
-    "start",
-    "end",
-    "finished",
-    "updated",
-    "host",
-    "hostname",
-    "node",
-    "worker",
-    "pid",
-    "ip",
-    "gpu",
-    "device",
-    "url",
-}
-OUTCOMES |= {
-    "path",
-    "dir",
-    "logdir",
-    "folder",
-    "file",
-    "user",
-    "notes",
-    "note",
-    "comment",
-    "comments",
-    "checkpoint",
-    "memory",
-}
-OUTCOMES |= {
-    "throughput",
-    "speed",
-    "rank",
-    "git",
-    "commit",
-    "stopped",
-    "walltime",
-    "elapsed",
-    "fps",
-    "uuid",
-    "id",
-    "ids",
-    "number",
-}
-OUTCOMES |= {
-    "log",
-    "logs",
-    "artifact",
-    "uri",
-    "index",
-    "idx",
-    "unnamed",
-    "sweep",
-    "flops",
-    "warnings",
-    "heartbeat",
-    "heartbeatat",
-}
-"""Words of columns that say how a run went, or where."""
 STEPS = ("steps", "max_steps", "num_steps", "n_steps", "total_steps", "train_steps", "num_train_steps", "max_iters")
 MOST_KEPT = 40
 LONGEST = 80
@@ -189,11 +100,11 @@ def columns_of_settings(table: Table, taken: Iterable[str]) -> list[str]:
             continue
         words = {word for part in names.parts(column) for word in part}
         plain = names.plain(column)
-        if plain not in KNOWN and (
+        if plain not in SETTINGS and (
             words & OUTCOMES or words & TRAINED_ON or plain.startswith("best_") or "loss" in words
         ):
             continue
-        if plain in KNOWN or _recurs(table.values(column)):
+        if plain in SETTINGS or _recurs(table.values(column)):
             out.append(column)
     return out
 
@@ -235,7 +146,11 @@ def refuse(name: str, found: Mapping[str, Sequence[str]], seeds_given: bool) -> 
     shown = "; ".join(f"{c[:40]} ({listed([v or 'nothing' for v in found[c]], 5, 20)})" for c in columns[:6])
     more = f" and {len(columns) - 6} more" if len(columns) > 6 else ""
     first = columns[0]
-    seed = "" if seeds_given else f", or --columns seed={first} if that is what tells repeats apart"
+    seed = (
+        ""
+        if seeds_given or names.plain(first) in SETTINGS
+        else f", or --columns seed={first} if that is what tells repeats apart"
+    )
     return UsageError(
         f"{name}: expected runs of one (lr, wd) to differ in the seed alone, got some that differ in {shown}{more}; "
         f"say --by {','.join(columns[:6])} to judge each, --where {first}={found[first][-1]} to keep one, "

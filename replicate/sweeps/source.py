@@ -9,7 +9,6 @@ import lzma
 import sys
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 from replicate.sweeps import delimited, packages, records, studies
@@ -19,7 +18,7 @@ from replicate.text import UsageError
 MOST_BYTES = 256 << 20
 """Of a file, and of what a compressed one holds."""
 WHAT = "a table of runs (CSV, JSON, Markdown, Parquet, xlsx, an Optuna or MLflow database, or a folder of runs)"
-ZIP, GZIP, BZ2, XZ = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
+ZIP, GZIP, BZ2, XZ = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
 PARQUET, SQLITE = b"PAR1", b"SQLite format 3\0"
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 DEEPEST = 3
@@ -113,10 +112,16 @@ def _no_zeros(name: str, text: str) -> str:
 
 
 def _unpacked(name: str, raw: bytes) -> bytes:
-    opener = gzip.GzipFile if raw.startswith(GZIP) else bz2.BZ2File if raw.startswith(BZ2) else lzma.LZMAFile
+    held = io.BytesIO(raw)
     try:
-        with opener(fileobj=io.BytesIO(raw)) if opener is gzip.GzipFile else opener(io.BytesIO(raw)) as file:
-            found: bytes = file.read(MOST_BYTES + 1)
+        with (
+            gzip.open(held)
+            if raw.startswith(GZIP)
+            else bz2.open(held)
+            if raw.startswith(BZ2)
+            else lzma.open(held) as file
+        ):
+            found = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise UsageError(f"{name}: expected a compressed table, got a damaged file ({error}); pack it again") from None
     if len(found) > MOST_BYTES:
@@ -165,8 +170,3 @@ def _zip(name: str, raw: bytes) -> tuple[str, bytes] | None:
 
 def _is_data(filename: str) -> bool:
     return not filename.startswith("__MACOSX/") and not filename.rsplit("/", 1)[-1].startswith(".")
-
-
-def renamed(table: Table, name: str) -> Table:
-    """`table` under another name."""
-    return replace(table, name=name)

@@ -54,7 +54,7 @@ def read(name: str, path: str) -> Table:
 
 def _optuna(name: str, database: sqlite3.Connection, tables: set[str]) -> Table:
     """One record a trial, as `study.trials_dataframe()` names the columns, with the study and its direction."""
-    studies = dict(_rows(database, "SELECT study_id, study_name FROM studies"))
+    studies: dict[Any, Any] = dict(_rows(database, "SELECT study_id, study_name FROM studies"))
     directions: dict[Any, list[str]] = {}
     if "study_directions" in tables:
         for study, direction in _rows(database, "SELECT study_id, direction FROM study_directions ORDER BY objective"):

@@ -71,6 +71,8 @@ def read_sweep(
     found, measured = find_columns(table, metric, columns, notes)
     runs = history.one_row(table, found, measured, parted.by, take, notes)
     table = runs.table
+    if not runs.is_history:  # a column of steps is one of the settings then
+        found.pop("step", None)
     fates = states.fates(table, found, measured.column)
     notes += states.notes(fates, found.get("state"))
     finished = table.keep([fate.kind in (states.FINISHED, states.DIVERGED) for fate in fates])

@@ -118,3 +118,24 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
 HIGHER = (ACCURACY, SCORE)
 """What is better where it is higher."""
 BASES = {base: key for key, bases in MEASURES.items() for base in bases}
+
+SETTINGS = frozenset(
+    _words(
+        "aug augmentation batch batch_size batchsize beta1 beta2 betas bs clip d_model depth dropout dtype epoch "
+        "epochs eps global_step grad_clip hidden hidden_dim hidden_size img_size iteration iterations label_smoothing "
+        "layers lr_schedule lr_scheduler max_epochs max_iters max_steps model_size momentum n_epochs n_layers "
+        "n_params n_steps num_epochs num_layers num_steps optimizer params patch_size precision schedule scheduler "
+        "seq_len size step steps tokens total_steps train_batch_size train_steps training_iteration warmup "
+        "warmup_steps width"
+    )
+)
+"""Settings of a run by their names; other columns are settings where their values recur."""
+OUTCOMES = frozenset(
+    _words(
+        "artifact checkpoint comment comments commit created date datetime device dir duration elapsed end file "
+        "finished flops folder fps git gpu heartbeat heartbeatat host hostname hours id ids idx index ip log logdir "
+        "logs memory minutes node note notes number path pid rank runtime seconds speed start started stopped sweep "
+        "throughput time timestamp unnamed updated uri url user uuid walltime warnings worker"
+    )
+)
+"""Words of columns that say how a run went, or where."""

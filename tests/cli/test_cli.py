@@ -125,7 +125,7 @@ class TestJudge:
         assert "expected FIELD=COLUMN" in fails(capsys, "judge", str(csv_file), "--columns", "x")
 
     def test_no_such_file(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "nowhere.csv: expected a CSV file, found no such file" in fails(capsys, "judge", "nowhere.csv")
+        assert "nowhere.csv: expected a table of runs, found no such file" in fails(capsys, "judge", "nowhere.csv")
 
 
 class TestPlan:
@@ -347,7 +347,7 @@ class TestReport:
     [
         ((), "replicate: the following arguments are required: COMMAND; see replicate --help"),
         (("dance",), "replicate: argument COMMAND: invalid choice: 'dance'"),
-        (("judge", "x.csv", "--metric", "error"), "replicate judge: argument --metric: invalid choice: 'error'"),
+        (("judge", "x.csv", "--take", "first"), "replicate judge: argument --take: invalid choice: 'first'"),
         (
             ("judge", "x.csv", "--jso"),
             "replicate judge: unrecognized arguments: --jso; see replicate judge --help",
@@ -378,9 +378,11 @@ def test_as_a_program(csv_file: Path) -> None:
     done = replicate("judge", "-", "--json", input=csv_file.read_text())
     assert done.returncode in (0, 1)
     assert len(json.loads(done.stdout)["cells"]) == 1
-    refused = replicate("judge", str(csv_file.parent))
+    (folder := csv_file.parent / "empty").mkdir()
+    refused = replicate("judge", str(folder))
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == f"replicate judge: {csv_file.parent}: expected a CSV file, got a folder\n"
+    words = "expected a folder of runs, one file or folder each, got an empty one; name the table itself"
+    assert refused.stderr == f"replicate judge: {folder}: {words}\n"
 
 
 def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +390,7 @@ def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert main(["judge", "-", "--json"]) in (0, 1)
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    assert fails(capsys, "judge", "-").startswith("replicate judge: standard input: expected a CSV file")
+    assert fails(capsys, "judge", "-").startswith("replicate judge: standard input: expected a table")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="head is not everywhere")
