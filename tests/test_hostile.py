@@ -34,6 +34,9 @@ from tests.support.readers import TARGETS, _calibration_seed
 from tests.support.readers_store import price_seed, record_seed, with_digest
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
+EACH |= {
+    f"sweep-{kind}": 15 for kind in ("text", "json", "lines", "packed", "packages", "database", "folder", "parted")
+}
 """Inputs of the slower targets."""
 KEY = fake_run(1).key
 

@@ -123,9 +123,8 @@ def _fits(table: Table, column: str, field: str) -> bool:
     """Whether what a column holds can be what its name says: `model` may be a number of a run, `l2` a distance."""
     values = [value for value in table.values(column)[:200] if value]
     if field == "n":
-        return bool(values) and all(
-            (found := number(v)) is not None and found.value == int(found.value) for v in values if len(v) < 10
-        )
+        counts = [found.value for value in values if (found := number(value)) is not None]
+        return bool(counts) and len(counts) == len(values) and all(n >= 0 and n.is_integer() for n in counts)
     if field == "step":
         return len(set(values)) > 1 and all(number(value) is not None for value in values)
     return True
