@@ -13,7 +13,7 @@ from replicate.sweeps.table import Table, from_records
 from replicate.text import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
-RULE = re.compile(r"\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*")
+RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 """The line below the header of a Markdown table."""
 LOOKED_AT = 50
 """Rows that tell a dialect."""
@@ -50,6 +50,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
     rows, numbers = _rows(name, body, delimiter, skipped)
     if not rows:
         return Table(name, (), (), ())
+    rows, numbers = _titled(rows, numbers)
     header, rows, numbers = rows[0], rows[1:], numbers[1:]
     if delimiter == "\t" and header and len(header) + 1 == _usual(rows):
         header = ("", *header)  # pandas' index has no name
@@ -104,6 +105,17 @@ def _fitting(
     return header, out, bad
 
 
+def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The rows of a table whose columns are values of what a line above them names, that name put into the corner."""
+    title = [value for value in rows[0] if value]
+    if len(rows) < 3 or len(title) != 1 or len(rows[1]) < 3 or number(title[0]) is not None:
+        return rows, numbers
+    corner, *heads = rows[1]
+    if number(corner) is not None or not all(number(head) is not None for head in heads if head):
+        return rows, numbers
+    return [(f"{corner} \\ {title[0]}", *heads), *rows[2:]], numbers[1:]
+
+
 def _usual(rows: Sequence[Sequence[str]]) -> int:
     """The width that most rows have."""
     return Counter(len(row) for row in rows[:LOOKED_AT]).most_common(1)[0][0] if rows else 0
@@ -140,6 +152,11 @@ def _comments(lines: Sequence[str]) -> tuple[int, str | None]:
 def _by_blanks(lines: Sequence[str], header_line: str | None) -> list[str]:
     """The lines with tabs where blanks part the columns; nothing where they do not."""
     filled = [line for line in ([header_line] if header_line is not None else []) + list(lines) if line.strip()]
+    if header_line is None and len(filled) > 2 and len(filled[1].split()) == 1 and number(filled[1]) is None:
+        corner, *heads = filled[0].split()  # pandas prints the names of a pivot's rows below those of its columns
+        if heads and all(number(head) is not None for head in heads):
+            filled = ["  ".join([f"{filled[1].strip()}\\{corner}", *heads]), *filled[2:]]
+            lines = filled
     for blank in (r"\s{2,}|\t", r"\s+"):
         parted = [re.split(blank, line.strip()) for line in filled[:LOOKED_AT]]
         if len(parted) < 2 or len(parted[0]) < 2:

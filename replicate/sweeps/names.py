@@ -110,6 +110,11 @@ def selects(column: str) -> bool:
     return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
 
 
+def averages(column: str) -> bool:
+    """Whether a column is a mean of others."""
+    return bool({word for part in parts(column) for word in part} & {"mean", "avg", "average", "median"})
+
+
 def _base(words: list[str]) -> tuple[str, int] | None:
     """The measure that words name once those that qualify it are left out, as few as need be."""
     left = list(words)

@@ -86,6 +86,9 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
         if len(found) > 1 and all(isinstance(one, list) for one in found):  # a header, then rows
             return _from_rows(name, found[0], found[1:])
     elif isinstance(found, dict):
+        for _ in range(DEEPEST):  # one within another, as an answer of a server has them
+            if len(found) == 1 and isinstance(inner := next(iter(found.values())), dict):
+                found = inner
         columns, data = found.get("columns"), found.get("data")
         if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
             return _from_rows(name, columns, data)  # a table of wandb; pandas' `split`
@@ -210,6 +213,8 @@ def widened(table: Table) -> Table:
         if any(one is None for one in found):
             continue
         inner = from_records(table.name, [{f"{column}/{k}": v for k, v in flat(one or {}).items()} for one in found])
+        known = {tuple(table.values(name)) for name in table.header}
         new = {name: inner.values(name) for name in inner.header if name not in table.header}
+        new = {name: values for name, values in new.items() if tuple(values) not in known}  # said twice
         table = table.without_columns([column]).with_columns(new)
     return table

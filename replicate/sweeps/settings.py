@@ -129,13 +129,13 @@ def varying(
             if key in repeated and first.setdefault(key, value) != value:
                 differs = True
                 break
-        if differs and not (any(seeds) and _one_to_one(values, seeds)):
+        if differs and not (any(seeds) and one_to_one(values, seeds)):
             out[column] = sorted(set(values), key=_order)
     return out
 
 
-def _one_to_one(values: Sequence[str], seeds: Sequence[str]) -> bool:
-    """Whether a column is the seed by another name."""
+def one_to_one(values: Sequence[str], seeds: Sequence[str]) -> bool:
+    """Whether a column is another, the seed say, by another name."""
     pairs = set(zip(values, seeds, strict=True))
     return len(pairs) == len({value for value, _ in pairs}) == len({seed for _, seed in pairs})
 

@@ -24,16 +24,48 @@ IN_NAME = {
     for field, keys in KEYS.items()
 }
 """`lr0.001`, `lr=1e-3`, `lr_1e-3` within a name."""
+SEEDED = re.compile(r"(?P<stem>.*?)[ _/.-]*(?:seed|run|rep|repeat|trial|fold)[ _=#-]*(?P<seed>\d{1,6})", re.IGNORECASE)
+"""A column of one seed's scores."""
 HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\d.*)")
 """`wd=0.1`, `λ 0.1`, `wd 1e-4`: a column of a pivot."""
 
 
 def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:
     """`table` as one row a run. `given`: fields whose column the caller names, which are not looked for elsewhere."""
+    table = _seeds_down(table)
     has = {field for field in ("lr", "wd") if any(names.tier(column, field) is not None for column in table.header)}
     if {"lr", "wd"} <= has | set(given):
         return table
     return _pivoted(table, has) or _from_names(table, has | set(given)) or table
+
+
+def _seeds_down(table: Table) -> Table:
+    """A row for each of the seeds that have a column each: `acc_seed1`, `acc_seed2`."""
+    found = {i: match for i, column in enumerate(table.header) if (match := SEEDED.fullmatch(column.strip()))}
+    stems = {match["stem"].strip(" _-/.").lower() for match in found.values()}
+    if len(found) < LEAST_CELLS or len(stems) != 1 or any(names.tier(c, "seed") == 0 for c in table.header):
+        return table
+    if not all(
+        number(row[i]) is not None or scores_in([row[i]]) or is_dash(row[i]) for row in table.rows for i in found
+    ):
+        return table
+    rest = [
+        i
+        for i, column in enumerate(table.header)
+        if i not in found
+        and not ((one := names.measure(column)) is not None and (one.spread or names.averages(column)))
+    ]
+    stem = next(iter(found.values()))["stem"].strip(" _-/.")
+    rows, lines = [], []
+    for row, line in zip(table.rows, table.lines, strict=True):
+        for i, match in found.items():
+            rows.append((*(row[k] for k in rest), match["seed"], NOT_RUN if is_nothing(row[i]) else row[i]))
+            lines.append(line)
+    header = (*(table.header[i] for i in rest), "seed", stem or "value")
+    made = replace(table, header=header, rows=tuple(rows), lines=tuple(lines))
+    return made.saying(
+        f"{len(found)} columns are those of seeds: {', '.join(table.header[i] for i in list(found)[:3])}, …"
+    )
 
 
 def _pivoted(table: Table, has: set[str]) -> Table | None:

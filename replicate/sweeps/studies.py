@@ -44,7 +44,7 @@ def read(name: str, path: str) -> Table:
                 return _optuna(name, database, tables)
             if tables >= MLFLOW:
                 return _mlflow(name, database)
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: expected an SQLite database, got one that cannot be read ({error})") from None
     shown = ", ".join(sorted(map(str, tables))[:6])
     raise UsageError(

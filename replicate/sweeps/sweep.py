@@ -109,7 +109,7 @@ def _told_apart(
     candidates = settings.columns_of_settings(own, taken)
     if varying := settings.varying(own, candidates, keys, [run.seed for run in runs]):
         raise settings.refuse(table.name, varying, seeds_given)
-    _confounded(own, candidates, notes)
+    _confounded(own, found, candidates, notes)
     first: dict[tuple[object, ...], list[Run]] = {}
     kept, repeated, twins = [], 0, list[tuple[int, int]]()
     for run in runs:
@@ -155,9 +155,11 @@ def _flags(n: int, chosen: Sequence[int]) -> list[bool]:
     return flags
 
 
-def _confounded(table: Table, candidates: Sequence[str], notes: list[str]) -> None:
+def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str], notes: list[str]) -> None:
     """A note on settings that differ between runs, though never between repeats of one (lr, wd)."""
+    axes = [table.values(found[field]) for field in ("lr", "wd")]
     varied = [c for c in candidates if len(set(table.values(c))) > 1 and len(table.rows) > 2]
+    varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
     if varied:
         shown = ", ".join(column[:40] for column in varied[:MOST_NAMED])
         notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; --by parts them")

@@ -163,7 +163,8 @@ def folder(blob: bytes, place: Path) -> None:
     except (ValueError, RecursionError):
         files = {"runs.csv": text_of(blob)}
     for name, content in files.items() if isinstance(files, dict) else ():
-        path = place / "runs" / "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+        path = place / "runs" / "/".join(parts or ["unnamed"])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content if isinstance(content, str) else json.dumps(content), errors="replace")

@@ -340,6 +340,30 @@ class TestShapes:
         text = "| λ | η = 1e-3 | η = 3e-3 |\n|---|---|---|\n| 0 | 70% | **71%** |\n| 0.1 | 72% | — |\n"
         assert len(scores(of_text(tmp_path, text))) == 3
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            ",wd,,\nlr,0,0.0001,0.001\n0.001,70.5,71.5,72.5\n0.003,73.5,74.5,75.5\n",
+            "wd     0.0000  0.0001  0.0010\nlr        \n0.001   70.5    71.5    72.5\n0.003   73.5    74.5    75.5\n",
+            "|lr \\ wd| 0 |0.0001|0.001|\n|:-:|:-:|--:|-|\n|0.001|70.5|71.5|72.5|\n|0.003|73.5|74.5|75.5|\n",
+        ],
+    )  # fmt: skip
+    def test_the_columns_named_above_them(self, text: str, tmp_path: Path) -> None:
+        assert scores(of_text(tmp_path, text, "accuracy")) == [
+            one for one in EXPECTED if one[2] % 1 == 0.5 and one[0] < 0.01
+        ]
+
+    @pytest.mark.parametrize("name", ["acc_seed{}", "Seed {}", "acc run_{}", "rep{}"])
+    def test_seeds_in_columns(self, name: str, tmp_path: Path) -> None:
+        wide: dict[tuple[float, float], dict[str, Any]] = {}
+        for run in RUNS:
+            row = wide.setdefault((run["lr"], run["wd"]), {"lr": run["lr"], "wd": run["wd"]})
+            row[name.format(run["seed"])] = run["acc"]
+        found = of_text(
+            tmp_path, csv_text([{**row, "mean acc": 70, "acc_std": 1} for row in wide.values()]), "accuracy"
+        )
+        assert scores(found) == EXPECTED and only(found).seeds == (1, 2)
+
     def test_without_a_word_which_is_which(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="found none for lr, wd, accuracy or loss among model"):
             of_text(tmp_path, self.PIVOT.format(corner="model"))
