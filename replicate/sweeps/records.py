@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from replicate.sweeps import names
 from replicate.sweeps.table import MOST_VALUES, Table, from_records, text_of
 from replicate.text import UsageError
 
@@ -21,6 +22,9 @@ UNSEEN = ("_wandb", "wandb_version", "_runtime", "system_metrics", "systemMetric
 UNWRAPPED = {"value", "desc"}
 """Keys of the dictionary that Weights & Biases puts around each setting."""
 HISTORY = "history"
+WIDENED = {"config", "summary", "params", "parameters", "hparams", "hyperparameters", "settings", "args", "metrics"}
+WIDENED |= {"result", "results", "scores", "summary_metrics", "hyperparams", "param", "cfg", "content"}
+"""Columns whose dictionaries are settings or results; others, such as what a sampler keeps, are not looked into."""
 
 
 def read(name: str, text: str) -> Table | None:
@@ -207,7 +211,11 @@ def widened(table: Table) -> Table:
     for column in table.header:
         values = table.values(column)
         filled = [value for value in values if value]
-        if not filled or not all(value.startswith("{") and value.endswith("}") for value in filled):
+        if (
+            names.plain(column) not in WIDENED
+            or not filled
+            or not all(value.startswith("{") and value.endswith("}") for value in filled)
+        ):
             continue
         found = [dictionary(value) if value else {} for value in values]
         if any(one is None for one in found):

@@ -103,7 +103,10 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
         out.append(f"left out the runs that {column or 'the score'} does not call finished: {counted}")
     failed = sum(one.kind == DIVERGED and one.word == OPTUNA_FAILED for one in found)
     if failed:
-        out.append(f"{failed} failed without a value: taken as diverged, which is what Optuna does with nan")
+        out.append(
+            f"{failed} failed without a value: taken as diverged, which is what Optuna makes of nan; --where "
+            f"{column}=COMPLETE leaves them out"
+        )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:
         counted = ", ".join(f"{n} {word!r}" for word, n in sorted(never.items()))
