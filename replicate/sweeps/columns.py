@@ -23,6 +23,9 @@ QUIET = ("n", "observed", "lost", "direction", "state", "run", "step")
 """Fields that go without a note."""
 UNNAMED = "unnamed"
 """Architecture or data set of a sweep that does not say."""
+SURE = (0, 3)
+"""Tiers of accuracies and losses by their plain names."""
+BITS = {"8", "16", "32", "64"}
 DIRECTIONS = {"max": SCORE, "min": LOSS}
 
 
@@ -135,11 +138,9 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
     measures = {column: one for column in table.header if (one := names.measure(column)) is not None}
     measures = {column: one for column, one in measures.items() if column not in columns.values() or one.spread}
     spreads = {column: one for column, one in measures.items() if one.spread}
-    scores = {
-        column: one
-        for column, one in measures.items()
-        if not one.spread and (one.tier < 4 or _has_number(table, column))
-    }
+    plain = {column: one for column, one in measures.items() if not one.spread}
+    scores = {column: one for column, one in plain.items() if _holds(table, column, one)}
+    scores = scores or {column: one for column, one in plain.items() if one.tier in SURE}
     name, _, direction = (
         (asked or "").strip().rpartition(":")
         if asked and asked.rstrip().endswith((":max", ":min"))
@@ -250,10 +251,12 @@ def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metr
     return Metric(column, kind, same[0], spreads[same[0]].spread == "sem")
 
 
-def _has_number(table: Table, column: str) -> bool:
-    """Whether the column can hold a measure: `error` may be the text of an exception."""
+def _holds(table: Table, column: str, found: Measure) -> bool:
+    """Whether the column can hold a measure: `error` may be the text of an exception, `precision` a number of bits."""
     values = [value for value in table.values(column) if value]
-    return not values or any(number(value, table.decimal_comma) is not None for value in values[:1000])
+    if values and not any(number(value, table.decimal_comma) is not None for value in values[:1000]):
+        return False
+    return found.tier in SURE or not values or not set(values) <= BITS
 
 
 def one_optimizer(table: Table, taken: Sequence[str]) -> None:

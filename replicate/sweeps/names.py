@@ -15,6 +15,7 @@ from replicate.sweeps.vocabulary import (
     PREFIXES,
     QUALIFIERS,
     SCORE,
+    SET,
     SPREADS,
     STANDARD_ERRORS,
     TRAINED_ON,
@@ -84,6 +85,8 @@ def tier(column: str, field: str) -> int | None:
 def measure(column: str) -> Measure | None:
     """What a column of this name measures on data that was not trained on; None where that is not told."""
     words = [word for part in parts(column) for word in part]
+    if len(words) > 1 and words[0] in SET:
+        return None
     while len(words) > 1 and words[0] in PREFIXES:
         del words[0]
     if set(words) & TRAINED_ON:

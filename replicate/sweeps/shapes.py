@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from replicate.sweeps import names
 from replicate.sweeps.numbers import is_dash, is_diverged, is_nothing, number
-from replicate.sweeps.table import NOT_RUN, Table
+from replicate.sweeps.table import NOT_RUN, Table, counted
 from replicate.sweeps.vocabulary import UNTOLD
 
 LEAST_CELLS = 2
@@ -105,7 +105,9 @@ def _pivoted(table: Table, has: set[str]) -> Table | None:
             score = NOT_RUN if is_nothing(row[i]) else row[i]
             rows.append((*(row[k] for k in others), row[corners[0]], found[1], score))
             lines.append(line)
-    note = f"a table of {down} (down) against {columns} (across)" + (f", {empty} places of it empty" if empty else "")
+    note = f"a table of {down} (down) against {columns} (across)" + (
+        f", {counted(empty, 'place')} of it empty" if empty else ""
+    )
     made = replace(table, header=header, rows=tuple(rows), lines=tuple(lines))
     return made.saying(note)
 

@@ -23,6 +23,8 @@ PREFIXES = frozenset(
         "parameters params settings summary user"
     )
 )
+SET = frozenset(_words("config cfg conf params param parameters hparams hparam hyperparameters args settings"))
+"""What a name begins with that is a setting, and no measure: `config.loss` names the loss."""
 OPTIMIZER_WORDS = frozenset(_words("adam adamw lion model opt optim optimiser optimizer sgd solver trainer"))
 SPREADS = frozenset(_words("ci ci95 sd se sem std std_dev std_err std_error stddev stderr stdev stdv"))
 STANDARD_ERRORS = frozenset(_words("se sem std_err std_error stderr"))

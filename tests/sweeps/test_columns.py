@@ -128,3 +128,9 @@ class TestMetric:
     def test_the_last_goes_before_the_best(self, tmp_path: Path) -> None:
         runs = [{"best_acc": run["acc"] + 1, **run} for run in RUNS]
         assert scores(of_text(tmp_path, csv_text(runs))) == EXPECTED
+
+    def test_settings_of_such_names_are_no_measures(self, tmp_path: Path) -> None:
+        runs = [{"config.loss": 3, "loss": "mse", "precision": 16, **run} for run in RUNS]
+        text = csv_text(runs).replace(",acc", ",val_loss", 1)
+        found = of_text(tmp_path, text)
+        assert (found.metric, found.column) == ("loss", "val_loss")

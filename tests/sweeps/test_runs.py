@@ -330,7 +330,7 @@ class TestShapes:
         text = self.PIVOT.format(corner=f'"{corner}"')
         found = of_text(tmp_path, text, None if "acc" in corner else "accuracy")
         assert len(scores(found)) == 8 and scores(found)[0] == (0.001, 0.0, 70.5)
-        assert "a table of lr (down) against wd (across), 1 places of it empty" in found.notes
+        assert "a table of lr (down) against wd (across), 1 place of it empty" in found.notes
 
     def test_turned(self, tmp_path: Path) -> None:
         text = "wd;lr=0.001;lr=0.003\n0;70,5;71\n0,1;72;73\n"
