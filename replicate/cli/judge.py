@@ -24,11 +24,11 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
     sweep = read(options)
-    for text in sweep.notes:
-        note(text)
     for landscape in sweep.landscapes:
         if why := random_search(landscape):
-            raise UsageError(f"{options.sweep}: {why}")
+            raise UsageError(f"{_source(options.sweep)}: {why}")
+    for text in sweep.notes:
+        note(text)
     found = judge_sweep(sweep.landscapes)
     if options.html:
         write_file("--html", options.html, _page(options.sweep, sweep, found))
@@ -59,8 +59,12 @@ def _page(path: str, sweep: Sweep, found: Sequence[JudgedCell]) -> str:
     """The page on the sweep read from `path`, with the landscapes' pictures."""
     from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
 
-    source = "standard input" if path == "-" else Path(path).name
+    source = _source(path if path == "-" else Path(path).name)
     return sweep_page.render(sweep.landscapes, found, source, sweep.notes)
+
+
+def _source(path: str) -> str:
+    return "standard input" if path == "-" else path
 
 
 def _picture(sweep: Sweep) -> str:

@@ -31,6 +31,7 @@ LOST = {"diverged", "nan", "exploded", "unstable", "divergence", "diverge", "ble
 FAILED = {"failed", "failure", "crashed", "crash", "error", "errored", "fail", "exception", "oom", "out of memory"}
 """States of a run that ended by an accident: one whose score is nan had diverged before."""
 UNSTARTED = {"waiting", "pending", "queued", "scheduled", "created", "not started", "not_started", "no results", "todo"}
+NO_RUN = "without a run"
 OPTUNA_FAILED = "fail"
 """Optuna's word for a trial that returned nan; it stores no value then."""
 ACCIDENTS = FAILED | {"killed", "running", "preempted", "preempting", "timeout", "timed out", "timed_out", "canceled"}
@@ -69,7 +70,7 @@ def _fate(state: str, score: str, n: str, observed: str, lost: str, optuna: bool
         and ((n and (runs := number(n)) is not None and runs.value == 0) or observed.lower() in NO)
         and not _is_score(score)
     ):
-        return Fate(NEVER_RUN, "no run")
+        return Fate(NEVER_RUN, NO_RUN)
     if lost and lost.lower() not in NO and not is_nothing(lost):
         return Fate(DIVERGED, "diverged")
     if state in LOST:
@@ -109,6 +110,7 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:
-        counted = ", ".join(f"{n} {word!r}" for word, n in sorted(never.items()))
-        out.append(f"taken as never run: {counted}; write nan for a run that diverged")
+        words = ", ".join(f"{n} {word if word == NO_RUN else repr(word)}" for word, n in sorted(never.items()))
+        hint = "; write nan for a run that diverged" if any(is_dash(word) for word in never) else ""
+        out.append(f"taken as never run: {words}{hint}")
     return out

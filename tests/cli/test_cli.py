@@ -124,6 +124,41 @@ class TestJudge:
     def test_bad_columns(self, csv_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "expected FIELD=COLUMN" in fails(capsys, "judge", str(csv_file), "--columns", "x")
 
+    def test_how_runs_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: seen.append(landscapes) or ())
+        rows = [
+            f"0.1,{wd},{epochs},{size},x{epochs},7,{step}"
+            for wd in (0, 1)
+            for epochs in (2, 4)
+            for size in "ab"
+            for step in (1, 2)
+        ]
+        path = tmp_path / "runs.csv"
+        path.write_text("\n".join(["lr,wd,epochs,size,host,value,step", *rows]))
+        options = (
+            "--where",
+            "epochs=4",
+            "--by=size",
+            "--ignore=host",
+            "--metric=value:min",
+            "--noise=0.5",
+            "--take=best",
+        )
+        assert main(["judge", str(path), *options]) == 0
+        assert [(one.arch, one.metric, one.noise_sd, len(one.frame)) for one in seen[0]] == [
+            ("size=a", "loss", 0.5, 2),
+            ("size=b", "loss", 0.5, 2),
+        ]
+        assert "8 of 16 rows have epochs=4" in capsys.readouterr().err
+
+    def test_a_random_search(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "runs.csv"
+        path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},70\n" for i in range(1, 9)))
+        assert "expected a grid, got a random search: 8 of 8 learning rates" in fails(capsys, "judge", str(path))
+
     def test_no_such_file(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "nowhere.csv: expected a table of runs, found no such file" in fails(capsys, "judge", "nowhere.csv")
 

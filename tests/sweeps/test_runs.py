@@ -78,7 +78,7 @@ class TestStates:
         found = of_text(tmp_path, with_states(3, column, usual, state, acc))
         assert scores(found) == EXPECTED[:3] + EXPECTED[4:]
         assert only(found).frame["diverged"].sum() == 0
-        assert any(note.startswith("taken as never run: 1 '") for note in found.notes)
+        assert any(note.startswith("taken as never run: 1 ") for note in found.notes)
 
     def test_a_learning_rate_without_a_run_left_is_named(self, tmp_path: Path) -> None:
         runs = [{**run, "state": "killed" if run["lr"] == 0.01 else "finished"} for run in RUNS]
