@@ -13,6 +13,8 @@ from replicate.sweeps.rows import Run
 from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
+MOST = 1e30
+"""No score varies by more."""
 FEWEST = 8
 """Degrees of freedom of a standard deviation that is taken as known."""
 
@@ -30,7 +32,7 @@ def parse(text: str | float | None) -> float | None:
     if text is None:
         return None
     found = number(str(text).strip())
-    if found is None or found.percent or not (math.isfinite(found.value) and found.value > 0):
+    if found is None or found.percent or not 0 < found.value < MOST:
         raise UsageError(
             f"--noise: expected a standard deviation above 0 in the unit of the score, got {str(text)[:40]!r}"
         )
@@ -47,7 +49,7 @@ def of(
     repeated = any(n > 1 for n in Counter((run.cell, run.lr, run.wd) for run in scored).values())
     if metric.spread:
         return _columns(table, found, metric, scored, factor, repeated)
-    spreads = [run.spread for run in scored if run.spread]
+    spreads = [run.spread for run in scored if run.spread and run.spread < MOST]
     if not spreads or not scored:
         return Noise(None)
     if repeated:
@@ -71,7 +73,7 @@ def _columns(
         sd = number(spreads[run.row], table.decimal_comma)
         n = number(counts[run.row]) if counts else None
         many = n.value if n is not None and math.isfinite(n.value) and n.value >= 1 else None
-        if sd is None or not math.isfinite(sd.value) or sd.value < 0 or many == 1:
+        if sd is None or not 0 <= sd.value < MOST or many == 1:
             continue
         times = 1.0 if metric.standard_error or many is None else 1 / many
         squares.append((sd.value * factor) ** 2 * times)
