@@ -24,8 +24,6 @@ class Runs:
 
     table: Table
     is_history: bool
-    ended_early: tuple[int, ...] = ()
-    """Lines of rows whose runs ended before the others."""
 
 
 def one_row(
@@ -64,11 +62,10 @@ def one_row(
     else:
         notes.append(f"{said}, which selects on the scores that are judged; --take last takes the last by {step}")
     keep = set(wanted)
-    lines = tuple(table.lines[i] for i in early)
     if early:
         notes.append(f"left out {counted(len(early), 'run')} that ended before the others, at {step} {last:g}")
         keep -= set(early)
-    return Runs(table.keep([i in keep for i in range(len(table.rows))]), True, lines)
+    return Runs(table.keep([i in keep for i in range(len(table.rows))]), True)
 
 
 def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
