@@ -14,9 +14,12 @@ from typing import Any
 import pandas as pd
 
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
-from replicate.landscape.from_csv import read_sweep
 from replicate.landscape.landscape import Landscape
-from replicate.landscape.table import Table, read_table
+from replicate.sweeps.settings import Parted
+from replicate.sweeps.source import read_table
+from replicate.sweeps.sweep import random_search, read_sweep
+from replicate.sweeps.table import Table, text_of
+from replicate.text import UsageError
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,27 @@ def judge(
     runs: pd.DataFrame | str | Path | Landscape | Sequence[Landscape],
     metric: str | None = None,
     columns: Mapping[str, str] | None = None,
+    *,
+    where: Mapping[str, object] | None = None,
+    by: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    take: str = "last",
+    noise: float | None = None,
 ) -> Judged:
-    """The paper's claims on `runs`: a table with one row a run, the path of a CSV file, or landscapes.
+    """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
 
-    metric: `accuracy` or `loss` where a table has both. columns: field → column, where a table's names do not tell,
-    e.g. `{"lr": "step_size"}`. An empty or NaN score is a diverged run. Raises
-    `replicate.text.UsageError`.
+    metric: `accuracy`, `loss` or a column, as `--metric` has it. columns: field → column, where a table's names do not
+    tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these runs alone; by: columns that part the runs;
+    ignore: columns in which repeats may differ; take: `last` or `best` of a history; noise: the standard deviation of a
+    score between seeds, where it is known. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
     """
     if isinstance(runs, pd.DataFrame | str | Path):
         table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
-        sweep = read_sweep(table, metric, columns)
+        parted = Parted(tuple((c, text_of(v)) for c, v in (where or {}).items()), tuple(by), tuple(ignore))
+        sweep = read_sweep(table, metric, columns, parted=parted, take=take, noise_sd=noise)
+        for landscape in sweep.landscapes:
+            if why := random_search(landscape):
+                raise UsageError(f"{table.name}: {why}")
         return Judged(sweep.landscapes, judge_sweep(sweep.landscapes), sweep.notes)
     given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
     landscapes = tuple(one for one in given if isinstance(one, Landscape))
@@ -95,9 +109,5 @@ def judge(
 def _table(frame: pd.DataFrame) -> Table:
     """`frame` as the reader of CSV files would have it."""
     texts = frame.reset_index(drop=True).astype(object).where(frame.reset_index(drop=True).notna(), "")
-    rows = tuple(tuple(_text(value) for value in row) for row in texts.itertuples(index=False))
+    rows = tuple(tuple(text_of(value) for value in row) for row in texts.itertuples(index=False))
     return Table("the table", tuple(str(name) for name in frame.columns), rows, tuple(range(2, len(rows) + 2)))
-
-
-def _text(value: object) -> str:
-    return repr(float(value)) if isinstance(value, float) else str(value).strip()

@@ -21,6 +21,7 @@ ORDER = (
     "store",  # the runs that are there
     "train",  # the runs that are missing
     "landscape",  # accuracy over learning rate and weight decay
+    "sweeps",  # the same from anybody's files
     "estimate",  # numbers with intervals
     "judging",  # verdicts; not judge, which is the function that the package offers
     "audit",  # the paper's own arithmetic

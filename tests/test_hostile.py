@@ -33,9 +33,13 @@ from tests.support.faketrainer import fake_result, fake_run
 from tests.support.mutations import DEEP
 from tests.support.readers import TARGETS, _calibration_seed
 from tests.support.readers_store import price_seed, record_seed, with_digest
+from tests.support.readers_sweeps import database_seeds
 from tests.support.verdicts import quick_page
 
 EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
+EACH |= {
+    f"sweep-{kind}": 15 for kind in ("text", "json", "lines", "packed", "packages", "database", "folder", "parted")
+}
 """Inputs of the slower targets."""
 KEY = fake_run(1).key
 
@@ -87,6 +91,10 @@ FOUND = [
     ("sweep", b"lr,wd\x11,seed,accuracy\n1,0,0,50\n"),  # a character that steers the terminal, in a message
     ("sweep", b'"l\x0br",wd,accuracy\n1,0,50\n'),  # a line feed of another kind
     ("sweep", b"lr,wd,seed,accuracy\n.01,0,0,60\n.01,.0011,0,71\n.01,.001,0,64\n.1,.01,0,73\n.1,0.1,0,66\n"),
+    ("sweep-text", b"lr,wd,n,acc,acc_std\n1,0,inf,50,1\n1,1,3,51,1\n"),
+    ("sweep-text", b"lr,wd,acc,acc_std\n1,0,50,1e200\n1,1,51,1\n"),
+    ("sweep-parted", b"--noise=1e308"),
+    ("sweep-database", database_seeds()[0].replace(b"study_name", b"study\xd4name")),
     ("columns", b"lr=" + b"x" * 10_000),
     ("columns", "lr=\U0010ffff".encode()),
     ("verdicts", b'{"format": ' + b"9" * 5000 + b"}"),

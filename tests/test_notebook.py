@@ -54,6 +54,18 @@ def test_names_fractions_and_diverged_runs_are_read_as_from_a_file() -> None:
         replicate.judge(frame.drop(columns="accuracy"), columns={"wd": "l2"})
 
 
+def test_options_and_files(tmp_path: Path) -> None:
+    frame = pd.concat([table(made(seed=i), epochs=i) for i in (0, 1)])
+    with pytest.raises(UsageError, match=r"differ in epochs \(0, 1\); say --by epochs"):
+        replicate.judge(frame)
+    assert [cell.arch for cell in replicate.judge(frame, by=["epochs"]).cells] == ["epochs=0", "epochs=1"]
+    frame.to_json(tmp_path / "runs.json", orient="records")
+    found = replicate.judge(tmp_path / "runs.json", where={"epochs": 1}, noise=0.3)
+    assert found.landscapes[0].noise_sd == 0.3 and len(found.landscapes[0].frame) == len(frame) / 2
+    with pytest.raises(UsageError, match="the table: expected a grid, got a random search"):
+        replicate.judge(pd.DataFrame({"lr": range(1, 9), "wd": range(1, 9), "accuracy": 70.0}))
+
+
 def test_the_notebook_shows_a_table_and_a_picture() -> None:
     shown = replicate.judge(made("<script>"))._repr_html_()
     found = read(shown)

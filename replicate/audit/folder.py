@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from replicate.audit.reported import DropRow, Measured, Printed, RatioRow, Reported, StatedFigure
-from replicate.landscape.table import Table, read_table
+from replicate.sweeps.source import read_csv
+from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class _Row:
 
 
 def _rows(path: Path, needed: Iterable[str], make: Callable[[_Row], T]) -> list[T]:
-    table = read_table(str(path))
+    table = read_csv(str(path))
     for column in needed:
         if column not in table.header:
             raise UsageError(f"{path}: expected a column {column}, found {table.columns}")

@@ -50,10 +50,13 @@ def parser() -> Parser:
     _takes(watch, "--store", "--once")
     _takes(watch, "--scale", help="which scale's runs to watch (default: the one of which the store holds most)")
     _takes(watch, "--json", help="look once and print JSON alone on standard output")
-    judge = command("judge", "Judge a sweep of your own, from a CSV file.")
-    columns = "columns lr, wd, accuracy or loss, and optionally seed, arch, dataset; - reads standard input"
-    judge.add_argument("sweep", metavar="LANDSCAPE.csv", help=columns)
-    _takes(judge, "--metric", "--columns", "--picture", "--json")
+    judge = command("judge", "Judge a sweep of your own, from a file or a folder of runs.")
+    columns = (
+        "a table with learning rate, weight decay and a score: CSV, JSON, Markdown, Parquet, xlsx, an Optuna or MLflow "
+        "database, a folder of runs (docs/sweeps.md); - reads standard input"
+    )
+    judge.add_argument("sweep", metavar="FILE", help=columns)
+    _takes(judge, "--metric", "--columns", "--where", "--by", "--ignore", "--take", "--noise", "--picture", "--json")
     judge.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
     _runs(command("runs", "Look at the stored runs."))
     fsck = command("fsck", "Check every file of a store; exit status 1 where something is wrong.")

@@ -10,10 +10,11 @@ from replicate.cli.output import check_folder, columns, note, print_json, write_
 from replicate.estimate.estimate import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
-from replicate.landscape.columns import parse_columns
-from replicate.landscape.from_csv import Sweep, read_sweep
-from replicate.landscape.table import read_table
 from replicate.report.wording import sentence
+from replicate.sweeps.columns import parse_columns
+from replicate.sweeps.settings import Parted, parse_names, parse_where
+from replicate.sweeps.source import read_table
+from replicate.sweeps.sweep import Sweep, random_search, read_sweep
 from replicate.text import UsageError, interval, one_line, printable
 
 
@@ -22,7 +23,10 @@ def run(options: argparse.Namespace) -> int:
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
-    sweep = read_sweep(read_table(options.sweep), options.metric, parse_columns(options.columns))
+    sweep = read(options)
+    for landscape in sweep.landscapes:
+        if why := random_search(landscape):
+            raise UsageError(f"{_source(options.sweep)}: {why}")
     for text in sweep.notes:
         note(text)
     found = judge_sweep(sweep.landscapes)
@@ -39,12 +43,28 @@ def run(options: argparse.Namespace) -> int:
     return int(any(CONTRADICTED in cell.outcomes.values() for cell in found))
 
 
+def read(options: argparse.Namespace) -> Sweep:
+    """The sweep that the options name, read as they say."""
+    return read_sweep(
+        read_table(options.sweep),
+        options.metric,
+        parse_columns(options.columns),
+        parted=Parted(parse_where(options.where), parse_names(options.by), parse_names(options.ignore)),
+        take=options.take,
+        noise_sd=options.noise,
+    )
+
+
 def _page(path: str, sweep: Sweep, found: Sequence[JudgedCell]) -> str:
     """The page on the sweep read from `path`, with the landscapes' pictures."""
     from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
 
-    source = "standard input" if path == "-" else Path(path).name
+    source = _source(path if path == "-" else Path(path).name)
     return sweep_page.render(sweep.landscapes, found, source, sweep.notes)
+
+
+def _source(path: str) -> str:
+    return "standard input" if path == "-" else path
 
 
 def _picture(sweep: Sweep) -> str:

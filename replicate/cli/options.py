@@ -58,6 +58,10 @@ def _one_of(choices: Sequence[str], text: str, default: str | None = None) -> Op
 
 OPTIONS: dict[str, Option] = {
     "--address": _value("HOST:PORT", "with --engine ray: which cluster (default: as Ray's)"),
+    "--by": {
+        **_value("COLUMN,…", "judge the runs of each value of these columns as a cell of its own", []),
+        "action": "append",
+    },
     "--budget": _value("TIME", "train for no longer than this, e.g. 6h or 90m, the most claims for it first"),
     "--columns": {
         **_value("FIELD=COLUMN,…", "which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1", []),
@@ -73,12 +77,17 @@ OPTIONS: dict[str, Option] = {
     ),
     "--expect": _value("FILE", "a saved verdicts.json: fail where a verdict differs from it, and nowhere else"),
     "--format": _one_of(["csv", "parquet"], "parquet needs pyarrow", "csv"),
+    "--ignore": {**_value("COLUMN,…", "runs that differ in these columns alone are repeats", []), "action": "append"},
     "--json": _flag("print JSON alone on standard output"),
     "--landscape": _value("NAME", "a trained landscape of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),
     "--landscapes": _counts("per study (default: 400)", 400),
     "--markdown": _flag("print the whole audit as a Markdown document"),
     "--measure": _flag("train a few steps of each architecture on this device to know what a run costs"),
-    "--metric": _one_of(["accuracy", "loss"], "what to judge where the file has both"),
+    "--metric": _value(
+        "NAME",
+        "what to judge: accuracy, loss, or a column, with :max or :min where its name does not tell, e.g. value:max",
+    ),
+    "--noise": _value("SD", "the standard deviation of a score between seeds, in its unit, where you know it"),
     "--offline": _flag("train nothing: judge what the store holds"),
     "--once": _flag("look once and end"),
     "--other": _value("DIR", "a second store: which of the runs in both differ, by how much"),
@@ -95,6 +104,7 @@ OPTIONS: dict[str, Option] = {
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),
     "--studies": _counts("about N of the studies (default: all)"),
+    "--take": _one_of(["last", "best"], "of a history with many rows a run (default: last)", "last"),
     "--train": _counts("with --part trained: first train N seeds of each landscape, as far as they are not recorded"),
     "--trainer": _one_of(
         list(TRAINERS),
@@ -103,6 +113,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
     "--verbose": _flag("with what each finding assumes and would take"),
+    "--where": {**_value("COLUMN=VALUE,…", "judge these runs alone, e.g. epochs=8", []), "action": "append"},
     "--world": _value(
         "WORLD",
         "paper (its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",

@@ -19,8 +19,9 @@ from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.landscape.landscape import Floats
 
 OWN = 4
-"""Parameters of one learning rate: accuracy without decay and what decay would add to it at most, in percentage points;
-ln(weight decay) at half of the rise, and where the fall is."""
+"""Parameters of one learning rate: accuracy without decay, above the best mean, and what decay would add to it at most,
+both as a multiple of what the means span; ln(weight decay) at half of the rise and where the fall is, from the smallest
+one on."""
 COMMON = 4
 """Parameters of all: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's exponent
 (1: logistic; large: a sharp upper edge and a long tail), and of its depth as a multiple of what the means span."""
@@ -53,10 +54,8 @@ class RiseAndFall:
     points: Points
     scale: float
     """Percentage points: curves are drawn in units of it above the best mean."""
-    best_pp: float
-    """Best mean of the cell, from which the depth counts."""
     span_pp: float
-    """From there to the least mean of the cell, the unit of the depth."""
+    """What the means span at the learning rate at which they span most."""
     parameters: Floats
     """[OWN + COMMON], the likeliest ones."""
     expected: Floats
@@ -74,14 +73,12 @@ class RiseAndFall:
     @property
     def y(self) -> Floats:
         """[N], the means, softened."""
-        return self._softened(self.points.noise.mean)
+        mean = self.points.noise.mean
+        return _soft((mean - mean.max()) / self.scale)
 
     def at(self, parameters: Floats, x: Floats) -> Floats:
         """[K, N], softened curves of `parameters` [K, OWN + COMMON] at ln(weight decay) `x` [N]."""
-        return self._softened(curve(parameters, x, self.best_pp, self.span_pp))
-
-    def _softened(self, accuracy_pp: Floats) -> Floats:
-        return _soft((accuracy_pp - self.points.noise.mean.max()) / self.scale)
+        return _soft(curve(parameters, x - self.points.low) * (self.span_pp / self.scale))
 
     def slopes(self, parameters: Floats) -> Floats:
         """[N, OWN + COMMON], derivatives of the softened curve at the runs, by central differences."""
@@ -109,19 +106,18 @@ class RiseAndFall:
         return self.noise + self.left_over(self.points.x, self.points.x) + JITTER * np.eye(len(self.noise))
 
 
-def curve(parameters: Floats, x: Floats, best_pp: float, span_pp: float) -> Floats:
-    """[..., N], accuracy in percentage points of `parameters` [..., OWN + COMMON] at ln(weight decay) `x` [..., N].
+def curve(parameters: Floats, x: Floats) -> Floats:
+    """[..., N], accuracy of `parameters` [..., OWN + COMMON] at ln(weight decay) `x` [..., N], in the units of these.
 
-    b + (a(x) - b) (1 - (1 + exp((f - x) / w) / n)^-n), with bottom b, rise a(x), place f, width w and exponent n of
-    the fall: a generalised logistic function (Richards 1959).
+    a(x) (1 - k(x)) - d k(x), with rise a(x), depth d, and as what is lost k(x) = (1 + exp((f - x) / w) / n)^-n, of the
+    fall's place f, width w and exponent n: a generalised logistic function (Richards 1959).
     """
     without, added, rise, fall, *logs = (parameters[..., i, None] for i in range(OWN + COMMON))
     rise_width, fall_width, exponent, depth = (np.exp(np.minimum(np.maximum(log, -6), 6)) for log in logs)
-    bottom = best_pp - span_pp * depth
     top = without + added * expit((x - rise) / rise_width)
     steps = np.minimum(np.maximum((fall - x) / fall_width, -50), 50)
-    kept = -np.expm1(-exponent * np.log1p(np.exp(steps) / exponent))
-    return np.asarray(bottom + (top - bottom) * kept)
+    lost = np.exp(-exponent * np.log1p(np.exp(steps) / exponent))
+    return np.asarray(top - (top + depth) * lost)
 
 
 def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) -> tuple[list[RiseAndFall], float]:
@@ -164,22 +160,22 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
         slopes = inverse @ c.slopes(c.parameters)
         whiten[i, : len(inverse), : len(inverse)] = inverse
         roots.append(np.linalg.cholesky(np.linalg.inv(c.precision + slopes.T @ slopes)))
-        x.append(np.pad(c.points.x, missing))
+        x.append(np.pad(c.points.x - c.points.low, missing))
         y.append(np.pad(c.y, missing))
-    at, target, root = np.array(x)[:, None], np.array(y)[:, None], np.array(roots).transpose(0, 2, 1)
-    top = np.array([c.points.noise.mean.max() for c in curves])[:, None, None]
-    scale = np.array([c.scale for c in curves])[:, None, None]
-    expected, precision = np.array([c.expected for c in curves])[:, None], np.array([c.precision for c in curves])
+    # In single precision, so that the chains are the same whatever unit and order rounded the last digits.
+    at, target = _single(np.array(x))[:, None], _single(np.array(y))[:, None]
+    whitened, root = _single(whiten).transpose(0, 2, 1), _single(np.array(roots)).transpose(0, 2, 1)
+    precision = _single(np.array([c.precision for c in curves]))
+    unit = _single(np.array([c.span_pp / c.scale for c in curves]))[:, None, None]
+    likeliest = np.round([c.parameters for c in curves], 4)[:, None]
+    expected = np.round([c.expected for c in curves], 4)[:, None]
 
     def log_density(parameters: Floats) -> Floats:
         away = parameters - expected
-        white = (
-            target - _soft((curve(parameters, at, curves[0].best_pp, curves[0].span_pp) - top) / scale)
-        ) @ whiten.transpose(0, 2, 1)
+        white = (target - _soft(curve(parameters, at) * unit)) @ whitened
         return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * ((away @ precision) * away).sum(axis=-1))
 
     size, half = (len(curves), CHAINS // 2, OWN + COMMON), CHAINS // 2
-    likeliest = np.array([c.parameters for c in curves])[:, None]
     chains = [likeliest + rng.standard_normal(size) @ root for _ in range(2)]
     density = [log_density(one) for one in chains]
     rows, kept = np.arange(len(curves))[:, None], []
@@ -201,6 +197,10 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
     return np.concatenate(kept, axis=1)
 
 
+def _single(values: Floats) -> Floats:
+    return values.astype(np.float32).astype(np.float64)
+
+
 def _soft(above: Floats) -> Floats:
     return np.where(above > 0, above, -SOFTENING * np.log1p(np.maximum(-above, 0.0) / SOFTENING))
 
@@ -219,8 +219,7 @@ def _with(c: RiseAndFall, **changed: float | Floats) -> RiseAndFall:
 
 def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAndFall], _Common]:
     """Curves with their parameters where the means suggest them, and what is expected beforehand."""
-    best = max(float(p.noise.mean.max()) for p in cells)
-    span = best - min(float(p.noise.mean.min()) for p in cells) or 1.0
+    span = max(float(np.ptp(p.noise.mean)) for p in cells) or 1.0
     common = _Common(np.append(EXPECTED, np.log(DEPTH[0])), np.diag(np.append(1 / SPREAD**2, 1 / DEPTH[1] ** 2)))
     curves = []
     for p, f in zip(cells, fits, strict=True):
@@ -228,14 +227,15 @@ def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAn
         fallen = np.nonzero(mean[top:] < mean[top] - 0.15 * span)[0]
         fall = p.x[top + fallen[0]] - 0.2 if len(fallen) else p.high + 1.0
         gain = max(float(mean[top] - mean[0]), 0.05 * span)
-        start = np.concatenate([[mean[0], gain, max(p.x[top], p.low) - 1.2, fall], common.expected])
-        middle, reach = (p.low + p.high) / 2, (p.high - p.low) / 2 + 2
-        expected = np.concatenate([[mean[0], 0.0, middle, middle], common.expected])
-        sd = np.array([10 * (np.ptp(mean) + f.scale), span, reach, reach])
+        without, rise = (mean[0] - mean[top]) / span, max(p.x[top] - p.low, 0.0) - 1.2
+        start = np.concatenate([[without, gain / span, rise, fall - p.low], common.expected])
+        middle = (p.high - p.low) / 2
+        expected = np.concatenate([[without, 0.0, middle, middle], common.expected])
+        sd = np.array([10 * (np.ptp(mean) + f.scale) / span, 1.0, middle + 2, middle + 2])
         precision = np.zeros((OWN + COMMON, OWN + COMMON))
         precision[:OWN, :OWN] = np.diag(1 / sd**2)
         noise = softened(p, f.covariance, f.scale, SOFTENING)[1]
-        curves.append(RiseAndFall(p, f.scale, best, span, start, expected, precision, noise, 1.4, 0.5, start[None]))
+        curves.append(RiseAndFall(p, f.scale, span, start, expected, precision, noise, 1.4, 0.5, start[None]))
     return curves, common
 
 

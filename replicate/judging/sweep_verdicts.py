@@ -128,7 +128,8 @@ def _gap(landscape: Landscape, claim: Claim, evidence: Evidence) -> tuple[Estima
 def _gap_lacks(landscape: Landscape) -> str:
     """What the sweep lacks for the cost of tuning the learning rate alone to be judged; empty where nothing."""
     if landscape.metric != "accuracy":
-        return "the claim is about points of accuracy, and these are losses"
+        what = "losses" if landscape.metric == "loss" else "other scores"
+        return f"the claim is about points of accuracy, and these are {what}"
     lacking = [f"{RHO * cut.lr:.3g} at lr {cut.lr:g}" for cut in landscape.slices() if not gap.on_line(cut).any()]
     if len(lacking) > MOST_NAMED:
         lacking = [*lacking[: MOST_NAMED - 1], f"{len(lacking) - MOST_NAMED + 1} more"]

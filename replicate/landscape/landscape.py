@@ -33,20 +33,22 @@ class Slice:
 
 @dataclass(frozen=True)
 class Landscape:
-    """Scores of one cell. `score` is accuracy in percent, or minus the loss: higher is better either way."""
+    """Scores of one cell: accuracy in percent, minus the loss, or another score; higher is better each time."""
 
     arch: str
     dataset: str
     frame: pd.DataFrame
     """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row a run; score is NaN where diverged."""
     metric: str = "accuracy"
-    """`accuracy` (percent) or `loss` (score is its negative)."""
+    """`accuracy` (percent), `loss` (score is its negative), or `score` (any other of which more is better)."""
     chance_pp: float = 0.0
     """Accuracy of guessing, percent; 0 where it is not known."""
     synthetic: bool = False
     """True where any row comes from a made landscape; every report shows it."""
     noise_sd: float | None = None
     """Standard deviation of a score between seeds, in units of `score`, where it is known from elsewhere; else None."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What else is known of its runs, the same of all: (name, value) as a file of runs has them."""
 
     def __post_init__(self) -> None:
         if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):

@@ -16,7 +16,7 @@ from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import estimate_text, margin_text, sentence
 
 UNNAMED = "unnamed"
-"""What `replicate.landscape.from_csv` calls an architecture or a data set that a file does not name."""
+"""What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
 MOST_PICTURES = 60
 """A file with more cells than these is read as a table."""
 WORDS = {

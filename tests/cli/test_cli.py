@@ -124,8 +124,43 @@ class TestJudge:
     def test_bad_columns(self, csv_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "expected FIELD=COLUMN" in fails(capsys, "judge", str(csv_file), "--columns", "x")
 
+    def test_how_runs_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: seen.append(landscapes) or ())
+        rows = [
+            f"0.1,{wd},{epochs},{size},x{epochs},7,{step}"
+            for wd in (0, 1)
+            for epochs in (2, 4)
+            for size in "ab"
+            for step in (1, 2)
+        ]
+        path = tmp_path / "runs.csv"
+        path.write_text("\n".join(["lr,wd,epochs,size,host,value,step", *rows]))
+        options = (
+            "--where",
+            "epochs=4",
+            "--by=size",
+            "--ignore=host",
+            "--metric=value:min",
+            "--noise=0.5",
+            "--take=best",
+        )
+        assert main(["judge", str(path), *options]) == 0
+        assert [(one.arch, one.metric, one.noise_sd, len(one.frame)) for one in seen[0]] == [
+            ("size=a", "loss", 0.5, 2),
+            ("size=b", "loss", 0.5, 2),
+        ]
+        assert "8 of 16 rows have epochs=4" in capsys.readouterr().err
+
+    def test_a_random_search(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "runs.csv"
+        path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},70\n" for i in range(1, 9)))
+        assert "expected a grid, got a random search: 8 of 8 learning rates" in fails(capsys, "judge", str(path))
+
     def test_no_such_file(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "nowhere.csv: expected a CSV file, found no such file" in fails(capsys, "judge", "nowhere.csv")
+        assert "nowhere.csv: expected a table of runs, found no such file" in fails(capsys, "judge", "nowhere.csv")
 
 
 class TestPlan:
@@ -349,7 +384,7 @@ class TestReport:
     [
         ((), "replicate: the following arguments are required: COMMAND; see replicate --help"),
         (("dance",), "replicate: argument COMMAND: invalid choice: 'dance'"),
-        (("judge", "x.csv", "--metric", "error"), "replicate judge: argument --metric: invalid choice: 'error'"),
+        (("judge", "x.csv", "--take", "first"), "replicate judge: argument --take: invalid choice: 'first'"),
         (
             ("judge", "x.csv", "--jso"),
             "replicate judge: unrecognized arguments: --jso; see replicate judge --help",
@@ -380,9 +415,11 @@ def test_as_a_program(csv_file: Path) -> None:
     done = replicate("judge", "-", "--json", input=csv_file.read_text())
     assert done.returncode in (0, 1)
     assert len(json.loads(done.stdout)["cells"]) == 1
-    refused = replicate("judge", str(csv_file.parent))
+    (folder := csv_file.parent / "empty").mkdir()
+    refused = replicate("judge", str(folder))
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == f"replicate judge: {csv_file.parent}: expected a CSV file, got a folder\n"
+    words = "expected a folder of runs, one file or folder each, got an empty one; name the table itself"
+    assert refused.stderr == f"replicate judge: {folder}: {words}\n"
 
 
 def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +427,7 @@ def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert main(["judge", "-", "--json"]) in (0, 1)
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    assert fails(capsys, "judge", "-").startswith("replicate judge: standard input: expected a CSV file")
+    assert fails(capsys, "judge", "-").startswith("replicate judge: standard input: expected a table")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="head is not everywhere")

@@ -27,6 +27,7 @@ from replicate.text import UsageError
 from tests.support import archives, mutations
 from tests.support import readers_options as typed
 from tests.support import readers_store as kept
+from tests.support import readers_sweeps as sweeps
 from tests.support.faketrainer import fake_run
 from tests.support.guard import Breach, command, one_line_of, sandbox
 from tests.support.mutations import Mutate
@@ -173,6 +174,23 @@ TABLE, JSON, WORDS = mutations.table, mutations.json_text, mutations.words
 
 TARGETS: dict[str, Target] = {
     "sweep": Target(lambda: [SWEEP, LOSS, OPTUNA], TABLE, _sweep),
+    "sweep-text": Target(sweeps.text_seeds, TABLE, sweeps.sweep),
+    "sweep-json": Target(sweeps.json_seeds, JSON, sweeps.sweep),
+    "sweep-lines": Target(sweeps.lines_seeds, mutations.either(mutations.flip, WORDS), sweeps.sweep),
+    "sweep-packed": Target(
+        sweeps.packed_seeds, mutations.either(mutations.zipped(TABLE), sweeps.zipped(TABLE)), sweeps.sweep
+    ),
+    "sweep-packages": Target(sweeps.package_seeds, sweeps.zipped(mutations.flip), sweeps.sweep),
+    "sweep-database": Target(sweeps.database_seeds, mutations.flip, sweeps.sweep),
+    "sweep-folder": Target(sweeps.folder_seeds, JSON, sweeps.folder),
+    "sweep-parted": Target(
+        lambda: [
+            typed.joined("--where=epochs=2", "--by=state,step", "--take=best", "--noise=0.1"),
+            typed.joined("--by=epochs", "--ignore=step", "--metric=val_loss:max"),
+        ],
+        WORDS,
+        sweeps.parted,
+    ),
     "page": Target(lambda: [SWEEP, OPTUNA], TABLE, _page),
     "columns": Target(
         lambda: [typed.joined("lr=lr,wd=wd", "accuracy=accuracy"), typed.joined("loss=accuracy")],

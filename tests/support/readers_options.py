@@ -98,7 +98,8 @@ def pytest_options(blob: bytes, folder: Path) -> None:
 
 
 COMMANDS = (
-    "plan --scale smoke --json", "judge sweep.csv --metric accuracy --json", "runs list --json", "runs show abc",
+    "plan --scale smoke --json", "judge sweep.csv --metric accuracy --json", "judge sweep.csv --by seed --noise 1",
+    "runs list --json", "runs show abc",
     "runs compare abc abd", "runs export --format csv --scale smoke", "runs export --out runs.csv",
     "watch --once --scale smoke", "watch --json --scale smoke", "fsck --json", "report compare A B --json",
     "landscapes --scale smoke --variant main", "judge sweep.csv --picture x.svg", "runs gc --dry-run", "--version",

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate.landscape.columns import parse_columns
-from replicate.landscape.from_csv import Sweep, read_sweep
 from replicate.landscape.landscape import Landscape
-from replicate.landscape.table import Table, read_table
+from replicate.sweeps.columns import parse_columns
+from replicate.sweeps.source import read_table
+from replicate.sweeps.sweep import Sweep, read_sweep
+from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 
@@ -126,9 +127,10 @@ def test_optuna_trials(tmp_path: Path) -> None:
         "0,2.3,2024-01-01,0.001,0.1,COMPLETE\n1,,2024-01-01,0.001,0.2,FAIL\n2,2.9,2024-01-01,0.001,0.3,PRUNED\n"
     )
     found = sweep(tmp_path, text, "loss")
-    assert rows(found) == [(1e-3, 0.1, 0, -2.3, False)]
+    assert [(row[1], row[4]) for row in rows(found)] == [(0.1, False), (0.2, True)]
     assert only(found).metric == "loss"
-    assert "left out the runs that state does not call finished: 1 fail, 1 pruned" in found.notes
+    assert "left out the runs that state does not call finished: 1 pruned" in found.notes
+    assert any("1 failed without a value: taken as diverged" in note for note in found.notes)
     with pytest.raises(
         UsageError, match="column value may be an accuracy or a loss; say --metric accuracy or --metric"
     ):
@@ -189,11 +191,16 @@ HEAD = "lr,wd,seed,accuracy\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"sweep.csv: expected a CSV file with columns lr, wd and accuracy or loss, got an empty file"),
+        ("", r"sweep.csv: expected a table with columns lr, wd and a score, got an empty file"),
         ("\n \n", r"got an empty file"),
-        (b"PK\x03\x04\x00\x00", r"expected a CSV file, got a binary file; export the runs as CSV"),
-        (b"lr,wd,accuracy\n1,0,\xff\n", r"expected a CSV file in UTF-8, got other bytes"),
-        ('{"lr": 1}', r'found none for lr, wd, accuracy or loss among \{"lr": 1\}; name them with --columns, e.g. '),
+        (b"PK\x03\x04\x00\x00", r"expected a zip file of one table, got one that cannot be unpacked .*; pack it again"),
+        (b"\x7fELF\x00\x00", r"got a binary file of another kind; export the runs as CSV"),
+        (b"lr,wd,accuracy\n1,0,\xff\n", r"row 2: expected a number in column accuracy, .* got 'ÿ'"),
+        (
+            '{"lr": 1}',
+            r"found none for wd, accuracy or loss among lr; name them with --columns, e.g. --columns wd=NAME",
+        ),
+        ('{"lr": 1', r"expected JSON, got a damaged one .*; export it again"),
         ("hello\nworld\n", r"found none for lr, wd, accuracy or loss among hello"),
         ("lr,accuracy\n1,50\n", r"found none for wd among lr, accuracy; name them with --columns, e.g. --columns wd=N"),
         ("lr,wd\n1,0\n", r"found none for accuracy or loss among lr, wd; .*e.g. --columns accuracy=NAME"),
@@ -266,7 +273,12 @@ def test_columns_are_read_from_several_arguments() -> None:
         ("loss", {}, r"found none for loss among lr, wd, accuracy; .*e.g. --columns loss=NAME"),
         ("loss", {"accuracy": "accuracy"}, r"--columns: expected loss=… as --metric loss says, got accuracy=…"),
         (None, {"accuracy": "wd", "loss": "wd"}, r"--columns: expected accuracy or loss, got both"),
-        ("error", {}, r"--metric: expected accuracy or loss, got 'error'"),
+        (
+            "error",
+            {},
+            r"--metric error: no such column; there are lr, wd, accuracy; or say accuracy or loss for the one",
+        ),
+        ("wd:up", {}, r"--metric wd:up: no such column"),
     ],
 )
 def test_contradicting_requests(tmp_path: Path, metric: str | None, columns: dict[str, str], message: str) -> None:
@@ -277,8 +289,8 @@ def test_contradicting_requests(tmp_path: Path, metric: str | None, columns: dic
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: None, "expected a CSV file, found no such file"),
-        (lambda p: p.mkdir(), "expected a CSV file, got a folder"),
+        (lambda p: None, "expected a table of runs, found no such file"),
+        (lambda p: p.mkdir(), "expected a folder of runs, one file or folder each, got an empty one; name the table"),
     ],
 )
 def test_unreadable(tmp_path: Path, make: object, message: str) -> None:

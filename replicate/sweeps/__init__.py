@@ -1,0 +1,1 @@
+"""Anybody's runs, as their tools and hands write them down, to landscapes."""

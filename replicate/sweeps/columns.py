@@ -1,0 +1,274 @@
+"""Which column of a table is the learning rate, the weight decay, the score: by name, or as the caller says.
+
+Where two could be meant, it asks; what it takes under another name, and whether higher or lower is better where a name
+does not tell, it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replicate.sweeps import names
+from replicate.sweeps.names import Measure
+from replicate.sweeps.numbers import number
+from replicate.sweeps.table import Table, listed
+from replicate.sweeps.vocabulary import ACCURACY, ALIASES, HIGHER, LOSS, OPTIMIZER, QUALIFIERS, SCORE, UNTOLD
+from replicate.text import UsageError
+
+METRICS = (ACCURACY, LOSS, SCORE)
+FIELDS = ("lr", "wd", *METRICS, "seed", "arch", "dataset", "run", "step", "state")
+"""What `--columns` can name."""
+QUIET = ("n", "observed", "lost", "direction", "state", "run", "step")
+"""Fields that go without a note."""
+UNNAMED = "unnamed"
+"""Architecture or data set of a sweep that does not say."""
+SURE = (0, 3)
+"""Tiers of accuracies and losses by their plain names."""
+BITS = {"8", "16", "32", "64"}
+DIRECTIONS = {"max": SCORE, "min": LOSS}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is judged: the column, and what it is."""
+
+    column: str
+    kind: str
+    """accuracy (to be in percent), loss (lower is better), or score (higher is better)."""
+    spread: str = ""
+    """The column of its standard deviation or error."""
+    standard_error: bool = False
+
+    @property
+    def sign(self) -> float:
+        return -1.0 if self.kind == LOSS else 1.0
+
+
+def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
+    """Field → column from arguments such as `lr=config.lr,wd=params_wd`."""
+    columns: dict[str, str] = {}
+    for pair in (pair for argument in arguments for pair in argument.split(",")):
+        field, equals, column = (part.strip() for part in pair.partition("="))
+        if not equals or field not in FIELDS or not column:
+            raise UsageError(f"--columns: expected FIELD=COLUMN with a field of {', '.join(FIELDS)}; got {pair!r}")
+        if field in columns:
+            raise UsageError(f"--columns: expected each field once, got {field}={columns[field]} and {pair}")
+        columns[field] = column
+    return columns
+
+
+def names_both(header: Sequence[str]) -> bool:
+    """Whether a table has columns of learning rates and of weight decays."""
+    return all(any(names.tier(column, field) is not None for column in header) for field in ("lr", "wd"))
+
+
+def find_columns(
+    table: Table, asked: str | None, columns: Mapping[str, str], notes: list[str]
+) -> tuple[dict[str, str], Metric]:
+    """Field → column, for every field that the table has, and the metric."""
+    found: dict[str, str] = {}
+    for field, column in columns.items():
+        if column not in table.header:
+            raise UsageError(f"{table.name}: --columns {field}={column}: no such column; there are {table.columns}")
+    for field in ALIASES:
+        chosen = (
+            columns[field] if field in columns else _guess(table, field, set(columns.values()) | set(found.values()))
+        )
+        if chosen is not None:
+            found[field] = chosen
+    told: list[str] = []
+    metric, why_not = _metric(table, asked, columns, told)
+    missing = [field for field in ("lr", "wd") if field not in found]
+    if missing or metric is None:
+        if metric is None:
+            missing.append(asked.partition(":")[0] if asked else "accuracy or loss")
+        if why_not and missing[:-1] == []:
+            raise UsageError(f"{table.name}: {why_not}")
+        raise UsageError(
+            f"{table.name}: expected columns lr, wd and accuracy or loss; found none for {', '.join(missing)} among "
+            f"{table.columns}; name them with --columns, e.g. --columns {missing[0].split()[0]}=NAME"
+        )
+    notes += told
+    found = {field: column for field, column in found.items() if column not in (metric.column, metric.spread)}
+    renamed = [
+        f"{field}={column}"
+        for field, column in [*found.items(), (metric.kind, metric.column)]
+        if field != column and field not in columns and field not in QUIET
+    ]
+    if renamed:
+        order = ("lr", "wd", *METRICS)
+        renamed.sort(key=lambda one: order.index(f) if (f := one.partition("=")[0]) in order else len(order))
+        notes.append(f"taking {', '.join(renamed)}")
+    return found, metric
+
+
+def _guess(table: Table, field: str, taken: set[str]) -> str | None:
+    """The column that holds `field`; raises UsageError where two with different contents could."""
+    places = {column: place for column in table.header if (place := names.tier(column, field)) is not None}
+    places = {column: place for column, place in places.items() if column not in taken and _fits(table, column, field)}
+    if not places:
+        return None
+    best = min(places.values())
+    candidates = [column for column, place in places.items() if place == best]
+    if field in ("run", "step", "state", "n", "observed", "lost", "direction"):
+        return candidates[0]
+    # An export says some settings twice, here with the values left out that it lacks there.
+    if len({tuple(table.values(column)) for column in candidates}) > 1:
+        examples = f"--columns {field}={candidates[0]}"
+        raise UsageError(
+            f"{table.name}: {field} may be any of the columns {listed(candidates, 6)}; say which, e.g. {examples}"
+        )
+    return candidates[0]
+
+
+def _fits(table: Table, column: str, field: str) -> bool:
+    """Whether what a column holds can be what its name says: `model` may be a number of a run, `l2` a distance."""
+    values = [value for value in table.values(column)[:200] if value]
+    if field == "n":
+        counts = [found.value for value in values if (found := number(value)) is not None]
+        return bool(counts) and len(counts) == len(values) and all(n >= 0 and n.is_integer() for n in counts)
+    if field == "step":
+        return len(set(values)) > 1 and all(number(value) is not None for value in values)
+    return True
+
+
+def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: list[str]) -> tuple[Metric | None, str]:
+    """The metric, or None and, where there is more to say than that there is none, what."""
+    measures = {column: one for column in table.header if (one := names.measure(column)) is not None}
+    measures = {column: one for column, one in measures.items() if column not in columns.values() or one.spread}
+    spreads = {column: one for column, one in measures.items() if one.spread}
+    plain = {column: one for column, one in measures.items() if not one.spread}
+    scores = {column: one for column, one in plain.items() if _holds(table, column, one)}
+    scores = scores or {column: one for column, one in plain.items() if one.tier in SURE}
+    name, _, direction = (
+        (asked or "").strip().rpartition(":")
+        if asked and asked.rstrip().endswith((":max", ":min"))
+        else (asked or "", "", "")
+    )
+    named = [m for m in METRICS if m in columns]
+    if len(named) > 1 and name not in named:
+        raise UsageError("--columns: expected accuracy or loss, got both; name one, or say --metric")
+    if named and name in METRICS and name not in named:
+        raise UsageError(f"--columns: expected {name}=… as --metric {name} says, got {named[0]}=…")
+    if named:
+        kind = name if name in named else named[0]
+        return _with_spread(columns[kind], kind, spreads), ""
+    if name and name not in METRICS:
+        return _asked(table, name, direction, measures, spreads), ""
+    wanted = {column: one for column, one in scores.items() if not name or one.kind in (name, UNTOLD)}
+    if name and name not in table.header:  # of this kind, the surest
+        wanted = {c: m for c, m in wanted.items() if m.kind == name} or wanted
+    if not wanted:
+        return None, ""
+    order = min(one.tier for one in wanted.values())
+    best = [column for column, one in wanted.items() if one.tier == order]
+    best = [name] if name in best else [column for column in best if not names.selects(column)] or best
+    if len({tuple(table.values(column)) for column in best}) > 1:
+        kind = wanted[best[0]].kind
+        field = kind if kind in METRICS else "metric"
+        way = f"--columns {field}={best[0]}" if kind in METRICS else f"--metric {best[0]}:max"
+        raise UsageError(f"{table.name}: {field} may be any of the columns {listed(best, 6)}; say which, e.g. {way}")
+    column, found = best[0], wanted[best[0]]
+    kind = name if found.kind == UNTOLD and name else found.kind
+    if kind == UNTOLD:
+        kind = _told(table, column, notes)
+        if not kind:
+            return None, (
+                f"column {column} may be an accuracy or a loss; say --metric accuracy or --metric loss (or "
+                f"{column}:max or {column}:min)"
+            )
+    if direction:
+        kind = kind if (kind in HIGHER) == (direction == "max") else DIRECTIONS[direction]
+    if found.tier == 5 and not name:
+        notes.append(f"{column}: taken as the better the higher; --metric {column}:min says otherwise")
+    _others(column, kind, scores, notes)
+    return _with_spread(column, kind, spreads), ""
+
+
+def _asked(
+    table: Table, name: str, direction: str, measures: Mapping[str, Measure], spreads: Mapping[str, Measure]
+) -> Metric:
+    """The metric whose column the caller names."""
+    same = [c for c in table.header if c == name] or [
+        c for c in table.header if name.lower() in (c.lower(), names.plain(c)) or c.lower().endswith("/" + name.lower())
+    ]
+    if len(same) != 1:
+        what = f"several columns ({listed(same, 4)})" if same else "no such column"
+        raise UsageError(
+            f"{table.name}: --metric {name}: {what}; there are {table.columns}; or say accuracy or loss for the one "
+            "that is found by its name"
+        )
+    found = measures.get(same[0])
+    kind = found.kind if found is not None else UNTOLD
+    if not direction and kind == UNTOLD:
+        kind = _told(table, same[0], [])
+        if not kind:
+            raise UsageError(
+                f"{table.name}: --metric {name}: whether higher or lower is better is not told by the name; say "
+                f"--metric {name}:max or {name}:min"
+            )
+    if direction and (kind == UNTOLD or (kind in HIGHER) != (direction == "max")):
+        kind = DIRECTIONS[direction]
+    return _with_spread(same[0], kind, spreads)
+
+
+def _told(table: Table, column: str, notes: list[str]) -> str:
+    """What a column of no telling name is, by a column of directions or its % signs; empty where neither tells."""
+    for direction in [c for c in table.header if names.tier(c, "direction") is not None]:
+        words = {value.strip("[]'\" ").rpartition(".")[2].lower()[:3] for value in table.values(direction) if value}
+        if len(words) == 1 and words <= {"max", "min"}:
+            return DIRECTIONS[words.pop()]
+    values = [value for value in table.values(column) if number(value, table.decimal_comma) is not None]
+    if values and all(value.rstrip("* ").endswith("%") for value in values):
+        notes.append(f"{column}: percentages, taken as an accuracy; --metric {column}:min says that lower is better")
+        return ACCURACY
+    return ""
+
+
+def _others(column: str, kind: str, scores: Mapping[str, Measure], notes: list[str]) -> None:
+    """A note on what else could have been judged."""
+    others = {c: m for c, m in scores.items() if c != column and m.kind in METRICS}
+    if kind == ACCURACY and (losses := [c for c, m in others.items() if m.kind == LOSS and m.tier == 3]):
+        notes.append(f"judging accuracy ({column}); --metric loss judges {losses[0]}")
+    elif others:
+        shown = listed(list(others), 4)
+        notes.append(f"judging {column}; --metric NAME judges another: {shown}")
+
+
+def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metric:
+    """The metric with the column of its spread: the one named after it, or the only one."""
+    own = names.measure(column)
+    base = {word for part in names.parts(column) for word in part} - QUALIFIERS
+    same = [
+        c
+        for c, m in spreads.items()
+        if c != column
+        and (m.tier == 9 or (own is not None and m.kind == own.kind and base <= {w for p in names.parts(c) for w in p}))
+    ]
+    if len(same) != 1:
+        return Metric(column, kind)
+    return Metric(column, kind, same[0], spreads[same[0]].spread == "sem")
+
+
+def _holds(table: Table, column: str, found: Measure) -> bool:
+    """Whether the column can hold a measure: `error` may be the text of an exception, `precision` a number of bits."""
+    values = [value for value in table.values(column) if value]
+    if values and not any(number(value, table.decimal_comma) is not None for value in values[:1000]):
+        return False
+    return found.tier in SURE or not values or not set(values) <= BITS
+
+
+def one_optimizer(table: Table, taken: Sequence[str]) -> None:
+    """Raises UsageError where runs of several optimisers would be judged as one cell."""
+    for column in table.header:
+        if names.plain(column) not in OPTIMIZER or column in taken:
+            continue
+        values = sorted({value.lower() for value in table.values(column)})
+        if len(values) > 1:
+            shown = ", ".join(repr(value[:40]) for value in values[:4])
+            raise UsageError(
+                f"{table.name}: expected the runs of one optimizer, got {len(values)} values "
+                f"({shown}) in column {column}; keep "
+                f"the rows of one, or make a cell of each: --columns arch={column}"
+            )

@@ -1,0 +1,263 @@
+"""Tables of lines: CSV in any of the usual dialects, columns parted by blanks, and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from replicate.sweeps.numbers import is_dash, is_diverged, is_nothing, number
+from replicate.sweeps.table import Table, from_records
+from replicate.text import UsageError
+
+DELIMITERS = (",", ";", "\t", "|")
+RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+"""The line below the header of a Markdown table."""
+LOOKED_AT = 50
+"""Rows that tell a dialect."""
+CSV_FIELD = 1 << 20
+MOST_UNREADABLE = 1000
+
+
+def read(name: str, text: str) -> Table:
+    """The table in `text`, whatever its dialect; lines that do not fit go to `unreadable`."""
+    lines = text.splitlines(keepends=True)
+    if (found := _markdown_rules(lines)) and not _csv_before(lines, found[0]):
+        return markdown(name, lines, found)
+    return _delimited(name, lines)
+
+
+def read_whole(name: str, text: str) -> Table:
+    """As `read`, but a line that does not fit is an error."""
+    table = read(name, text)
+    if table.unreadable:
+        line, why = table.unreadable[0]
+        raise UsageError(f"{name}, row {line}: {why}")
+    return table
+
+
+def _delimited(name: str, lines: Sequence[str]) -> Table:
+    skipped, header_line = _comments(lines)
+    body = lines[skipped:]
+    head = header_line if header_line is not None else next((line for line in body if line.strip()), "")
+    delimiter = max(DELIMITERS, key=lambda d: _fields(head, d))
+    if _fields(head, delimiter) < 2 and (parted := _by_blanks(body, header_line)):
+        body, delimiter, header_line = parted, "\t", None
+    if header_line is not None:
+        body, skipped = [header_line.rstrip("\r\n") + "\n", *body], skipped - 1
+    rows, numbers = _rows(name, body, delimiter, skipped)
+    if not rows:
+        return Table(name, (), (), ())
+    rows, numbers = _titled(rows, numbers)
+    header, rows, numbers = rows[0], rows[1:], numbers[1:]
+    if delimiter == "\t" and header and len(header) + 1 == _usual(rows):
+        header = ("", *header)  # pandas' index has no name
+    header, rows, bad = _fitting(header, rows, numbers)
+    repeated = next((column for column in header if column and header.count(column) > 1), None)
+    if repeated is not None:
+        raise UsageError(f"{name}: expected each column once, got {repeated!r} twice in the header; rename one")
+    lost = {line for line, _ in bad}
+    good = [(row, line) for row, line in zip(rows, numbers, strict=True) if line not in lost and row != header]
+    bad += [(line, "the header again") for row, line in zip(rows, numbers, strict=True) if row == header]
+    table = Table(
+        name,
+        header,
+        tuple(row for row, _ in good),
+        tuple(line for _, line in good),
+        decimal_comma=delimiter != ",",
+        unreadable=tuple(sorted(bad)),
+    )
+    nameless = [column for column in header if not column]
+    return table.without_columns(nameless) if nameless and len(header) > 1 else table
+
+
+def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The rows that are not empty, each with the number of the line at which it ends."""
+    csv.field_size_limit(CSV_FIELD)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows, numbers = [], []
+    try:
+        for fields in reader:
+            values = tuple(field.strip() for field in fields)
+            if any(values):
+                rows.append(values)
+                numbers.append(reader.line_num + before)
+    except csv.Error as e:
+        raise UsageError(f"{name}, row {reader.line_num + before}: expected a CSV file, got: {e}") from None
+    return rows, numbers
+
+
+def _fitting(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], numbers: list[int]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[tuple[int, str]]]:
+    """Header and rows without empty ends, and the lines that have more or fewer values than the header."""
+    width = len(header)
+    out, bad = [], []
+    for row, line in zip(rows, numbers, strict=True):
+        short = row
+        while len(short) > width and not short[-1]:
+            short = short[:-1]
+        if len(short) != width:
+            bad.append((line, f"expected {width} values as in the header, got {len(short)}"))
+        out.append(short)
+    return header, out, bad
+
+
+def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The rows of a table whose columns are values of what a line above them names, that name put into the corner."""
+    title = [value for value in rows[0] if value]
+    if len(rows) < 3 or len(title) != 1 or len(rows[1]) < 3 or number(title[0]) is not None:
+        return rows, numbers
+    corner, *heads = rows[1]
+    if number(corner) is not None or not all(number(head) is not None for head in heads if head):
+        return rows, numbers
+    return [(f"{corner} \\ {title[0]}", *heads), *rows[2:]], numbers[1:]
+
+
+def _usual(rows: Sequence[Sequence[str]]) -> int:
+    """The width that most rows have."""
+    return Counter(len(row) for row in rows[:LOOKED_AT]).most_common(1)[0][0] if rows else 0
+
+
+def _fields(line: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter), ()))
+    except csv.Error:
+        return 0
+
+
+def _comments(lines: Sequence[str]) -> tuple[int, str | None]:
+    """How many lines stand before the table, and the header where it stands in a comment, as NumPy writes it."""
+    skipped = 0
+    while skipped < len(lines) and (
+        not lines[skipped].strip() or lines[skipped].lstrip("\ufeff").startswith(("#", "%", "//"))
+    ):
+        skipped += 1
+    if skipped < len(lines) and lines[skipped].lower().startswith("sep="):  # written by spreadsheets
+        return skipped + 1, None
+    comments = [line for line in lines[:skipped] if line.strip()]
+    if skipped == len(lines) or not comments:
+        return skipped if skipped < len(lines) else 0, None
+    first = lines[skipped]
+    parts = re.split(r"[,;\t|\s]+", first.strip())
+    if all(number(part) is not None or is_diverged(part) for part in parts):
+        last = comments[-1].lstrip("#%/ ")
+        if len(re.split(r"[,;\t|\s]+", last.strip())) == len(parts):
+            return skipped, last
+    return skipped, None
+
+
+def _by_blanks(lines: Sequence[str], header_line: str | None) -> list[str]:
+    """The lines with tabs where blanks part the columns; nothing where they do not."""
+    filled = [line for line in ([header_line] if header_line is not None else []) + list(lines) if line.strip()]
+    if header_line is None and len(filled) > 2 and len(filled[1].split()) == 1 and number(filled[1]) is None:
+        corner, *heads = filled[0].split()  # pandas prints the names of a pivot's rows below those of its columns
+        if heads and all(number(head) is not None for head in heads):
+            filled = ["  ".join([f"{filled[1].strip()}\\{corner}", *heads]), *filled[2:]]
+            lines = filled
+    for blank in (r"\s{2,}|\t", r"\s+"):
+        parted = [re.split(blank, line.strip()) for line in filled[:LOOKED_AT]]
+        if len(parted) < 2 or len(parted[0]) < 2:
+            continue
+        if all(len(row) in (len(parted[0]), len(parted[0]) + 1) for row in parted[1:]):
+            given = lines if header_line is None else [header_line, *lines]
+            return [re.sub(blank, "\t", line.strip()) + "\n" for line in given]
+    return []
+
+
+def _markdown_rules(lines: Sequence[str]) -> list[int]:
+    """The numbers of the lines that part header and rows of a Markdown table."""
+    return [
+        i
+        for i in range(1, len(lines))
+        if "-" in lines[i] and "|" in lines[i] and RULE.fullmatch(lines[i].rstrip("\r\n")) and "|" in lines[i - 1]
+    ]
+
+
+def _csv_before(lines: Sequence[str], rule: int) -> bool:
+    """Whether the line that seems to be a header of Markdown is one of many rows parted by `|`."""
+    return sum(bool(line.strip()) for line in lines[:rule]) > 1 and all("|" in line for line in lines[:rule])
+
+
+def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
+    """The one table of runs in a Markdown text; tables of one header are one table."""
+    tables: dict[tuple[str, ...], Table] = {}
+    for rule in rules:
+        header = _cells(lines[rule - 1])
+        rows, numbers = [], []
+        bad: list[tuple[int, str]] = []
+        for i in range(rule + 1, len(lines)):
+            if "|" not in lines[i]:
+                break
+            row = _cells(lines[i])
+            if len(row) == len(header):
+                rows.append(row)
+                numbers.append(i + 1)
+            elif len(bad) < MOST_UNREADABLE:
+                bad.append((i + 1, f"expected {len(header)} values as in the header, got {len(row)}"))
+        found = Table(name, header, tuple(rows), tuple(numbers), False, tuple(bad))
+        if header in tables:
+            old = tables[header]
+            found = replace(
+                old,
+                rows=old.rows + found.rows,
+                lines=old.lines + found.lines,
+                unreadable=old.unreadable + found.unreadable,
+            )
+        tables[header] = found
+    return the_one(name, list(tables.values()), "tables")
+
+
+def the_one(name: str, tables: Sequence[Table], what: str) -> Table:
+    """The table that holds runs, of several: the only one in which two columns or more are numbers."""
+    if len(tables) > 1:
+        tables = [table for table in tables if len(table.rows) > 1 and _numbers(table) >= 2]
+    if len(tables) > 1:
+        from replicate.sweeps.columns import names_both
+
+        tables = [table for table in tables if names_both(table.header)] or tables
+    if len(tables) != 1:
+        shown = "; ".join(table.columns for table in tables[:3])
+        raise UsageError(
+            f"{name}: expected one table of runs, got {len(tables)} {what}{f' ({shown})' if shown else ''}; keep one"
+        )
+    table = tables[0]
+    repeated = next((column for column in table.header if column and table.header.count(column) > 1), None)
+    if repeated is not None:
+        raise UsageError(f"{name}: expected each column once, got {repeated!r} twice in the header; rename one")
+    return table
+
+
+def _numbers(table: Table) -> int:
+    """How many columns hold numbers."""
+    some = table.rows[:LOOKED_AT]
+    return sum(
+        any(number(row[i]) is not None for row in some)
+        and all(number(row[i]) is not None or is_nothing(row[i]) or is_dash(row[i]) for row in some)
+        for i in range(len(table.header))
+    )
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    text = line.strip().removeprefix("|").removesuffix("|")
+    return tuple(cell.replace("\\|", "|").strip() for cell in re.split(r"(?<!\\)\|", text))
+
+
+def from_rows(name: str, rows: Sequence[Sequence[str]]) -> Table:
+    """The table in the rows of a sheet: the header is the first row that is not empty."""
+    filled = [(tuple(row), i) for i, row in enumerate(rows, 1) if any(row)]
+    # A title stands above the header and is shorter.
+    usual = _usual([tuple(v for v in row if v) for row, _ in filled]) if filled else 0
+    while len(filled) > 1 and sum(map(bool, filled[0][0])) < min(2, usual):
+        filled = filled[1:]
+    if not filled:
+        return from_records(name, [])
+    header = filled[0][0]
+    used = [i for i, column in enumerate(header) if column]
+    body = [(tuple(row[i] if i < len(row) else "" for i in used), line) for row, line in filled[1:]]
+    kept = [(row, line) for row, line in body if any(row)]
+    return Table(
+        name, tuple(header[i] for i in used), tuple(row for row, _ in kept), tuple(line for _, line in kept), False
+    )

@@ -1,0 +1,132 @@
+"""Words of a column's name, and which field or which measure they mean, as the ecosystems write them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+from replicate.sweeps.vocabulary import (
+    ALIASES,
+    BASES,
+    LOSS,
+    OPTIMIZER_WORDS,
+    PREFIXES,
+    QUALIFIERS,
+    SCORE,
+    SET,
+    SPREADS,
+    STANDARD_ERRORS,
+    TRAINED_ON,
+    UNTOLD,
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a column measures."""
+
+    kind: str
+    """accuracy, loss, score, or untold."""
+    tier: int
+    spread: str = ""
+    """`std` or `sem` where the column holds the spread of the measure instead."""
+
+
+@lru_cache(maxsize=4096)
+def parts(column: str) -> tuple[tuple[str, ...], ...]:
+    """The words of a name, for each of the parts that `/`, `.`, `:` or `|` divide it into."""
+    name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column.strip()) or column.strip()
+    name = name.replace("λ", "lambda").replace("η", "eta").replace("R²", "r2").replace("@", "").replace("%", " ")
+    name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    found = (tuple(re.findall(r"[^\s_\-]+", part)) for part in re.split(r"[/.:|>]+", name))
+    return tuple(part for part in found if part)
+
+
+@lru_cache(maxsize=4096)
+def plain(column: str) -> str:
+    """`config/optimizer.lr`, `params_lr`, `Learning Rate` → `lr`, `lr`, `learning_rate`."""
+    divided = parts(column)
+    if not divided:
+        return ""
+    words = list(divided[-1])
+    while len(words) > 1 and words[0] in PREFIXES:
+        del words[0]
+    return "_".join(words)
+
+
+@lru_cache(maxsize=1 << 14)
+def tier(column: str, field: str) -> int | None:
+    """How sure a name is to mean `field`: 0 the surest; None where it does not."""
+    divided = parts(column)
+    if not divided:
+        return None
+    name = plain(column)
+    logged = divided[0][0] in TRAINED_ON and len(divided) > 1 and field in ("lr", "wd")
+    if logged:  # what a run logged at each step is not what it was set to
+        return None
+    groups = ALIASES[field]
+    for place, names in enumerate(groups):
+        if name in names:
+            return place
+    if field in ("lr", "wd"):
+        words = name.split("_")
+        while len(words) > 1 and words[0] in OPTIMIZER_WORDS:
+            del words[0]
+            for place, names in enumerate(groups):
+                if "_".join(words) in names:
+                    return place
+    return None
+
+
+@lru_cache(maxsize=1 << 14)
+def measure(column: str) -> Measure | None:
+    """What a column of this name measures on data that was not trained on; None where that is not told."""
+    words = [word for part in parts(column) for word in part]
+    if len(words) > 1 and words[0] in SET:
+        return None
+    while len(words) > 1 and words[0] in PREFIXES:
+        del words[0]
+    if set(words) & TRAINED_ON:
+        return None  # the accuracy or loss on the training images is not what is asked for
+    spread = ""
+    for size in (2, 1):
+        for i in range(len(words) - size + 1):
+            if "_".join(words[i : i + size]) in SPREADS and not spread:
+                spread = "sem" if "_".join(words[i : i + size]) in STANDARD_ERRORS else "std"
+                del words[i : i + size]
+    if "neg" in words or "negative" in words:
+        rest = [word for word in words if word not in ("neg", "negative")]
+        inner = _base(rest)
+        if inner is not None and inner[0] == LOSS and "_".join(words) not in BASES:
+            return Measure(SCORE, 2, spread)
+    found = _base(words) or (_base(list(parts(column)[-1])) if parts(column) and not spread else None)
+    if found is None:
+        return Measure(UNTOLD, 9, spread) if spread and not [w for w in words if w not in QUALIFIERS] else None
+    return Measure(*found, spread)
+
+
+def selects(column: str) -> bool:
+    """Whether a measure is the best of several of its run, or of averaged weights, and not simply the last."""
+    return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
+
+
+def averages(column: str) -> bool:
+    """Whether a column is a mean of others."""
+    return bool({word for part in parts(column) for word in part} & {"mean", "avg", "average", "median"})
+
+
+def _base(words: list[str]) -> tuple[str, int] | None:
+    """The measure that words name once those that qualify it are left out, as few as need be."""
+    left = list(words)
+    while left:
+        for start in range(len(left)):
+            name = "_".join(left[start:])
+            if name in BASES and all(word in QUALIFIERS or "_".join(left[:start]) in BASES for word in left[:start]):
+                return BASES[name]
+        if left[-1] not in QUALIFIERS:
+            return None
+        del left[-1]
+    return None

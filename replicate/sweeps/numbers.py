@@ -1,0 +1,134 @@
+"""Numbers as people and tools write them: units, bold type, `±`, powers of ten, a word beside; and what is none."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+NOTHING = frozenset({"", "none", "null", "na", "n/a", "nil", "<na>", "nat", "#n/a", "#num!", "#div/0!", "undefined"})
+"""What tools write for a value that is not there."""
+DASHES = frozenset({"-", "--", "---", "–", "—", "−", "/", "?", "tbd", "todo", "n.r.", "not run", "skipped"})
+"""What people write for a run that was never made."""
+DIVERGED = frozenset(
+    {
+        "nan",
+        "+nan",
+        "-nan",
+        "inf",
+        "-inf",
+        "+inf",
+        "infinity",
+        "-infinity",
+        "+infinity",
+        "∞",
+        "-∞",
+        "diverged",
+        "diverge",
+    }
+    | {"diverges", "div", "div.", "divergent", "unstable", "exploded", "blew up", "overflow", "nan loss"}
+)
+"""What stands in the place of the score of a diverged run."""
+LONGEST = 200
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+SIGNS = str.maketrans({"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "’": "", "\u202f": " ", "\xa0": " "})
+PLAIN = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+COMMA_NUMBER = re.compile(r"[-+]?\d*,\d+(?:e[-+]?\d+)?", re.IGNORECASE)
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")
+SPREAD = re.compile(rf"(?P<value>.+?)\s*(?:±|\+/-|\+-|\\pm)\s*(?P<spread>{PLAIN})\s*%?$", re.IGNORECASE)
+BRACKETED = re.compile(r"(?P<value>[^(\[]+?)\s*[(\[](?P<note>[^()\[\]]*)[)\]]$")
+POWER = re.compile(
+    rf"(?:(?P<times>{PLAIN})\s*\*\s*)?(?P<base>10|2)\s*(?:\^|\*\*)\s*\(?(?P<power>{PLAIN})\)?", re.IGNORECASE
+)
+FRACTION = re.compile(r"(\d{1,9})\s*/\s*(\d{1,9})")
+UNIT = re.compile(r"(?<=[\d.])\s*(?:pp|pts?|points?|percent|per cent|nats?|bits?|bpb)$", re.IGNORECASE)
+NAMED = re.compile(r"[A-Za-zλη_]{1,20}\s*=\s*(?=[-+.\d])")
+EMPHASIS = re.compile(r"\*\*|__|`|\$|</?[a-z]{1,6}>|\\(?:textbf|mathbf|underline|bf|emph|,|;)|[{}]", re.IGNORECASE)
+MARKS = "*†‡§¶#^~≈ "
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number and what stood beside it."""
+
+    value: float
+    percent: bool = False
+    """Whether it was written with a % sign; the value is what stands before the sign."""
+    spread: float | None = None
+    """What stood behind a ±."""
+    beside: str = ""
+    """A word in brackets behind the number."""
+
+
+@lru_cache(maxsize=1 << 16)
+def number(text: str, decimal_comma: bool = False) -> Number | None:
+    """The number that `text` is, however it is written; None where it is none."""
+    if len(text) > LONGEST or "_" in text.strip("_"):  # Python reads 1_000; nobody's export means that
+        return None
+    value = _plain(text, decimal_comma)
+    return _decorated(text, decimal_comma) if value is None else Number(value)
+
+
+def is_nothing(text: str) -> bool:
+    return text.strip().lower() in NOTHING
+
+
+def is_dash(text: str) -> bool:
+    return text.strip().lower() in DASHES
+
+
+def is_diverged(text: str) -> bool:
+    """Whether `text` says that a run diverged: nan, inf, or a word for it."""
+    return text.strip().lower() in DIVERGED
+
+
+def _plain(text: str, decimal_comma: bool) -> float | None:
+    if "," in text and (decimal_comma or COMMA_NUMBER.fullmatch(text.strip())):
+        if not decimal_comma and THOUSANDS.fullmatch(text.strip()):
+            return None  # 1,234: a thousand or one?
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _decorated(text: str, decimal_comma: bool) -> Number | None:
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda found: "^" + found[0].translate(SUPERSCRIPTS), text)
+    text = text.replace("\\times", "*").replace("\\cdot", "*").replace("\\pm", "±").replace("\\%", "%")
+    text = unicodedata.normalize("NFKC", EMPHASIS.sub("" if "**" not in text.strip("*") else _no_power, text))
+    text = NAMED.sub("", text.translate(SIGNS).strip(MARKS), count=1)
+    beside = ""
+    if bracketed := BRACKETED.fullmatch(text):
+        text, beside = bracketed["value"].strip(MARKS), bracketed["note"].strip()
+    spread = None
+    if found := SPREAD.fullmatch(text):
+        spread = _plain(found["spread"], False)
+        text = found["value"].strip() + ("%" if text.endswith("%") and not found["value"].strip().endswith("%") else "")
+    elif beside and (inside := _plain(beside.rstrip("%"), decimal_comma)) is not None:
+        spread, beside = abs(inside), ""  # 82.07 (0.12)
+    percent = text.endswith("%")
+    text = UNIT.sub("", text.removesuffix("%").strip())
+    value = _plain(text, decimal_comma)
+    if value is None:
+        value = _power(text)
+    if value is None:
+        return None
+    return Number(value, percent, spread if spread is None or math.isfinite(spread) else None, beside)
+
+
+def _no_power(found: re.Match[str]) -> str:
+    """`**` between two numbers is a power, not bold type."""
+    inside = found.string[max(0, found.start() - 1) : found.start()].isdigit()
+    return found[0] if found[0] == "**" and inside and not found.string.startswith("**") else ""
+
+
+def _power(text: str) -> float | None:
+    if found := POWER.fullmatch(text):
+        power, times = float(found["power"]), float(found["times"] or 1)
+        return times * float(found["base"]) ** power if abs(power) < 300 else None
+    if found := FRACTION.fullmatch(text):
+        return int(found[1]) / int(found[2]) if int(found[2]) else None
+    return None

@@ -1,0 +1,241 @@
+"""Anybody's sweep: a table of runs (learning rate, weight decay, accuracy or loss) → landscapes, on one path.
+
+The columns get their meanings, the rows of a history become one a run, states say what became of each run, texts become
+numbers in one unit, repeats become seeds or are refused; each decision that the table did not force is a note.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from replicate.landscape.landscape import Landscape
+from replicate.sweeps import history, noise, records, rows, settings, shapes, states, units
+from replicate.sweeps.columns import Metric, find_columns, one_optimizer
+from replicate.sweeps.numbers import number
+from replicate.sweeps.rows import Run
+from replicate.sweeps.settings import Parted
+from replicate.sweeps.table import Table, counted
+from replicate.text import UsageError
+
+MOST_CELLS, MOST_LRS, MOST_WDS = 1000, 200, 1000
+"""In one file; learning rates in a cell; weight decays at a learning rate: beyond, judging would take minutes."""
+MOST_POINTS = 1_000_000
+"""(lr, wd) times seeds in a cell."""
+LEAST_WDS = 3
+"""Weight decays that a learning rate needs to have an optimum of its own."""
+LEAST_RANDOM = 5
+"""Learning rates with one weight decay each that make a random search."""
+MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The landscapes of a file, and what the reader decided on its own."""
+
+    landscapes: tuple[Landscape, ...]
+    metric: str
+    """accuracy, loss, or score: another measure of which more is better."""
+    notes: tuple[str, ...]
+    """One line each, fit for standard error."""
+    column: str = ""
+    """Of the file, that of the scores."""
+
+
+def read_sweep(
+    table: Table,
+    metric: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    parted: Parted | None = None,
+    take: str = history.LAST,
+    noise_sd: str | float | None = None,
+) -> Sweep:
+    """The landscapes of `table`, one for each (architecture, data set), and for each value of what `parted` divides by.
+
+    metric: `accuracy`, `loss`, or a column, with `:max` or `:min` where its name does not tell; None takes what the
+    table has, accuracy first. columns: field → column, for the fields whose column is not to be guessed. take: `last`
+    or `best`, of a history. noise_sd: the standard deviation of a score between seeds, in its unit, where it is known.
+    """
+    columns = dict(columns or {})
+    known = noise.parse(noise_sd)
+    notes = list(table.notes)
+    table = shapes.one_row_a_run(records.widened(replace(table, notes=())), list(columns))
+    notes += table.notes
+    parted = settings.resolved(table, parted or Parted())
+    table = settings.kept(table, parted.where, notes)
+    found, measured = find_columns(table, metric, columns, notes)
+    runs = history.one_row(table, found, measured, parted.by, take, notes)
+    table = runs.table
+    if not runs.is_history:  # a column of steps is one of the settings then
+        found.pop("step", None)
+    fates = states.fates(table, found, measured.column)
+    notes += states.notes(fates, found.get("state"))
+    finished = table.keep([fate.kind in (states.FINISHED, states.DIVERGED) for fate in fates])
+    one_optimizer(finished, [*found.values(), *parted.by, *parted.ignore])
+    read = rows.read(table, found, measured, fates, parted.by)
+    if not read.runs:
+        raise UsageError(f"{table.name}: expected one row a run, got a header and no finished run below it")
+    notes += read.notes
+    scored, factor = units.in_unit(table.name, read.runs, measured, notes)
+    told_apart = _told_apart(table, scored, found, measured, parted, notes)
+    _check_size(table.name, told_apart, found)
+    sd = noise.of(table, found, measured, told_apart, factor, known)
+    notes += sd.notes
+    cells: dict[tuple[str, str], list[Run]] = {}
+    for run in told_apart:
+        cells.setdefault(run.cell, []).append(run)
+    notes += accounted(cells, read.rates)
+    kept = settings.columns_of_settings(table, [*found.values(), measured.column, *parted.by])
+    landscapes = tuple(
+        _landscape(cell, of_cell, measured, sd.sd, settings.constants(table, kept, [run.row for run in of_cell]))
+        for cell, of_cell in cells.items()
+    )
+    return Sweep(landscapes, measured.kind, tuple(notes), measured.column)
+
+
+def _told_apart(
+    table: Table, runs: Sequence[Run], found: Mapping[str, str], metric: Metric, parted: Parted, notes: list[str]
+) -> list[Run]:
+    """`runs`, each (cell, lr, wd, seed) once; without a column of seeds, repeats are numbered in the file's order."""
+    seeds_given = "seed" in found
+    keys = [(run.cell, run.lr, run.wd) for run in runs]
+    own = table.keep(_flags(len(table.rows), [run.row for run in runs]))
+    taken = [*found.values(), metric.column, metric.spread, *parted.by, *parted.ignore]
+    candidates = settings.columns_of_settings(own, taken)
+    if varying := settings.varying(own, candidates, keys, [run.seed for run in runs]):
+        raise settings.refuse(table.name, varying, seeds_given)
+    _confounded(own, found, candidates, notes)
+    first: dict[tuple[object, ...], list[Run]] = {}
+    kept, repeated, twins = [], 0, list[tuple[int, int]]()
+    for run in runs:
+        same = first.setdefault((run.cell, run.lr, run.wd, run.seed), [])
+        twin = next((one for one in same if table.rows[one.row] == table.rows[run.row]), None)
+        if same and seeds_given:
+            twin = twin or next((one for one in same if one.score == run.score), None)
+            if twin is None:
+                raise UsageError(
+                    f"{table.name}, row {run.line}: expected each run once, got lr={run.lr:g} wd={run.wd:g} "
+                    f"seed={run.seed} in row {same[0].line} already with another score; drop one, or name the column "
+                    "that tells them apart, e.g. --columns arch=NAME or --by NAME"
+                )
+            twins.append((run.line, twin.line))
+            continue
+        if twin is not None and run.score is not None:
+            raise UsageError(
+                f"{table.name}, row {run.line}: expected each run once, got lr={run.lr:g} wd={run.wd:g} and the same "
+                f"score in row {twin.line}; drop one, or name the column that tells them apart, "
+                "e.g. --columns seed=NAME"
+            )
+        if not seeds_given:
+            repeated += bool(same)
+            run = replace(run, seed=str(len(same)))
+        same.append(run)
+        kept.append(run)
+    if twins:
+        example = "row {} repeats row {}".format(*twins[0])
+        notes.append(
+            f"{example}: left out"
+            if len(twins) == 1
+            else f"{len(twins)} rows left out that repeat others: {example}, …"
+        )
+    if repeated:
+        notes.append(f"no column of seeds: {repeated} repeated (lr, wd) taken as further seeds, in the file's order")
+    return kept
+
+
+def _flags(n: int, chosen: Sequence[int]) -> list[bool]:
+    flags = [False] * n
+    for i in chosen:
+        flags[i] = True
+    return flags
+
+
+def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str], notes: list[str]) -> None:
+    """A note on settings that differ between runs, though never between repeats of one (lr, wd)."""
+    axes = [table.values(found[field]) for field in ("lr", "wd")]
+    varied = [c for c in candidates if len(set(table.values(c))) > 1 and len(table.rows) > 2]
+    varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
+    if varied:
+        shown = ", ".join(column[:40] for column in varied[:MOST_NAMED])
+        notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; --by parts them")
+
+
+def _check_size(name: str, runs: Sequence[Run], found: Mapping[str, str]) -> None:
+    """Raises UsageError where a column holds so many values that it is no axis of a grid."""
+    cells: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, []).append(run)
+    sizes = [("arch and dataset", len(cells), MOST_CELLS)]
+    for of_cell in cells.values():
+        pairs = {(run.lr, run.wd) for run in of_cell}
+        seeds = len({run.seed for run in of_cell})
+        sizes.append((found["lr"], len({lr for lr, _ in pairs}), MOST_LRS))
+        sizes.append((found["wd"], max(Counter(lr for lr, _ in pairs).values()), MOST_WDS))
+        sizes.append((found.get("seed", "seed"), seeds, max(1, MOST_POINTS // len(pairs))))
+    for column, got, most in sizes:
+        if got > most:
+            raise UsageError(
+                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the column "
+                "that is meant (--columns)? A random search of this size cannot be judged: take a grid"
+            )
+
+
+def accounted(cells: Mapping[tuple[str, str], Sequence[Run]], rates: Mapping[float, int]) -> list[str]:
+    """What to say of learning rates in the file that have no run left, or too few weight decays for an optimum."""
+    out = []
+    held = {run.lr for runs in cells.values() for run in runs}
+    if lost := [lr for lr in sorted(rates) if lr not in held]:
+        shown = ", ".join(f"lr {lr:g} ({counted(rates[lr], 'row')})" for lr in lost[:MOST_NAMED])
+        more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+        out.append(f"no run is left at {shown}{more}")
+    for cell, runs in cells.items():
+        levels: dict[float, set[float]] = {}
+        for run in runs:
+            levels.setdefault(run.lr, set()).add(run.wd)
+        thin = {lr: len(wds) for lr, wds in sorted(levels.items()) if len(wds) < LEAST_WDS}
+        if not thin or len(thin) == len(levels):
+            continue
+        shown = ", ".join(f"lr {lr:g} has {counted(n, 'weight decay')}" for lr, n in list(thin.items())[:MOST_NAMED])
+        more = f" and {len(thin) - MOST_NAMED} other learning rates" if len(thin) > MOST_NAMED else ""
+        of = f"{cell[0]}: " if len(cells) > 1 else ""
+        out.append(f"{of}{shown}{more}: too few for an optimum of its own")
+    return out
+
+
+def random_search(landscape: Landscape) -> str:
+    """One line on a landscape that is no grid but points drawn at random; empty where it is a grid."""
+    levels = landscape.frame.groupby("lr")["wd"].nunique()
+    alone = int((levels == 1).sum())
+    if alone < LEAST_RANDOM or alone * 2 < len(levels) or (levels >= LEAST_WDS).sum() >= 2:
+        return ""
+    return (
+        f"expected a grid, got a random search: {alone} of {len(levels)} learning rates have one weight decay; run a "
+        "grid, three weight decays or more at each of three learning rates or more"
+    )
+
+
+def _landscape(
+    cell: tuple[str, str], runs: Sequence[Run], metric: Metric, sd: float | None, constants: tuple[tuple[str, str], ...]
+) -> Landscape:
+    frame = pd.DataFrame(
+        {
+            "lr": [run.lr for run in runs],
+            "wd": [run.wd for run in runs],
+            "seed": _seeds([run.seed for run in runs]),
+            "score": [math.nan if run.score is None else metric.sign * run.score for run in runs],
+            "diverged": [run.score is None for run in runs],
+        }
+    )
+    return Landscape(cell[0], cell[1], frame, metric.kind, noise_sd=sd, settings=constants)
+
+
+def _seeds(texts: list[str]) -> list[int] | list[str]:
+    """Whole numbers where all of them are (`3`, `3.0`), else texts."""
+    found = [number(text) for text in texts]
+    whole = [int(n.value) for n in found if n is not None and math.isfinite(n.value) and n.value == int(n.value)]
+    return whole if len(whole) == len(texts) else texts

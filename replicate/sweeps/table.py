@@ -1,0 +1,106 @@
+"""A table of texts with the places of its rows: what all readers of files make, and one path gives meaning to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+from replicate.text import UsageError
+
+SHOWN_COLUMNS = 12
+MOST_COLUMNS = 3_000
+MOST_VALUES = 20_000_000
+"""Of a table; beyond, it is no table of runs."""
+NOT_RUN = "—"
+"""What a reader puts where a table has a place for a run that was never there."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header and rows, blanks around the values removed."""
+
+    name: str
+    """For messages: the file's path."""
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
+    """Of each row the line of the file at which it ends; the header stands in line 1."""
+    decimal_comma: bool = False
+    """Whether `0,5` is a number: only where another character than the comma parts the columns."""
+    unreadable: tuple[tuple[int, str], ...] = ()
+    """Lines that are no rows of this table, with what is wrong."""
+    notes: tuple[str, ...] = ()
+    """What the reader decided on its own."""
+
+    @property
+    def columns(self) -> str:
+        """The header for a message, cut short."""
+        return listed(self.header, SHOWN_COLUMNS)
+
+    def value(self, row: int, column: str) -> str:
+        return self.rows[row][self.header.index(column)]
+
+    def values(self, column: str) -> list[str]:
+        i = self.header.index(column)
+        return [row[i] for row in self.rows]
+
+    def keep(self, wanted: Sequence[bool]) -> Table:
+        """The rows for which `wanted` is true."""
+        rows, lines = tuple(compress(self.rows, wanted)), tuple(compress(self.lines, wanted))
+        return replace(self, rows=rows, lines=lines)
+
+    def with_columns(self, new: Mapping[str, Sequence[str]]) -> Table:
+        """The table with further columns, each one value a row; one of a name that is there takes its place."""
+        kept = [i for i, name in enumerate(self.header) if name not in new]
+        header = (*(self.header[i] for i in kept), *new)
+        more = zip(*new.values(), strict=True) if new else iter(() for _ in self.rows)
+        rows = tuple((*(row[i] for i in kept), *added) for row, added in zip(self.rows, more, strict=True))
+        return replace(self, header=header, rows=rows)
+
+    def without_columns(self, names: Iterable[str]) -> Table:
+        gone = set(names)
+        kept = [i for i, name in enumerate(self.header) if name not in gone]
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        return replace(self, header=tuple(self.header[i] for i in kept), rows=rows)
+
+    def saying(self, *notes: str) -> Table:
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def from_records(name: str, records: Sequence[Mapping[str, str]], first_line: int = 1) -> Table:
+    """The table of `records`, one a row, numbered from `first_line`; a field that one lacks is empty."""
+    names: dict[str, None] = {}
+    for record in records:
+        names.update(dict.fromkeys(record))
+    header = tuple(names)
+    if len(header) > MOST_COLUMNS or len(header) * len(records) > MOST_VALUES:
+        raise UsageError(
+            f"{name}: expected at most {MOST_COLUMNS} columns and {MOST_VALUES:,} values, got {len(header)} columns in "
+            f"{len(records)} rows; keep the columns that matter"
+        )
+    rows = tuple(tuple(record.get(column, "").strip() for column in header) for record in records)
+    return Table(name, header, rows, tuple(range(first_line, first_line + len(rows))))
+
+
+def text_of(value: object) -> str:
+    """A value of a file or a frame as a table has it; an exact text of a number."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return repr(float(value))
+    return str(value).strip()
+
+
+def listed(names: Sequence[str], most: int, longest: int = 40) -> str:
+    """`names` for a message, cut short."""
+    shown = ", ".join(name[:longest] for name in names[:most])
+    more = len(names) - most
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 row`, `2 rows`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
