@@ -118,7 +118,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         else:
             mean, variance = self.running_mean, self.running_var
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        centre = mean.detach()
+        # What is subtracted is 0. By it the mean's gradient is a sum of the result's; a sum of what flows to `x`, which
+        # goes on from there, would have that stored.
+        shift = self.bias - (mean - centre) * scale
+        return (x - centre[:, None, None]) * scale[:, None, None] + shift[:, None, None]
 
 
 def replace_linear(layer: nn.Linear, shape: torch.Size) -> None:

@@ -6,7 +6,9 @@ and read again. As multiplications and sums it becomes part of the kernels aroun
 
 from __future__ import annotations
 
-from typing import cast
+from functools import reduce
+from operator import add
+from typing import Any, cast
 
 import torch
 from timm.layers.attention import Attention
@@ -37,13 +39,62 @@ class TokenMixing(Mlp):
     """timm's `Mlp` over a few tokens: its hidden layer, many times its input and output, is never stored."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., T] to [..., T']."""
+        """[B, ..., T] to [B, ..., T']."""
         assert self.fc1.bias is not None and self.fc2.bias is not None
-        hidden: Tensor = self.fc1.bias
-        for token, weight in zip(x.unbind(-1), self.fc1.weight.unbind(1), strict=True):
-            hidden = hidden + token[..., None] * weight
-        hidden = self.act(hidden)
-        return torch.stack([(hidden * weight).sum(-1) for weight in self.fc2.weight.unbind()], -1) + self.fc2.bias
+        # Uncompiled, all is stored in any case, and the hidden layer's gradient computed once is cheaper.
+        mix = _mix if torch.compiler.is_compiling() else _Mixing.forward
+        mixed: Tensor = mix(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
+        return mixed
+
+
+class _Mixing(torch.autograd.Function):
+    """Linear layer, GELU and linear layer, whose backward pass stores nothing of the hidden layer either.
+
+    Autograd's own takes one gradient of the hidden layer to sums along it and to sums over all else. No kernel does
+    both, so it would be stored. Here it is computed twice, each time laid out as the sums go.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
+        """[B, ..., T] to [B, ..., T'], by weights [H, T] and [T', H], biases [H] and [T']."""
+        hidden = functional.gelu(_products(x.unsqueeze(-2), weight, bias))
+        return torch.stack([(hidden * row).sum(-1) for row in out_weight.unbind()], -1) + out_bias
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep all that `forward` takes but the last bias."""
+        ctx.save_for_backward(*inputs[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of what `forward` takes, by that of its result [B, ..., T']."""
+        x, weight, bias, out_weight = ctx.saved_tensors
+        hidden = _products(x.unsqueeze(-2), weight, bias)  # [B, ..., H]
+        inner = torch.ops.aten.gelu_backward(_products(gradient.unsqueeze(-2), out_weight.T), hidden)
+        of_x = torch.stack([(inner * column).sum(-1) for column in weight.unbind(1)], -1)
+
+        first, others = (-1, *[1] * (x.dim() - 1)), tuple(range(1, x.dim()))
+        hidden = _products(x, weight.unflatten(0, first), bias.unflatten(0, first))  # [H, B, ...]
+        inner = torch.ops.aten.gelu_backward(_products(gradient, out_weight.T.unflatten(0, first)), hidden)
+        hidden = functional.gelu(hidden)
+        of_weight = torch.stack([(inner * token).sum(others) for token in x.unbind(-1)], 1)
+        of_out_weight = torch.stack([(hidden * token).sum(others) for token in gradient.unbind(-1)])
+        return of_x, of_weight, inner.sum(others), of_out_weight, gradient.flatten(0, -2).sum(0)
+
+
+@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
+def _mix(*arguments: Tensor) -> Tensor:
+    """`_Mixing`, which the compiler, left to look into it under vmap, would differentiate itself."""
+    out: Tensor = _Mixing.apply(*arguments)
+    return out
+
+
+def _products(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
+    """Sums of products along the last dimension of `a` and `b`, added to `start`: term by term, for that is fused."""
+    terms = (one * other for one, other in zip(a.unbind(-1), b.unbind(-1), strict=True))
+    return reduce(add, terms) if start is None else reduce(add, terms, start)
 
 
 class FewAttention(Attention):
@@ -140,6 +191,7 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
     if not isinstance(first, nn.Linear) or not isinstance(second, nn.Linear):
         return
     plain = isinstance(layer.norm, nn.Identity) and not layer.drop1.p and not layer.drop2.p
+    plain = plain and isinstance(layer.act, nn.GELU) and layer.act.approximate == "none"
     if plain and max(first.in_features, second.out_features) <= FEWEST_MIXED and None not in (first.bias, second.bias):
         layer.__class__ = TokenMixing
 

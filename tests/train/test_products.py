@@ -6,7 +6,9 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -182,8 +184,11 @@ def test_linear(rows: int, columns: int, bias: bool) -> None:
 @given(tokens_in=st.integers(1, 9), hidden=st.integers(1, 12), tokens_out=st.integers(1, 9))
 @settings(deadline=None, max_examples=12)
 def test_token_mixing(tokens_in: int, hidden: int, tokens_out: int) -> None:
+    """By autograd's backward pass and by that of a compiled step."""
     few = max(tokens_in, tokens_out) <= tokens.FEWEST_MIXED
-    same(Mlp(tokens_in, hidden, tokens_out), normal(2, 6, tokens_in), TokenMixing if few else Mlp)
+    for compiling in (False, True):
+        with patch.object(torch.compiler, "is_compiling", lambda: compiling):  # noqa: B023
+            same(Mlp(tokens_in, hidden, tokens_out), normal(2, 6, tokens_in), TokenMixing if few else Mlp)
 
 
 @pytest.mark.slow
@@ -216,11 +221,13 @@ def test_windows(resolution: tuple[int, int], window: tuple[int, int], shifted: 
     same(block, normal(2, *resolution, 6), LoneWindows if area == 1 else kind)
 
 
-def test_layers_that_drop_or_gate_are_left_to_timm() -> None:
+def test_layers_that_drop_or_gate_or_bend_otherwise_are_left_to_timm() -> None:
     x = torch.zeros(1, 4, 8)
     for kept in (
         Mlp(8, 4, drop=0.1),
         Mlp(8, 4, norm_layer=nn.LayerNorm),
+        Mlp(8, 4, act_layer=nn.ReLU),
+        Mlp(8, 4, act_layer=partial(nn.GELU, approximate="tanh")),
         Mlp(8, 4, bias=False),
         Attention(8, 2, attn_drop=0.1),
         Attention(8, 2, proj_drop=0.1),
