@@ -37,6 +37,9 @@ MISFIT = 0.003
 """How far a trained curve departs from this shape: standard deviation as a share of its depth, over `MISFIT_LENGTH` in
 ln(weight decay). No runs could show so little, but it displaces a peak. By the trained perceptrons."""
 MISFIT_LENGTH = 0.5
+APART = 0.2
+"""How much of what they have in common differs between learning rates all the same, standard deviation. By the trained
+perceptrons."""
 OUTSIDE = 0.2
 """Probability beforehand that the best weight decay lies below all that were run, and that it lies above."""
 FIT_STEPS = 60
@@ -298,11 +301,16 @@ def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
     information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
     own, across = information[:OWN, :OWN], information[:OWN, OWN:]
     told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)
-    return np.asarray((told + told.T) / 2)
+    return _loosened((told + told.T) / 2)
+
+
+def _loosened(information: Floats) -> Floats:
+    """`information` [COMMON, COMMON] of what learning rates have in common, of one of them, or the reverse."""
+    return np.asarray(np.linalg.solve(np.eye(COMMON) + APART**2 * information, information))
 
 
 def _knowing(c: RiseAndFall, others: Floats) -> RiseAndFall:
     """`c` with what the other learning rates tell of the parameters in common, [COMMON, COMMON]."""
     precision = c.precision.copy()
-    precision[OWN:, OWN:] = others
+    precision[OWN:, OWN:] = _loosened(others)
     return _with(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))
