@@ -135,7 +135,7 @@ LANDSCAPES = {
     for landscape in (
         Trained("resnet50", _SMALL["resnet50"], DIGITS, "adamw"),
         Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "adamw", (4, 6, 8, 9, 10, 11)),
-        Trained("swin_t", _SMALL["swin_t"], DIGITS, "adamw"),
+        Trained("swin_t", _SMALL["swin_t"], DIGITS, "adamw", (6, 7, 9, 10, 9, 10)),
         Trained("mlp", MLP, DIGITS, "adamw", (None, 6, 8, 10, 11, 12)),
         Trained("vit_s16", _coarser("vit_s16"), FASHION, "adamw"),
         Trained("mixer_s16", _coarser("mixer_s16"), FASHION, "adamw"),
