@@ -75,6 +75,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_trained_is_recorded_and_gone_on_with(
     small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
