@@ -207,3 +207,13 @@ def test_the_loader_benchmark_reads_made_up_pictures(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:-1]]
     assert [(row[0], row[1]) for row in rows] == [(a, n) for a in ("resnet50", "vit_s16") for n in ("0", "1")]
     assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+
+
+def test_every_ablation_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ablation = load("ablation", monkeypatch)
+    for variant in ablation.variants():
+        if variant.times != 1:
+            assert any(hasattr(module, variant.name) for module in ablation.MODULES), variant
+        else:
+            assert variant.name in ablation.RULES
+    assert {v.times for v in ablation.variants()} == {0.5, 1.0, 2.0}
