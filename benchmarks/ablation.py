@@ -158,8 +158,8 @@ def row(task: tuple[Variant, tuple[str, ...], int]) -> tuple[str, ...]:
             for quantity, laws in BEYOND.items():
                 for law in laws:
                     other = judged(trained_studies.cell(name, law, SEEDS, EVERY, i))
-                    truth = trained_rates.true_value(law, quantity, other.informative)
-                    wrong.append(rates.errs(other.verdicts[quantity], rates.place(quantity, truth, margins[quantity])))
+                    at = trained_rates.where(law, quantity, other.informative, margins[quantity])
+                    wrong.append(rates.errs(other.verdicts[quantity], at))
     of_invented = []
     for shape in INVENTED:
         study = studies.Study("ablation", Truth(shape=shape, rho=0.24), seeds=SEEDS)

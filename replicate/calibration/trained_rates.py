@@ -17,6 +17,7 @@ from replicate.calibration.trained import FACTOR
 from replicate.calibration.trained_studies import LAWS
 from replicate.judging.sweep_verdicts import judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+from replicate.paper.claim import Margin
 from replicate.paper.registry import CLAIMS
 
 QUANTITIES = ("slope", "rho")
@@ -110,7 +111,7 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
     margin = next(claim.margin for claim in CLAIMS if claim.quantity == quantity)
     truths = np.array([true_value(study.law, quantity, cell.informative) for cell in cells])
     outcomes = [cell.verdicts[quantity] for cell in cells]
-    places = [place(quantity, truth, margin) for truth in truths]
+    places = [where(study.law, quantity, cell.informative, margin) for cell in cells]
     ends = np.array([cell.intervals[quantity] for cell in cells], dtype=np.float64)  # None becomes NaN
     lows, highs = np.where(np.isnan(ends), (-np.inf, np.inf), ends).T
     covered = (lows <= truths + 1e-9) & (truths - 1e-9 <= highs)
@@ -136,6 +137,13 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
         width=width if math.isfinite(width) else None,
         oracle_width=2 * 1.96 * float(oracle),
     )
+
+
+def where(law: str, quantity: str, lrs: Sequence[float], margin: Margin) -> str:
+    """`place` of the truth over the learning rates `lrs`; a ratio is outside too where that of any of them is."""
+    if quantity == "rho" and "outside" in (place(quantity, LAWS[law](lr) / lr, margin) for lr in lrs):
+        return "outside"
+    return place(quantity, true_value(law, quantity, lrs), margin)
 
 
 def true_value(law: str, quantity: str, lrs: Sequence[float]) -> float:

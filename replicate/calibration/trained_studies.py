@@ -36,6 +36,8 @@ REACH = 3
 """Weight decays on either side of the best one that the oracle's curve goes through."""
 RUN_SD = 1.0
 """Percentage points by which two seeds differ where decay is best: 0.6 to 1.5 in most landscapes."""
+KNOWN = 0.2
+"""Standard error in ln(weight decay), up to which the place of an optimum is known."""
 HALVES = 200
 """Random halves of the seeds, from which the error of the truth is known."""
 
@@ -101,6 +103,11 @@ class Truth:
     def interior(self) -> bool:
         """Whether decay surely helps: else the optimum may as well be none."""
         return self.gain_pp > 3 * self.gain_error
+
+    @property
+    def known(self) -> bool:
+        """Whether a cell can have it on a law: all seeds together place it, or decay does not surely help."""
+        return self.error <= KNOWN or not self.interior
 
 
 def truth(curve: Curve) -> Truth:
@@ -169,10 +176,12 @@ def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
 
 
 def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
-    """A cell of the landscape `name`, the optima of all its learning rates on `law`."""
+    """A cell of the landscape `name`, the optima of all its learning rates on `law`, where they are known."""
     chosen = choice(name, law, seeds, every, index)
     frames = []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):
+        if not true.known:
+            continue
         scores = curve.scores[rows][:, chosen.seeds]
         wds = curve.wds[rows] * LAWS[law](curve.lr) / math.exp(true.place)
         columns = {"lr": curve.lr, "wd": np.repeat(wds, len(chosen.seeds)), "seed": np.tile(chosen.seeds, len(wds))}
@@ -185,7 +194,7 @@ def oracle_of(name: str, law: str, seeds: int, every: int, index: int, quantity:
     chosen = choice(name, law, seeds, every, index)
     x, error = [], []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):
-        if true.interior:
+        if true.interior and true.known:
             mean = np.nanmean(curve.scores[rows][:, chosen.seeds], axis=1)
             x.append(math.log(curve.lr))
             error.append(oracle(curve.x[rows], mean) - true.place)

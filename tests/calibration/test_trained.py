@@ -16,6 +16,7 @@ from replicate.calibration import recording, trained, trained_rates, trained_stu
 from replicate.calibration.trained import COLLAPSE, FACTOR, FINER, IDLE, LANDSCAPES, LEAST, Trained
 from replicate.calibration.trained_studies import LAWS, Curve, oracle
 from replicate.cli import main
+from replicate.paper.registry import CLAIMS
 from replicate.runs.run import weight_decay_is_inert
 from replicate.runs.schedule import factors
 from replicate.store.store import open_store
@@ -222,6 +223,24 @@ def test_a_cell_has_its_optima_on_the_law_and_keeps_its_scores(monkeypatch: pyte
     assert few.frame.equals(trained_studies.cell("any", "0.1 η", 3, 2, 5).frame)
     assert not few.frame.equals(trained_studies.cell("any", "0.1 η", 3, 2, 6).frame)
     assert abs(trained_studies.oracle_of("any", "0.1 η", 40, 1, 0, "slope")) < 1e-6
+
+
+def test_a_learning_rate_whose_optimum_no_seeds_place_is_in_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = tuple(dataclasses.replace(made_up(c), lr=lr) for lr, c in ((1e-3, 0.3), (1e-2, 2.0), (0.1, 5.0)))
+    truths = tuple(map(trained_studies.truth, curves))
+    lost = dataclasses.replace(truths[1], error=0.3)
+    monkeypatch.setattr(trained_studies, "curves", lambda _: curves)
+    for other, lrs in ((lost, [1e-3, 0.1]), (dataclasses.replace(lost, gain_pp=0.0), [1e-3, 1e-2, 0.1])):
+        found = (truths[0], other, truths[2])
+        monkeypatch.setattr(trained_studies, "truths", lambda _, found=found: found)
+        assert [cut.lr for cut in trained_studies.cell("any", "0.1 η", 3, 2, 5).slices()] == lrs
+
+
+def test_a_ratio_is_outside_where_that_of_any_learning_rate_is() -> None:
+    margin = next(claim.margin for claim in CLAIMS if claim.quantity == "rho")
+    assert trained_rates.where("η^1.25", "rho", (1e-3, 1e-2), margin) == "inside"
+    assert trained_rates.where("η^1.25", "rho", (1e-3, 1e-2, 5e-2), margin) == "outside"
+    assert trained_rates.where("0.25 η", "rho", (1e-3, 5e-2), margin) == "outside"
 
 
 def test_true_values_of_the_laws() -> None:
