@@ -56,6 +56,7 @@ def test_replayed_lanes_equal_solo(arch: str, replayed: type[Replayed]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_replayed_on_augmented_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each epoch's are made where those of the last one were."""
     monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path, train=20, test=30)))
@@ -74,7 +75,8 @@ def test_replayed_in_bf16(arch: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.long), 7])
+@pytest.mark.long
+@pytest.mark.parametrize("after", [1, 7])
 def test_stopped_and_resumed_with_replays_gives_the_same_bits(after: int, tmp_path: Path) -> None:
     runs = runs_of("resnet50")
     whole = train_stack(runs, how=GRAPH)

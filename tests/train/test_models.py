@@ -58,7 +58,7 @@ def test_small_models_tell_images_apart(arch: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("scale", ["cifar100", "imagenet"])
+@pytest.mark.parametrize("scale", ["cifar100", pytest.param("imagenet", marks=pytest.mark.long)])
 def test_full_size_models_take_the_data_of_their_scale(arch: str, scale: str) -> None:
     info = catalogue.info(scales.get(scale).data[0][1])
     model = on_meta(PAPER[arch], info.num_classes, info.in_chans, info.image_size)

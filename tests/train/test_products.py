@@ -333,7 +333,7 @@ def gradient_of_lane(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[d
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
-    [pytest.param(arch, marks=[] if arch in ("mixer_s16", "swin_t") else pytest.mark.long) for arch in MODELS],
+    [pytest.param(arch, marks=[] if arch == "mixer_s16" else pytest.mark.long) for arch in MODELS],
 )
 @pytest.mark.usefixtures("no_fallback")
 def test_under_vmap_and_compiled(arch: str) -> None:
