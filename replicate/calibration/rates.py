@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -49,8 +49,13 @@ class Rate:
     """Median width of the interval (ratio quantities: of its logarithm), inf where open."""
 
 
-def place(quantity: str, truth: float, margin: Margin) -> str:
-    """`inside`, `outside` (by more than a tenth of the margin) or `near` its edge from without."""
+def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] = ()) -> str:
+    """`inside`, `outside` (by more than a tenth of the margin) or `near` its edge from without.
+
+    A ratio is outside also where any of `ratios` is, those of the learning rates that it is averaged over.
+    """
+    if quantity == "rho" and any(place(quantity, ratio, margin) == "outside" for ratio in ratios):
+        return "outside"
     low, high = margin.low, margin.high
     if low <= truth <= high:
         return "inside"
@@ -62,12 +67,8 @@ def place(quantity: str, truth: float, margin: Margin) -> str:
 
 
 def where(study: Study, quantity: str, truth: float, margin: Margin, lrs: Sequence[float]) -> str:
-    """`place` of the truth; a ratio is outside too where that of any of the learning rates `lrs` is."""
-    if quantity == "rho":
-        own = (place(quantity, study.truth.best_wd(lr) / lr, margin) for lr in lrs)
-        if "outside" in own:
-            return "outside"
-    return place(quantity, truth, margin)
+    """`place` of the truth over the learning rates `lrs`."""
+    return place(quantity, truth, margin, (study.truth.best_wd(lr) / lr for lr in lrs))
 
 
 def errs(outcome: str, where: str) -> bool:

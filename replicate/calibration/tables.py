@@ -9,6 +9,7 @@ from statistics import median
 from replicate.calibration.experiments import FamilyRate
 from replicate.calibration.measured import CellRow, Measured
 from replicate.calibration.trained_rates import TrainedRow
+from replicate.calibration.trained_studies import KNOWN
 
 POWER = "power"
 POWER_OF_GAP = "power of the gap"
@@ -35,9 +36,9 @@ TRAINED = """\
 Small models on a few hundred images with wrong labels (`replicate.calibration.trained`), {cells} cells a row: some
 seeds and every k-th weight decay, each learning rate's weight decays multiplied so that the optimum of all seeds
 together lies on the law. *Oracle*: how wide the interval of one would be who knows the curve's shape, a quartic around
-the peak, at the learning rates at which decay helps. Widths of a ratio are in ln. Learning rates at which decay helps
-and whose optimum all seeds together do not place within 0.2 in ln (Swin's 0.05) are in no cell. What the shape of
-`rise_and_fall.py` may depart from was set by the perceptrons; the other families had no part in any rule.
+the peak, at the learning rates at which decay helps. Widths of a ratio are in ln. A learning rate at which decay helps
+is left out of all cells where the standard error of its optimum, from all seeds together, is above {known:g} in ln. The
+constants of `rise_and_fall.py` were set from the perceptrons; no rule was set from another family.
 """
 TRAINED_HEADER = (
     *("law", "seeds", "factor", "quantity", "replicated", "contradicted", "inconclusive", "wrong"),
@@ -53,7 +54,7 @@ def markdown(measured: Measured) -> str:
     """All tables: summary, power, whole experiments, studies by group."""
     out = ["# Calibration", "", INTRODUCTION.format(command=_commands(measured)).rstrip()]
     if measured.trained:
-        out += ["", "## Trained landscapes", "", TRAINED.format(cells=measured.trained[0].cells).rstrip()]
+        out += ["", "## Trained landscapes", "", TRAINED.format(cells=measured.trained[0].cells, known=KNOWN).rstrip()]
         for name in dict.fromkeys(row.landscape for row in measured.trained):
             of_landscape = [row for row in measured.trained if row.landscape == name]
             out += ["", f"### {name}", "", *_table(TRAINED_HEADER, map(_trained_row, of_landscape))]

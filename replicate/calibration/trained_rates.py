@@ -140,10 +140,8 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
 
 
 def where(law: str, quantity: str, lrs: Sequence[float], margin: Margin) -> str:
-    """`place` of the truth over the learning rates `lrs`; a ratio is outside too where that of any of them is."""
-    if quantity == "rho" and "outside" in (place(quantity, LAWS[law](lr) / lr, margin) for lr in lrs):
-        return "outside"
-    return place(quantity, true_value(law, quantity, lrs), margin)
+    """`place` of the truth over the learning rates `lrs`."""
+    return place(quantity, true_value(law, quantity, lrs), margin, (LAWS[law](lr) / lr for lr in lrs))
 
 
 def true_value(law: str, quantity: str, lrs: Sequence[float]) -> float:

@@ -35,13 +35,11 @@ from replicate.estimate.seed_curves import (
     one_seed_covariance,
     shared_noise,
 )
+from replicate.estimate.softening import SOFTENINGS, hardened, softened
 from replicate.landscape.landscape import Floats, Slice
 
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""
-SOFTENINGS = np.array([np.inf, 100.0, 30.0, 10.0, 3.0])
-"""Losses, in standard errors of a mean, from which on they count by their logarithm: tried, as lengths are. On trained
-landscapes accuracy falls off a cliff beyond the best weight decay, and no smooth curve of one length follows both."""
 ZERO_GAP = 40.0
 """Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
 the others, near enough to be the best. An optimum there counts as beyond the grid."""
@@ -176,32 +174,12 @@ def fit_process(cells: list[Points]) -> list[Fit]:
 def softened_mean(points: Points, fit: Fit) -> Floats:
     """Means [N] in standard errors, large losses softened as they likeliest are."""
     softening = float(SOFTENINGS[int(fit.weights.sum(axis=(1, 2)).argmax())])
-    return softened(points, fit.covariance, fit.scale, softening)[0]
-
-
-def softened(points: Points, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
-    """Means [N] and their covariance [N, N], in standard errors and with losses beyond `softening` by their logarithm.
-
-    And the logarithm of the Jacobian, for the evidence. An infinite `softening` leaves the losses as they are.
-    """
-    loss = (points.noise.mean.max() - points.noise.mean) / scale
-    if np.isinf(softening):
-        return loss.mean() - loss, covariance / scale**2, 0.0
-    y = -softening * np.log1p(loss / softening)
-    slope = 1 / (1 + loss / softening)
-    return y - y.mean(), covariance / scale**2 * slope[:, None] * slope, float(np.log(slope).sum())
-
-
-def hardened(y: Floats, softening: float) -> Floats:
-    """The inverse of `softened`, of draws of any shape in standard errors above the best mean."""
-    if np.isinf(softening):
-        return y
-    return np.where(y > 0, y, -softening * np.expm1(np.minimum(-y / softening, 50.0)))
+    return softened(points.noise.mean, fit.covariance, fit.scale, softening)[0]
 
 
 def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
     """Log marginal likelihood, [L, A], of the means with a free constant level."""
-    y, noise, jacobian = softened(points, covariance, scale, softening)
+    y, noise, jacobian = softened(points.noise.mean, covariance, scale, softening)
     level = (10 * (np.ptp(y) + 1)) ** 2
     # Of a level that may be anything, the prior is the same however large losses count.
     jacobian += float(np.log((np.ptp(y) + 1) / (np.ptp(points.noise.mean) / scale + 1)))
@@ -273,7 +251,7 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
     for softening, of_softening in zip(SOFTENINGS, counts, strict=True):
         if not of_softening.any():
             continue
-        y, noise, _ = softened(points, fit.covariance, fit.scale, softening)
+        y, noise, _ = softened(points.noise.mean, fit.covariance, fit.scale, softening)
         top = y.max()
         level = (10 * (np.ptp(y) + 1)) ** 2
         for length, of_length in zip(LENGTHS, of_softening, strict=True):

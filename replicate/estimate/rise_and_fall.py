@@ -1,53 +1,55 @@
 """The shape that trained accuracy curves have: scores of a cell to a rise and a fall at every learning rate.
 
 Over ln(weight decay) accuracy rises as a logistic function and then falls off a cliff, down to what a model has that
-learns nothing. How wide the rise is, how steep the cliff and how sharp its edges, all learning rates have in common: so
-the runs of one tell what lies between those of another, which no smooth curve of one learning rate could know. What
-is left over a Gaussian process takes, as in `accuracy_curve.py`, and evidence says which of the two to believe.
+learns nothing. All learning rates share the width of the rise, the steepness of the cliff and the sharpness of its
+edges, so the runs of one tell what lies between the runs of another, which no smooth curve of one learning rate could
+know. A Gaussian process takes up the rest, as in `accuracy_curve.py`, and evidence decides between the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from replicate.estimate.accuracy_curve import AMPLITUDES, JITTER, Fit, Points, hardened, log_likelihood, softened
+from replicate.estimate.accuracy_curve import AMPLITUDES, JITTER, Fit, Points, log_likelihood
 from replicate.estimate.seed_curves import LENGTHS, matern
+from replicate.estimate.softening import hardened, soft, softened
 from replicate.landscape.landscape import Floats
 
 OWN = 4
-"""Parameters of one learning rate: accuracy without decay, above the best mean, and what decay would add to it at most,
-both as a multiple of what the means span; ln(weight decay) at half of the rise and where the fall is, from the smallest
-one on."""
+"""Parameters of one learning rate: accuracy without decay, relative to the best mean, and the most that decay could
+add, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the smallest
+one."""
 COMMON = 4
-"""Parameters of all: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's exponent
-(1: logistic; large: a sharp upper edge and a long tail), and of its depth as a multiple of what the means span."""
+"""Parameters shared by all: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
+exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of the means' span."""
 EXPECTED = np.array([-0.3, -0.7, 1.0])
-"""Where the first three of all are expected, and …"""
+"""Prior means of the first three shared parameters."""
 SPREAD = np.array([0.7, 0.8, 1.5])
-"""… the standard deviation of what they may be: wider than the trained perceptrons differ."""
+"""Their prior standard deviations, larger than the differences between the trained perceptrons."""
 DEPTH = (1.2, 0.5)
-"""Depth of the fall that is expected, and the standard deviation of its logarithm."""
+"""Prior mean of the fall's depth, and the prior standard deviation of its logarithm."""
 SOFTENING = 10.0
-"""Losses, in standard errors of a mean, from which on they count by their logarithm; see `SOFTENINGS`."""
+"""Losses count by their logarithm from this size on, in standard errors of a mean: see `softening.py`."""
 MISFIT = 0.003
-"""How far a trained curve departs from this shape: standard deviation as a share of its depth, over `MISFIT_LENGTH` in
-ln(weight decay). No runs could show so little, but it displaces a peak. By the trained perceptrons."""
+"""How far trained curves depart from this shape: standard deviation as a share of the depth, varying over
+`MISFIT_LENGTH` in ln(weight decay). Too little for runs to show, yet enough to displace a peak. Set from the trained
+perceptrons."""
 MISFIT_LENGTH = 0.5
 APART = 0.2
-"""How much of what they have in common differs between learning rates all the same, standard deviation. By the trained
+"""Standard deviation by which the shared parameters still differ between learning rates. Set from the trained
 perceptrons."""
 OUTSIDE = 0.2
 """Probability beforehand that the best weight decay lies below all that were run, and that it lies above."""
 FIT_STEPS = 60
 GAINED = 1e-3
-"""A step of the fit that gains less, in squares of a standard error, is the last one."""
+"""The fit ends with a step that lowers the sum of squares by less than this."""
 CHAINS = 64
 MOVES, SETTLING, KEPT = 40, 15, 4
-"""Moves of every chain, those before any is kept, and how many apart those are that are kept."""
+"""Moves of each chain; those dropped at its start; of the others every fourth state is kept."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,14 @@ class RiseAndFall:
     parameters: Floats
     """[OWN + COMMON], the likeliest ones."""
     expected: Floats
-    """[OWN + COMMON], where they would be expected without the scores of this learning rate, and …"""
+    """[OWN + COMMON], the mean of what is known of them without the scores of this learning rate."""
     precision: Floats
-    """[OWN + COMMON, OWN + COMMON], … how closely."""
+    """[OWN + COMMON, OWN + COMMON], the inverse covariance of that."""
     noise: Floats
     """[N, N], softened covariance of the means."""
     length: float
     amplitude: float
-    """Of the process that takes what the shape leaves, beside the `MISFIT`."""
+    """Of the process that takes up what the shape leaves, in addition to `MISFIT`."""
     posterior: Floats
     """[K, OWN + COMMON], draws of the parameters."""
 
@@ -77,11 +79,11 @@ class RiseAndFall:
     def y(self) -> Floats:
         """[N], the means, softened."""
         mean = self.points.noise.mean
-        return _soft((mean - mean.max()) / self.scale)
+        return soft((mean - mean.max()) / self.scale, SOFTENING)
 
     def at(self, parameters: Floats, x: Floats) -> Floats:
         """[K, N], softened curves of `parameters` [K, OWN + COMMON] at ln(weight decay) `x` [N]."""
-        return _soft(curve(parameters, x - self.points.low) * (self.span_pp / self.scale))
+        return soft(curve(parameters, x - self.points.low) * (self.span_pp / self.scale), SOFTENING)
 
     def slopes(self, parameters: Floats) -> Floats:
         """[N, OWN + COMMON], derivatives of the softened curve at the runs, by central differences."""
@@ -106,6 +108,7 @@ class RiseAndFall:
         return hardened(self.at(parameters, grid) + left, SOFTENING)
 
     def covariance(self) -> Floats:
+        """[N, N], of the softened means around the shape."""
         return self.noise + self.left_over(self.points.x, self.points.x) + JITTER * np.eye(len(self.noise))
 
 
@@ -124,10 +127,9 @@ def curve(parameters: Floats, x: Floats) -> Floats:
 
 
 def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) -> tuple[list[RiseAndFall], float]:
-    """A curve for every learning rate of a cell, and the log-evidence of all, comparable to `Fit.log_evidence`.
+    """A curve for every learning rate of a cell, and their joint log-evidence, comparable to `Fit.log_evidence`.
 
-    Laplace's approximation in all parameters; those in common are weighed once for all learning rates. `fits` tell
-    the noise.
+    By Laplace's approximation; the prior of the shared parameters counts once. `fits`: where the noise is taken from.
     """
     curves, common = _expected(cells, fits)
     curves = _likeliest(curves, common)
@@ -138,7 +140,7 @@ def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) 
     fitted, told = [], []
     for c, s, of_slice in zip(curves, slopes, evidence, strict=True):
         weights = np.exp(of_slice[length] - logsumexp(of_slice[length]))
-        with_process = _with(c, length=float(LENGTHS[length]), amplitude=float(np.exp(weights @ np.log(AMPLITUDES))))
+        with_process = replace(c, length=float(LENGTHS[length]), amplitude=float(np.exp(weights @ np.log(AMPLITUDES))))
         fitted.append(with_process)
         told.append(_told_of_common(with_process, s))
     everything = common.precision + np.sum(told, axis=0)
@@ -147,13 +149,13 @@ def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) 
     knowing = [_knowing(c, everything - t) for c, t in zip(fitted, told, strict=True)]
     posterior = _posterior(knowing, rng)
     log_evidence = float(logsumexp(of_lengths) - np.log(len(LENGTHS)) + occam / 2)
-    return [_with(c, posterior=draws) for c, draws in zip(knowing, posterior, strict=True)], log_evidence
+    return [replace(c, posterior=draws) for c, draws in zip(knowing, posterior, strict=True)], log_evidence
 
 
 def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Floats:
     """[E, K, OWN + COMMON], draws of the parameters of every learning rate, by differential evolution.
 
-    ter Braak 2006; each half of the chains moves by differences of the other half, those of all curves at once.
+    ter Braak 2006. Each half of the chains moves by differences within the other half; all curves move at once.
     """
     width = max(len(c.points.x) for c in curves)
     x, y, whiten, roots = [], [], np.zeros((len(curves), width, width)), []
@@ -165,7 +167,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
         roots.append(np.linalg.cholesky(np.linalg.inv(c.precision + slopes.T @ slopes)))
         x.append(np.pad(c.points.x - c.points.low, missing))
         y.append(np.pad(c.y, missing))
-    # In single precision, so that the chains are the same whatever unit and order rounded the last digits.
+    # In single precision: the chains must not depend on how a unit or an order of rows rounded the last digits.
     at, target = _single(np.array(x))[:, None], _single(np.array(y))[:, None]
     whitened, root = _single(whiten).transpose(0, 2, 1), _single(np.array(roots)).transpose(0, 2, 1)
     precision = _single(np.array([c.precision for c in curves]))
@@ -175,7 +177,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
 
     def log_density(parameters: Floats) -> Floats:
         away = parameters - expected
-        white = (target - _soft(curve(parameters, at) * unit)) @ whitened
+        white = (target - soft(curve(parameters, at) * unit, SOFTENING)) @ whitened
         return np.asarray(-0.5 * (white**2).sum(axis=-1) - 0.5 * ((away @ precision) * away).sum(axis=-1))
 
     size, half = (len(curves), CHAINS // 2, OWN + COMMON), CHAINS // 2
@@ -183,7 +185,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
     density = [log_density(one) for one in chains]
     rows, kept = np.arange(len(curves))[:, None], []
     for move in range(MOVES):
-        # Now and then from one mode to another, else as far as is best for that many parameters (ter Braak 2006).
+        # Every eighth jump can lead from one mode to another; the others are as long as that paper advises.
         jump = 1.0 if move % 8 == 7 else 2.38 / np.sqrt(2 * (OWN + COMMON)) * rng.uniform(0.5, 1.3)
         for moving in (0, 1):
             others = chains[1 - moving]
@@ -204,10 +206,6 @@ def _single(values: Floats) -> Floats:
     return values.astype(np.float32).astype(np.float64)
 
 
-def _soft(above: Floats) -> Floats:
-    return np.where(above > 0, above, -SOFTENING * np.log1p(np.maximum(-above, 0.0) / SOFTENING))
-
-
 @dataclass(frozen=True)
 class _Common:
     expected: Floats
@@ -216,12 +214,8 @@ class _Common:
     """[COMMON, COMMON]"""
 
 
-def _with(c: RiseAndFall, **changed: float | Floats) -> RiseAndFall:
-    return RiseAndFall(**{**c.__dict__, **changed})
-
-
 def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAndFall], _Common]:
-    """Curves with their parameters where the means suggest them, and what is expected beforehand."""
+    """Curves that start from parameters read off the means, and the prior of the shared parameters."""
     span = max(float(np.ptp(p.noise.mean)) for p in cells) or 1.0
     common = _Common(np.append(EXPECTED, np.log(DEPTH[0])), np.diag(np.append(1 / SPREAD**2, 1 / DEPTH[1] ** 2)))
     curves = []
@@ -237,13 +231,13 @@ def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAn
         sd = np.array([10 * (np.ptp(mean) + f.scale) / span, 1.0, middle + 2, middle + 2])
         precision = np.zeros((OWN + COMMON, OWN + COMMON))
         precision[:OWN, :OWN] = np.diag(1 / sd**2)
-        noise = softened(p, f.covariance, f.scale, SOFTENING)[1]
+        noise = softened(mean, f.covariance, f.scale, SOFTENING)[1]
         curves.append(RiseAndFall(p, f.scale, span, start, expected, precision, noise, 1.4, 0.5, start[None]))
     return curves, common
 
 
 def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
-    """`curves` with their likeliest parameters, all together: Levenberg and Marquardt."""
+    """`curves` with their jointly likeliest parameters, by the Levenberg-Marquardt method."""
     size = OWN * len(curves)
     whiten = [np.linalg.inv(np.linalg.cholesky(c.covariance())) for c in curves]
     own = [np.diagonal(c.precision)[:OWN] for c in curves]
@@ -252,12 +246,11 @@ def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
         return [np.concatenate([vector[OWN * i : OWN * (i + 1)], vector[size:]]) for i in range(len(curves))]
 
     def residuals(vector: Floats) -> tuple[float, list[Floats]]:
-        white = [
-            w @ (c.y - c.at(p[None], c.points.x)[0]) for w, c, p in zip(whiten, curves, split(vector), strict=True)
-        ]
+        parts = split(vector)
+        white = [w @ (c.y - c.at(p[None], c.points.x)[0]) for w, c, p in zip(whiten, curves, parts, strict=True)]
         away = vector[size:] - common.expected
         cost = float(away @ common.precision @ away) + sum(float(r @ r) for r in white)
-        of_own = (q @ (p - c.expected)[:OWN] ** 2 for c, p, q in zip(curves, split(vector), own, strict=True))
+        of_own = (q @ (p - c.expected)[:OWN] ** 2 for c, p, q in zip(curves, parts, own, strict=True))
         return cost + float(sum(of_own)), white
 
     at = np.concatenate([*(c.parameters[:OWN] for c in curves), common.expected])
@@ -284,20 +277,20 @@ def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
             damping *= 4
         if gained < GAINED:
             break
-    return [_with(c, parameters=p) for c, p in zip(curves, split(at), strict=True)]
+    return [replace(c, parameters=p) for c, p in zip(curves, split(at), strict=True)]
 
 
 def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[L, A], of one learning rate over lengths and amplitudes, parameters in common fixed."""
+    """[L, A] over lengths and amplitudes, of one learning rate, with the shared parameters fixed."""
     own = slopes[:, :OWN]
     left = c.y - c.at(c.parameters[None], c.points.x)[0] + own @ (c.parameters - c.expected)[:OWN]
-    base = _with(c, amplitude=0.0).covariance() + (own / np.diagonal(c.precision)[:OWN]) @ own.T
-    jacobian = softened(c.points, c.noise, c.scale, SOFTENING)[2]
+    base = replace(c, amplitude=0.0).covariance() + (own / np.diagonal(c.precision)[:OWN]) @ own.T
+    jacobian = softened(c.points.noise.mean, c.noise, c.scale, SOFTENING)[2]
     return log_likelihood(c.points.x, left, base) + jacobian
 
 
 def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[COMMON, COMMON], information that a learning rate has of the parameters in common, whatever its own are."""
+    """[COMMON, COMMON], what one learning rate tells of the shared parameters, its own ones marginalised out."""
     information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
     own, across = information[:OWN, :OWN], information[:OWN, OWN:]
     told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)
@@ -305,12 +298,12 @@ def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
 
 
 def _loosened(information: Floats) -> Floats:
-    """`information` [COMMON, COMMON] of what learning rates have in common, of one of them, or the reverse."""
+    """`information` [COMMON, COMMON] on one learning rate's parameters as that on the common ones, or the reverse."""
     return np.asarray(np.linalg.solve(np.eye(COMMON) + APART**2 * information, information))
 
 
 def _knowing(c: RiseAndFall, others: Floats) -> RiseAndFall:
-    """`c` with what the other learning rates tell of the parameters in common, [COMMON, COMMON]."""
+    """`c` with `others`, [COMMON, COMMON]: what the other learning rates tell of the shared parameters."""
     precision = c.precision.copy()
     precision[OWN:, OWN:] = _loosened(others)
-    return _with(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))
+    return replace(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))

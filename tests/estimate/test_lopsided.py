@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate.estimate.accuracy_curve import SOFTENINGS, hardened, softened, usable_points
+from replicate.estimate.accuracy_curve import usable_points
 from replicate.estimate.line_fit import fit_line
 from replicate.estimate.optimum import optimum_curves, straight_peak
 from replicate.estimate.power_law import log_ratio, slope_span
+from replicate.estimate.softening import SOFTENINGS, hardened, softened
 from replicate.landscape.landscape import Slice
 from replicate.landscape.synthetic import Truth, bracket_grid, draw
 from tests.support.landscapes import one_slice
@@ -42,11 +43,11 @@ def test_it_lies_beside_the_best_run_and_turns_round_with_the_curve(scores: list
 
 
 @pytest.mark.parametrize("softening", SOFTENINGS)
-def testsoftened_means_keep_their_order_and_come_back(softening: float) -> None:
+def test_softened_means_keep_their_order_and_come_back(softening: float) -> None:
     points = usable_points(one_slice(tuple(np.exp(RUNS)), [[60.0], [65], [69], [70], [69.9], [40], [10]]))
     assert points is not None
     mean = points.noise.mean
-    y, covariance, jacobian = softened(points, 0.25 * np.eye(7), 0.5, softening)
+    y, covariance, jacobian = softened(mean, 0.25 * np.eye(7), 0.5, softening)
     assert (y.argsort() == mean.argsort()).all()
     np.testing.assert_allclose(hardened(y - y.max(), softening), (mean - mean.max()) / 0.5, rtol=1e-9, atol=1e-9)
     step = 1e-6  # the covariance is that of the derivative, and the Jacobian its logarithm
