@@ -14,7 +14,7 @@ from replicate.report.wording import sentence
 from replicate.sweeps.columns import parse_columns
 from replicate.sweeps.settings import Parted, parse_names, parse_where
 from replicate.sweeps.source import read_table
-from replicate.sweeps.sweep import Sweep, random_search, read_sweep
+from replicate.sweeps.sweep import Sweep, read_sweep, require_grids
 from replicate.text import UsageError, interval, one_line, printable
 
 
@@ -24,9 +24,7 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
     sweep = read(options)
-    for landscape in sweep.landscapes:
-        if why := random_search(landscape):
-            raise UsageError(f"{_source(options.sweep)}: {why}")
+    require_grids(_source(options.sweep), sweep.landscapes)
     for text in sweep.notes:
         note(text)
     found = judge_sweep(sweep.landscapes)

@@ -54,7 +54,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
     header, rows, numbers = rows[0], rows[1:], numbers[1:]
     if delimiter == "\t" and header and len(header) + 1 == _usual(rows):
         header = ("", *header)  # pandas' index has no name
-    header, rows, bad = _fitting(header, rows, numbers)
+    rows, bad = _fitting(len(header), rows, numbers)
     repeated = next((column for column in header if column and header.count(column) > 1), None)
     if repeated is not None:
         raise UsageError(f"{name}: expected each column once, got {repeated!r} twice in the header; rename one")
@@ -90,10 +90,9 @@ def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple
 
 
 def _fitting(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], numbers: list[int]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[tuple[int, str]]]:
-    """Header and rows without empty ends, and the lines that have more or fewer values than the header."""
-    width = len(header)
+    width: int, rows: list[tuple[str, ...]], numbers: list[int]
+) -> tuple[list[tuple[str, ...]], list[tuple[int, str]]]:
+    """The rows without empty ends, and the lines that have more or fewer values than the header, `width`."""
     out, bad = [], []
     for row, line in zip(rows, numbers, strict=True):
         short = row
@@ -102,7 +101,7 @@ def _fitting(
         if len(short) != width:
             bad.append((line, f"expected {width} values as in the header, got {len(short)}"))
         out.append(short)
-    return header, out, bad
+    return out, bad
 
 
 def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple[str, ...]], list[int]]:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from replicate.sweeps import delimited, records
+from replicate.sweeps import records
+from replicate.sweeps.source import from_text, read_table
 from replicate.sweeps.table import Table, from_records, listed
 from replicate.text import UsageError
 
@@ -131,8 +132,7 @@ def _rows(path: str, file: str) -> list[dict[str, str]]:
         if file.endswith((".yaml", ".yml")):
             found = _settings(path, file)
             return [found] if found else []
-        table = records.read(name, text) if text.lstrip()[:1] in ("{", "[") else None
-        table = table or delimited.read(name, text)
+        table = from_text(name, text)
     except UsageError:
         return []
     if not table.rows and len(table.header) == 1:  # one number in a file
@@ -202,8 +202,6 @@ def _mlflow(path: str, runs: Sequence[str], by_folder: Mapping[str, Sequence[str
 
 def _one_a_run(path: str, files: Sequence[str]) -> Table:
     """Each file a run, or a few; its name is the run's, for it may hold the settings."""
-    from replicate.sweeps.source import read_table
-
     usable = [file for file in files if file.lower().endswith((*ENDINGS, ".gz", ".parquet", ".xlsx", ".db", ".zip"))]
     usable = [file for file in usable if not NO_RESULTS.search(Path(file).name.lower())] or usable
     if not usable:

@@ -154,8 +154,9 @@ def _from_names(table: Table, has: set[str]) -> Table | None:
         seeds = any(names.tier(c, "seed") is not None for c in table.header)
         if not seeds and all(len(one) == 1 for one, good in zip(found["seed"], readable, strict=True) if good):
             new["seed"] = [one[0] if one else "" for one in found["seed"]]
-        bad = [(line, f"expected {' and '.join(missing)} in the name of the run, got {value[:60]!r}")
-               for value, line, good in zip(values, table.lines, readable, strict=True) if not good]  # fmt: skip
+        lacks = f"expected {' and '.join(missing)} in the name of the run"
+        of_rows = zip(values, table.lines, readable, strict=True)
+        bad = [(line, f"{lacks}, got {value[:60]!r}") for value, line, good in of_rows if not good]
         made = table.with_columns(new).keep(readable)
         note = f"{', '.join(new)} read from the names in column {column}, e.g. {filled[0][:60]}"
         return replace(made, unreadable=(*table.unreadable, *bad)).saying(note)

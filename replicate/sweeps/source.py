@@ -56,11 +56,14 @@ def from_bytes(name: str, raw: bytes, path: str = "-", depth: int = 0) -> Table:
     text, note = _text(name, raw)
     if not text.strip():
         raise UsageError(f"{name}: expected a table with columns lr, wd and a score, got an empty file")
-    looks = text.lstrip()[:1]
-    table = records.read(name, text) if looks in ("{", "[") else None
-    if table is None:
-        table = delimited.read(name, text)
+    table = from_text(name, text)
     return table.saying(note) if note else table
+
+
+def from_text(name: str, text: str) -> Table:
+    """The table in `text`: JSON where it begins as that does and is it, else lines."""
+    table = records.read(name, text) if text.lstrip()[:1] in ("{", "[") else None
+    return table or delimited.read(name, text)
 
 
 def _inside(name: str, raw: bytes, depth: int) -> Table:
@@ -92,23 +95,30 @@ def _text(name: str, raw: bytes) -> tuple[str, str]:
     """The text, and what there is to say of its encoding."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
-            return _no_zeros(name, raw.decode("utf-16")), ""
+            text = raw.decode("utf-16")
         except UnicodeDecodeError:
             raise UsageError(
                 f"{name}: expected a text in UTF-8 or UTF-16, got a damaged one; export it again"
             ) from None
-    if b"\0" in raw:
-        raise UsageError(f"{name}: expected {WHAT}, got a binary file of another kind; export the runs as CSV")
+        _check_text(name, "\0" in text)
+        return text, ""
+    _check_text(name, b"\0" in raw)
     try:
         return raw.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
         return raw.decode("cp1252", "replace"), "the text is not UTF-8: read as Windows-1252 (Latin-1)"
 
 
-def _no_zeros(name: str, text: str) -> str:
-    if "\0" in text:
+def _check_text(name: str, has_zeros: bool) -> None:
+    """Raises UsageError where characters of value 0 tell that a file is no text."""
+    if has_zeros:
         raise UsageError(f"{name}: expected {WHAT}, got a binary file of another kind; export the runs as CSV")
-    return text
+
+
+def _check_unpacked(name: str, size: int, advice: str = "keep what matters") -> None:
+    """Raises UsageError where an archive holds more than is read."""
+    if size > MOST_BYTES:
+        raise UsageError(f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; {advice}")
 
 
 def _unpacked(name: str, raw: bytes) -> bytes:
@@ -124,8 +134,7 @@ def _unpacked(name: str, raw: bytes) -> bytes:
             found = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise UsageError(f"{name}: expected a compressed table, got a damaged file ({error}); pack it again") from None
-    if len(found) > MOST_BYTES:
-        raise UsageError(f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; keep what matters")
+    _check_unpacked(name, len(found))
     return found
 
 
@@ -135,10 +144,7 @@ def _zip(name: str, raw: bytes) -> tuple[str, bytes] | None:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and _is_data(entry.filename)]
             if any(entry.filename == "xl/workbook.xml" for entry in entries):
-                if sum(entry.file_size for entry in entries) > MOST_BYTES:
-                    raise UsageError(
-                        f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; save as CSV"
-                    )
+                _check_unpacked(name, sum(entry.file_size for entry in entries), "save as CSV")
                 return None
             if len(entries) != 1:
                 shown = ", ".join(entry.filename[:60] for entry in entries[:3])
@@ -146,10 +152,7 @@ def _zip(name: str, raw: bytes) -> tuple[str, bytes] | None:
                     f"{name}: expected one table in the zip file, got {len(entries)} files"
                     f"{f' ({shown}, …)' if shown else ''}; unpack it and name the file or the folder"
                 )
-            if entries[0].file_size > MOST_BYTES:
-                raise UsageError(
-                    f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; keep what matters"
-                )
+            _check_unpacked(name, entries[0].file_size)
             with archive.open(entries[0]) as file:
                 found = file.read(MOST_BYTES + 1)
     except (

@@ -83,12 +83,12 @@ def read_sweep(
     notes += read.notes
     scored, factor = units.in_unit(table.name, read.runs, measured, notes)
     told_apart = _told_apart(table, scored, found, measured, parted, notes)
-    _check_size(table.name, told_apart, found)
-    sd = noise.of(table, found, measured, told_apart, factor, known)
-    notes += sd.notes
     cells: dict[tuple[str, str], list[Run]] = {}
     for run in told_apart:
         cells.setdefault(run.cell, []).append(run)
+    _check_size(table.name, cells, found)
+    sd = noise.of(table, found, measured, told_apart, factor, known)
+    notes += sd.notes
     notes += accounted(cells, read.rates)
     kept = settings.columns_of_settings(table, [*found.values(), measured.column, *parted.by])
     landscapes = tuple(
@@ -165,11 +165,8 @@ def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str
         notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; --by parts them")
 
 
-def _check_size(name: str, runs: Sequence[Run], found: Mapping[str, str]) -> None:
+def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found: Mapping[str, str]) -> None:
     """Raises UsageError where a column holds so many values that it is no axis of a grid."""
-    cells: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        cells.setdefault(run.cell, []).append(run)
     sizes = [("arch and dataset", len(cells), MOST_CELLS)]
     for of_cell in cells.values():
         pairs = {(run.lr, run.wd) for run in of_cell}
@@ -205,6 +202,13 @@ def accounted(cells: Mapping[tuple[str, str], Sequence[Run]], rates: Mapping[flo
         of = f"{cell[0]}: " if len(cells) > 1 else ""
         out.append(f"{of}{shown}{more}: too few for an optimum of its own")
     return out
+
+
+def require_grids(name: str, landscapes: Sequence[Landscape]) -> None:
+    """Raises UsageError, which begins with `name`, where one of `landscapes` is a random search."""
+    for landscape in landscapes:
+        if why := random_search(landscape):
+            raise UsageError(f"{name}: {why}")
 
 
 def random_search(landscape: Landscape) -> str:

@@ -8,6 +8,7 @@ from statistics import median
 
 from replicate.sweeps.columns import Metric
 from replicate.sweeps.rows import Run
+from replicate.sweeps.table import counted
 from replicate.sweeps.vocabulary import ACCURACY
 from replicate.text import UsageError
 
@@ -75,8 +76,7 @@ def _one_unit(name: str, runs: list[Run], largest: float, notes: list[str]) -> N
             "run diverged"
         )
     if low:
-        counted = "1 accuracy" if len(low) == 1 else f"{len(low)} accuracies"
         notes.append(
-            f"{counted} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
+            f"{counted(len(low), 'accuracy', 'accuracies')} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
             f"others up to {largest:g}: taken as per cent"
         )
