@@ -24,9 +24,19 @@ def one_line(text: object) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """`[low, high]` to three digits; an open end as `…`."""
-    ends = [f"{x:.3g}" if math.isfinite(x) else "…" for x in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    """`[low, high]` to three digits; with an open end `(−∞, high]`, `[low, ∞)` or `(−∞, ∞)`."""
+    left = f"[{low:.3g}" if math.isfinite(low) else "(−∞"
+    right = f"{high:.3g}]" if math.isfinite(high) else "∞)"
+    return f"{left}, {right}"
+
+
+def bounds(low: float, high: float) -> str:
+    """As `interval`, but with one open end `≤ high` or `≥ low`."""
+    if math.isinf(low) and math.isfinite(high):
+        return f"≤ {high:.3g}"
+    if math.isfinite(low) and math.isinf(high):
+        return f"≥ {low:.3g}"
+    return interval(low, high)
 
 
 def printable(text: str) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from replicate.cli.output import check_folder, columns, note, print_json, write_file
-from replicate.estimate.estimate import Estimate
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
-from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN
-from replicate.report.wording import sentence
+from replicate.judging.verdict import CONTRADICTED
+from replicate.report import answer
+from replicate.report.answer import title
 from replicate.sweeps.columns import parse_columns
+from replicate.sweeps.numbers import number
 from replicate.sweeps.settings import Parted, parse_names, parse_where
 from replicate.sweeps.source import read_table
 from replicate.sweeps.sweep import Sweep, read_sweep, require_grids
-from replicate.text import UsageError, interval, one_line, printable
+from replicate.text import UsageError, printable
+
+WIDTH = 110
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     require_grids(_source(options.sweep), sweep.landscapes)
     for text in sweep.notes:
         note(text)
-    found = judge_sweep(sweep.landscapes)
+    found = judge_sweep(sweep.landscapes, learning_rates(options.at))
     if options.html:
         write_file("--html", options.html, _page(options.sweep, sweep, found))
         note(f"written: {options.html}")
@@ -37,8 +42,19 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"cells": [cell.to_json() for cell in found]})
     else:
-        print("\n\n".join(_text(cell) for cell in found))
+        print("\n\n".join(_text(cell, explained=i == 0) for i, cell in enumerate(found)))
     return int(any(CONTRADICTED in cell.outcomes.values() for cell in found))
+
+
+def learning_rates(arguments: Sequence[str]) -> tuple[float, ...]:
+    """The learning rates of arguments such as `3e-4,1e-3`."""
+    found = []
+    for text in (text.strip() for argument in arguments for text in argument.split(",")):
+        value = number(text)
+        if value is None or not 0 < value.value < math.inf:
+            raise UsageError(f"--at: expected learning rates above 0, e.g. 3e-4,1e-3, got {text!r}")
+        found.append(value.value)
+    return tuple(found)
 
 
 def read(options: argparse.Namespace) -> Sweep:
@@ -72,24 +88,17 @@ def _picture(sweep: Sweep) -> str:
     return document([(f"{one.arch} on {one.dataset}", landscape(one)) for one in sweep.landscapes])
 
 
-def _text(cell: JudgedCell) -> str:
-    """One cell: a sentence, then a line for each claim."""
-    rows = [
-        (name, outcome, "-" if outcome == NOT_RUN else _estimate(cell.measured[name]), cell.verdicts[name].reason)
-        for name, outcome in cell.outcomes.items()
-    ]
-    lines = [f"{printable(cell.arch)} on {printable(cell.dataset)}: {sentence(cell)}."]
-    if cell.flags:
-        lines.append(f"flags: {', '.join(cell.flags)}")
-    lines.append(columns(("claim", "verdict", "estimate", "why"), rows))
-    settle: dict[str, list[str]] = {}
-    for name, outcome in cell.outcomes.items():
-        if outcome == INCONCLUSIVE:
-            settle.setdefault(cell.settle(name), []).append(name)
-    lines += [f"to settle {', '.join(names)}: {one_line(text)}" for text, names in settle.items() if text]
-    lines += [f"beside {name}: {word}" for name, word in cell.disagreements.items()]
+def _text(cell: JudgedCell, *, explained: bool) -> str:
+    """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
+    lines = [title(cell), "", columns(answer.heads(cell), answer.table(cell))]
+    lines += _wrapped(answer.caption(cell)) if explained else []
+    lines += ["", *_wrapped(answer.paragraph(cell)), "", "The paper's claims on this sweep:"]
+    rows = [(v.name, v.words, v.outcome, v.here, v.margin) for v in answer.verdicts(cell)]
+    lines.append(columns(("claim", "says", "verdict", "here [95 %]", "margin"), rows))
+    for text in answer.remarks(cell):
+        lines += _wrapped(text)
     return "\n".join(lines)
 
 
-def _estimate(found: Estimate) -> str:
-    return f"{'?' if found.value is None else f'{found.value:.3g}'} {interval(found.low, found.high)}"
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(printable(text), WIDTH, subsequent_indent="  ")

@@ -58,6 +58,7 @@ def _one_of(choices: Sequence[str], text: str, default: str | None = None) -> Op
 
 OPTIONS: dict[str, Option] = {
     "--address": _value("HOST:PORT", "with --engine ray: which cluster (default: as Ray's)"),
+    "--at": {**_value("LR,…", "what to set at these learning rates, e.g. 3e-4", []), "action": "append"},
     "--by": {
         **_value("COLUMN,…", "judge the runs of each value of these columns as a cell of its own", []),
         "action": "append",

@@ -192,6 +192,9 @@ def settle(fit: LineFit) -> str:
             words.append(f"more seeds or a longer training at lr {curve.lr:g}, flat so far")
         elif above:
             words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
+        elif below and curve.even_below:
+            up_to = f"any up to {np.exp(high):.1g} does as well" if np.isfinite(high) else "any does as well"
+            words.append(f"more seeds at lr {curve.lr:g}, where {up_to}")
         elif below:
             words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
     if noise_unknown and not all(fit.informative):

@@ -14,33 +14,20 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from replicate.estimate import rise_and_fall
-from replicate.estimate.accuracy_curve import (
-    JITTER,
-    Fit,
-    Points,
-    draw_curves,
-    fit_process,
-    has_dip,
-    softened_mean,
-    usable_points,
-)
+from replicate.estimate.accuracy_curve import JITTER, Fit, Points, draw_curves, has_dip, softened_mean
+from replicate.estimate.fitted_curve import DRAWS, LEAST_SHARE, FittedCurve, fitted_curves
 from replicate.estimate.flags import Flag
 from replicate.estimate.plateau import FLAT_TOP, best_runs, flat_tops
-from replicate.estimate.rise_and_fall import OUTSIDE, RiseAndFall
+from replicate.estimate.rise_and_fall import OUTSIDE
 from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.landscape.landscape import Floats, Slice
 
-DRAWS = 800
 PRIOR_DRAWS = 2000
 FINE = 97
 """Points at which a draw is evaluated; its argmax is then refined by a parabola."""
 STEP = 0.02
 """Spacing of the likelihood's grid in ln(weight decay)."""
-LEAST_SHARE = 1e-3
-"""A model of the curve that has less than this share of the evidence is left out."""
 FLOOR = 2e-3
 """Share of doubt: no slice alone can make a place less likely than this against knowing nothing."""
 PLATEAU = float(np.log(8))
@@ -72,6 +59,10 @@ class OptimumCurve:
     flags: tuple[Flag, ...]
     seed_curve_share: float
     """Share of a run's variance that is its seed's own smooth curve; NaN where no seed is repeated."""
+    fitted: FittedCurve | None = None
+    """What the draws were made from."""
+    alike: tuple[int, ...] = ()
+    """Indices of the runs' weight decays that cannot be told from the best one."""
 
     def at(self, x: Floats) -> Floats:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
@@ -123,6 +114,11 @@ class OptimumCurve:
         inside = likeliest[0] > 0 and likeliest[-1] < len(self.table) - 1
         return self.best if inside and likeliest[-1] - likeliest[0] < MOST_ALIKE else None
 
+    @property
+    def even_below(self) -> bool:
+        """Whether the two smallest weight decays do as well as any: nothing is to be found below them."""
+        return self.alike[:2] == (0, 1)
+
     def middle(self, deviance: float) -> float:
         """`single`; where there is none, the middle of the interval within `deviance`, or `best` if that is open."""
         if self.single is not None:
@@ -133,16 +129,11 @@ class OptimumCurve:
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:
     """One curve a slice; slices with fewer than three usable weight decays are left out."""
-    found = [(s.lr, p) for s in slices if (p := usable_points(s)) is not None]
-    if not found:
-        return []
-    lrs, points = [lr for lr, _ in found], [p for _, p in found]
-    fits = fit_process(points)
-    best = [best_runs(p, fit) for p, fit in zip(points, fits, strict=True)]
-    shapes, log_evidence = rise_and_fall.fit(points, fits, rng)
-    share = float(expit(log_evidence - fits[0].log_evidence))
-    parts = zip(lrs, points, fits, shapes, best, flat_tops(points, best), strict=True)
-    return [_curve(lr, p, fit, shape, share, runs, flat, rng) for lr, p, fit, shape, runs, flat in parts]
+    fitted = fitted_curves(slices, rng)
+    points = [f.points for f in fitted]
+    best = [best_runs(f.points, f.process) for f in fitted]
+    parts = zip(fitted, best, flat_tops(points, best), strict=True)
+    return [_curve(f, runs, flat, rng) for f, runs, flat in parts]
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
@@ -197,20 +188,13 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
 
 
 def _curve(
-    lr: float,
-    points: Points,
-    fit: Fit,
-    shape: RiseAndFall,
-    share: float,
-    best: NDArray[np.intp],
-    flat: tuple[float, float],
-    rng: np.random.Generator,
+    fitted: FittedCurve, best: NDArray[np.intp], flat: tuple[float, float], rng: np.random.Generator
 ) -> OptimumCurve:
-    """`share`: how far the cell's scores are those of a rise and a fall, and not of a process alone."""
+    points, fit, share = fitted.points, fitted.process, fitted.share
     inside = np.arange(points.low, points.high + STEP / 2, STEP)
     likelihood, places = np.zeros(len(inside) + 2), []
     if share > LEAST_SHARE:
-        found = _places(points, lambda grid: shape.draw(rng, grid))
+        found = _places(points, lambda grid: fitted.shape.draw(rng, grid))
         places.append(found[: round(share * len(found))])
         likelihood += share * _by_shape(points, found, inside)
     if 1 - share > LEAST_SHARE:
@@ -224,7 +208,21 @@ def _curve(
     straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
     peaks = float(points.x[points.noise.mean.argmax()]), straight
     draws = np.concatenate(places)
-    return OptimumCurve(lr, points.low, table, draws, points.ceiling, points.floor, spacing, *peaks, flags, fit.share)
+    return OptimumCurve(
+        lr=fitted.lr,
+        start=points.low,
+        table=table,
+        draws=draws,
+        ceiling=points.ceiling,
+        floor=points.floor,
+        spacing=spacing,
+        best_run=peaks[0],
+        straight=peaks[1],
+        flags=flags,
+        seed_curve_share=fit.share,
+        fitted=fitted,
+        alike=tuple(int(i) for i in best),
+    )
 
 
 def _places(points: Points, draw: Callable[[Floats], Floats]) -> Floats:

@@ -58,6 +58,22 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     return Estimate("slope", "", value, low, high, level, n, PROFILE, flags, to_do, found)
 
 
+def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
+    """Where the lines that the optima allow have ln(best weight decay) at `lr`: low and high, infinite where open.
+
+    Widened as a ratio is: see `log_ratio`.
+    """
+    away = float(np.log(lr)) - fit.center
+    allowed = fit.loglik >= fit.loglik.max() - fit.scale * float(chi2_quantile(level, 1)) / 2
+    height, slope = np.nonzero(allowed)
+    found = fit.heights[height] + SLOPES[slope] * away
+    down, up = (slope.min() == 0, slope.max() == len(SLOPES) - 1)[:: 1 if away > 0 else -1]
+    low = -np.inf if height.min() == 0 or (away and down) else float(found.min())
+    high = np.inf if height.max() == len(fit.heights) - 1 or (away and up) else float(found.max())
+    below, above = _widening(fit)
+    return low - below, high + above
+
+
 def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, float]:
     """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
 
@@ -72,16 +88,22 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     value = None
     if np.isfinite(low) and np.isfinite(high):
         value = float(fit.heights[likeliest(profile)]) - fit.center
-    spacing = float(np.mean([c.spacing for c in fit.curves]))
-    down, up = _lean(fit)
+    below, above = _widening(fit)
     if fit.misfit_p < MISFIT_P and sum(fit.informative) >= MIN_INFORMATIVE:
         # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
         deviance = float(chi2_quantile(level, 1))
         parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
         # Their errors may all go one way, and a set has no middle that is likelier than its ends.
         found = combine.mean_in_step(parts)
-        return found.value, found.low - RESOLUTION * spacing - down, found.high + RESOLUTION * spacing + up
-    return value, low - fit.center - RESOLUTION * spacing - down, high - fit.center + RESOLUTION * spacing + up
+        return found.value, found.low - below, found.high + above
+    return value, low - fit.center - below, high - fit.center + above
+
+
+def _widening(fit: LineFit) -> tuple[float, float]:
+    """By how much, below and above, grid and lopsided peaks may displace all optima alike."""
+    spacing = float(np.mean([c.spacing for c in fit.curves]))
+    down, up = _lean(fit)
+    return RESOLUTION * spacing + down, RESOLUTION * spacing + up
 
 
 def _lean(fit: LineFit) -> tuple[float, float]:

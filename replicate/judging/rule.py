@@ -22,7 +22,7 @@ from replicate.judging.verdict import (
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
-from replicate.text import interval
+from replicate.text import bounds, interval
 
 MISPLACED = 1.1
 """By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
@@ -67,7 +67,7 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
         INCONCLUSIVE: "reaches across the margin's edge",
     }[outcome]
     found = f"{100 * estimate.level:g} % interval {interval(estimate.low, estimate.high)} {estimate.unit}".rstrip()
-    reason = f"{found} {inside} {interval(claim.margin.low, claim.margin.high)}"
+    reason = f"{found} {inside} {bounds(claim.margin.low, claim.margin.high)}"
     if estimate.flags:
         reason += f" ({', '.join(estimate.flags)})"
     if outcome == REPLICATED and (why := _forbidden(estimate)):
@@ -106,7 +106,7 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
             reason = (
                 f"the ratio changes with the learning rate, and at {row.lr:g} its interval {interval(low, high)}, "
                 f"which holds for all learning rates together, lies outside the margin "
-                f"{interval(margin.low, margin.high)}"
+                f"{bounds(margin.low, margin.high)}"
             )
             return replace(verdict, outcome=CONTRADICTED, reason=reason, settle="")
     return verdict

@@ -57,8 +57,8 @@ def beside(claim: Claim, selected: Selected, verdict: Verdict) -> Verdict:
 
 
 def published(landscape: Landscape) -> Published | None:
-    """The paper's method on one cell; None with fewer than two learning rates."""
-    slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any()]
+    """The paper's method on one cell; None with fewer than two learning rates that have a weight decay to choose."""
+    slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any(axis=1).sum() >= 2]
     return papers_method.published_fit(slices) if len(slices) >= 2 else None
 
 

@@ -11,7 +11,8 @@ from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
-from replicate.judging import quantities, secondary
+from replicate.judging import answer, quantities, secondary
+from replicate.judging.answer import Answer
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import decide
 from replicate.judging.verdict import Evidence, Outcome, Verdict, not_run
@@ -39,6 +40,11 @@ class JudgedCell:
     rivals: Rivals | None
     published: Published | None
     """The paper's own method here. The figures of the paper's cells are not compared: the sweep's are others."""
+    answer: Answer
+    metric: str
+    """As `Landscape.metric` has it."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What all runs of the cell share, as the sweep has it: (column, value)."""
 
     @property
     def exponent(self) -> int | None:
@@ -76,6 +82,9 @@ class JudgedCell:
         out = {
             "arch": self.arch,
             "dataset": self.dataset,
+            "metric": self.metric,
+            "settings": dict(self.settings),
+            "answer": self.answer,
             "exponent": self.exponent,
             "rivals": self.rivals,
             **estimates,
@@ -87,29 +96,33 @@ class JudgedCell:
         return dict(strict.plain(out))
 
 
-def judge_sweep(landscapes: Sequence[Landscape]) -> tuple[JudgedCell, ...]:
-    """The paper's claims on each of `landscapes`."""
+def judge_sweep(landscapes: Sequence[Landscape], at: Sequence[float] = ()) -> tuple[JudgedCell, ...]:
+    """The paper's claims on each of `landscapes`, and what to set at the learning rates `at`."""
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)
     claims = {name: by_quantity[quantity] for name, quantity in QUANTITY_OF.items()}
-    return tuple(_cell(landscape, claims) for landscape in landscapes)
+    return tuple(_cell(landscape, claims, at) for landscape in landscapes)
 
 
-def _cell(landscape: Landscape, claims: Mapping[str, Claim]) -> JudgedCell:
+def _cell(landscape: Landscape, claims: Mapping[str, Claim], at: Sequence[float]) -> JudgedCell:
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
     of_cell = quantities.of_cell(landscape)
     measured = {name: of_cell[quantity] for name, quantity in QUANTITY_OF.items() if quantity in of_cell}
     verdicts = {name: decide(claims[name], found, evidence) for name, found in measured.items()}
     measured[GAP], verdicts[GAP] = _gap(landscape, claims[GAP], evidence)
     fit = fits.line(landscape)
+    rivals = None if fit is None else power_law.rivals(fit)
     return JudgedCell(
         landscape.arch,
         landscape.dataset,
         measured,
         verdicts,
-        rivals=None if fit is None else power_law.rivals(fit),
+        rivals=rivals,
         published=secondary.published(landscape),
+        answer=answer.of_cell(landscape, None if rivals is None else rivals.exponent, at),
+        metric=landscape.metric,
+        settings=landscape.settings,
     )
 
 

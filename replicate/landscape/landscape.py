@@ -49,6 +49,8 @@ class Landscape:
     """Standard deviation of a score between seeds, in units of `score`, where it is known from elsewhere; else None."""
     settings: tuple[tuple[str, str], ...] = ()
     """What else is known of its runs, the same of all: (name, value) as a file of runs has them."""
+    steps: float | None = None
+    """Optimiser steps of each run, where they are known."""
 
     def __post_init__(self) -> None:
         if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):

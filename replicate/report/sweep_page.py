@@ -1,4 +1,4 @@
-"""Somebody's own sweep as a page, or as a piece of one for a notebook: verdicts and landscape, cell by cell."""
+"""Somebody's own sweep as a page, or as a piece of one for a notebook: answer, verdicts, landscape, cell by cell."""
 
 from __future__ import annotations
 
@@ -9,36 +9,13 @@ from markupsafe import Markup
 
 from replicate import __version__
 from replicate.judging.sweep_verdicts import JudgedCell
-from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
 from replicate.landscape.landscape import Landscape
-from replicate.report import page
-from replicate.report.figures.intervals import LETTERS
-from replicate.report.wording import estimate_text, margin_text, sentence
+from replicate.report import answer, page
+from replicate.report.answer import ClaimRow
+from replicate.report.wording import sentence
 
-UNNAMED = "unnamed"
-"""What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
 MOST_PICTURES = 60
 """A file with more cells than these is read as a table."""
-WORDS = {
-    "rho": "the best weight decay is a tenth of the learning rate",
-    "slope": "it grows in proportion to the learning rate",
-    "intercept": "the line passes through the origin",
-    "r2": "the proportional line explains nearly all of it",
-    "one-dim/gap": "tuning the learning rate alone loses less than 0.3 pp",
-}
-
-
-@dataclass(frozen=True)
-class ClaimRow:
-    """One of the paper's claims on the cell."""
-
-    name: str
-    words: str
-    outcome: str
-    letter: str
-    here: str
-    margin: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -46,13 +23,15 @@ class SweepCell:
     """One architecture on one data set."""
 
     named: tuple[str, ...]
-    """Architecture and data set, those that the sweep names."""
+    shared: str
     sentence: str
+    heads: tuple[str, ...]
+    by_lr: list[tuple[str, ...]]
+    """A table by learning rate, under `heads`."""
+    caption: str
+    paragraph: str
     rows: tuple[ClaimRow, ...]
-    flags: str
-    settle: tuple[str, ...]
-    differ: tuple[tuple[str, str], ...]
-    """Verdicts that the paper's method would give otherwise, and how."""
+    remarks: tuple[str, ...]
     runs: int
     picture: Markup
 
@@ -86,26 +65,16 @@ def cells(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> list[
 
 
 def _cell(table: Landscape, cell: JudgedCell, picture: Markup) -> SweepCell:
-    rows = tuple(
-        ClaimRow(
-            name=name,
-            words=WORDS.get(name, name),
-            outcome=verdict.outcome,
-            letter=LETTERS[verdict.outcome],
-            here=estimate_text(None if verdict.outcome == NOT_RUN else cell.measured[name]),
-            margin=margin_text(verdict.margin),
-            reason=verdict.reason,
-        )
-        for name, verdict in cell.verdicts.items()
-    )
-    settle = [cell.settle(name) for name, outcome in cell.outcomes.items() if outcome == INCONCLUSIVE]
     return SweepCell(
-        named=tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED),
+        named=answer.names(cell),
+        shared=answer.shared(cell),
         sentence=sentence(cell),
-        rows=rows,
-        flags=", ".join(cell.flags),
-        settle=tuple(dict.fromkeys(text for text in settle if text)),
-        differ=tuple(cell.disagreements.items()),
+        heads=answer.heads(cell),
+        by_lr=answer.table(cell),
+        caption=answer.caption(cell),
+        paragraph=answer.paragraph(cell),
+        rows=answer.verdicts(cell),
+        remarks=tuple(answer.remarks(cell)),
         runs=len(table.frame),
         picture=picture,
     )

@@ -10,7 +10,7 @@ from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.claim import Figure, Margin
-from replicate.text import interval
+from replicate.text import bounds, interval
 
 CRASHED = "crashed"
 """Shown in place of an outcome where judging ended in an error; never a verdict."""
@@ -42,20 +42,23 @@ def sentence(cell: JudgedCell) -> str:
         return f"{SENTENCES[1]}, but about {rho.value:.2g} times it and not 0.1"
     if close:
         return SENTENCES[exponent]
-    between = f"{_end(slope.low)} to {_end(slope.high)}"
+    law = f"λ* ∝ η^b with b {_between(slope.low, slope.high)} ({100 * slope.level:g} %)"
     if slope.low > 0:
-        perhaps = ": in proportion, perhaps" if exponent == 1 else ""
-        return f"the best weight decay grows with the learning rate, as its power {between}{perhaps}"
+        perhaps = ", perhaps in proportion" if exponent == 1 else ""
+        return f"the best weight decay grows with the learning rate{perhaps}: {law}"
     if slope.high < 0:
-        perhaps = ": perhaps so that their product stays the same" if exponent == -1 else ""
-        return f"the best weight decay falls as the learning rate grows, as its power {between}{perhaps}"
+        perhaps = ", perhaps so that their product stays the same" if exponent == -1 else ""
+        return f"the best weight decay falls as the learning rate grows{perhaps}: {law}"
     if cell.outcomes["slope"] == CONTRADICTED:
-        return f"the best weight decay does not grow in proportion to the learning rate, but as its power {between}"
+        return f"the best weight decay does not grow in proportion to the learning rate: {law}"
     return SENTENCES[None]
 
 
-def _end(value: float) -> str:
-    return f"{value:.2g}".replace("-", "−") if math.isfinite(value) else "any"
+def _between(low: float, high: float) -> str:
+    """`from 0.2 to 0.9`, `≥ 0.24`, `≤ −0.1`."""
+    if math.isfinite(low) and math.isfinite(high):
+        return f"from {low:.2g} to {high:.2g}".replace("-", "−")
+    return bounds(low, high).replace("-", "−")
 
 
 def outcome_text(entry: Entry) -> str:
@@ -74,10 +77,10 @@ def reason_text(entry: Entry, settle: bool = True) -> str:
 def estimate_text(estimate: Estimate | None) -> str:
     """`0.0983 [0.081, 0.115] pp`; the interval alone where the data single out no value."""
     if estimate is None:
-        return "-"
+        return "—"
     if estimate.value is None or not math.isfinite(estimate.value):
-        if math.isinf(estimate.low) and math.isinf(estimate.high):
-            return "none"
+        if estimate.low in (-math.inf, 0) and math.isinf(estimate.high):
+            return "— (not bounded)"
         text = interval(estimate.low, estimate.high)
     else:
         text = f"{estimate.value:.3g} {interval(estimate.low, estimate.high)}"
@@ -96,13 +99,9 @@ def figure_text(figure: Figure | None) -> str:
 
 def margin_text(margin: Margin) -> str:
     """`[0.05, 0.2]`, or one-sided `≤ 0.3`; an exact value (a margin of rounding errors only) as `= 0.125`."""
-    if math.isinf(margin.low):
-        return f"≤ {margin.high:.3g}"
-    if math.isinf(margin.high):
-        return f"≥ {margin.low:.3g}"
     if f"{margin.low:.6g}" == f"{margin.high:.6g}":
         return f"= {margin.low:.3g}"
-    return interval(margin.low, margin.high)
+    return bounds(margin.low, margin.high)
 
 
 def notices(file: VerdictFile) -> list[str]:

@@ -235,7 +235,8 @@ def _landscape(
             "diverged": [run.score is None for run in runs],
         }
     )
-    return Landscape(cell[0], cell[1], frame, metric.kind, noise_sd=sd, settings=constants)
+    steps = settings.training_steps(constants)
+    return Landscape(cell[0], cell[1], frame, metric.kind, noise_sd=sd, settings=constants, steps=steps)
 
 
 def _seeds(texts: list[str]) -> list[int] | list[str]:

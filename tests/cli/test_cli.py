@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,14 +80,14 @@ class TestJudge:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: [made_cell(**verdicts)])
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: [made_cell(**verdicts)])
         assert main(["judge", str(csv_file)]) == status
         out, err = capsys.readouterr()
-        assert out.startswith("a on b: the best weight decay grows with the learning rate, as its power 0.08 to any.")
+        assert out.startswith("a on b\n\nlr  best λ  95 %")
+        assert "The best weight decay grows with the learning rate: λ* ∝ η^b with b ≥ 0.08 (95 %)." in out
         for name, outcome in verdicts.items():
-            assert f"{name:5}  {outcome}" in out
-        assert "0.1 [0.08, …]" in out
-        assert ("to settle rho: more" in out) == (INCONCLUSIVE in verdicts.values())
+            assert re.search(rf"(?m)^{name} .*  {outcome} .*0\.1 \[0\.08, ∞\)|{outcome} .*—", out)
+        assert ("To settle rho: more" in out) == (INCONCLUSIVE in verdicts.values())
         assert err == (
             "replicate: the largest accuracy is 0.6: taken as fractions and converted to percent\n"
         )  # what the reader decided on its own goes to standard error
@@ -95,7 +96,7 @@ class TestJudge:
         self, csv_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         made = made_cell(rho=REPLICATED, slope=REPLICATED)
-        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: [made])
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: [made])
         assert main(["judge", str(csv_file), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {"cells": [made.to_json()]}
         print_json({"nan": float("nan")})
@@ -128,7 +129,7 @@ class TestJudge:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         seen: list[Any] = []
-        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes: seen.append(landscapes) or ())
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: seen.append(landscapes) or ())
         rows = [
             f"0.1,{wd},{epochs},{size},x{epochs},7,{step}"
             for wd in (0, 1)

@@ -126,14 +126,14 @@ def test_replicated() -> None:
 def test_contradicted_says_on_what_flags() -> None:
     found = rule(claim(Margin(0.05, 0.2)), estimate(0.3, INF, ("edge-high", "diverged")), EVIDENCE)
     assert found.outcome == CONTRADICTED
-    assert found.reason == "95 % interval [0.3, …] pp lies outside the margin [0.05, 0.2] (edge-high, diverged)"
+    assert found.reason == "95 % interval [0.3, ∞) pp lies outside the margin [0.05, 0.2] (edge-high, diverged)"
     assert found.settle == ""
 
 
 def test_inconclusive_says_what_would_settle_it() -> None:
     found = rule(claim(Margin(-INF, 0.2)), estimate(0.1, 0.3), EVIDENCE)
     assert found.outcome == INCONCLUSIVE
-    assert found.reason == "95 % interval [0.1, 0.3] pp reaches across the margin's edge […, 0.2]"
+    assert found.reason == "95 % interval [0.1, 0.3] pp reaches across the margin's edge ≤ 0.2"
     assert found.settle == "more seeds"
 
 
@@ -211,7 +211,12 @@ def test_evidence_says_what_it_is(evidence: Evidence, label: str) -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
-    [(0.123456, 0.2, "[0.123, 0.2]"), (-INF, INF, "[…, …]"), (-INF, 1e-7, "[…, 1e-07]"), (12345, INF, "[1.23e+04, …]")],
+    [
+        (0.123456, 0.2, "[0.123, 0.2]"),
+        (-INF, INF, "(−∞, ∞)"),
+        (-INF, 1e-7, "(−∞, 1e-07]"),
+        (12345, INF, "[1.23e+04, ∞)"),
+    ],
 )
 def test_an_interval_as_text(low: float, high: float, text: str) -> None:
     assert interval(low, high) == text

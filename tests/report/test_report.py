@@ -116,11 +116,12 @@ INF = float("inf")
 
 
 def test_numbers() -> None:
-    assert estimate_text(None) == "-"
+    assert estimate_text(None) == "—"
     assert estimate_text(estimate(0.09834, 0.081, 0.115)) == "0.0983 [0.081, 0.115]"
-    assert estimate_text(estimate(3.0, -INF, 4.0, "pp")) == "3 […, 4] pp"
-    assert estimate_text(estimate(None, 0.0, INF)) == "[0, …]"
-    assert estimate_text(estimate(None, -INF, INF, "pp")) == "none"
+    assert estimate_text(estimate(3.0, -INF, 4.0, "pp")) == "3 (−∞, 4] pp"
+    assert estimate_text(estimate(None, 0.0, INF)) == "— (not bounded)"
+    assert estimate_text(estimate(None, -INF, 0.5)) == "(−∞, 0.5]"
+    assert estimate_text(estimate(None, -INF, INF, "pp")) == "— (not bounded)"
     assert figure_text(None) == "-"
     assert figure_text(Figure(0.098, 0.081, 0.115, "", "Table 1, row 1")) == "0.098 [0.081, 0.115]"
     assert figure_text(Figure(0.34, None, None, "pp", "section 4.3")) == "0.34 pp"
@@ -180,11 +181,11 @@ def test_markdown_lets_no_markup_through() -> None:
         (1, (0.9, 1.1), "replicated", 0.1, "replicated", "in proportion to the learning rate, about 0.1 times it"),
         (1, (0.9, 1.1), "replicated", 9.2, "contradicted", "in proportion to the learning rate, but about 9.2"),
         (1, (0.9, 1.1), "replicated", 0.2, "inconclusive", "grows in proportion to the learning rate"),
-        (1, (0.28, 1.12), "inconclusive", 11.0, "contradicted", "as its power 0.28 to 1.1: in proportion, perhaps"),
-        (None, (0.32, 0.62), "contradicted", 1.0, "contradicted", "grows with the learning rate, as its power 0.32"),
-        (1, (0.3, None), "inconclusive", None, "inconclusive", "as its power 0.3 to any: in proportion, perhaps"),
-        (None, (-0.62, -0.34), "contradicted", 1.0, "contradicted", "falls as the learning rate grows, as its power"),
-        (-1, (-1.1, -0.26), "contradicted", 1.0, "contradicted", "−1.1 to −0.26: perhaps so that their product stays"),
+        (1, (0.28, 1.12), "inconclusive", 11.0, "contradicted", "perhaps in proportion: λ* ∝ η^b with b from 0.28 to"),
+        (None, (0.32, 0.62), "contradicted", 1.0, "contradicted", "with the learning rate: λ* ∝ η^b with b from 0.32"),
+        (1, (0.3, None), "inconclusive", None, "inconclusive", "perhaps in proportion: λ* ∝ η^b with b ≥ 0.3 (95 %)"),
+        (None, (-0.62, -0.34), "contradicted", 1.0, "contradicted", "learning rate grows: λ* ∝ η^b with b from −0.62"),
+        (-1, (-1.1, -0.26), "contradicted", 1.0, "contradicted", "their product stays the same: λ* ∝ η^b with b from"),
         (-1, (-1.1, -0.9), "contradicted", 1.0, "contradicted", "learning rate grows: their product stays the same"),
         (0, (-0.1, 0.1), "contradicted", 1.0, "contradicted", "does not depend on the learning rate"),
         (0, (-0.4, 0.3), "contradicted", 1.0, "contradicted", "does not grow in proportion to the learning rate"),

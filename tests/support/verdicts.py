@@ -9,6 +9,7 @@ from pathlib import Path
 
 from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
+from replicate.judging.answer import Answer
 from replicate.judging.rule import rule
 from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import (
@@ -52,7 +53,8 @@ def made_cell(**outcomes: Outcome) -> JudgedCell:
     found = Estimate("rho", "", 0.1, 0.08, math.inf, 0.95, 6, "made up", (Flag.EDGE_HIGH,), "more")
     margin, evidence = Margin(0.05, 0.2), Evidence("sweep", probe=True)
     verdicts = {name: Verdict(name, outcome, "made up", margin, evidence, found) for name, outcome in outcomes.items()}
-    return JudgedCell("a", "b", {"rho": found, "slope": found}, verdicts, rivals=None, published=None)
+    of_cell = Answer((), None, (), "made up", None, None)
+    return JudgedCell("a", "b", {"rho": found, "slope": found}, verdicts, None, None, of_cell, "accuracy")
 
 
 def made_file(outcomes: Mapping[str, str], scale: str = "smoke", probe: bool = True, **changes: object) -> VerdictFile:

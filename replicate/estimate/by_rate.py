@@ -1,0 +1,164 @@
+"""What each learning rate of a sweep says by itself: a landscape to one row a learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
+from replicate.estimate.optimum import OptimumCurve
+from replicate.landscape.landscape import Landscape, Slice
+
+FACTOR = 10.0
+ROUNDING = 1e-6
+
+
+class Where(str, Enum):
+    """Where the best weight decay lies among those that were run."""
+
+    INSIDE = "inside"
+    ABOVE = "upper edge"
+    BELOW = "lower edge"
+    ANY_BELOW = "any below"
+    """The smallest that were run do as well as any."""
+    FLAT = "flat"
+    OPEN = "open"
+    """Not bounded, because the noise between seeds is not known."""
+    UNKNOWN = "too few"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How much a weight decay loses against the best one that was run, in units of the score."""
+
+    wd: float
+    value: float
+    error: float
+    """Standard error; where no seed is repeated, of the noise that smooth curves allow."""
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """One learning rate."""
+
+    lr: float
+    where: Where
+    best_wd: float | None
+    """Of those that were run, the one with the best mean score; None where every run diverged."""
+    best_score: float | None
+    low: float
+    """The best weight decay lies above this (95 %); 0 where nothing bounds it below."""
+    high: float
+    """The same above; infinite where nothing bounds it."""
+    alike: tuple[float, ...]
+    """Weight decays that were run and cannot be told from the best one (99 %)."""
+    alike_loses: float
+    """The most that one of `alike` loses, by its mean."""
+    least: Loss | None
+    """What no weight decay loses, or the smallest that was run; None with `Where.UNKNOWN`, as below."""
+    tenth: Loss | None
+    """What a tenth of `best_wd` loses; None where it is smaller than all that were run."""
+    tenfold: Loss | None
+    """What ten times `best_wd` loses; None where it is larger than all that were run."""
+    by_rule: Loss | None
+    """What the ratio times the learning rate loses; None where no runs surround it."""
+    smallest: float
+    """Of the weight decays that were run."""
+    largest: float
+    runs: int
+    seeds: int
+    diverged: int
+
+
+def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
+    """Every learning rate of `landscape`, ascending; `fit`: the line through its optima; `ratio`: the rule's."""
+    curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
+    return tuple(_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
+
+
+def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
+    """What `wd` loses against the best run, interpolated in ln(weight decay) between the means of runs around it.
+
+    None where it lies beyond them.
+    """
+    if curve.fitted is None:
+        return None
+    points, covariance = curve.fitted.points, curve.fitted.process.covariance
+    first = int(points.x[0] < points.low)  # past weight decay 0
+    x = points.x[first:]
+    contrast = np.zeros(len(points.x))
+    contrast[int(points.noise.mean.argmax())] = 1.0
+    if wd == 0 and first:
+        contrast[0] -= 1.0
+    elif wd > 0 and x[0] - ROUNDING <= np.log(wd) <= x[-1] + ROUNDING:
+        right = int(np.clip(np.searchsorted(x, np.log(wd)), 1, len(x) - 1))
+        share = float(np.clip((np.log(wd) - x[right - 1]) / (x[right] - x[right - 1]), 0, 1))
+        contrast[first + right - 1] -= 1 - share
+        contrast[first + right] -= share
+    else:
+        return None
+    variance = float(contrast @ covariance @ contrast)
+    return Loss(wd, max(float(contrast @ points.noise.mean), 0.0), math.sqrt(max(variance, 0.0)))
+
+
+def _row(cut: Slice, curve: OptimumCurve | None, ratio: float) -> RateRow:
+    finite = np.isfinite(cut.scores)
+    means = [float(row[ok].mean()) if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)]
+    if curve is not None and curve.fitted is not None:
+        points = curve.fitted.points
+        means = [-float("inf")] * len(means)
+        for i, stands in zip(points.rows, points.stands_for, strict=True):
+            means[int(i)] = float(points.noise.mean[stands])
+    best = int(np.argmax(means))
+    known = np.isfinite(means[best])
+    best_wd, best_score = (float(cut.wds[best]), means[best]) if known else (None, None)
+    where, low, high, alike, alike_loses = Where.UNKNOWN, 0.0, np.inf, np.zeros(0), 0.0
+    least = tenth = tenfold = by_rule = None
+    if curve is not None and curve.fitted is not None and best_wd is not None:
+        ends = curve.interval(CLOSED_DEVIANCE)
+        where, low, high = _where(curve, *ends), float(np.exp(ends[0])), float(np.exp(ends[1]))
+        points, inside = curve.fitted.points, list(curve.alike)
+        alike = np.where(points.x < points.low, 0.0, np.exp(points.x))[inside]
+        alike_loses = float(np.ptp(points.noise.mean[inside]))
+        least, by_rule = loss_at(curve, float(cut.wds[0])), loss_at(curve, ratio * cut.lr)
+        if best_wd > 0:
+            tenth, tenfold = loss_at(curve, best_wd / FACTOR), loss_at(curve, best_wd * FACTOR)
+    return RateRow(
+        lr=cut.lr,
+        where=where,
+        best_wd=best_wd,
+        best_score=best_score,
+        low=low,
+        high=high,
+        alike=tuple(float(f"{wd:.6g}") for wd in alike),
+        alike_loses=alike_loses,
+        least=least,
+        tenth=tenth,
+        tenfold=tenfold,
+        by_rule=by_rule,
+        smallest=float(cut.wds[0]),
+        largest=float(cut.wds[-1]),
+        runs=int(finite.sum() + cut.diverged.sum()),
+        seeds=int((finite | cut.diverged).any(axis=0).sum()),
+        diverged=int(cut.diverged.sum()),
+    )
+
+
+def _where(curve: OptimumCurve, low: float, high: float) -> Where:
+    if np.isfinite(low) and np.isfinite(high):
+        return Where.INSIDE
+    if np.isinf(low) and np.isinf(high):
+        # Where no seed is repeated, a fall may be noise for all that is known: open, but not flat.
+        return Where.OPEN if np.isnan(curve.seed_curve_share) else Where.FLAT
+    if np.isinf(high):
+        return Where.ABOVE
+    return Where.ANY_BELOW if curve.even_below else Where.BELOW
+
+
+def best_of(found: tuple[RateRow, ...]) -> RateRow | None:
+    """The learning rate with the best score; None where nothing was finite."""
+    known = [row for row in found if row.best_score is not None]
+    return max(known, key=lambda row: row.best_score or 0.0, default=None)

@@ -1,0 +1,116 @@
+"""What a sweep says to the person who ran it: its learning rates one by one, and what to set at any of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from replicate.estimate import by_rate, fits, power_law
+from replicate.estimate.by_rate import RateRow, Where
+from replicate.estimate.flags import Flag
+from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
+from replicate.landscape.landscape import Landscape
+from replicate.paper.protocol import RHO
+from replicate.store.strict import High, Low
+
+EXTRAPOLATED = 3.0
+"""A law is not said to hold further than this factor beyond the learning rates that were run."""
+SAME = 1e-6
+"""Learning rates that differ by no more than this share are one."""
+APART = 1.5
+"""A learning rate half-way between two that were run is of interest from this factor to either of them."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which weight decays to set at a learning rate."""
+
+    lr: float
+    run: bool
+    """Whether the sweep has runs at `lr`; else the law through the optima of the others says it."""
+    low: Low
+    """0: none needed."""
+    high: High
+    why_not: str = ""
+    """Why nothing can be said; empty where something is."""
+    asked: bool = False
+    """Whether the caller asked for this learning rate."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of one cell."""
+
+    by_lr: tuple[RateRow, ...]
+    best: RateRow | None
+    """The learning rate with the best score of all."""
+    settings: tuple[Setting, ...]
+    noise: str
+    """Where the noise between seeds is known from."""
+    steps: float | None
+    """Optimiser steps of each run, where they are known: ηλ times these is the decay over a training."""
+    constant: float | None
+    """λ / η^b with b the `JudgedCell.exponent`, where both are known: ηλ for -1, λ for 0, λ/η for 1."""
+
+
+def of_cell(landscape: Landscape, exponent: int | None, at: Sequence[float] = ()) -> Answer:
+    """The answer of `landscape`, with what to set at the learning rates `at`; by itself, beside the best one."""
+    fit = fits.line(landscape)
+    found = by_rate.rows(landscape, fit, RHO)
+    best = by_rate.best_of(found)
+    wanted = tuple(at) or _of_interest(found, best)
+    return Answer(
+        by_lr=found,
+        best=best,
+        settings=tuple(replace(_setting(lr, found, fit), asked=bool(at)) for lr in wanted),
+        noise=_noise(landscape, fit),
+        steps=landscape.steps,
+        constant=None if fit is None or exponent is None else _constant(fit, exponent),
+    )
+
+
+def _of_interest(found: Sequence[RateRow], best: RateRow | None) -> tuple[float, ...]:
+    """The best learning rate, and those half-way to its neighbours."""
+    if best is None:
+        return ()
+    lrs = [row.lr for row in found]
+    i = lrs.index(best.lr)
+    halves = [float(f"{math.sqrt(best.lr * other):.1g}") for other in lrs[max(i - 1, 0) : i] + lrs[i + 1 : i + 2]]
+    between = [lr for lr in halves if all(max(lr / other, other / lr) >= APART for other in lrs)]
+    return tuple(sorted([best.lr, *between]))
+
+
+def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Setting:
+    own = next((row for row in found if abs(row.lr / lr - 1) <= SAME), None)
+    if own is not None and own.where in (Where.FLAT, Where.ANY_BELOW):
+        return Setting(own.lr, True, own.alike[0], own.alike[-1])
+    if own is not None and own.where in (Where.INSIDE, Where.ABOVE, Where.BELOW):
+        return Setting(own.lr, True, own.low, own.high)
+    run = own is not None
+    lrs = [row.lr for row in found]
+    if not min(lrs) / EXTRAPOLATED * (1 - SAME) <= lr <= max(lrs) * EXTRAPOLATED * (1 + SAME):
+        return Setting(lr, run, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond those that were run")
+    if fit is None or fit.bounded < MIN_INFORMATIVE:
+        return Setting(lr, run, 0.0, math.inf, "too few learning rates bound their best weight decay")
+    if Flag.LAW_BREAKS in fit.breaks(fit.places, fit.misfit_p):
+        return Setting(lr, run, 0.0, math.inf, "no power law fits the others")
+    low, high = (float(np.exp(end)) for end in power_law.place(fit, lr))
+    why_not = "the optima of the others bound it on no side" if low == 0 and math.isinf(high) else ""
+    return Setting(lr, run, low, high, why_not)
+
+
+def _noise(landscape: Landscape, fit: LineFit | None) -> str:
+    if landscape.noise_sd is not None:
+        return f"a standard deviation of {landscape.noise_sd:.3g} between seeds, as given"
+    dof = 0.0 if fit is None else sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)
+    if dof < 1:
+        return "not known, as no run is repeated with another seed: the scatter around smooth curves stands in for it"
+    return f"taken from repeated runs ({dof:.0f} degrees of freedom)"
+
+
+def _constant(fit: LineFit, exponent: int) -> float | None:
+    value, _, _ = power_law.log_ratio(fit)
+    return None if value is None else float(np.exp(value + (1 - exponent) * fit.center))

@@ -1,0 +1,269 @@
+"""The answer of a sweep in words: a table by learning rate, and a paragraph that a person can act on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from replicate.estimate.by_rate import Loss, RateRow, Where
+from replicate.judging.answer import Setting
+from replicate.judging.rule import position
+from replicate.judging.sweep_verdicts import JudgedCell
+from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
+from replicate.paper.protocol import RHO
+from replicate.report.figures.intervals import LETTERS
+from replicate.report.wording import estimate_text, margin_text, sentence
+from replicate.text import bounds, printable
+
+UNNAMED = "unnamed"
+"""What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
+MOST_NAMED = 4
+MOST_SETTINGS = 6
+NONE = "—"
+WORDS = {
+    "rho": "the best weight decay is a tenth of the learning rate",
+    "slope": "it grows in proportion to the learning rate",
+    "intercept": "the line passes through the origin",
+    "r2": "the proportional line explains nearly all of it",
+    "one-dim/gap": "tuning the learning rate alone loses less than 0.3 pp",
+}
+"""What each claim says."""
+
+
+def heads(cell: JudgedCell) -> tuple[str, ...]:
+    """The headings of `table`."""
+    decay = ("ηλ · steps",) if cell.answer.steps is not None else ()
+    score = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
+    losses = ("no decay", "λ/10", "10 λ", f"{RHO:g} lr")
+    return ("lr", "best λ", "95 %", "where", *decay, score, *losses, "runs", "seeds")
+
+
+def table(cell: JudgedCell) -> list[tuple[str, ...]]:
+    """One row a learning rate, under `heads`."""
+    return [_row(cell, row) for row in cell.answer.by_lr]
+
+
+def caption(cell: JudgedCell) -> str:
+    """What the columns of `table` are."""
+    score = {"accuracy": "accuracy, %", "loss": "loss"}.get(cell.metric, "score")
+    unit = "in percentage points" if cell.metric == "accuracy" else "in its unit"
+    return (
+        f"Best λ: of the runs, with its mean {score}. 95 %: where the best λ lies. The next four columns: what no "
+        f"decay, a factor 10 off and the paper's rule lose against it, {unit}, ± standard error."
+    )
+
+
+def paragraph(cell: JudgedCell) -> str:
+    """What weight decay does, how the best one moves, what to set, and what the paper's rule would cost."""
+    law = f"{sentence(cell)}{_constant(cell)}."
+    parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], _set(cell), *_by_rule(cell)]
+    parts.append(f"The noise between seeds is {cell.answer.noise}.")
+    return " ".join(part for part in parts if part)
+
+
+def title(cell: JudgedCell) -> str:
+    """The name of a cell, and what all its runs share."""
+    named = " on ".join(names(cell)) or "this sweep"
+    return printable(f"{named} ({shared(cell)})" if shared(cell) else named)
+
+
+def names(cell: JudgedCell) -> tuple[str, ...]:
+    """Architecture and data set, those that the sweep names."""
+    return tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED)
+
+
+def shared(cell: JudgedCell) -> str:
+    """The settings that all runs of the cell share; empty where none are known."""
+    return ", ".join(f"{column} {value}" for column, value in cell.settings[:MOST_SETTINGS])
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One of the paper's claims on the cell."""
+
+    name: str
+    words: str
+    outcome: str
+    letter: str
+    here: str
+    margin: str
+    reason: str
+
+
+def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
+    """One row a claim."""
+    return tuple(
+        ClaimRow(
+            name=name,
+            words=WORDS.get(name, name),
+            outcome=verdict.outcome,
+            letter=LETTERS[verdict.outcome],
+            here=estimate_text(None if verdict.outcome == NOT_RUN else cell.measured[name]),
+            margin=margin_text(verdict.margin),
+            reason=verdict.reason,
+        )
+        for name, verdict in cell.verdicts.items()
+    )
+
+
+def remarks(cell: JudgedCell) -> Iterable[str]:
+    """What stands beneath the verdicts: why, where interval and margin do not say it; flags; what would settle."""
+    for name, verdict in cell.verdicts.items():
+        found = cell.measured[name]
+        if verdict.outcome == NOT_RUN or position(found.low, found.high, verdict.margin) != verdict.outcome:
+            yield f"{name} {verdict.outcome}: {verdict.reason}."
+    for flag in cell.flags:
+        yield f"{flag}: {flag.meaning}."
+    settle: dict[str, list[str]] = {}
+    for name, outcome in cell.outcomes.items():
+        if outcome == INCONCLUSIVE:
+            settle.setdefault(cell.settle(name), []).append(name)
+    yield from (f"To settle {', '.join(names)}: {text}." for text, names in settle.items() if text)
+    if cell.disagreements:
+        yield (
+            f"Of {', '.join(cell.disagreements)} the paper's own method would say otherwise: it takes the best run of "
+            "each learning rate for its optimum, without the error of that (--json has its figures)."
+        )
+
+
+def unit_of(cell: JudgedCell) -> str:
+    """Of losses in the table: percentage points, or none."""
+    return "pp" if cell.metric == "accuracy" else ""
+
+
+def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
+    lost = f", {row.diverged} diverged" if row.diverged else ""
+    decay: tuple[str, ...] = ()
+    if (steps := cell.answer.steps) is not None:
+        decay = (NONE if row.best_wd is None else f"{row.lr * row.best_wd * steps:.2g}",)
+    return (
+        f"{row.lr:g}",
+        NONE if row.best_wd is None else f"{row.best_wd:.3g}",
+        place(row.low, row.high) if row.where is not Where.UNKNOWN else NONE,
+        row.where.value,
+        *decay,
+        NONE if row.best_score is None else _score(cell, row.best_score),
+        _no_decay(row),
+        _loss(row.tenth),
+        _loss(row.tenfold),
+        _loss(row.by_rule),
+        f"{row.runs}{lost}",
+        str(row.seeds),
+    )
+
+
+def place(low: float, high: float) -> str:
+    """Where a weight decay lies: `0.02 to 0.06`, `≤ 0.3`, `≥ 0.02`, `not bounded`."""
+    if low == 0 and math.isinf(high):
+        return "not bounded"
+    if low == 0 or math.isinf(high):
+        return bounds(-math.inf if low == 0 else low, high)
+    return f"{low:.2g} to {high:.2g}"
+
+
+def _score(cell: JudgedCell, score: float) -> str:
+    return f"{score:.2f}" if cell.metric == "accuracy" else f"{-score if cell.metric == 'loss' else score:.4g}"
+
+
+def _loss(loss: Loss | None) -> str:
+    if loss is None:
+        return NONE
+    return f"{loss.value:.2g} ± {loss.error:.1g}" if loss.error else "0"
+
+
+def _no_decay(row: RateRow) -> str:
+    """Where weight decay 0 was not run, the smallest one stands in, and is named."""
+    if row.least is None or row.least.wd == 0:
+        return _loss(row.least)
+    return f"{_loss(row.least)} (λ {row.least.wd:.2g})"
+
+
+def _best(cell: JudgedCell) -> str:
+    best = cell.answer.best
+    if best is None or best.best_score is None or best.best_wd is None:
+        return "No run has a score."
+    name = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
+    score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
+    return f"The best {name} of all, {score}, is at learning rate {best.lr:g} with weight decay {best.best_wd:.3g}."
+
+
+def _without(cell: JudgedCell) -> Iterable[str]:
+    """What weight decay does where it is not needed, or where the sweep does not reach its best."""
+    unit = f" {unit_of(cell)}" if unit_of(cell) else ""
+    by = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
+    if rows := by[Where.ANY_BELOW]:
+        up_to = min(max(row.alike) for row in rows)
+        most = max(row.alike_loses for row in rows)
+        none = "none included" if all(row.alike[0] == 0 for row in rows) else "down to the smallest that was run"
+        yield (
+            f"At {_lrs(rows)} any weight decay up to {up_to:.2g}, {none}, does as well as the best: means differ by "
+            f"{most:.2g}{unit} at most."
+        )
+    if rows := by[Where.FLAT]:
+        most = max(row.alike_loses for row in rows)
+        yield f"At {_lrs(rows)} no weight decay can be told from the best: means differ by {most:.2g}{unit} at most."
+    if rows := by[Where.ABOVE]:
+        yield f"At {_lrs(rows)} the best weight decay may lie above all that were run."
+    if rows := by[Where.BELOW]:
+        yield f"At {_lrs(rows)} the best weight decay may lie below all that were run."
+    if rows := by[Where.OPEN]:
+        at = ", ".join(f"{row.best_wd:.3g}{_end(row)} at learning rate {row.lr:g}" for row in rows[:MOST_NAMED])
+        more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+        yield (
+            f"Of the runs, weight decay {at}{more} is the best; how near the optimum is to it cannot be told without "
+            "knowing how much seeds differ: a second seed, or --noise, would tell."
+        )
+    if rows := by[Where.UNKNOWN]:
+        yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
+
+
+def _end(row: RateRow) -> str:
+    if row.best_wd == row.largest:
+        return ", the largest,"
+    return ", the smallest," if row.best_wd == row.smallest else ""
+
+
+def _lrs(rows: Sequence[RateRow]) -> str:
+    named = [f"{row.lr:g}" for row in rows]
+    if len(named) > MOST_NAMED:
+        return f"{len(named)} learning rates from {named[0]} to {named[-1]}"
+    return f"learning rate{'s' if len(named) > 1 else ''} {' and '.join(named) if len(named) < 3 else ', '.join(named)}"
+
+
+def _constant(cell: JudgedCell) -> str:
+    value = cell.answer.constant
+    if value is None or cell.exponent is None or cell.exponent == 1:
+        return ""
+    return f"; {'ηλ' if cell.exponent == -1 else 'λ'} ≈ {value:.2g}"
+
+
+def _set(cell: JudgedCell) -> str:
+    said = [_setting(one) for one in cell.answer.settings if one.asked or not one.why_not]
+    return f"To set: {'; '.join(said)}." if said else ""
+
+
+def _setting(one: Setting) -> str:
+    at = f"at learning rate {one.lr:g}" + ("" if one.run else ", not run")
+    if one.why_not:
+        return f"{at}: cannot be said, {one.why_not}"
+    if one.low == 0:
+        return f"{at}: any weight decay up to {one.high:.2g}"
+    if math.isinf(one.high):
+        return f"{at}: a weight decay of {one.low:.2g} or more"
+    return f"{at}: a weight decay from {one.low:.2g} to {one.high:.2g}"
+
+
+def _by_rule(cell: JudgedCell) -> Iterable[str]:
+    """What the paper's rule would cost at the best learning rate."""
+    best = cell.answer.best
+    if best is None or best.where is Where.UNKNOWN:
+        return
+    unit = f" {unit_of(cell)}" if unit_of(cell) else ""
+    rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"
+    if best.by_rule is None:
+        yield f"{rule} lies outside the weight decays run there."
+    elif best.by_rule.error == 0:
+        yield f"{rule} costs nothing: it is the best run."
+    else:
+        yield f"{rule} would cost {best.by_rule.value:.2g} ± {best.by_rule.error:.1g}{unit}."
