@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from replicate.judging.answer import Asked
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.landscape.landscape import Landscape
 from replicate.sweeps.settings import Parted
@@ -48,6 +49,29 @@ class Judged:
         ]
         return pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"])
 
+    @property
+    def by_lr(self) -> pd.DataFrame:
+        """One row a learning rate of each cell, as the table of the answer has them, in numbers."""
+        losses = ("least", "tenth", "tenfold", "by_rule")
+        rows = []
+        for cell in self.cells:
+            for row in cell.answer.by_lr:
+                found = {
+                    name: getattr(row, name) for name in ("lr", "best_wd", "best_score", "low", "high", "runs", "seeds")
+                }
+                lost = {
+                    f"{name}_loses": None if (loss := getattr(row, name)) is None else loss.value for name in losses
+                }
+                rows.append({"arch": cell.arch, "dataset": cell.dataset, "where": row.where.value, **found, **lost})
+        return pd.DataFrame(rows)
+
+    @property
+    def next_runs(self) -> pd.DataFrame:
+        """The runs to do next, the most telling first: arch, dataset, lr, wd, seed; as many as `judge` was told."""
+        plans = [(cell, run) for cell in self.cells if cell.answer.plan for run in cell.answer.plan.runs]
+        rows = [(cell.arch, cell.dataset, run.lr, run.wd, run.seed) for cell, run in plans]
+        return pd.DataFrame(rows, columns=["arch", "dataset", "lr", "wd", "seed"])
+
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""
         from replicate.report import sweep_page
@@ -80,27 +104,31 @@ def judge(
     ignore: Sequence[str] = (),
     take: str = "last",
     noise: float | None = None,
+    at: Sequence[float] = (),
+    next_runs: int = 0,
 ) -> Judged:
     """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
 
     metric: `accuracy`, `loss` or a column, as `--metric` has it. columns: field → column, where a table's names do not
     tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these runs alone; by: columns that part the runs;
     ignore: columns in which repeats may differ; take: `last` or `best` of a history; noise: the standard deviation of a
-    score between seeds, where it is known. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
+    score between seeds, where it is known. at: learning rates at which to say what to set. next_runs: how many runs to
+    name that would narrow the answer most. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
     """
+    asked = Asked(tuple(at), next_runs)
     if isinstance(runs, pd.DataFrame | str | Path):
         table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
         parted = Parted(tuple((c, text_of(v)) for c, v in (where or {}).items()), tuple(by), tuple(ignore))
         sweep = read_sweep(table, metric, columns, parted=parted, take=take, noise_sd=noise)
         require_grids(table.name, sweep.landscapes)
-        return Judged(sweep.landscapes, judge_sweep(sweep.landscapes), sweep.notes)
+        return Judged(sweep.landscapes, judge_sweep(sweep.landscapes, asked), sweep.notes)
     given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
     landscapes = tuple(one for one in given if isinstance(one, Landscape))
     if len(landscapes) != len(given) or not given:
         raise TypeError(
             f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
         )
-    return Judged(landscapes, judge_sweep(landscapes))
+    return Judged(landscapes, judge_sweep(landscapes, asked))
 
 
 def _table(frame: pd.DataFrame) -> Table:

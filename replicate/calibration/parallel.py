@@ -1,19 +1,17 @@
-"""A function over tasks in several processes of one thread each, its answers kept: cut off, the next time goes on."""
+"""A function over tasks in several processes, its answers kept: cut off, the next time goes on."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from replicate import processes
 from replicate.calibration import sources
 from replicate.store import atomic
 from replicate.store.strict import Malformed, decode
@@ -33,26 +31,19 @@ def chunks(n: int) -> list[tuple[int, int]]:
 def in_processes(
     function: Callable[[Task], Answer],
     tasks: Sequence[Task],
-    processes: int,
+    count: int,
     folder: Path | None = None,
     *,
     kind: type[Answer],
 ) -> Iterator[Answer]:
-    """`function` of each task, of `kind`, in the order of the tasks; in this process where `processes` is 1.
+    """`function` of each task, of `kind`, in the order of the tasks, in `count` processes; 1: in this one.
 
     Answers, in which no number may be infinite or NaN, are kept in `folder`, by function, task (its repr) and the
     source that they depend on, and those that are there are taken from it. Where they cannot be kept they are given
     all the same.
     """
     ask = function if folder is None else partial(_kept, function, folder, kind)
-    if processes == 1:
-        yield from map(ask, tasks)
-        return
-    # One thread each: the matrices are small, and threads of several processes would fight over the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(ask, tasks)
+    yield from processes.in_processes(ask, tasks, count)
 
 
 def _kept(function: Callable[[Task], Answer], folder: Path, kind: type[Answer], task: Task) -> Answer:

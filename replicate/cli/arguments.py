@@ -56,8 +56,8 @@ def parser() -> Parser:
         "database, a folder of runs (docs/sweeps.md); - reads standard input"
     )
     judge.add_argument("sweep", metavar="FILE", help=columns)
-    _takes(judge, "--metric", "--columns", "--where", "--by", "--ignore", "--take", "--noise", "--at")
-    _takes(judge, "--picture", "--json")
+    _takes(judge, "--metric", "--columns", "--where", "--by", "--ignore", "--take", "--noise", "--at", "--next")
+    _takes(judge, "--next-csv", "--picture", "--json")
     judge.add_argument("--html", "--out", metavar="FILE.html", help="also write a page with the landscapes' pictures")
     _runs(command("runs", "Look at the stored runs."))
     fsck = command("fsck", "Check every file of a store; exit status 1 where something is wrong.")

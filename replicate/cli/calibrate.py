@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from replicate.calibration import experiments, measured, rates, studies, tables, trained_rates
 from replicate.calibration.trained import LANDSCAPES
-from replicate.cli.output import check_folder, note, print_json, say
+from replicate.cli.output import check_folder, note, print_json, progress, say
 from replicate.data import catalogue
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.store import kept as kept_files
@@ -45,12 +43,14 @@ def run(options: argparse.Namespace) -> int:
         if part == "trained":
             if options.train:
                 _train(options.train, options.processes)
-            rows = trained_rates.rates(LANDSCAPES, options.landscapes, processes, _progress("studies"), KEPT)
+            rows = trained_rates.rates(
+                LANDSCAPES, options.landscapes, processes, progress("calibrate", "studies"), KEPT
+            )
             found = replace(found, trained=tuple(rows))
         elif part == "cells":
             chosen = [*studies.studies(), *studies.power_studies()]
             chosen = studies.thin(chosen, options.studies) if options.studies else chosen
-            judged = rates.rates(chosen, options.landscapes, processes, _progress("studies"), KEPT)
+            judged = rates.rates(chosen, options.landscapes, processes, progress("calibrate", "studies"), KEPT)
             found = replace(found, cells=measured.cell_rows(judged))
         else:
             judged_whole = experiments.rates(
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 experiments.SEED_COUNTS,
                 options.outcomes,
                 processes,
-                _progress("experiments"),
+                progress("calibrate", "experiments"),
                 KEPT,
             )
             found = replace(found, experiments=tuple(judged_whole))
@@ -86,26 +86,10 @@ def _train(seeds: int, processes: int | None) -> None:
         catalogue.prepare(spec)
     from replicate.calibration import training  # here and no earlier: it needs the GPU stack
 
-    show, whole = _progress("seeds of landscapes"), dict.fromkeys(LANDSCAPES, 0)
+    show, whole = progress("calibrate", "seeds of landscapes"), dict.fromkeys(LANDSCAPES, 0)
 
     def report(name: str, done: int, of: int) -> None:
         whole[name] = done
         show(sum(whole.values()), len(LANDSCAPES) * of)
 
     training.train(list(LANDSCAPES), seeds, TRAINING, processes, report)
-
-
-def _progress(what: str) -> Callable[[int, int], None]:
-    """Tells on standard error how far it is; one line that moves on a terminal, some twenty elsewhere."""
-    started, told = time.monotonic(), 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal told
-        left = (time.monotonic() - started) / done * (total - done)
-        moving, share = sys.stderr.isatty(), 20 * done // total
-        if moving or share > told:
-            told = share
-            end = "\r" if moving and done < total else "\n"
-            print(f"calibrate: {done} of {total} {what}, {duration(left)} to go ", end=end, file=sys.stderr, flush=True)
-
-    return report

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from replicate.cli.output import check_folder, columns, note, print_json, write_file
+from replicate.cli.output import check_folder, columns, note, print_json, progress, write_file
+from replicate.judging.answer import Asked
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED
+from replicate.landscape.landscape import Landscape
+from replicate.processes import in_processes
 from replicate.report import answer
 from replicate.report.answer import title
 from replicate.sweeps.columns import parse_columns
@@ -19,12 +25,17 @@ from replicate.sweeps.settings import Parted, parse_names, parse_where
 from replicate.sweeps.source import read_table
 from replicate.sweeps.sweep import Sweep, read_sweep, require_grids
 from replicate.text import UsageError, printable
+from replicate.train.cores import slots
 
 WIDTH = 110
+SEVERAL = 16
+"""From so many cells on, more processes are worth their start."""
 
 
 def run(options: argparse.Namespace) -> int:
-    for option, path in (("--html", options.html), ("--picture", options.picture)):
+    if options.next_csv and not options.next:
+        raise UsageError("--next-csv: expected --next N beside it, which says how many runs; add it")
+    for option, path in (("--html", options.html), ("--picture", options.picture), ("--next-csv", options.next_csv)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
@@ -32,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
     require_grids(_source(options.sweep), sweep.landscapes)
     for text in sweep.notes:
         note(text)
-    found = judge_sweep(sweep.landscapes, learning_rates(options.at))
+    found = _judged(sweep.landscapes, Asked(learning_rates(options.at), options.next or 0))
+    if options.next_csv:
+        write_file("--next-csv", options.next_csv, _next_csv(found))
+        note(f"written: {options.next_csv}")
     if options.html:
         write_file("--html", options.html, _page(options.sweep, sweep, found))
         note(f"written: {options.html}")
@@ -44,6 +58,22 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n\n".join(_text(cell, explained=i == 0) for i, cell in enumerate(found)))
     return int(any(CONTRADICTED in cell.outcomes.values() for cell in found))
+
+
+def _judged(landscapes: Sequence[Landscape], asked: Asked) -> list[JudgedCell]:
+    """Every landscape's cell; where there are several, by all cores, and with progress after two seconds."""
+    count = len(slots()) if len(landscapes) >= SEVERAL else 1
+    report = progress("judge", "cells", quiet=2.0)
+    found: list[JudgedCell] = []
+    for cell in in_processes(partial(judge_one, asked=asked), landscapes, min(count, len(landscapes))):
+        found.append(cell)
+        report(len(found), len(landscapes))
+    return found
+
+
+def judge_one(landscape: Landscape, asked: Asked) -> JudgedCell:
+    """The cell of one landscape."""
+    return judge_sweep([landscape], asked)[0]
 
 
 def learning_rates(arguments: Sequence[str]) -> tuple[float, ...]:
@@ -81,6 +111,17 @@ def _source(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
+def _next_csv(found: Sequence[JudgedCell]) -> str:
+    """The runs to do next as a table that `judge` would read, had it scores."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(("arch", "dataset", "lr", "wd", "seed"))
+    for cell in found:
+        plan = cell.answer.plan
+        rows.writerows((cell.arch, cell.dataset, run.lr, run.wd, run.seed) for run in (plan.runs if plan else ()))
+    return out.getvalue()
+
+
 def _picture(sweep: Sweep) -> str:
     from replicate.report.figures.document import document  # as above
     from replicate.report.figures.landscape import landscape
@@ -92,7 +133,10 @@ def _text(cell: JudgedCell, *, explained: bool) -> str:
     """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
     lines = [title(cell), "", columns(answer.heads(cell), answer.table(cell))]
     lines += _wrapped(answer.caption(cell)) if explained else []
-    lines += ["", *_wrapped(answer.paragraph(cell)), "", "The paper's claims on this sweep:"]
+    lines += ["", *_wrapped(answer.paragraph(cell)), ""]
+    if cell.answer.plan is not None:
+        lines += [*_wrapped(answer.worth(cell)), columns(answer.NEXT, answer.next_runs(cell)), ""]
+    lines.append("The paper's claims on this sweep:")
     rows = [(v.name, v.words, v.outcome, v.here, v.margin) for v in answer.verdicts(cell)]
     lines.append(columns(("claim", "says", "verdict", "here [95 %]", "margin"), rows))
     for text in answer.remarks(cell):

@@ -88,6 +88,8 @@ OPTIONS: dict[str, Option] = {
         "NAME",
         "what to judge: accuracy, loss, or a column, with :max or :min where its name does not tell, e.g. value:max",
     ),
+    "--next": _counts("say which N runs would narrow the answer most"),
+    "--next-csv": _value("FILE.csv", "with --next: also write these runs as a table"),
     "--noise": _value("SD", "the standard deviation of a score between seeds, in its unit, where you know it"),
     "--offline": _flag("train nothing: judge what the store holds"),
     "--once": _flag("look once and end"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from replicate.store import atomic, strict
-from replicate.text import UsageError, one_line, printable
+from replicate.text import UsageError, duration, one_line, printable
 
 
 def check_folder(option: str, path: str | None) -> None:
@@ -45,6 +46,26 @@ def say(lines: Iterable[str]) -> None:
 def note(text: str) -> None:
     """One line on standard error."""
     print(f"replicate: {one_line(text)}", file=sys.stderr)
+
+
+def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int], None]:
+    """Tells on standard error how far it is; one line that moves on a terminal, some twenty elsewhere.
+
+    Nothing is told in the first `quiet` seconds, nor, elsewhere than on a terminal, so soon after it told something.
+    """
+    started, told, last = time.monotonic(), 0, time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal told, last
+        passed = time.monotonic() - started
+        moving, share = sys.stderr.isatty(), 20 * done // total
+        if passed >= quiet and (moving or (share > told and started + passed >= last + quiet)):
+            told, last = share, started + passed
+            left = duration(passed / done * (total - done))
+            end = "\r" if moving and done < total else "\n"
+            print(f"{command}: {done} of {total} {what}, {left} to go ", end=end, file=sys.stderr, flush=True)
+
+    return report
 
 
 class Notes(logging.Handler):

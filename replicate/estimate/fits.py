@@ -51,6 +51,11 @@ def line(landscape: Landscape) -> LineFit | None:
     return _line(_ByContent.of(landscape))
 
 
+def generator(landscape: Landscape) -> np.random.Generator:
+    """A generator that depends on the landscape's rows alone."""
+    return _ByContent.of(landscape).rng()
+
+
 def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> Floats | None:
     """Draws of the one-dimensional gap against `grid`: see `replicate.estimate.gap.gap_draws`."""
     return _gap_draws(_ByContent.of(landscape), grid)

@@ -31,6 +31,12 @@ BREAKS = float(np.log(1.5))
 little noise any law misfits, by as much as a lopsided peak is placed wrongly."""
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
+MOST_TIMES = 10
+"""More than so many times as many seeds are no advice."""
+TOO_MANY = (
+    f"more than {MOST_TIMES} times as many seeds, so not by a sweep of this kind: by longer training or a harder task, "
+    "on which weight decay matters more"
+)
 WITHIN_RUNS = 2.0
 """An optimum's interval as wide as so many distances between runs, the one before the best run and the one after it, is
 as narrow as noise alone can make it."""
@@ -218,4 +224,4 @@ def narrower(fit: LineFit, width: float, half_margin: float) -> str:
     if known and 2 * sum(known) >= len(known):
         apart = float(np.exp(np.median([c.spacing for c in closed])))
         return f"weight decays closer together around the best ones, now a factor {apart:.2g} apart"
-    return f"about {max(factor, 1.1):.2g} times as many seeds"
+    return TOO_MANY if factor > MOST_TIMES else f"about {max(factor, 1.1):.2g} times as many seeds"

@@ -12,6 +12,7 @@ from replicate.estimate import by_rate, fits, power_law
 from replicate.estimate.by_rate import RateRow, Where
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
+from replicate.estimate.next_runs import Plan, next_runs
 from replicate.landscape.landscape import Landscape
 from replicate.paper.protocol import RHO
 from replicate.store.strict import High, Low
@@ -54,21 +55,37 @@ class Answer:
     """Optimiser steps of each run, where they are known: ηλ times these is the decay over a training."""
     constant: float | None
     """λ / η^b with b the `JudgedCell.exponent`, where both are known: ηλ for -1, λ for 0, λ/η for 1."""
+    plan: Plan | None = None
+    """What to run next; None where nobody asked."""
 
 
-def of_cell(landscape: Landscape, exponent: int | None, at: Sequence[float] = ()) -> Answer:
-    """The answer of `landscape`, with what to set at the learning rates `at`; by itself, beside the best one."""
+@dataclass(frozen=True)
+class Asked:
+    """What a caller wants to know beside the verdicts."""
+
+    at: tuple[float, ...] = ()
+    """Learning rates: what to set there; by itself, at the best one and beside it."""
+    runs: int = 0
+    """How many runs to do next."""
+
+
+NOTHING_ELSE = Asked()
+
+
+def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
+    """The answer of `landscape`."""
     fit = fits.line(landscape)
     found = by_rate.rows(landscape, fit, RHO)
     best = by_rate.best_of(found)
-    wanted = tuple(at) or _of_interest(found, best)
+    wanted = asked.at or _of_interest(found, best)
     return Answer(
         by_lr=found,
         best=best,
-        settings=tuple(replace(_setting(lr, found, fit), asked=bool(at)) for lr in wanted),
+        settings=tuple(replace(_setting(lr, found, fit), asked=bool(asked.at)) for lr in wanted),
         noise=_noise(landscape, fit),
         steps=landscape.steps,
         constant=None if fit is None or exponent is None else _constant(fit, exponent),
+        plan=next_runs(landscape, fit, asked.runs, fits.generator(landscape)) if asked.runs else None,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from replicate.estimate import details
 from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
+from replicate.estimate.line_fit import MOST_TIMES, TOO_MANY
 from replicate.judging.verdict import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -29,8 +30,6 @@ MISPLACED = 1.1
 placed wrongly in the same direction in every cell, and at the level of a family that counts."""
 MORE_SEEDS = "more seeds"
 """What an estimate says would settle it where its interval narrows with the root of the number of seeds."""
-MOST_TIMES = 100
-"""More than so many times as many seeds are no advice."""
 
 
 def position(low: float, high: float, margin: Margin) -> Outcome:
@@ -185,5 +184,5 @@ def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
         return estimate.settle
     times = max(shares) ** 2
     if times > MOST_TIMES:
-        return "a true value further from the margin's edge"
+        return TOO_MANY
     return f"about {max(1, math.ceil(seeds * (times - 1)))} more seeds"

@@ -12,7 +12,7 @@ from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
 from replicate.judging import answer, quantities, secondary
-from replicate.judging.answer import Answer
+from replicate.judging.answer import NOTHING_ELSE, Answer, Asked
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import decide
 from replicate.judging.verdict import Evidence, Outcome, Verdict, not_run
@@ -96,16 +96,16 @@ class JudgedCell:
         return dict(strict.plain(out))
 
 
-def judge_sweep(landscapes: Sequence[Landscape], at: Sequence[float] = ()) -> tuple[JudgedCell, ...]:
-    """The paper's claims on each of `landscapes`, and what to set at the learning rates `at`."""
+def judge_sweep(landscapes: Sequence[Landscape], asked: Asked = NOTHING_ELSE) -> tuple[JudgedCell, ...]:
+    """The paper's claims on each of `landscapes`, and what else is `asked` of them."""
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)
     claims = {name: by_quantity[quantity] for name, quantity in QUANTITY_OF.items()}
-    return tuple(_cell(landscape, claims, at) for landscape in landscapes)
+    return tuple(_cell(landscape, claims, asked) for landscape in landscapes)
 
 
-def _cell(landscape: Landscape, claims: Mapping[str, Claim], at: Sequence[float]) -> JudgedCell:
+def _cell(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> JudgedCell:
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
     of_cell = quantities.of_cell(landscape)
     measured = {name: of_cell[quantity] for name, quantity in QUANTITY_OF.items() if quantity in of_cell}
@@ -120,7 +120,7 @@ def _cell(landscape: Landscape, claims: Mapping[str, Claim], at: Sequence[float]
         verdicts,
         rivals=rivals,
         published=secondary.published(landscape),
-        answer=answer.of_cell(landscape, None if rivals is None else rivals.exponent, at),
+        answer=answer.of_cell(landscape, None if rivals is None else rivals.exponent, asked),
         metric=landscape.metric,
         settings=landscape.settings,
     )

@@ -127,6 +127,29 @@ def remarks(cell: JudgedCell) -> Iterable[str]:
         )
 
 
+def worth(cell: JudgedCell) -> str:
+    """What the runs to do next are expected to bring."""
+    plan = cell.answer.plan
+    if plan is None or not plan.runs:
+        return "What to run next: nothing of this sweep's kind would narrow the answer."
+    said = f"What to run next ({len(plan.runs)} runs, the most telling first)"
+    if plan.slope_narrows is None or plan.ratio_narrows is None:
+        return f"{said}; without them little can be said:"
+    slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
+    return f"{said}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
+
+
+NEXT = ("lr", "weight decay", "seeds")
+
+
+def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
+    """The runs to do next under `NEXT`, those of one learning rate and weight decay together."""
+    seeds: dict[tuple[float, float], list[str]] = {}
+    for run in cell.answer.plan.runs if cell.answer.plan is not None else ():
+        seeds.setdefault((run.lr, run.wd), []).append(str(run.seed))
+    return [(f"{lr:g}", f"{wd:g}", ", ".join(of_one)) for (lr, wd), of_one in seeds.items()]
+
+
 def unit_of(cell: JudgedCell) -> str:
     """Of losses in the table: percentage points, or none."""
     return "pp" if cell.metric == "accuracy" else ""

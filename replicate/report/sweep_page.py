@@ -30,6 +30,10 @@ class SweepCell:
     """A table by learning rate, under `heads`."""
     caption: str
     paragraph: str
+    worth: str
+    """What the runs to do next are expected to bring."""
+    next_heads: tuple[str, ...]
+    next_runs: list[tuple[str, ...]]
     rows: tuple[ClaimRow, ...]
     remarks: tuple[str, ...]
     runs: int
@@ -73,6 +77,9 @@ def _cell(table: Landscape, cell: JudgedCell, picture: Markup) -> SweepCell:
         by_lr=answer.table(cell),
         caption=answer.caption(cell),
         paragraph=answer.paragraph(cell),
+        worth=answer.worth(cell),
+        next_heads=answer.NEXT,
+        next_runs=answer.next_runs(cell),
         rows=answer.verdicts(cell),
         remarks=tuple(answer.remarks(cell)),
         runs=len(table.frame),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -129,7 +131,7 @@ class TestJudge:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         seen: list[Any] = []
-        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: seen.append(landscapes) or ())
+        monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: seen.extend(landscapes) or [made_cell()])
         rows = [
             f"0.1,{wd},{epochs},{size},x{epochs},7,{step}"
             for wd in (0, 1)
@@ -149,11 +151,50 @@ class TestJudge:
             "--take=best",
         )
         assert main(["judge", str(path), *options]) == 0
-        assert [(one.arch, one.metric, one.noise_sd, len(one.frame)) for one in seen[0]] == [
+        assert [(one.arch, one.metric, one.noise_sd, len(one.frame)) for one in seen] == [
             ("size=a", "loss", 0.5, 2),
             ("size=b", "loss", 0.5, 2),
         ]
         assert "8 of 16 rows have epochs=4" in capsys.readouterr().err
+
+    def test_what_to_run_next_and_what_to_set(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        sweep, runs, page = tmp_path / "sweep.csv", tmp_path / "next.csv", tmp_path / "sweep.html"
+        rows = [
+            f"{lr},{wd},{seed},{70 - abs(math.log(wd / 0.003)) + 0.1 * math.sin(97 * seed + 1e4 * wd + 1e3 * lr)}"
+            for lr in (0.001, 0.003, 0.01)
+            for wd in (0.0003, 0.001, 0.003, 0.01, 0.03)
+            for seed in (1, 2)
+        ]
+        sweep.write_text("\n".join(["lr,wd,seed,acc", *rows]))
+        options = ("--next", "7", "--next-csv", str(runs), "--at", "0.002,1", "--html", str(page))
+        assert main(["judge", str(sweep), *options]) in (0, 1)
+        out = " ".join(capsys.readouterr().out.split())
+        assert "What to run next (7 runs, the most telling first); they should bring" in out
+        assert "at learning rate 0.002, not run: a weight decay from 0.00" in out
+        assert "at learning rate 1, not run: cannot be said, more than a factor 3 beyond those that were run." in out
+        with runs.open() as file:
+            named = list(csv.DictReader(file))
+        assert len(named) == 7 and named[0].keys() == {"arch", "dataset", "lr", "wd", "seed"}
+        assert "What to run next (7 runs" in page.read_text()
+        assert main(["judge", str(sweep), "--json", "--next=3"]) in (0, 1)
+        (cell,) = json.loads(capsys.readouterr().out)["cells"]
+        assert len(cell["answer"]["plan"]["runs"]) == 3
+        assert [row["lr"] for row in cell["answer"]["by_lr"]] == [0.001, 0.003, 0.01]
+        assert "expected --next N beside it" in fails(capsys, "judge", str(sweep), "--next-csv", str(runs))
+        assert "--at: expected learning rates above 0" in fails(capsys, "judge", str(sweep), "--at", "fast")
+
+    def test_several_cells_are_judged_by_all_cores_as_one_by_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "runs.csv"
+        rows = [f"m{arch},{lr},{wd},{70 + arch + wd}" for arch in (1, 2) for lr in (0.1, 1) for wd in (1, 2, 3)]
+        path.write_text("\n".join(["arch,lr,wd,acc", *rows]))
+        assert main(["judge", str(path), "--json"]) in (0, 1)
+        alone = capsys.readouterr().out
+        monkeypatch.setattr(judge, "SEVERAL", 2)
+        monkeypatch.setattr(judge, "slots", lambda: ("a", "b"))
+        assert main(["judge", str(path), "--json"]) in (0, 1)
+        assert capsys.readouterr().out == alone
 
     def test_a_random_search(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "runs.csv"

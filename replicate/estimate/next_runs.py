@@ -1,0 +1,303 @@
+"""Which runs would narrow a sweep's answer most: fitted curves of a cell to learning rates, weight decays and seeds.
+
+Curves are drawn from what is known of each learning rate. A run is worth what it is expected to take off the variance
+of slope and ratio: the expected value of sample information, by regression of the draws' optima on the scores that they
+would give (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen one after the other, each beside those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
+from replicate.estimate.optimum import OptimumCurve
+from replicate.landscape.landscape import Floats, Landscape, Slice
+
+FINE = 129
+SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
+"""Half-widths of the paper's margins: a variance counts by how it compares with them."""
+LEAST_VARIANCE = 0.05**2
+"""No optimum is known better than this, in ln(weight decay) squared."""
+LEAST_GAP = float(np.log(1.25))
+"""Weight decays closer together than this are not told apart by another one between them."""
+SAME = 1e-6
+TOLD = 2.6
+"""Standard errors from which two runs are told apart: about `plateau.SET_LEVEL` among a handful of runs."""
+BEYOND_END = float(np.log(10))
+"""How far off an optimum may be, in ln, that is open on one side."""
+BEYOND = float(np.log(3))
+"""How far past the runs the first candidate lies; the second lies twice as far."""
+MOST_NEW = 10_000
+LEAST_WDS = 3
+LEAST_LRS = 3
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A run to do."""
+
+    lr: float
+    wd: float
+    seed: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs to do, most telling first."""
+
+    runs: tuple[NextRun, ...]
+    slope_narrows: float | None
+    """Expected standard error of the slope after them, as a share of today's; None where too little is known."""
+    ratio_narrows: float | None
+
+
+@dataclass
+class _End:
+    """The smallest or largest weight decay of a learning rate, which cannot be told from the best: open beyond it."""
+
+    at: int
+    """Index of its candidate, and …"""
+    best: int
+    """… that of the best run."""
+    lead: float
+    """By which the best run's mean is above its mean, in standard errors."""
+    runs: list[float]
+    """Of the two, done so far; the plan adds to them."""
+    before: float
+    """Variance of `lead` of the runs that were done."""
+
+    def open(self, noise: float, at: int = -1, more: int = 0) -> float:
+        """Probability that it still cannot be told from the best, with `more` runs at candidate `at`."""
+        now = sum(
+            noise**2 / (n + more * (at == place)) for n, place in zip(self.runs, (self.at, self.best), strict=True)
+        )
+        if now >= self.before * (1 - SAME):
+            return 1.0
+        return float(ndtr((TOLD * np.sqrt(now) - self.lead) / np.sqrt(self.before - now)))
+
+    def take(self, at: int, more: int) -> None:
+        self.runs = [n + more * (at == place) for n, place in zip(self.runs, (self.at, self.best), strict=True)]
+
+
+class _Rate:
+    """What is known of one learning rate, and what a run there would add."""
+
+    def __init__(
+        self,
+        lr: float,
+        places: Floats,
+        sizes: NDArray[np.intp],
+        draws: tuple[Floats, Floats],
+        noise: float,
+        ends: Sequence[_End],
+    ) -> None:
+        """`places`: [C], candidates, and `sizes` [C]: how many runs each is; `noise`: SD of a run's score.
+
+        `draws`: [K, C], of the curve at `places`, and [K], their argmaxes.
+        """
+        scores, best = draws
+        self._ends = ends
+        self.log_lr = float(np.log(lr))
+        self.places, self.sizes = places, sizes
+        self._scores, self._noise = scores, noise
+        self._known = np.full((len(best), 1), len(best) ** -0.5)
+        """[K, P], orthonormal: functions of what the chosen runs may turn out to be."""
+        self._left = best - best.mean()
+        """[K], what these do not tell of `best`."""
+
+    @property
+    def variance(self) -> float:
+        """Of the optimum, in ln(weight decay) squared."""
+        return self._variance(float(self._left @ self._left), self._known.shape[1]) + self._open()
+
+    def _open(self, candidate: int = -1) -> float:
+        """Variance of an optimum that may lie anywhere beyond an end."""
+        more = int(self.sizes[candidate])
+        return BEYOND_END**2 * sum(end.open(self._noise, candidate, more) for end in self._ends)
+
+    def after(self, rng: np.random.Generator) -> Floats:
+        """[C], expected variance of the optimum after one more run at each candidate."""
+        # The same noise for all: candidates are compared, not their luck.
+        noise = rng.standard_normal(len(self._left))
+        told = [self._told(c, noise) for c in range(len(self.places))]
+        rss = float(self._left @ self._left)
+        left = [rss - float(((q.T @ self._left) ** 2).sum()) for q in told]
+        return np.array([self._variance(left[c], self._size(q)) + self._open(c) for c, q in enumerate(told)])
+
+    def take(self, candidate: int, rng: np.random.Generator) -> None:
+        """As though a run were done at `candidate`."""
+        told = self._told(candidate, rng.standard_normal(len(self._left)))
+        self._left = self._left - told @ (told.T @ self._left)
+        self._known = np.hstack([self._known, told])
+        for end in self._ends:
+            end.take(candidate, int(self.sizes[candidate]))
+        self.sizes[candidate] = 1
+
+    def _told(self, candidate: int, noise: Floats) -> Floats:
+        """[K, 2], orthonormal: what a score, drawn for each draw, adds to `_known`, linearly and by its square."""
+        score = self._scores[:, candidate] + self._noise / np.sqrt(self.sizes[candidate]) * noise
+        score = (score - score.mean()) / score.std()
+        added = np.column_stack([score, score**2])
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            added = added - self._known @ (self._known.T @ added)
+        return np.asarray(np.linalg.qr(added)[0])
+
+    def _size(self, told: Floats) -> int:
+        return self._known.shape[1] + told.shape[1]
+
+    def _variance(self, rss: float, parameters: int) -> float:
+        return rss / (len(self._left) - parameters) + LEAST_VARIANCE
+
+
+def next_runs(landscape: Landscape, fit: LineFit | None, count: int, rng: np.random.Generator) -> Plan:
+    """The `count` runs that narrow what is known of slope and ratio most; `fit`: the line through the optima."""
+    first = list(_missing(landscape, fit))[:count]
+    if fit is None or len(first) == count:
+        return Plan(tuple(_numbered(landscape, first)), None, None)
+    rates = [_rate(curve, rng) for curve in fit.curves if curve.fitted is not None]
+    variances = np.array([rate.variance for rate in rates])
+    x = np.array([rate.log_lr for rate in rates])
+    before = _errors(x, variances)
+    worth: list[Floats | None] = [None] * len(rates)
+    chosen = list(first)
+    while len(chosen) < count:
+        now, choice = _cost(x, variances), (-np.inf, 0, 0)
+        for i, rate in enumerate(rates):
+            if (after := worth[i]) is None:
+                after = worth[i] = rate.after(rng)
+            for c, variance in enumerate(after):
+                gain = now - _cost(x, np.where(np.arange(len(rates)) == i, variance, variances))
+                choice = max(choice, (gain / rate.sizes[c], i, c))
+        _, i, c = choice
+        run = (float(np.exp(x[i])), float(np.exp(rates[i].places[c])))
+        chosen += [run] * min(int(rates[i].sizes[c]), count - len(chosen))
+        rates[i].take(c, rng)
+        variances[i], worth[i] = rates[i].variance, None
+    runs = tuple(_numbered(landscape, chosen))
+    if len(rates) < LEAST_LRS:
+        return Plan(runs, None, None)
+    slope, ratio = _errors(x, variances)
+    return Plan(runs, slope / before[0], ratio / before[1])
+
+
+def _errors(x: Floats, variances: Floats) -> tuple[float, float]:
+    """Standard errors of slope and of mean height of a line through optima at `x` [E] with `variances` [E]."""
+    weights = 1 / variances
+    centre = weights @ x / weights.sum()
+    return float(1 / np.sqrt(max(weights @ (x - centre) ** 2, 1e-12))), float(1 / np.sqrt(weights.sum()))
+
+
+def _cost(x: Floats, variances: Floats) -> float:
+    slope, ratio = _errors(x, variances)
+    return (slope / SLOPE_UNIT) ** 2 + (ratio / RATIO_UNIT) ** 2
+
+
+def _rate(curve: OptimumCurve, rng: np.random.Generator) -> _Rate:
+    fitted = curve.fitted
+    assert fitted is not None
+    places = np.array(sorted(_places(curve)))
+    low, high = min(places[0], fitted.points.low), max(places[-1], fitted.points.high)
+    grid = np.concatenate([np.linspace(low, high, FINE), places])
+    order = np.argsort(grid, kind="stable")
+    drawn = np.empty((0, 0))
+    sorted_draws = fitted.draw(rng, np.maximum.accumulate(grid[order] + 1e-9 * np.arange(len(grid))))
+    drawn = np.empty_like(sorted_draws)
+    drawn[:, order] = sorted_draws
+    best = grid[:FINE][drawn[:, :FINE].argmax(axis=1)]
+    seeds = np.isfinite(fitted.points.scores).sum(axis=1)
+    noise = float(np.sqrt(np.median(np.diag(fitted.process.covariance) * seeds)))
+    # A weight decay with fewer seeds than the others says little and can pass for one as good as the best.
+    new = np.abs(places[:, None] - fitted.points.x[None, :]).min(axis=1) > SAME
+    sizes = np.where(new, max(int(np.median(seeds)), 1), 1)
+    noise /= fitted.process.scale
+    return _Rate(curve.lr, places, sizes, (drawn[:, FINE:], best), noise, list(_ends(curve, places, seeds, noise)))
+
+
+def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: float) -> Iterator[_End]:
+    assert curve.fitted is not None
+    points, scale = curve.fitted.points, curve.fitted.process.scale
+    best, first = int(points.noise.mean.argmax()), int(points.x[0] < points.low)
+    for end, beyond in ((first, curve.alike[0] <= first), (len(points.x) - 1, curve.alike[-1] == len(points.x) - 1)):
+        if beyond and best not in (0, end):
+            at, of_best = (int(np.abs(places - points.x[i]).argmin()) for i in (end, best))
+            lead = float(points.noise.mean[best] - points.noise.mean[end]) / scale
+            runs = [float(seeds[end]), float(seeds[best])]
+            yield _End(at, of_best, lead, runs, sum(noise**2 / n for n in runs))
+
+
+def _places(curve: OptimumCurve) -> Iterator[float]:
+    """Candidates: the runs, half-way between them, and beyond them where the best may lie there."""
+    assert curve.fitted is not None
+    points = curve.fitted.points
+    runs = points.x[points.x >= points.low]
+    yield from runs
+    yield from ((a + b) / 2 for a, b in pairwise(runs) if b - a >= 2 * LEAST_GAP)
+    low, high = curve.interval(CLOSED_DEVIANCE)
+    if np.isinf(high) and points.high + BEYOND < points.ceiling:
+        yield points.high + BEYOND
+        if points.high + 2 * BEYOND < points.ceiling:
+            yield points.high + 2 * BEYOND
+    if np.isinf(low) and not curve.even_below and points.low - BEYOND > points.floor:
+        yield points.low - BEYOND
+
+
+def _missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:
+    """Runs without which nothing can be said: of learning rates with too few weight decays, or of too few."""
+    slices = landscape.slices()
+    known = {} if fit is None else {curve.lr: curve.fitted.points for curve in fit.curves if curve.fitted}
+    for cut in slices:
+        if cut.lr not in known and not cut.diverged.all():
+            yield from ((cut.lr, wd) for wd in _around(cut))
+    if slices and len(slices) < LEAST_LRS:
+        best = max(slices, key=lambda cut: float(np.nanmax(np.where(np.isfinite(cut.scores), cut.scores, -np.inf))))
+        others = [cut.lr for cut in slices]
+        new = [best.lr * factor for factor in (3, 1 / 3, 9, 1 / 9) if not _near(best.lr * factor, others)]
+        for lr in new[: LEAST_LRS - len(slices)]:
+            yield from ((float(f"{lr:.2g}"), wd) for wd in _around(best, all_of_them=True))
+
+
+def _near(lr: float, others: Sequence[float]) -> bool:
+    return any(abs(np.log(lr / other)) < np.log(1.5) for other in others)
+
+
+def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
+    """Weight decays around the best run of `cut`, a factor 3 apart, that it lacks (or whether or not it does)."""
+    finite = np.isfinite(cut.scores)
+    means = np.array([row[ok].mean() if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)])
+    positive = cut.wds > 0
+    if not positive.any():
+        return []
+    centre = float(cut.wds[positive][int(means[positive].argmax())])
+    wanted = [float(f"{centre * 3.0**k:.2g}") for k in ((0,) if all_of_them else ()) + (-1, 1, -2, 2)]
+    have = [] if all_of_them else [float(wd) for wd in cut.wds[positive]]
+    return [wd for wd in wanted if not _near(wd, have)][: max(LEAST_WDS + 1 - len(have), 1) if have else None]
+
+
+def _numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Iterator[NextRun]:
+    """`chosen` with weight decays as they would be typed, and each with a seed that it does not have yet."""
+    seeds = [seed.item() if isinstance(seed, np.generic) else seed for seed in landscape.seeds]
+    taken: dict[tuple[float, float], set[Any]] = {}
+    for run in landscape.frame[["lr", "wd", "seed"]].to_dict("records"):
+        taken.setdefault((run["lr"], run["wd"]), set()).add(run["seed"])
+    for exact_lr, exact_wd in chosen:
+        lr = next((known for known, _ in taken if abs(known / exact_lr - 1) < SAME), exact_lr)
+        same = [wd for known, wd in taken if known == lr and abs(wd / exact_wd - 1) < SAME]
+        wd = same[0] if same else float(f"{exact_wd:.3g}")
+        used = taken.setdefault((lr, wd), set())
+        seed = next(s for s in [*seeds, *_more_seeds(seeds)] if s not in used)
+        used.add(seed)
+        yield NextRun(lr, wd, seed)
+
+
+def _more_seeds(seeds: Sequence[Any]) -> Iterator[Any]:
+    """Seeds beyond `seeds`: the next whole numbers, or names."""
+    if all(isinstance(seed, int) for seed in seeds):
+        return iter(range(max(seeds, default=-1) + 1, max(seeds, default=-1) + 1 + MOST_NEW))
+    return (f"new {i + 1}" for i in range(MOST_NEW))

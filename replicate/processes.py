@@ -1,0 +1,24 @@
+"""A function over many tasks, in several processes of one thread each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+def in_processes(function: Callable[[Task], Answer], tasks: Sequence[Task], processes: int) -> Iterator[Answer]:
+    """`function` of each task, in the order of the tasks; in this process where `processes` is 1."""
+    if processes == 1:
+        yield from map(function, tasks)
+        return
+    # One thread each: the matrices are small, and threads of several processes would fight over the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, tasks)
