@@ -39,11 +39,12 @@ def run(options: argparse.Namespace) -> int:
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
         check_folder(option, path)
+    asked = Asked(learning_rates(options.at), options.next or 0)
     sweep = read(options)
     require_grids(_source(options.sweep), sweep.landscapes)
     for text in sweep.notes:
         note(text)
-    found = _judged(sweep.landscapes, Asked(learning_rates(options.at), options.next or 0))
+    found = _judged(sweep.landscapes, asked)
     if options.next_csv:
         write_file("--next-csv", options.next_csv, _next_csv(found))
         note(f"written: {options.next_csv}")
