@@ -18,7 +18,7 @@ from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.landscape.landscape import Landscape
 from replicate.sweeps.settings import Parted
 from replicate.sweeps.source import read_table
-from replicate.sweeps.sweep import read_sweep, require_grids
+from replicate.sweeps.sweep import read_sweep
 from replicate.sweeps.table import Table, text_of
 
 
@@ -120,7 +120,6 @@ def judge(
         table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
         parted = Parted(tuple((c, text_of(v)) for c, v in (where or {}).items()), tuple(by), tuple(ignore))
         sweep = read_sweep(table, metric, columns, parted=parted, take=take, noise_sd=noise)
-        require_grids(table.name, sweep.landscapes)
         return Judged(sweep.landscapes, judge_sweep(sweep.landscapes, asked), sweep.notes)
     given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
     landscapes = tuple(one for one in given if isinstance(one, Landscape))

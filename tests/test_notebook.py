@@ -62,8 +62,9 @@ def test_options_and_files(tmp_path: Path) -> None:
     frame.to_json(tmp_path / "runs.json", orient="records")
     found = replicate.judge(tmp_path / "runs.json", where={"epochs": 1}, noise=0.3)
     assert found.landscapes[0].noise_sd == 0.3 and len(found.landscapes[0].frame) == len(frame) / 2
-    with pytest.raises(UsageError, match="the table: expected a grid, got a random search"):
-        replicate.judge(pd.DataFrame({"lr": range(1, 9), "wd": range(1, 9), "accuracy": 70.0}))
+    assert len(found.by_lr) == frame["lr"].nunique()
+    assert found.next_runs.empty
+    assert len(replicate.judge(tmp_path / "runs.json", where={"epochs": 1}, next_runs=5).next_runs) == 5
 
 
 def test_the_notebook_shows_a_table_and_a_picture() -> None:

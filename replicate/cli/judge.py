@@ -23,7 +23,7 @@ from replicate.sweeps.columns import parse_columns
 from replicate.sweeps.numbers import number
 from replicate.sweeps.settings import Parted, parse_names, parse_where
 from replicate.sweeps.source import read_table
-from replicate.sweeps.sweep import Sweep, read_sweep, require_grids
+from replicate.sweeps.sweep import Sweep, read_sweep
 from replicate.text import UsageError, printable
 from replicate.train.cores import slots
 
@@ -41,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
         check_folder(option, path)
     asked = Asked(learning_rates(options.at), options.next or 0)
     sweep = read(options)
-    require_grids(_source(options.sweep), sweep.landscapes)
     for text in sweep.notes:
         note(text)
     found = _judged(sweep.landscapes, asked)

@@ -59,7 +59,11 @@ def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int]
         nonlocal told, last
         passed = time.monotonic() - started
         moving, share = sys.stderr.isatty(), 20 * done // total
-        if passed >= quiet and (moving or (share > told and started + passed >= last + quiet)):
+        if (
+            passed >= quiet
+            and (done < total or not quiet)
+            and (moving or (share > told and started + passed >= last + quiet))
+        ):
             told, last = share, started + passed
             left = duration(passed / done * (total - done))
             end = "\r" if moving and done < total else "\n"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
+import pandas as pd
 
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
 from replicate.estimate.optimum import OptimumCurve
+from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Landscape, Slice
 
 FACTOR = 10.0
@@ -162,3 +164,64 @@ def best_of(found: tuple[RateRow, ...]) -> RateRow | None:
     """The learning rate with the best score; None where nothing was finite."""
     known = [row for row in found if row.best_score is not None]
     return max(known, key=lambda row: row.best_score or 0.0, default=None)
+
+
+def of_trial(lr: float, wd: float, score: float) -> RateRow:
+    """A single trial of a random search as a row: of the others at its learning rate nothing is known."""
+    return RateRow(
+        lr=lr,
+        where=Where.UNKNOWN,
+        best_wd=wd,
+        best_score=score,
+        low=0.0,
+        high=math.inf,
+        alike=(),
+        alike_loses=0.0,
+        least=None,
+        tenth=None,
+        tenfold=None,
+        by_rule=None,
+        smallest=wd,
+        largest=wd,
+        runs=1,
+        seeds=1,
+        diverged=0,
+    )
+
+
+def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, ...]:
+    """One row for each learning rate at which the surface of a random search was read; `frame`: its trials."""
+
+    def loss(rate: int, wd: float | None) -> Loss | None:
+        lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)
+        return None if wd is None or np.isnan(lost).any() else Loss(wd, float(np.median(lost)), float(np.std(lost)))
+
+    lows, highs = found.at(found.lrs.tolist())
+    nearest = np.abs(np.log(frame["lr"].to_numpy(dtype=np.float64))[:, None] - np.log(found.lrs)).argmin(axis=1)
+    rows = []
+    for i, lr in enumerate(found.lrs):
+        trials = frame[nearest == i]
+        middle = float(np.median(found.places[:, i]))
+        where = {
+            (True, True): Where.INSIDE,
+            (True, False): Where.ABOVE,
+            (False, True): Where.BELOW,
+            (False, False): Where.FLAT,
+        }[bool(np.isfinite(lows[i])), bool(np.isfinite(highs[i]))]
+        best = float(np.exp(middle)) if np.isfinite(middle) else None
+        rows.append(
+            replace(
+                of_trial(float(f"{lr:.2g}"), float(np.exp(middle)), math.nan),
+                where=where,
+                best_wd=best,
+                best_score=None,
+                tenth=loss(i, None if best is None else best / FACTOR),
+                tenfold=loss(i, None if best is None else best * FACTOR),
+                by_rule=loss(i, ratio * float(lr)),
+                low=float(np.exp(lows[i])),
+                high=float(np.exp(highs[i])),
+                runs=len(trials),
+                diverged=int(trials["diverged"].sum()),
+            )
+        )
+    return tuple(rows)

@@ -1,4 +1,7 @@
-"""What several claims of one cell rest on, computed once a process: the line through its optima, its gap draws."""
+"""What several claims of one cell rest on, computed once a process: the line through its optima, its gap draws, …
+
+… and the ridge of a random search.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from replicate.estimate import gap
+from replicate.estimate import gap, surface
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import optimum_curves
+from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import COLUMNS, Floats, Landscape
 from replicate.paper.protocol import WEIGHT_DECAYS
 
@@ -41,6 +45,11 @@ def _line(key: _ByContent) -> LineFit | None:
     return fit_line(optimum_curves(key.landscape.slices(), key.rng()))
 
 
+@lru_cache(maxsize=64)
+def _ridge(key: _ByContent) -> Ridge | None:
+    return surface.ridge(key.landscape, key.rng())
+
+
 @lru_cache(maxsize=256)
 def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
     return gap.gap_draws(key.landscape, grid, key.rng())
@@ -49,6 +58,11 @@ def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
 def line(landscape: Landscape) -> LineFit | None:
     """The line through the landscape's optima; None where no learning rate has three usable weight decays."""
     return _line(_ByContent.of(landscape))
+
+
+def ridge(landscape: Landscape) -> Ridge | None:
+    """Where the best weight decay lies in a random search; None where too few of its trials have a score."""
+    return _ridge(_ByContent.of(landscape))
 
 
 def generator(landscape: Landscape) -> np.random.Generator:

@@ -7,6 +7,7 @@ would give (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen one after 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,7 @@ from scipy.special import ndtr
 
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
 from replicate.estimate.optimum import OptimumCurve
+from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Floats, Landscape, Slice
 
 FINE = 129
@@ -37,6 +39,8 @@ BEYOND = float(np.log(3))
 MOST_NEW = 10_000
 LEAST_WDS = 3
 LEAST_LRS = 3
+LEAST_DRAWS = 100
+"""Fewer surfaces with a line than these, and nothing can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,27 @@ def _places(curve: OptimumCurve) -> Iterator[float]:
             yield points.high + 2 * BEYOND
     if np.isinf(low) and not curve.even_below and points.low - BEYOND > points.floor:
         yield points.low - BEYOND
+
+
+def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.Generator) -> Plan:
+    """The `count` further trials of a random search that narrow what is known of slope and ratio most."""
+    known = np.isfinite(found.lines[:, 0])
+    if known.sum() < LEAST_DRAWS:
+        return Plan((), None, None)
+    scores, unit = found.scores[known], np.ones(len(found.points), dtype=np.intp)
+    of = [
+        _Rate(1.0, found.points[:, 1], unit.copy(), (scores, found.lines[known, i] / scale), found.noise, ())
+        for i, scale in ((0, SLOPE_UNIT), (1, RATIO_UNIT))
+    ]
+    before = [math.sqrt(one.variance) for one in of]
+    chosen = []
+    for _ in range(count):
+        best = int(np.sum([one.after(rng) for one in of], axis=0).argmin())
+        for one in of:
+            one.take(best, rng)
+        chosen.append((float(f"{np.exp(found.points[best, 0]):.2g}"), float(np.exp(found.points[best, 1]))))
+    slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))
+    return Plan(tuple(_numbered(landscape, chosen)), slope, ratio)
 
 
 def _missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:

@@ -22,6 +22,7 @@ from replicate.estimate.line_fit import (
 )
 from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile
+from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
 """How far from its mean, in ln, the likeliest line may take the ratio of an informative learning rate before the ratio
@@ -134,21 +135,22 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
         flags = (*flags, Flag.FEW_OPTIMA)
     else:
         to_do = to_do or narrower(fit, high - low, np.log(2))
-    likeliest, least, most = slope_span(fit, level)
-    if least > 1.2 or most < 0.8:
-        flags = (*flags, Flag.RATIO_VARIES)
-    elif likeliest is not None and _drift(fit, likeliest) > MAY_DRIFT:
-        flags = (*flags, Flag.RATIO_MAY_VARY)
+    x = np.log([c.lr for c, informative in zip(fit.curves, fit.informative, strict=True) if informative])
+    if (varies := varying(*slope_span(fit, level), x)) is not None:
+        flags = (*flags, varies)
     value, low, high = None if value is None else float(np.exp(value)), float(np.exp(low)), float(np.exp(high))
     found = details.Ratio(per_lr=optima(fit, level), ratios_together=ratios_together(fit, level))
     method = f"{PROFILE}, at lr {np.exp(fit.center):.2g}"
     return Estimate(quantity, "", value, low, high, level, n, method, flags, to_do, found)
 
 
-def _drift(fit: LineFit, value: float) -> float:
-    """How far ln(ratio) moves from its mean to the last of the informative learning rates, if the slope is `value`."""
-    x = [np.log(c.lr) for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
-    return float(abs(value - 1) * max(np.ptp(x) / 2, 0.0)) if x else 0.0
+def varying(slope: float | None, low: float, high: float, x: Floats) -> Flag | None:
+    """The flag of a ratio that changes, or may change, over ln(learning rate) `x` [E], by a slope and its interval."""
+    if low > 1.2 or high < 0.8:
+        return Flag.RATIO_VARIES
+    # How far ln(ratio) moves from its mean to the last learning rate, if the slope is the likeliest one.
+    drift = abs(slope - 1) * float(np.ptp(x)) / 2 if slope is not None and len(x) else 0.0
+    return Flag.RATIO_MAY_VARY if drift > MAY_DRIFT else None
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
@@ -205,6 +207,11 @@ def rivals(fit: LineFit, level: float = 0.95) -> Rivals:
     the interval is narrower than the distance between rivals.
     """
     _, low, high = slope_span(fit, level)
+    return rivals_within(low, high)
+
+
+def rivals_within(low: float, high: float) -> Rivals:
+    """As `rivals`, by the interval of the slope."""
     excluded = tuple(name for name, b in RIVALS.items() if not low <= b <= high)
     left = [name for name in RIVALS if name not in excluded]
     if len(left) != 1 or high - low >= 1:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from replicate.estimate import by_rate, fits, power_law
+from replicate.estimate import by_rate, fits, power_law, surface
 from replicate.estimate.by_rate import RateRow, Where
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
-from replicate.estimate.next_runs import Plan, next_runs
+from replicate.estimate.next_runs import Plan, next_runs, next_trials
+from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Landscape
 from replicate.paper.protocol import RHO
 from replicate.store.strict import High, Low
@@ -55,6 +56,8 @@ class Answer:
     """Optimiser steps of each run, where they are known: ηλ times these is the decay over a training."""
     constant: float | None
     """λ / η^b with b the `JudgedCell.exponent`, where both are known: ηλ for -1, λ for 0, λ/η for 1."""
+    searched: bool = False
+    """Whether it is a random search: `by_lr` then has learning rates at which the fitted surface was read."""
     plan: Plan | None = None
     """What to run next; None where nobody asked."""
 
@@ -87,6 +90,43 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
         constant=None if fit is None or exponent is None else _constant(fit, exponent),
         plan=next_runs(landscape, fit, asked.runs, fits.generator(landscape)) if asked.runs else None,
     )
+
+
+def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, asked: Asked) -> Answer:
+    """The answer of a random search."""
+    frame = landscape.frame
+    known = frame[np.isfinite(frame["score"])]
+    best = None
+    if len(known):
+        top = known.loc[known["score"].idxmax()]
+        best = by_rate.of_trial(float(top["lr"]), float(top["wd"]), float(top["score"]))
+    wanted = asked.at or ((best.lr,) if best is not None else ())
+    rows: tuple[RateRow, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    constant, plan = None, None
+    if found is not None:
+        rows = by_rate.of_ridge(found, frame, RHO)
+        settings = tuple(replace(_on_ridge(lr, found), asked=bool(asked.at)) for lr in wanted)
+        value = surface.ratio(found).value
+        if exponent is not None and value is not None:
+            constant = value * float(np.exp((1 - exponent) * np.log(found.lrs).mean()))
+        if asked.runs:
+            plan = next_trials(landscape, found, asked.runs, fits.generator(landscape))
+    noise = (
+        f"a standard deviation of {landscape.noise_sd:.3g} between seeds, as given"
+        if landscape.noise_sd
+        else ("taken from how far trials lie off the fitted surface")
+    )
+    return Answer(rows, best, settings, noise, landscape.steps, constant, searched=True, plan=plan)
+
+
+def _on_ridge(lr: float, found: Ridge) -> Setting:
+    if not found.lrs[0] / EXTRAPOLATED <= lr <= found.lrs[-1] * EXTRAPOLATED:
+        return Setting(lr, False, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond those that were tried")
+    run = bool(found.lrs[0] <= lr <= found.lrs[-1])
+    (low,), (high,) = found.at([lr])
+    why_not = "the trials bound it on no side" if np.isinf(low) and np.isinf(high) else ""
+    return Setting(lr, run, float(np.exp(low)), float(np.exp(high)), why_not)
 
 
 def _of_interest(found: Sequence[RateRow], best: RateRow | None) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from replicate.estimate import fits, gap, power_law
+from replicate.estimate import fits, gap, power_law, surface
 from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
@@ -25,6 +25,7 @@ from replicate.store import strict
 QUANTITY_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
 """Name of a verdict → the quantity of the registry whose rule gives it."""
 GAP = "one-dim/gap"
+NEEDS_GRID = "the claim is judged on a grid, and this is a random search"
 MOST_NAMED = 4
 """More learning rates than these are counted, not named."""
 
@@ -106,6 +107,8 @@ def judge_sweep(landscapes: Sequence[Landscape], asked: Asked = NOTHING_ELSE) ->
 
 
 def _cell(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> JudgedCell:
+    if surface.is_search(landscape):
+        return _searched(landscape, claims, asked)
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=len(landscape.seeds))
     of_cell = quantities.of_cell(landscape)
     measured = {name: of_cell[quantity] for name, quantity in QUANTITY_OF.items() if quantity in of_cell}
@@ -121,6 +124,37 @@ def _cell(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> Ju
         rivals=rivals,
         published=secondary.published(landscape),
         answer=answer.of_cell(landscape, None if rivals is None else rivals.exponent, asked),
+        metric=landscape.metric,
+        settings=landscape.settings,
+    )
+
+
+def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> JudgedCell:
+    """The cell of a random search, of which slope and ratio alone can be measured."""
+    evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=1)
+    found = fits.ridge(landscape)
+    if found is None:
+        settle = f"{surface.LEAST_TRIALS} trials with a score, at least; some 60 can tell"
+        few = (Flag.TOO_FEW_POINTS,)
+        measured = {name: unknown(name, "", LEVEL, surface.METHOD, few, settle) for name in ("rho", "slope")}
+    else:
+        measured = {"rho": surface.ratio(found, LEVEL), "slope": surface.slope(found, LEVEL)}
+    verdicts = {name: decide(claims[name], estimate, evidence) for name, estimate in measured.items()}
+    for name in QUANTITY_OF:
+        if name not in measured:
+            claim = claims[name]
+            measured[name] = unknown(claim.quantity, claim.unit, LEVEL, surface.METHOD, (), NEEDS_GRID)
+            verdicts[name] = not_run(claim, NEEDS_GRID, evidence)
+    slope = measured["slope"]
+    rivals = power_law.rivals_within(slope.low, slope.high)
+    return JudgedCell(
+        landscape.arch,
+        landscape.dataset,
+        measured,
+        verdicts,
+        rivals=rivals,
+        published=None,
+        answer=answer.of_search(landscape, found, rivals.exponent, asked),
         metric=landscape.metric,
         settings=landscape.settings,
     )

@@ -36,6 +36,8 @@ def heads(cell: JudgedCell) -> tuple[str, ...]:
     decay = ("ηλ · steps",) if cell.answer.steps is not None else ()
     score = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
     losses = ("no decay", "λ/10", "10 λ", f"{RHO:g} lr")
+    if cell.answer.searched:
+        return ("lr", "best λ", "95 %", "where", *decay, *losses[1:], "trials")
     return ("lr", "best λ", "95 %", "where", *decay, score, *losses, "runs", "seeds")
 
 
@@ -48,6 +50,12 @@ def caption(cell: JudgedCell) -> str:
     """What the columns of `table` are."""
     score = {"accuracy": "accuracy, %", "loss": "loss"}.get(cell.metric, "score")
     unit = "in percentage points" if cell.metric == "accuracy" else "in its unit"
+    if cell.answer.searched:
+        return (
+            "A random search: a smooth surface was fitted to its trials and read at these learning rates. Best λ: "
+            "where it is highest; 95 %: where the best λ lies. The next three columns: what a factor 10 off and the "
+            f"paper's rule lose against it, {unit}, ± standard error. Trials: those nearest in learning rate."
+        )
     return (
         f"Best λ: of the runs, with its mean {score}. 95 %: where the best λ lies. The next four columns: what no "
         f"decay, a factor 10 off and the paper's rule lose against it, {unit}, ± standard error."
@@ -160,20 +168,18 @@ def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
     decay: tuple[str, ...] = ()
     if (steps := cell.answer.steps) is not None:
         decay = (NONE if row.best_wd is None else f"{row.lr * row.best_wd * steps:.2g}",)
-    return (
+    first = (
         f"{row.lr:g}",
         NONE if row.best_wd is None else f"{row.best_wd:.3g}",
         place(row.low, row.high) if row.where is not Where.UNKNOWN else NONE,
         row.where.value,
         *decay,
-        NONE if row.best_score is None else _score(cell, row.best_score),
-        _no_decay(row),
-        _loss(row.tenth),
-        _loss(row.tenfold),
-        _loss(row.by_rule),
-        f"{row.runs}{lost}",
-        str(row.seeds),
     )
+    losses = (_loss(row.tenth), _loss(row.tenfold), _loss(row.by_rule))
+    if cell.answer.searched:
+        return (*first, *losses, f"{row.runs}{lost}")
+    score = NONE if row.best_score is None else _score(cell, row.best_score)
+    return (*first, score, _no_decay(row), *losses, f"{row.runs}{lost}", str(row.seeds))
 
 
 def place(low: float, high: float) -> str:
@@ -208,7 +214,7 @@ def _best(cell: JudgedCell) -> str:
         return "No run has a score."
     name = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
     score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
-    return f"The best {name} of all, {score}, is at learning rate {best.lr:g} with weight decay {best.best_wd:.3g}."
+    return f"The best {name} of all, {score}, is at learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}."
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
@@ -267,7 +273,7 @@ def _set(cell: JudgedCell) -> str:
 
 
 def _setting(one: Setting) -> str:
-    at = f"at learning rate {one.lr:g}" + ("" if one.run else ", not run")
+    at = f"at learning rate {one.lr:.3g}" + ("" if one.run else ", not run")
     if one.why_not:
         return f"{at}: cannot be said, {one.why_not}"
     if one.low == 0:
@@ -280,6 +286,9 @@ def _setting(one: Setting) -> str:
 def _by_rule(cell: JudgedCell) -> Iterable[str]:
     """What the paper's rule would cost at the best learning rate."""
     best = cell.answer.best
+    if cell.answer.searched and best is not None:  # a trial has no others beside it: by the surface, near it
+        of_best = math.log(best.lr)
+        best = min(cell.answer.by_lr, key=lambda row: abs(math.log(row.lr) - of_best), default=None)
     if best is None or best.where is Where.UNKNOWN:
         return
     unit = f" {unit_of(cell)}" if unit_of(cell) else ""

@@ -46,6 +46,7 @@ def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source:
         "sweep.html",
         cells=cells(landscapes, found),
         source=source,
+        exact=all(cell.metric == "accuracy" and not cell.answer.searched for cell in found),
         notes=notes,
         synthetic=any(landscape.synthetic for landscape in landscapes),
         version=__version__,

@@ -28,8 +28,6 @@ MOST_POINTS = 1_000_000
 """(lr, wd) times seeds in a cell."""
 LEAST_WDS = 3
 """Weight decays that a learning rate needs to have an optimum of its own."""
-LEAST_RANDOM = 5
-"""Learning rates with one weight decay each that make a random search."""
 MOST_NAMED = 6
 
 
@@ -202,25 +200,6 @@ def accounted(cells: Mapping[tuple[str, str], Sequence[Run]], rates: Mapping[flo
         of = f"{cell[0]}: " if len(cells) > 1 else ""
         out.append(f"{of}{shown}{more}: too few for an optimum of its own")
     return out
-
-
-def require_grids(name: str, landscapes: Sequence[Landscape]) -> None:
-    """Raises UsageError, which begins with `name`, where one of `landscapes` is a random search."""
-    for landscape in landscapes:
-        if why := random_search(landscape):
-            raise UsageError(f"{name}: {why}")
-
-
-def random_search(landscape: Landscape) -> str:
-    """One line on a landscape that is no grid but points drawn at random; empty where it is a grid."""
-    levels = landscape.frame.groupby("lr")["wd"].nunique()
-    alone = int((levels == 1).sum())
-    if alone < LEAST_RANDOM or alone * 2 < len(levels) or (levels >= LEAST_WDS).sum() >= 2:
-        return ""
-    return (
-        f"expected a grid, got a random search: {alone} of {len(levels)} learning rates have one weight decay; run a "
-        "grid, three weight decays or more at each of three learning rates or more"
-    )
 
 
 def _landscape(

@@ -198,8 +198,17 @@ class TestJudge:
 
     def test_a_random_search(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "runs.csv"
-        path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},70\n" for i in range(1, 9)))
-        assert "expected a grid, got a random search: 8 of 8 learning rates" in fails(capsys, "judge", str(path))
+        trials = (f"{0.001 * i},{0.0002 * i * 7 ** (i % 5 - 2)},{70 - abs(i % 5 - 2)}\n" for i in range(1, 30))
+        path.write_text("lr,wd,acc\n" + "".join(trials))
+        assert main(["judge", str(path), "--next", "3", "--html", str(tmp_path / "page.html")]) in (0, 1)
+        out = " ".join(capsys.readouterr().out.split())
+        assert "A random search: a smooth surface was fitted to its trials" in out
+        assert "intercept not run: the claim is judged on a grid, and this is a random search." in out
+        assert "What to run next (3 runs" in out
+        assert "29 trials of a random search" in (tmp_path / "page.html").read_text()
+        path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},{70 + i}\n" for i in range(1, 7)))
+        assert main(["judge", str(path)]) == 0
+        assert "To settle rho, slope: 8 trials with a score, at least" in " ".join(capsys.readouterr().out.split())
 
     def test_no_such_file(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "nowhere.csv: expected a table of runs, found no such file" in fails(capsys, "judge", "nowhere.csv")

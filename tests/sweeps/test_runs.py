@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from replicate.estimate.surface import is_search
 from replicate.sweeps.settings import training_steps
-from replicate.sweeps.sweep import random_search
 from replicate.text import UsageError
 from tests.support.sweeps import EXPECTED, RUNS, csv_text, of_text, only, scores
 
@@ -369,10 +369,7 @@ class TestShapes:
             of_text(tmp_path, self.PIVOT.format(corner="model"))
 
 
-def test_a_random_search_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_random_search_is_told_from_a_grid(tmp_path: Path) -> None:
     text = "lr,wd,acc\n" + "".join(f"{1.1**i / 1000},{1.3**i / 1e4},{70 + i % 5}\n" for i in range(20))
-    why = random_search(only(of_text(tmp_path, text)))
-    assert why.startswith(
-        "expected a grid, got a random search: 20 of 20 learning rates have one weight decay; run a grid"
-    )
-    assert random_search(only(of_text(tmp_path, csv_text(RUNS)))) == ""
+    assert is_search(only(of_text(tmp_path, text)))
+    assert not is_search(only(of_text(tmp_path, csv_text(RUNS))))

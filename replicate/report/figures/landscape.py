@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replicate.estimate import fits
+from replicate.estimate import fits, surface
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
 from replicate.landscape.landscape import Landscape, Slice
 from replicate.paper.protocol import RHO, WEIGHT_DECAYS
+from replicate.report.figures import search
 from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, note, number
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class _Frame:
 
 def landscape(found: Landscape, rho: float = RHO) -> str:
     """The picture of `found` as SVG. `rho`: the claimed ratio."""
+    if surface.is_search(found):
+        return search.search(found, rho)
     slices = found.slices()
     fit = fits.line(found)
     frame = _frame(slices, rho)
