@@ -41,6 +41,7 @@ def stamps(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cut_off_it_goes_on_and_records_evidence(tmp_path: Path) -> None:
     """Killed with all its processes when the first steps are known; then to the end, and some seconds of training."""
     out = tmp_path / "report"
