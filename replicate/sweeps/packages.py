@@ -16,7 +16,7 @@ from replicate.text import UsageError
 
 def parquet(name: str, raw: bytes) -> Table:
     """The table in a Parquet file."""
-    pyarrow = _package(name, "a Parquet file", "pyarrow", "parquet")
+    pyarrow = _package(name, "a Parquet file", "pyarrow")
     try:
         reader = importlib.import_module("pyarrow.parquet")
         file = reader.ParquetFile(pyarrow.BufferReader(raw))
@@ -38,7 +38,7 @@ def parquet(name: str, raw: bytes) -> Table:
 
 def excel(name: str, raw: bytes) -> Table:
     """The one table of runs in a workbook of a spreadsheet."""
-    openpyxl = _package(name, "an Excel workbook", "openpyxl", "xlsx")
+    openpyxl = _package(name, "an Excel workbook", "openpyxl")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions that are of no interest here
@@ -69,11 +69,11 @@ def _cell(value: object) -> str:
     return text_of(value)
 
 
-def _package(name: str, what: str, package: str, extra: str) -> Any:
+def _package(name: str, what: str, package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
         raise UsageError(
-            f"{name}: reading {what} needs {package}, which is not installed; pip install 'replicate[{extra}]' (or "
-            f"{package}), or export the runs as CSV"
+            f"{name}: reading {what} needs {package}, which is not installed; pip install {package}, or export the "
+            "runs as CSV"
         ) from None

@@ -200,9 +200,9 @@ class TestExport:
         )
 
     def test_parquet(self, store: Store, tmp_path: Path) -> None:
-        pytest.importorskip("pyarrow")
         import pandas as pd
 
+        pytest.importorskip("pyarrow")
         out = tmp_path / "runs.parquet"
         assert main(["runs", "export", "--format", "parquet", "--store", str(store.path), "--out", str(out)]) == 0
         frame = pd.read_parquet(out)

@@ -197,8 +197,7 @@ class TestPackages:
             read(path)
 
     def test_excel(self, tmp_path: Path) -> None:
-        openpyxl = pytest.importorskip("openpyxl")
-        book = openpyxl.Workbook()
+        book = importlib.import_module("openpyxl").Workbook()
         sheet = book.active
         sheet.append(["Our sweep"])
         sheet.append(list(RUNS[0]))
@@ -226,7 +225,7 @@ class TestPackages:
         assert found.rows == (("0.001", "0", "71.5"), ("3", "1", "72"))
 
     def test_the_package_is_asked_for_by_name(self) -> None:
-        assert packages._package("x", "a file", "json", "none") is importlib.import_module("json")
+        assert packages._package("x", "a file", "json") is importlib.import_module("json")
 
 
 OPTUNA = """
