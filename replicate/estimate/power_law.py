@@ -144,13 +144,16 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
     return Estimate(quantity, "", value, low, high, level, n, method, flags, to_do, found)
 
 
-def varying(slope: float | None, low: float, high: float, x: Floats) -> Flag | None:
-    """The flag of a ratio that changes, or may change, over ln(learning rate) `x` [E], by a slope and its interval."""
+def varying(slope: float | None, low: float, high: float, x: Floats, displaced: float = 0.0) -> Flag | None:
+    """The flag of a ratio that changes, or may change, over ln(learning rate) `x` [E], by a slope and its interval.
+
+    `displaced`: by how much all ratios may be placed wrongly alike, in ln.
+    """
     if low > 1.2 or high < 0.8:
         return Flag.RATIO_VARIES
     # How far ln(ratio) moves from its mean to the last learning rate, if the slope is the likeliest one.
     drift = abs(slope - 1) * float(np.ptp(x)) / 2 if slope is not None and len(x) else 0.0
-    return Flag.RATIO_MAY_VARY if drift > MAY_DRIFT else None
+    return Flag.RATIO_MAY_VARY if drift + displaced > MAY_DRIFT else None
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:

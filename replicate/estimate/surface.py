@@ -253,7 +253,7 @@ def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
     """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside."""
     in_logs = _estimate(quantity, found, found.lines[:, 1], level, widened=LEAN)
     of_slope, flags = slope(found, level), in_logs.flags
-    if (varies := power_law.varying(of_slope.value, of_slope.low, of_slope.high, np.log(found.lrs))) is not None:
+    if (varies := power_law.varying(of_slope.value, of_slope.low, of_slope.high, np.log(found.lrs), LEAN)) is not None:
         flags = (*flags, varies)
     together = 1 - (1 - level) / len(found.lrs)
     (low, high), (near, far) = (found.at(found.lrs.tolist(), at) for at in (together, 0.5))
