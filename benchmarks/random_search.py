@@ -100,7 +100,7 @@ def main() -> None:
                         rate = [f"{100 * np.mean([o[0] == w for o in of]):.0f}" for w in ("replicated", "contradicted")]
                         wrong, covers = (f"{100 * np.mean([o[i] for o in of]):.0f}" for i in (3, 4))
                         with np.errstate(divide="ignore", invalid="ignore"):
-                            widths = [(np.log(o[2] / o[1]) if quantity == "rho" else o[2] - o[1]) for o in of]
+                            widths = [np.log(o[2]) - np.log(o[1]) if quantity == "rho" else o[2] - o[1] for o in of]
                         width = f"{np.median(np.nan_to_num(widths, nan=np.inf)):.2f}"
                         print(
                             f"| {name} | {law} | {trials} | {quantity} | {' | '.join([*rate, wrong, covers, width])} |"

@@ -119,7 +119,9 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
     heights = _heights(curves)
     total = np.zeros((len(heights), len(SLOPES)))
-    for curve, xi in zip(curves, x, strict=True):
+    # Two optima lie on a line wherever they are, so nothing tells that one of them is placed wrongly.
+    sure = curves if closed.sum() >= MIN_INFORMATIVE else [curve.among_alike() for curve in curves]
+    for curve, xi in zip(sure, x, strict=True):
         total += _along(curve, heights, SLOPES * (xi - center))
     scale, misfit_p = misfit(curves, closed, float(total.max()))
     return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))

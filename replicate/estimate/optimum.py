@@ -9,7 +9,7 @@ grid speaks for all that lies beyond.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -118,6 +118,16 @@ class OptimumCurve:
     def even_below(self) -> bool:
         """Whether the two smallest weight decays do as well as any: nothing is to be found below them."""
         return self.alike[:2] == (0, 1)
+
+    def among_alike(self) -> OptimumCurve:
+        """The curve, but with all places from the first to the last of the runs that cannot be told apart alike."""
+        if self.fitted is None or not self.alike:
+            return self
+        x = np.maximum(self.fitted.points.x[[self.alike[0], self.alike[-1]]], self.start)
+        first, last = (int(i) for i in np.round((x - self.start) / STEP) + 1)
+        table = self.table.copy()
+        table[first : last + 1] = table.max()
+        return replace(self, table=table)
 
     def middle(self, deviance: float) -> float:
         """`single`; where there is none, the middle of the interval within `deviance`, or `best` if that is open."""

@@ -611,3 +611,19 @@ def test_flags_of_a_learning_rate_reach_every_estimate_and_verdict() -> None:
         for name in ("rho", "slope", "intercept", "r2"):
             assert ("chance" in cell.measured[name].flags) == flagged
             assert ("chance" in cell.verdicts[name].reason) == flagged
+
+
+def test_among_runs_that_cannot_be_told_apart_all_places_are_alike() -> None:
+    rng = np.random.default_rng(5)
+    scores = np.array([60, 66, 69.6, 70, 69.7, 62, 40])[:, None] + 0.4 * rng.standard_normal((7, 3))
+    (curve,) = optimum_curves([one_slice(WDS, scores)], np.random.default_rng(0))
+    assert len(curve.alike) >= 2
+    wide = curve.among_alike()
+    x = curve.fitted.points.x[list(curve.alike)] if curve.fitted is not None else np.zeros(0)
+    assert np.ptp(wide.at(np.linspace(x[0], x[-1], 9))) == 0
+    low, high = wide.interval(CHI2)
+    assert low <= x[0] + STEP and high >= x[-1] - STEP
+    beyond = np.array([x[0] - 1.0, x[-1] + 1.0])
+    assert (wide.at(beyond) == curve.at(beyond)).all()
+    bare = dataclasses.replace(curve, fitted=None)
+    assert bare.among_alike() is bare

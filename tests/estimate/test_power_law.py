@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -46,7 +47,17 @@ def made(lr: float, loglik: Floats, below: float, above: float, draws: Floats | 
     table = np.concatenate([[below], loglik, [above]])
     draws = np.full(400, GRID[np.argmax(loglik)]) if draws is None else draws
     curve = replace(
-        template(), lr=lr, start=LOW, table=table, draws=draws, ceiling=math.inf, floor=-math.inf, spacing=0.0, flags=()
+        template(),
+        lr=lr,
+        start=LOW,
+        table=table,
+        draws=draws,
+        ceiling=math.inf,
+        floor=-math.inf,
+        spacing=0.0,
+        flags=(),
+        fitted=None,
+        alike=(),
     )
     return replace(curve, straight=curve.best)
 
@@ -275,7 +286,7 @@ def test_half_open_sets_bound_the_slope_on_one_side() -> None:
     assert (found.value, found.low) == (None, 0.0)
     assert found.high == pytest.approx(0.1, rel=0.09)
     assert set(found.flags) == {"edge-low", "few-optima"}
-    assert found.settle.startswith("more seeds at lr 5e-05, where any up to 5e-06 does as well; ")
+    assert found.settle.startswith("weight decays below 3e-10 at lr 5e-05; ")
 
 
 def test_rising_bounds_on_both_sides_bound_the_slope_from_below() -> None:
@@ -599,3 +610,23 @@ def test_odd_landscapes_give_strict_json_with_the_value_inside(landscape: Landsc
             assert found.settle
     if fit is not None:
         json.dumps(strict.plain(rivals(fit)), allow_nan=False)
+
+
+def test_two_optima_may_lie_at_any_run_that_cannot_be_told_from_the_best() -> None:
+    """Two always lie on a line, so none is known from its place on it; three check each other."""
+    rng = np.random.default_rng(6)
+    wds = np.geomspace(1e-5, 1e-2, 7)
+    curves = [
+        optimum_curves(
+            [one_slice(wds, np.array([60, 66, 69.7, 70, 69.7, 62, 40])[:, None] + 0.4 * rng.standard_normal((7, 3)))],
+            np.random.default_rng(0),
+        )[0]
+        for _ in range(3)
+    ]
+    at = [dataclasses.replace(curve, lr=lr) for curve, lr in zip(curves, (1e-3, 3e-3, 1e-2), strict=True)]
+    two, three = fit_line(at[::2]), fit_line(at)
+    assert two is not None and three is not None and all(three.informative)
+    widest = fit_line([curve.among_alike() for curve in at[::2]])
+    assert widest is not None and (two.loglik == widest.loglik).all()
+    plain = sum(float(curve.table.max()) for curve in at)
+    assert three.loglik.max() < plain or three.misfit_p > 0.01
