@@ -154,7 +154,7 @@ def _where(curve: OptimumCurve, low: float, high: float) -> Where:
         return Where.INSIDE
     if np.isinf(low) and np.isinf(high):
         # Where no seed is repeated, a fall may be noise for all that is known: open, but not flat.
-        return Where.OPEN if np.isnan(curve.seed_curve_share) else Where.FLAT
+        return Where.FLAT if curve.noise_known else Where.OPEN
     if np.isinf(high):
         return Where.ABOVE
     return Where.ANY_BELOW if curve.even_below else Where.BELOW
@@ -213,7 +213,7 @@ def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, 
             replace(
                 of_trial(float(f"{lr:.2g}"), float(np.exp(middle)), math.nan),
                 where=where,
-                best_wd=best,
+                best_wd=None if where is Where.FLAT else best,
                 best_score=None,
                 tenth=loss(i, None if best is None else best / FACTOR),
                 tenfold=loss(i, None if best is None else best * FACTOR),

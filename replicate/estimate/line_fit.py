@@ -186,7 +186,7 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 def settle(fit: LineFit) -> str:
     """What would pin the line down, from the slices that do not."""
     words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
-    noise_unknown = np.isnan(fit.curves[0].seed_curve_share)
+    noise_unknown = not fit.curves[0].noise_known
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
             continue
@@ -201,8 +201,8 @@ def settle(fit: LineFit) -> str:
         elif above:
             words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
         elif below and curve.even_below:
-            up_to = f"any up to {np.exp(high):.1g} does as well" if np.isfinite(high) else "any does as well"
-            words.append(f"more seeds at lr {curve.lr:g}, where {up_to}")
+            up_to = f"up to {np.exp(high):.1g} " if np.isfinite(high) else ""
+            words.append(f"more seeds at lr {curve.lr:g}, where none {up_to}can be told from the best")
         elif below:
             words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
     if noise_unknown and not all(fit.informative):

@@ -286,6 +286,19 @@ def _missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float,
         new = [best.lr * factor for factor in (3, 1 / 3, 9, 1 / 9) if not _near(best.lr * factor, others)]
         for lr in new[: LEAST_LRS - len(slices)]:
             yield from ((float(f"{lr:.2g}"), wd) for wd in _around(best, all_of_them=True))
+    elif fit is not None and not fit.curves[0].noise_known:
+        yield from _repeats(fit)
+
+
+def _repeats(fit: LineFit) -> Iterator[tuple[float, float]]:
+    """A second seed of every learning rate's best run, then of its neighbours: how much seeds differ comes first."""
+    for step in (0, -1, 1):
+        for curve in fit.curves:
+            assert curve.fitted is not None
+            x, low = curve.fitted.points.x, curve.fitted.points.low
+            at = int(curve.fitted.points.noise.mean.argmax()) + step
+            if 0 <= at < len(x) and x[at] >= low:
+                yield curve.lr, float(np.exp(x[at]))
 
 
 def _near(lr: float, others: Sequence[float]) -> bool:

@@ -119,6 +119,12 @@ class OptimumCurve:
         """Whether the two smallest weight decays do as well as any: nothing is to be found below them."""
         return self.alike[:2] == (0, 1)
 
+    @property
+    def noise_known(self) -> bool:
+        """Whether repeated seeds, or whoever ran them, tell how much seeds differ."""
+        given = self.fitted is not None and self.fitted.points.noise_sd is not None
+        return given or not np.isnan(self.seed_curve_share)
+
     def among_alike(self) -> OptimumCurve:
         """The curve, but with all places from the first to the last of the runs that cannot be told apart alike."""
         if self.fitted is None or not self.alike:

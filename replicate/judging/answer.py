@@ -112,11 +112,9 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
             constant = value * float(np.exp((1 - exponent) * np.log(found.lrs).mean()))
         if asked.runs:
             plan = next_trials(landscape, found, asked.runs, fits.generator(landscape))
-    noise = (
-        f"a standard deviation of {landscape.noise_sd:.3g} between seeds, as given"
-        if landscape.noise_sd
-        else ("taken from how far trials lie off the fitted surface")
-    )
+    noise = "taken from how far trials lie off the fitted surface"
+    if landscape.noise_sd is not None:
+        noise = f"given: a standard deviation of {landscape.noise_sd:.3g}"
     return Answer(rows, best, settings, noise, landscape.steps, constant, searched=True, plan=plan)
 
 
@@ -161,10 +159,10 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
 
 def _noise(landscape: Landscape, fit: LineFit | None) -> str:
     if landscape.noise_sd is not None:
-        return f"a standard deviation of {landscape.noise_sd:.3g} between seeds, as given"
+        return f"given: a standard deviation of {landscape.noise_sd:.3g}"
     dof = 0.0 if fit is None else sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)
     if dof < 1:
-        return "not known, as no run is repeated with another seed: the scatter around smooth curves stands in for it"
+        return "not known, for no run is repeated with another seed: the scatter around smooth curves stands in for it"
     return f"taken from repeated runs ({dof:.0f} degrees of freedom)"
 
 

@@ -66,7 +66,7 @@ def paragraph(cell: JudgedCell) -> str:
     """What weight decay does, how the best one moves, what to set, and what the paper's rule would cost."""
     law = f"{sentence(cell)}{_constant(cell)}."
     parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], _set(cell), *_by_rule(cell)]
-    parts.append(f"The noise between seeds is {cell.answer.noise}.")
+    parts.append(f"How much seeds differ is {cell.answer.noise}.")
     return " ".join(part for part in parts if part)
 
 
@@ -117,10 +117,12 @@ def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
 
 def remarks(cell: JudgedCell) -> Iterable[str]:
     """What stands beneath the verdicts: why, where interval and margin do not say it; flags; what would settle."""
+    why: dict[tuple[str, str], list[str]] = {}
     for name, verdict in cell.verdicts.items():
         found = cell.measured[name]
         if verdict.outcome == NOT_RUN or position(found.low, found.high, verdict.margin) != verdict.outcome:
-            yield f"{name} {verdict.outcome}: {verdict.reason}."
+            why.setdefault((verdict.outcome, verdict.reason), []).append(name)
+    yield from (f"{', '.join(names)} {outcome}: {reason}." for (outcome, reason), names in why.items())
     for flag in cell.flags:
         yield f"{flag}: {flag.meaning}."
     settle: dict[str, list[str]] = {}
@@ -220,30 +222,31 @@ def _best(cell: JudgedCell) -> str:
 def _without(cell: JudgedCell) -> Iterable[str]:
     """What weight decay does where it is not needed, or where the sweep does not reach its best."""
     unit = f" {unit_of(cell)}" if unit_of(cell) else ""
-    by = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
-    if rows := by[Where.ANY_BELOW]:
+    rows_of = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
+    if rows := rows_of[Where.ANY_BELOW]:
         up_to = min(max(row.alike) for row in rows)
         most = max(row.alike_loses for row in rows)
         none = "none included" if all(row.alike[0] == 0 for row in rows) else "down to the smallest that was run"
         yield (
-            f"At {_lrs(rows)} any weight decay up to {up_to:.2g}, {none}, does as well as the best: means differ by "
-            f"{most:.2g}{unit} at most."
+            f"At {_lrs(rows)} weight decay hardly matters up to {up_to:.2g}, {none}: the means of these runs differ by "
+            f"{most:.2g}{unit} at most, which cannot be told from 0."
         )
-    if rows := by[Where.FLAT]:
+    if rows := rows_of[Where.FLAT]:
         most = max(row.alike_loses for row in rows)
-        yield f"At {_lrs(rows)} no weight decay can be told from the best: means differ by {most:.2g}{unit} at most."
-    if rows := by[Where.ABOVE]:
+        by = "" if cell.answer.searched else f": means differ by {most:.2g}{unit} at most, which cannot be told from 0"
+        yield f"At {_lrs(rows)} weight decay hardly matters{by}."
+    if rows := rows_of[Where.ABOVE]:
         yield f"At {_lrs(rows)} the best weight decay may lie above all that were run."
-    if rows := by[Where.BELOW]:
+    if rows := rows_of[Where.BELOW]:
         yield f"At {_lrs(rows)} the best weight decay may lie below all that were run."
-    if rows := by[Where.OPEN]:
+    if rows := rows_of[Where.OPEN]:
         at = ", ".join(f"{row.best_wd:.3g}{_end(row)} at learning rate {row.lr:g}" for row in rows[:MOST_NAMED])
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         yield (
             f"Of the runs, weight decay {at}{more} is the best; how near the optimum is to it cannot be told without "
             "knowing how much seeds differ: a second seed, or --noise, would tell."
         )
-    if rows := by[Where.UNKNOWN]:
+    if rows := rows_of[Where.UNKNOWN]:
         yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
 
 

@@ -203,7 +203,7 @@ class TestJudge:
         assert main(["judge", str(path), "--next", "3", "--html", str(tmp_path / "page.html")]) in (0, 1)
         out = " ".join(capsys.readouterr().out.split())
         assert "A random search: a smooth surface was fitted to its trials" in out
-        assert "intercept not run: the claim is judged on a grid, and this is a random search." in out
+        assert "intercept, r2, one-dim/gap not run: the claim is judged on a grid, and this is a random search." in out
         assert "What to run next (3 runs" in out
         assert "29 trials of a random search" in (tmp_path / "page.html").read_text()
         path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},{70 + i}\n" for i in range(1, 7)))

@@ -143,3 +143,13 @@ def test_any_sweep_gets_as_many_runs_as_were_asked_for_or_fewer(
     assert all(run.wd > 0 and run.lr > 0 for run in found.runs)
     assert len({(run.lr, run.wd, run.seed) for run in found.runs}) == len(found.runs)
     assert found == plan(landscape, count)
+
+
+def test_with_one_seed_a_second_one_of_the_best_runs_comes_first() -> None:
+    found = plan(sweep(WIDE, seeds=1), 5)
+    assert {(run.lr, round(run.wd / (0.1 * run.lr), 6)) for run in found.runs[:3]} <= {
+        (lr, factor) for lr in LRS for factor in (0.5, 2.5)
+    }
+    assert [run.lr for run in found.runs[:3]] == list(LRS) and all(run.seed == 1 for run in found.runs)
+    known = plan(dataclasses.replace(sweep(WIDE, seeds=1), noise_sd=NOISE), 5)
+    assert known != found
