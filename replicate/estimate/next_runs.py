@@ -11,16 +11,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
+from replicate.estimate.missing_runs import LEAST_LRS, SAME, NextRun, missing, numbered
 from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.surface import Ridge
-from replicate.landscape.landscape import Floats, Landscape, Slice
+from replicate.landscape.landscape import Floats, Landscape
 
 FINE = 129
 SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
@@ -29,27 +29,14 @@ LEAST_VARIANCE = 0.05**2
 """No optimum is known better than this, in ln(weight decay) squared."""
 LEAST_GAP = float(np.log(1.25))
 """Weight decays closer together than this are not told apart by another one between them."""
-SAME = 1e-6
 TOLD = 2.6
 """Standard errors from which two runs are told apart: about `plateau.SET_LEVEL` among a handful of runs."""
 BEYOND_END = float(np.log(10))
 """How far off an optimum may be, in ln, that is open on one side."""
 BEYOND = float(np.log(3))
 """How far past the runs the first candidate lies; the second lies twice as far."""
-MOST_NEW = 10_000
-LEAST_WDS = 3
-LEAST_LRS = 3
 LEAST_DRAWS = 100
 """Fewer surfaces with a line than these, and nothing can be told apart."""
-
-
-@dataclass(frozen=True)
-class NextRun:
-    """A run to do."""
-
-    lr: float
-    wd: float
-    seed: Any
 
 
 @dataclass(frozen=True)
@@ -162,9 +149,9 @@ class _Rate:
 
 def next_runs(landscape: Landscape, fit: LineFit | None, count: int, rng: np.random.Generator) -> Plan:
     """The `count` runs that narrow what is known of slope and ratio most; `fit`: the line through the optima."""
-    first = list(_missing(landscape, fit))[:count]
+    first = list(missing(landscape, fit))[:count]
     if fit is None or len(first) == count:
-        return Plan(tuple(_numbered(landscape, first)), None, None)
+        return Plan(tuple(numbered(landscape, first)), None, None)
     rates = [_rate(curve, rng) for curve in fit.curves if curve.fitted is not None]
     variances = np.array([rate.variance for rate in rates])
     x = np.array([rate.log_lr for rate in rates])
@@ -184,7 +171,7 @@ def next_runs(landscape: Landscape, fit: LineFit | None, count: int, rng: np.ran
         chosen += [run] * min(int(rates[i].sizes[c]), count - len(chosen))
         rates[i].take(c, rng)
         variances[i], worth[i] = rates[i].variance, None
-    runs = tuple(_numbered(landscape, chosen))
+    runs = tuple(numbered(landscape, chosen))
     if len(rates) < LEAST_LRS:
         return Plan(runs, None, None)
     slope, ratio = _errors(x, variances)
@@ -270,72 +257,4 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
             one.take(best, rng)
         chosen.append((float(f"{np.exp(found.points[best, 0]):.2g}"), float(np.exp(found.points[best, 1]))))
     slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))
-    return Plan(tuple(_numbered(landscape, chosen)), slope, ratio)
-
-
-def _missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:
-    """Runs without which nothing can be said: of learning rates with too few weight decays, or of too few."""
-    slices = landscape.slices()
-    known = {} if fit is None else {curve.lr: curve.fitted.points for curve in fit.curves if curve.fitted}
-    for cut in slices:
-        if cut.lr not in known and not cut.diverged.all():
-            yield from ((cut.lr, wd) for wd in _around(cut))
-    if slices and len(slices) < LEAST_LRS:
-        best = max(slices, key=lambda cut: float(np.nanmax(np.where(np.isfinite(cut.scores), cut.scores, -np.inf))))
-        others = [cut.lr for cut in slices]
-        new = [best.lr * factor for factor in (3, 1 / 3, 9, 1 / 9) if not _near(best.lr * factor, others)]
-        for lr in new[: LEAST_LRS - len(slices)]:
-            yield from ((float(f"{lr:.2g}"), wd) for wd in _around(best, all_of_them=True))
-    elif fit is not None and not fit.curves[0].noise_known:
-        yield from _repeats(fit)
-
-
-def _repeats(fit: LineFit) -> Iterator[tuple[float, float]]:
-    """A second seed of every learning rate's best run, then of its neighbours: how much seeds differ comes first."""
-    for step in (0, -1, 1):
-        for curve in fit.curves:
-            assert curve.fitted is not None
-            x, low = curve.fitted.points.x, curve.fitted.points.low
-            at = int(curve.fitted.points.noise.mean.argmax()) + step
-            if 0 <= at < len(x) and x[at] >= low:
-                yield curve.lr, float(np.exp(x[at]))
-
-
-def _near(lr: float, others: Sequence[float]) -> bool:
-    return any(abs(np.log(lr / other)) < np.log(1.5) for other in others)
-
-
-def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
-    """Weight decays around the best run of `cut`, a factor 3 apart, that it lacks (or whether or not it does)."""
-    finite = np.isfinite(cut.scores)
-    means = np.array([row[ok].mean() if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)])
-    positive = cut.wds > 0
-    if not positive.any():
-        return []
-    centre = float(cut.wds[positive][int(means[positive].argmax())])
-    wanted = [float(f"{centre * 3.0**k:.2g}") for k in ((0,) if all_of_them else ()) + (-1, 1, -2, 2)]
-    have = [] if all_of_them else [float(wd) for wd in cut.wds[positive]]
-    return [wd for wd in wanted if not _near(wd, have)][: max(LEAST_WDS + 1 - len(have), 1) if have else None]
-
-
-def _numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Iterator[NextRun]:
-    """`chosen` with weight decays as they would be typed, and each with a seed that it does not have yet."""
-    seeds = [seed.item() if isinstance(seed, np.generic) else seed for seed in landscape.seeds]
-    taken: dict[tuple[float, float], set[Any]] = {}
-    for run in landscape.frame[["lr", "wd", "seed"]].to_dict("records"):
-        taken.setdefault((run["lr"], run["wd"]), set()).add(run["seed"])
-    for exact_lr, exact_wd in chosen:
-        lr = next((known for known, _ in taken if abs(known / exact_lr - 1) < SAME), exact_lr)
-        same = [wd for known, wd in taken if known == lr and abs(wd / exact_wd - 1) < SAME]
-        wd = same[0] if same else float(f"{exact_wd:.3g}")
-        used = taken.setdefault((lr, wd), set())
-        seed = next(s for s in [*seeds, *_more_seeds(seeds)] if s not in used)
-        used.add(seed)
-        yield NextRun(lr, wd, seed)
-
-
-def _more_seeds(seeds: Sequence[Any]) -> Iterator[Any]:
-    """Seeds beyond `seeds`: the next whole numbers, or names."""
-    if all(isinstance(seed, int) for seed in seeds):
-        return iter(range(max(seeds, default=-1) + 1, max(seeds, default=-1) + 1 + MOST_NEW))
-    return (f"new {i + 1}" for i in range(MOST_NEW))
+    return Plan(tuple(numbered(landscape, chosen)), slope, ratio)

@@ -1,0 +1,95 @@
+"""Runs without which a sweep says nothing, and the seeds that runs to do get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from replicate.estimate.line_fit import LineFit
+from replicate.landscape.landscape import Landscape, Slice
+
+SAME = 1e-6
+"""Values that differ by no more than this share are one."""
+LEAST_WDS = 3
+LEAST_LRS = 3
+MOST_NEW = 10_000
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A run to do."""
+
+    lr: float
+    wd: float
+    seed: Any
+
+
+def missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:
+    """Runs without which nothing can be said: of learning rates with too few weight decays, or of too few."""
+    slices = landscape.slices()
+    known = {} if fit is None else {curve.lr: curve.fitted.points for curve in fit.curves if curve.fitted}
+    for cut in slices:
+        if cut.lr not in known and not cut.diverged.all():
+            yield from ((cut.lr, wd) for wd in _around(cut))
+    if slices and len(slices) < LEAST_LRS:
+        best = max(slices, key=lambda cut: float(np.nanmax(np.where(np.isfinite(cut.scores), cut.scores, -np.inf))))
+        others = [cut.lr for cut in slices]
+        new = [best.lr * factor for factor in (3, 1 / 3, 9, 1 / 9) if not _near(best.lr * factor, others)]
+        for lr in new[: LEAST_LRS - len(slices)]:
+            yield from ((float(f"{lr:.2g}"), wd) for wd in _around(best, all_of_them=True))
+    elif fit is not None and not fit.curves[0].noise_known:
+        yield from _repeats(fit)
+
+
+def _repeats(fit: LineFit) -> Iterator[tuple[float, float]]:
+    """A second seed of every learning rate's best run, then of its neighbours: how much seeds differ comes first."""
+    for step in (0, -1, 1):
+        for curve in fit.curves:
+            assert curve.fitted is not None
+            x, low = curve.fitted.points.x, curve.fitted.points.low
+            at = int(curve.fitted.points.noise.mean.argmax()) + step
+            if 0 <= at < len(x) and x[at] >= low:
+                yield curve.lr, float(np.exp(x[at]))
+
+
+def _near(lr: float, others: Sequence[float]) -> bool:
+    return any(abs(np.log(lr / other)) < np.log(1.5) for other in others)
+
+
+def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
+    """Weight decays around the best run of `cut`, a factor 3 apart, that it lacks (or whether or not it does)."""
+    finite = np.isfinite(cut.scores)
+    means = np.array([row[ok].mean() if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)])
+    positive = cut.wds > 0
+    if not positive.any():
+        return []
+    centre = float(cut.wds[positive][int(means[positive].argmax())])
+    wanted = [float(f"{centre * 3.0**k:.2g}") for k in ((0,) if all_of_them else ()) + (-1, 1, -2, 2)]
+    have = [] if all_of_them else [float(wd) for wd in cut.wds[positive]]
+    return [wd for wd in wanted if not _near(wd, have)][: max(LEAST_WDS + 1 - len(have), 1) if have else None]
+
+
+def numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Iterator[NextRun]:
+    """`chosen` with weight decays as they would be typed, and each with a seed that it does not have yet."""
+    seeds = [seed.item() if isinstance(seed, np.generic) else seed for seed in landscape.seeds]
+    taken: dict[tuple[float, float], set[Any]] = {}
+    for run in landscape.frame[["lr", "wd", "seed"]].to_dict("records"):
+        taken.setdefault((run["lr"], run["wd"]), set()).add(run["seed"])
+    for exact_lr, exact_wd in chosen:
+        lr = next((known for known, _ in taken if abs(known / exact_lr - 1) < SAME), exact_lr)
+        same = [wd for known, wd in taken if known == lr and abs(wd / exact_wd - 1) < SAME]
+        wd = same[0] if same else float(f"{exact_wd:.3g}")
+        used = taken.setdefault((lr, wd), set())
+        seed = next(s for s in [*seeds, *_more_seeds(seeds)] if s not in used)
+        used.add(seed)
+        yield NextRun(lr, wd, seed)
+
+
+def _more_seeds(seeds: Sequence[Any]) -> Iterator[Any]:
+    """Seeds beyond `seeds`: the next whole numbers, or names."""
+    if all(isinstance(seed, int) for seed in seeds):
+        return iter(range(max(seeds, default=-1) + 1, max(seeds, default=-1) + 1 + MOST_NEW))
+    return (f"new {i + 1}" for i in range(MOST_NEW))
