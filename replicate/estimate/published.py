@@ -91,8 +91,6 @@ def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
 
 def published_fit(slices: Sequence[Slice]) -> Published:
     """The paper's estimates from the slices of one cell (two learning rates at least)."""
-    from scipy.stats import linregress  # not at the top: half a second, which a sweep's judging does not need
-
     if len(slices) < 2:
         raise ValueError(f"the paper's fit: expected at least two learning rates, got {len(slices)}")
     lrs = np.array([s.lr for s in slices])
@@ -102,21 +100,33 @@ def published_fit(slices: Sequence[Slice]) -> Published:
     rhos = origin_slope(lrs, argmax_wds(slices, shares))
     rho = float(origin_slope(lrs, best[None, :])[0])
     spread = float(np.sqrt(probability @ (rhos - probability @ rhos) ** 2))
-    free = linregress(lrs, best) if len(lrs) > 2 else None
+    intercept, error = _intercept(lrs, best) if len(lrs) > 2 else (None, 0.0)
     total = float(((best - best.mean()) ** 2).sum())
     residual = float(((best - rho * lrs) ** 2).sum())
-    t = free.intercept / free.intercept_stderr if free is not None and free.intercept_stderr > 0 else float("nan")
+    t = intercept / error if intercept is not None and error > 0 else float("nan")
     return Published(
         rho=rho,
         rho_low=weighted_percentile(rhos, probability, 2.5),
         rho_high=weighted_percentile(rhos, probability, 97.5),
         p_rho=finite(2 * normal_tail(abs(rho - 0.10) / spread)) if spread > 0 else None,
         slope=finite(np.polyfit(np.log(lrs), np.log(best), 1)[0]) if (best > 0).all() else None,
-        intercept=finite(free.intercept) if free is not None else None,
+        intercept=intercept,
         intercept_p=finite(2 * t_tail(abs(t), len(lrs) - 2)),
         r2=1 - residual / total if np.ptp(best) > 0 else 0.0,
         argmax=tuple(BestAt(cut.lr, float(wd)) for cut, wd in zip(slices, best, strict=True)),
     )
+
+
+def _intercept(x: Floats, y: Floats) -> tuple[float, float]:
+    """Intercept of the least-squares line through `y` [N] at `x` [N], and its standard error.
+
+    As `scipy.stats.linregress` has it, whose module takes longer to import than a small sweep to judge.
+    """
+    spread = float(((x - x.mean()) ** 2).sum())
+    slope = float((x - x.mean()) @ y) / spread
+    intercept = float(y.mean() - slope * x.mean())
+    variance = float(((y - intercept - slope * x) ** 2).sum()) / (len(x) - 2)
+    return intercept, float(np.sqrt(variance * (1 / len(x) + float(x.mean()) ** 2 / spread)))
 
 
 def _drawn(n_seeds: int) -> tuple[Floats, Floats]:
