@@ -37,7 +37,7 @@ class Taken:
     """What training a scale took."""
 
     processor_seconds: float
-    """Of all processes together."""
+    """Time of all processes together."""
     clock_seconds: float
     runs: int
 
@@ -62,7 +62,7 @@ def trained(scale: str, trainer: str, processes: int, store: Path) -> Taken:
 
 
 def _processor_seconds() -> float:
-    """Of all children of this process that have ended, and of theirs."""
+    """Time of all children of this process that have ended, and of theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

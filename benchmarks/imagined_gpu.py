@@ -45,8 +45,8 @@ BANDWIDTH = 2.5e12
 PRODUCT_RATE = 600e12
 """Operations a second of matrix products in bf16: three fifths of the 989e12 of the data sheet."""
 LAUNCH_SECONDS = 3e-6
-"""Of a kernel in a CUDA graph beside what it moves: until the processors are busy, until the last is done, and the way
-to the next."""
+"""Time of a kernel in a CUDA graph beside what it moves: until the processors are busy, until the last is done, and
+the way to the next."""
 
 
 class NotHere(Exception):
@@ -62,13 +62,13 @@ class Work:
     """
 
     kernels: int = 0
-    """Of Triton."""
+    """Kernels of Triton."""
     calls: int = 0
-    """Of libraries: matrix products, and what Inductor leaves to torch."""
+    """Kernels of libraries: matrix products, and what Inductor leaves to torch."""
     kernel_bytes: int = 0
     call_bytes: int = 0
     flops: int = 0
-    """Of the calls."""
+    """Operations of the calls."""
     call_seconds: float = 0.0
     """Modelled: of each by its bytes or its operations, whichever takes longer."""
 
@@ -324,7 +324,7 @@ def _is_view(node: fx.Node) -> bool:
 
 
 def _bytes(value: Any) -> int:
-    """Of a tensor, without what `expand` makes it look like."""
+    """Bytes of a tensor, without what `expand` makes it look like."""
     if not isinstance(value, Tensor):
         return 0
     return value.element_size() * math.prod(n for n, stride in zip(value.shape, value.stride(), strict=True) if stride)

@@ -51,7 +51,7 @@ def judged(scale: str, way: str, select: str, folder: Path) -> tuple[float, floa
 
 
 def _core_seconds() -> float:
-    """Of all children of this process that have ended, and of theirs."""
+    """Time of all children of this process that have ended, and of theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

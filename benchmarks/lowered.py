@@ -117,7 +117,7 @@ def lowered(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str,
 
 
 def hours(runs: Sequence[Run], steps: Mapping[str, Mapping[str, Work]]) -> float:
-    """Of one GPU for `runs`, in stacks as they are formed where all are missing; `steps` by architecture."""
+    """Hours of one GPU for `runs`, in stacks as they are formed where all are missing; `steps` by architecture."""
     return sum(_stack_seconds(stack[0], steps[stack[0].arch]) for stack in cut(runs)) / 3600
 
 
@@ -136,7 +136,7 @@ def _stack_seconds(run: Run, steps: Mapping[str, Work]) -> float:
 
 
 def table(steps: Mapping[str, Mapping[str, Work]]) -> str:
-    """Of `steps` by architecture, as Markdown."""
+    """The table of `steps` by architecture, as Markdown."""
     rows = ["| | GB products | GB kernels | GB update | launches | ms a step | ms evaluation |", "|---|" + "---|" * 6]
     total = 0.0
     for arch, of in steps.items():

@@ -30,9 +30,9 @@ PARAMETERS = {
     "mixer_s16": 17_278_596,
     "swin_t": 27_575_230,
 }
-"""Of the models of scale cifar100, counted by tests/train/test_preemption.py."""
+"""Parameters of the models of scale cifar100, counted by tests/train/test_preemption.py."""
 BYTES_PER_PARAMETER = 12
-"""Of a lane in a checkpoint: weight and two moments, float32."""
+"""Bytes a parameter takes in a checkpoint: weight and two moments, float32."""
 RUNS = {"the paper": 2_400, "100 times": 240_000}
 INTERVALS_MINUTES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 MTBF_HOURS = (1.0, 2.0, 4.0, 8.0, 24.0)

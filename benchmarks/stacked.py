@@ -22,7 +22,7 @@ from replicate.train import solo
 from replicate.train.stacked import How, train_stack
 
 SAMPLE = 4
-"""Of how many runs one is trained alone, too."""
+"""One in this many runs is trained alone, too."""
 
 
 def runs_of(scale: scales.Scale, arch: str, count: int) -> list[Run]:

@@ -31,7 +31,7 @@ MEMORY_MIB = 3072
 MOST_ENDS = 5
 """So often a target is taken up again."""
 OWN_SHARE = 0.75
-"""Of the mutations: those that know the format; libFuzzer makes the others."""
+"""Share of the mutations that know the format; libFuzzer makes the others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -309,7 +309,7 @@ BY_PLACE = (augment.RESIZED_CROP, "randaugment")
 
 
 def live_bytes(device: str) -> int:
-    """Of tensors that something still refers to."""
+    """Bytes of tensors that something still refers to."""
     gc.collect()
     if device != CPU:
         return torch.cuda.memory_allocated(device)

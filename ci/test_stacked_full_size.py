@@ -83,7 +83,7 @@ differences of large numbers."""
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize("arch", dict(PAPER_MODELS))
 def test_gradients(arch: str, dtype: torch.dtype, products: bool) -> None:
-    """Of each lane as of its model alone; running statistics and evaluation too."""
+    """Each lane has its model's own gradients, running statistics and evaluation."""
     check_gradients(dict(PAPER_MODELS)[arch], arch, 3, dtype, products)
 
 

@@ -7,6 +7,7 @@ minutes is read by the argument parser alone. Commands within sentences may be i
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
 import importlib.util
 import json
@@ -15,6 +16,7 @@ import re
 import shlex
 import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -350,3 +352,19 @@ def test_the_results_in_the_readme_are_those_of_the_recorded_runs() -> None:
     runs = sum(1 for _ in recorded.read(recorded.path_of("embedded-deep")))
     assert f"{runs:,} runs of small models" in text
     assert saved.store_runs == runs
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Where each string that stands alone in the code is, and the string: those of attributes are among them."""
+    folders = ("replicate", "fixtures", "claims", "tests", "ci", "benchmarks", "examples")
+    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            value = node.value if isinstance(node, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", value.value.strip()
+
+
+def test_docstrings_name_what_they_speak_of() -> None:
+    """None begins with "Of", as though its attribute's name were its first word, nor goes on in the next one."""
+    bad = [at for at, text in docstrings() if text.startswith(("Of ", "…")) or text.endswith((", and …", " is …"))]
+    assert bad == []

@@ -26,7 +26,7 @@ from replicate.train.contract import Stopped
 UNTIMED, TIMED = 3, 8
 """Steps of the plain loop; in the first ones libraries choose their kernels."""
 EPOCHS = 3
-"""Of the script's way: the first, which starts its loader processes, does not count."""
+"""Epochs of the script's way; the first, which starts its loader processes, does not count."""
 
 
 class _Losses(Saver):

@@ -25,7 +25,7 @@ ASKED = (
     *("memory.total", "memory.used", "temperature.gpu", "clocks.sm", "clocks.max.sm", "power.draw", "power.limit"),
     "ecc.errors.uncorrected.volatile.total",
 )
-"""Of nvidia-smi."""
+"""Fields that nvidia-smi is asked for."""
 COPIED_BYTES = 4 << 30
 MULTIPLIED = 8192
 """Rows and columns: large enough for the rate that a device has at best."""

@@ -8,7 +8,7 @@ from first_minutes.trial import Trial
 OF_STACK = ("steps", "replays", "evaluation", "augmentation", "memory", "profile")
 """Found by the process of an architecture, in this order."""
 BESIDE = "beside"
-"""Of an architecture too: the plain loop and the script's way."""
+"""The plain loop and the script's way: found for an architecture too."""
 
 
 def names(tried: Trial) -> list[str]:

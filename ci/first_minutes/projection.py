@@ -84,7 +84,7 @@ class _Cost:
         return cls(tried.lanes, replays["step_seconds"], an_image, starts["by_scale"])
 
     def seconds(self, runs: list[Run], scale: Scale) -> float:
-        """Of training `runs` of `scale` in stacks: a stack that is not full costs as much as one that is.
+        """What training `runs` of `scale` in stacks takes; a stack that is not full costs as much as one that is.
 
         An epoch's last, smaller batch counts as a whole one. Checkpoints, at most a hundredth, are not in it.
         """

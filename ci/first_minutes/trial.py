@@ -44,7 +44,7 @@ class Trial:
     workers: int
     """Loader processes of the script's way."""
     fewer: int = 1
-    """Of the real data sets' images, one in so many is made up."""
+    """One made-up image stands for this many of the real data sets'."""
     only: tuple[str, ...] = ()
     """Architectures; empty: all."""
 

@@ -43,7 +43,7 @@ class Fits:
     """Slope of the line with an intercept."""
     r2_free: Floats
     slope: Floats
-    """Of ln weight decay on ln learning rate; NaN where a best weight decay is 0."""
+    """Slope of ln(weight decay) on ln(learning rate); NaN where a best weight decay is 0."""
 
     def of(self, fit: str) -> tuple[Floats, Floats]:
         """Ratio and R² under one of FITS."""
@@ -120,7 +120,7 @@ class Reach:
     best_r2: float | None
     """Largest R² among those with the reported ratio."""
     closest: tuple[float, ...] | None
-    """Of the assignments that have a slope, the one with the smallest of its largest distances: that of the ratio in
+    """The assignment, among those that have a slope, with the smallest of its largest distances: that of the ratio in
     shares of the reported one, those of R² and slope as they are.
     """
     closest_rho: float

@@ -109,9 +109,9 @@ class RatioRow:
     rho: Measured
     _: KW_ONLY
     p: Printed | None = None
-    """Of the hypothesis that the ratio is the claimed one."""
+    """For the hypothesis that the ratio is the claimed one."""
     slope: Measured | None = None
-    """Of the log of the best weight decay on the log of the learning rate."""
+    """Slope of ln(best weight decay) on ln(learning rate)."""
     r2: Printed | None = None
     source: str = "table 1"
 

@@ -44,7 +44,7 @@ class Experiment:
 
     name: str
     truth: Truth = field(default_factory=Truth)
-    """Of every cell under AdamW, but for its ratio."""
+    """The truth of every cell under AdamW, but for its ratio."""
     ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
     """True ratio by architecture, in the paper's order."""
     sgd_ratio: float = RHO_SGD / RHO
@@ -260,7 +260,7 @@ class FamilyRate:
 
 
 Verdicts = list[tuple[str, bool, bool | None]]
-"""Of the claims of one quantity: see `_one`."""
+"""Verdicts on the claims of one quantity: see `_one`."""
 
 
 def rates(

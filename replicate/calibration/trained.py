@@ -126,7 +126,7 @@ class Trained:
         return catalogue.test_size(self.data)
 
     def accuracy_pp(self, right: int | None) -> float | None:
-        """Of `right` images classified as labelled, in percent of those tested; None of a diverged run."""
+        """`right` images classified as labelled, in percent of those tested; None for a diverged run."""
         return None if right is None else 100 * right / self.tested
 
 

@@ -29,7 +29,7 @@ EVERY = (1, 2, 3)
 USUAL = (5, 2)
 """Seeds, and which weight decays."""
 LEAST_SEEDS = 20
-"""Of a landscape, without which its optima are not known."""
+"""Seeds that a landscape needs for its optima to be known."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TrainedRow:
     width: float | None
     """Median; None: open."""
     oracle_width: float
-    """Of the interval of one who knows how the curve is shaped: 3.92 standard deviations of what a quartic finds."""
+    """Width of the interval of one who knows the curve's shape: 3.92 standard deviations of what a quartic finds."""
 
 
 def rates(
@@ -97,7 +97,7 @@ def studies(name: str) -> list[Drawn]:
 
 
 def digest(name: str) -> str:
-    """Of what is recorded of the landscape `name`: what was judged of other runs is not taken for these."""
+    """Digest of what is recorded of the landscape `name`: what was judged of other runs is not taken for these."""
     return hashlib.sha256(recording.path_of(name).read_bytes()).hexdigest()[:16]
 
 

@@ -95,9 +95,9 @@ class Truth:
     error: float
     """Its standard error, from halves of the seeds."""
     gain_pp: float
-    """Accuracy there beyond that of no decay; and …"""
+    """Accuracy there beyond that of no decay."""
     gain_error: float
-    """… its standard error."""
+    """Standard error of `gain_pp`."""
 
     @property
     def interior(self) -> bool:
@@ -111,7 +111,7 @@ class Truth:
 
 
 def truth(curve: Curve) -> Truth:
-    """Of all seeds together."""
+    """The optimum of all seeds together."""
     rng = np.random.default_rng(0)
     x, scores = curve.with_finer()
     seeds = scores.shape[1]
@@ -150,7 +150,7 @@ def curves(name: str) -> tuple[Curve, ...]:
 
 @lru_cache(maxsize=16)
 def truths(name: str) -> tuple[Truth, ...]:
-    """Of each learning rate of the landscape `name`."""
+    """The truth at each learning rate of the landscape `name`."""
     return tuple(truth(curve) for curve in curves(name))
 
 

@@ -37,7 +37,7 @@ class Info:
     parts: int = 1
     """How many parts a batch is trained in, one after the other, each with batch statistics of its own."""
     mean: tuple[float, ...] = ()
-    """Of each channel over the training split, as a share of 255; empty where images come normalised or not at all."""
+    """By channel over the training split, as a share of 255; empty where images come normalised or not at all."""
     std: tuple[float, ...] = ()
 
 

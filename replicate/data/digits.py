@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from replicate.data.source import DataError
 
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
-"""Of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
+"""Digest of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
 
 MEAN, STD = 0.3053, 0.3760
-"""Of all pixels, as shares of the largest grey value: constants, so that the split cannot change the inputs."""
+"""Over all pixels, as shares of the largest grey value: constants, so that the split cannot change the inputs."""
 
 
 @lru_cache(maxsize=1)

@@ -19,20 +19,20 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 """Each as it is or with `.gz`."""
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
-"""Of the package dataset-fashion-mnist of Debian and Ubuntu."""
+"""Where the package dataset-fashion-mnist of Debian and Ubuntu puts the files."""
 
 PUBLISHED = "sha256:14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214"
-"""Of the four files' contents one after the other, in the order of `FILES`.
+"""Hash of the four files' contents one after the other, in the order of `FILES`.
 
 Taken from the package above, whose files are compressed streams that, under the headers of the original ones, have
 the MD5 sums that torchvision.datasets.FashionMNIST lists.
 """
 
 MEAN, STD = (0.2860,), (0.3530,)
-"""Of the training images' own 28 x 28 pixels, as shares of 255, computed from the published files."""
+"""Over the training images' own 28 x 28 pixels, as shares of 255, computed from the published files."""
 
 LARGEST_BYTES = 200_000_000
-"""Of a file unpacked; the published ones have up to 47 million, and a small file can unpack to any size."""
+"""Limit of an unpacked file; the published ones have up to 47 million, and a small file can unpack to any size."""
 
 PADDING = 2
 """Black pixels on each side, from 28 to 32."""

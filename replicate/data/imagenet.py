@@ -33,7 +33,7 @@ class Listing:
     test_paths: NDArray[np.bytes_]
     test_labels: NDArray[np.int64]
     checksum: str
-    """Of the names of all files, then how many there are."""
+    """Hash of the names of all files, then how many there are."""
 
 
 def prepare() -> None:
@@ -82,7 +82,7 @@ def _split(folder: Path, split: str, classes: list[str]) -> tuple[NDArray[np.byt
 
 
 def _names(folder: Path, directories: bool) -> list[str]:
-    """Of the folders or else of the images in `folder`, in order."""
+    """Names of the folders or else of the images in `folder`, in order."""
     with os.scandir(folder) as entries:
         if directories:
             return sorted(entry.name for entry in entries if entry.is_dir())

@@ -31,7 +31,7 @@ class Arrays:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     checksum: str
-    """Of the files' contents, with the name of the hash in front."""
+    """Hash of the files' contents, with the name of the hash in front."""
 
 
 LONGEST_NAME = "cifar-100-python/train-images-idx3-ubyte.gz"

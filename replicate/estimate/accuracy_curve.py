@@ -73,9 +73,9 @@ class Points:
     floor: float
     """The same below the grid; -inf where none did."""
     rows: NDArray[np.intp]
-    """Rows of the slice that are usable, and …"""
+    """Rows of the slice that are usable."""
     stands_for: NDArray[np.intp]
-    """… for each of them, which point stands for it (equal measurements are one point)."""
+    """For each of `rows`, which point stands for it: equal measurements are one point."""
     flags: tuple[Flag, ...]
     noise_sd: float | None
     """Standard deviation between seeds that is known from elsewhere."""
@@ -148,7 +148,7 @@ class Fit:
     share: float
     """See `Shared.share`."""
     log_evidence: float
-    """Of the whole cell, averaged over softenings, length scales and amplitudes."""
+    """Log-evidence of the whole cell, averaged over softenings, length scales and amplitudes."""
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
@@ -187,7 +187,7 @@ def _log_evidence(points: Points, covariance: Floats, scale: float, softening: f
 
 
 def log_likelihood(x: Floats, y: Floats, noise: Floats) -> Floats:
-    """Of `y` [N] at `x` [N] as a process plus `noise` [N, N], for each of `LENGTHS` and `AMPLITUDES`: [L, A]."""
+    """[L, A], of `y` [N] at `x` [N] as a process plus `noise` [N, N], for each of `LENGTHS` and `AMPLITUDES`."""
     kernel = AMPLITUDES[None, :, None, None] ** 2 * _among(x.tobytes())[:, None] + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]

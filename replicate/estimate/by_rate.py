@@ -49,7 +49,7 @@ class RateRow:
     lr: float
     where: Where
     best_wd: float | None
-    """Of those that were run, the one with the best mean score; None where every run diverged."""
+    """The weight decay that was run with the best mean score; None where every run diverged."""
     best_score: float | None
     low: float
     """The best weight decay lies above this (95 %); 0 where nothing bounds it below."""
@@ -68,7 +68,7 @@ class RateRow:
     by_rule: Loss | None
     """What the ratio times the learning rate loses; None where no runs surround it."""
     smallest: float
-    """Of the weight decays that were run."""
+    """The smallest weight decay that was run."""
     largest: float
     runs: int
     seeds: int

@@ -35,12 +35,12 @@ class RatioAt(Row, frozen=True):
     lr: float
     value: float | None
     low: float | None
-    """Of an interval that holds for all learning rates together; None: open."""
+    """Lower end of an interval that holds for all learning rates together; None: open."""
     high: float | None
     likely: tuple[float | None, float | None] = (None, None)
     """Where it is as likely as not to lie."""
     cell: str = ""
-    """Of which cell, where several are pooled."""
+    """The cell that the row belongs to, where several are pooled."""
 
     @property
     def where(self) -> str:

@@ -1,7 +1,4 @@
-"""What several claims of one cell rest on, computed once a process: the line through its optima, its gap draws, …
-
-… and the ridge of a random search.
-"""
+"""What several claims of one cell rest on, computed once a process: its line, its gap draws, its ridge."""
 
 from __future__ import annotations
 

@@ -65,13 +65,13 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     """
     values: list[float] = []
     ends: list[tuple[float, float]] = []
-    """Of each side, the exponent at the farthest and at the nearest edge of the zone."""
+    """The exponent of each side at the farthest and at the nearest edge of the zone."""
     half = 0.0
     n = 0
     rows: list[GrowthSide] = []
     sides = 2 * len(by_dataset)
     of_sides: list[tuple[float, float]] = []
-    """Of each side, its own exponent's interval, for all sides together."""
+    """The interval of each side's own exponent; they hold for all sides together."""
     flags: dict[Flag, None] = {}
     for dataset, given in by_dataset.items():
         drops = _of_whole_cells(given)
@@ -125,7 +125,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
 
 
 def _of_whole_cells(drops: Drops) -> Drops:
-    """Of cells that have all kappas: means over different cells would differ by more than kappa."""
+    """The drops of cells that have all kappas: means over different cells would differ by more than kappa."""
     wanted = [kappa for side in SIDES for kappa in side]
     if not all(kappa in drops for kappa in wanted):
         return drops

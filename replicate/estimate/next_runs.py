@@ -54,13 +54,13 @@ class _End:
     """The smallest or largest weight decay of a learning rate, which cannot be told from the best: open beyond it."""
 
     at: int
-    """Index of its candidate, and …"""
+    """Index of its candidate."""
     best: int
-    """… that of the best run."""
+    """Index of the best run's candidate."""
     lead: float
     """By which the best run's mean is above its mean, in standard errors."""
     runs: list[float]
-    """Of the two, done so far; the plan adds to them."""
+    """How many runs each of the two has, those of the plan included."""
     before: float
     """Variance of `lead` of the runs that were done."""
 
@@ -105,7 +105,7 @@ class _Rate:
 
     @property
     def variance(self) -> float:
-        """Of the optimum, in ln(weight decay) squared."""
+        """Variance of the optimum, in ln(weight decay) squared."""
         return self._variance(float(self._left @ self._left), self._known.shape[1]) + self._open()
 
     def _open(self, candidate: int = -1) -> float:

@@ -36,9 +36,9 @@ class SliceNoise:
     weights: Floats | None
     """[W, W, S], what each score adds to each mean; None where no score is missing and a mean is the plain one."""
     level_squares: float
-    """Sum of squares of the seeds' levels around the average level of the seeds that the same rows share, and …"""
+    """Sum of squares of the seeds' levels around the average level of the seeds that the same rows share."""
     level_dof: int
-    """… its degrees of freedom."""
+    """Degrees of freedom of that sum of squares."""
     linked: bool
     """Whether any seed has a score in two rows."""
 

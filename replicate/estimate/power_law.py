@@ -196,7 +196,7 @@ class Rivals:
     """Which of the rival exponents the data exclude and which they support."""
 
     exponent: int | None
-    """Of the rival that is supported."""
+    """Exponent of the rival that is supported."""
     supported: str | None
     excluded: tuple[str, ...]
     exponent_of_lr_times_wd: int | None

@@ -71,7 +71,7 @@ class RiseAndFall:
     """[N, N], softened covariance of the means."""
     length: float
     amplitude: float
-    """Of the process that takes up what the shape leaves, in addition to `MISFIT`."""
+    """Length and amplitude of the process that takes up what the shape leaves, in addition to `MISFIT`."""
     posterior: Floats
     """[K, OWN + COMMON], draws of the parameters."""
 

@@ -26,7 +26,7 @@ ONE_SEED = (0.8, 2.4)
 recorded runs show (`seed_curve_share` in the verdict files)."""
 LEAST_FACTOR = 1e-12
 MOST_RUNS = 160
-"""Of one slice, about so many runs are looked at: two seeds at least, those with most runs."""
+"""About how many runs of a slice are looked at: two seeds at least, those with most runs."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -
 
 
 def soft(above: Floats, softening: float) -> Floats:
-    """Of any shape, in standard errors above the best mean: what lies below it by the logarithm of its loss."""
+    """`above` (any shape, standard errors above the best mean), with losses by their logarithm."""
     return np.where(above > 0, above, -softening * np.log1p(np.maximum(-above, 0.0) / softening))
 
 

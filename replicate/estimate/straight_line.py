@@ -27,7 +27,7 @@ SAME_DEVIANCE = 1e-3
 R2_MARGIN = 0.05
 """Half of the distance from the claim's bound on R² to 1."""
 SAMPLES = 500
-"""Of each kind of corner of the joint region of the optima."""
+"""Drawn for each kind of corner of the joint region of the optima."""
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )

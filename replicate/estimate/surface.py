@@ -45,9 +45,9 @@ GRID = 48
 SLOPES = np.linspace(-3.0, 3.0, 13)
 """Slopes of the lines of correlation, in ln-ln."""
 ACROSS = np.array([0.7, 1.4, 2.8, 5.6])
-"""Length scales in ln(weight decay) across these lines; and …"""
+"""Length scales across these lines, in ln(weight decay)."""
 ALONG = np.array([1.5, 4.0, 10.0])
-"""… in ln(learning rate) along them."""
+"""Length scales along these lines, in ln(learning rate)."""
 LEVEL = 1.0
 """Variance of the level of a learning rate, that of the surface being 1; varies over the last of `ALONG`."""
 NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
@@ -193,9 +193,9 @@ class _Softened:
     slope: Floats
     """[N], by how much a small change of a score changes `y`."""
     best: float
-    """Score, and …"""
+    """The best score."""
     top: float
-    """… its value of `y`."""
+    """The value of `y` that `best` has."""
     softening: float
     """Loss from which on losses count by their logarithm."""
 

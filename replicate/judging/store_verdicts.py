@@ -67,7 +67,7 @@ def _whole(spec: dict[str, Any]) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    """Of what judges, beside what trains."""
+    """Versions of the libraries that judge, added to those that train."""
     judged_with = {name: importlib.metadata.version(name) for name in ("scipy", "pandas")}
     return {"replicate": __version__, **provenance.versions(), **judged_with}
 

@@ -49,7 +49,7 @@ class JudgedCell:
 
     @property
     def exponent(self) -> int | None:
-        """Of the learning rate in the best weight decay, where the data single out one of the rival laws."""
+        """Power of the learning rate in the best weight decay, where the data single out one of the rival laws."""
         return self.rivals.exponent if self.rivals is not None else None
 
     @property

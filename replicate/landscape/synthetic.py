@@ -72,9 +72,9 @@ class Truth:
     intercept_share: float = 0.0
     """With slope 1, the share of a constant in the best weight decay at `CENTER_LR`: a straight line, no power law."""
     off_lr: float = 0.0
-    """At this learning rate the best weight decay is …"""
+    """The learning rate at which the best weight decay is another."""
     off_times: float = 1.0
-    """… so many times what the law says."""
+    """The best weight decay there, as a multiple of what the law says."""
 
     def __post_init__(self) -> None:
         if self.intercept_share and self.slope != 1:

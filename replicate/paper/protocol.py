@@ -49,14 +49,14 @@ TRAIN_IMAGES = {"cifar100": 50_000, "imagenet": 1_281_167}
 IMAGENET_GPUS = 4
 """Section 3.1: batches of 1024 on four GPUs, of which each normalises its own 256 images."""
 CHANNEL_MEAN = {"cifar100": (0.5071, 0.4867, 0.4408), "imagenet": (0.485, 0.456, 0.406)}
-"""Of red, green and blue over the training images, as shares of 255; this and the next from the published script."""
+"""Red, green and blue over the training images, as shares of 255; this and the next from the published script."""
 CHANNEL_STD = {"cifar100": (0.2675, 0.2565, 0.2761), "imagenet": (0.229, 0.224, 0.225)}
 COLOR_JITTER = 0.4
 """Largest relative change of brightness, contrast and saturation, from the published script; the text names none."""
 RANDAUGMENT_MAGNITUDE = 9
 """Section 3.1. The text names nothing else, and the script has no RandAugment: all else as torchvision has it."""
 SCRIPT_BATCH_SIZE = {"cifar100": 128, "imagenet": 256}
-"""Of the published script, where it differs from the text for ImageNet."""
+"""The published script's batch sizes; for ImageNet another one than the text's."""
 WARMUP_EPOCHS = 10
 LONG_EPOCHS = 300
 ROBUST_BATCH_SIZES = (256, 512, 1024, 2048)

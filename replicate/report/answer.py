@@ -161,7 +161,7 @@ def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
 
 
 def unit_of(cell: JudgedCell) -> str:
-    """Of losses in the table: percentage points, or none."""
+    """The unit of losses in the table: percentage points, or none."""
     return "pp" if cell.metric == "accuracy" else ""
 
 

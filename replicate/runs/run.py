@@ -59,7 +59,7 @@ class Run:
     eval_every_epochs: int = 1
     """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
     precision: str = "float32"
-    """Of the forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
+    """Forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
 
     @property
     def synthetic(self) -> bool:

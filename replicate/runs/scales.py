@@ -59,12 +59,12 @@ class Scale:
     """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all; with SGD's
     momentum a step counts for 1 / (1 - momentum)."""
     augment: tuple[str, ...] = ()
-    """Of every architecture, in order; names of `replicate.train.augment`."""
+    """For every architecture, in order; names of `replicate.train.augment`."""
     augment_vit: tuple[str, ...] = ()
     """Added for the vision transformers, ViT and Swin."""
     eval_every_epochs: int = 1
     precision: str = "float32"
-    """Of the forward and backward pass: `float32`, or `bf16` as on an accelerator of today."""
+    """Forward and backward pass: `float32`, or `bf16` as on an accelerator of today."""
     variants: tuple[str, ...] = ("main",)
     """`main`, `sgd`, `batch`, `schedule`, `long`: the kinds of variant that are trained."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None

@@ -23,7 +23,7 @@ class Field:
     """One thing that two runs do not have in common; None where one of them lacks it."""
 
     name: str
-    """Of the part of the record, and of the field in it: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
+    """The part of the record and the field in it: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
     before: Any
     after: Any
 

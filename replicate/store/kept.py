@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""Of the clone; of an installed package only the folder that it lies in."""
+"""The clone's root; for an installed package the folder that it lies in."""
 
 log = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ class Locking:
 
     layout: Layout
     kind: str = locks.KERNEL
-    """Of the store's locks: the operating system's, or files with a heartbeat (`replicate.store.locks`)."""
+    """Kind of the store's locks: the operating system's, or files with a heartbeat (`replicate.store.locks`)."""
     read_only: bool
     note: Callable[[str], None]
 

@@ -202,7 +202,7 @@ def is_held(path: Path, now: float) -> bool:
 
 
 _watched: dict[Path, tuple[Seen, float]] = {}
-"""Of locks that this process wants: how they were seen last, and since when, by the monotonic clock, to be so."""
+"""Lock that this process wants → how it was seen last, and since when, by the monotonic clock, it has been so."""
 
 
 def _silent_seconds(path: Path, seen: Seen) -> float:

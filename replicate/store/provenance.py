@@ -46,7 +46,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that a result depends on; imports none of them."""
+    """Versions of Python and of the libraries that a result depends on; imports none of them."""
     return dict(_versions())
 
 
@@ -66,6 +66,6 @@ def device_model(device: str) -> str:
 
 
 def _checksum(run: Run) -> str | None:
-    """Of the run's data; None where they are not among those that this version can load."""
+    """Checksum of the run's data; None where they are not among those that this version can load."""
     known = catalogue.DATASETS.get(run.data.name)
     return catalogue.checksum(run.data) if known is not None and known.loadable else None

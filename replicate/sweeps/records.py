@@ -14,7 +14,7 @@ from replicate.sweeps.table import MOST_VALUES, Table, from_records, text_of
 from replicate.text import UsageError
 
 MOST_FIELDS = 2_000
-"""Of a record; what is beyond is left out."""
+"""Fields of a record that are read; the others are left out."""
 DEEPEST = 8
 LONGEST_TEXT = 20_000
 UNSEEN = ("_wandb", "wandb_version", "_runtime", "system_metrics", "systemMetrics")

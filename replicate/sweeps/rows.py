@@ -15,7 +15,7 @@ from replicate.text import UsageError
 LEAST = 1e-30
 """The smallest learning rate or weight decay that makes any difference to anything, by far."""
 MOST_UNREADABLE = 0.25
-"""Of the rows: beyond, the table is not understood."""
+"""Share of rows that may be unreadable: beyond, the table is not understood."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 MOST_BYTES = 256 << 20
-"""Of a file, and of what a compressed one holds."""
+"""Size limit of a file, and of what a compressed one holds."""
 WHAT = "a table of runs (CSV, JSON, Markdown, Parquet, xlsx, an Optuna or MLflow database, or a folder of runs)"
 ZIP, GZIP, BZ2, XZ = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
 PARQUET, SQLITE = b"PAR1", b"SQLite format 3\0"

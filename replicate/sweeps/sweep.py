@@ -41,7 +41,7 @@ class Sweep:
     notes: tuple[str, ...]
     """One line each, fit for standard error."""
     column: str = ""
-    """Of the file, that of the scores."""
+    """The file's column of scores."""
 
 
 def read_sweep(

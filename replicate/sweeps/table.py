@@ -11,7 +11,7 @@ from replicate.text import UsageError
 SHOWN_COLUMNS = 12
 MOST_COLUMNS = 3_000
 MOST_VALUES = 20_000_000
-"""Of a table; beyond, it is no table of runs."""
+"""Values of a table; beyond, it is no table of runs."""
 NOT_RUN = "—"
 """What a reader puts where a table has a place for a run that was never there."""
 
@@ -25,7 +25,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
-    """Of each row the line of the file at which it ends; the header stands in line 1."""
+    """The line of the file at which each row ends; the header stands in line 1."""
     decimal_comma: bool = False
     """Whether `0,5` is a number: only where another character than the comma parts the columns."""
     unreadable: tuple[tuple[int, str], ...] = ()

@@ -27,7 +27,7 @@ PADDING = 4
 """Black pixels on each side before a random crop: as in the published script."""
 
 CROP_SCALE, CROP_RATIO, CROP_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""Of a random resized crop: share of the area, width over height, tries before the centre is taken. torchvision's."""
+"""A random resized crop's share of the area, width over height, tries before the centre is taken: torchvision's."""
 
 RANDAUGMENT_OPERATIONS, RANDAUGMENT_BINS = 2, 31
 """torchvision's defaults: how many operations an image goes through, and how many magnitudes there are."""

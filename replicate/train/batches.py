@@ -12,7 +12,7 @@ from replicate.train import augment
 from replicate.train.setting import TrainError
 
 DTYPE = torch.float32
-"""Of normalised images."""
+"""Type of normalised images."""
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""

@@ -32,7 +32,7 @@ FORMAT = 2
 SAVE_SECONDS = 300.0
 """Between two checkpoints of a training."""
 MOST_SHARE = 0.01
-"""Of a training that its checkpoints may take: those that take long come less often."""
+"""Share of a training that its checkpoints may take: those that take long come less often."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20

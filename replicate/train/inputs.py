@@ -37,7 +37,7 @@ class Resident:
         self._run, self._device = run, device
         self._source, self.labels, self._test_images, self.test_labels = _on_device(run.data, device, source.root())
         self.images = self._source.clone() if run.augment else self._source
-        """Of the present epoch, [N, C, H, W]."""
+        """[N, C, H, W], the images of the present epoch."""
         self.normalise = Normalisation(self.info, device)
         self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
 

@@ -20,9 +20,9 @@ from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_m
 from replicate.train.stacked import FEWEST_LANES, usual
 
 FORWARD_SHARE = 1 / 3
-"""Of a training step that its forward pass takes: what an evaluation costs an image."""
+"""Share of a training step that its forward pass takes: what an evaluation costs an image."""
 SECONDS = 0.25
-"""Of taking steps."""
+"""How long steps are taken, to measure their rate."""
 
 
 def seconds_per_run(run: Run, device: str, lanes: int) -> float:

@@ -24,7 +24,7 @@ EVALUATION_BATCH = 500
 
 
 COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
-"""Of the forward and backward pass, by precision; None: that of the weights, which are never of less than float32."""
+"""Type of the forward and backward pass, by precision; None: that of the weights, which is never below float32."""
 
 
 class TrainError(Exception):

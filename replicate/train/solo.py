@@ -46,7 +46,7 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
     steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
     history: list[float] = []
     losses: list[Tensor] = []
-    """Of the batches of the present epoch."""
+    """Losses of the batches of the present epoch."""
     step = 0
     if (saved := saver.load("cpu")) is not None:
         model.load_state_dict(saved["model"])

@@ -38,7 +38,7 @@ from replicate.train.setting import TrainError
 log = logging.getLogger(__name__)
 
 State = dict[str, Any]
-"""Of a stack in training, as its checkpoint holds it."""
+"""The state of a stack in training, as its checkpoint holds it."""
 
 FEWEST_LANES = 2
 LANES = 16
@@ -151,7 +151,7 @@ class _Stack:
         self.taken = 0
         self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
         self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=like.dtype, device=device)
-        """Of the batches of the present epoch."""
+        """Losses of the batches of the present epoch."""
         self.history: list[list[float]] = [[] for _ in runs]
         self._captured: dict[int, Captured] = {}
         """By the size of the batch: the last one of an epoch may be smaller."""

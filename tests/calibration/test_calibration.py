@@ -582,7 +582,7 @@ def test_growth_in_closed_form(shape: str, truth: float | None, where: str) -> N
 
 
 def test_growth_about_another_ratio_has_no_exponent() -> None:
-    """Of a parabola's cost about 0.195, seen from 0.10, some zone's edge gives 2: nobody can say that it is wrong."""
+    """Some zone's edge gives 2 for a parabola about 0.195 seen from 0.10: nobody can say that it is wrong."""
     c = claims_of("growth_exponent")[0]
     off = Experiment("x", Truth(shape="quadratic"), ratios=(0.195,) * 5)
     assert math.isnan(experiments.true_value(off, c))

@@ -281,7 +281,7 @@ def test_parts_that_no_seed_links_differ_by_their_seeds_levels() -> None:
 
 @pytest.mark.slow
 def test_the_variance_of_levels_is_not_taken_for_smaller_than_it_is() -> None:
-    """Of seeds in two parts, with 1 + 2 degrees of freedom: below the truth in a tenth of draws at most."""
+    """Seeds in two parts, with 1 + 2 degrees of freedom: below the truth in a tenth of draws at most."""
     rng = np.random.default_rng(0)
     below = []
     for _ in range(1500):

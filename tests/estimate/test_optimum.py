@@ -282,7 +282,7 @@ LRS_OF_NOISE = {1e-4: 1e-3, 3e-4: 1e-3, 1e-3: 1e-3, 3e-3: 1.0, 1e-2: 1.0}
 @pytest.mark.slow
 @pytest.mark.parametrize("sd", [0.1, 0.3])
 def test_a_noise_that_is_known_is_taken(sd: float) -> None:
-    """Of one seed it tells what the scatter around smooth curves cannot; and the optima are covered."""
+    """With one seed it tells what the scatter around smooth curves cannot; and the optima are covered."""
     covered, widths = [], []
     for seed in range(12):
         landscape = drawn(Truth(shape="quadratic", noise_sd_pp=sd), seed, 1)
@@ -604,7 +604,7 @@ def test_a_stray_weight_decay_is_flagged_and_a_single_peak_is_not(n_seeds: int) 
 
 
 def test_flags_of_a_learning_rate_reach_every_estimate_and_verdict() -> None:
-    """Of scores that a data set of ten classes could have by guessing."""
+    """A flag of scores that a data set of ten classes could have by guessing."""
     made = draw(Truth(peak_pp=18.0, lr_drop_pp=0.0), bracket_grid(Truth()), np.random.default_rng(0))
     for chance_pp, flagged in ((0.0, False), (10.0, True), (0.0, False)):
         (cell,) = judge_sweep([dataclasses.replace(made, chance_pp=chance_pp)])

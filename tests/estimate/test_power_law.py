@@ -211,7 +211,7 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["table-2", "tent"])
 def test_lines_with_an_intercept_are_not_taken_for_others(shape: str) -> None:
-    """Of 24 intervals at 95 %, at most two miss."""
+    """At most two of 24 intervals at 95 % miss."""
     missed = 0
     for share in (0.3, 0.45, 0.8, 0.95):
         truth = Truth(shape=shape, intercept_share=share)

@@ -134,6 +134,6 @@ def sandbox() -> Path:
 
 
 def one_line_of(error: BaseException) -> None:
-    """Of an error that is shown by way of `one_line`: it must say something."""
+    """Checks an error that is shown by way of `one_line`: it must say something."""
     if not one_line(error).isprintable() or not str(error).strip():
         raise Breach(f"expected one line, got {str(error)[:400]!r}")

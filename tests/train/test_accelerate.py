@@ -72,7 +72,7 @@ class FakeGraph:
 
 
 class Elsewhere(torch.Tensor):
-    """Of the host, though it says that it is of the second GPU."""
+    """A tensor of the host that says it is of the second GPU."""
 
     @property
     def device(self) -> str:  # type: ignore[override]

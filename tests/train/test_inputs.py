@@ -221,7 +221,7 @@ def test_refused(run: Run, message: str) -> None:
 
 
 def backward(net: nn.Module, images: Tensor, labels: Tensor, parts: int) -> Tensor:
-    """Of images that are normalised already."""
+    """Images that are normalised already stay as they are."""
     return solo.backward(net, nullcontext(), images, labels, lambda x: x, parts)
 
 

@@ -79,7 +79,7 @@ def test_parameters_are_those_of_the_models(script: ModuleType) -> None:
 
 
 def test_a_lane_takes_twelve_bytes_a_parameter(script: ModuleType) -> None:
-    """Of a real stack: the weights and both moments are nearly all that a checkpoint holds."""
+    """The weights and both moments of a real stack are nearly all that its checkpoint holds."""
     scale = scales.get("smoke")
     run = next(r for r in runs_for(split(CLAIMS, scale)[0], scale) if r.arch == "vit_s16" and r.optimizer == "adamw")
     stack = stacked._Stack([run, run], "cpu", stacked.How())

@@ -27,7 +27,7 @@ from tests.support import stacked
 
 RUN = dataclasses.replace(stacked.RUN, epochs=4)
 STEPS = 4 * 3 + 4 * 30 / 8 / 3
-"""Of `RUN`, and a forward pass over the test images after each epoch in steps."""
+"""Steps of `RUN`, a forward pass over the test images after each epoch included."""
 STEP, ALONE, START = 0.4, 0.1, 0.5
 """Seconds of a step of a stack and of the plain loop, and of what is done once an epoch."""
 
@@ -98,7 +98,7 @@ class TestMeasured:
 
     @pytest.mark.slow
     def test_streamed_images_feed_the_plain_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of which none is read."""
+        """Files of which none is read."""
         run = dataclasses.replace(RUN, data=DataSpec("imagenet"), model=ModelSpec("resnet18"), batch_size=2)
         monkeypatch.setattr(price, "_step_stacked", lambda *_: pytest.fail("stacked"))
         monkeypatch.setattr(catalogue, "load", lambda *_: pytest.fail("read"))

@@ -41,7 +41,7 @@ class Problem:
     """[N], -1 or 1"""
 
     def gradient(self, w: Floats) -> Floats:
-        """Of the mean log loss of `inputs . w / |w|`, scale 4."""
+        """Gradient of the mean log loss of `inputs . w / |w|`, scale 4."""
         norm = float(np.linalg.norm(w))
         direction = w / norm
         margin = 4 * self.labels * (self.inputs @ direction)

@@ -37,7 +37,7 @@ class _Frame:
 
     lrs: tuple[float, ...]
     edges: tuple[float, ...]
-    """Of the columns: half-way between neighbours; one more than there are learning rates."""
+    """Edges of the columns, half-way between neighbours; one more than there are learning rates."""
     low: float
     high: float
     has_zero: bool

@@ -49,7 +49,7 @@ class Slot:
     """A share of this machine that one training at a time may use."""
 
     name: str
-    """Of its lease (`Store.lease`)."""
+    """Name of its lease (`Store.lease`)."""
     device: str
     """As torch calls it in this process: `cpu`, `cuda:3`."""
     visible: str = ""
@@ -78,7 +78,7 @@ def slots(processes: int | None = None) -> tuple[Slot, ...]:
 
 
 def _name(identity: str) -> str:
-    """Of the lease on a GPU."""
+    """Name of the lease on a GPU."""
     name = f"gpu-{re.sub(r'[^A-Za-z0-9]+', '-', identity)}"
     return f"{cores.machine()}-{name}" if identity.startswith(PLACE) else name
 

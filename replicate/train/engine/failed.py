@@ -26,7 +26,7 @@ class TrainingFailed(UsageError):
     def __init__(self, message: str, runs: Sequence[Run] = ()) -> None:
         super().__init__(message)
         self.runs = runs
-        """Of which one or all could not be trained; empty where no run is at fault."""
+        """Runs of which one or all could not be trained; empty where no run is at fault."""
 
 
 class DeviceFailed(TrainingFailed):

@@ -24,7 +24,7 @@ from replicate.train.engine import scratch
 from replicate.train.engine.devices import CPU, Slot
 
 HOLDER = ".holder"
-"""Of a file that says who took the lease beside it."""
+"""Suffix of the file that says who took the lease beside it."""
 POLL_SECONDS = (0.02, 0.25)
 """First and longest pause between two looks at locks that others hold."""
 

@@ -63,7 +63,7 @@ class _Worker:
         )
         self.job: int | None = None
         self.store = ""
-        """Of its last job."""
+        """The store of its last job."""
         self.ready = False
         self.bound: tuple[str, str] | None = None
         """The store for which it has leased a GPU until it ends, and the slot of that."""

@@ -97,7 +97,7 @@ def _device() -> str:
 
 
 def _name() -> str:
-    """Of the GPU that the task was given, in the cluster."""
+    """Name of the GPU that the task was given, in the cluster."""
     import ray
 
     context = ray.get_runtime_context()

@@ -54,7 +54,7 @@ class Work:
     due: float = 0.0
     """When to look at it, by the monotonic clock."""
     deaths: Counter[Death] = field(default_factory=Counter)
-    """Of workers that trained it, by kind."""
+    """How many workers died training it, by kind."""
     again_on: str = ""
     """The device that has failed under it, by name: it is tried once more there, in a new process."""
     cost_a_device: bool = False

@@ -21,7 +21,7 @@ class Step:
     claims: tuple[str, ...]
     runs: tuple[Run, ...]
     seconds: float | None
-    """Of one device; None where the rate of one of the runs is not known."""
+    """Time of one device; None where the rate of one of the runs is not known."""
 
 
 def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates) -> list[Step]:

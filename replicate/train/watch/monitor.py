@@ -87,7 +87,7 @@ class Monitor:
         self._present: set[str] = set()
         self._trained = self._trained_diverged = 0
         self._seen: dict[str, tuple[float, bool]] = {}
-        """Of each wanted run that is stored: the seconds it took, and whether it diverged."""
+        """Key of each wanted run that is stored → the seconds it took, and whether it diverged."""
         self._recent: deque[tuple[float, float]] = deque()
         """When a run was seen to be stored, and the seconds it took."""
         self._old_seconds: dict[str, list[float]] = {}

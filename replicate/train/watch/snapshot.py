@@ -36,7 +36,7 @@ class Snapshot:
     trained_diverged: int
     """How many of `trained` diverged."""
     runs_per_second: float | None
-    """Of late; None before the first run."""
+    """Recent rate; None before the first run."""
     seconds_left: float | None
     cell: str
     """Label of the cell at work."""
@@ -50,7 +50,7 @@ class Snapshot:
 
     @property
     def diverged(self) -> int:
-        """Of all stored runs, whenever they were trained."""
+        """How many of all stored runs diverged, whenever they were trained."""
         return sum(cell.diverged for cell in self.cells)
 
     @property

@@ -48,7 +48,7 @@ def fake_runs(n: int, **arguments: object) -> list[Run]:
 
 
 def pids() -> list[int]:
-    """Of the pool's workers."""
+    """Process ids of the pool's workers."""
     return local._pool().pids
 
 

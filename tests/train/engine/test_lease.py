@@ -24,7 +24,7 @@ GPU, OTHER, CORE = Slot("gpu-a", "cuda:0"), Slot("gpu-b", "cuda:1"), Slot("m-cpu
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of this machine's leases."""
+    """Names of this machine's leases."""
     monkeypatch.setenv(scratch.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     return tmp_path / "scratch"
 

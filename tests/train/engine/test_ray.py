@@ -28,7 +28,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of the machine on which jobs are carried out, a processor of which they are given."""
+    """A processor, which jobs are given, of the machine on which they are carried out."""
     monkeypatch.setenv(folders.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     monkeypatch.setattr(remote, "_device", lambda: "cpu")
     return tmp_path / "scratch"
