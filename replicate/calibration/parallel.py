@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from replicate import processes
 from replicate.calibration import sources
+from replicate.judging import processes
 from replicate.store import atomic
 from replicate.store.strict import Malformed, decode
 

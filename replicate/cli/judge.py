@@ -13,10 +13,10 @@ from pathlib import Path
 
 from replicate.cli.output import check_folder, columns, note, print_json, progress, write_file
 from replicate.judging.answer import Asked
+from replicate.judging.processes import in_processes
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED
 from replicate.landscape.landscape import Landscape
-from replicate.processes import in_processes
 from replicate.report import answer
 from replicate.report.answer import title
 from replicate.sweeps.columns import parse_columns
