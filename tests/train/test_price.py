@@ -205,7 +205,8 @@ class TestPlan:
 
         def sleep(seconds: float) -> None:
             if threading.current_thread() is not threading.main_thread():  # of another test: not the one that waits
-                return sleep_really(seconds)
+                sleep_really(seconds)
+                return
             sleeps.append(seconds)
             if len(sleeps) == 3:
                 other.release()
