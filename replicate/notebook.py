@@ -86,12 +86,13 @@ class Judged:
         return sweep_page.fragment(self.landscapes, self.cells)
 
     def __repr__(self) -> str:
-        cells = [
-            f"{cell.arch} on {cell.dataset}: "
+        from replicate.report import answer
+
+        return "\n\n".join(
+            f"{answer.title(cell)}: {answer.paragraph(cell)}\n"
             + ", ".join(f"{name} {outcome}" for name, outcome in cell.outcomes.items())
             for cell in self.cells
-        ]
-        return "\n".join(cells)
+        )
 
 
 def judge(
@@ -104,7 +105,7 @@ def judge(
     ignore: Sequence[str] = (),
     take: str = "last",
     noise: float | None = None,
-    at: Sequence[float] = (),
+    at: float | Sequence[float] = (),
     next_runs: int = 0,
 ) -> Judged:
     """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
@@ -115,7 +116,7 @@ def judge(
     score between seeds, where it is known. at: learning rates at which to say what to set. next_runs: how many runs to
     name that would narrow the answer most. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
     """
-    asked = Asked(tuple(at), next_runs)
+    asked = Asked((float(at),) if isinstance(at, int | float) else tuple(at), next_runs)
     if isinstance(runs, pd.DataFrame | str | Path):
         table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
         parted = Parted(tuple((c, text_of(v)) for c, v in (where or {}).items()), tuple(by), tuple(ignore))

@@ -28,11 +28,14 @@ from replicate.text import UsageError, printable
 from replicate.train.cores import slots
 
 WIDTH = 110
+MOST_NEXT = 100
 SEVERAL = 16
 """From so many cells on, more processes are worth their start."""
 
 
 def run(options: argparse.Namespace) -> int:
+    if (options.next or 0) > MOST_NEXT:
+        raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; do these, and ask again")
     if options.next_csv and not options.next:
         raise UsageError("--next-csv: expected --next N beside it, which says how many runs; add it")
     for option, path in (("--html", options.html), ("--picture", options.picture), ("--next-csv", options.next_csv)):

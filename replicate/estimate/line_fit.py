@@ -204,7 +204,9 @@ def settle(fit: LineFit) -> str:
             up_to = f"up to {np.exp(high):.1g} " if np.isfinite(high) else ""
             words.append(f"more seeds at lr {curve.lr:g}, where none {up_to}can be told from the best")
         elif below:
-            words.append(f"weight decays below {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
+            has_zero = curve.fitted is not None and curve.fitted.points.x[0] < curve.start
+            between = "between 0 and" if has_zero else "below"
+            words.append(f"weight decays {between} {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
     if noise_unknown and not all(fit.informative):
         words.append("a second seed, for nothing tells how much seeds differ")
     return "; ".join(words)

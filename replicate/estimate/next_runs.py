@@ -35,6 +35,8 @@ BEYOND_END = float(np.log(10))
 """How far off an optimum may be, in ln, that is open on one side."""
 BEYOND = float(np.log(3))
 """How far past the runs the first candidate lies; the second lies twice as far."""
+APART = 0.1
+"""How far, in ln, a trial's learning rate is drawn from that of its candidate."""
 LEAST_DRAWS = 100
 """Fewer surfaces with a line than these, and nothing can be told apart."""
 
@@ -255,6 +257,8 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
         best = int(np.sum([one.after(rng) for one in of], axis=0).argmin())
         for one in of:
             one.take(best, rng)
-        chosen.append((float(f"{np.exp(found.points[best, 0]):.2g}"), float(np.exp(found.points[best, 1]))))
+        # A learning rate of its own for each: else they would be a grid's.
+        lr = np.exp(found.points[best, 0] + rng.uniform(-APART, APART))
+        chosen.append((float(f"{lr:.4g}"), float(np.exp(found.points[best, 1]))))
     slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))
     return Plan(tuple(numbered(landscape, chosen)), slope, ratio)

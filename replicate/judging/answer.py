@@ -40,6 +40,10 @@ class Setting:
     """Why nothing can be said; empty where something is."""
     asked: bool = False
     """Whether the caller asked for this learning rate."""
+    any_below: bool = False
+    """Whether all weight decays up to `high` do as well, none included: not only that nothing bounds it below."""
+    best_run: float | None = None
+    """The best weight decay that was run there."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
     wanted = asked.at or ((best.lr,) if best is not None else ())
     rows: tuple[RateRow, ...] = ()
     settings: tuple[Setting, ...] = ()
-    constant, plan = None, None
+    constant, plan = None, Plan((), None, None) if asked.runs else None
     if found is not None:
         rows = by_rate.of_ridge(found, frame, RHO)
         settings = tuple(replace(_on_ridge(lr, found), asked=bool(asked.at)) for lr in wanted)
@@ -141,9 +145,9 @@ def _of_interest(found: Sequence[RateRow], best: RateRow | None) -> tuple[float,
 def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Setting:
     own = next((row for row in found if abs(row.lr / lr - 1) <= SAME), None)
     if own is not None and own.where in (Where.FLAT, Where.ANY_BELOW):
-        return Setting(own.lr, True, own.alike[0], own.alike[-1])
+        return Setting(own.lr, True, own.alike[0], own.alike[-1], any_below=True, best_run=own.best_wd)
     if own is not None and own.where in (Where.INSIDE, Where.ABOVE, Where.BELOW):
-        return Setting(own.lr, True, own.low, own.high)
+        return Setting(own.lr, True, own.low, own.high, best_run=own.best_wd)
     run = own is not None
     lrs = [row.lr for row in found]
     if not min(lrs) / EXTRAPOLATED * (1 - SAME) <= lr <= max(lrs) * EXTRAPOLATED * (1 + SAME):
@@ -153,6 +157,9 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
     if Flag.LAW_BREAKS in fit.breaks(fit.places, fit.misfit_p):
         return Setting(lr, run, 0.0, math.inf, "no power law fits the others")
     low, high = (float(np.exp(end)) for end in power_law.place(fit, lr))
+    # What lies far beyond all that was run at any learning rate is no advice.
+    low = 0.0 if low < min(float(np.exp(c.start)) for c in fit.curves) / EXTRAPOLATED else low
+    high = math.inf if high > max(row.largest for row in found) * EXTRAPOLATED else high
     why_not = "the optima of the others bound it on no side" if low == 0 and math.isinf(high) else ""
     return Setting(lr, run, low, high, why_not)
 
@@ -160,7 +167,9 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
 def _noise(landscape: Landscape, fit: LineFit | None) -> str:
     if landscape.noise_sd is not None:
         return f"given: a standard deviation of {landscape.noise_sd:.3g}"
-    dof = 0.0 if fit is None else sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)
+    if fit is None:
+        return "not looked at, for no learning rate has three weight decays"
+    dof = sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)
     if dof < 1:
         return "not known, for no run is repeated with another seed: the scatter around smooth curves stands in for it"
     return f"taken from repeated runs ({dof:.0f} degrees of freedom)"

@@ -134,7 +134,10 @@ def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=1)
     found = fits.ridge(landscape)
     if found is None:
-        settle = f"{surface.LEAST_TRIALS} trials with a score, at least; some 60 can tell"
+        settle = (
+            f"{surface.LEAST_TRIALS} trials with a score, at least, not all equal, at {surface.LEAST_WDS} or more "
+            "weight decays; some 60 can tell"
+        )
         few = (Flag.TOO_FEW_POINTS,)
         measured = {name: unknown(name, "", LEVEL, surface.METHOD, few, settle) for name in ("rho", "slope")}
     else:

@@ -58,7 +58,8 @@ def caption(cell: JudgedCell) -> str:
         )
     return (
         f"Best λ: of the runs, with its mean {score}. 95 %: where the best λ lies. The next four columns: what no "
-        f"decay, a factor 10 off and the paper's rule lose against it, {unit}, ± standard error."
+        f"decay (or the smallest that was run, in brackets), a factor 10 off and the paper's rule lose against it, "
+        f"{unit}, ± standard error."
     )
 
 
@@ -149,7 +150,7 @@ def worth(cell: JudgedCell) -> str:
     return f"{said}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
 
 
-NEXT = ("lr", "weight decay", "seeds")
+NEXT = ("lr", "weight decay", "new seeds")
 
 
 def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
@@ -238,13 +239,15 @@ def _without(cell: JudgedCell) -> Iterable[str]:
     if rows := rows_of[Where.ABOVE]:
         yield f"At {_lrs(rows)} the best weight decay may lie above all that were run."
     if rows := rows_of[Where.BELOW]:
-        yield f"At {_lrs(rows)} the best weight decay may lie below all that were run."
+        with_zero = all(row.smallest == 0 for row in rows)
+        where = "between 0 and the next that was run" if with_zero else "below all that were run"
+        yield f"At {_lrs(rows)} the best weight decay may lie {where}."
     if rows := rows_of[Where.OPEN]:
         at = ", ".join(f"{row.best_wd:.3g}{_end(row)} at learning rate {row.lr:g}" for row in rows[:MOST_NAMED])
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         yield (
-            f"Of the runs, weight decay {at}{more} is the best; how near the optimum is to it cannot be told without "
-            "knowing how much seeds differ: a second seed, or --noise, would tell."
+            f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told while nothing "
+            "tells how much seeds differ: a second seed would, or --noise SD where you know it."
         )
     if rows := rows_of[Where.UNKNOWN]:
         yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
@@ -279,10 +282,13 @@ def _setting(one: Setting) -> str:
     at = f"at learning rate {one.lr:.3g}" + ("" if one.run else ", not run")
     if one.why_not:
         return f"{at}: cannot be said, {one.why_not}"
+    if one.any_below:
+        return f"{at}: any weight decay {'' if one.low == 0 else f'from {one.low:.2g} '}up to {one.high:.2g}"
+    best = "" if one.best_run is None else f"; of the runs {one.best_run:.2g} is the best"
     if one.low == 0:
-        return f"{at}: any weight decay up to {one.high:.2g}"
+        return f"{at}: a weight decay of {one.high:.2g} at most{best}"
     if math.isinf(one.high):
-        return f"{at}: a weight decay of {one.low:.2g} or more"
+        return f"{at}: a weight decay of {one.low:.2g} at least{best}"
     return f"{at}: a weight decay from {one.low:.2g} to {one.high:.2g}"
 
 
@@ -296,7 +302,9 @@ def _by_rule(cell: JudgedCell) -> Iterable[str]:
         return
     unit = f" {unit_of(cell)}" if unit_of(cell) else ""
     rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"
-    if best.by_rule is None:
+    if best.by_rule is None and best.smallest == 0 and best.least is not None and RHO * best.lr < (best.best_wd or 0):
+        yield f"{rule} lies between 0, which loses {_loss(best.least)}{unit}, and the next weight decay run there."
+    elif best.by_rule is None:
         yield f"{rule} lies outside the weight decays run there."
     elif best.by_rule.error == 0:
         yield f"{rule} costs nothing: it is the best run."

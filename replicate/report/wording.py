@@ -78,7 +78,7 @@ def estimate_text(estimate: Estimate | None) -> str:
     """`0.0983 [0.081, 0.115] pp`; the interval alone where the data single out no value."""
     if estimate is None:
         return "—"
-    if estimate.value is None or not math.isfinite(estimate.value):
+    if estimate.value is None or not estimate.closed:
         if estimate.low in (-math.inf, 0) and math.isinf(estimate.high):
             return "— (not bounded)"
         text = interval(estimate.low, estimate.high)

@@ -105,7 +105,10 @@ def _told_apart(
     own = table.keep(_flags(len(table.rows), [run.row for run in runs]))
     taken = [*found.values(), metric.column, metric.spread, *parted.by, *parted.ignore]
     candidates = settings.columns_of_settings(own, taken)
-    if varying := settings.varying(own, candidates, keys, [run.seed for run in runs]):
+    # How far a run came before it diverged (its epoch, its step) is no setting in which it differs from the others.
+    whole = [i for i, run in enumerate(runs) if run.score is not None]
+    of_whole = table.keep(_flags(len(table.rows), [runs[i].row for i in whole]))
+    if varying := settings.varying(of_whole, candidates, [keys[i] for i in whole], [runs[i].seed for i in whole]):
         raise settings.refuse(table.name, varying, seeds_given)
     _confounded(own, found, candidates, notes)
     first: dict[tuple[object, ...], list[Run]] = {}

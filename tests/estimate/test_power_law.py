@@ -542,7 +542,7 @@ def test_the_papers_grid_cannot_tell_the_papers_slope() -> None:
     found = slope(fit)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert {"edge-low", "few-optima"} <= set(found.flags)
-    assert "weight decays below 0.001 at lr 5e-05" in found.settle
+    assert "weight decays between 0 and 0.001 at lr 5e-05" in found.settle
     assert ratio(fit).high >= 0.1
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from replicate.estimate import surface
+from replicate.estimate.by_rate import Where
 from replicate.estimate.flags import Flag
 from replicate.estimate.next_runs import next_trials
 from replicate.estimate.surface import Ridge
@@ -68,7 +69,9 @@ def test_what_diverged_bounds_and_what_lies_at_the_end_is_open() -> None:
     assert low[0] < math.log(1e-4) < high[0] < math.log(3e-3)
     rising = landscape.frame.assign(score=np.log(landscape.frame["wd"]))
     low, high = ridge(Landscape("a", "b", rising)).at([1e-3])
-    assert high[0] == math.inf and low[0] > math.log(1e-2)
+    assert high[0] == math.inf and math.log(1e-2) < low[0] < math.inf
+    (cell,) = judge_sweep([Landscape("a", "b", rising)])
+    assert {row.where for row in cell.answer.by_lr} == {Where.ABOVE}
     slope = surface.slope(ridge(Landscape("a", "b", rising)))
     assert (slope.low, slope.high, slope.value) == (-math.inf, math.inf, None)
     assert slope.flags == (Flag.FEW_OPTIMA,)
@@ -116,7 +119,30 @@ def test_the_next_trials_lie_where_they_tell() -> None:
     assert len(plan.runs) == 6 and plan.slope_narrows is not None and plan.slope_narrows < 1
     away = [abs(math.log(run.wd / (0.1 * run.lr))) for run in plan.runs]
     assert np.median(away) < 3
-    assert all(1e-4 <= run.lr <= 1e-2 for run in plan.runs)
+    assert all(0.9e-4 <= run.lr <= 1.1e-2 for run in plan.runs)
+
+
+def test_one_weight_decay_says_nothing_of_the_best() -> None:
+    landscape = searched(1.0, 20)
+    (cell,) = judge_sweep([Landscape("a", "b", landscape.frame.assign(wd=1e-4))])
+    assert cell.outcomes["slope"] == cell.outcomes["rho"] == INCONCLUSIVE
+
+
+def test_with_the_trials_of_a_plan_it_is_still_a_search() -> None:
+    landscape = searched(1.0, 30)
+    plan = next_trials(landscape, ridge(landscape), 20, np.random.default_rng(0))
+    more = pd.DataFrame([(run.lr, run.wd, run.seed, 69.0, False) for run in plan.runs], columns=landscape.frame.columns)
+    assert surface.is_search(Landscape("a", "b", pd.concat([landscape.frame, more], ignore_index=True)))
+    assert len({run.lr for run in plan.runs}) == 20
+
+
+def test_no_decay_competes() -> None:
+    landscape = searched(1.0, 40)
+    none = landscape.frame.head(8).assign(wd=0.0, score=80.0, lr=np.geomspace(1e-4, 1e-2, 8), seed=range(100, 108))
+    both = Landscape("a", "b", pd.concat([landscape.frame, none], ignore_index=True))
+    low, _ = ridge(both).at([1e-3])
+    assert low[0] == -math.inf
+    assert judge_sweep([both])[0].outcomes["slope"] == INCONCLUSIVE
 
 
 def test_losses_are_those_of_the_surface() -> None:

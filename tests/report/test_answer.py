@@ -79,8 +79,8 @@ def test_a_loss_is_shown_as_it_was_measured_and_decay_over_a_training_where_step
         ),
         (Where.FLAT, "weight decay hardly matters: means differ by 0.21 pp at most, which cannot be told from 0."),
         (Where.ABOVE, "the best weight decay may lie above all that were run."),
-        (Where.BELOW, "the best weight decay may lie below all that were run."),
-        (Where.OPEN, "Of the runs, weight decay 0.3 at learning rate 0.001 is the best; how near the optimum"),
+        (Where.BELOW, "the best weight decay may lie between 0 and the next that was run."),
+        (Where.OPEN, "The best runs have weight decay 0.3 at learning rate 0.001. How near the optimum is to them"),
         (Where.UNKNOWN, "there are too few weight decays to place the best one."),
     ],
 )
@@ -107,8 +107,8 @@ def test_what_to_set() -> None:
     said = answer.paragraph(cell(ROW, settings=settings))
     assert (
         "To set: at learning rate 0.001: a weight decay from 0.2 to 0.61; at learning rate 0.0003, not run: a weight "
-        "decay from 0.5 to 2; at learning rate 0.002, not run: any weight decay up to 0.4; at learning rate 0.004, not "
-        "run: a weight decay of 0.1 or more; at learning rate 1, not run: cannot be said, too far away."
+        "decay from 0.5 to 2; at learning rate 0.002, not run: a weight decay of 0.4 at most; at learning rate 0.004, "
+        "not run: a weight decay of 0.1 at least; at learning rate 1, not run: cannot be said, too far away."
     ) in said
     assert "nobody asked" not in said
     assert "To set" not in answer.paragraph(cell(ROW))
@@ -118,6 +118,9 @@ def test_what_the_papers_rule_costs() -> None:
     said = "The paper's rule, λ = 0.1 lr, that is 0.0001 at learning rate 0.001,"
     assert f"{said} would cost 2.9 ± 0.2 pp." in answer.paragraph(cell(ROW))
     beyond = dataclasses.replace(ROW, by_rule=None)
+    said_of_zero = f"{said} lies between 0, which loses 3.1 ± 0.2 pp, and the next weight decay run there."
+    assert said_of_zero in answer.paragraph(cell(beyond))
+    beyond = dataclasses.replace(beyond, smallest=0.01)
     assert f"{said} lies outside the weight decays run there." in answer.paragraph(cell(beyond))
     same = dataclasses.replace(ROW, by_rule=Loss(1e-4, 0.0, 0.0))
     assert f"{said} costs nothing: it is the best run." in answer.paragraph(cell(same))
@@ -153,3 +156,13 @@ def test_the_title_names_what_all_runs_share_and_nothing_that_steers_a_terminal(
     made = dataclasses.replace(made_cell(), arch="a\x1b[31m", settings=(("epochs", "8"), ("model_size", "60m")))
     assert answer.title(made) == "a\ufffd[31m on b (epochs 8, model_size 60m)"
     assert answer.title(dataclasses.replace(made_cell(), arch="unnamed", dataset="unnamed")) == "this sweep"
+
+
+def test_any_weight_decay_is_advised_only_where_small_ones_do_as_well() -> None:
+    open_below = Setting(0.001, True, 0.0, 0.4, best_run=0.1)
+    even = Setting(0.003, True, 0.0, 0.4, any_below=True)
+    open_above = Setting(0.01, True, 0.2, math.inf, best_run=0.5)
+    said = answer.paragraph(cell(ROW, settings=(open_below, even, open_above)))
+    assert "at learning rate 0.001: a weight decay of 0.4 at most; of the runs 0.1 is the best" in said
+    assert "at learning rate 0.003: any weight decay up to 0.4" in said
+    assert "at learning rate 0.01: a weight decay of 0.2 at least; of the runs 0.5 is the best" in said

@@ -118,7 +118,7 @@ INF = float("inf")
 def test_numbers() -> None:
     assert estimate_text(None) == "—"
     assert estimate_text(estimate(0.09834, 0.081, 0.115)) == "0.0983 [0.081, 0.115]"
-    assert estimate_text(estimate(3.0, -INF, 4.0, "pp")) == "3 (−∞, 4] pp"
+    assert estimate_text(estimate(3.0, -INF, 4.0, "pp")) == "(−∞, 4] pp"
     assert estimate_text(estimate(None, 0.0, INF)) == "— (not bounded)"
     assert estimate_text(estimate(None, -INF, 0.5)) == "(−∞, 0.5]"
     assert estimate_text(estimate(None, -INF, INF, "pp")) == "— (not bounded)"

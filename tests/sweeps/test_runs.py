@@ -373,3 +373,12 @@ def test_a_random_search_is_told_from_a_grid(tmp_path: Path) -> None:
     text = "lr,wd,acc\n" + "".join(f"{1.1**i / 1000},{1.3**i / 1e4},{70 + i % 5}\n" for i in range(20))
     assert is_search(only(of_text(tmp_path, text)))
     assert not is_search(only(of_text(tmp_path, csv_text(RUNS))))
+
+
+def test_how_far_a_diverged_run_came_is_no_setting(tmp_path: Path) -> None:
+    rows = [f"{lr},{wd},{seed},50,{70 + seed}" for lr in (0.1, 1) for wd in (1, 2, 3) for seed in (1, 2)]
+    rows[0] = "0.1,1,1,7,nan"
+    landscape = only(of_text(tmp_path, "\n".join(["lr,wd,seed,epoch,acc", *rows])))
+    assert int(landscape.frame["diverged"].sum()) == 1
+    with pytest.raises(UsageError, match="epoch"):
+        of_text(tmp_path, "\n".join(["lr,wd,seed,epoch,acc", *rows[1:], "0.1,1,1,7,60"]))

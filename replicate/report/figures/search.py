@@ -21,6 +21,9 @@ def search(found: Landscape, rho: float) -> str:
     trials = found.frame[found.frame["wd"] > 0]
     x, y = (np.log10(trials[name].to_numpy(dtype=np.float64)) for name in ("lr", "wd"))
     score, lost = trials["score"].to_numpy(dtype=np.float64), trials["diverged"].to_numpy(dtype=bool)
+    if not len(trials):
+        x = y = score = np.zeros(1)
+        lost = np.ones(1, dtype=bool)
     ridge = fits.ridge(found)
     with canvas(WIDTH, HEIGHT, alternative(found, ridge is not None)) as drawn:
         ax = drawn.axes(50, 10, 44, 44)
