@@ -18,7 +18,6 @@ from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED
 from replicate.landscape.landscape import Landscape
 from replicate.report import answer
-from replicate.report.answer import title
 from replicate.sweeps.columns import parse_columns
 from replicate.sweeps.numbers import number
 from replicate.sweeps.settings import Parted, parse_names, parse_where
@@ -134,7 +133,7 @@ def _picture(sweep: Sweep) -> str:
 
 def _text(cell: JudgedCell, *, explained: bool) -> str:
     """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
-    lines = [title(cell), "", columns(answer.heads(cell), answer.table(cell))]
+    lines = [answer.title(cell), "", columns(answer.heads(cell), answer.table(cell))]
     lines += _wrapped(answer.caption(cell)) if explained else []
     lines += ["", *_wrapped(answer.paragraph(cell)), ""]
     if cell.answer.plan is not None:

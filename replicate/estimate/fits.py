@@ -58,7 +58,7 @@ def line(landscape: Landscape) -> LineFit | None:
 
 
 def ridge(landscape: Landscape) -> Ridge | None:
-    """Where the best weight decay lies in a random search; None where too few of its trials have a score."""
+    """Where the best weight decay lies in a random search; None as `replicate.estimate.surface.ridge` has it."""
     return _ridge(_ByContent.of(landscape))
 
 

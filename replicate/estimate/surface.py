@@ -127,7 +127,7 @@ def is_search(landscape: Landscape) -> bool:
 
 
 def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
-    """The ridge of a random search; None where too few of its trials have a score."""
+    """The ridge of a random search; None where too few of its trials have a score, all are equal, or too few decays."""
     lr, wd, score = (landscape.frame[name].to_numpy(dtype=np.float64) for name in ("lr", "wd", "score"))
     known = np.isfinite(score)
     if known.sum() < LEAST_TRIALS or np.ptp(score[known]) == 0 or len(np.unique(wd[known])) < LEAST_WDS:

@@ -12,6 +12,7 @@ from replicate.estimate import by_rate, fits, power_law, surface
 from replicate.estimate.by_rate import RateRow, Where
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import MIN_INFORMATIVE, LineFit
+from replicate.estimate.missing_runs import SAME
 from replicate.estimate.next_runs import Plan, next_runs, next_trials
 from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Landscape
@@ -20,8 +21,6 @@ from replicate.store.strict import High, Low
 
 EXTRAPOLATED = 3.0
 """A law is not said to hold further than this factor beyond the learning rates that were run."""
-SAME = 1e-6
-"""Learning rates that differ by no more than this share are one."""
 APART = 1.5
 """A learning rate half-way between two that were run is of interest from this factor to either of them."""
 
@@ -34,7 +33,7 @@ class Setting:
     run: bool
     """Whether the sweep has runs at `lr`; else the law through the optima of the others says it."""
     low: Low
-    """0: none needed."""
+    """0: nothing bounds it below."""
     high: High
     why_not: str = ""
     """Why nothing can be said; empty where something is."""
@@ -89,7 +88,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
         by_lr=found,
         best=best,
         settings=tuple(replace(_setting(lr, found, fit), asked=bool(asked.at)) for lr in wanted),
-        noise=_noise(landscape, fit),
+        noise=_noise(landscape, _of_repeats(fit)),
         steps=landscape.steps,
         constant=None if fit is None or exponent is None else _constant(fit, exponent),
         plan=next_runs(landscape, fit, asked.runs, fits.generator(landscape)) if asked.runs else None,
@@ -116,9 +115,7 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
             constant = value * float(np.exp((1 - exponent) * np.log(found.lrs).mean()))
         if asked.runs:
             plan = next_trials(landscape, found, asked.runs, fits.generator(landscape))
-    noise = "taken from how far trials lie off the fitted surface"
-    if landscape.noise_sd is not None:
-        noise = f"given: a standard deviation of {landscape.noise_sd:.3g}"
+    noise = _noise(landscape, "taken from how far trials lie off the fitted surface")
     return Answer(rows, best, settings, noise, landscape.steps, constant, searched=True, plan=plan)
 
 
@@ -164,9 +161,11 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
     return Setting(lr, run, low, high, why_not)
 
 
-def _noise(landscape: Landscape, fit: LineFit | None) -> str:
-    if landscape.noise_sd is not None:
-        return f"given: a standard deviation of {landscape.noise_sd:.3g}"
+def _noise(landscape: Landscape, otherwise: str) -> str:
+    return otherwise if landscape.noise_sd is None else f"given: a standard deviation of {landscape.noise_sd:.3g}"
+
+
+def _of_repeats(fit: LineFit | None) -> str:
     if fit is None:
         return "not looked at, for no learning rate has three weight decays"
     dof = sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)

@@ -34,11 +34,10 @@ WORDS = {
 def heads(cell: JudgedCell) -> tuple[str, ...]:
     """The headings of `table`."""
     decay = ("ηλ · steps",) if cell.answer.steps is not None else ()
-    score = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
     losses = ("no decay", "λ/10", "10 λ", f"{RHO:g} lr")
     if cell.answer.searched:
         return ("lr", "best λ", "95 %", "where", *decay, *losses[1:], "trials")
-    return ("lr", "best λ", "95 %", "where", *decay, score, *losses, "runs", "seeds")
+    return ("lr", "best λ", "95 %", "where", *decay, _score_name(cell), *losses, "runs", "seeds")
 
 
 def table(cell: JudgedCell) -> list[tuple[str, ...]]:
@@ -48,7 +47,7 @@ def table(cell: JudgedCell) -> list[tuple[str, ...]]:
 
 def caption(cell: JudgedCell) -> str:
     """What the columns of `table` are."""
-    score = {"accuracy": "accuracy, %", "loss": "loss"}.get(cell.metric, "score")
+    score = f"{_score_name(cell)}{', %' if cell.metric == 'accuracy' else ''}"
     unit = "in percentage points" if cell.metric == "accuracy" else "in its unit"
     if cell.answer.searched:
         return (
@@ -161,9 +160,13 @@ def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
     return [(f"{lr:g}", f"{wd:g}", ", ".join(of_one)) for (lr, wd), of_one in seeds.items()]
 
 
-def unit_of(cell: JudgedCell) -> str:
-    """The unit of losses in the table: percentage points, or none."""
-    return "pp" if cell.metric == "accuracy" else ""
+def _unit(cell: JudgedCell) -> str:
+    """What follows a loss in the table's terms: percentage points, or nothing."""
+    return " pp" if cell.metric == "accuracy" else ""
+
+
+def _score_name(cell: JudgedCell) -> str:
+    return cell.metric if cell.metric in ("accuracy", "loss") else "score"
 
 
 def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
@@ -215,14 +218,14 @@ def _best(cell: JudgedCell) -> str:
     best = cell.answer.best
     if best is None or best.best_score is None or best.best_wd is None:
         return "No run has a score."
-    name = {"accuracy": "accuracy", "loss": "loss"}.get(cell.metric, "score")
     score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
-    return f"The best {name} of all, {score}, is at learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}."
+    at = f"learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}"
+    return f"The best {_score_name(cell)} of all, {score}, is at {at}."
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
     """What weight decay does where it is not needed, or where the sweep does not reach its best."""
-    unit = f" {unit_of(cell)}" if unit_of(cell) else ""
+    unit = _unit(cell)
     rows_of = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
     if rows := rows_of[Where.ANY_BELOW]:
         up_to = min(max(row.alike) for row in rows)
@@ -300,7 +303,7 @@ def _by_rule(cell: JudgedCell) -> Iterable[str]:
         best = min(cell.answer.by_lr, key=lambda row: abs(math.log(row.lr) - of_best), default=None)
     if best is None or best.where is Where.UNKNOWN:
         return
-    unit = f" {unit_of(cell)}" if unit_of(cell) else ""
+    unit = _unit(cell)
     rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"
     if best.by_rule is None and best.smallest == 0 and best.least is not None and RHO * best.lr < (best.best_wd or 0):
         yield f"{rule} lies between 0, which loses {_loss(best.least)}{unit}, and the next weight decay run there."
