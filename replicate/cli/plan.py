@@ -64,7 +64,7 @@ def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     found: dict[str, float] = {}
     with lease.to_measure(store, slots, note) as slot:
         for arch, runs in of_arch.items():
-            of_main = [run for run in runs if run.epochs == scale.epochs]
+            of_main = [run for run in runs if scales.relative_cost(scale, run) == 1]
             if not of_main:
                 continue
             note(f"measuring {arch} on {slot.device}")

@@ -37,6 +37,16 @@ class NotTrained(Exception):
 
 
 @dataclass(frozen=True)
+class Length:
+    """How long the runs of a data set are, and with how many seeds."""
+
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Scale:
     """One copy of the experiment."""
 
@@ -52,7 +62,11 @@ class Scale:
     warmup_epochs: int
     batch_size: int
     seeds: tuple[int, ...] = SEEDS
+    lengths: tuple[tuple[str, Length], ...] = ()
+    """Paper data set → epochs, batch size and seeds there, where they differ from those above."""
     lrs: tuple[float, ...] = LRS
+    lrs_sgd: tuple[float, ...] = ()
+    """Learning rates of the variant `sgd`; empty: `lrs`."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
     kappas: tuple[float, ...] = KAPPAS
     bracket: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -72,6 +86,15 @@ class Scale:
     busy one takes twice to four times as long); None where no rate has been measured."""
     why_untrainable: str = ""
     """Non-empty: the scale is planned and counted, and this line says why it cannot be trained."""
+
+    def length(self, dataset: str) -> Length:
+        """How long the runs of a paper's data set are."""
+        own = Length(self.epochs, self.warmup_epochs, self.batch_size, self.seeds)
+        return dict(self.lengths).get(dataset, own)
+
+    def learning_rates(self, variant: str) -> tuple[float, ...]:
+        """The peak learning rates of `variant` at the standard batch size, ascending."""
+        return self.lrs_sgd or self.lrs if variant == "sgd" else self.lrs
 
 
 def _by_architecture(*seconds: float) -> tuple[tuple[str, float], ...]:
@@ -272,11 +295,11 @@ def points(scale: Scale, part: Part) -> list[Point]:
 def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     _require_trained(scale, part)
     found = []
-    for lr in scale.lrs:
+    for lr in scale.learning_rates(part.variant):
         # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
         lr = _rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
-            for seed in scale.seeds:
+            for seed in scale.length(part.cell.dataset).seeds:
                 found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
     return tuple(found)
 
@@ -284,7 +307,8 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
 def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: float, seed: int) -> Run:
     """The run of `cell` under `variant` with the peak learning rate `lr`."""
     part = Part(cell, variant, "paper")
-    epochs = scale.epochs
+    length = scale.length(cell.dataset)
+    epochs = length.epochs
     if variant == "long":
         epochs = round(epochs * LONG_EPOCHS / EPOCHS["imagenet"])
     vision_transformer = next(a.vision_transformer for a in ARCHITECTURES if a.name == cell.arch)
@@ -298,8 +322,8 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
         seed=seed,
         schedule=variant.removeprefix("schedule-") if variant.startswith("schedule-") else "cosine",
         epochs=epochs,
-        warmup_epochs=scale.warmup_epochs,
-        batch_size=round(scale.batch_size * _batch_ratio(part)),
+        warmup_epochs=length.warmup_epochs,
+        batch_size=round(length.batch_size * _batch_ratio(part)),
         augment=scale.augment + (scale.augment_vit if vision_transformer else ()),
         eval_every_epochs=scale.eval_every_epochs,
         precision=scale.precision,
@@ -309,6 +333,19 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
 def steps(run: Run) -> int:
     """How many optimiser steps `run` takes; the last batch of an epoch may be smaller, as in the paper's script."""
     return run.epochs * math.ceil(catalogue.train_size(run.data) / run.batch_size)
+
+
+def relative_cost(scale: Scale, run: Run) -> float:
+    """What `run` costs, as a multiple of a run of its architecture in the variant `main` on the scale's first data set.
+
+    A training costs as much as it looks at pixels, whatever the batch.
+    """
+    dataset, data = scale.data[0]
+    return _pixels(run.data, run.epochs) / _pixels(data, scale.length(dataset).epochs)
+
+
+def _pixels(data: DataSpec, epochs: int) -> float:
+    return float(epochs * catalogue.train_size(data) * catalogue.info(data).image_size ** 2)
 
 
 def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:

@@ -23,7 +23,8 @@ SAMPLES = 5
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one device for a run of the scale's main variant, by architecture, and where they come from."""
+    """Seconds of one device for a run of the scale's main variant on its first data set, by architecture, and their
+    source."""
 
     seconds: Mapping[str, float]
     source: str
@@ -36,8 +37,7 @@ class Rates:
         for run in runs:
             if run.arch not in self.seconds:
                 return None
-            # A training costs as much as it looks at images, whatever the batch.
-            total += self.seconds[run.arch] * run.epochs / scale.epochs
+            total += self.seconds[run.arch] * scales.relative_cost(scale, run)
         return total
 
 
@@ -165,7 +165,7 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
         of_arch = seen.setdefault(run.arch, [])
         found = store.read(run.key) if store is not None and len(of_arch) < SAMPLES else None
         if found is not None and not found.result.diverged:  # a diverged run ends early
-            of_arch.append(found.result.seconds * scale.epochs / run.epochs)
+            of_arch.append(found.result.seconds / scales.relative_cost(scale, run))
     here = {arch: sum(taken) / len(taken) for arch, taken in seen.items() if taken}
     known = dict(scale.seconds_per_run or ())
     if not here and not known:
