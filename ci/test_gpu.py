@@ -320,7 +320,9 @@ def live_bytes(device: str) -> int:
     return sum(found.values())
 
 
-@pytest.mark.parametrize("how", [GRAPH, COMPILED], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(GRAPH, id="eager"), pytest.param(COMPILED, id="compiled", marks=pytest.mark.long)]
+)
 def test_stacks_give_their_memory_back(how: How, device: str) -> None:
     """After many, as much is in use as after two."""
     used = []

@@ -36,7 +36,7 @@ from tests.support.readers_store import price_seed, record_seed, with_digest
 from tests.support.readers_sweeps import database_seeds
 from tests.support.verdicts import quick_page
 
-EACH = {"page": 6, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
+EACH = {"page": 6, "price": 20, "environment": 10, "options": 10, "paper": 10, "images": 20, "sweep": 25, "record": 30}
 EACH |= {f"sweep-{kind}": 6 for kind in ("text", "json", "lines", "packed", "packages", "database", "folder", "parted")}
 """Inputs of the slower targets."""
 KEY = fake_run(1).key

@@ -210,7 +210,7 @@ def test_a_cell_has_its_optima_on_the_law_and_keeps_its_scores(monkeypatch: pyte
     curves = tuple(dataclasses.replace(made_up(c), lr=lr) for lr, c in ((1e-3, 0.3), (1e-2, 2.0), (0.1, 5.0)))
     monkeypatch.setattr(trained_studies, "curves", lambda _: curves)
     monkeypatch.setattr(trained_studies, "truths", lambda _: tuple(map(trained_studies.truth, curves)))
-    for law in LAWS:
+    for law in list(LAWS)[::3]:
         cell = trained_studies.cell("any", law, 40, 1, 0)
         for cut, curve in zip(cell.slices(), curves, strict=True):
             assert cut.scores.shape == (16, 40)

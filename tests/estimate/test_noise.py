@@ -238,7 +238,7 @@ def test_means_are_the_weighted_scores(size: tuple[int, int, int]) -> None:
 
 @pytest.mark.slow
 @given(st.tuples(st.integers(3, 6), st.integers(2, 5), st.integers(0, 10**6)), st.sampled_from([0.0, 2.0]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_covariance_of_means_is_that_of_simulated_ones(size: tuple[int, int, int], level_sd: float) -> None:
     """With missing runs, linked by shared seeds or not, with seeds' levels and without."""
     missing = holes(*size)

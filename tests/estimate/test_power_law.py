@@ -209,7 +209,7 @@ def test_the_surer_a_power_law_the_surer_what_it_says_of_intercepts(sd: float) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["table-2", "tent"])
+@pytest.mark.parametrize("shape", ["table-2", pytest.param("tent", marks=pytest.mark.long)])
 def test_lines_with_an_intercept_are_not_taken_for_others(shape: str) -> None:
     """At most two of 24 intervals at 95 % miss."""
     missed = 0
@@ -494,7 +494,10 @@ def test_a_landscape_in_other_units_has_the_same_line(seed: int, shift: float, u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("b", "n_seeds"), [(1.0, 3), (1.0, 5), (0.0, 5), (-1.0, 3)])
+@pytest.mark.parametrize(
+    ("b", "n_seeds"),
+    [(1.0, 5), (-1.0, 3), *(pytest.param(*more, marks=pytest.mark.long) for more in [(1.0, 3), (0.0, 5)])],
+)
 def test_coverage_of_slope_ratio_and_intercept(b: float, n_seeds: int) -> None:
     """15 landscapes of a shape that is nobody's assumption: of 15 intervals at 95 % at most binom.ppf(0.999) = 4 may
     miss, and no slope or ratio may be judged wrongly more often than that."""

@@ -210,7 +210,7 @@ def test_attention(count: int, heads: int, width: int, bias: bool) -> None:
     shifted=st.booleans(),
     bias=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_windows(resolution: tuple[int, int], window: tuple[int, int], shifted: bool, bias: bool) -> None:
     """Whole or padded, shifted or not, of one token, one or more than one of several."""
     shift = tuple(side // 2 if shifted else 0 for side in window)
