@@ -17,6 +17,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
 from replicate.paper.protocol import RHO
 from replicate.runs import scales
+from replicate.runs.architectures import SMALL_MODELS_16
 from replicate.runs.run import Run
 from replicate.runs.scales import EMBEDDED, Scale
 from replicate.store.store import Store, open_store
@@ -45,7 +47,7 @@ SETTLED_FACTOR = 10.0
 SETTLED_PP = 0.5
 
 
-def _setting(name: str, data: DataSpec, **changes: object) -> Scale:
+def _setting(name: str, data: DataSpec, **changes: Any) -> Scale:
     return replace(
         EMBEDDED,
         **{
@@ -74,9 +76,9 @@ SETTINGS = {
         _setting("digits-80", _digits(192), epochs=20, warmup_epochs=3, batch_size=48),
         _setting("digits-150", _digits(288), epochs=25, warmup_epochs=3, batch_size=48),
         _setting("digits-300", _digits(288), epochs=25, warmup_epochs=2, batch_size=24),
-        _setting("fashion-320", _fashion(1024), epochs=20, warmup_epochs=2, batch_size=64),
-        _setting("fashion-640", _fashion(1024), epochs=40, warmup_epochs=4, batch_size=64),
-        _setting("fashion-960", _fashion(1024), epochs=30, warmup_epochs=3, batch_size=32),
+        _setting("fashion-320", _fashion(1024), models=SMALL_MODELS_16, epochs=20, warmup_epochs=2, batch_size=64),
+        _setting("fashion-640", _fashion(1024), models=SMALL_MODELS_16, epochs=40, warmup_epochs=4, batch_size=64),
+        _setting("fashion-960", _fashion(1024), models=SMALL_MODELS_16, epochs=30, warmup_epochs=3, batch_size=32),
     )
 }
 
@@ -136,9 +138,10 @@ def line(told: Told) -> str:
     widths = [row.high / row.low for row in enclosed]
     gains = [row.least.value for row in told.rows if row.least is not None]
     settled = len(enclosed) + len(flat)
+    factor, gain = (float(np.median(some)) if some else math.nan for some in (widths, gains))
     return (
         f"{len(enclosed):9d} {len(flat):5d} {len(told.rows) - settled:8d} "
-        f"{np.median(widths) if widths else math.nan:7.1f} {told.sd_pp:6.2f} {np.median(gains) if gains else math.nan:6.1f} "
+        f"{factor:7.1f} {told.sd_pp:6.2f} {gain:6.1f} "
         f"{told.seconds / told.runs:7.2f} {60 * settled / told.seconds:8.2f}"
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from replicate.data import catalogue
 from replicate.data.spec import DataSpec
 from replicate.runs import decay
-from replicate.runs.architectures import SMALL_MODELS
+from replicate.runs.architectures import SMALL_MODELS, SMALL_MODELS_16
 from replicate.runs.run import ModelSpec, Run
 
 SEEDS = 40
@@ -43,15 +43,7 @@ COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 1
 DIGITS = DataSpec("digits", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS)
 FASHION = DataSpec("fashion-16", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS, test_images=TESTED)
 
-_SMALL = dict(SMALL_MODELS)
-
-
-def _coarser(arch: str) -> ModelSpec:
-    """A small model, made for 8 x 8 pixels, with patches twice as large: as many tokens of 16 x 16."""
-    model = _SMALL[arch]
-    arguments = dict(model.arguments)
-    arguments["patch_size"] *= 2
-    return ModelSpec(model.name, tuple(arguments.items()))
+_SMALL, _SMALL_16 = dict(SMALL_MODELS), dict(SMALL_MODELS_16)
 
 
 MLP = ModelSpec("class:Mlp", (("hidden", (64, 64)),))
@@ -137,8 +129,8 @@ LANDSCAPES = {
         Trained("convnext_t", _SMALL["convnext_t"], DIGITS, "adamw", (4, 6, 8, 9, 10, 11)),
         Trained("swin_t", _SMALL["swin_t"], DIGITS, "adamw", (6, 7, 9, 10, 9, 10)),
         Trained("mlp", MLP, DIGITS, "adamw", (None, 6, 8, 10, 11, 12)),
-        Trained("vit_s16", _coarser("vit_s16"), FASHION, "adamw"),
-        Trained("mixer_s16", _coarser("mixer_s16"), FASHION, "adamw"),
+        Trained("vit_s16", _SMALL_16["vit_s16"], FASHION, "adamw"),
+        Trained("mixer_s16", _SMALL_16["mixer_s16"], FASHION, "adamw"),
         Trained("mlp", MLP, FASHION, "adamw", (None, None, 7, 9, 9, 9)),
         Trained("resnet50", _SMALL["resnet50"], DIGITS, "sgd"),
         Trained("mlp", MLP, DIGITS, "sgd", (None, 5, 7, 9, 10, 10)),

@@ -20,8 +20,8 @@ REPORT = ".replicate/report"
 REPORT_FILES = "report.html, verdicts.json, verdicts.md and summary.md"
 
 SCALES = (
-    "smoke, embedded, embedded-deep, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, imagenet, "
-    "imagenet-script, synthetic"
+    "smoke, embedded, embedded-deep, probe, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, "
+    "imagenet, imagenet-script, synthetic"
 )
 """As `replicate.runs.scales` has them, which takes long to load."""
 

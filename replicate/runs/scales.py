@@ -25,7 +25,7 @@ from replicate.paper.protocol import (
     WARMUP_EPOCHS,
     WEIGHT_DECAYS,
 )
-from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, STEM32_MODELS
+from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, SMALL_MODELS_16, STEM32_MODELS
 from replicate.runs.run import ModelSpec, Point, Run, point
 from replicate.text import UsageError
 
@@ -37,9 +37,11 @@ class NotTrained(Exception):
 
 
 @dataclass(frozen=True)
-class Length:
-    """How long the runs of a data set are, and with how many seeds."""
+class Protocol:
+    """What is trained on a data set, for how long, and with which seeds."""
 
+    models: tuple[tuple[str, ModelSpec], ...]
+    """Paper architecture → timm model."""
     epochs: int
     warmup_epochs: int
     batch_size: int
@@ -62,8 +64,8 @@ class Scale:
     warmup_epochs: int
     batch_size: int
     seeds: tuple[int, ...] = SEEDS
-    lengths: tuple[tuple[str, Length], ...] = ()
-    """Paper data set → epochs, batch size and seeds there, where they differ from those above."""
+    protocols: tuple[tuple[str, Protocol], ...] = ()
+    """Paper data set → models, epochs, batch size and seeds there, where they differ from those above."""
     lrs: tuple[float, ...] = LRS
     lrs_sgd: tuple[float, ...] = ()
     """Learning rates of the variant `sgd`; empty: `lrs`."""
@@ -87,10 +89,10 @@ class Scale:
     why_untrainable: str = ""
     """Non-empty: the scale is planned and counted, and this line says why it cannot be trained."""
 
-    def length(self, dataset: str) -> Length:
-        """How long the runs of a paper's data set are."""
-        own = Length(self.epochs, self.warmup_epochs, self.batch_size, self.seeds)
-        return dict(self.lengths).get(dataset, own)
+    def protocol(self, dataset: str) -> Protocol:
+        """What is trained for a paper's data set, and for how long."""
+        common = Protocol(self.models, self.epochs, self.warmup_epochs, self.batch_size, self.seeds)
+        return dict(self.protocols).get(dataset, common)
 
     def learning_rates(self, variant: str) -> tuple[float, ...]:
         """The peak learning rates of `variant` at the standard batch size, ascending."""
@@ -177,7 +179,12 @@ PROBE = Scale(
     warmup_epochs=2,
     batch_size=24,
     seeds=tuple(range(100, 110)),
-    lengths=(("imagenet", Length(epochs=20, warmup_epochs=2, batch_size=64, seeds=tuple(range(100, 105)))),),
+    protocols=(
+        (
+            "imagenet",
+            Protocol(SMALL_MODELS_16, epochs=20, warmup_epochs=2, batch_size=64, seeds=tuple(range(100, 105))),
+        ),
+    ),
     # The paper's 1e-3 and 1e-2, and others around them: in 300 steps its smaller ones would move no weight by 0.1.
     lrs=(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
     lrs_sgd=(1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2),
@@ -322,7 +329,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
         # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
         lr = _rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
-            for seed in scale.length(part.cell.dataset).seeds:
+            for seed in scale.protocol(part.cell.dataset).seeds:
                 found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
     return tuple(found)
 
@@ -330,14 +337,14 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
 def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: float, seed: int) -> Run:
     """The run of `cell` under `variant` with the peak learning rate `lr`."""
     part = Part(cell, variant, "paper")
-    length = scale.length(cell.dataset)
-    epochs = length.epochs
+    protocol = scale.protocol(cell.dataset)
+    epochs = protocol.epochs
     if variant == "long":
         epochs = round(epochs * LONG_EPOCHS / EPOCHS["imagenet"])
     vision_transformer = next(a.vision_transformer for a in ARCHITECTURES if a.name == cell.arch)
     return Run(
         arch=cell.arch,
-        model=dict(scale.models)[cell.arch],
+        model=dict(protocol.models)[cell.arch],
         data=dict(scale.data)[cell.dataset],
         optimizer="sgd" if variant == "sgd" else "adamw",
         lr=lr,
@@ -345,8 +352,8 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
         seed=seed,
         schedule=variant.removeprefix("schedule-") if variant.startswith("schedule-") else "cosine",
         epochs=epochs,
-        warmup_epochs=length.warmup_epochs,
-        batch_size=round(length.batch_size * _batch_ratio(part)),
+        warmup_epochs=protocol.warmup_epochs,
+        batch_size=round(protocol.batch_size * _batch_ratio(part)),
         augment=scale.augment + (scale.augment_vit if vision_transformer else ()),
         eval_every_epochs=scale.eval_every_epochs,
         precision=scale.precision,
@@ -364,7 +371,7 @@ def relative_cost(scale: Scale, run: Run) -> float:
     A training costs as much as it looks at pixels, whatever the batch.
     """
     dataset, data = scale.data[0]
-    return _pixels(run.data, run.epochs) / _pixels(data, scale.length(dataset).epochs)
+    return _pixels(run.data, run.epochs) / _pixels(data, scale.protocol(dataset).epochs)
 
 
 def _pixels(data: DataSpec, epochs: int) -> float:

@@ -17,6 +17,9 @@ LEAST = 1e-30
 MOST_UNREADABLE = 0.25
 """Share of rows that may be unreadable: beyond, the table is not understood."""
 
+EXACT = 2.0**53
+"""Whole numbers below this are floats without rounding."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -81,7 +84,7 @@ def read(table: Table, found: Mapping[str, str], metric: Metric, fates: Sequence
             wd = _setting(text, found["wd"], "wd", table.decimal_comma)
             if fate.kind not in (FINISHED, DIVERGED):
                 continue
-            seed = fields["seed"][i] if "seed" in fields else ""
+            seed = _seed(fields["seed"][i]) if "seed" in fields else ""
             if "seed" in fields and not seed:
                 raise _Bad(f"expected a seed in column {found['seed']}, got nothing")
             score = _score(scores[i], metric.column, table.decimal_comma) if fate.kind == FINISHED else None
@@ -109,6 +112,19 @@ def _means_none(texts: Sequence[str], decimal_comma: bool) -> bool:
     """Whether nothing in the place of a weight decay means that there was none: others have one, and none says 0."""
     values = [one.value for text in texts if (one := number(text, decimal_comma)) is not None]
     return bool(values) and all(value > 0 for value in values)
+
+
+def _seed(text: str) -> str:
+    """One text for each seed: `3`, `3.0` and `03` are one. Beyond what a float tells apart, seeds are texts."""
+    found = number(text)
+    if found is None or not abs(found.value) < EXACT or found.value != int(found.value):
+        return text
+    return str(int(found.value))
+
+
+def is_whole(seed: str) -> bool:
+    """Whether a seed, as `_seed` writes it, is a whole number."""
+    return seed.removeprefix("-").isascii() and seed.removeprefix("-").isdigit() and abs(int(seed)) < EXACT
 
 
 def _setting(text: str, column: str, field: str, decimal_comma: bool) -> float:

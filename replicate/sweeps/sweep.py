@@ -16,7 +16,6 @@ import pandas as pd
 from replicate.landscape.landscape import Landscape
 from replicate.sweeps import history, noise, records, rows, settings, shapes, states, units
 from replicate.sweeps.columns import Metric, find_columns, one_optimizer
-from replicate.sweeps.numbers import number
 from replicate.sweeps.rows import Run
 from replicate.sweeps.settings import Parted
 from replicate.sweeps.table import Table, counted
@@ -222,7 +221,5 @@ def _landscape(
 
 
 def _seeds(texts: list[str]) -> list[int] | list[str]:
-    """Whole numbers where all of them are (`3`, `3.0`), else texts."""
-    found = [number(text) for text in texts]
-    whole = [int(n.value) for n in found if n is not None and math.isfinite(n.value) and n.value == int(n.value)]
-    return whole if len(whole) == len(texts) else texts
+    """As numbers, where all of them are."""
+    return [int(text) for text in texts] if all(map(rows.is_whole, texts)) else texts

@@ -14,7 +14,8 @@ from replicate.data import catalogue
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
 from replicate.paper.protocol import ARCHITECTURES, DATASETS, LRS, SEEDS, WEIGHT_DECAYS
-from replicate.runs import scales
+from replicate.paper.registry import CLAIMS
+from replicate.runs import needed, scales
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale, points
 from replicate.text import UsageError
@@ -53,6 +54,7 @@ def test_names() -> None:
             "smoke",
             "embedded",
             "embedded-deep",
+            "probe",
             "fashion",
             "fashion-short",
             "cifar100",
@@ -70,8 +72,8 @@ def test_unknown_scale() -> None:
     with pytest.raises(UsageError) as refused:
         scales.get("nonsense")
     assert str(refused.value) == (
-        "scale: expected one of smoke, embedded, embedded-deep, fashion, fashion-short, cifar100, cifar100-script, "
-        "cifar100-stem32, imagenet, imagenet-script, synthetic; got 'nonsense'"
+        "scale: expected one of smoke, embedded, embedded-deep, probe, fashion, fashion-short, cifar100, "
+        "cifar100-script, cifar100-stem32, imagenet, imagenet-script, synthetic; got 'nonsense'"
     )
 
 
@@ -217,6 +219,34 @@ class TestEmbedded:
         with pytest.raises(NotTrained) as left_out:
             points(self.scale, part)
         assert str(left_out.value) == reason
+
+
+class TestProbe:
+    scale = scales.PROBE
+
+    def test_every_claim_is_trained_for(self) -> None:
+        assert needed.split(CLAIMS, self.scale)[1] == {}
+
+    def test_each_data_set_has_its_own_models_length_and_seeds(self) -> None:
+        digits, fashion = (points(self.scale, Part(cell, "main", "unit")) for cell in (CIFAR_CELL, IMAGENET_CELL))
+        assert (len({p.seed for p in digits}), len({p.seed for p in fashion})) == (10, 5)
+        assert [{scales.steps(p.run) for p in part} for part in (digits, fashion)] == [{300}, {320}]
+        vit = [points(self.scale, Part(Cell("vit_s16", d), "main", "unit"))[0].run for d in DATASETS]
+        assert [dict(run.model.arguments)["patch_size"] for run in vit] == [4, 8]
+
+    def test_sgd_has_learning_rates_of_its_own(self) -> None:
+        sgd = {p.lr for p in points(self.scale, Part(CIFAR_CELL, "sgd", "unit"))}
+        assert sgd == set(self.scale.lrs_sgd)
+        assert {p.lr for p in points(self.scale, Part(CIFAR_CELL, "main", "unit"))} == set(self.scale.lrs)
+
+    def test_a_run_costs_what_it_looks_at(self) -> None:
+        parts = [Part(CIFAR_CELL, "main", "unit"), *(Part(IMAGENET_CELL, v, "unit") for v in ("main", "long"))]
+        runs = [points(self.scale, part)[0].run for part in parts]
+        costs = {(run.data.name, run.epochs): scales.relative_cost(self.scale, run) for run in runs}
+        fashion = 1024 * 256 * 20 / (288 * 64 * 25)
+        assert costs == pytest.approx(
+            {("digits", 25): 1.0, ("fashion-16", 20): fashion, ("fashion-16", 67): fashion * 67 / 20}
+        )
 
 
 class TestSmoke:

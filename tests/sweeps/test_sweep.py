@@ -361,6 +361,26 @@ class TestSizes:
             sweep(tmp_path, text)
 
 
+class TestSeeds:
+    def test_one_number_is_one_seed_however_it_is_written(self, tmp_path: Path) -> None:
+        rows = "lr,wd,seed,accuracy\n" + "\n".join(
+            f"1,{wd},{seed},5{wd}" for wd in (0, 1) for seed in ("0", "01", "2.0")
+        )
+        (found,) = sweep(tmp_path, rows).landscapes
+        assert found.seeds == (0, 1, 2)
+
+    @pytest.mark.parametrize("other", ["00", "0.0"])
+    def test_a_seed_written_in_two_ways_is_one_run_twice(self, tmp_path: Path, other: str) -> None:
+        for large in ("7", "1" + 30 * "0"):  # beyond whole numbers too
+            with pytest.raises(UsageError, match=r"row 3: expected each run once, got lr=1 wd=1 seed=0 in row 2"):
+                sweep(tmp_path, f"lr,wd,seed,accuracy\n1,1,0,50\n1,1,{other},51\n1,2,{large},52\n")
+
+    def test_seeds_beyond_what_floats_tell_apart_stay_apart(self, tmp_path: Path) -> None:
+        large = [12345678901234567890 + i for i in range(3)]
+        (found,) = sweep(tmp_path, "lr,wd,seed,accuracy\n" + "\n".join(f"1,1,{seed},50" for seed in large)).landscapes
+        assert len(found.seeds) == 3
+
+
 class TestUnits:
     def test_a_fraction_among_percentages(self, tmp_path: Path) -> None:
         words = (
