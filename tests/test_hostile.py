@@ -93,6 +93,8 @@ FOUND = [
     ("sweep-text", b"lr,wd,acc,acc_std\n1,0,50,1e200\n1,1,51,1\n"),
     ("sweep-parted", b"--noise=1e308"),
     ("sweep-database", database_seeds()[0].replace(b"study_name", b"study\xd4name")),
+    ("sweep-json", b'{"lr":' + 60_000 * b'{"a":'),  # a column whose name has 60,000 parts
+    ("sweep", b"lr,wd,seed,accuracy\n1,1,0,50\n1,1,00,51\n1,2,1" + 30 * b"0" + b",52\n"),
     ("columns", b"lr=" + b"x" * 10_000),
     ("columns", "lr=\U0010ffff".encode()),
     ("verdicts", b'{"format": ' + b"9" * 5000 + b"}"),

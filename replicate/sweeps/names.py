@@ -34,10 +34,15 @@ class Measure:
     """`std` or `sem` where the column holds the spread of the measure instead."""
 
 
+LONGEST_NAME = 400
+"""Characters of a column's name that are looked at; what wants more is nested too deep to be a sweep."""
+
+
 @lru_cache(maxsize=4096)
 def parts(column: str) -> tuple[tuple[str, ...], ...]:
-    """The words of a name, for each of the parts that `/`, `.`, `:` or `|` divide it into."""
-    name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column.strip()) or column.strip()
+    """The words of a name, for each of the parts that `/`, `.`, `:` or `|` divide it into; of a long one, its end's."""
+    column = column.strip()[-LONGEST_NAME:]
+    name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column) or column
     name = name.replace("λ", "lambda").replace("η", "eta").replace("R²", "r2").replace("@", "").replace("%", " ")
     name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", name).lower()
