@@ -57,7 +57,13 @@ def find(store: Store, now: float | None = None) -> list[Item]:
     now = store.clock() if now is None else now
     named = _named()
     records = list(_records(store, named))
-    found = [*records, *_models(store, records, now), *_quarantine(store), *_stacks(store, named, now), *_temporary(store, now)]
+    found = [
+        *records,
+        *_models(store, records, now),
+        *_quarantine(store),
+        *_stacks(store, named, now),
+        *_temporary(store, now),
+    ]
     return sorted(found, key=lambda item: (REASONS.index(item.reason), item.path))
 
 

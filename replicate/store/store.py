@@ -145,7 +145,7 @@ class Store(Locking):
         """Keep a sealed model of the run under `key`; before its record, for a run with a record is not looked at."""
         self._write(self.layout.model(key), blob)
 
-    def model(self, key: str) -> bytes:
+    def model_file(self, key: str) -> bytes:
         """The file of the model kept of the run under `key`, as `model_file.seal` made it; StoreError for its lack."""
         stored, path = self.read(key), self.layout.model(key)
         if stored is None:
@@ -161,6 +161,11 @@ class Store(Locking):
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}; make it readable or delete it") from error
         return blob
+
+    @property
+    def keeps_models(self) -> bool:
+        """Whether whoever trains into it keeps models."""
+        return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
         """Whether the run under `key` counts as missing for want of its model; a diverged one has none."""
