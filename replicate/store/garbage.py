@@ -106,8 +106,8 @@ def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]
         if path.stem in reasons:
             yield Item(path, reasons[path.stem], _size(path))
         elif is_key(path.stem) and not store.has(path.stem) and not store.is_run_held(path.stem):
-            if begun.age_seconds(path, now) > STALE_SECONDS:
-                yield Item(path, MODELS, _size(path))
+            age = begun.age_seconds(path, now)  # a young one: perhaps its trainer is just going on
+            yield from [Item(path, MODELS, _size(path))] if age > STALE_SECONDS else []
 
 
 def _why(blob: bytes) -> str | None:

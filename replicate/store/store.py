@@ -162,6 +162,10 @@ class Store(Locking):
             raise StoreError(f"cannot read {path}: {error.strerror}; make it readable or delete it") from error
         return blob
 
+    def without_model(self, runs: Iterable[Run]) -> list[Run]:
+        """Those of `runs` that are stored without the model that they could have: not those that diverged."""
+        return [run for run in runs if self._without_model(run.key)]
+
     @property
     def keeps_models(self) -> bool:
         """Whether whoever trains into it keeps models."""
@@ -169,7 +173,10 @@ class Store(Locking):
 
     def _lacks_model(self, key: str) -> bool:
         """Whether the run under `key` counts as missing for want of its model; a diverged one has none."""
-        if self.keep is not Keep.ALL or self.layout.model(key).is_file():
+        return self.keep is Keep.ALL and self._without_model(key)
+
+    def _without_model(self, key: str) -> bool:
+        if self.layout.model(key).is_file():
             return False
         stored = self.read(key)
         return stored is not None and not stored.result.diverged and not stored.synthetic

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
+from replicate.data import catalogue
 from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
-from replicate.store import model_file
+from replicate.store import model_file, provenance
+from replicate.store import store as stores
 from replicate.store.record import StoredRun, content_of, run_from_record
-from replicate.store.store import Store, StoreError, open_store
+from replicate.store.store import Store, StoreError
 from replicate.train import inputs, models, setting, solo
 from replicate.train.lanes import Lanes
 
@@ -34,9 +37,9 @@ class ModelStore(Store):
         return load(self, run if isinstance(run, str) else run.key)
 
 
-def open_models(path: str | os.PathLike[str]) -> ModelStore:
+def open_store(path: str | os.PathLike[str]) -> ModelStore:
     """The store at `path`, unchanged, with its models; StoreError where there is none."""
-    found = open_store(Path(path), create=False, read_only=True)
+    found = stores.open_store(Path(path), create=False, read_only=True)
     return ModelStore(found.path, read_only=True)
 
 
@@ -60,6 +63,19 @@ def load(store: Store, key: str) -> nn.Module:
     model = models.of_run(run)
     model.load_state_dict(safetensors.load(blob))
     return model.eval()
+
+
+def evaluated(store: Store, stored: StoredRun) -> tuple[float, dict[str, Any]]:
+    """The test accuracy in percent of the model kept of `stored`, evaluated again, and the provenance of that.
+
+    On a GPU if the run was trained on one and one is there. StoreError as `Store.model_file`.
+    """
+    model = load(store, stored.key)
+    run = run_from_record(stored.run)
+    device = "cpu" if stored.provenance.get("device") == "cpu" or not torch.cuda.is_available() else "cuda:0"
+    catalogue.prepare(run.data)
+    found = accuracy_pp(run, model, str(stored.provenance.get("trainer")), device)
+    return found, provenance.collect(run, device, 0.0, {})
 
 
 def bytes_of(runs: Sequence[Run]) -> int:

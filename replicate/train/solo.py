@@ -30,7 +30,8 @@ def train(run: Run, device: str = "cpu", saver: Saver | None = None, keep: Keep 
 
     Test accuracy is taken after every `eval_every_epochs` epochs and after the last: at the small scales a look at all
     test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
-    evaluation, a weight is not; it ends there with the accuracy of guessing. What `saver` holds of it is gone on from. `keep` gets the final state of the model, unless diverged.
+    evaluation, a weight is not; it ends there with the accuracy of guessing. What `saver` holds of it is gone on from.
+    `keep` gets the state that the model ends with, unless it diverged.
     """
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
