@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from replicate.store import model_file, provenance
 from replicate.store import store as stores
 from replicate.store.record import StoredRun, content_of, run_from_record
 from replicate.store.store import Store, StoreError
+from replicate.text import one_line
 from replicate.train import inputs, models, setting, solo
 from replicate.train.lanes import Lanes
 
@@ -57,11 +59,12 @@ def load(store: Store, key: str) -> nn.Module:
     try:
         run = run_from_record(stored.run)
     except ValueError as error:
-        raise StoreError(
-            f"run {key}: {error}; this version builds other models, use the one that trained it"
-        ) from error
+        raise StoreError(f"run {key}: {error}; read its model with the version that trained it") from error
     model = models.of_run(run)
-    model.load_state_dict(safetensors.load(blob))
+    try:
+        model.load_state_dict(safetensors.load(blob))
+    except (SafetensorError, RuntimeError) as error:
+        raise StoreError(one_line(f"run {key}: expected the weights of {run.arch} in its model: {error}")) from error
     return model.eval()
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import torch as safetensors
 from torch import Tensor
 
+from replicate.cli import main
+from replicate.runs import scales
+from replicate.runs.needed import runs_at
 from replicate.runs.run import Run
+from replicate.store import model_file
 from replicate.store.model_file import Keep
+from replicate.store.record import StoredRun, key_of, seal_stored
 from replicate.store.store import StoreError, open_store
 from replicate.train import fast, kept_models, models, solo
 from replicate.train.contract import Trained, Workspace
 from replicate.train.engine import local
 from replicate.train.stacked import How, train_stack
+from tests.support.faketrainer import fake_result
 from tests.support.stacked import float64, make  # noqa: F401
 
 TRAINERS = {"stacked": fast.train, "solo": fast.one_by_one}
@@ -104,3 +112,48 @@ def test_the_engine_keeps_models_and_trains_again_only_where_told(tmp_path: Path
     read = kept_models.open_store(tmp_path)
     for run in runs:
         assert kept_models.accuracy_pp(run, read.model(run), "stacked", "cpu") == read.get(run).result.accuracy_pp
+
+
+@pytest.mark.slow
+def test_verify_evaluates_them_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make(), make(lr=3e-3)]
+    local.ensure(open_store(tmp_path, keep=Keep.NEW), runs, in_process=True)
+    verify = ["runs", "verify", "--weights", "--store", str(tmp_path), "--json"]
+    assert main(verify) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["key"] for row in rows} == {run.key for run in runs}
+    assert all(row["same machine"] and row["recorded"] == row["again"] for row in rows)
+    path = open_store(tmp_path).layout.model(runs[0].key)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main([*verify, runs[0].key]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"][0]["agrees"] is False and "cut off or altered" in err
+
+
+@pytest.mark.slow
+def test_plan_says_the_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--scale", "smoke", "--store", str(tmp_path / "none"), "--keep-models", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    runs = runs_at(scales.get("smoke"))
+    assert told["model_bytes"] == dict.fromkeys(("needed", "to_train"), kept_models.bytes_of(runs))
+    assert told["model_bytes"]["needed"] > 4 * len(runs)
+
+
+@pytest.mark.fast
+def test_retrain_is_for_models_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--scale", "smoke", "--store", str(tmp_path), "--retrain"]) == 2
+    assert "--retrain: expected --keep-models with it" in capsys.readouterr().err
+
+
+@pytest.mark.fast
+def test_a_run_of_another_version_is_one_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    record = make().record() | {"result_version": 1}
+    result = fake_result(make())
+    stored = StoredRun(key_of(record), record, result, {}, False)
+    store.layout.record(stored.key).parent.mkdir(parents=True)
+    store.layout.record(stored.key).write_bytes(seal_stored(stored))
+    blob = safetensors.save({"a": torch.ones(2)}, model_file.labels(stored.key, stored.content))
+    store.put_model(stored.key, model_file.seal(blob))
+    with pytest.raises(StoreError, match="got 1; read its model with the version that trained it"):
+        kept_models.load(store, stored.key)
