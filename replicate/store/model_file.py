@@ -27,7 +27,7 @@ class Keep(Enum):
 
     NONE = "none"
     NEW = "new"
-    """Of every run that is trained; a run that is stored already without is left as it is."""
+    """Those of runs that are trained; a run that is stored already without its own is left as it is."""
     ALL = "all"
     """As `NEW`, and a run that is stored without its model counts as missing."""
 
