@@ -1,6 +1,7 @@
 """Executable claims: a paper on AdamW's weight decay, judged from real training runs.
 
-`from replicate import judge, Landscape` judges a sweep of one's own; both are loaded when first asked for.
+`from replicate import judge, Landscape` judges a sweep of one's own; `open_store` gives the runs and models of a store.
+All are loaded when first asked for.
 """
 
 import importlib
@@ -8,8 +9,13 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"judge": "replicate.notebook", "Judged": "replicate.notebook", "Landscape": "replicate.landscape.landscape"}
-__all__ = ["Judged", "Landscape", "__version__", "judge"]
+_PUBLIC = {
+    "judge": "replicate.notebook",
+    "Judged": "replicate.notebook",
+    "Landscape": "replicate.landscape.landscape",
+    "open_store": "replicate.train.kept_models",
+}
+__all__ = ["Judged", "Landscape", "__version__", "judge", "open_store"]
 
 
 def __getattr__(name: str) -> Any:

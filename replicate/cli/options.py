@@ -80,6 +80,7 @@ OPTIONS: dict[str, Option] = {
     "--format": _one_of(["csv", "parquet"], "parquet needs pyarrow", "csv"),
     "--ignore": {**_value("COLUMN,…", "runs that differ in these columns alone are repeats", []), "action": "append"},
     "--json": _flag("print JSON alone on standard output"),
+    "--keep-models": _flag("keep the final weights of every run that is trained, beside its record in the store"),
     "--landscape": _value("NAME", "a trained landscape of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),
     "--landscapes": _counts("per study (default: 400)", 400),
     "--markdown": _flag("print the whole audit as a Markdown document"),
@@ -103,6 +104,7 @@ OPTIONS: dict[str, Option] = {
     "--processes": _counts("stacks at once (default: one a GPU, or a physical core)"),
     "--repair": _flag("move what cannot be believed, or is left over, to quarantine/"),
     "--report": _value("DIR", f"folder for {REPORT_FILES} (default: {REPORT})"),
+    "--retrain": _flag("with --keep-models: train the stored runs again that have no model"),
     "--sample": _counts("else how many (default: 10)", 10),
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),
@@ -117,6 +119,7 @@ OPTIONS: dict[str, Option] = {
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
     "--verbose": _flag("with what each finding assumes and would take"),
     "--where": {**_value("COLUMN=VALUE,…", "judge these runs alone, e.g. epochs=8", []), "action": "append"},
+    "--weights": _flag("evaluate the models kept in the store again, and compare with their records"),
     "--world": _value(
         "WORLD",
         "paper (its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",

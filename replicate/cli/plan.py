@@ -36,12 +36,24 @@ def run(options: argparse.Namespace) -> int:
         _keep(store, scale, measured)
     plan = make_plan(CLAIMS, scale, store, measured)
     steps = priority.best_first(CLAIMS, scale, store, plan.rates)
+    models = _models(plan) if options.keep_models else None
     if options.json:
-        print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]})
+        more = {} if models is None else {"model_bytes": models}
+        print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]} | more)
     else:
         print(text(plan, options.store))
+        if models is not None:
+            of = {name: f"{size:,} bytes" for name, size in models.items()}
+            print(f"models: {of['to_train']} for what is to train, {of['needed']} for all, with --keep-models")
         print(_order_text(steps))
     return 0
+
+
+def _models(plan: Plan) -> dict[str, int]:
+    """Bytes that the models of all runs of `plan` take, and of those to train; one that diverges is counted as well."""
+    from replicate.train.kept_models import bytes_of  # here and no earlier: it needs the GPU stack
+
+    return {"needed": bytes_of(plan.runs), "to_train": bytes_of(plan.missing)}
 
 
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:

@@ -23,7 +23,7 @@ from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import parts_at, runs_at, split
 from replicate.store import garbage, kept, recorded
-from replicate.store.store import Store, StoredRun, open_store
+from replicate.store.store import Store, StoredRun, StoreError, open_store
 from replicate.text import UsageError
 
 FIELDS = (
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         use_images(options.data)
         if options.landscape is not None:
             return _verify_landscape(options.landscape, options.keys, options.sample, options.json)
+        if options.weights:
+            return _verify_weights(to_read(options.store), options.keys, options.sample, options.json)
         return _verify(scales.get(options.scale), options.keys, options.sample, options.json)
     scale = scales.get(options.scale) if getattr(options, "scale", None) else None
     store = to_read(options.store, scale)
@@ -74,7 +76,9 @@ def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
 def _show(store: Store, prefix: str, as_json: bool) -> None:
     stored = one_run(store, prefix)
     record: dict[str, Any] = {"key": stored.key, "run": stored.run, "result": stored.result.to_json()}
+    model = store.layout.model(stored.key)
     record |= {"provenance": stored.provenance, "synthetic": stored.synthetic}
+    record |= {"model": str(model) if model.is_file() else None}
     if as_json:
         print_json(record)
         return
@@ -221,6 +225,31 @@ def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: boo
     return _say_compared({"landscape": name}, COMPARED[2:], rows, as_json)
 
 
+def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bool) -> int:
+    """Evaluate the kept models of the runs `asked` for, or of a `sample` of all, and compare with their records.
+
+    As `_verify`, but nothing is trained that could magnify a rounding: on another machine, or for what a GPU trained,
+    accuracies may differ by `EVALUATION_PP`. A model that cannot be believed disagrees.
+    """
+    chosen = sorted({one_run(store, key).key for key in asked})
+    if not asked:
+        held = [stored.key for stored in store.records() if store.layout.model(stored.key).is_file()]
+        chosen = held[:: max(1, len(held) // sample)][:sample]
+    if not chosen:
+        raise UsageError(f"{store.path}: expected kept models, got none; `replicate train --keep-models` keeps them")
+    from replicate.train import kept_models  # here and no earlier: it needs the GPU stack
+
+    rows = []
+    for key in chosen:
+        before, again = one_run(store, key), None
+        try:
+            again = kept_models.evaluated(store, before)
+        except StoreError as error:
+            note(str(error))
+        rows.append(_compared_pp(before, again, EVALUATION_PP))
+    return _say_compared({"store": str(store.path)}, COMPARED, rows, as_json)
+
+
 def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str, Any]], as_json: bool) -> int:
     """Print `rows`; 1 where one disagrees, else 0."""
     if as_json:
@@ -249,18 +278,25 @@ def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) ->
 
 COMPARED = ("key", "arch", "lr", "wd", "seed", "recorded", "again", "same machine", "agrees")
 ROUNDING_PP = 5.0
+EVALUATION_PP = 1.0
 
 
 def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
+    row = _compared_pp(before, (after.result.accuracy_pp, after.provenance), ROUNDING_PP)
+    exactly = row["same machine"] and before.provenance.get("device") == "cpu"
+    return row | ({"agrees": before.content == after.content} if exactly else {})
+
+
+def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, most_pp: float) -> dict[str, Any]:
+    """`before` beside the accuracy got `again`, with its provenance: elsewhere they may differ by `most_pp`."""
+    again_pp, origin = again or (None, {})
     names = ("versions", "device_model", "platform")
-    same = all(before.provenance.get(name) == after.provenance.get(name) for name in names)
-    difference = abs(before.result.accuracy_pp - after.result.accuracy_pp)
+    same = all(before.provenance.get(name) == origin.get(name) for name in names)
     exactly = same and before.provenance.get("device") == "cpu"
-    agrees = before.content == after.content if exactly else difference <= ROUNDING_PP
-    row = _row(before)
+    row, recorded_pp = _row(before), before.result.accuracy_pp
     of_run = {name: row[name] for name in ("key", "arch", "lr", "wd", "seed")}
-    accuracies = {"recorded": before.result.accuracy_pp, "again": after.result.accuracy_pp}
-    return of_run | accuracies | {"same machine": same, "agrees": agrees}
+    agrees = again_pp is not None and abs(recorded_pp - again_pp) <= (0 if exactly else most_pp)
+    return of_run | {"recorded": recorded_pp, "again": again_pp, "same machine": same, "agrees": agrees}
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:

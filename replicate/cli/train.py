@@ -16,6 +16,7 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
+from replicate.store.model_file import Keep
 from replicate.store.store import Store, open_store
 from replicate.text import UsageError
 from replicate.train.contract import TRAINERS
@@ -29,8 +30,11 @@ def run(options: argparse.Namespace) -> int:
     allowed = budget.seconds(options.budget)  # before anything is downloaded
     if scale.why_untrainable:
         raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
+    if options.retrain and not options.keep_models:
+        raise UsageError("--retrain: expected --keep-models with it: only for its model is a stored run trained again")
+    keep = Keep.NONE if not options.keep_models else Keep.ALL if options.retrain else Keep.NEW
     use_images(options.data)
-    store = open_store(options.store, below=recorded.of_scale(scale.name))
+    store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
     claims, _ = split(CLAIMS, scale)
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})
@@ -38,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         for _, spec in scale.data:
             catalogue.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
+    if keep is Keep.NEW and (without := store.without_model(runs)):
+        note(f"{len(without)} stored runs have no model and are not trained again; --retrain does that")
     parts, until = [runs], math.inf
     if allowed is not None:
         until = time.monotonic() + allowed

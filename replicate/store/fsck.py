@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate.store import begun, marker
+from replicate.store import begun, marker, model_file
 from replicate.store.layout import OWN_NAMES, Layout
 from replicate.store.locks import HEARTBEAT
 from replicate.store.record import Corrupt, NewerFormat, key_of_stack, parse
@@ -21,6 +21,7 @@ from replicate.store.store import STALE_SECONDS, TRAINING, Store, StoreError, op
 from replicate.store.strict import Malformed, decode
 
 _RECORD = re.compile(r"[0-9a-f]{24}\.json")
+_MODEL = re.compile(rf"[0-9a-f]{{24}}{re.escape(model_file.SUFFIX)}")
 _LOCK = re.compile(rf"[0-9a-f]{{24}}\.(lock|{HEARTBEAT})")
 _CHUNK = 1 << 20
 _DIGEST = 64
@@ -31,7 +32,7 @@ class Problem:
     """One file or folder that is not as it should be."""
 
     kind: str
-    """`record`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (of trainings)."""
+    """`record`, `model`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (of trainings)."""
     path: Path
     why: str
 
@@ -57,6 +58,7 @@ def check(store: Store, now: float | None = None) -> Check:
     problems = [
         *_marker(store),
         *_records(store, good, now),
+        *_models(store, good),
         *_top(store, now),
         *_checkpoints(store, good, now),
         *_locks(store, good, now),
@@ -112,6 +114,8 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
         for path in _entries(shard):
             if Layout.is_temporary(path.name):
                 yield from _temporary(path, now)
+            elif _MODEL.fullmatch(path.name) and path == store.layout.model(path.stem):
+                continue
             elif not _RECORD.fullmatch(path.name) or path != store.layout.record(path.stem):
                 yield Problem("stray", path, "expected a record under the name of its key, got another name or place")
             else:
@@ -124,6 +128,27 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
                     yield Problem("record", path, str(why))
                 except OSError as error:
                     yield Problem("record", path, f"cannot be read: {error.strerror}")
+
+
+def _models(store: Store, good: set[str]) -> Iterator[Problem]:
+    """Kept models that cannot be believed, and such without a record unless they are just being kept."""
+    for path in sorted(store.layout.runs.glob(f"*/*{model_file.SUFFIX}")):
+        key = path.stem
+        if not _MODEL.fullmatch(path.name) or path != store.layout.model(key):
+            continue  # a stray, among the records
+        stored = store.read(key) if key in good else None
+        if stored is None:
+            if not store.is_run_held(key):
+                yield Problem("model", path, "orphaned: no record of its run that can be believed")
+            continue
+        try:
+            model_file.check(path.read_bytes(), key, stored.content)
+        except FileNotFoundError:
+            continue
+        except Corrupt as why:
+            yield Problem("model", path, str(why))
+        except OSError as error:
+            yield Problem("model", path, f"cannot be read: {error.strerror}")
 
 
 def _top(store: Store, now: float) -> Iterator[Problem]:

@@ -15,19 +15,20 @@ from pathlib import Path
 from replicate.runs import scales
 from replicate.runs.needed import runs_at
 from replicate.runs.run import RESULT_VERSION
-from replicate.store import begun
+from replicate.store import begun, model_file
 from replicate.store.layout import Layout
-from replicate.store.record import FORMAT
+from replicate.store.record import FORMAT, is_key
 from replicate.store.store import STALE_SECONDS, Store
 from replicate.store.strict import Malformed, decode, format_of
 
 OLD = "runs of an older result version"
 UNNAMED = "runs that no scale names"
 UNREADABLE = "records under no scale's key that cannot be read"
-QUARANTINE = "damaged records that were set aside"
+MODELS = "kept models without a record"
+QUARANTINE = "damaged files that were set aside"
 CHECKPOINTS = "stacks that are done, given up or of no scale"
 TEMPORARY = "temporary files of processes that are gone"
-REASONS = (OLD, UNNAMED, UNREADABLE, QUARANTINE, CHECKPOINTS, TEMPORARY)
+REASONS = (OLD, UNNAMED, UNREADABLE, MODELS, QUARANTINE, CHECKPOINTS, TEMPORARY)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,14 @@ def find(store: Store, now: float | None = None) -> list[Item]:
     """Everything that can go, in the order of `REASONS`, there by path."""
     now = store.clock() if now is None else now
     named = _named()
-    found = [*_records(store, named), *_quarantine(store), *_stacks(store, named, now), *_temporary(store, now)]
+    records = list(_records(store, named))
+    found = [
+        *records,
+        *_models(store, records, now),
+        *_quarantine(store),
+        *_stacks(store, named, now),
+        *_temporary(store, now),
+    ]
     return sorted(found, key=lambda item: (REASONS.index(item.reason), item.path))
 
 
@@ -89,6 +97,17 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
         reason = _why(blob)
         if reason is not None:
             yield Item(path, reason, len(blob))
+
+
+def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]:
+    """Models of the `records` that can go, for their reason, and such as nobody is just about to write a record of."""
+    reasons = {item.path.stem: item.reason for item in records}
+    for path in store.layout.runs.glob(f"*/*{model_file.SUFFIX}"):
+        if path.stem in reasons:
+            yield Item(path, reasons[path.stem], _size(path))
+        elif is_key(path.stem) and not store.has(path.stem) and not store.is_run_held(path.stem):
+            age = begun.age_seconds(path, now)  # a young one: perhaps its trainer is just going on
+            yield from [Item(path, MODELS, _size(path))] if age > STALE_SECONDS else []
 
 
 def _why(blob: bytes) -> str | None:

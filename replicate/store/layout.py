@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from replicate.store import model_file
 from replicate.store.atomic import SUFFIX, temporary_of
 
 OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.log", "checkpoints", "rates"}
@@ -34,6 +35,10 @@ class Layout:
 
     def record(self, key: str) -> Path:
         return self.runs / key[:2] / f"{key}.json"
+
+    def model(self, key: str) -> Path:
+        """The weights that a run ended with, where they were kept."""
+        return self.record(key).with_suffix(model_file.SUFFIX)
 
     def run_lock(self, key: str) -> Path:
         return self.locks / f"{key}.lock"

@@ -67,6 +67,11 @@ class StoredRun:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_of(run: Run, result: Result) -> str:
+    """`StoredRun.content` of the record that `run` with this `result` will have."""
+    return StoredRun(run.key, run.record(), result, {}, run.synthetic).content
+
+
 def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
     """The bytes of the record of `run`."""
     return seal_stored(StoredRun(run.key, run.record(), result, provenance, run.synthetic))

@@ -17,9 +17,10 @@ from typing import Any
 
 from replicate.runs.result import Result
 from replicate.runs.run import Run
-from replicate.store import atomic, marker
+from replicate.store import atomic, marker, model_file
 from replicate.store.layout import Layout
 from replicate.store.locking import Locking, StoreError, unwritable
+from replicate.store.model_file import Keep
 from replicate.store.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_key, key_of, parse, seal_run
 
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
@@ -40,9 +41,17 @@ log = logging.getLogger(__name__)
 class Store(Locking):
     """A store that is open; `open_store` makes one. Safe to share between threads."""
 
-    def __init__(self, path: Path, read_only: bool = False, below: Mapping[str, StoredRun] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_only: bool = False,
+        below: Mapping[str, StoredRun] | None = None,
+        keep: Keep = Keep.NONE,
+    ) -> None:
         self.path = path
         self.read_only = read_only
+        self.keep = keep
+        """Which models whoever trains into it keeps; by `Keep.ALL` a run without its model counts as missing."""
         self.below: Mapping[str, StoredRun] = below or {}
         """Runs that count as stored and are kept elsewhere (`replicate.store.recorded`); the store's own go before."""
         self.layout = Layout(path)
@@ -58,12 +67,12 @@ class Store(Locking):
 
     def has(self, key: str) -> bool:
         """Whether a file for `key` is there; `get` tells whether it can be believed."""
-        return key in self.below or self.layout.record(key).is_file()
+        return (key in self.below or self.layout.record(key).is_file()) and not self._lacks_model(key)
 
     def keys(self) -> set[str]:
         """The keys of all files that are there, in one pass over the directories, and of what lies below."""
         own = {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
-        return own | self.below.keys()
+        return {key for key in own | self.below.keys() if not self._lacks_model(key)}
 
     def find(self, prefix: str) -> list[str]:
         """The keys that begin with `prefix`, sorted."""
@@ -77,7 +86,7 @@ class Store(Locking):
 
     def get(self, run: Run) -> StoredRun | None:
         """The stored result of `run`, or None where there is none that can be believed."""
-        stored = self.read(run.key)
+        stored = None if self._lacks_model(run.key) else self.read(run.key)
         if stored is None or self._matched.get(run.key) is stored:
             return stored
         if stored.run != run.record():
@@ -131,6 +140,46 @@ class Store(Locking):
         stored = parse(blob, run.key)
         self._write(self.layout.record(run.key), blob)
         return stored
+
+    def put_model(self, key: str, blob: bytes) -> None:
+        """Keep a sealed model of the run under `key`; before its record, for a run with a record is not looked at."""
+        self._write(self.layout.model(key), blob)
+
+    def model_file(self, key: str) -> bytes:
+        """The file of the model kept of the run under `key`, as `model_file.seal` made it; StoreError for its lack."""
+        stored, path = self.read(key), self.layout.model(key)
+        if stored is None:
+            raise StoreError(f"run {key}: expected a record in {self.path}, got none; see `replicate runs list`")
+        try:
+            blob = path.read_bytes()
+            model_file.check(blob, key, stored.content)
+        except FileNotFoundError:
+            why = "it diverged" if stored.result.diverged else "it was trained without --keep-models"
+            raise StoreError(f"run {key}: expected its model in {path}, got none: {why}") from None
+        except Corrupt as why:
+            raise StoreError(f"{path} is corrupt ({why}); `replicate fsck --repair` sets it aside") from why
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}; make it readable or delete it") from error
+        return blob
+
+    def without_model(self, runs: Iterable[Run]) -> list[Run]:
+        """Those of `runs` that are stored without the model that they could have: not those that diverged."""
+        return [run for run in runs if self._without_model(run.key)]
+
+    @property
+    def keeps_models(self) -> bool:
+        """Whether whoever trains into it keeps models."""
+        return self.keep is not Keep.NONE
+
+    def _lacks_model(self, key: str) -> bool:
+        """Whether the run under `key` counts as missing for want of its model; a diverged one has none."""
+        return self.keep is Keep.ALL and self._without_model(key)
+
+    def _without_model(self, key: str) -> bool:
+        if self.layout.model(key).is_file():
+            return False
+        stored = self.read(key)
+        return stored is not None and not stored.result.diverged and not stored.synthetic
 
     def log_training(self, key: str, seconds: float) -> None:
         """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
@@ -248,11 +297,12 @@ def open_store(
     create: bool = True,
     read_only: bool = False,
     below: Mapping[str, StoredRun] | None = None,
+    keep: Keep = Keep.NONE,
 ) -> Store:
     """The store at `path`, made there if `create`; StoreError where it cannot be read or, unless `read_only`, written.
 
     `below`: runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
-    is not there is an empty store, which `notices` says.
+    is not there is an empty store, which `notices` says. `keep`: which models whoever trains into it keeps.
 
     Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
     disks and the superuser.
@@ -263,14 +313,14 @@ def open_store(
     try:
         exists = _directory_exists(root)
         if not exists and read_only and below:
-            found = Store(root, read_only, below)
+            found = Store(root, read_only, below, keep)
             found.note(f"store {path}: nothing there yet; {len(below)} recorded runs are all there is")
             return found
         if not exists and (read_only or not create):
             raise StoreError(f"store {path}: expected a directory, got nothing there; train first, or check the path")
         if not exists:
             root.mkdir(parents=True, exist_ok=True)
-        store = Store(root, read_only, below)
+        store = Store(root, read_only, below, keep)
         marked = marker.check(store)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

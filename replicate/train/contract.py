@@ -31,6 +31,8 @@ class Workspace:
     lanes: int | None = None
     """The most runs at once that are known to fit: 1 is the plain loop, one run after the other. None: the trainer's
     own choice."""
+    keep_models: bool = False
+    """Whether to hand out the models as well."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Trained:
     result: Result
     how: dict[str, Any]
     """For its provenance: `trainer`, `lanes` and `precision`."""
+    model: bytes | None = None
+    """The sealed file of its model, where models are kept; a run that diverged has none."""
 
 
 Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]

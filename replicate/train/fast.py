@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from replicate.data import catalogue
 from replicate.runs.run import Run
 from replicate.train import solo
 from replicate.train.checkpoint import Checkpoint, Saver
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
+from replicate.train.kept_models import sealed
 from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack, usual
 
 
@@ -31,9 +34,13 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
     for start in range(0, len(runs), lanes):
         part = runs[start : start + lanes]
         with workspace.attentive():
-            results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES)))
+            states: dict[int, dict[str, Tensor]] = {}
+            keep = states.__setitem__ if workspace.keep_models else None
+            results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES), keep=keep))
         said = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
-        yield from (Trained(run, result, said) for run, result in zip(part, results, strict=True))
+        for lane, (run, result) in enumerate(zip(part, results, strict=True)):
+            model = sealed(run, result, states.pop(lane)) if lane in states else None
+            yield Trained(run, result, said, model)
 
 
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
@@ -43,9 +50,11 @@ def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterat
         saver = Saver(checkpoint, stopping=workspace.stopping, notice=workspace.notice)
         try:
             with workspace.attentive():
-                result = solo.train(run, device, saver)
+                states: list[dict[str, Tensor]] = []
+                result = solo.train(run, device, saver, states.append if workspace.keep_models else None)
         except Stopped:
             raise
         except Exception as error:
             raise RunFailed(run) from error
-        yield Trained(run, result, {"trainer": "solo", "lanes": 1, "precision": run.precision})
+        model = sealed(run, result, states.pop()) if states else None
+        yield Trained(run, result, {"trainer": "solo", "lanes": 1, "precision": run.precision}, model)

@@ -15,7 +15,8 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from replicate.runs.run import ModelSpec
+from replicate.data import catalogue
+from replicate.runs.run import ModelSpec, Run
 
 
 class Mlp(nn.Sequential):
@@ -115,3 +116,9 @@ def build_seeded(spec: ModelSpec, num_classes: int, in_chans: int, image_size: i
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build(spec, num_classes, in_chans, image_size)
+
+
+def of_run(run: Run) -> torch.nn.Module:
+    """The module of `run` before its first step."""
+    info = catalogue.info(run.data)
+    return build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)

@@ -21,24 +21,28 @@ from replicate.train import inputs, models, setting
 from replicate.train.checkpoint import Saver
 from replicate.train.setting import TrainError
 
+Keep = Callable[[dict[str, Tensor]], None]
+"""Takes a state as `nn.Module.state_dict` has it, whose tensors are those of the model still."""
 
-def train(run: Run, device: str = "cpu", saver: Saver | None = None) -> Result:
+
+def train(run: Run, device: str = "cpu", saver: Saver | None = None, keep: Keep | None = None) -> Result:
     """Train `run` and evaluate it; the result depends on the record and the machine alone.
 
     Test accuracy is taken after every `eval_every_epochs` epochs and after the last: at the small scales a look at all
     test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
     evaluation, a weight is not; it ends there with the accuracy of guessing. What `saver` holds of it is gone on from.
+    `keep` gets the state that the model ends with, unless it diverged.
     """
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
     saver = saver or Saver()
     with setting.reproducible(device):
-        result = _train(run, device, saver)
+        result = _train(run, device, saver, keep)
     saver.done()
     return result
 
 
-def _train(run: Run, device: str, saver: Saver) -> Result:
+def _train(run: Run, device: str, saver: Saver, keep: Keep | None) -> Result:
     started = time.perf_counter()
     shown = inputs.open_inputs(run, device)
     info = shown.info
@@ -80,14 +84,15 @@ def _train(run: Run, device: str, saver: Saver) -> Result:
             return Result(chance, best, True, None, tuple(history), time.perf_counter() - started)
         if evaluated:
             with passes:
-                history.append(_accuracy_pp(model, shown))
+                history.append(accuracy_pp(model, shown))
+    if keep is not None:
+        keep(model.state_dict())
     return Result(history[-1], max(history), False, epoch_loss, tuple(history), time.perf_counter() - started)
 
 
 def beginning(run: Run, info: Info, device: str) -> tuple[nn.Module, torch.optim.Optimizer, torch.autocast]:
     """The model of `run` before the first step, its optimiser, and the context of its forward passes."""
-    model = models.build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = models.of_run(run).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, setting.optimizer(run, model), setting.passes(run, device)
 
 
@@ -120,7 +125,7 @@ def backward(
     return total
 
 
-def _accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
+def accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
     """Percent of the test images that `model` classifies as labelled."""
     model.eval()
     right = count = 0

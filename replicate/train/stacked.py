@@ -33,6 +33,7 @@ from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
 from replicate.train.contract import TooLarge
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
+from replicate.train.own_layout import OwnLayout
 from replicate.train.setting import TrainError
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class How:
     """Takes what somebody should know: a line each."""
     stopping: Callable[[], bool] = lambda: False
     """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
+    keep: Callable[[int, dict[str, Tensor]], None] | None = None
+    """Takes, at the end, the place of a run and the state of its model, on the CPU, unless it diverged."""
 
 
 COMPILED_FROM = 500
@@ -119,6 +122,8 @@ def _trained(runs: Sequence[Run], device: str, how: How) -> list[Result]:
     checkpoint = _checkpoint(runs, device, how)
     with stack.functions.unproven():
         results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice))
+    if how.keep is not None:
+        stack.hand_out(how.keep)
     if how.compiled:
         stack.lanes.stop()
     return results
@@ -135,12 +140,10 @@ class _Stack:
         run = runs[0]
         self.inputs = Resident(run, device)
         self.info = self.inputs.info
-        model = models.build_seeded(
-            run.model, self.info.num_classes, self.info.in_chans, self.info.image_size, run.seed
-        )
+        model = models.of_run(run)
         example = torch.empty(1, self.info.in_chans, self.info.image_size, self.info.image_size)
-        shown = example if self.products else None
-        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, shown)
+        self.example = example if self.products else None
+        self.functions = compiled.functions_for(runs, model.to(device), device, how.compiled, self.example)
         self.lanes = self.functions.lanes
         self.moments = optim.zeros(run.optimizer, self.lanes.weights)
         self.steps_per_epoch = self.inputs.steps_per_epoch
@@ -229,6 +232,14 @@ class _Stack:
             else Result(chance, max([*history, chance]), True, None, tuple(history), seconds)
             for alive, loss, history in lanes
         ]
+
+    def hand_out(self, keep: Callable[[int, dict[str, Tensor]], None]) -> None:
+        """Give `keep` the place and the state of each model that has not diverged, once where lanes are filled up."""
+        layout = OwnLayout(self.runs[0], self.example)
+        for lane, alive in enumerate(self.alive.tolist()):
+            if alive and self.runs.index(self.runs[lane]) == lane:
+                state = layout.state(self.lanes, lane, self.table, self.taken)
+                keep(lane, {name: tensor.cpu() for name, tensor in state.items()})
 
     def tensors(self) -> list[Tensor]:
         """What a step changes in place; [lanes, ...] each."""

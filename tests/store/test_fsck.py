@@ -23,7 +23,7 @@ def kinds(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_corruptions_are_noticed_and_nothing_else_is_suspected(store: Store, kind: str) -> None:
-    stored = filled(store)
+    stored = filled(store, models=6)
     assert fsck.check(store) == fsck.Check(12, (), ())
     rng = random.Random(kind)
     for _ in range(15):

@@ -12,16 +12,19 @@ from replicate.runs.run import Run
 from replicate.store import begun
 from replicate.store.store import Store
 from replicate.train.checkpoint import Checkpoint
+from replicate.train.kept_models import sealed as sealed_model
 from tests.support.faketrainer import fake_result, fake_run
 
 KINDS = ("flip", "truncate", "swap", "empty")
 
 
-def filled(store: Store, runs: int = 12, stacks: int = 2) -> list[Run]:
-    """`runs` stored, and `stacks` begun with a checkpoint each; the stored ones."""
+def filled(store: Store, runs: int = 12, stacks: int = 2, models: int = 0) -> list[Run]:
+    """`runs` stored, the first `models` of them with a model, and `stacks` begun with a checkpoint each; the stored."""
     stored = [fake_run(seed) for seed in range(runs)]
     for run in stored:
         store.put(run, fake_result(run), {"seconds": 0.5}, durable=False)
+    for run in stored[:models]:
+        store.put_model(run.key, sealed_model(run, fake_result(run), {"weight": torch.arange(6.0) + run.seed}))
     for i in range(stacks):
         folder = begun.begin(store, [fake_run(1000 + i), fake_run(1100 + i)])
         Checkpoint(folder, [f"stack {i}"], print).save({"weights": torch.arange(5.0) + i, "step": i})
@@ -30,7 +33,11 @@ def filled(store: Store, runs: int = 12, stacks: int = 2) -> list[Run]:
 
 def sealed(store: Store) -> list[Path]:
     """The files that carry a checksum, or are named for what they hold."""
-    places = [store.layout.runs.glob("*/*.json"), store.layout.checkpoints.glob("*/*")]
+    places = [
+        store.layout.runs.glob("*/*.json"),
+        store.layout.runs.glob("*/*.safetensors"),
+        store.layout.checkpoints.glob("*/*"),
+    ]
     return sorted(path for place in places for path in place)
 
 
@@ -66,7 +73,8 @@ def check_noticed(store: Store, stored: Sequence[Run], kind: str, rng: random.Ra
     problems = {problem.path for problem in found.problems}
     for path in hurt:
         assert path in problems or path.parent in problems, f"expected {kind} of {path} to be noticed, got {problems}"
-    allowed = {*hurt, *(path.parent for path in hurt)}
+    # A model without a record that can be believed goes with it.
+    allowed = {*hurt, *(path.parent for path in hurt), *(store.layout.model(path.stem) for path in hurt)}
     assert problems <= allowed, f"expected nothing but {hurt} to be suspected, got {problems}"
     reader = open_store(store.path, read_only=True)
     for run in stored:

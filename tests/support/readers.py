@@ -203,6 +203,11 @@ TARGETS: dict[str, Target] = {
         mutations.either(kept.resealed, kept.resealed, mutations.flip, JSON),
         kept.record,
     ),
+    "model": Target(
+        lambda: [kept.model_seed()],
+        mutations.either(kept.model_resealed, mutations.flip),
+        kept.model,
+    ),
     "marker": Target(lambda: [b'{"format":1,"software":"replicate 0"}\n'], JSON, kept.marker),
     "begun": Target(lambda: [json.dumps([fake_run(i).key for i in (1, 2)]).encode()], JSON, kept.begun_stack),
     "trainings": Target(lambda: [f"{fake_run().key} 123 4.567\n".encode()], WORDS, kept.trainings),

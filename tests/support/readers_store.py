@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -12,15 +13,18 @@ from typing import Any
 
 import torch
 
-from replicate.store import begun, fsck, garbage, recorded
+from replicate.data.spec import DataSpec
+from replicate.runs.run import ModelSpec
+from replicate.store import begun, fsck, garbage, model_file, recorded
 from replicate.store.record import Corrupt, NewerFormat, parse, seal, seal_run, seal_stored
-from replicate.store.store import open_store
+from replicate.store.store import StoreError, open_store
+from replicate.train import kept_models, models
 from replicate.train.checkpoint import Checkpoint
 from replicate.train.plan import costs
 from replicate.train.watch import in_flight
 from tests.support import mutations
 from tests.support.faketrainer import fake_result, fake_run
-from tests.support.guard import Breach, command, sandbox
+from tests.support.guard import Breach, command, one_line_of, sandbox
 
 
 def record_seed(seed: int = 0) -> bytes:
@@ -71,6 +75,37 @@ def record(blob: bytes, folder: Path) -> None:
     command(["runs", "compare", key, fake_run(1).key, *where])
     garbage._why(blob)
     command(["fsck", *where, "--json"])
+
+
+_DIGITS = DataSpec("digits", train_images=20, test_images=30)
+_TINY = dataclasses.replace(fake_run(), model=ModelSpec("class:Mlp", (("hidden", (2,)),)), data=_DIGITS)
+
+
+def model_seed() -> bytes:
+    return kept_models.sealed(_TINY, fake_result(_TINY), models.of_run(_TINY).state_dict())
+
+
+def model_resealed(blob: bytes, rng: random.Random) -> bytes:
+    """A model with altered bytes under a checksum that is right, where there is still a place for it."""
+    blank = "0" * 64
+    given = blob.partition(b'"sha256":"')[2][:64]
+    try:
+        return model_file.seal(mutations.flip(blob.replace(given, blank.encode()), rng))
+    except Corrupt:
+        return mutations.flip(blob, rng)
+
+
+def model(blob: bytes, folder: Path) -> None:
+    store = open_store(folder / "store")
+    store.put(_TINY, fake_result(_TINY), {})
+    store.put_model(_TINY.key, blob)
+    try:
+        if store.model_file(_TINY.key) != blob:
+            raise Breach("expected the file as it is, or an error")
+        kept_models.load(store, _TINY.key)
+    except StoreError as error:
+        one_line_of(error)
+    command(["fsck", "--store", str(folder / "store"), "--repair", "--json"])
 
 
 def marker(blob: bytes, folder: Path) -> None:

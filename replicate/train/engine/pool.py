@@ -172,6 +172,7 @@ class Pool:
                         {
                             "job": job,
                             "store": str(store.path),
+                            "keep": store.keep.value,
                             "runs": [run.record() for run in work.runs],
                             "trainer": trainer,
                             "slots": [astuple(slot) for slot in sorted(slots, key=lambda s: s.name != work.again_on)],

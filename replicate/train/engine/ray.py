@@ -21,9 +21,9 @@ from ray import exceptions as lost
 
 from replicate.data.source import DATA_VARIABLE
 from replicate.runs.run import Run
-from replicate.store import begun
+from replicate.store import begun, model_file
 from replicate.store.locks import Lock
-from replicate.store.record import Corrupt, NewerFormat
+from replicate.store.record import Corrupt, NewerFormat, parse
 from replicate.store.store import Store
 from replicate.train.contract import STACKED, TRAINERS, Trainer
 from replicate.train.engine import room
@@ -185,6 +185,7 @@ class _Driver:
                 "probe": None if self._probe is None else str(self._probe),
                 "data": os.environ.get(DATA_VARIABLE),
                 "lanes": room.lanes(work.runs[0]),
+                "keep_models": self._store.keeps_models,
                 "failed": sorted(self._failed),
             }
             # What is lost is given out again here and not by Ray, which knows nothing of locks and halves. A process
@@ -256,6 +257,10 @@ class _Driver:
         """Store the record of a run that has come home."""
         (run,) = [run for run in flight.work.runs if run.key == told["key"]]
         try:
+            if told["model"] is not None:
+                home = parse(told["record"], run.key)
+                model_file.check(told["model"], run.key, home.content)
+                self._store.put_model(run.key, told["model"])
             stored = self._store.put_sealed(run, told["record"])
         except (Corrupt, NewerFormat) as why:
             self._store.note(f"the record of {run.key} came home damaged ({why}): it is trained again")

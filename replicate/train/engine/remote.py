@@ -36,7 +36,7 @@ HOLD_SECONDS = 1800.0
 
 
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Train the runs of `job`: a dictionary with `record` for each, one with `error` if the trainer raises one.
+    """Train the runs of `job`: a dictionary with `record` and `model` for each, one with `error` if the trainer raises.
 
     Where the stack is too large for the device there is one with `too_large`, the lanes that were tried. Where the
     device fails there is one with `device`, its name, `failed`, which says how, and whether it is `held`: the task
@@ -60,7 +60,8 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
             try:
                 for done in finished(runs, job["trainer"], device, workspace):
                     origin = provenance.collect(done.run, device, done.result.seconds, done.how)
-                    yield {"key": done.run.key, "record": seal_run(done.run, done.result, origin)}
+                    record = seal_run(done.run, done.result, origin)
+                    yield {"key": done.run.key, "record": record, "model": done.model}
             except TooLarge as error:
                 yield {"too_large": error.lanes, "on": device}
             except DeviceFailed as error:
@@ -129,6 +130,7 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
             stopping=lambda: leave.asked,
             attentive=leave.attentive,
             lanes=job["lanes"],
+            keep_models=job["keep_models"],
         )
     if not seen:
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from replicate.runs.run import Run
 from replicate.store import begun, provenance
 from replicate.store.locks import Lock
+from replicate.store.model_file import Keep
 from replicate.store.record import run_from_record
 from replicate.store.store import Store, StoreError, open_store
 from replicate.train.contract import RunFailed, Stopped, TooLarge, Trained, Trainer, Workspace
@@ -108,11 +109,14 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat
         stopping=seat.leave.stopping,
         attentive=seat.leave.attentive,
         lanes=lanes,
+        keep_models=store.keeps_models,
     )
     for done in finished(runs, trainer, seat.torch_device, workspace, seat.slot.device):
         with seat.leave.attentive():
             seconds = done.result.seconds
             origin = provenance.collect(done.run, seat.torch_device, seconds, done.how)
+            if done.model is not None:  # first: once its record is there, nobody looks whether its model is
+                store.put_model(done.run.key, done.model)
             store.put(done.run, done.result, origin | {"device": seat.slot.device})
             store.log_training(done.run.key, seconds)
     begun.prune(store)
@@ -151,7 +155,7 @@ class Worker:
 
     def __init__(self, leave: Leave) -> None:
         self._leave = leave
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[tuple[str, Keep], Store] = {}
         self._lease: Lease | None = None
         self._gpu: Seat | None = None
         """Leased until this process ends: so long it has a context there, which may have to be the only one."""
@@ -165,10 +169,10 @@ class Worker:
         """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
         answer: dict[str, Any] = {"job": job["job"], "outcome": DONE, "notices": []}
         try:
-            path = job["store"]
-            if path not in self._stores:
-                self._stores[path] = open_store(Path(path))
-            store = self._stores[path]
+            path, keep = job["store"], Keep(job["keep"])
+            if (path, keep) not in self._stores:
+                self._stores[path, keep] = open_store(Path(path), keep=keep)
+            store = self._stores[path, keep]
             before = len(store.notices)
             try:
                 answer["busy"] = [run.key for run in self._train(store, job)]

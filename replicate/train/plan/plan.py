@@ -49,13 +49,17 @@ class _Needs:
     runs: tuple[Run, ...]
     inert: int
     """Points that share the run of weight decay 0, because their decay is too small to act in float32."""
-    stored: int
+    missing: tuple[Run, ...]
     seconds_to_train: float | None
     """Device-seconds."""
 
     @property
     def to_train(self) -> int:
-        return len(self.runs) - self.stored
+        return len(self.missing)
+
+    @property
+    def stored(self) -> int:
+        return len(self.runs) - self.to_train
 
 
 @dataclass(frozen=True)
@@ -138,12 +142,11 @@ def make_plan(
     if measured or (measured := costs.kept(store.layout, scale.name) if store else {}):
         rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
 
-    def needs(some: Collection[Point]) -> tuple[int, tuple[Run, ...], int, int, float | None]:
+    def needs(some: Collection[Point]) -> tuple[int, tuple[Run, ...], int, tuple[Run, ...], float | None]:
         of_runs = {p.run.key: p.run for p in some}
         inert = sum(p.run.weight_decay != p.weight_decay for p in some)
-        missing = [run for key, run in of_runs.items() if key not in stored]
-        counts = len(some), tuple(of_runs.values()), inert, len(of_runs) - len(missing)
-        return *counts, rates.cost(missing, scale)
+        missing = tuple(run for key, run in of_runs.items() if key not in stored)
+        return len(some), tuple(of_runs.values()), inert, missing, rates.cost(missing, scale)
 
     return Plan(
         *needs(distinct.values()),

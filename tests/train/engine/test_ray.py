@@ -43,6 +43,7 @@ def job_of(store: Store, runs: list[Run], **other: object) -> dict[str, object]:
         "probe": None,
         "data": None,
         "lanes": None,
+        "keep_models": False,
         "failed": [],
     }
     return {**job, **other}

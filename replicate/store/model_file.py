@@ -1,0 +1,85 @@
+"""The file of a kept model: safetensors beside the record of its run, believed only if whole and of that very result.
+
+Its metadata names the run (`key`), what was measured of it (`content`), and the SHA-256 of the whole file, taken with
+64 zeros in its place. So a file that is cut off or altered is noticed, and so is the model of another training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+from replicate.store.record import Corrupt
+from replicate.store.strict import Malformed, decode
+
+SUFFIX = ".safetensors"
+LONGEST_HEADER = 16 << 20
+
+_LENGTH_BYTES = 8
+_BLANK = "0" * 64
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Keep(Enum):
+    """Which models are kept by those who train into a store."""
+
+    NONE = "none"
+    NEW = "new"
+    """Those of runs that are trained; a run that is stored already without its own is left as it is."""
+    ALL = "all"
+    """As `NEW`, and a run that is stored without its model counts as missing."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the header of a safetensors file says beside its tensors."""
+
+    __metadata__: dict[str, str] = field(default_factory=dict)
+
+
+def labels(key: str, content: str) -> dict[str, str]:
+    """The metadata to write the model of the run `key` with, whose result is `content`; `seal` comes after it."""
+    return {"format": "pt", "key": key, "content": content, "sha256": _BLANK}
+
+
+def seal(blob: bytes) -> bytes:
+    """The bytes of a safetensors file with `labels`, its checksum filled in."""
+    end = _end_of_header(blob)
+    return _with_sha256(blob[:end], _BLANK, hashlib.sha256(blob).hexdigest()) + blob[end:]
+
+
+def check(blob: bytes, key: str, content: str) -> None:
+    """Raise `Corrupt` where `blob` is not, byte for byte, the model kept of the run `key` with the result `content`."""
+    end = _end_of_header(blob)
+    try:
+        said = decode(blob[_LENGTH_BYTES:end], _Header).__metadata__
+    except Malformed as error:
+        raise Corrupt(f"expected the header of a safetensors file: {error}") from error
+    given = said.get("sha256", "")
+    if not _SHA256.fullmatch(given):
+        raise Corrupt("expected a model with its SHA-256 in the metadata, got one without")
+    digest = hashlib.sha256(_with_sha256(blob[:end], given, _BLANK))
+    digest.update(memoryview(blob)[end:])
+    if digest.hexdigest() != given:
+        raise Corrupt(f"expected SHA-256 {digest.hexdigest()[:12]}…, got {given[:12]}…: cut off or altered")
+    if said.get("key") != key:
+        raise Corrupt(f"expected the model of the run {key}, got that of {said.get('key', 'none')}")
+    if said.get("content") != content:
+        raise Corrupt("expected the model that has the result in its record, got that of another training of this run")
+
+
+def _end_of_header(blob: bytes) -> int:
+    length = int.from_bytes(blob[:_LENGTH_BYTES], "little")
+    if len(blob) < _LENGTH_BYTES or not 0 < length <= min(LONGEST_HEADER, len(blob) - _LENGTH_BYTES):
+        raise Corrupt(f"expected a safetensors file, got {len(blob)} bytes that do not hold its header: cut off")
+    return _LENGTH_BYTES + length
+
+
+def _with_sha256(head: bytes, old: str, new: str) -> bytes:
+    """`head` with the checksum `old` replaced, which it must name once."""
+    before = f'"sha256":"{old}"'.encode()
+    if head.count(before) != 1:
+        raise Corrupt("expected one SHA-256 in the header as it was written, got another text")
+    return head.replace(before, f'"sha256":"{new}"'.encode())
