@@ -15,12 +15,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parents[1]
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from replicate.runs.scales import EMBEDDED
 
-LANES = 16
+HERE = Path(__file__).parents[1]
+LANES = 32
 
 
 def seconds(tree: Path, arch: str) -> float:
