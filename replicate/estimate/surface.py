@@ -126,18 +126,26 @@ def is_search(landscape: Landscape) -> bool:
     return alone >= LEAST_ALONE and alone * 2 >= int(levels.sum())
 
 
+def all_equal(landscape: Landscape) -> bool:
+    """Whether two trials or more have scores, all of them the same."""
+    score = landscape.frame["score"].to_numpy(dtype=np.float64)
+    known = score[np.isfinite(score)]
+    return len(known) > 1 and bool((known == known[0]).all())
+
+
 def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     """The ridge of a random search; None where too few of its trials have a score, all are equal, or too few decays."""
     lr, wd, score = (landscape.frame[name].to_numpy(dtype=np.float64) for name in ("lr", "wd", "score"))
     known = np.isfinite(score)
-    if known.sum() < LEAST_TRIALS or np.ptp(score[known]) == 0 or len(np.unique(wd[known])) < LEAST_WDS:
+    if known.sum() < LEAST_TRIALS or all_equal(landscape) or len(np.unique(wd[known])) < LEAST_WDS:
         return None
     smallest = float(np.log(wd[wd > 0].min()))
     z, x = np.log(lr), np.where(wd > 0, np.log(np.where(wd > 0, wd, 1.0)), smallest - ZERO_GAP)
+    score = score / landscape.unit  # first, for what lies between two huge scores may overflow
     unit = float(np.ptp(score[known]))
     # What diverged is no better than the worst: how bad it is cannot be said.
     score = (np.where(known, score, score[known].min()) - score[known].max()) / unit
-    noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / unit
+    noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / landscape.unit / unit
     first, last = np.quantile(z[known], [TRIMMED, 1 - TRIMMED])
     rates = np.linspace(float(first), float(last), RATES)
     grid = np.linspace(x.min(), x.max(), GRID)
@@ -150,6 +158,7 @@ def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     scores = [model.softened.raw(surfaces[:, ::THINNED]) for model, surfaces in drawn]
     noise = float(np.median([model.amplitude * np.sqrt(np.mean(model.noise)) for model, _ in drawn]))
     points = np.column_stack(at)[::THINNED]
+    unit *= landscape.unit
     return Ridge(
         np.exp(rates), np.concatenate(places), points, unit * np.concatenate(scores), unit * noise, int(known.sum())
     )

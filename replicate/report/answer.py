@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from replicate.estimate.by_rate import Loss, RateRow, Where
+from replicate.estimate.flags import Flag
 from replicate.judging.answer import Setting
 from replicate.judging.rule import position
 from replicate.judging.sweep_verdicts import JudgedCell
@@ -177,7 +178,7 @@ def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
     first = (
         f"{row.lr:g}",
         NONE if row.best_wd is None else f"{row.best_wd:.3g}",
-        place(row.low, row.high) if row.where is not Where.UNKNOWN else NONE,
+        place(row.low, row.high) if row.where.placed else NONE,
         row.where.value,
         *decay,
     )
@@ -219,8 +220,18 @@ def _best(cell: JudgedCell) -> str:
     if best is None or best.best_score is None or best.best_wd is None:
         return "No run has a score."
     score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
+    if _all_equal(cell):
+        return f"All runs have the same {_score_name(cell)}, {score}, so nothing can be told of weight decay."
     at = f"learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}"
     return f"The best {_score_name(cell)} of all, {score}, is at {at}."
+
+
+def _all_equal(cell: JudgedCell) -> bool:
+    """Whether no run differs from any other in its score."""
+    if cell.answer.searched:
+        return Flag.EQUAL in cell.flags
+    scored = [row for row in cell.answer.by_lr if row.best_score is not None]
+    return {row.where for row in scored} == {Where.EQUAL} and len({row.best_score for row in scored}) == 1
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
@@ -252,6 +263,8 @@ def _without(cell: JudgedCell) -> Iterable[str]:
             f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told while nothing "
             "tells how much seeds differ: a second seed would, or --noise SD where you know it."
         )
+    if (rows := rows_of[Where.EQUAL]) and not _all_equal(cell):
+        yield f"At {_lrs(rows)} all runs have the same {_score_name(cell)}, so nothing can be told there."
     if rows := rows_of[Where.UNKNOWN]:
         yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
 
@@ -301,7 +314,7 @@ def _by_rule(cell: JudgedCell) -> Iterable[str]:
     if cell.answer.searched and best is not None:  # a trial has no others beside it: by the surface, near it
         of_best = math.log(best.lr)
         best = min(cell.answer.by_lr, key=lambda row: abs(math.log(row.lr) - of_best), default=None)
-    if best is None or best.where is Where.UNKNOWN:
+    if best is None or not best.where.placed:
         return
     unit = _unit(cell)
     rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"
