@@ -15,7 +15,7 @@ from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
 from replicate.paper.protocol import RHO
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import estimate_text, margin_text, sentence
-from replicate.text import bounds, printable
+from replicate.text import bounds, joined, printable
 
 UNNAMED = "unnamed"
 """What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
@@ -279,7 +279,7 @@ def _lrs(rows: Sequence[RateRow]) -> str:
     named = [f"{row.lr:g}" for row in rows]
     if len(named) > MOST_NAMED:
         return f"{len(named)} learning rates from {named[0]} to {named[-1]}"
-    return f"learning rate{'s' if len(named) > 1 else ''} {' and '.join(named) if len(named) < 3 else ', '.join(named)}"
+    return f"learning rate{'s' if len(named) > 1 else ''} {joined(named)}"
 
 
 def _constant(cell: JudgedCell) -> str:
