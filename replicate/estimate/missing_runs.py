@@ -40,12 +40,12 @@ class Divergence:
         runs = landscape.frame.groupby(["lr", "wd"], as_index=False)["diverged"].mean()
         lr, lost = runs["lr"].to_numpy(dtype=np.float64), runs["diverged"].to_numpy(dtype=np.float64) >= 0.5
         decay = lr * runs["wd"].to_numpy(dtype=np.float64)
-        trained = [
-            bool(((lr[~lost] >= one * (1 - SAME)) & (decay[~lost] >= other * (1 - SAME))).any())
-            for one, other in zip(lr, decay, strict=True)
+        beyond = [
+            not ((lr[~lost] >= one * (1 - SAME)) & (decay[~lost] >= other * (1 - SAME))).any()
+            for one, other in zip(lr[lost], decay[lost], strict=True)
         ]
-        first = lost & ~np.array(trained, dtype=bool)
-        self._lr, self._decay = lr[first], decay[first]
+        first = np.array(beyond, dtype=bool)
+        self._lr, self._decay = lr[lost][first], decay[lost][first]
 
     def at(self, lr: float, wd: float) -> bool:
         """Whether a run there can be expected to diverge."""

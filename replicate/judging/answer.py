@@ -24,6 +24,9 @@ EXTRAPOLATED = 3.0
 APART = 1.5
 """A learning rate half-way between two that were run is of interest from this factor to either of them."""
 
+MOST_NEXT = 100
+"""So many runs to do next may be asked for at once."""
+
 
 @dataclass(frozen=True)
 class Setting:
