@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,6 +106,12 @@ class Landscape:
         if spread == 0 or (largest <= LARGEST and LEAST_SPREAD <= math.ldexp(spread, top) <= MOST_SPREAD):
             return 1.0 if largest <= LARGEST else _power_of_two(top)
         return _power_of_two(top + math.frexp(spread)[1])
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of its rows, whatever their order."""
+        rows = self.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
+        return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).digest()
 
     def slices(self) -> list[Slice]:
         """One `Slice` a learning rate, ascending; the seed axis is the same in all of them."""
