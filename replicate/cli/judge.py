@@ -133,7 +133,13 @@ def _picture(sweep: Sweep) -> str:
 
 def _text(cell: JudgedCell, *, explained: bool) -> str:
     """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
-    lines = [answer.title(cell), "", *_wrapped(answer.headline(cell)), "", columns(answer.heads(cell), answer.table(cell))]
+    lines = [
+        answer.title(cell),
+        "",
+        *_wrapped(answer.headline(cell)),
+        "",
+        columns(answer.heads(cell), answer.table(cell)),
+    ]
     lines += _wrapped(answer.caption(cell)) if explained else []
     lines += ["", *_wrapped(answer.paragraph(cell)), ""]
     if cell.answer.plan is not None:

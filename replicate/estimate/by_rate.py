@@ -220,7 +220,9 @@ def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, 
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)
-        return None if wd is None or np.isnan(lost).any() else Loss(wd, float(np.median(lost)), float(np.std(lost)))
+        if wd is None or np.isnan(lost).any():
+            return None
+        return Loss(wd, float(np.median(lost)) * found.unit, float(np.std(lost)) * found.unit)
 
     lows, highs = found.at(found.lrs.tolist())
     nearest = np.abs(np.log(frame["lr"].to_numpy(dtype=np.float64))[:, None] - np.log(found.lrs)).argmin(axis=1)

@@ -256,10 +256,10 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
     ok = np.array([not diverges.at(*point) for point in np.exp(found.points)])
     if not ok.any():
         return Plan((), None, None)
-    points, scores, noise = found.points[ok], found.scores[known][:, ok] / landscape.unit, found.noise / landscape.unit
+    points, scores = found.points[ok], found.scores[known][:, ok]
     one_run = np.ones(len(points), dtype=np.intp)
     of = [
-        _Rate(1.0, points[:, 1], one_run.copy(), (scores, found.lines[known, i] / scale), noise, ())
+        _Rate(1.0, points[:, 1], one_run.copy(), (scores, found.lines[known, i] / scale), found.noise, ())
         for i, scale in ((0, SLOPE_UNIT), (1, RATIO_UNIT))
     ]
     before = [math.sqrt(one.variance) for one in of]

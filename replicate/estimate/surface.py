@@ -72,13 +72,15 @@ class Ridge:
     points: Floats
     """[C, 2], ln(learning rate) and ln(weight decay) of candidates for a further trial."""
     scores: Floats
-    """[K, C], the surfaces there, in units of the score."""
+    """[K, C], the surfaces there, in `unit`."""
     noise: float
-    """Standard deviation of a trial's noise where the surface is highest, in units of the score."""
+    """Standard deviation of a trial's noise where the surface is highest, in `unit`."""
+    unit: float
+    """That of the landscape: `Landscape.unit`."""
     trials: int
 
     def losses(self, rate: int, wd: float) -> Floats:
-        """[K], what `wd` loses against the best at the `rate`-th learning rate; NaN beyond what was tried."""
+        """[K], in `unit`: what `wd` loses against the best at the `rate`-th learning rate; NaN beyond what was tried."""
         of_rate = slice(rate * len(self.points) // RATES, (rate + 1) * len(self.points) // RATES)
         grid, scores = self.points[of_rate, 1], self.scores[:, of_rate]
         place = np.log(wd)
@@ -158,9 +160,14 @@ def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     scores = [model.softened.raw(surfaces[:, ::THINNED]) for model, surfaces in drawn]
     noise = float(np.median([model.amplitude * np.sqrt(np.mean(model.noise)) for model, _ in drawn]))
     points = np.column_stack(at)[::THINNED]
-    unit *= landscape.unit
     return Ridge(
-        np.exp(rates), np.concatenate(places), points, unit * np.concatenate(scores), unit * noise, int(known.sum())
+        lrs=np.exp(rates),
+        places=np.concatenate(places),
+        points=points,
+        scores=unit * np.concatenate(scores),
+        noise=unit * noise,
+        unit=landscape.unit,
+        trials=int(known.sum()),
     )
 
 

@@ -60,7 +60,9 @@ def test_where_the_best_weight_decay_lies(means: tuple[float, ...], where: Where
 def test_runs_that_all_have_the_same_score_are_called_equal() -> None:
     landscape = made({0.001: (70,) * 6, 0.01: (60, 62, 66, 70, 64, 50)})
     same = landscape.frame["lr"] == 0.001
-    landscape = dataclasses.replace(landscape, frame=landscape.frame.assign(score=landscape.frame["score"].mask(same, 70.0)))
+    landscape = dataclasses.replace(
+        landscape, frame=landscape.frame.assign(score=landscape.frame["score"].mask(same, 70.0))
+    )
     rows = by_rate.rows(landscape, fits.line(landscape), 0.1)
     assert [row.where for row in rows] == [Where.EQUAL, Where.INSIDE]
     assert (rows[0].best_score, rows[0].least, rows[0].high) == (70.0, None, math.inf)
