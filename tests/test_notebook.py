@@ -178,9 +178,9 @@ def test_no_message_of_the_reader_has_an_option_of_the_command_line() -> None:
         (frame, {"at": -1.0}),
         (frame, {"next_runs": 1000}),
     ]
-    for given, options in cases:
+    for runs, options in cases:
         with pytest.raises(UsageError) as error:
-            replicate.judge(given, **options)
+            replicate.judge(runs, **options)
         assert "--" not in str(error.value)
     one_seed = frame[frame["seed"] == 0]
     assert "noise=SD" in repr(replicate.judge(one_seed[["lr", "wd", "accuracy"]].iloc[::2]))

@@ -43,8 +43,8 @@ def f_tail(x: float, between: float, within: float) -> float:
 def root(function: Callable[[float], float], low: float, high: float, width: float = 1e-12) -> float:
     """Where `function` is 0 between `low`, at which it is below, and `high`, at which it is above, to within `width`.
 
-    By inverse quadratic interpolation where that is safe, by halving elsewhere (Chandrupatla 1997): scipy.optimize takes
-    a quarter of a second to import.
+    By inverse quadratic interpolation where that is safe, by halving elsewhere (Chandrupatla 1997): scipy.optimize
+    takes a quarter of a second to import.
     """
     old, old_value = high, function(high)
     new, new_value = low, function(low)
