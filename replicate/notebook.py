@@ -126,7 +126,8 @@ def judge(
     """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
 
     metric: `accuracy`, `loss` or a column, with `:max` or `:min` where its name does not tell which is better. columns:
-    field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these runs alone; by: columns that part the runs;
+    field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these
+    runs alone; by: columns that part the runs;
     ignore: columns in which repeats may differ; take: `last` or `best` of a history; noise: the standard deviation of a
     score between seeds, where it is known. at: learning rates at which to say what to set. next_runs: how many runs to
     name that would narrow the answer most. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.

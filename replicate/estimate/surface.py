@@ -80,7 +80,7 @@ class Ridge:
     trials: int
 
     def losses(self, rate: int, wd: float) -> Floats:
-        """[K], in `unit`: what `wd` loses against the best at the `rate`-th learning rate; NaN beyond the tried ones."""
+        """[K], in `unit`: what `wd` loses against the best at the `rate`-th learning rate; NaN beyond those tried."""
         of_rate = slice(rate * len(self.points) // RATES, (rate + 1) * len(self.points) // RATES)
         grid, scores = self.points[of_rate, 1], self.scores[:, of_rate]
         place = np.log(wd)
