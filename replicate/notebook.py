@@ -74,7 +74,7 @@ class Judged:
                 }
                 rows.append({"arch": cell.arch, "dataset": cell.dataset, "where": row.where.value, **found, **lost})
         table = pd.DataFrame(rows)
-        return _numeric(table, [name for name in table if name not in ("arch", "dataset", "where")])
+        return _numeric(table, [str(name) for name in table if name not in ("arch", "dataset", "where")])
 
     @property
     def next_runs(self) -> pd.DataFrame:
