@@ -6,6 +6,9 @@ judge(frame)  # columns lr, wd, accuracy or loss; optionally seed, arch, dataset
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from replicate.judging.answer import Asked
+from replicate.judging.answer import MOST_NEXT, Asked
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.landscape.landscape import Landscape
 from replicate.sweeps.settings import Parted
 from replicate.sweeps.source import read_table
 from replicate.sweeps.sweep import read_sweep
 from replicate.sweeps.table import Table, text_of
+from replicate.text import UsageError
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class Judged:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason."""
+        """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason.
+
+        A value that does not exist is NaN, and so are the ends of an interval that are open.
+        """
         ends = ("value", "low", "high")
         rows = [
             (cell.arch, cell.dataset, name, verdict.outcome.value, *(found[end] for end in ends), verdict.reason)
@@ -47,11 +54,14 @@ class Judged:
             for name, verdict in cell.verdicts.items()
             for found in [cell.measured[name].to_json()]
         ]
-        return pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"])
+        return _numeric(pd.DataFrame(rows, columns=["arch", "dataset", "claim", "verdict", *ends, "reason"]), ends)
 
     @property
     def by_lr(self) -> pd.DataFrame:
-        """One row a learning rate of each cell, as the table of the answer has them, in numbers."""
+        """One row a learning rate of each cell, as the table of the answer has them, in numbers.
+
+        What does not exist is NaN; `low` is 0 and `high` infinite where nothing bounds the best weight decay.
+        """
         losses = ("least", "tenth", "tenfold", "by_rule")
         rows = []
         for cell in self.cells:
@@ -63,14 +73,19 @@ class Judged:
                     f"{name}_loses": None if (loss := getattr(row, name)) is None else loss.value for name in losses
                 }
                 rows.append({"arch": cell.arch, "dataset": cell.dataset, "where": row.where.value, **found, **lost})
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        return _numeric(table, [str(name) for name in table if name not in ("arch", "dataset", "where")])
 
     @property
     def next_runs(self) -> pd.DataFrame:
-        """The runs to do next, the most telling first: arch, dataset, lr, wd, seed; as many as `judge` was told."""
-        plans = [(cell, run) for cell in self.cells if cell.answer.plan for run in cell.answer.plan.runs]
-        rows = [(cell.arch, cell.dataset, run.lr, run.wd, run.seed) for cell, run in plans]
-        return pd.DataFrame(rows, columns=["arch", "dataset", "lr", "wd", "seed"])
+        """The runs to do next, by cell, learning rate and weight decay, as many as `judge` was told: arch, dataset, lr,
+        wd, seed. The index says in which order they tell most, from 1 in each cell."""
+        found = []
+        for cell in self.cells:
+            ranked = enumerate(cell.answer.plan.runs if cell.answer.plan else (), 1)
+            for rank, run in sorted(ranked, key=lambda one: (one[1].lr, one[1].wd)):
+                found.append((rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed))
+        return pd.DataFrame(found, columns=["order", "arch", "dataset", "lr", "wd", "seed"]).set_index("order")
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
         """Writes the page that `replicate judge --html` writes; its path."""
@@ -83,13 +98,13 @@ class Judged:
     def _repr_html_(self) -> str:
         from replicate.report import sweep_page
 
-        return sweep_page.fragment(self.landscapes, self.cells)
+        return sweep_page.fragment(self.landscapes, self.cells, as_keywords)
 
     def __repr__(self) -> str:
         from replicate.report import answer
 
         return "\n\n".join(
-            f"{answer.title(cell)}: {answer.paragraph(cell)}\n"
+            f"{answer.title(cell)}\n{answer.headline(cell)}\n{as_keywords(answer.paragraph(cell))}\n"
             + ", ".join(f"{name} {outcome}" for name, outcome in cell.outcomes.items())
             for cell in self.cells
         )
@@ -110,18 +125,23 @@ def judge(
 ) -> Judged:
     """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
 
-    metric: `accuracy`, `loss` or a column, as `--metric` has it. columns: field → column, where a table's names do not
-    tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these runs alone; by: columns that part the runs;
+    metric: `accuracy`, `loss` or a column, with `:max` or `:min` where its name does not tell which is better. columns:
+    field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these
+    runs alone; by: columns that part the runs;
     ignore: columns in which repeats may differ; take: `last` or `best` of a history; noise: the standard deviation of a
     score between seeds, where it is known. at: learning rates at which to say what to set. next_runs: how many runs to
     name that would narrow the answer most. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
     """
-    asked = Asked((float(at),) if isinstance(at, int | float) else tuple(at), next_runs)
+    asked = _asked((float(at),) if isinstance(at, int | float) else tuple(at), next_runs)
     if isinstance(runs, pd.DataFrame | str | Path):
-        table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
         parted = Parted(tuple((c, text_of(v)) for c, v in (where or {}).items()), tuple(by), tuple(ignore))
-        sweep = read_sweep(table, metric, columns, parted=parted, take=take, noise_sd=noise)
-        return Judged(sweep.landscapes, judge_sweep(sweep.landscapes, asked), sweep.notes)
+        try:
+            table = _table(runs) if isinstance(runs, pd.DataFrame) else read_table(str(runs))
+            sweep = read_sweep(table, metric, columns, parted=parted, take=take, noise_sd=noise)
+        except UsageError as error:
+            raise UsageError(as_keywords(str(error))) from None
+        notes = tuple(as_keywords(note) for note in sweep.notes)
+        return Judged(sweep.landscapes, judge_sweep(sweep.landscapes, asked), notes)
     given = (runs,) if isinstance(runs, Landscape) else tuple(runs) if isinstance(runs, Sequence) else (runs,)
     landscapes = tuple(one for one in given if isinstance(one, Landscape))
     if len(landscapes) != len(given) or not given:
@@ -129,6 +149,48 @@ def judge(
             f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
         )
     return Judged(landscapes, judge_sweep(landscapes, asked))
+
+
+_ADVICE = re.compile(
+    r"--(?:(?P<mapping>columns|where) (?P<pairs>[^\s;)=]+=[^\s;)]+)|(?P<list>by|ignore) (?P<names>[^\s;)]+)"
+    r"|(?P<text>metric|take) (?P<value>[^\s;)]+)|noise (?P<noise>SD|[\d.e-]+)"
+    r"|(?P<bare>columns|where|by|ignore|metric|take|noise)\b|(?P<json>json)\b)"
+)
+"""An option of `replicate judge` in a text, with what stands behind it."""
+
+
+def as_keywords(text: str) -> str:
+    """`text` with the options of the command line as arguments of `judge`: `--by epochs` as `by=["epochs"]`."""
+    return _ADVICE.sub(_keyword, text)
+
+
+def _keyword(found: re.Match[str]) -> str:
+    given = next((value for name in ("pairs", "names", "value", "noise") if (value := found[name])), "")
+    kept = given.rstrip(",:.")
+    rest = given[len(kept) :]
+    if found["mapping"]:
+        pairs = dict(pair.partition("=")[::2] for pair in kept.split(","))
+        return f"{found['mapping']}={json.dumps(pairs, ensure_ascii=False)}{rest}"
+    if found["list"]:
+        return f"{found['list']}={json.dumps(kept.split(','), ensure_ascii=False)}{rest}"
+    if found["text"]:
+        return f"{found['text']}={json.dumps(kept, ensure_ascii=False)}{rest}"
+    if found["noise"]:
+        return f"noise={kept}{rest}"
+    return found["bare"] or ".found"
+
+
+def _asked(at: Sequence[float], runs: int) -> Asked:
+    if wrong := [lr for lr in at if not 0 < lr < math.inf]:
+        raise UsageError(f"at: expected learning rates above 0, e.g. [3e-4, 1e-3], got {wrong[0]!r}")
+    if not 0 <= runs <= MOST_NEXT:
+        raise UsageError(f"next_runs: expected 0 to {MOST_NEXT} runs, got {runs}; do these, and ask again")
+    return Asked(tuple(at), runs)
+
+
+def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """`table` with numbers in `columns`, NaN for None, whatever else stands in them."""
+    return table.astype({name: float for name in columns if table[name].dtype == object})
 
 
 def _table(frame: pd.DataFrame) -> Table:

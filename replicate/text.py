@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 LONGEST = 1200
 """Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
@@ -21,6 +22,11 @@ def one_line(text: object) -> str:
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
     return printable(words)
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
 
 
 def interval(low: float, high: float) -> str:

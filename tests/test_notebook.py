@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import replicate
 from replicate.cli import main
 from replicate.landscape.landscape import Landscape
 from replicate.landscape.synthetic import Truth, bracket_grid, draw
+from replicate.notebook import as_keywords
 from replicate.text import UsageError
 from tests.support.pages import HOSTILE, read
 
@@ -56,7 +61,7 @@ def test_names_fractions_and_diverged_runs_are_read_as_from_a_file() -> None:
 
 def test_options_and_files(tmp_path: Path) -> None:
     frame = pd.concat([table(made(seed=i), epochs=i) for i in (0, 1)])
-    with pytest.raises(UsageError, match=r"differ in epochs \(0, 1\); say --by epochs"):
+    with pytest.raises(UsageError, match=r'differ in epochs \(0, 1\); say by=\["epochs"\]'):
         replicate.judge(frame)
     assert [cell.arch for cell in replicate.judge(frame, by=["epochs"]).cells] == ["epochs=0", "epochs=1"]
     frame.to_json(tmp_path / "runs.json", orient="records")
@@ -138,3 +143,96 @@ def test_what_cannot_be_judged_gets_a_line(what: object) -> None:
         TypeError, match=r"^judge: expected a table \(pandas\), the path of a CSV file or landscapes, got"
     ):
         replicate.judge(what)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("say --metric acc:max or --metric loss", 'say metric="acc:max" or metric="loss"'),
+        ("--columns lr=a: no such column", 'columns={"lr": "a"}: no such column'),
+        ("name them with --columns, e.g. --columns lr=NAME", 'name them with columns, e.g. columns={"lr": "NAME"}'),
+        (
+            "--by a,b to judge each, --where a=1 to keep one",
+            'by=["a", "b"] to judge each, where={"a": "1"} to keep one',
+        ),
+        ("SD 3, as --noise says; --noise SD; --noise 0.2", "SD 3, as noise says; noise=SD; noise=0.2"),
+        ("--take best takes the best (--json has its figures)", 'take="best" takes the best (.found has its figures)'),
+    ],
+)
+def test_advice_is_in_the_words_of_whoever_called(text: str, expected: str) -> None:
+    assert as_keywords(text) == expected
+
+
+def test_no_message_of_the_reader_has_an_option_of_the_command_line() -> None:
+    frame = table(made())
+    cases: list[tuple[pd.DataFrame, dict[str, Any]]] = [
+        (frame.rename(columns={"accuracy": "value"}), {}),
+        (frame.rename(columns={"lr": "speed"}), {}),
+        (frame, {"columns": {"lr": "x"}}),
+        (frame, {"where": {"lr": 7}}),
+        (frame, {"by": ["x"]}),
+        (frame, {"noise": -1}),
+        (frame, {"take": "x"}),
+        (frame, {"metric": "x"}),
+        (pd.concat([frame, frame.assign(accuracy=0.5)]), {}),
+        (frame, {"at": -1.0}),
+        (frame, {"next_runs": 1000}),
+    ]
+    for runs, options in cases:
+        with pytest.raises(UsageError) as error:
+            replicate.judge(runs, **options)
+        assert "--" not in str(error.value)
+    one_seed = frame[frame["seed"] == 0]
+    assert "noise=SD" in repr(replicate.judge(one_seed[["lr", "wd", "accuracy"]].iloc[::2]))
+
+
+def test_numbers_that_do_not_exist_are_nan_everywhere() -> None:
+    found = replicate.judge(table(made()).query("lr < 0.0005"))
+    for shown, names in ((found.verdicts, ("value", "low", "high")), (found.by_lr, ("best_score", "by_rule_loses"))):
+        assert all(shown[name].dtype == np.float64 for name in names)
+    assert found.verdicts["value"].isna().any()
+
+
+def test_runs_to_do_next_are_in_order_of_learning_rate_and_their_index_says_which_tell_most() -> None:
+    found = replicate.judge(made(), next_runs=6)
+    shown = found.next_runs
+    assert shown[["lr", "wd"]].to_numpy().tolist() == sorted(shown[["lr", "wd"]].to_numpy().tolist())
+    plan = found.cells[0].answer.plan
+    assert plan is not None
+    assert [(run.lr, run.wd) for run in plan.runs] == list(map(tuple, shown.sort_index()[["lr", "wd"]].to_numpy()))
+
+
+@pytest.mark.slow
+@settings(max_examples=3, deadline=None)
+@given(scale=st.integers(-290, 300), offset=st.integers(-1000, 1000))
+@pytest.mark.parametrize("search", [False, True])
+def test_a_loss_of_any_size_gets_the_same_verdicts(search: bool, scale: int, offset: int) -> None:
+    frame, loss = losses(search)
+    found = replicate.judge(frame.assign(loss=(loss + offset) * 10.0**scale))
+    slope = found.verdicts.set_index("claim").loc["slope"]
+    assert slope["verdict"] == ("inconclusive" if search else "replicated")
+    assert 0.7 < slope["low"] < 1 < slope["high"] < 1.5
+    best = found.by_lr["tenfold_loses"].dropna()
+    assert search or np.allclose(best / 10.0**scale, 0.2 * math.log(10) ** 2, rtol=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search", [False, True])
+def test_the_largest_and_the_smallest_losses_are_told_whole(search: bool) -> None:
+    frame, loss = losses(search)
+    for scale in (1e300, 1e-300):
+        found = replicate.judge(frame.assign(loss=loss * scale), next_runs=2)
+        assert len(found.next_runs) == 2
+        assert "To set" in found._repr_html_()
+
+
+def losses(search: bool) -> tuple[pd.DataFrame, Any]:
+    """A grid or a random search, and losses that are least where weight decay is a tenth of the learning rate."""
+    rng = np.random.default_rng(0)
+    points = [(lr, lr * 3.0**k) for lr in (1e-4, 1e-3, 1e-2) for k in range(-6, 2)]
+    if search:
+        points = list(zip(*(10 ** rng.uniform(low, low + 2, 16) for low in (-4, -5)), strict=True))
+    rows = [(lr, wd, seed) for lr, wd in points for seed in ((0,) if search else (0, 1))]
+    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed"])
+    away = np.log(frame["wd"] / frame["lr"] / 0.1)
+    return frame, 0.2 * away**2 + 0.02 * rng.standard_normal(len(frame))

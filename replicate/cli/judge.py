@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from replicate.cli.output import check_folder, columns, note, print_json, progress, write_file
-from replicate.judging.answer import Asked
+from replicate.judging.answer import MOST_NEXT, Asked
 from replicate.judging.processes import in_processes
 from replicate.judging.sweep_verdicts import JudgedCell, judge_sweep
 from replicate.judging.verdict import CONTRADICTED
@@ -27,7 +27,6 @@ from replicate.text import UsageError, printable
 from replicate.train.cores import slots
 
 WIDTH = 110
-MOST_NEXT = 100
 SEVERAL = 16
 """From so many cells on, more processes are worth their start."""
 
@@ -120,7 +119,8 @@ def _next_csv(found: Sequence[JudgedCell]) -> str:
     rows.writerow(("arch", "dataset", "lr", "wd", "seed"))
     for cell in found:
         plan = cell.answer.plan
-        rows.writerows((cell.arch, cell.dataset, run.lr, run.wd, run.seed) for run in (plan.runs if plan else ()))
+        runs = sorted(plan.runs if plan else (), key=lambda run: (run.lr, run.wd))
+        rows.writerows((cell.arch, cell.dataset, run.lr, run.wd, run.seed) for run in runs)
     return out.getvalue()
 
 
@@ -133,7 +133,13 @@ def _picture(sweep: Sweep) -> str:
 
 def _text(cell: JudgedCell, *, explained: bool) -> str:
     """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
-    lines = [answer.title(cell), "", columns(answer.heads(cell), answer.table(cell))]
+    lines = [
+        answer.title(cell),
+        "",
+        *_wrapped(answer.headline(cell)),
+        "",
+        columns(answer.heads(cell), answer.table(cell)),
+    ]
     lines += _wrapped(answer.caption(cell)) if explained else []
     lines += ["", *_wrapped(answer.paragraph(cell)), ""]
     if cell.answer.plan is not None:

@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 from scipy.special import ndtr
 
 from replicate.estimate.accuracy_curve import saturated
@@ -26,7 +25,7 @@ from replicate.estimate.noise import (
     moderated_variance,
     unknown_level_variance,
 )
-from replicate.estimate.quantiles import chi2_quantile
+from replicate.estimate.quantiles import chi2_quantile, root
 from replicate.landscape.landscape import Floats, Slice
 
 
@@ -67,7 +66,7 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
     most = 200.0
     while missing(most) < 0:  # with one degree of freedom or less
         most *= 10
-    return float(optimize.brentq(missing, 0.0, most))
+    return root(missing, 0.0, most)
 
 
 def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:

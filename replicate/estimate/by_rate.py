@@ -29,7 +29,14 @@ class Where(str, Enum):
     FLAT = "flat"
     OPEN = "open"
     """Not bounded, because the noise between seeds is not known."""
+    EQUAL = "equal"
+    """All runs have the same score."""
     UNKNOWN = "too few"
+
+    @property
+    def placed(self) -> bool:
+        """Whether anything could be said of the place of the best weight decay."""
+        return self not in (Where.EQUAL, Where.UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class RateRow:
     alike_loses: float
     """The most that one of `alike` loses, by its mean."""
     least: Loss | None
-    """What no weight decay loses, or the smallest that was run; None with `Where.UNKNOWN`, as below."""
+    """What no weight decay loses, or the smallest that was run; None where `where` is not `placed`, as below."""
     tenth: Loss | None
     """What a tenth of `best_wd` loses; None where it is smaller than all that were run."""
     tenfold: Loss | None
@@ -78,7 +85,25 @@ class RateRow:
 def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
     """Every learning rate of `landscape`, ascending; `fit`: the line through its optima; `ratio`: the rule's."""
     curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
-    return tuple(_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
+    found = (_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
+    return tuple(row if landscape.unit == 1 else _times(row, landscape.unit) for row in found)
+
+
+def _times(row: RateRow, unit: float) -> RateRow:
+    """`row`, whose scores are in `unit`, with scores as the sweep has them."""
+
+    def loss(one: Loss | None) -> Loss | None:
+        return None if one is None else Loss(one.wd, one.value * unit, one.error * unit)
+
+    return replace(
+        row,
+        best_score=None if row.best_score is None else row.best_score * unit,
+        alike_loses=row.alike_loses * unit,
+        least=loss(row.least),
+        tenth=loss(row.tenth),
+        tenfold=loss(row.tenfold),
+        by_rule=loss(row.by_rule),
+    )
 
 
 def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
@@ -117,7 +142,8 @@ def _row(cut: Slice, curve: OptimumCurve | None, ratio: float) -> RateRow:
     best = int(np.argmax(means))
     known = np.isfinite(means[best])
     best_wd, best_score = (float(cut.wds[best]), means[best]) if known else (None, None)
-    where, low, high, alike, alike_loses = Where.UNKNOWN, 0.0, np.inf, np.zeros(0), 0.0
+    nothing = Where.EQUAL if cut.equal else Where.UNKNOWN
+    where, low, high, alike, alike_loses = nothing, 0.0, np.inf, np.zeros(0), 0.0
     least = tenth = tenfold = by_rule = None
     if curve is not None and curve.fitted is not None and best_wd is not None:
         ends = curve.interval(CLOSED_DEVIANCE)
@@ -194,7 +220,9 @@ def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, 
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)
-        return None if wd is None or np.isnan(lost).any() else Loss(wd, float(np.median(lost)), float(np.std(lost)))
+        if wd is None or np.isnan(lost).any():
+            return None
+        return Loss(wd, float(np.median(lost)) * found.unit, float(np.std(lost)) * found.unit)
 
     lows, highs = found.at(found.lrs.tolist())
     nearest = np.abs(np.log(frame["lr"].to_numpy(dtype=np.float64))[:, None] - np.log(found.lrs)).argmin(axis=1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 
 from replicate.estimate import gap, surface
 from replicate.estimate.line_fit import LineFit, fit_line
 from replicate.estimate.optimum import optimum_curves
 from replicate.estimate.surface import Ridge
-from replicate.landscape.landscape import COLUMNS, Floats, Landscape
+from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import WEIGHT_DECAYS
 
 
@@ -28,9 +26,7 @@ class _ByContent:
 
     @classmethod
     def of(cls, landscape: Landscape) -> _ByContent:
-        rows = landscape.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
-        hashed = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-        return cls(landscape, hashlib.sha256(hashed.tobytes()).digest(), landscape.chance_pp, landscape.noise_sd)
+        return cls(landscape, landscape.digest, landscape.chance_pp, landscape.noise_sd)
 
     def rng(self) -> np.random.Generator:
         """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""

@@ -71,6 +71,7 @@ class Flag(str, Enum):
     OPEN_CELLS = "open-cells", "some cell's ratio has no bound on one side"
     NO_PAIRS = "no-pairs", "runs that the comparison takes in pairs are missing"
     NO_DROP = "no-drop", "the drops cannot be told from 0"
+    EQUAL = "equal", "all runs that could be compared have the same score, so nothing can be told"
     TOO_FEW_POINTS = "too-few-points", "no learning rate has three weight decays"
 
     def __new__(cls, word: str, meaning: str, forbids: str = "") -> Flag:

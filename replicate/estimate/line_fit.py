@@ -19,6 +19,7 @@ from replicate.estimate.flags import Flag
 from replicate.estimate.optimum import STEP, OptimumCurve
 from replicate.estimate.quantiles import chi2_quantile, chi2_tail
 from replicate.landscape.landscape import Floats
+from replicate.text import joined
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches an end counts as open there."""
@@ -185,7 +186,8 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 def settle(fit: LineFit) -> str:
     """What would pin the line down, from the slices that do not."""
-    words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
+    wanted: dict[str, list[str]] = {}
+    """What is wanted → the learning rates at which it is."""
     noise_unknown = not fit.curves[0].noise_known
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
@@ -196,17 +198,22 @@ def settle(fit: LineFit) -> str:
         if below and above and noise_unknown:
             # The best run may be at the optimum, for all that is known: it only lies elsewhere if it is at the end.
             below, above = abs(curve.best_run - curve.start) < STEP, curve.best_run > end - STEP
+        text = ""
         if below and above:
-            words.append(f"more seeds or a longer training at lr {curve.lr:g}, flat so far")
+            text = "more seeds or a longer training at {}, flat so far"
         elif above:
-            words.append(f"weight decays above {np.exp(max(end, low)):.1g} at lr {curve.lr:g}")
+            text = f"weight decays above {np.exp(max(end, low)):.1g} at {{}}"
         elif below and curve.even_below:
             up_to = f"up to {np.exp(high):.1g} " if np.isfinite(high) else ""
-            words.append(f"more seeds at lr {curve.lr:g}, where none {up_to}can be told from the best")
+            text = f"more seeds at {{}}, where none {up_to}can be told from the best"
         elif below:
             has_zero = curve.fitted is not None and curve.fitted.points.x[0] < curve.start
             between = "between 0 and" if has_zero else "below"
-            words.append(f"weight decays {between} {np.exp(min(curve.start, high)):.1g} at lr {curve.lr:g}")
+            text = f"weight decays {between} {np.exp(min(curve.start, high)):.1g} at {{}}"
+        if text:
+            wanted.setdefault(text, []).append(f"{curve.lr:g}")
+    words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
+    words += [text.format(f"lr {joined(lrs)}") for text, lrs in wanted.items()]
     if noise_unknown and not all(fit.informative):
         words.append("a second seed, for nothing tells how much seeds differ")
     return "; ".join(words)

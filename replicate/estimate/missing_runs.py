@@ -16,6 +16,8 @@ SAME = 1e-6
 LEAST_WDS = 3
 LEAST_LRS = 3
 MOST_NEW = 10_000
+NEAR = 1.25
+"""A run within this factor of one that diverged, in learning rate times weight decay, is as good as it."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,49 @@ class NextRun:
     seed: Any
 
 
+class Divergence:
+    """Where training is known to diverge, by all runs of a landscape.
+
+    Above a place, in learning rate and in the product of both, at which most runs diverged and beyond which none was
+    trained to its end.
+    """
+
+    def __init__(self, landscape: Landscape) -> None:
+        runs = landscape.frame.groupby(["lr", "wd"], as_index=False)["diverged"].mean()
+        lr, lost = runs["lr"].to_numpy(dtype=np.float64), runs["diverged"].to_numpy(dtype=np.float64) >= 0.5
+        decay = lr * runs["wd"].to_numpy(dtype=np.float64)
+        beyond = [
+            not ((lr[~lost] >= one * (1 - SAME)) & (decay[~lost] >= other * (1 - SAME))).any()
+            for one, other in zip(lr[lost], decay[lost], strict=True)
+        ]
+        first = np.array(beyond, dtype=bool)
+        self._lr, self._decay = lr[lost][first], decay[lost][first]
+
+    def at(self, lr: float, wd: float) -> bool:
+        """Whether a run there can be expected to diverge."""
+        return bool(((self._lr <= lr * (1 + SAME)) & (self._decay <= lr * wd * NEAR)).any())
+
+
 def missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:
     """Runs without which nothing can be said: of learning rates with too few weight decays, or of too few."""
+    diverges = Divergence(landscape)
+    yield from (run for run in _missing(landscape, fit, diverges) if not diverges.at(*run))
+
+
+def _missing(landscape: Landscape, fit: LineFit | None, diverges: Divergence) -> Iterator[tuple[float, float]]:
     slices = landscape.slices()
     known = {} if fit is None else {curve.lr: curve.fitted.points for curve in fit.curves if curve.fitted}
     for cut in slices:
-        if cut.lr not in known and not cut.diverged.all():
+        if cut.lr not in known and not cut.diverged.all() and not cut.equal:
             yield from ((cut.lr, wd) for wd in _around(cut))
     if slices and len(slices) < LEAST_LRS:
         best = max(slices, key=lambda cut: float(np.nanmax(np.where(np.isfinite(cut.scores), cut.scores, -np.inf))))
         others = [cut.lr for cut in slices]
         new = [best.lr * factor for factor in (3, 1 / 3, 9, 1 / 9) if not _near(best.lr * factor, others)]
+        around = _around(best, all_of_them=True)
+        new = [lr for lr in new if not all(diverges.at(lr, wd) for wd in around)]
         for lr in new[: LEAST_LRS - len(slices)]:
-            yield from ((float(f"{lr:.2g}"), wd) for wd in _around(best, all_of_them=True))
+            yield from ((float(f"{lr:.2g}"), wd) for wd in around)
     elif fit is not None and not fit.curves[0].noise_known:
         yield from _repeats(fit)
 

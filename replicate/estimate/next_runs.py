@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from replicate.estimate.accuracy_curve import Points
 from replicate.estimate.line_fit import CLOSED_DEVIANCE, LineFit
-from replicate.estimate.missing_runs import LEAST_LRS, SAME, NextRun, missing, numbered
+from replicate.estimate.missing_runs import LEAST_LRS, SAME, Divergence, NextRun, missing, numbered
 from replicate.estimate.optimum import OptimumCurve
 from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Floats, Landscape
@@ -154,7 +155,8 @@ def next_runs(landscape: Landscape, fit: LineFit | None, count: int, rng: np.ran
     first = list(missing(landscape, fit))[:count]
     if fit is None or len(first) == count:
         return Plan(tuple(numbered(landscape, first)), None, None)
-    rates = [_rate(curve, rng) for curve in fit.curves if curve.fitted is not None]
+    diverges = Divergence(landscape)
+    rates = [_rate(curve, diverges, rng) for curve in fit.curves if curve.fitted is not None]
     variances = np.array([rate.variance for rate in rates])
     x = np.array([rate.log_lr for rate in rates])
     before = _errors(x, variances)
@@ -192,10 +194,10 @@ def _cost(x: Floats, variances: Floats) -> float:
     return (slope / SLOPE_UNIT) ** 2 + (ratio / RATIO_UNIT) ** 2
 
 
-def _rate(curve: OptimumCurve, rng: np.random.Generator) -> _Rate:
+def _rate(curve: OptimumCurve, diverges: Divergence, rng: np.random.Generator) -> _Rate:
     fitted = curve.fitted
     assert fitted is not None
-    places = np.array(sorted(_places(curve)))
+    places = np.array(sorted(_places(curve, diverges)))
     low, high = min(places[0], fitted.points.low), max(places[-1], fitted.points.high)
     grid = np.concatenate([np.linspace(low, high, FINE), places])
     order = np.argsort(grid, kind="stable")
@@ -225,12 +227,16 @@ def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: f
             yield _End(at, of_best, lead, runs, sum(noise**2 / n for n in runs))
 
 
-def _places(curve: OptimumCurve) -> Iterator[float]:
+def _places(curve: OptimumCurve, diverges: Divergence) -> Iterator[float]:
     """Candidates: the runs, half-way between them, and beyond them where the best may lie there."""
     assert curve.fitted is not None
     points = curve.fitted.points
+    yield from points.x[points.x >= points.low]
+    yield from (place for place in _new_places(curve, points) if not diverges.at(curve.lr, float(np.exp(place))))
+
+
+def _new_places(curve: OptimumCurve, points: Points) -> Iterator[float]:
     runs = points.x[points.x >= points.low]
-    yield from runs
     yield from ((a + b) / 2 for a, b in pairwise(runs) if b - a >= 2 * LEAST_GAP)
     low, high = curve.interval(CLOSED_DEVIANCE)
     if np.isinf(high) and points.high + BEYOND < points.ceiling:
@@ -246,9 +252,14 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
     known = np.isfinite(found.lines[:, 0])
     if known.sum() < LEAST_DRAWS:
         return Plan((), None, None)
-    scores, unit = found.scores[known], np.ones(len(found.points), dtype=np.intp)
+    diverges = Divergence(landscape)
+    ok = np.array([not diverges.at(*point) for point in np.exp(found.points)])
+    if not ok.any():
+        return Plan((), None, None)
+    points, scores = found.points[ok], found.scores[known][:, ok]
+    one_run = np.ones(len(points), dtype=np.intp)
     of = [
-        _Rate(1.0, found.points[:, 1], unit.copy(), (scores, found.lines[known, i] / scale), found.noise, ())
+        _Rate(1.0, points[:, 1], one_run.copy(), (scores, found.lines[known, i] / scale), found.noise, ())
         for i, scale in ((0, SLOPE_UNIT), (1, RATIO_UNIT))
     ]
     before = [math.sqrt(one.variance) for one in of]
@@ -258,7 +269,7 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
         for one in of:
             one.take(best, rng)
         # A learning rate of its own for each: else they would be a grid's.
-        lr = np.exp(found.points[best, 0] + rng.uniform(-APART, APART))
-        chosen.append((float(f"{lr:.4g}"), float(np.exp(found.points[best, 1]))))
+        lr = np.exp(points[best, 0] + rng.uniform(-APART, APART))
+        chosen.append((float(f"{lr:.4g}"), float(np.exp(points[best, 1]))))
     slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))
     return Plan(tuple(numbered(landscape, chosen)), slope, ratio)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
-from scipy.sparse import csgraph
 
 from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
@@ -82,7 +81,7 @@ def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, F
     design = np.zeros((len(w), n_wd + n_seed))
     design[np.arange(len(w)), w] = 1
     design[np.arange(len(w)), n_wd + s] = 1
-    _, group = csgraph.connected_components(design.T @ design, directed=False)
+    group = _linked(finite)
     alone = (np.bincount(group[:n_wd], minlength=group.max() + 1) == 1) & (n_wd > 1)
     design[:, n_wd:][:, alone[group[n_wd:]]] = 0
     pseudo_inverse = np.linalg.pinv(design)
@@ -101,6 +100,18 @@ def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, F
     left = np.zeros(scores.shape)
     left[w, s] = 1 - np.einsum("ij,ji->i", design, pseudo_inverse)
     return mean, np.where(seen, seed, 0.0), left, weights, level_dof
+
+
+def _linked(finite: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """[W + S], a number for each row and each seed of `finite` [W, S], the same for those that shared seeds link."""
+    n_wd, n_seed = finite.shape
+    rows, none = np.arange(n_wd), n_wd + np.arange(n_seed)
+    while True:
+        seeds = np.where(finite, rows[:, None], none).min(axis=0)
+        then = np.minimum(rows, np.where(finite, seeds, n_wd + n_seed).min(axis=1))
+        if np.array_equal(then, rows):
+            return np.concatenate([rows, seeds])
+        rows = then
 
 
 def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:

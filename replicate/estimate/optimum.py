@@ -250,18 +250,22 @@ def _places(points: Points, draw: Callable[[Floats], Floats]) -> Floats:
     return np.where(drawn[:, -1] > drawn[:, :-1].max(axis=1), -np.inf, _argmax(grid, drawn[:, :-1]))
 
 
-def _density(places: Floats, inside: Floats) -> tuple[Floats, Floats]:
-    """Smoothed density of `places` at `inside`, and those of them that are within the grid."""
+def _density(places: Floats, inside: Floats, before: Floats) -> tuple[Floats, Floats]:
+    """Densities of `places` and `before`, what it was beforehand [G], at `inside` [G], smoothed alike."""
     finite = places[np.isfinite(places)]
     counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
-    return _smooth(counts / (len(places) * STEP), finite), finite
+    density = counts / (len(places) * STEP)
+    if len(finite) < 2:
+        return density, before
+    kernel = _kernel(finite)
+    return _smooth(density, kernel), _smooth(before, kernel)
 
 
 def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
     """[G + 2], how much more likely every place is by the rise and the fall than beforehand; see `OUTSIDE`."""
-    density, finite = _density(places, inside)
     before = np.full(len(inside), (1 - 2 * OUTSIDE) / (points.high - points.low))
-    ratio = density / np.maximum(_smooth(before, finite), 1e-12)
+    density, prior = _density(places, inside, before)
+    ratio = density / np.maximum(prior, 1e-12)
     below, above = np.mean(places == -np.inf) / OUTSIDE, np.mean(places == np.inf) / OUTSIDE
     return (1 - FLOOR) * np.concatenate([[below], ratio, [above]]) + FLOOR
 
@@ -274,9 +278,9 @@ def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: n
         if weight > 0.01:
             density = _prior_argmax(max(0.1, float(np.round(width / length, 1))))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
-    smoothed, finite = _density(places, inside)
     # The prior smoothed alike cancels what the kernel loses over the grid's ends.
-    ratio = smoothed / np.maximum(_smooth(prior, finite), 1e-12)
+    density, prior = _density(places, inside, prior)
+    ratio = density / np.maximum(prior, 1e-12)
     support = _run_support(points, fit, rng)
     positive = support[points.x >= points.low]
     runs = points.x[points.x >= points.low]
@@ -349,13 +353,17 @@ def _spacing(x: Floats, place: float) -> float:
     return float(np.diff(x)[nearest].mean())
 
 
-def _smooth(density: Floats, sample: Floats) -> Floats:
-    """`density` on the likelihood's grid, convolved with a Gaussian fit for `sample`."""
-    if len(sample) < 2:
-        return density
+def _smooth(density: Floats, kernel: Floats) -> Floats:
+    """`density` on the likelihood's grid, convolved with `kernel`, which sums to 1."""
+    reach = len(kernel) // 2
+    return np.convolve(density, kernel, mode="full")[reach : reach + len(density)]
+
+
+def _kernel(sample: Floats) -> Floats:
+    """A Gaussian on the likelihood's grid, as wide as is fit for `sample`."""
     quartiles = np.percentile(sample, [25, 75])
     spread = min(float(np.std(sample)), float(quartiles[1] - quartiles[0]) / 1.34 + 1e-3)
     width = max(1.5 * STEP, 0.35 * spread)
     reach = int(np.ceil(4 * width / STEP))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * STEP / width) ** 2)
-    return np.convolve(density, kernel / kernel.sum(), mode="full")[reach : reach + len(density)]
+    return np.asarray(kernel / kernel.sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import special
 
@@ -36,3 +38,35 @@ def normal_tail(x: float) -> float:
 def f_tail(x: float, between: float, within: float) -> float:
     """Share of F above `x`."""
     return float(special.fdtrc(between, within, x))
+
+
+def root(function: Callable[[float], float], low: float, high: float, width: float = 1e-12) -> float:
+    """Where `function` is 0 between `low`, at which it is below, and `high`, at which it is above, to within `width`.
+
+    By inverse quadratic interpolation where that is safe, by halving elsewhere (Chandrupatla 1997): scipy.optimize
+    takes a quarter of a second to import.
+    """
+    old, old_value = high, function(high)
+    new, new_value = low, function(low)
+    share = 0.5
+    third = third_value = 0.0
+    while True:
+        tried = new + share * (old - new)
+        value = function(tried)
+        if (value > 0) == (new_value > 0):
+            third, third_value = new, new_value
+        else:
+            third, third_value, old, old_value = old, old_value, new, new_value
+        new, new_value = tried, value
+        best = new if abs(new_value) < abs(old_value) else old
+        least = width / max(abs(old - new), 1e-300)
+        if new_value == 0 or least > 0.5:
+            return best
+        at = (new - old) / (third - old)
+        level = (new_value - old_value) / (third_value - old_value)
+        share = 0.5
+        if level**2 < at and (1 - level) ** 2 < 1 - at:
+            share = new_value / (old_value - new_value) * third_value / (old_value - third_value) + (third - new) / (
+                old - new
+            ) * new_value / (third_value - new_value) * old_value / (third_value - old_value)
+        share = min(max(share, least), 1 - least)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit, logsumexp
@@ -75,7 +76,7 @@ class RiseAndFall:
     posterior: Floats
     """[K, OWN + COMMON], draws of the parameters."""
 
-    @property
+    @cached_property
     def y(self) -> Floats:
         """[N], the means, softened."""
         mean = self.points.noise.mean
@@ -86,10 +87,8 @@ class RiseAndFall:
         return soft(curve(parameters, x - self.points.low) * (self.span_pp / self.scale), SOFTENING)
 
     def slopes(self, parameters: Floats) -> Floats:
-        """[N, OWN + COMMON], derivatives of the softened curve at the runs, by central differences."""
-        step = np.diag(1e-4 * np.maximum(1.0, np.abs(parameters)))
-        moved = self.at(np.concatenate([parameters + step, parameters - step]), self.points.x)
-        return ((moved[: len(step)] - moved[len(step) :]) / (2 * np.diag(step)[:, None])).T
+        """[N, OWN + COMMON], derivatives of the softened curve at the runs."""
+        return _Together([self]).slopes(parameters[None])[0]
 
     def left_over(self, x: Floats, others: Floats) -> Floats:
         """[N, M], covariance of what the shape leaves at `x` with what it leaves at `others`."""
@@ -118,12 +117,39 @@ def curve(parameters: Floats, x: Floats) -> Floats:
     a(x) (1 - k(x)) - d k(x), with rise a(x), depth d, and as what is lost k(x) = (1 + exp((f - x) / w) / n)^-n, of the
     fall's place f, width w and exponent n: a generalised logistic function (Richards 1959).
     """
-    without, added, rise, fall, *logs = (parameters[..., i, None] for i in range(OWN + COMMON))
-    rise_width, fall_width, exponent, depth = (np.exp(np.minimum(np.maximum(log, -6), 6)) for log in logs)
+    without, added, rise, fall = (parameters[..., i, None] for i in range(OWN))
+    common = np.exp(np.minimum(np.maximum(parameters[..., OWN:], -6), 6))
+    rise_width, fall_width, exponent, depth = (common[..., i, None] for i in range(COMMON))
     top = without + added * expit((x - rise) / rise_width)
     steps = np.minimum(np.maximum((fall - x) / fall_width, -50), 50)
     lost = np.exp(-exponent * np.log1p(np.exp(steps) / exponent))
     return np.asarray(top - (top + depth) * lost)
+
+
+class _Together:
+    """The curves of all learning rates at once, at their runs: a cell's are too small to be worth a call each."""
+
+    def __init__(self, curves: Sequence[RiseAndFall]) -> None:
+        self._sizes = [len(c.points.x) for c in curves]
+        width = max(self._sizes)
+        # Padded with a run of their own, which is then left out.
+        self._x = np.array([np.pad(c.points.x - c.points.low, (0, width - len(c.points.x)), "edge") for c in curves])
+        self._unit = np.array([c.span_pp / c.scale for c in curves])
+
+    def at(self, parameters: Floats) -> list[Floats]:
+        """[K, N] of each, softened curves of `parameters` [E, K, OWN + COMMON]."""
+        found = soft(curve(parameters, self._x[:, None]) * self._unit[:, None, None], SOFTENING)
+        return [one[:, :size] for one, size in zip(found, self._sizes, strict=True)]
+
+    def slopes(self, parameters: Floats) -> list[Floats]:
+        """[N, OWN + COMMON] of each, derivatives at `parameters` [E, OWN + COMMON] by central differences."""
+        step = 1e-4 * np.maximum(1.0, np.abs(parameters))
+        moved = step[:, None] * np.eye(OWN + COMMON)
+        found = self.at(np.concatenate([parameters[:, None] + moved, parameters[:, None] - moved], axis=1))
+        count = OWN + COMMON
+        return [
+            ((one[:count] - one[count:]) / (2 * of_one[:, None])).T for one, of_one in zip(found, step, strict=True)
+        ]
 
 
 def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) -> tuple[list[RiseAndFall], float]:
@@ -133,7 +159,7 @@ def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) 
     """
     curves, common = _expected(cells, fits)
     curves = _likeliest(curves, common)
-    slopes = [c.slopes(c.parameters) for c in curves]
+    slopes = _Together(curves).slopes(np.array([c.parameters for c in curves]))
     evidence = np.stack([_log_evidence(c, s) for c, s in zip(curves, slopes, strict=True)])
     of_lengths = (logsumexp(evidence, axis=-1) - np.log(len(AMPLITUDES))).sum(axis=0)
     length = int(of_lengths.argmax())
@@ -242,27 +268,33 @@ def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
     whiten = [np.linalg.inv(np.linalg.cholesky(c.covariance())) for c in curves]
     own = [np.diagonal(c.precision)[:OWN] for c in curves]
 
-    def split(vector: Floats) -> list[Floats]:
-        return [np.concatenate([vector[OWN * i : OWN * (i + 1)], vector[size:]]) for i in range(len(curves))]
+    together, shared = _Together(curves), np.ones((len(curves), 1))
+
+    def split(vector: Floats) -> Floats:
+        return np.hstack([vector[:size].reshape(-1, OWN), shared * vector[size:]])
 
     def residuals(vector: Floats) -> tuple[float, list[Floats]]:
         parts = split(vector)
-        white = [w @ (c.y - c.at(p[None], c.points.x)[0]) for w, c, p in zip(whiten, curves, parts, strict=True)]
+        found = together.at(parts[:, None])
+        white = [w @ (c.y - one[0]) for w, c, one in zip(whiten, curves, found, strict=True)]
         away = vector[size:] - common.expected
         cost = float(away @ common.precision @ away) + sum(float(r @ r) for r in white)
         of_own = (q @ (p - c.expected)[:OWN] ** 2 for c, p, q in zip(curves, parts, own, strict=True))
         return cost + float(sum(of_own)), white
 
     at = np.concatenate([*(c.parameters[:OWN] for c in curves), common.expected])
+    places = [np.append(np.arange(OWN * i, OWN * (i + 1)), np.arange(size, len(at))) for i in range(len(curves))]
     (cost, white), damping = residuals(at), 1e-2
     for _ in range(FIT_STEPS):
         curvature, gradient = np.zeros((len(at), len(at))), np.zeros(len(at))
         curvature[size:, size:] = common.precision
         gradient[size:] = -common.precision @ (at[size:] - common.expected)
-        for i, (c, p, w, r, q) in enumerate(zip(curves, split(at), whiten, white, own, strict=True)):
-            where = np.concatenate([np.arange(OWN * i, OWN * (i + 1)), np.arange(size, len(at))])
-            slopes = w @ c.slopes(p)
-            curvature[np.ix_(where, where)] += slopes.T @ slopes
+        parts = split(at)
+        of_curves = together.slopes(parts)
+        for i, (c, p, w, r, q) in enumerate(zip(curves, parts, whiten, white, own, strict=True)):
+            where = places[i]
+            slopes = w @ of_curves[i]
+            curvature[where[:, None], where] += slopes.T @ slopes
             gradient[where] += slopes.T @ r
             curvature[where[:OWN], where[:OWN]] += q
             gradient[where[:OWN]] -= q * (p - c.expected)[:OWN]

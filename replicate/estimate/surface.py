@@ -72,13 +72,15 @@ class Ridge:
     points: Floats
     """[C, 2], ln(learning rate) and ln(weight decay) of candidates for a further trial."""
     scores: Floats
-    """[K, C], the surfaces there, in units of the score."""
+    """[K, C], the surfaces there, in `unit`."""
     noise: float
-    """Standard deviation of a trial's noise where the surface is highest, in units of the score."""
+    """Standard deviation of a trial's noise where the surface is highest, in `unit`."""
+    unit: float
+    """That of the landscape: `Landscape.unit`."""
     trials: int
 
     def losses(self, rate: int, wd: float) -> Floats:
-        """[K], what `wd` loses against the best at the `rate`-th learning rate; NaN beyond what was tried."""
+        """[K], in `unit`: what `wd` loses against the best at the `rate`-th learning rate; NaN beyond those tried."""
         of_rate = slice(rate * len(self.points) // RATES, (rate + 1) * len(self.points) // RATES)
         grid, scores = self.points[of_rate, 1], self.scores[:, of_rate]
         place = np.log(wd)
@@ -126,18 +128,26 @@ def is_search(landscape: Landscape) -> bool:
     return alone >= LEAST_ALONE and alone * 2 >= int(levels.sum())
 
 
+def all_equal(landscape: Landscape) -> bool:
+    """Whether two trials or more have scores, all of them the same."""
+    score = landscape.frame["score"].to_numpy(dtype=np.float64)
+    known = score[np.isfinite(score)]
+    return len(known) > 1 and bool((known == known[0]).all())
+
+
 def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     """The ridge of a random search; None where too few of its trials have a score, all are equal, or too few decays."""
     lr, wd, score = (landscape.frame[name].to_numpy(dtype=np.float64) for name in ("lr", "wd", "score"))
     known = np.isfinite(score)
-    if known.sum() < LEAST_TRIALS or np.ptp(score[known]) == 0 or len(np.unique(wd[known])) < LEAST_WDS:
+    if known.sum() < LEAST_TRIALS or all_equal(landscape) or len(np.unique(wd[known])) < LEAST_WDS:
         return None
     smallest = float(np.log(wd[wd > 0].min()))
     z, x = np.log(lr), np.where(wd > 0, np.log(np.where(wd > 0, wd, 1.0)), smallest - ZERO_GAP)
+    score = score / landscape.unit  # first, for what lies between two huge scores may overflow
     unit = float(np.ptp(score[known]))
     # What diverged is no better than the worst: how bad it is cannot be said.
     score = (np.where(known, score, score[known].min()) - score[known].max()) / unit
-    noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / unit
+    noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / landscape.unit / unit
     first, last = np.quantile(z[known], [TRIMMED, 1 - TRIMMED])
     rates = np.linspace(float(first), float(last), RATES)
     grid = np.linspace(x.min(), x.max(), GRID)
@@ -151,7 +161,13 @@ def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     noise = float(np.median([model.amplitude * np.sqrt(np.mean(model.noise)) for model, _ in drawn]))
     points = np.column_stack(at)[::THINNED]
     return Ridge(
-        np.exp(rates), np.concatenate(places), points, unit * np.concatenate(scores), unit * noise, int(known.sum())
+        lrs=np.exp(rates),
+        places=np.concatenate(places),
+        points=points,
+        scores=unit * np.concatenate(scores),
+        noise=unit * noise,
+        unit=landscape.unit,
+        trials=int(known.sum()),
     )
 
 

@@ -24,6 +24,9 @@ EXTRAPOLATED = 3.0
 APART = 1.5
 """A learning rate half-way between two that were run is of interest from this factor to either of them."""
 
+MOST_NEXT = 100
+"""So many runs to do next may be asked for at once."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -88,7 +91,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
         by_lr=found,
         best=best,
         settings=tuple(replace(_setting(lr, found, fit), asked=bool(asked.at)) for lr in wanted),
-        noise=_noise(landscape, _of_repeats(fit)),
+        noise=_noise(landscape, _of_repeats(fit, found)),
         steps=landscape.steps,
         constant=None if fit is None or exponent is None else _constant(fit, exponent),
         plan=next_runs(landscape, fit, asked.runs, fits.generator(landscape)) if asked.runs else None,
@@ -115,7 +118,8 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
             constant = value * float(np.exp((1 - exponent) * np.log(found.lrs).mean()))
         if asked.runs:
             plan = next_trials(landscape, found, asked.runs, fits.generator(landscape))
-    noise = _noise(landscape, "taken from how far trials lie off the fitted surface")
+    off = "taken from how far trials lie off the fitted surface" if found is not None else "not looked at"
+    noise = _noise(landscape, off)
     return Answer(rows, best, settings, noise, landscape.steps, constant, searched=True, plan=plan)
 
 
@@ -165,7 +169,9 @@ def _noise(landscape: Landscape, otherwise: str) -> str:
     return otherwise if landscape.noise_sd is None else f"given: a standard deviation of {landscape.noise_sd:.3g}"
 
 
-def _of_repeats(fit: LineFit | None) -> str:
+def _of_repeats(fit: LineFit | None, found: Sequence[RateRow]) -> str:
+    if fit is None and any(row.where is Where.EQUAL for row in found):
+        return "not looked at, for the runs do not differ"
     if fit is None:
         return "not looked at, for no learning rate has three weight decays"
     dof = sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)

@@ -33,7 +33,7 @@ def estimate(claim: Claim, selected: Selected) -> Estimate:
 def of_cell(landscape: Landscape) -> dict[str, Estimate]:
     """By quantity, what a line through the optima of one cell says: ratio, slope, intercept and R²."""
     fit = fits.line(landscape)
-    found = {name: ratios.too_few(name) if fit is None else method(fit) for name, method in _OF_LINE.items()}
+    found = {name: ratios.too_few(name, landscape) if fit is None else method(fit) for name, method in _OF_LINE.items()}
     return {"rho": ratios.of_cell("rho", landscape), **found}
 
 
@@ -45,8 +45,9 @@ _OF_LINE: dict[str, Callable[[LineFit], Estimate]] = {
 
 
 def _on_line(quantity: str, selected: Selected) -> Estimate:
-    fit = fits.line(only(selected))
-    return ratios.too_few(quantity) if fit is None else _OF_LINE[quantity](fit)
+    landscape = only(selected)
+    fit = fits.line(landscape)
+    return ratios.too_few(quantity, landscape) if fit is None else _OF_LINE[quantity](fit)
 
 
 def _ratio(quantity: str, selected: Selected) -> Estimate:

@@ -20,8 +20,14 @@ CELLS = 10
 """The family over which a rejection of 0.10 has to hold."""
 
 
-def too_few(quantity: str) -> Estimate:
-    """The estimate of `quantity` where no learning rate has runs enough to say anything."""
+EQUAL = "scores with more digits, or a measure in which the runs differ"
+"""What would settle a claim on runs that all have the same score."""
+
+
+def too_few(quantity: str, landscape: Landscape | None = None) -> Estimate:
+    """The estimate of `quantity` where no learning rate has runs enough to say anything, or all have the same score."""
+    if landscape is not None and any(cut.equal for cut in landscape.slices()):
+        return unknown(quantity, "", LEVEL, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
     settle = "three weight decays at a learning rate, at least"
     return unknown(quantity, "", LEVEL, power_law.PROFILE, (Flag.TOO_FEW_POINTS,), settle)
 
@@ -29,7 +35,7 @@ def too_few(quantity: str) -> Estimate:
 def of_cell(quantity: str, landscape: Landscape) -> Estimate:
     """The ratio of one cell, called `quantity`."""
     fit = fits.line(landscape)
-    return too_few(quantity) if fit is None else power_law.ratio(fit, LEVEL, quantity)
+    return too_few(quantity, landscape) if fit is None else power_law.ratio(fit, LEVEL, quantity)
 
 
 def rejects(selected: Selected) -> Estimate:

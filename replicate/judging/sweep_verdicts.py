@@ -11,7 +11,7 @@ from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
-from replicate.judging import answer, quantities, secondary
+from replicate.judging import answer, quantities, ratios, secondary
 from replicate.judging.answer import NOTHING_ELSE, Answer, Asked
 from replicate.judging.ratios import LEVEL
 from replicate.judging.rule import decide
@@ -135,10 +135,12 @@ def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -
     found = fits.ridge(landscape)
     if found is None:
         settle = (
-            f"{surface.LEAST_TRIALS} trials with a score, at least, not all equal, at {surface.LEAST_WDS} or more "
-            "weight decays; some 60 can tell"
+            f"{surface.LEAST_TRIALS} trials with a score, at least, at {surface.LEAST_WDS} or more weight decays; some "
+            "60 can tell"
         )
         few = (Flag.TOO_FEW_POINTS,)
+        if surface.all_equal(landscape):
+            settle, few = ratios.EQUAL, (Flag.EQUAL,)
         measured = {name: unknown(name, "", LEVEL, surface.METHOD, few, settle) for name in ("rho", "slope")}
     else:
         measured = {"rho": surface.ratio(found, LEVEL), "slope": surface.slope(found, LEVEL)}

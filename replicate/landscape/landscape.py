@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 COLUMNS = ("lr", "wd", "seed", "score", "diverged")
+LARGEST, LEAST_SPREAD, MOST_SPREAD = 1e12, 1e-4, 1e9
+"""Scores larger than this, or that differ by less or by more than these, are judged in a unit of their own: squares of
+far larger ones overflow, and of far smaller ones are taken for rounding errors."""
 
 
 @dataclass(frozen=True)
 class Slice:
     """The runs of one learning rate.
 
-    `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged.
-    `diverged`: [W, S], True where a run ended without a finite loss.
+    `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged, and `noise_sd`:
+    in `Landscape.unit`. `diverged`: [W, S], True where a run ended without a finite loss.
     """
 
     lr: float
@@ -29,6 +34,12 @@ class Slice:
     diverged: NDArray[np.bool_]
     chance_pp: float = 0.0
     noise_sd: float | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether three weight decays or more have scores, all of them the same to the last digit."""
+        known = np.isfinite(self.scores)
+        return bool(known.any(axis=1).sum() >= 3 and np.ptp(self.scores[known]) == 0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,13 @@ class Landscape:
         missing = [c for c in COLUMNS if c not in self.frame.columns]
         if missing:
             raise ValueError(f"landscape {self.arch}-{self.dataset}: expected columns {COLUMNS}, missing {missing}")
+        scores = self.frame["score"].to_numpy(dtype=np.float64)
+        beyond = scores[np.isfinite(scores) & (np.abs(scores) > LARGEST)]
+        if self.metric == "accuracy" and len(beyond):
+            raise ValueError(
+                f"landscape {self.arch}-{self.dataset}: expected accuracies in percent, got {beyond[0]:g}; another "
+                'score has metric="score"'
+            )
         repeated = self.frame.duplicated(["lr", "wd", "seed"])
         if repeated.any():
             row = self.frame[repeated].iloc[0]
@@ -72,12 +90,36 @@ class Landscape:
     def seeds(self) -> tuple[Any, ...]:
         return tuple(sorted(self.frame["seed"].unique()))
 
+    @cached_property
+    def unit(self) -> float:
+        """Unit in which `slices` has the scores, a power of two, so that nothing is rounded; 1 for usual scores.
+
+        An accuracy is always in percent.
+        """
+        scores = self.frame["score"].to_numpy(dtype=np.float64)
+        scores = scores[np.isfinite(scores)]
+        largest = float(np.abs(scores).max(initial=0.0))
+        if self.metric == "accuracy" or largest == 0:
+            return 1.0
+        top = math.frexp(largest)[1]
+        spread = float(np.ptp(np.ldexp(scores, -top)))  # of the largest score, for the scores' own may overflow
+        if spread == 0 or (largest <= LARGEST and LEAST_SPREAD <= math.ldexp(spread, top) <= MOST_SPREAD):
+            return 1.0 if largest <= LARGEST else _power_of_two(top)
+        return _power_of_two(top + math.frexp(spread)[1])
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of its rows, whatever their order."""
+        rows = self.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
+        return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).digest()
+
     def slices(self) -> list[Slice]:
         """One `Slice` a learning rate, ascending; the seed axis is the same in all of them."""
         # numpy, not a group-by: judging a hundred sweeps calls this often enough to notice.
         lrs = self.frame["lr"].to_numpy(dtype=np.float64)
         wds = self.frame["wd"].to_numpy(dtype=np.float64)
-        score = self.frame["score"].to_numpy(dtype=np.float64)
+        score = self.frame["score"].to_numpy(dtype=np.float64) / self.unit
+        noise_sd = None if self.noise_sd is None else self.noise_sd / self.unit
         lost = self.frame["diverged"].to_numpy(dtype=bool)
         seeds, column = np.unique(self.frame["seed"].to_numpy(), return_inverse=True)
         out = []
@@ -89,5 +131,10 @@ class Landscape:
             scores[row, column[rows]] = score[rows]
             diverged[row, column[rows]] = lost[rows]
             scores[diverged] = np.nan
-            out.append(Slice(float(lr), levels, scores, diverged, self.chance_pp, self.noise_sd))
+            out.append(Slice(float(lr), levels, scores, diverged, self.chance_pp, noise_sd))
         return out
+
+
+def _power_of_two(exponent: int) -> float:
+    """The nearest that is a number of full precision."""
+    return math.ldexp(1.0, min(max(exponent, -1021), 1023))

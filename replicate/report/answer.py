@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from replicate.estimate.by_rate import Loss, RateRow, Where
+from replicate.estimate.flags import Flag
 from replicate.judging.answer import Setting
 from replicate.judging.rule import position
 from replicate.judging.sweep_verdicts import JudgedCell
@@ -14,7 +15,7 @@ from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN
 from replicate.paper.protocol import RHO
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import estimate_text, margin_text, sentence
-from replicate.text import bounds, printable
+from replicate.text import bounds, joined, printable
 
 UNNAMED = "unnamed"
 """What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
@@ -62,10 +63,29 @@ def caption(cell: JudgedCell) -> str:
     )
 
 
+def headline(cell: JudgedCell) -> str:
+    """What to set, at the best learning rate first, unless others were asked for."""
+    found = [one for one in cell.answer.settings if one.asked or not one.why_not]
+    best = cell.answer.best
+    if found:
+        best_lr = None if best is None else best.lr
+        if not any(one.asked for one in found):
+            found.sort(key=lambda one: one.lr != best_lr)
+        return f"To set: {'; '.join(_setting(one, best_lr, first=one is found[0]) for one in found)}."
+    if best is None or best.best_wd is None:
+        return "To set: no run has a score."
+    if _all_equal(cell):
+        return "To set: these runs do not tell, for all have the same score."
+    return (
+        f"To set: these runs do not tell; the best of them is at learning rate {best.lr:.3g} with weight decay "
+        f"{best.best_wd:.3g}."
+    )
+
+
 def paragraph(cell: JudgedCell) -> str:
-    """What weight decay does, how the best one moves, what to set, and what the paper's rule would cost."""
+    """What weight decay does, how the best one moves, and what the paper's rule would cost."""
     law = f"{sentence(cell)}{_constant(cell)}."
-    parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], _set(cell), *_by_rule(cell)]
+    parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], *_by_rule(cell)]
     parts.append(f"How much seeds differ is {cell.answer.noise}.")
     return " ".join(part for part in parts if part)
 
@@ -142,22 +162,23 @@ def worth(cell: JudgedCell) -> str:
     plan = cell.answer.plan
     if plan is None or not plan.runs:
         return "What to run next: nothing of this sweep's kind would narrow the answer."
-    said = f"What to run next ({len(plan.runs)} runs, the most telling first)"
+    said = f"What to run next ({len(plan.runs)} runs; rank 1 tells most)"
     if plan.slope_narrows is None or plan.ratio_narrows is None:
         return f"{said}; without them little can be said:"
     slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
     return f"{said}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
 
 
-NEXT = ("lr", "weight decay", "new seeds")
+NEXT = ("lr", "weight decay", "new seeds", "rank")
 
 
 def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
-    """The runs to do next under `NEXT`, those of one learning rate and weight decay together."""
+    """The runs to do next under `NEXT`, by learning rate and weight decay; those of one such pair together."""
     seeds: dict[tuple[float, float], list[str]] = {}
     for run in cell.answer.plan.runs if cell.answer.plan is not None else ():
         seeds.setdefault((run.lr, run.wd), []).append(str(run.seed))
-    return [(f"{lr:g}", f"{wd:g}", ", ".join(of_one)) for (lr, wd), of_one in seeds.items()]
+    rank = {pair: i + 1 for i, pair in enumerate(seeds)}
+    return [(f"{lr:g}", f"{wd:g}", ", ".join(seeds[lr, wd]), str(rank[lr, wd])) for lr, wd in sorted(seeds)]
 
 
 def _unit(cell: JudgedCell) -> str:
@@ -177,7 +198,7 @@ def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
     first = (
         f"{row.lr:g}",
         NONE if row.best_wd is None else f"{row.best_wd:.3g}",
-        place(row.low, row.high) if row.where is not Where.UNKNOWN else NONE,
+        place(row.low, row.high) if row.where.placed else NONE,
         row.where.value,
         *decay,
     )
@@ -219,8 +240,18 @@ def _best(cell: JudgedCell) -> str:
     if best is None or best.best_score is None or best.best_wd is None:
         return "No run has a score."
     score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
+    if _all_equal(cell):
+        return f"All runs have the same {_score_name(cell)}, {score}, so nothing can be told of weight decay."
     at = f"learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}"
     return f"The best {_score_name(cell)} of all, {score}, is at {at}."
+
+
+def _all_equal(cell: JudgedCell) -> bool:
+    """Whether no run differs from any other in its score."""
+    if cell.answer.searched:
+        return Flag.EQUAL in cell.flags
+    scored = [row for row in cell.answer.by_lr if row.best_score is not None]
+    return {row.where for row in scored} == {Where.EQUAL} and len({row.best_score for row in scored}) == 1
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
@@ -252,6 +283,8 @@ def _without(cell: JudgedCell) -> Iterable[str]:
             f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told while nothing "
             "tells how much seeds differ: a second seed would, or --noise SD where you know it."
         )
+    if (rows := rows_of[Where.EQUAL]) and not _all_equal(cell):
+        yield f"At {_lrs(rows)} all runs have the same {_score_name(cell)}, so nothing can be told there."
     if rows := rows_of[Where.UNKNOWN]:
         yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
 
@@ -266,7 +299,7 @@ def _lrs(rows: Sequence[RateRow]) -> str:
     named = [f"{row.lr:g}" for row in rows]
     if len(named) > MOST_NAMED:
         return f"{len(named)} learning rates from {named[0]} to {named[-1]}"
-    return f"learning rate{'s' if len(named) > 1 else ''} {' and '.join(named) if len(named) < 3 else ', '.join(named)}"
+    return f"learning rate{'s' if len(named) > 1 else ''} {joined(named)}"
 
 
 def _constant(cell: JudgedCell) -> str:
@@ -276,23 +309,20 @@ def _constant(cell: JudgedCell) -> str:
     return f"; {'ηλ' if cell.exponent == -1 else 'λ'} ≈ {value:.2g}"
 
 
-def _set(cell: JudgedCell) -> str:
-    said = [_setting(one) for one in cell.answer.settings if one.asked or not one.why_not]
-    return f"To set: {'; '.join(said)}." if said else ""
-
-
-def _setting(one: Setting) -> str:
-    at = f"at learning rate {one.lr:.3g}" + ("" if one.run else ", not run")
+def _setting(one: Setting, best_lr: float | None, *, first: bool) -> str:
+    """`first`: with the nouns that those after it go without."""
+    which = "" if one.run and one.lr != best_lr else f" ({'the best' if one.run else 'not run'})"
+    at, what = f"at {'learning rate ' if first else ''}{one.lr:.3g}{which}", "weight decay " if first else ""
     if one.why_not:
         return f"{at}: cannot be said, {one.why_not}"
     if one.any_below:
-        return f"{at}: any weight decay {'' if one.low == 0 else f'from {one.low:.2g} '}up to {one.high:.2g}"
-    best = "" if one.best_run is None else f"; of the runs {one.best_run:.2g} is the best"
+        return f"{at}: any {what}{'' if one.low == 0 else f'from {one.low:.2g} '}up to {one.high:.2g}"
+    best = "" if one.best_run is None else f", of the runs {one.best_run:.2g} is the best"
     if one.low == 0:
-        return f"{at}: a weight decay of {one.high:.2g} at most{best}"
+        return f"{at}: {what}{one.high:.2g} at most{best}"
     if math.isinf(one.high):
-        return f"{at}: a weight decay of {one.low:.2g} at least{best}"
-    return f"{at}: a weight decay from {one.low:.2g} to {one.high:.2g}"
+        return f"{at}: {what}{one.low:.2g} at least{best}"
+    return f"{at}: {what}{one.low:.2g} to {one.high:.2g}"
 
 
 def _by_rule(cell: JudgedCell) -> Iterable[str]:
@@ -301,7 +331,7 @@ def _by_rule(cell: JudgedCell) -> Iterable[str]:
     if cell.answer.searched and best is not None:  # a trial has no others beside it: by the surface, near it
         of_best = math.log(best.lr)
         best = min(cell.answer.by_lr, key=lambda row: abs(math.log(row.lr) - of_best), default=None)
-    if best is None or best.where is Where.UNKNOWN:
+    if best is None or not best.where.placed:
         return
     unit = _unit(cell)
     rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"

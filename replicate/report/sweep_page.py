@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -29,6 +29,8 @@ class SweepCell:
     by_lr: list[tuple[str, ...]]
     """A table by learning rate, under `heads`."""
     caption: str
+    headline: str
+    """What to set."""
     paragraph: str
     worth: str
     """What the runs to do next are expected to bring."""
@@ -47,15 +49,20 @@ def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source:
         cells=cells(landscapes, found),
         source=source,
         exact=all(cell.metric == "accuracy" and not cell.answer.searched for cell in found),
+        searched=all(cell.answer.searched for cell in found),
         notes=notes,
         synthetic=any(landscape.synthetic for landscape in landscapes),
         version=__version__,
     )
 
 
-def fragment(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> str:
-    """The same for a notebook: with a background of its own, for the notebook's is not known."""
-    return page.render("fragment.html", cells=cells(landscapes, found))
+def fragment(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], words: Callable[[str], str]) -> str:
+    """The same for a notebook: with a background of its own, for the notebook's is not known.
+
+    `words`: what to make of texts, in which options are those of a command line.
+    """
+    shown = [replace(cell, paragraph=words(cell.paragraph)) for cell in cells(landscapes, found)]
+    return page.render("fragment.html", cells=shown)
 
 
 def cells(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> list[SweepCell]:
@@ -77,6 +84,7 @@ def _cell(table: Landscape, cell: JudgedCell, picture: Markup) -> SweepCell:
         heads=answer.heads(cell),
         by_lr=answer.table(cell),
         caption=answer.caption(cell),
+        headline=answer.headline(cell),
         paragraph=answer.paragraph(cell),
         worth=answer.worth(cell),
         next_heads=answer.NEXT,

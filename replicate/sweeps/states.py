@@ -105,8 +105,8 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
     failed = sum(one.kind == DIVERGED and one.word == OPTUNA_FAILED for one in found)
     if failed:
         out.append(
-            f"{failed} failed without a value: taken as diverged, which is what Optuna makes of nan; --where "
-            f"{column}=COMPLETE leaves them out"
+            f"{failed} of {len(found)} trials failed without a value: taken as diverged, which is what Optuna makes of "
+            f"nan, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:

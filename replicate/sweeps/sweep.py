@@ -162,7 +162,8 @@ def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str
     varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
     if varied:
         shown = ", ".join(column[:40] for column in varied[:MOST_NAMED])
-        notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; --by parts them")
+        way = f"--by {varied[0][:40]} parts them"
+        notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; {way}")
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found: Mapping[str, str]) -> None:

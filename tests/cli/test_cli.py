@@ -169,9 +169,9 @@ class TestJudge:
         options = ("--next", "7", "--next-csv", str(runs), "--at", "0.002,1", "--html", str(page))
         assert main(["judge", str(sweep), *options]) in (0, 1)
         out = " ".join(capsys.readouterr().out.split())
-        assert "What to run next (7 runs, the most telling first); they should bring" in out
-        assert "at learning rate 0.002, not run: a weight decay from 0.00" in out
-        assert "at learning rate 1, not run: cannot be said, more than a factor 3 beyond those that were run." in out
+        assert "What to run next (7 runs; rank 1 tells most); they should bring" in out
+        assert "To set: at learning rate 0.002 (not run): weight decay 0.00" in out
+        assert "; at 1 (not run): cannot be said, more than a factor 3 beyond those that were run." in out
         with runs.open() as file:
             named = list(csv.DictReader(file))
         assert len(named) == 7 and named[0].keys() == {"arch", "dataset", "lr", "wd", "seed"}

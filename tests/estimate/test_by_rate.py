@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_where_the_best_weight_decay_lies(means: tuple[float, ...], where: Where
         Where.BELOW: (False, True),
         Where.FLAT: (False, False),
     }[where]
+
+
+def test_runs_that_all_have_the_same_score_are_called_equal() -> None:
+    landscape = made({0.001: (70,) * 6, 0.01: (60, 62, 66, 70, 64, 50)})
+    same = landscape.frame["lr"] == 0.001
+    landscape = dataclasses.replace(
+        landscape, frame=landscape.frame.assign(score=landscape.frame["score"].mask(same, 70.0))
+    )
+    rows = by_rate.rows(landscape, fits.line(landscape), 0.1)
+    assert [row.where for row in rows] == [Where.EQUAL, Where.INSIDE]
+    assert (rows[0].best_score, rows[0].least, rows[0].high) == (70.0, None, math.inf)
 
 
 def test_a_single_seed_is_not_called_flat() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate.estimate import fits
+from replicate.estimate.missing_runs import Divergence
 from replicate.estimate.next_runs import Plan, next_runs
 from replicate.landscape.landscape import Landscape
 
@@ -153,3 +154,36 @@ def test_with_one_seed_a_second_one_of_the_best_runs_comes_first() -> None:
     assert [run.lr for run in found.runs[:3]] == list(LRS) and all(run.seed == 1 for run in found.runs)
     known = plan(dataclasses.replace(sweep(WIDE, seeds=1), noise_sd=NOISE), 5)
     assert known != found
+
+
+def diverging(lost: dict[float, tuple[float, ...]]) -> Landscape:
+    """`WIDE`, cut off below the best at the largest learning rate, and runs that diverged."""
+    landscape = sweep({**WIDE, 0.01: around(0.01, 0.001, 0.005, 0.02, 0.1)})
+    rows = [(lr, wd, seed, math.nan, True) for lr, wds in lost.items() for wd in wds for seed in (0, 1)]
+    more = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "diverged"])
+    return dataclasses.replace(landscape, frame=pd.concat([landscape.frame, more], ignore_index=True))
+
+
+@pytest.mark.parametrize("lost", [{0.01: (0.0005,)}, {0.004: (0.001,)}, {0.004: (0.0, 0.001)}, {0.009: (0.0,)}])
+def test_nothing_new_is_looked_for_where_training_diverged_at_a_smaller_learning_rate_and_product(
+    lost: dict[float, tuple[float, ...]],
+) -> None:
+    landscape = diverging(lost)
+    at, decay = max(lost), max(lost) * max(max(lost.values()))
+    done = set(zip(landscape.frame["lr"], landscape.frame["wd"], strict=True))
+    new = {(run.lr, run.wd) for run in plan(landscape, 16).runs} - done
+    assert not [run for run in new if run[0] >= at and run[0] * run[1] >= decay / 1.25]
+    free = {(run.lr, run.wd) for run in plan(diverging({}), 16).runs} - done
+    assert [run for run in free if run[0] >= at and run[0] * run[1] >= decay / 1.25]  # where it would have looked
+
+
+def test_a_run_that_diverged_below_one_that_was_trained_bounds_nothing() -> None:
+    diverges = Divergence(diverging({0.001: (1e-6,)}))
+    assert not diverges.at(0.01, 1.0)
+    assert Divergence(diverging({0.01: (0.5,)})).at(0.01, 0.5)
+    assert not Divergence(diverging({0.01: (0.5,)})).at(0.003, 0.5)
+
+
+def test_runs_that_do_not_differ_ask_for_none_of_their_kind() -> None:
+    landscape = sweep(WIDE)
+    assert plan(dataclasses.replace(landscape, frame=landscape.frame.assign(score=1.0))).runs == ()

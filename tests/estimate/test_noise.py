@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
+from scipy.sparse import csgraph
 from statsmodels.regression.linear_model import OLS
 
 from replicate.estimate.noise import (
+    _linked,
     additive_fit,
     covariance_of_means,
     level_covariance,
@@ -520,3 +523,13 @@ def test_learning_rates_have_a_noise_of_their_own() -> None:
             assert np.median(np.abs(np.log(variance / sd**2))) < 2 * off
     silent = additive_fit(np.full((8, 2), 70.0))
     assert all(np.isfinite(v).all() for v in variances_by_slice([silent, *noises]))
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))
+def test_rows_and_seeds_are_linked_as_a_graph_has_it(finite: NDArray[np.bool_]) -> None:
+    rows, seeds = finite.shape
+    graph = np.zeros((rows + seeds, rows + seeds))
+    graph[:rows, rows:] = finite
+    _, expected = csgraph.connected_components(graph, directed=False)
+    found = _linked(finite)
+    assert np.array_equal(np.equal.outer(found, found), np.equal.outer(expected, expected))

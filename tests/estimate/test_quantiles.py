@@ -31,3 +31,12 @@ def test_limits() -> None:
     assert q.t_quantile(0.975, float("inf")) == pytest.approx(stats.norm.ppf(0.975), rel=1e-12)
     assert q.f_tail(float("inf"), 3, 10) == 0
     assert np.allclose(q.chi2_quantile(np.array([0.5, 0.9]), 4), stats.chi2.ppf([0.5, 0.9], 4))
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 5), st.sampled_from([1, 3]))
+def test_a_root_is_that_of_scipy(place: float, steep: float, power: int) -> None:
+    def function(x: float) -> float:
+        return float(np.tanh(steep * (x - place)) ** power)
+
+    assert q.root(function, -10.0, 20.0) == pytest.approx(place, abs=1e-4 if power == 3 else 1e-9)
+    assert q.root(lambda x: x, 0.0, 3.0) == 0

@@ -71,7 +71,7 @@ def test_losses_that_fall_to_the_end_of_the_grid_ask_for_more_decay() -> None:
     fit = fits.line(table(rows))
     assert fit is not None
     settle = power_law.ratio(fit).settle
-    assert "weight decays above 0.4 at lr 0.0005; weight decays above 0.4 at lr 0.0007" in settle
+    assert "weight decays above 0.4 at lr 0.0005 and 0.0007" in settle
     assert "flat" not in settle and "0.001" not in settle and "a second seed" in settle
 
 

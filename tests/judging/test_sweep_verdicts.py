@@ -90,10 +90,11 @@ def test_sweep_with_a_seed_of_its_own_for_every_run() -> None:
         (sweep_of(Truth(depth=0), grid=paper_grid), "plateau"),
         (sweep_of(Truth(rho=10), diverged_above=3e-4, grid=paper_grid), "diverged"),
         (sweep({1e-3: {0.1: [70, 71]}}), "too-few-points"),
+        (sweep({lr: {wd: [70.0, 70.0] for wd in (0.1, 0.2, 0.3)} for lr in LRS_3}), "equal"),
         (sweep({lr: {wd: [-math.inf] * 2 for wd in (0.1, 0.2, 0.3)} for lr in LRS_3}), "too-few-points"),
         (sweep({lr: {wd: [70, 71] for wd in (0.0, 0.2)} for lr in LRS_3}), "too-few-points"),
     ],
-    ids=["edge low", "edge high", "plateau", "diverged", "one run", "all diverged", "zero and one more"],
+    ids=["edge low", "edge high", "plateau", "diverged", "one run", "equal", "all diverged", "zero and one more"],
 )
 def test_what_a_sweep_cannot_tell_is_named(landscape: Landscape, flag: str) -> None:
     found = judged(landscape)

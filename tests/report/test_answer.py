@@ -8,6 +8,8 @@ import math
 import pytest
 
 from replicate.estimate.by_rate import Loss, RateRow, Where
+from replicate.estimate.missing_runs import NextRun
+from replicate.estimate.next_runs import Plan
 from replicate.judging.answer import Answer, Setting
 from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN, REPLICATED
@@ -104,14 +106,38 @@ def test_what_to_set() -> None:
         Setting(1.0, False, 0.0, math.inf, "too far away", asked=True),
         Setting(2.0, False, 0.0, math.inf, "nobody asked"),
     )
-    said = answer.paragraph(cell(ROW, settings=settings))
-    assert (
-        "To set: at learning rate 0.001: a weight decay from 0.2 to 0.61; at learning rate 0.0003, not run: a weight "
-        "decay from 0.5 to 2; at learning rate 0.002, not run: a weight decay of 0.4 at most; at learning rate 0.004, "
-        "not run: a weight decay of 0.1 at least; at learning rate 1, not run: cannot be said, too far away."
-    ) in said
-    assert "nobody asked" not in said
-    assert "To set" not in answer.paragraph(cell(ROW))
+    said = answer.headline(cell(ROW, settings=settings))
+    assert said == (
+        "To set: at learning rate 0.001 (the best): weight decay 0.2 to 0.61; at 0.0003 (not run): 0.5 to 2; at 0.002 "
+        "(not run): 0.4 at most; at 0.004 (not run): 0.1 at least; at 1 (not run): cannot be said, too far away."
+    )
+    assert "To set" not in answer.paragraph(cell(ROW, settings=settings))
+
+
+def test_the_best_learning_rate_comes_first_unless_others_were_asked_for() -> None:
+    settings = (Setting(0.0003, False, 0.5, 2.0), Setting(0.001, True, 0.2, 0.61))
+    assert answer.headline(cell(ROW, settings=settings)).startswith("To set: at learning rate 0.001 (the best)")
+    asked = tuple(dataclasses.replace(one, asked=True) for one in settings)
+    assert answer.headline(cell(ROW, settings=asked)).startswith("To set: at learning rate 0.0003 (not run)")
+
+
+def test_where_runs_do_not_tell_what_to_set_the_headline_says_so() -> None:
+    assert answer.headline(cell(ROW)) == (
+        "To set: these runs do not tell; the best of them is at learning rate 0.001 with weight decay 0.3."
+    )
+    assert answer.headline(cell(ROW, best=None)) == "To set: no run has a score."
+    equal = dataclasses.replace(ROW, where=Where.EQUAL)
+    assert answer.headline(cell(equal)) == "To set: these runs do not tell, for all have the same score."
+
+
+def test_equal_scores_are_called_equal() -> None:
+    equal = dataclasses.replace(ROW, where=Where.EQUAL)
+    said = answer.paragraph(cell(equal))
+    assert said.startswith("All runs have the same accuracy, 71.23 %, so nothing can be told of weight decay.")
+    assert answer.table(cell(equal))[0][2:4] == ("—", "equal")
+    other = dataclasses.replace(equal, lr=0.01, best_score=60.0)
+    said = answer.paragraph(cell(equal, other))
+    assert "At learning rates 0.001 and 0.01 all runs have the same accuracy, so nothing can be told there." in said
 
 
 def test_what_the_papers_rule_costs() -> None:
@@ -124,6 +150,12 @@ def test_what_the_papers_rule_costs() -> None:
     assert f"{said} lies outside the weight decays run there." in answer.paragraph(cell(beyond))
     same = dataclasses.replace(ROW, by_rule=Loss(1e-4, 0.0, 0.0))
     assert f"{said} costs nothing: it is the best run." in answer.paragraph(cell(same))
+
+
+def test_runs_to_do_next_are_listed_by_learning_rate_and_weight_decay_with_their_rank() -> None:
+    runs = (NextRun(0.01, 0.3, 1), NextRun(0.001, 0.3, 2), NextRun(0.001, 0.1, 1), NextRun(0.01, 0.3, 2))
+    shown = answer.next_runs(cell(ROW, plan=Plan(runs, None, None)))
+    assert shown == [("0.001", "0.1", "1", "3"), ("0.001", "0.3", "2", "2"), ("0.01", "0.3", "1, 2", "1")]
 
 
 def test_a_sweep_in_which_everything_diverged() -> None:
@@ -162,7 +194,7 @@ def test_any_weight_decay_is_advised_only_where_small_ones_do_as_well() -> None:
     open_below = Setting(0.001, True, 0.0, 0.4, best_run=0.1)
     even = Setting(0.003, True, 0.0, 0.4, any_below=True)
     open_above = Setting(0.01, True, 0.2, math.inf, best_run=0.5)
-    said = answer.paragraph(cell(ROW, settings=(open_below, even, open_above)))
-    assert "at learning rate 0.001: a weight decay of 0.4 at most; of the runs 0.1 is the best" in said
-    assert "at learning rate 0.003: any weight decay up to 0.4" in said
-    assert "at learning rate 0.01: a weight decay of 0.2 at least; of the runs 0.5 is the best" in said
+    said = answer.headline(cell(ROW, settings=(open_below, even, open_above)))
+    assert "at learning rate 0.001 (the best): weight decay 0.4 at most, of the runs 0.1 is the best" in said
+    assert "at 0.003: any up to 0.4" in said
+    assert "at 0.01: 0.2 at least, of the runs 0.5 is the best" in said

@@ -207,7 +207,9 @@ class TestRepeats:
 
     def test_a_setting_that_goes_with_the_learning_rate_is_said(self, tmp_path: Path) -> None:
         runs = [{**run, "batch_size": 64 if run["lr"] < 0.002 else 128} for run in RUNS]
-        note = "runs differ in batch_size too, which goes with lr and wd here: judged together; --by parts them"
+        note = (
+            "runs differ in batch_size too, which goes with lr and wd here: judged together; --by batch_size parts them"
+        )
         assert note in of_text(tmp_path, csv_text(runs)).notes
 
     def test_steps_of_training(self) -> None:

@@ -20,7 +20,7 @@ def search(found: Landscape, rho: float) -> str:
     """The picture of `found` as SVG. `rho`: the claimed ratio."""
     trials = found.frame[found.frame["wd"] > 0]
     x, y = (np.log10(trials[name].to_numpy(dtype=np.float64)) for name in ("lr", "wd"))
-    score, lost = trials["score"].to_numpy(dtype=np.float64), trials["diverged"].to_numpy(dtype=bool)
+    score, lost = trials["score"].to_numpy(dtype=np.float64) / found.unit, trials["diverged"].to_numpy(dtype=bool)
     if not len(trials):
         x = y = score = np.zeros(1)
         lost = np.ones(1, dtype=bool)
