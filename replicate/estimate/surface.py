@@ -35,9 +35,9 @@ LEAN = 0.15
 """By how much a ratio is widened, in ln: the peak of a lopsided surface is placed wrongly at all learning rates alike,
 on trained landscapes by 0.11 and 0.23 on the average (`benchmarks/random_search.py`)."""
 THINNED = 3
-"""Every so many of `GRID` is a candidate for a further trial."""
+"""Every third point of `GRID` is a candidate for a further trial."""
 RATES = 5
-"""So many learning rates at which surfaces are read, evenly spaced in ln."""
+"""Number of learning rates at which surfaces are read, evenly spaced in ln."""
 LEAST_RATES = 3
 """A surface on which fewer of them have their best weight decay inside of what was tried has no slope."""
 TRIMMED = 0.08
@@ -57,7 +57,7 @@ NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])
 """Losses, as shares of the largest one, from which on they count by their logarithm: tried, as lengths are."""
 KINDS, EACH = 60, 20
-"""Draws: of so many models by their evidence, and of surfaces by each."""
+"""Numbers of draws: of models, by their evidence, and of surfaces from each model."""
 JITTER = 1e-8
 
 

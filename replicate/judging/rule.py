@@ -169,7 +169,7 @@ def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) ->
 def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
     """What would settle the claim, with the number of seeds where `more seeds` would.
 
-    So many that the interval, if the value stays, ends at the nearer edge of the margin; half-widths go with the root.
+    That number makes the interval, if the value stays, end at the nearer edge of the margin: widths go with 1/√seeds.
     """
     value = estimate.value
     if estimate.settle != MORE_SEEDS or value is None or seeds < 1:

@@ -57,7 +57,7 @@ class Run:
     augment: tuple[str, ...] = ()
     """Names of the augmentations, in order; empty: none."""
     eval_every_epochs: int = 1
-    """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
+    """Epochs between tests of accuracy; the last one is tested anyway. Decides the history and its best value only."""
     precision: str = "float32"
     """Forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
 

@@ -136,8 +136,8 @@ EMBEDDED = Scale(
     name="embedded",
     probe=True,
     summary="small models of the five families, 80 steps on 192 digits of 8 x 8 pixels, two labels in five wrong",
-    # So few images and so many wrong labels that a model can learn them by heart, and loses by it: decay has something
-    # to mend. The wrong labels and the split are the same for every seed.
+    # So few images, two labels in five wrong: a model can learn them by heart and loses by it, so that decay has
+    # something to mend. The wrong labels and the split are the same for every seed.
     data=(("cifar100", DataSpec("digits", train_images=192, label_noise=0.4)),),
     models=SMALL_MODELS,
     epochs=20,

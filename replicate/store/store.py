@@ -133,7 +133,7 @@ class Store(Locking):
         return stored
 
     def log_training(self, key: str, seconds: float) -> None:
-        """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
+        """Append a line to the log of trainings; one this short is written whole even if others append too."""
         try:
             fd = os.open(self.layout.trainings, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:

@@ -32,8 +32,8 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
         part = runs[start : start + lanes]
         with workspace.attentive():
             results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES)))
-        said = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
-        yield from (Trained(run, result, said) for run, result in zip(part, results, strict=True))
+        how = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
+        yield from (Trained(run, result, how) for run, result in zip(part, results, strict=True))
 
 
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
