@@ -253,12 +253,23 @@ def _places(surfaces: Floats, grid: Floats) -> Floats:
 
 
 def slope(found: Ridge, level: float = 0.95) -> Estimate:
-    """Slope of ln(best weight decay) on ln(learning rate)."""
+    """Slope of ln(best weight decay) on ln(learning rate) in a random search.
+
+    Args:
+        found: Where the best weight decay lies, as `ridge` gives it.
+        level: Level of the interval between quantiles of the draws, 0 to 1.
+    """
     return _estimate("slope", found, found.lines[:, 0], level)
 
 
 def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside."""
+    """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside.
+
+    Args:
+        found: Where the best weight decay lies, as `ridge` gives it.
+        level: Level of the interval between quantiles of the draws, 0 to 1; it is widened by `LEAN`.
+        quantity: Name of the estimate.
+    """
     in_logs = _estimate(quantity, found, found.lines[:, 1], level, widened=LEAN)
     of_slope, flags = slope(found, level), in_logs.flags
     if (varies := power_law.varying(of_slope.value, of_slope.low, of_slope.high, np.log(found.lrs), LEAN)) is not None:

@@ -306,7 +306,11 @@ SCALES: dict[str, Scale] = {
 
 
 def get(name: str) -> Scale:
-    """The scale called `name`."""
+    """The scale called `name`; raises `UsageError` where there is none.
+
+    >>> get("smoke").length("cifar100").seeds
+    (0, 1)
+    """
     if name not in SCALES:
         raise UsageError(f"scale: expected one of {', '.join(SCALES)}; got {name!r}")
     return SCALES[name]
