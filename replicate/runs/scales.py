@@ -308,7 +308,7 @@ SCALES: dict[str, Scale] = {
 def get(name: str) -> Scale:
     """The scale called `name`; raises `UsageError` where there is none.
 
-    >>> get("smoke").length("cifar100").seeds
+    >>> get("smoke").protocol("cifar100").seeds
     (0, 1)
     """
     if name not in SCALES:
