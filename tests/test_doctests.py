@@ -42,9 +42,10 @@ def estimators() -> Iterator[Callable[..., Any]]:
     for path in sorted((PACKAGE / "estimate").glob("*.py")):
         module = importlib.import_module(f"replicate.estimate.{path.stem}")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns is not None:
-                if ast.unparse(node.returns) == Estimate.__name__:
-                    yield getattr(module, node.name)
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.returns is None:
+                continue
+            if ast.unparse(node.returns) == Estimate.__name__:
+                yield getattr(module, node.name)
 
 
 PUBLIC = [
