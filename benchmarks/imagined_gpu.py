@@ -86,7 +86,7 @@ class Work:
 
 
 def kernel(moved: int) -> Work:
-    """One of Triton's, or of torch's own, that moves so many bytes."""
+    """One of Triton's, or of torch's own, that moves `moved` bytes."""
     return Work(kernels=1, kernel_bytes=moved)
 
 

@@ -104,7 +104,7 @@ def record_bytes(values: int = 200) -> tuple[float, float]:
 
 
 def listing_seconds(counts: Sequence[int]) -> NDArray[np.float64]:
-    """How long `Store.keys` takes on stores of so many (empty) records, on this machine's temporary folder."""
+    """How long `Store.keys` takes on stores of that many (empty) records, on this machine's temporary folder."""
     sys.path.insert(0, str(ROOT))
     from replicate.store.store import open_store
 

@@ -3,7 +3,7 @@
     python benchmarks/stacked.py [--scale embedded] [--device cpu] [--runs 32] [--lanes 8 16 32] [--rounds 2]
 
 Times are of one core on a CPU, without time in which the process had none, so that a busy machine does not count; on
-a GPU they are wall-clock. Each line: seconds a run alone, and how many times as fast a run is in stacks of so many.
+a GPU they are wall-clock. Each line: seconds a run alone, and how many times as fast a run is in stacks of each size.
 """
 
 from __future__ import annotations

@@ -88,7 +88,15 @@ class Judged:
         return pd.DataFrame(found, columns=["order", "arch", "dataset", "lr", "wd", "seed"]).set_index("order")
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
-        """Writes the page that `replicate judge --html` writes; its path."""
+        """Writes the page that `replicate judge --html` writes.
+
+        Args:
+            path: The file, in a folder that exists; overwritten.
+            source: What the page says it was made from.
+
+        Returns:
+            `path`.
+        """
         from replicate.report import sweep_page
         from replicate.store.atomic import write_text
 
@@ -125,12 +133,27 @@ def judge(
 ) -> Judged:
     """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
 
-    metric: `accuracy`, `loss` or a column, with `:max` or `:min` where its name does not tell which is better. columns:
-    field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`. where: column → value, to judge these
-    runs alone; by: columns that part the runs;
-    ignore: columns in which repeats may differ; take: `last` or `best` of a history; noise: the standard deviation of a
-    score between seeds, where it is known. at: learning rates at which to say what to set. next_runs: how many runs to
-    name that would narrow the answer most. An empty or NaN score is a diverged run. Raises `replicate.text.UsageError`.
+    Args:
+        runs: Columns `lr`, `wd` and `accuracy` or `loss`, optionally `seed`, `arch`, `dataset`, by these or other usual
+            names; an empty or NaN score is a diverged run. A path is read as `replicate judge` reads it.
+        metric: `accuracy`, `loss` or a column, as `--metric` has it; by default the score that the names tell.
+        columns: Field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`.
+        where: Column → value: judge these runs alone.
+        by: Columns that part the runs into cells.
+        ignore: Columns in which repeats of a run may differ.
+        take: `last` or `best` score of a run's history.
+        noise: Standard deviation of a score between seeds, in units of the score, where it is known.
+        at: Learning rates at which to say what weight decay to set.
+        next_runs: How many runs to name that would narrow the answer most.
+
+    Raises:
+        replicate.text.UsageError: The table cannot be read as a sweep; the message says what to do.
+        TypeError: `runs` is neither a table, a path nor landscapes.
+
+    >>> import pandas as pd
+    >>> loss = [(lr, wd, 1 + (wd - 0.01) ** 2) for lr in (0.1, 0.2, 0.4) for wd in (0.0, 0.01, 0.1)]
+    >>> judge(pd.DataFrame(loss, columns=["lr", "wd", "loss"])).verdicts["verdict"].tolist()[:2]
+    ['inconclusive', 'inconclusive']
     """
     asked = _asked((float(at),) if isinstance(at, int | float) else tuple(at), next_runs)
     if isinstance(runs, pd.DataFrame | str | Path):

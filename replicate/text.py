@@ -30,14 +30,22 @@ def joined(words: Sequence[str]) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """`[low, high]` to three digits; with an open end `(−∞, high]`, `[low, ∞)` or `(−∞, ∞)`."""
+    """An interval to three digits, an infinite end as open.
+
+    >>> interval(0.05, 0.2), interval(-math.inf, 1.0)
+    ('[0.05, 0.2]', '(−∞, 1]')
+    """
     left = f"[{low:.3g}" if math.isfinite(low) else "(−∞"
     right = f"{high:.3g}]" if math.isfinite(high) else "∞)"
     return f"{left}, {right}"
 
 
 def bounds(low: float, high: float) -> str:
-    """As `interval`, but with one open end `≤ high` or `≥ low`."""
+    """As `interval`, but with one open end as a bound.
+
+    >>> bounds(0.9, math.inf)
+    '≥ 0.9'
+    """
     if math.isinf(low) and math.isfinite(high):
         return f"≤ {high:.3g}"
     if math.isfinite(low) and math.isinf(high):
@@ -51,7 +59,11 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Seconds as people read them.
+
+    >>> duration(8), duration(200), duration(7500)
+    ('8 s', '3 min 20 s', '2 h 05 min')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -106,9 +106,9 @@ def test_the_top_is_short() -> None:
     assert flat == {"text.py", "notebook.py"}
 
 
-def test_the_readme_shows_the_folders_in_this_order() -> None:
-    tree = re.search(r"```\nreplicate/\n(.*?)\n\S", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert tree is not None, "README.md: expected a tree that begins with replicate/"
+def test_contributing_shows_the_folders_in_this_order() -> None:
+    tree = re.search(r"```\nreplicate/\n(.*?)\n\S", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert tree is not None, "CONTRIBUTING.md: expected a tree that begins with replicate/"
     shown = re.findall(r"^  (\w+)(?:/|\.py)", tree[1], re.MULTILINE)
     assert sorted(shown) == sorted(ORDER)
     folders = [name for name in ORDER if name in shown and (PACKAGE / name).is_dir()]

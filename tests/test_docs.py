@@ -354,10 +354,15 @@ def test_the_results_in_the_readme_are_those_of_the_recorded_runs() -> None:
     assert saved.store_runs == runs
 
 
+def code() -> list[Path]:
+    """Every Python file of the repository."""
+    folders = ("replicate", "fixtures", "claims", "tests", "ci", "benchmarks", "examples")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
 def docstrings() -> Iterator[tuple[str, str]]:
     """Where each string that stands alone in the code is, and the string: those of attributes are among them."""
-    folders = ("replicate", "fixtures", "claims", "tests", "ci", "benchmarks", "examples")
-    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+    for path in code():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             value = node.value if isinstance(node, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -367,4 +372,19 @@ def docstrings() -> Iterator[tuple[str, str]]:
 def test_docstrings_name_what_they_speak_of() -> None:
     """None begins with "Of", as though its attribute's name were its first word, nor goes on in the next one."""
     bad = [at for at, text in docstrings() if text.startswith(("Of ", "…")) or text.endswith((", and …", " is …"))]
+    assert bad == []
+
+
+PRIVATE_WORDS = re.compile(r"(?i)\b(so\s+many|who[e]ver|of\s+before|such\s+as\s+a\s+run\s+has)\b")
+"""Phrases that a native speaker stumbles over, in one line or across its end."""
+
+
+def test_plain_words() -> None:
+    """Docstrings, comments, messages and documents name the thing that they count and the process that acts."""
+    bad = [
+        f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}: {found[0]!r}"
+        for path in (*code(), *DOCUMENTS)
+        for text in [path.read_text(encoding="utf-8")]
+        for found in PRIVATE_WORDS.finditer(text)
+    ]
     assert bad == []

@@ -76,7 +76,7 @@ def symmetry(paper: Reported) -> Finding:
     rows = _bootstrapped(paper)
     chances = [chance_of_symmetry(m, seeds) for _, m in rows]
     seen = [symmetric(m) for _, m in rows]
-    # Probability of at least so many: the distribution of a sum of independent yes-or-no draws.
+    # Probability of at least this number: the distribution of a sum of independent yes-or-no draws.
     distribution = np.ones(1)
     for p in chances:
         distribution = np.convolve(distribution, [1 - p, p])
@@ -88,7 +88,7 @@ def symmetry(paper: Reported) -> Finding:
         source="section 3.2, table of ratios",
         claimed=f"{len(rows)} intervals by the bootstrap over seeds",
         evidence=f"{found} intervals of the table of ratios are symmetric about their value to the last digit; of "
-        f"percentile bootstraps over {seeds} seeds about {expected} would be (probability of so many: {tail:.1g}).",
+        f"percentile bootstraps over {seeds} seeds about {expected} would be (chance of {found} or more: {tail:.1g}).",
         assumes=f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as "
         "a mean",
         consistent_if="the intervals are an estimate plus and minus a multiple of a standard error, and not "

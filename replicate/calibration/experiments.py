@@ -52,7 +52,7 @@ class Experiment:
     imagenet_shape: str = ""
     """Shape of the cells on ImageNet, where it is another than that of the others."""
     breaks: tuple[float, float] = (0.0, 1.0)
-    """At this learning rate the best weight decay of the first architecture under AdamW is so many times the law's."""
+    """(η, factor): at η the first architecture's best weight decay under AdamW is `factor` times the law's."""
 
     def of(self, cell: Cell, variant: str) -> Truth:
         """The truth of one cell under one optimiser."""

@@ -20,7 +20,7 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 CHUNK = 50
-"""So many landscapes or outcomes are judged, and kept, at a time."""
+"""Number of landscapes or outcomes that are judged, and kept, at a time."""
 
 
 def chunks(n: int) -> list[tuple[int, int]]:

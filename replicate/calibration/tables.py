@@ -28,7 +28,7 @@ lies inside; where the truth has no value, as the best weight decay of a flat la
 wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that run
 through it lies outside, and `contradicted` if any lies inside. A ratio is outside also where that of any learning rate
 it is averaged over is. What these figures mean, and where an interval covers less or more than it says, stands in
-[statistics.md](statistics.md).
+[evidence.md](evidence.md).
 """
 
 CELL_HEADER = ("study", "seeds", "quantity", "truth", "replicated", "contradicted", "inconclusive", "wrong", "covers")

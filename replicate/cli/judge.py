@@ -28,7 +28,7 @@ from replicate.train.cores import slots
 
 WIDTH = 110
 SEVERAL = 16
-"""From so many cells on, more processes are worth their start."""
+"""Number of cells from which on several processes are worth starting."""
 
 
 def run(options: argparse.Namespace) -> int:

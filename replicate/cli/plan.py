@@ -177,4 +177,4 @@ def _exists(path: str | Path) -> bool:
     try:
         return Path(path).exists()
     except OSError:
-        return True  # whoever opens it says what is wrong with its name
+        return True  # the code that opens it says what is wrong with its name

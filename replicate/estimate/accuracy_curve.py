@@ -50,7 +50,7 @@ JITTER = 1e-7
 CEILING_PP = 99.5
 """Above it, accuracies can't tell good from better."""
 MIN_TIMES_CHANCE = 2.0
-"""A learning rate whose best accuracy is below so many times chance learned nothing to speak of."""
+"""A learning rate whose best accuracy is below this multiple of chance learned next to nothing."""
 DIP_P = 1e-4
 """A curve dips where both its falling before and its rising after are surer than this, over all means of a slice."""
 

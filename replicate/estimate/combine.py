@@ -23,7 +23,12 @@ class Span:
 
 
 def mean(parts: Sequence[Span]) -> Span:
-    """Mean of independent parts."""
+    """Mean of independent parts.
+
+    >>> both = mean([Span(1.0, 0.0, 2.0), Span(3.0, 2.0, 4.0)])
+    >>> both.value, round(both.high, 3)
+    (2.0, 2.707)
+    """
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)

@@ -102,7 +102,21 @@ def measured(values: Sequence[Floats]) -> bool:
 
 
 def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Estimate:
-    """Drop at `kappa`, pp, averaged over cells; simultaneous over a `family` of kappas (Bonferroni)."""
+    """Accuracy lost at `kappa` times the claimed weight decay, percentage points, averaged over cells.
+
+    Args:
+        drops: kappa → one [S] array a cell, percentage points by seed, as `cell_drops` gives them.
+        kappa: Multiple of the claimed weight decay.
+        level: Level, 0 to 1, at which the intervals of all kappas of the family hold together (Bonferroni).
+        family: Number of kappas in the family.
+
+    Returns:
+        Mean over cells with its t interval over the seeds within cells (see `cells_interval`); open with one seed
+        (`one-seed`) and where `kappa` was not run (`no-pairs`).
+
+    >>> round(drop({2.0: [np.array([1.0, 1.2, 1.4])]}, 2.0, family=1).low, 3)
+    0.703
+    """
     if not measured(drops.get(kappa, ())):
         return unknown("drop_pp", "pp", level, METHOD, (Flag.NO_PAIRS,), f"runs at kappa {kappa:g}")
     value, low, high, n = cells_interval(drops[kappa], 1 - (1 - level) / family)
@@ -112,11 +126,16 @@ def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Es
 
 
 def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], float]], level: float = 0.95) -> Estimate:
-    """The smallest of several quantities sign * mean + offset, pp.
+    """The smallest of several quantities sign * mean + offset, percentage points.
 
-    `terms`: (name, sign, values a cell, offset). Lower end: the smallest lower end (that all lie above a bound needs no
-    adjustment: Berger and Hsu 1996). Upper end: the smallest upper end at a Bonferroni level (that one lies below
-    does).
+    Args:
+        quantity: Name of the estimate.
+        terms: (name, sign, one [S] array a cell, offset) of each; arrays and offset in percentage points.
+        level: Level of the interval, 0 to 1.
+
+    Returns:
+        Its lower end is the smallest lower end, for that all lie above a bound needs no adjustment (Berger and Hsu
+        1996). Its upper end is the smallest upper end at a Bonferroni level, for that one lies below a bound does.
     """
     rows = []
     for name, sign, values, offset in terms:
@@ -142,9 +161,16 @@ def _asymmetries(drops: Drops) -> list[Floats]:
 
 
 def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
-    """The smaller of: the asymmetry of `drops`; by how much it exceeds the absolute one of `others`, pp.
+    """By how much more too much weight decay costs than too little, on one data set and against another one.
 
-    Lower end and upper end as in `least`.
+    Args:
+        drops: As in `drop`: the data set that is to have the asymmetry.
+        others: As in `drop`: the data set whose absolute asymmetry is to be smaller.
+        level: Level of the interval, 0 to 1.
+
+    Returns:
+        The smaller of the asymmetry of `drops` and its excess over that of `others`, percentage points; ends as in
+        `least`.
     """
     method = f"{METHOD}; recovered variances"
     here, there = _asymmetries(drops), _asymmetries(others)

@@ -57,5 +57,17 @@ def finite(x: float) -> float | None:
 
 
 def unknown(quantity: str, unit: str, level: float, method: str, flags: tuple[Flag, ...], settle: str = "") -> Estimate:
-    """The estimate that says nothing: the whole line, with the flags that say why."""
+    """The estimate that says nothing: no value, and the whole line as its interval.
+
+    Args:
+        quantity: Name of the estimate.
+        unit: As in `Estimate`: `pp`, or empty for a ratio.
+        level: Level of the interval, 0 to 1.
+        method: The method that could not be used.
+        flags: Why it says nothing.
+        settle: What would settle it; empty where nothing is known to.
+
+    >>> unknown("slope", "", 0.95, "profile likelihood", ()).high
+    inf
+    """
     return Estimate(quantity, unit, None, -math.inf, math.inf, level, 0, method, flags, settle)

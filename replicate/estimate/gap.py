@@ -61,10 +61,22 @@ def _best(draws: Floats) -> Floats:
 def summarise(
     quantity: str, draws: Floats | None, n: int, seeds: int, level: float = 0.95, plug_in: float | None = None
 ) -> Estimate:
-    """Median and equal-tailed interval of draws of a gap.
+    """Median and equal-tailed interval of draws of a gap, percentage points.
 
     Smoothing draws a gap towards 0. So the upper end is `SHRINKAGE` times as far from the median, and never below
-    `plug_in`, the gap of the raw means, which errs upwards: a small gap is believed only where both say so.
+    `plug_in`, which errs upwards: a small gap is believed only where both say so.
+
+    Args:
+        quantity: Name of the estimate.
+        draws: [K], percentage points, as `gap_draws` gives them; None where nothing could be compared (`no-pairs`).
+        n: Number of observations that the estimate rests on.
+        seeds: Seeds a configuration; with fewer than two the interval is open (`one-seed`).
+        level: Level of the interval, 0 to 1.
+        plug_in: The gap of the raw means, percentage points; None where there is none.
+
+    >>> found = summarise("gap_pp", np.linspace(0.0, 0.2, 1001), n=5, seeds=5)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.005, 0.214)
     """
     if draws is None or seeds < 2:
         flags = (Flag.ONE_SEED,) if seeds < 2 else (Flag.NO_PAIRS,)
@@ -112,7 +124,16 @@ def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
 
 
 def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> Estimate:
-    """Mean gap, pp, from one cross-fitted gap a cell; the t interval takes the spread between cells as noise."""
+    """Mean over cells of their cross-fitted gaps, percentage points.
+
+    Args:
+        gaps: One gap a cell, percentage points, as `cross_fitted` gives them.
+        cells: Number of cells that there should be; with fewer gaps, or one, the interval is open (`no-pairs`).
+        level: Level of the t interval, 0 to 1, which takes the spread between cells as noise.
+
+    >>> round(mean_over_cells([0.1, 0.2, 0.3], cells=3).high, 3)
+    0.448
+    """
     method = "cross-fitted over seeds, t over cells"
     if len(gaps) < cells or len(gaps) < 2:
         return unknown("mean_gap_pp", "pp", level, method, (Flag.NO_PAIRS,), "two seeds in each of two cells at least")

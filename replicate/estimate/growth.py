@@ -48,6 +48,10 @@ def squared_form(near: float, far: float) -> tuple[float, float]:
     """gamma and beta (pp) of drop = beta * (abs(ln kappa) - gamma) ** 2 through the drops at factors 5 and 10.
 
     gamma below 0: the drops grow less than the square even without a zone.
+
+    >>> gamma, beta = squared_form(near=1.0, far=2.0)
+    >>> round(gamma, 3), round(beta * (math.log(10) - gamma) ** 2, 3)
+    (-0.064, 2.0)
     """
     root = (math.sqrt(far) - math.sqrt(near)) / (FAR - NEAR)
     return (NEAR - math.sqrt(near) / root if root > 0 else -math.inf), root**2
@@ -60,8 +64,14 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     that of the drop at 2, for all sides together. A gamma that can't be negative errs to one side, which does not
     average out.
 
-    `sides-differ`: the exponents of two sides are surely more than `DIFFER` apart. `zone-off`: a factor 2 surely costs
-    more than a factor 5, or is surely better than the claimed decay by a quarter of that.
+    Args:
+        by_dataset: Data set → its drops, kappa → one [S] array a cell, percentage points by seed.
+        level: Level of the interval, 0 to 1.
+
+    Returns:
+        Flagged `sides-differ` where the exponents of two sides are surely more than `DIFFER` apart, and `zone-off`
+        where a factor 2 surely costs more than a factor 5, or is surely better than the claimed decay by a quarter of
+        that.
     """
     values: list[float] = []
     ends: list[tuple[float, float]] = []

@@ -33,14 +33,14 @@ little noise any law misfits, by as much as a lopsided peak is placed wrongly.""
 MIN_INFORMATIVE = 3
 """Fewer learning rates with a closed optimum than this, and no line is called measured."""
 MOST_TIMES = 10
-"""More than so many times as many seeds are no advice."""
+"""Where more than this many times the seeds would be needed, more seeds are not advised."""
 TOO_MANY = (
     f"more than {MOST_TIMES} times as many seeds, so not by a sweep of this kind: by longer training or a harder task, "
     "on which weight decay matters more"
 )
 WITHIN_RUNS = 2.0
-"""An optimum's interval as wide as so many distances between runs, the one before the best run and the one after it, is
-as narrow as noise alone can make it."""
+"""An optimum's interval this many spacings wide (from the run before the best one to the run after it) is as narrow as
+less noise can make it."""
 
 
 @dataclass(frozen=True)

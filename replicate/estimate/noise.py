@@ -246,11 +246,17 @@ def _inverse_trigamma(y: float) -> float:
 
 
 def seed_sd(cells: list[Floats], level: float = 0.95) -> Estimate:
-    """Seed-to-seed standard deviation, percentage points, pooled over cells.
+    """Seed-to-seed standard deviation, in units of the scores (percentage points), pooled over cells.
 
-    `cells`: one [C, S] array of scores a cell, configuration by seed, NaN where missing. The configurations of a cell
-    share their seeds, so together they count for no more degrees of freedom than one of them: seeds less one. The
-    interval is the chi-squared one of normal runs with that count.
+    The configurations of a cell share their seeds, so together they count for no more degrees of freedom than one of
+    them: seeds less one. The interval is the chi-squared one of normal runs with that count.
+
+    Args:
+        cells: One [C, S] array of scores a cell, configuration by seed, NaN where missing.
+        level: Level of the interval, 0 to 1.
+
+    >>> seed_sd([np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])]).value
+    1.0
     """
     total, dof, seen = 0.0, 0, 0
     for scores in cells:

@@ -34,7 +34,7 @@ PLATEAU = float(np.log(8))
 """Width in ln(weight decay) from which runs that cannot be told from the best are a plateau: the paper's accuracies
 fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
 MOST_ALIKE = 5
-"""So many neighbouring places of the likelihood's grid may be as likely and still be one."""
+"""Up to this number of neighbouring places of the likelihood's grid may be equally likely and still count as one."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class OptimumCurve:
 
     @property
     def noise_known(self) -> bool:
-        """Whether repeated seeds, or whoever ran them, tell how much seeds differ."""
+        """Whether it is known how much seeds differ: from repeated seeds, or given by the user."""
         given = self.fitted is not None and self.fitted.points.noise_sd is not None
         return given or not np.isnan(self.seed_curve_share)
 

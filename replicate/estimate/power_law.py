@@ -45,7 +45,16 @@ def slope_span(fit: LineFit, level: float) -> tuple[float | None, float, float]:
 
 
 def slope(fit: LineFit, level: float = 0.95) -> Estimate:
-    """Slope of ln(best weight decay) on ln(learning rate)."""
+    """Slope of ln(best weight decay) on ln(learning rate), by profile likelihood (Venzon and Moolgavkar 1988).
+
+    Args:
+        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
+        level: Level of the interval, 0 to 1.
+
+    Returns:
+        1 where weight decay should grow in proportion to the learning rate, 0 where it should not change. The interval
+        is open with fewer than `MIN_INFORMATIVE` optima bounded on a side.
+    """
     value, low, high = slope_span(fit, level)
     n = sum(fit.informative)
     flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))
@@ -126,7 +135,16 @@ def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the informative learning rates."""
+    """Best weight decay over learning rate, geometric mean over the informative learning rates.
+
+    Args:
+        fit: As in `slope`.
+        level: Level of the interval, 0 to 1; how it is widened is in `log_ratio`.
+        quantity: Name of the estimate.
+
+    Returns:
+        Flagged `ratio-varies` or `ratio-may-vary` where the slope says that one ratio is not it.
+    """
     value, low, high = log_ratio(fit, level)
     n = sum(fit.informative)
     flags = (*fit.flags, *fit.breaks(fit.places, fit.misfit_p, level))

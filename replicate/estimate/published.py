@@ -49,7 +49,11 @@ class Published:
 def resamples(n_seeds: int) -> tuple[Floats, Floats]:
     """Every distinct resample of `n_seeds` seeds with replacement: shares [R, S] and probabilities [R].
 
-    C(2S - 1, S) of them (126 for five seeds), each with its multinomial probability.
+    C(2S - 1, S) of them, each with its multinomial probability.
+
+    >>> shares, probability = resamples(5)
+    >>> shares.shape, round(float(probability.sum()), 6)
+    ((126, 5), 1.0)
     """
     if n_seeds > 8:
         raise ValueError(f"exact bootstrap: expected at most 8 seeds (6,435 resamples), got {n_seeds}")
@@ -90,7 +94,14 @@ def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
 
 
 def published_fit(slices: Sequence[Slice]) -> Published:
-    """The paper's estimates from the slices of one cell (two learning rates at least)."""
+    """The paper's estimates of one cell, by its own method.
+
+    Args:
+        slices: One a learning rate, two at least; seeds are resampled together at all of them.
+
+    Raises:
+        ValueError: There are fewer than two slices.
+    """
     if len(slices) < 2:
         raise ValueError(f"the paper's fit: expected at least two learning rates, got {len(slices)}")
     lrs = np.array([s.lr for s in slices])

@@ -54,6 +54,10 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     Profiled over the line's value at g, all optima weighing by their likelihoods (in ln), not by ordinary least
     squares, which sees the largest learning rates only. Where a power law fits and no straight line does, it is that of
     the nearest one (`no-straight-line`): that can be off, and never confirm anything.
+
+    Args:
+        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
+        level: Level of the interval, 0 to 1.
     """
     lrs = np.array([c.lr for c in fit.curves])
     relative = lrs / np.exp(np.log(lrs).mean())
@@ -120,6 +124,11 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima,
     the proportional lines, places in sets of equally likely optima, and the ends of these and of the intervals. R² is
     bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
+
+    Args:
+        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
+        rng: Draws the corners that are searched.
+        level: Level of the region, 0 to 1.
     """
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     method = "range of R² over the joint region of the optima"

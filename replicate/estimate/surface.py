@@ -35,9 +35,9 @@ LEAN = 0.15
 """By how much a ratio is widened, in ln: the peak of a lopsided surface is placed wrongly at all learning rates alike,
 on trained landscapes by 0.11 and 0.23 on the average (`benchmarks/random_search.py`)."""
 THINNED = 3
-"""Every so many of `GRID` is a candidate for a further trial."""
+"""Every third point of `GRID` is a candidate for a further trial."""
 RATES = 5
-"""So many learning rates at which surfaces are read, evenly spaced in ln."""
+"""Number of learning rates at which surfaces are read, evenly spaced in ln."""
 LEAST_RATES = 3
 """A surface on which fewer of them have their best weight decay inside of what was tried has no slope."""
 TRIMMED = 0.08
@@ -57,7 +57,7 @@ NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])
 """Losses, as shares of the largest one, from which on they count by their logarithm: tried, as lengths are."""
 KINDS, EACH = 60, 20
-"""Draws: of so many models by their evidence, and of surfaces by each."""
+"""Numbers of draws: of models, by their evidence, and of surfaces from each model."""
 JITTER = 1e-8
 
 
@@ -269,12 +269,23 @@ def _places(surfaces: Floats, grid: Floats) -> Floats:
 
 
 def slope(found: Ridge, level: float = 0.95) -> Estimate:
-    """Slope of ln(best weight decay) on ln(learning rate)."""
+    """Slope of ln(best weight decay) on ln(learning rate) in a random search.
+
+    Args:
+        found: Where the best weight decay lies, as `ridge` gives it.
+        level: Level of the interval between quantiles of the draws, 0 to 1.
+    """
     return _estimate("slope", found, found.lines[:, 0], level)
 
 
 def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside."""
+    """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside.
+
+    Args:
+        found: Where the best weight decay lies, as `ridge` gives it.
+        level: Level of the interval between quantiles of the draws, 0 to 1; it is widened by `LEAN`.
+        quantity: Name of the estimate.
+    """
     in_logs = _estimate(quantity, found, found.lines[:, 1], level, widened=LEAN)
     of_slope, flags = slope(found, level), in_logs.flags
     if (varies := power_law.varying(of_slope.value, of_slope.low, of_slope.high, np.log(found.lrs), LEAN)) is not None:

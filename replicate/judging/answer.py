@@ -20,7 +20,7 @@ from replicate.paper.protocol import RHO
 from replicate.store.strict import High, Low
 
 EXTRAPOLATED = 3.0
-"""A law is not said to hold further than this factor beyond the learning rates that were run."""
+"""No law is extrapolated further than this factor beyond the learning rates that were run."""
 APART = 1.5
 """A learning rate half-way between two that were run is of interest from this factor to either of them."""
 

@@ -33,7 +33,16 @@ MORE_SEEDS = "more seeds"
 
 
 def position(low: float, high: float, margin: Margin) -> Outcome:
-    """Where an interval lies: inside the margin, outside it, or neither (three-sided test)."""
+    """Where an interval lies: inside the margin, outside it, or neither (three-sided test).
+
+    Args:
+        low: Lower end, in the margin's unit; minus infinity where it is open.
+        high: Upper end; infinity where it is open.
+        margin: What the claim allows.
+
+    >>> position(0.9, 1.1, Margin(0.8, 1.2)).value
+    'replicated'
+    """
     if margin.low <= low and high <= margin.high:
         return REPLICATED
     if high < margin.low or low > margin.high:
@@ -42,12 +51,18 @@ def position(low: float, high: float, margin: Margin) -> Outcome:
 
 
 def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collection[Cell] = ()) -> Verdict:
-    """The verdict of `claim` from the estimate of its quantity; `left_out`: the cells of the claim that were not run.
+    """The verdict of `claim` from the estimate of its quantity.
 
     The claim about a ratio is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie
     anywhere, and no number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that
     holds for all of them together, decides. A likeliest ratio outside the margin at one of them keeps the mean from
     replicating.
+
+    Args:
+        claim: The claim with its margin.
+        found: The estimate of the claim's quantity, in the margin's unit.
+        evidence: What the estimate rests on.
+        left_out: The cells of the claim that were not run.
     """
     found = _off(claim.margin, found)
     if claim.quantity == "rho_rejects":
@@ -169,7 +184,7 @@ def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) ->
 def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
     """What would settle the claim, with the number of seeds where `more seeds` would.
 
-    So many that the interval, if the value stays, ends at the nearer edge of the margin; half-widths go with the root.
+    That number makes the interval, if the value stays, end at the nearer edge of the margin: widths go with 1/√seeds.
     """
     value = estimate.value
     if estimate.settle != MORE_SEEDS or value is None or seeds < 1:

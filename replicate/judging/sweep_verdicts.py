@@ -98,7 +98,7 @@ class JudgedCell:
 
 
 def judge_sweep(landscapes: Sequence[Landscape], asked: Asked = NOTHING_ELSE) -> tuple[JudgedCell, ...]:
-    """The paper's claims on each of `landscapes`, and what else is `asked` of them."""
+    """The paper's claims on each of `landscapes`, and what else is `asked` of them, in the same order."""
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)

@@ -162,11 +162,11 @@ def worth(cell: JudgedCell) -> str:
     plan = cell.answer.plan
     if plan is None or not plan.runs:
         return "What to run next: nothing of this sweep's kind would narrow the answer."
-    said = f"What to run next ({len(plan.runs)} runs; rank 1 tells most)"
+    title = f"What to run next ({len(plan.runs)} runs; rank 1 tells most)"
     if plan.slope_narrows is None or plan.ratio_narrows is None:
-        return f"{said}; without them little can be said:"
+        return f"{title}; without them little can be said:"
     slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
-    return f"{said}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
+    return f"{title}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
 
 
 NEXT = ("lr", "weight decay", "new seeds", "rank")

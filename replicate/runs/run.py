@@ -57,7 +57,7 @@ class Run:
     augment: tuple[str, ...] = ()
     """Names of the augmentations, in order; empty: none."""
     eval_every_epochs: int = 1
-    """Test accuracy is taken at every so many epochs and at the end: decides the history and its best value only."""
+    """Epochs between tests of accuracy; the last one is tested anyway. Decides the history and its best value only."""
     precision: str = "float32"
     """Forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
 
@@ -110,6 +110,9 @@ def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
 
     Such a run is bit for bit the run with weight decay 0 (`tests/runs/test_run.py` trains both), so it is trained once.
     The peak learning rate is the largest of every schedule here, so it decides.
+
+    >>> weight_decay_is_inert(lr=5e-5, weight_decay=1e-4), weight_decay_is_inert(lr=1e-3, weight_decay=1e-4)
+    (True, False)
     """
     return 0 < lr * weight_decay < _FLOAT32_HALF_ULP_BELOW_ONE
 

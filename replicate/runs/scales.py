@@ -136,8 +136,8 @@ EMBEDDED = Scale(
     name="embedded",
     probe=True,
     summary="small models of the five families, 80 steps on 192 digits of 8 x 8 pixels, two labels in five wrong",
-    # So few images and so many wrong labels that a model can learn them by heart, and loses by it: decay has something
-    # to mend. The wrong labels and the split are the same for every seed.
+    # So few images, two labels in five wrong: a model can learn them by heart and loses by it, so that decay has
+    # something to mend. The wrong labels and the split are the same for every seed.
     data=(("cifar100", DataSpec("digits", train_images=192, label_noise=0.4)),),
     models=SMALL_MODELS,
     epochs=20,
@@ -306,7 +306,11 @@ SCALES: dict[str, Scale] = {
 
 
 def get(name: str) -> Scale:
-    """The scale called `name`."""
+    """The scale called `name`; raises `UsageError` where there is none.
+
+    >>> get("smoke").protocol("cifar100").seeds
+    (0, 1)
+    """
     if name not in SCALES:
         raise UsageError(f"scale: expected one of {', '.join(SCALES)}; got {name!r}")
     return SCALES[name]

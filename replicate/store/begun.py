@@ -1,6 +1,6 @@
 """Stacks that were begun: a folder in the store for each, so that an interrupted one is put together again.
 
-Checkpoints belong to a stack, not to a run: whoever goes on with one must train the same runs in the same order. The
+Checkpoints belong to a stack, not to a run: to go on with one is to train the same runs in the same order. The
 folder of a stack says which, and holds what its trainer saves.
 """
 

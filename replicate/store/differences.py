@@ -15,7 +15,7 @@ from replicate.store.strict import text_of
 _DEFAULTS = json.loads(
     json.dumps({f.name: f.default for f in dataclasses.fields(Run) if f.default is not dataclasses.MISSING})
 )
-"""What a record of before a field was added means by leaving it out."""
+"""Defaults of the fields of `Run`: a record written before a field was added leaves it out and means the default."""
 
 
 @dataclass(frozen=True)

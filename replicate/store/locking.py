@@ -93,7 +93,7 @@ class Locking:
         """As `drop_lock_file`, by key.
 
         Another process may hold the deleted file open and lock it after all; it then finds the run stored, which
-        whoever takes the lock checks first.
+        each process that takes the lock checks first.
         """
         if self.kind == locks.KERNEL:  # the others go when they are given back, unless they are another's by then
             with contextlib.suppress(PermissionError):  # an open file that cannot be deleted here

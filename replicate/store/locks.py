@@ -1,7 +1,7 @@
 """Locks by heartbeat, for file systems whose own cannot be relied on: from a path to who may work, without any clock.
 
-A lock is a file that names its holder, who touches it every few seconds. Whoever wants it and has seen it untouched for
-long, by the monotonic clock of its own process, takes it over. No two clocks are ever compared: neither a machine's nor
+A lock is a file that names its holder, which touches it every few seconds. A process that has seen it untouched for
+long, by its own monotonic clock, may take it over. No two clocks are ever compared: neither a machine's nor
 a file server's that jumps can take a lock away. A holder that hung and wakes up works on beside its successor, so this
 is for work that costs time when done twice and harms nothing.
 

@@ -85,7 +85,11 @@ class Store(Locking):
                 yield stored
 
     def get(self, run: Run) -> StoredRun | None:
-        """The stored result of `run`, or None where there is none that can be believed."""
+        """The stored result of `run`, or None where there is none that can be believed.
+
+        A damaged record is moved aside and noted in `notices`. Raises `StoreError` where the file cannot be read or is
+        of a newer format.
+        """
         stored = None if self._lacks_model(run.key) else self.read(run.key)
         if stored is None or self._matched.get(run.key) is stored:
             return stored
@@ -96,7 +100,7 @@ class Store(Locking):
         return stored
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, for a key: the record under it is checked to be the one that has this key."""
+        """As `get`, by `key`: the record under it is checked to be the one that has this key."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
@@ -129,14 +133,21 @@ class Store(Locking):
     def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
         """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result.
 
-        `durable` False leaves out the wait for the disk, for what can be made again in a moment.
+        Args:
+            run: What was trained.
+            result: What came out.
+            provenance: Where it comes from: plain JSON types, as `replicate.store.provenance` collects them.
+            durable: Wait for the disk; False for what can be made again in a moment.
+
+        Raises:
+            StoreError: The store is read-only or cannot be written.
         """
         blob = seal_run(run, result, provenance)
         self._write(self.layout.record(run.key), blob, durable)
         return parse(blob, run.key)
 
     def put_sealed(self, run: Run, blob: bytes) -> StoredRun:
-        """As `put`, for a record of `run` sealed elsewhere; raises `Corrupt` where it cannot be believed."""
+        """As `put`, for `blob`, a record of `run` sealed elsewhere; raises `Corrupt` where it cannot be believed."""
         stored = parse(blob, run.key)
         self._write(self.layout.record(run.key), blob)
         return stored
@@ -182,7 +193,7 @@ class Store(Locking):
         return stored is not None and not stored.result.diverged and not stored.synthetic
 
     def log_training(self, key: str, seconds: float) -> None:
-        """Append a line to the log of trainings; a line this short is appended whole, whoever else appends."""
+        """Log that training the run `key` took `seconds`: a line this short is written whole if others append too."""
         try:
             fd = os.open(self.layout.trainings, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -210,7 +221,7 @@ class Store(Locking):
         return digest.hexdigest()[:16]
 
     def note(self, text: str) -> None:
-        """Add a notice, once."""
+        """Add `text` to the notices and the log, once."""
         if text not in self.notices:
             self.notices.append(text)
             log.warning(text)
@@ -299,13 +310,26 @@ def open_store(
     below: Mapping[str, StoredRun] | None = None,
     keep: Keep = Keep.NONE,
 ) -> Store:
-    """The store at `path`, made there if `create`; StoreError where it cannot be read or, unless `read_only`, written.
-
-    `below`: runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
-    is not there is an empty store, which `notices` says. `keep`: which models whoever trains into it keeps.
+    """The store at `path`.
 
     Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
     disks and the superuser.
+
+    Args:
+        path: Its directory.
+        create: Make the directory where there is none.
+        read_only: Write nothing; a damaged record then stays where it is.
+        below: Runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
+            is not there is an empty store, which `notices` says.
+        keep: Which models those who train into it keep.
+
+    Raises:
+        StoreError: The store cannot be read or, unless `read_only`, written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     len(open_store(folder).keys())
+    0
     """
     if not os.fspath(path):
         raise StoreError("store: expected a directory, got an empty name; name one with --store")

@@ -13,7 +13,7 @@ from replicate.sweeps import names
 from replicate.sweeps.names import Measure
 from replicate.sweeps.numbers import number
 from replicate.sweeps.table import Table, listed
-from replicate.sweeps.vocabulary import ACCURACY, ALIASES, HIGHER, LOSS, OPTIMIZER, QUALIFIERS, SCORE, UNTOLD
+from replicate.sweeps.vocabulary import ACCURACY, ALIASES, HIGHER, LOSS, OPTIMIZER, QUALIFIERS, SCORE, UNKNOWN
 from replicate.text import UsageError
 
 METRICS = (ACCURACY, LOSS, SCORE)
@@ -156,7 +156,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
         return _with_spread(columns[kind], kind, spreads), ""
     if name and name not in METRICS:
         return _asked(table, name, direction, measures, spreads), ""
-    wanted = {column: one for column, one in scores.items() if not name or one.kind in (name, UNTOLD)}
+    wanted = {column: one for column, one in scores.items() if not name or one.kind in (name, UNKNOWN)}
     if name and name not in table.header:  # of this kind, the surest
         wanted = {c: m for c, m in wanted.items() if m.kind == name} or wanted
     if not wanted:
@@ -170,8 +170,8 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
         way = f"--columns {field}={best[0]}" if kind in METRICS else f"--metric {best[0]}:max"
         raise UsageError(f"{table.name}: {field} may be any of the columns {listed(best, 6)}; say which, e.g. {way}")
     column, found = best[0], wanted[best[0]]
-    kind = name if found.kind == UNTOLD and name else found.kind
-    if kind == UNTOLD:
+    kind = name if found.kind == UNKNOWN and name else found.kind
+    if kind == UNKNOWN:
         kind = _told(table, column, notes)
         if not kind:
             return None, (
@@ -200,15 +200,15 @@ def _asked(
             "that is found by its name"
         )
     found = measures.get(same[0])
-    kind = found.kind if found is not None else UNTOLD
-    if not direction and kind == UNTOLD:
+    kind = found.kind if found is not None else UNKNOWN
+    if not direction and kind == UNKNOWN:
         kind = _told(table, same[0], [])
         if not kind:
             raise UsageError(
                 f"{table.name}: --metric {name}: whether higher or lower is better is not told by the name; say "
                 f"--metric {name}:max or {name}:min"
             )
-    if direction and (kind == UNTOLD or (kind in HIGHER) != (direction == "max")):
+    if direction and (kind == UNKNOWN or (kind in HIGHER) != (direction == "max")):
         kind = DIRECTIONS[direction]
     return _with_spread(same[0], kind, spreads)
 

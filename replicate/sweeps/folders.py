@@ -227,5 +227,5 @@ def _one_a_run(path: str, files: Sequence[str]) -> Table:
             f"{path}: expected files of runs, got {len(usable)} that are none, e.g. {unread[0][:60]}; name the table"
         )
     table = from_records(path, rows)
-    said = f"{len(usable) - len(unread)} files, each taken as a run"
-    return table.saying(said + (f"; {len(unread)} that hold none left out, e.g. {unread[0][:60]}" if unread else ""))
+    note = f"{len(usable) - len(unread)} files, each taken as a run"
+    return table.saying(note + (f"; {len(unread)} that hold none left out, e.g. {unread[0][:60]}" if unread else ""))

@@ -56,11 +56,11 @@ def one_row(
         ends[chosen] = final if final is not None else 0.0
     early = _early(ends, wanted, scores)
     last = max(ends.values(), default=0.0)
-    said = f"{len(table.rows)} rows are the histories of {counted(len(groups), 'run')}: taking the {take} of each"
+    note = f"{len(table.rows)} rows are the histories of {counted(len(groups), 'run')}: taking the {take} of each"
     if take == LAST:
-        notes.append(f"{said} by {step} ({last:g}); --take best takes the best, which selects on the scores it judges")
+        notes.append(f"{note} by {step} ({last:g}); --take best takes the best, which selects on the scores it judges")
     else:
-        notes.append(f"{said}, which selects on the scores that are judged; --take last takes the last by {step}")
+        notes.append(f"{note}, which selects on the scores that are judged; --take last takes the last by {step}")
     keep = set(wanted)
     if early:
         notes.append(f"left out {counted(len(early), 'run')} that ended before the others, at {step} {last:g}")

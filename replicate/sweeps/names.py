@@ -19,7 +19,7 @@ from replicate.sweeps.vocabulary import (
     SPREADS,
     STANDARD_ERRORS,
     TRAINED_ON,
-    UNTOLD,
+    UNKNOWN,
 )
 
 
@@ -28,7 +28,7 @@ class Measure:
     """What a column measures."""
 
     kind: str
-    """accuracy, loss, score, or untold."""
+    """accuracy, loss, score, or unknown: a name that does not say whether higher is better."""
     tier: int
     spread: str = ""
     """`std` or `sem` where the column holds the spread of the measure instead."""
@@ -109,7 +109,7 @@ def measure(column: str) -> Measure | None:
             return Measure(SCORE, 2, spread)
     found = _base(words) or (_base(list(parts(column)[-1])) if parts(column) and not spread else None)
     if found is None:
-        return Measure(UNTOLD, 9, spread) if spread and not [w for w in words if w not in QUALIFIERS] else None
+        return Measure(UNKNOWN, 9, spread) if spread and not [w for w in words if w not in QUALIFIERS] else None
     return Measure(*found, spread)
 
 

@@ -223,6 +223,6 @@ def widened(table: Table) -> Table:
         inner = from_records(table.name, [{f"{column}/{k}": v for k, v in flat(one or {}).items()} for one in found])
         known = {tuple(table.values(name)) for name in table.header}
         new = {name: inner.values(name) for name in inner.header if name not in table.header}
-        new = {name: values for name, values in new.items() if tuple(values) not in known}  # said twice
+        new = {name: values for name, values in new.items() if tuple(values) not in known}  # given twice
         table = table.without_columns([column]).with_columns(new)
     return table

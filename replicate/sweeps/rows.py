@@ -176,8 +176,8 @@ def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: 
             raise UsageError(
                 f"{where}; it stands beside the best run at lr={one.lr:g} and could be better: mend it or take it out"
             )
-    said = f"row {bad[0].line}: {bad[0].why}"
-    return [f"{counted(len(bad), 'row')} that cannot be read left out: {said}" + (", …" if len(bad) > 1 else "")]
+    first = f"row {bad[0].line}: {bad[0].why}"
+    return [f"{counted(len(bad), 'row')} that cannot be read left out: {first}" + (", …" if len(bad) > 1 else "")]
 
 
 def _could_be_best(wd: float, same: Sequence[Run], metric: Metric) -> bool:

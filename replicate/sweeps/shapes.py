@@ -9,7 +9,7 @@ from dataclasses import replace
 from replicate.sweeps import names
 from replicate.sweeps.numbers import is_dash, is_diverged, is_nothing, number
 from replicate.sweeps.table import NOT_RUN, Table, counted
-from replicate.sweeps.vocabulary import UNTOLD
+from replicate.sweeps.vocabulary import UNKNOWN
 
 LEAST_CELLS = 2
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -133,7 +133,7 @@ def _fields(corner: str) -> list[str]:
 def _metric(corner: str) -> str:
     """The measure that a corner names beside the two axes: `acc (lr \\ wd)`."""
     for piece in re.split(r"[\\/|,↓→>():]+", corner):
-        if piece.strip() and (found := names.measure(piece)) is not None and found.kind != UNTOLD:
+        if piece.strip() and (found := names.measure(piece)) is not None and found.kind != UNKNOWN:
             return piece.strip()
     return ""
 

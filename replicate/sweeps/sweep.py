@@ -167,7 +167,7 @@ def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found: Mapping[str, str]) -> None:
-    """Raises UsageError where a column holds so many values that it is no axis of a grid."""
+    """Raises UsageError where a column holds too many values to be an axis of a grid."""
     sizes = [("arch and dataset", len(cells), MOST_CELLS)]
     for of_cell in cells.values():
         pairs = {(run.lr, run.wd) for run in of_cell}

@@ -85,7 +85,7 @@ ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
 OPTIMIZER = _words("optimizer optimiser optim opt optimizer_name optimizer_type")
 """Names of a column that must hold one value."""
 
-ACCURACY, LOSS, SCORE, UNTOLD = "accuracy", "loss", "score", "untold"
+ACCURACY, LOSS, SCORE, UNKNOWN = "accuracy", "loss", "score", "unknown"
 MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
     (ACCURACY, 0): _words(
         "accuracy acc top1 top_1 acc1 acc_1 accuracy1 accuracy_pp prec1 accuracies top1_acc top1_accuracy acc_top1 "
@@ -111,7 +111,7 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
         "negative_log_likelihood kl val_error_rate ler"
     ),
     (SCORE, 5): _words("score scores"),
-    (UNTOLD, 6): _words(
+    (UNKNOWN, 6): _words(
         "value values objective metric hp_metric target objective_value values_0 final_objective test val validation "
         "eval dev"
     ),

@@ -47,7 +47,7 @@ class CheckpointError(Exception):
 class Checkpoint:
     """The file for one piece of work, whose parts are named by `identity`: equal work, equal file.
 
-    One process at a time may use it: whoever holds the locks of the runs in question.
+    One process at a time may use it: the one that holds the locks of the runs in question.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Sequence[str], notice: Notice) -> None:

@@ -20,7 +20,7 @@ class Workspace:
     """What a trainer may use beside its device."""
 
     checkpoints: Path
-    """A folder for this stack alone; whoever begins the same stack again finds in it what was left there."""
+    """A folder for this stack alone; a process that begins the same stack again finds in it what was left there."""
     notice: Callable[[str], None] = log.warning
     """Takes what somebody should know: a line each."""
     stopping: Callable[[], bool] = lambda: False

@@ -37,10 +37,10 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
             states: dict[int, dict[str, Tensor]] = {}
             keep = states.__setitem__ if workspace.keep_models else None
             results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES), keep=keep))
-        said = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
+        trained = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
         for lane, (run, result) in enumerate(zip(part, results, strict=True)):
             model = sealed(run, result, states.pop(lane)) if lane in states else None
-            yield Trained(run, result, said, model)
+            yield Trained(run, result, trained, model)
 
 
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:

@@ -18,7 +18,7 @@ LARGEST_SUMS = 4
 """Pixels up to which that matrix is so small that its product costs more to start than to compute."""
 
 ALIGNED = 8
-"""Rows and columns of matrices come in multiples of so many: others take kernels that are several times as slow."""
+"""Rows and columns of matrices are multiples of this: others take kernels that are several times as slow."""
 
 
 class Linear(nn.Linear):

@@ -33,7 +33,7 @@ PREFETCHED = 4
 """Batches that each of them is ahead."""
 
 TEST_MARGIN = 256 / 224
-"""Test images are scaled so that their shorter side is so many times the crop, then cropped in the middle: as in the
+"""Test images are scaled so that their shorter side is this many times the crop, then cropped in the middle: as in the
 published script."""
 
 

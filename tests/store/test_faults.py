@@ -254,7 +254,7 @@ def test_who_is_at_work_waits_for_nobody(store: Store, monkeypatch: pytest.Monke
         assert store.notices == []
         held.look([fake_run()], [slot, Slot("m-cpu-1", "cpu")])
         held.look([fake_run()], [slot])
-    assert store.notices[0].startswith(f"waiting for run {fake_run().key}, held by a process that has not said which;")
+    assert store.notices[0].startswith(f"waiting for run {fake_run().key}, held by a process that left no name;")
     assert store.notices[1].startswith(f"waiting for device m-cpu-0, held by process {os.getpid()} on ")
 
 

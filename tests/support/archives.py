@@ -76,7 +76,7 @@ def fashion(folder: Path, train: int = 64, test: int = 32, compressed: bool = Tr
 
 
 def imagenet(folder: Path, train: int = 8, test: int = 4, classes: int = 3) -> Path:
-    """`folder` with `imagenet/train` and `imagenet/val`: so many JPEG files a class, no two of one shape."""
+    """`folder` with `imagenet/train` and `imagenet/val`: JPEG files by class, no two of one shape."""
     for seed, (split, count) in enumerate((("train", train), ("val", test))):
         rng = np.random.default_rng(seed)
         for label in range(classes):

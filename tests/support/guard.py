@@ -35,7 +35,7 @@ class _State:
 
 @contextlib.contextmanager
 def guarded(folder: Path) -> Iterator[None]:
-    """While inside, whoever runs code, connects, or changes a file outside `folder` is in breach."""
+    """While inside, code that is executed, a connection, or a change of a file outside `folder` is a breach."""
     if not _State.installed:
         sys.addaudithook(_watch)
         _State.installed = True

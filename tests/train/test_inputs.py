@@ -1,4 +1,4 @@
-"""What models are shown: normalised, augmented, keyed by seed and epoch, whoever loads and however many."""
+"""What models are shown: normalised, augmented, keyed by seed and epoch, whatever number of processes loads them."""
 
 from __future__ import annotations
 

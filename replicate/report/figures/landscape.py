@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 366, 350
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Shades end at so many percentage points below the best of the learning rate."""
+"""Edges of the shades, in percentage points below the best of the learning rate."""
 LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 LABEL_HEIGHT = 16
 ZERO_ROW = 0.75

@@ -55,7 +55,7 @@ def search(found: Landscape, rho: float) -> str:
 
 
 def alternative(found: Landscape, fitted: bool) -> str:
-    """What the picture shows, for whoever cannot see it."""
+    """What the picture shows, in words, for readers who cannot see it."""
     named = f"{label(found.arch)} on {label(found.dataset)}"
     what = "with where a smooth surface through them has its best weight decay" if fitted else "too few for a surface"
     return f"{named}: {len(found.frame)} trials of a random search over learning rate and weight decay, {what}"

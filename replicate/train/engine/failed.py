@@ -1,4 +1,4 @@
-"""Failed: from an exception of a trainer to what is said of it, and whether a run or its device is at fault."""
+"""From an exception in a trainer to the error that the user reads, and to what is at fault: a run or its device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DEVICE_ERRORS = ("AcceleratorError",)
 """Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
 DEVICE_WORDS = (
     *("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error"),
-    "No CUDA GPUs are available",  # to a process that was to see one
+    "No CUDA GPUs are available",  # in a process that was given one
 )
 NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
 NO_MEMORY = "out of memory"
-"""With which a device is as good as before."""
+"""An error with these words leaves the device usable."""
 
 
 class TrainingFailed(UsageError):
@@ -30,7 +30,7 @@ class TrainingFailed(UsageError):
 
 
 class DeviceFailed(TrainingFailed):
-    """A device that failed while it trained; the runs may be none the worse."""
+    """A device failed while it trained; its runs are not at fault and can be trained on another."""
 
 
 def describe(*runs: Run) -> str:

@@ -1,4 +1,4 @@
-"""Leases: from a slot to the locks that whoever wants its device asks for, so that nobody shares one.
+"""Leases: from a slot to the locks that a process takes before it uses the device, so that no two use it at once.
 
 A core is leased in the store: company there costs time and no more. A GPU is leased in a folder of this user on this
 machine too, for two stores know nothing of each other and two stacks on one GPU may both run out of memory; and in the
@@ -151,7 +151,7 @@ def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], 
 
 def waiting_for(held: dict[str, Holder | None]) -> str:
     """A line on the devices that are waited for, and who holds them."""
-    each = [f"{name} ({holder or 'a process that has not said which'})" for name, holder in held.items()]
+    each = [f"{name} ({holder or 'a process that left no name'})" for name, holder in held.items()]
     return f"waiting for device {' or '.join(each) or 'another session has this moment'}"
 
 

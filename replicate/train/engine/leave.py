@@ -1,7 +1,7 @@
-"""Leaving: what a process does when it is asked to end (SIGTERM), as a machine that is taken away asks it.
+"""What a process does on SIGTERM, which a cloud sends before it takes a machine away.
 
-A trainer that has promised to look saves what it has first; anything else is left where it is, and its runs are
-missing as before.
+A trainer inside `attentive` checks `stopping` and saves its stack first. Anything else is interrupted, and its runs
+stay missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OutOfTime(Exception):
 
 
 class Deadline:
-    """When training is to end: at a time of the monotonic clock, or earlier where somebody says so."""
+    """When training is to end: at a time of the monotonic clock, or earlier if `end` is called."""
 
     def __init__(self, at: float = math.inf) -> None:
         self.at = at
@@ -37,7 +37,7 @@ class Deadline:
         return until if isinstance(until, Deadline) else cls(until)
 
     def end(self) -> None:
-        """Now, whatever was said before; from any thread."""
+        """Set the deadline to now; may be called from any thread."""
         self.at = -math.inf
 
     def passed(self) -> bool:
@@ -59,7 +59,7 @@ class Leave:
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
-        """While inside, being asked only sets `asked`: who is inside looks at it often."""
+        """While inside, SIGTERM only sets `asked`, which the code inside must check often."""
         self._attentive += 1
         try:
             yield
@@ -67,7 +67,7 @@ class Leave:
             self._attentive -= 1
 
     def on_signal(self, signum: int, frame: Any) -> None:
-        """The handler of SIGTERM. Asking twice is asking once: who lost patience has SIGKILL."""
+        """The handler of SIGTERM. A second one is ignored; SIGKILL ends the process at once."""
         if self.asked:
             return
         self.asked = True
@@ -76,10 +76,10 @@ class Leave:
 
 
 @contextlib.contextmanager
-def heeding(until: float | Deadline = math.inf) -> Iterator[Leave]:
-    """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without.
+def on_sigterm(until: float | Deadline = math.inf) -> Iterator[Leave]:
+    """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without this handler.
 
-    Where the signal is ignored or handled by another language, and in other threads, it stays as it is.
+    Nothing is changed in other threads, nor where the signal is ignored or handled by code that is not Python.
     """
     leave = Leave(until)
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) in (

@@ -1,7 +1,7 @@
 """The local engine: from missing runs to stored ones, on the devices of this machine, each run trained exactly once.
 
 The unit of work is a stack: runs that are trained together. Each run exactly once and no more stacks at a time than
-there are devices, whoever else works on the store: another session, another xdist worker, another engine. Both rest on
+there are devices, whatever else works on the store: another session, another xdist worker, another engine. Both rest on
 operating-system locks in the store, which a killed holder cannot keep.
 """
 
@@ -22,7 +22,7 @@ from replicate.train.engine import room
 from replicate.train.engine.devices import CPU, Slot, slots, unseen
 from replicate.train.engine.failed import TrainingFailed
 from replicate.train.engine.lease import POLL_SECONDS, leased
-from replicate.train.engine.leave import Deadline, Leave, OutOfTime, heeding
+from replicate.train.engine.leave import Deadline, Leave, OutOfTime, on_sigterm
 from replicate.train.engine.missing import into_stacks, name_of, until_stored
 from replicate.train.engine.pool import Pool
 from replicate.train.engine.waiting import Waiting
@@ -46,7 +46,7 @@ def ensure(
     trainer: Trainer | str = TRAINERS[STACKED],
     until: float | Deadline = math.inf,
 ) -> None:
-    """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
+    """Train those of `runs` that `store` lacks; returns when all are stored, by this or any other process.
 
     `processes`: how many stacks at once, by default one a device. `in_process`: train in this process, one stack
     after the other, beside others that do the same; else in a pool of processes that stays for the next call.
@@ -92,7 +92,7 @@ def _train_here(
     pending = deque(list(runs) for runs in work)
     pause, longest = POLL_SECONDS
     waiting = Waiting(store)
-    with heeding(until) as leave:
+    with on_sigterm(until) as leave:
         while pending:
             enough = partial(_enough, store, pending, leave, waiting, free)
             with leased(store, [slot for slot in free if slot == _gpu] or free, enough, store.note) as slot:

@@ -67,7 +67,7 @@ class _Worker:
         self.ready = False
         self.bound: tuple[str, str] | None = None
         """The store for which it has leased a GPU until it ends, and the slot of that."""
-        self.last_words: deque[str] = deque(maxlen=20)
+        self.last_lines: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._read_answers, args=(events,), daemon=True),
             threading.Thread(target=self._read_errors, daemon=True),
@@ -119,7 +119,7 @@ class _Worker:
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.last_words.append(line.decode(errors="replace").rstrip())
+            self.last_lines.append(line.decode(errors="replace").rstrip())
 
 
 class Pool:
@@ -246,7 +246,7 @@ class Pool:
         worker.join(CLOSE_SECONDS)
 
     def _free(self, worker: _Worker, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
-        """Take down that `worker` has done its job; what that was, if it is of this call."""
+        """Mark `worker` as idle; returns the stack that it has done, if this call gave it out."""
         worker.job = None
         if "gpu" in answer:
             worker.bound = worker.store, answer["gpu"][0]
@@ -278,10 +278,10 @@ class Pool:
             return
         self._workers.remove(worker)
         status = worker.join(CLOSE_SECONDS)
-        words = "\n".join(worker.last_words)
+        output = "\n".join(worker.last_lines)
         if not worker.ready and status not in KILLS:
             why = f"a worker process could not start (exit status {status}); check the installation"
-            raise WorkerDied(f"{why}\n{words}".rstrip())
+            raise WorkerDied(f"{why}\n{output}".rstrip())
         work = flight.pop(worker.job, None) if worker.job is not None else None
         if work is None:
             return
@@ -291,7 +291,7 @@ class Pool:
         missing = [run for run in work.runs if not store.has(run.key)]
         death = Death.KILLED if status in KILLS else Death.CRASHED
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        if (error := after_death(waiting, work, missing, death, how, words)) is not None:
+        if (error := after_death(waiting, work, missing, death, how, output)) is not None:
             failed[work.origin] = error
 
     def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[Work]) -> None:

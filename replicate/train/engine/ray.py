@@ -1,6 +1,6 @@
 """The Ray engine: from missing runs to stored ones, on the machines of a Ray cluster, each run trained exactly once.
 
-The driver holds the locks of the runs that it has given out, so that a run is trained once, whoever else works on its
+The driver holds the locks of the runs that it has given out, so that a run is trained once, whatever else works on its
 store. A stack is one Ray task. It sends home the sealed record of each run as it is done, and the driver stores it:
 workers need not see the store. Checkpoints lie in the store's folder where a worker sees it, else on its own disk.
 """
@@ -69,7 +69,7 @@ def ensure(
     address: str | None = None,
     share: bool = True,
 ) -> None:
-    """Train those of `runs` that `store` lacks; returns when every one is stored, whoever trained it.
+    """Train those of `runs` that `store` lacks; returns when all are stored, by this or any other process.
 
     `processes`: how many stacks at once, by default one a device of the cluster at `address` (see `connect`).
     `in_process` is for the local engine: these workers are elsewhere in any case.
@@ -277,8 +277,8 @@ class _Driver:
         """Give out again what is missing of `work`, unless too many workers have died of it."""
         missing = [run for run in work.runs if not self._store.has(run.key)]
         death = Death.MACHINE_LOST if isinstance(error, MACHINE_LOST) else Death.UNEXPLAINED
-        said = " ".join(str(error).split())
-        died = after_death(self._waiting, work, missing, death, type(error).__name__, said)
+        output = " ".join(str(error).split())
+        died = after_death(self._waiting, work, missing, death, type(error).__name__, output)
         if died is not None:
             self._fail(died, work.origin)
         elif self._failures:

@@ -23,7 +23,7 @@ from replicate.store.locking import kernel_lock
 from replicate.store.record import run_from_record, seal_run
 from replicate.train.contract import Stopped, TooLarge, Workspace
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed
-from replicate.train.engine.leave import Leave, heeding
+from replicate.train.engine.leave import Leave, on_sigterm
 from replicate.train.engine.scratch import scratch
 from replicate.train.engine.worker import finished
 
@@ -56,7 +56,7 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if spec.name in catalogue.DATASETS:
                 catalogue.prepare(spec)
         device = _device()
-        with heeding() as leave, _workspace(job, notices, leave) as workspace:
+        with on_sigterm() as leave, _workspace(job, notices, leave) as workspace:
             try:
                 for done in finished(runs, job["trainer"], device, workspace):
                     origin = provenance.collect(done.run, device, done.result.seconds, done.how)

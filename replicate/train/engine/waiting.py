@@ -12,18 +12,18 @@ from replicate.train.engine import lease
 from replicate.train.engine.devices import Slot
 
 SAY_SECONDS = 120.0
-"""Without anything to do, after which it is said why; as long again between two looks."""
+"""How long a session waits without work before it names who holds it; and how long between two such messages."""
 
 
 class Waiting:
-    """Watches for how long nothing has been got to train, and says once who holds what is waited for."""
+    """Measures how long there has been nothing to train, and names the process that holds what is waited for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._since = time.monotonic()
 
     def over(self) -> None:
-        """There is something to train."""
+        """Call when there is something to train: the wait starts anew."""
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
@@ -47,5 +47,5 @@ class Waiting:
                 return
 
     def _say(self, what: str, holder: locks.Holder | None) -> None:
-        who = str(holder) if holder else "a process that has not said which"
+        who = str(holder) if holder else "a process that left no name"
         self._store.note(f"waiting for {what}, held by {who}; if that hangs, end it: its work is then taken over")

@@ -12,7 +12,7 @@ from replicate.train.engine.failed import TrainingFailed, describe
 
 
 class WorkerDied(TrainingFailed):
-    """A run whose workers died again and again."""
+    """A run that was given up because too many workers died training it."""
 
 
 class Death(Enum):
@@ -64,11 +64,11 @@ class Work:
 
 
 def after_death(
-    waiting: deque[Work], work: Work, missing: list[Run], death: Death, how: str, said: str
+    waiting: deque[Work], work: Work, missing: list[Run], death: Death, how: str, output: str
 ) -> WorkerDied | None:
     """Put what is `missing` of `work` back into `waiting`; where too many died of it, return what to raise instead.
 
-    `how` the last one died, in a few words; `said`: what it left, for the lines below.
+    `how`: how the last one died, in a few words; `output`: its last lines, which go below the message.
     """
     if not missing:
         return None
@@ -78,7 +78,7 @@ def after_death(
     if times >= retries.most:
         return WorkerDied(
             f"training {describe(*missing)} failed: {times} workers died of it, the last by {how}; "
-            f"check memory and the installation\n{said}".rstrip(),
+            f"check memory and the installation\n{output}".rstrip(),
             missing,
         )
     if len(missing) > 1 and times % retries.before_halves == 0:

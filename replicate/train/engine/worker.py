@@ -146,8 +146,8 @@ def finished(
     except Exception as error:
         raise failure(error, called, *(left.values() or runs)) from error
     if left:
-        said = f"training {describe(*left.values())} failed: the trainer returned no result"
-        raise TrainingFailed(said, list(left.values()))
+        message = f"training {describe(*left.values())} failed: the trainer returned no result"
+        raise TrainingFailed(message, list(left.values()))
 
 
 class Worker:

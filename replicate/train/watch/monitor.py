@@ -48,8 +48,8 @@ class _Pace:
 class Monitor:
     """Watches a store for wanted runs in a thread of its own, and shows how it goes on `stream`.
 
-    `with Monitor(store, runs): ensure(store, runs)`, or `want`, `start` and `stop`. Whoever writes to the same terminal
-    does so inside `with monitor.hidden():`.
+    `with Monitor(store, runs): ensure(store, runs)`, or `want`, `start` and `stop`. To write to the same terminal, do
+    so inside `with monitor.hidden():`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The local engine: each run trained exactly once, whoever dies, whatever else runs; with real processes."""
+"""The local engine: each run trained exactly once, whatever dies, whatever else runs; with real processes."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_a_terminal_of_its_own_shows_a_block(store: Store, clock: Clock, monkeyp
     put(store, fake_run(0))
     clock.now += 1
     monitor.show(monitor.poll())
-    assert stream.getvalue()[len(first) :].startswith("\x1b[4A\r1 of 2 runs")  # over the four lines of before
+    assert stream.getvalue()[len(first) :].startswith("\x1b[4A\r1 of 2 runs")  # over the four earlier lines
     put(store, fake_run(1))
     monitor.show(monitor.poll())
     assert stream.getvalue().endswith("\x1b[4A\r\x1b[Jtrained 2 runs in 1 s (2.0 runs/s)\n")
