@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from replicate import __version__
 from replicate.data import catalogue
-from replicate.judging import claim_verdicts
-from replicate.judging.verdict import Evidence, Verdict, not_run
+from replicate.judging import claim_verdicts, how_sure
+from replicate.judging.verdict import CONTRADICTED, REPLICATED, Evidence, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
 from replicate.landscape.from_store import Missing, collect
 from replicate.paper.claim import Claim
-from replicate.paper.registry import REGISTRY_HASH
+from replicate.paper.registry import REGISTRY_HASH, claim
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
@@ -108,6 +109,23 @@ def verdict_file(
     )
 
 
-def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
-    """The verdict file of all `claims`, judged from what `store` holds."""
-    return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)
+def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
+    """`entries` with how sure each decisive verdict is; by so many processes, for each is judged some twenty times."""
+    judged = {}
+    for e in entries:
+        if e.verdict.outcome in (REPLICATED, CONTRADICTED) and not e.crashed:
+            of = claim(e.id)
+            judged[e.id] = how_sure.Judged(of, collect(of, scale, store).landscapes, e.verdict)
+    found = dict(zip(judged, how_sure.of_verdicts(list(judged.values()), processes), strict=True))
+    return [replace(e, verdict=replace(e.verdict, how_sure=found.get(e.id))) for e in entries]
+
+
+def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store, sure_processes: int = 0) -> VerdictFile:
+    """The verdict file of all `claims`, judged from what `store` holds.
+
+    `sure_processes`: how many are to find out how sure the verdicts are; 0: that is not asked.
+    """
+    entries = [entry(one, judge(one, scale, store)) for one in claims]
+    if sure_processes:
+        entries = with_how_sure(entries, scale, store, sure_processes)
+    return verdict_file(entries, claims, scale, why, store)

@@ -140,10 +140,11 @@ def constant_ratio(paper: Reported) -> Finding:
         claimed="a constant wd / lr keeps the balance of the weights' norm and of the gradient with it, whatever lr",
         evidence=f"Over a factor {factor:g} in lr at one wd / lr, norms differ by {_spread(norms)} and the gradient's "
         f"share of the weights by {_spread(shares)}, as the formulas have it; at one lr x wd the norm changes by a "
-        f"factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio keeps something that a constant product does not. But a step "
-        f"then turns the weights by {found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here "
-        "says at which of the two accuracy is best.",
-        assumes=f"as in theory/equilibrium-norm, and long enough to reach the equilibrium, about 1 / (2 lr wd) steps; "
+        f"factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio keeps "
+        "something that a constant product does not. But a step then turns the weights by "
+        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says at which of the two "
+        "accuracy is best.",
+        assumes="as in theory/equilibrium-norm, and long enough to reach the equilibrium, about 1 / (2 lr wd) steps; "
         "a norm matters only through what is not scale-invariant, such as epsilon or the layers that no normalisation "
         "follows",
         consistent_if="gradients have a direction that lasts",
