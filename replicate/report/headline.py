@@ -13,7 +13,7 @@ from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLI
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.protocol import RHO
 from replicate.report import rivals
-from replicate.report.families import kind
+from replicate.report.families import TITLES, kind
 from replicate.report.wording import CRASHED, outcome_text
 
 TOLD = 2.0
@@ -55,7 +55,7 @@ def _alike_by_rule(one: InPractice) -> bool:
 
 
 def _instead(cells: Sequence[InPractice]) -> str:
-    return f"To set instead: {'; '.join(f'{one.trained} at η = {one.lr:g}: {_to_set(one)}' for one in cells)}."
+    return f"To set instead: {'; '.join(f'{_named([one])} at η = {one.lr:g}: {_to_set(one)}' for one in cells)}."
 
 
 def _to_set(one: InPractice) -> str:
@@ -79,7 +79,7 @@ def _named(cells: Sequence[InPractice]) -> str:
     by_data: dict[str, list[str]] = {}
     for one in cells:
         model, _, data = one.trained.partition(" on ")
-        by_data.setdefault(data, []).append(model)
+        by_data.setdefault(data, []).append(TITLES.get(model, model))
     return " and ".join(f"{_and(models)} on {data}" for data, models in by_data.items())
 
 

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 from replicate.judging.practice import InPractice, Law
-from replicate.judging.reasons import span
+from replicate.judging.reasons import number, span
 from replicate.judging.verdict_file import VerdictFile
+from replicate.paper.protocol import RHO
+from replicate.report.families import TITLES
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def predictions(file: VerdictFile) -> list[Prediction]:
     for one in file.practice:
         slope = slopes.get(one.cell)
         here = "—" if slope is None else f"b {_bounded(slope.low, slope.high)}"
-        out += [Prediction(one.trained, CASES[law.name].law, _predicts(law, one), here, _held(law)) for law in one.laws]
+        model, _, data = one.trained.partition(" on ")
+        name = f"{TITLES.get(model, model)} on {data}"
+        out += [Prediction(name, CASES[law.name].law, _predicts(law, one), here, _held(law)) for law in one.laws]
     return out
 
 
@@ -72,15 +76,15 @@ def _predicts(law: Law, one: InPractice) -> str:
     """`λ* = 4 (2.8 to 7.1) / (η · 240), so 0.56 at η = 0.03`: the law with the constant that the runs give it."""
     exponent = f"b = {'+' if law.exponent > 0 else ''}{law.exponent}".replace("-", "−")
     if law.name == "coupled":
-        measured = "" if law.constant is None else f"; measured {law.constant:.2g} · η"
-        return f"{exponent}, λ* = 0.1η, so {0.1 * one.lr:.2g} at η = {one.lr:g}{measured}"
+        measured = "" if law.constant is None else f"; measured {number(law.constant)} · η"
+        return f"{exponent}, λ* = 0.1η, so {number(RHO * one.lr)} at η = {one.lr:g}{measured}"
     if law.constant is None:
         return f"{exponent}; these runs do not bound its constant"
-    ends = f"{law.constant:.2g} ({span(law.low, law.high)})"
+    ends = f"{number(law.constant)} ({span(law.low, law.high)})"
     if law.name == "independent":
         return f"{exponent}, λ* = {ends} at every η"
     steps = one.steps or math.nan
-    here = f"{law.constant / one.lr / steps:.2g} at η = {one.lr:g}"
+    here = f"{number(law.constant / one.lr / steps)} at η = {one.lr:g}"
     return f"{exponent}, λ* = c / (η · {steps:g}) with c = {ends}, so {here}"
 
 

@@ -42,8 +42,8 @@ class Line:
 def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = True) -> list[Line]:
     """Notices, the matrix, the answer, the table of judged claims, those that were not run by reason, and the counts.
 
-    `settle`: whether the reasons of open verdicts say what would settle them. `listed`: whether there is a line a claim;
-    where there are no more than `FEW` there is no matrix then.
+    `settle`: whether the reasons of open verdicts say what would settle them. `listed`: whether there is a line a
+    claim; where there are no more than `FEW` there is no matrix then.
     """
     width = max(width, SMALLEST_WIDTH)
     out = [Line(text) for notice in notices(file) for text in textwrap.wrap(notice, width)]
