@@ -48,16 +48,19 @@ NATURAL = {
     "r2": (-math.inf, 1.0),
 }
 """Between which values a quantity lies whatever the runs say: an interval that ends there is open."""
-MISSING = {
+ABSENT = {
     Flag.NO_PAIRS: "runs to compare are missing",
     Flag.NO_DROP: "there is no loss to measure",
     Flag.TOO_FEW_POINTS: "too few weight decays",
     Flag.ONE_ARCHITECTURE: "one architecture only",
     Flag.ONE_SEED: "one seed only",
+}
+"""Why there is no estimate at all."""
+OPEN = {
     Flag.OPEN_CELLS: "some cell is not bounded",
     Flag.FEW_OPTIMA: "too few learning rates bound their best λ",
 }
-"""Why an estimate has no ends at all, the plainest first."""
+"""Why an estimate that there is has no ends."""
 
 
 def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
@@ -75,7 +78,12 @@ def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
 
 def why_not(estimate: Estimate) -> str:
     """`, for there is no loss to measure`: why an estimate has no ends; empty where no flag says it."""
-    return next((f", for {words}" for flag, words in MISSING.items() if flag in estimate.flags), "")
+    return next((f", for {words}" for flag, words in (ABSENT | OPEN).items() if flag in estimate.flags), "")
+
+
+def absent(estimate: Estimate) -> str:
+    """Why there is no estimate; empty where there is one."""
+    return next((words for flag, words in ABSENT.items() if flag in estimate.flags), "")
 
 
 def span(low: float, high: float, edges: Sequence[float] = (), digits: int = 2) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from replicate.estimate.estimate import Estimate
-from replicate.judging.reasons import MISSING
+from replicate.judging.reasons import absent
 from replicate.judging.sweep_verdicts import JudgedCell
 from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED, Altered, Verdict
 from replicate.judging.verdict_file import Entry, VerdictFile
@@ -81,9 +81,7 @@ def estimate_text(estimate: Estimate | None) -> str:
         return "—"
     if estimate.value is None or not estimate.closed:
         if estimate.low in (-math.inf, 0) and math.isinf(estimate.high):
-            return next(
-                (f"— ({words})" for flag, words in MISSING.items() if flag in estimate.flags), "— (not bounded)"
-            )
+            return f"— ({absent(estimate) or 'not bounded'})"
         text = interval(estimate.low, estimate.high)
     else:
         text = f"{estimate.value:.3g} {interval(estimate.low, estimate.high)}"
@@ -91,30 +89,22 @@ def estimate_text(estimate: Estimate | None) -> str:
 
 
 N_OF = {
-    "drop_pp": "pairs of runs",
-    "hurts_pp": "pairs of runs",
-    "zone_pp": "pairs of runs",
-    "growth_exponent": "pairs of runs",
-    "asymmetry_pp": "seeds of a cell",
-    "gap_pp": "seeds",
-    "mean_gap_pp": "cells",
-    "max_gap_pp": "cells",
-    "gap_minus_seed_sd_pp": "cells",
-    "rho_pooled": "cells",
-    "max_ratio": "cells",
-    "sgd_ratio": "cells",
+    **dict.fromkeys(("drop_pp", "hurts_pp", "zone_pp", "growth_exponent"), "pairs"),
+    **dict.fromkeys(("asymmetry_pp", "gap_pp"), "seeds"),
+    **dict.fromkeys(
+        ("mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp", "rho_pooled", "max_ratio", "sgd_ratio"), "cells"
+    ),
     "cost_ratio": "runs",
 }
-"""What `Estimate.n` counts; elsewhere the learning rates whose optimum is closed on both sides."""
+"""What `Estimate.n` counts (pairs: of runs); elsewhere the learning rates whose optimum is closed on both sides."""
 
 
 def n_text(estimate: Estimate | None) -> str:
-    """`25 pairs of runs`, `3 learning rates`; what `n` counts, for people."""
+    """`25 pairs`, `3 rates`: what an estimate rests on, for people."""
     if estimate is None:
         return "—"
-    unit = N_OF.get(estimate.quantity, "learning rates")
-    one = {"pairs of runs": "pair of runs", "seeds of a cell": "seed of a cell"}.get(unit, unit.removesuffix("s"))
-    return f"{estimate.n} {one if estimate.n == 1 else unit}"
+    unit = N_OF.get(estimate.quantity, "rates")
+    return f"{estimate.n} {unit.removesuffix('s') if estimate.n == 1 else unit}"
 
 
 KINDS = {

@@ -155,9 +155,13 @@ class TestInertness:
 @pytest.mark.parametrize(
     "find",
     [
-        quadratic.effective_l2, quadratic.l2_closed_form, scale.balance, equilibrium.equilibrium,
-        equilibrium.constant_ratio, inertness.inertness,
-    ],  # fmt: skip
+        quadratic.effective_l2,
+        quadratic.l2_closed_form,
+        scale.balance,
+        equilibrium.equilibrium,
+        equilibrium.constant_ratio,
+        inertness.inertness,
+    ],
 )
 def test_a_paper_without_this_theory(find: object) -> None:
     assert callable(find)
