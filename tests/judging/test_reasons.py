@@ -35,7 +35,7 @@ def of(quantity: str, low: float, high: float) -> Estimate:
             of("gap_pp", 0.0, 0.102), Margin(-INF, 0.3), True,
             "the cost of tuning η alone is 0 to 0.1 pp (claimed: at most 0.3)",
         ),
-        (of("rho", 0.196, 0.2004), FACTOR_2, False, "best λ may be 0.2 to 0.2004 times η (claimed: 0.05 to 0.2)"),
+        (of("rho", 0.196, 0.2004), FACTOR_2, False, "best λ may be 0.196 to 0.2004 times η (claimed: 0.05 to 0.2)"),
         (of("drop_pp", -0.25, 0.45), Margin(2.8, 4), True, "the accuracy lost is −0.25 to 0.45 pp (claimed: 2.8 to 4)"),
         (
             unknown("asymmetry_pp", "pp", 0.95, "m", (Flag.NO_PAIRS,)), Margin(0, INF), False,
