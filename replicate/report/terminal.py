@@ -67,13 +67,14 @@ def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]
     """Every claim as a letter: by cell, by multiple of the claimed decay, and the others by name."""
     rows = view.cells_matrix(file)
     name = max(len(words) for words, _ in rows)
+    pad = 5 if width >= name + len(GAP) + 30 else 3
     first = 0
     blocks = []
     for title, archs in view.headings():
         columns = range(first, first + len(archs))
         first += len(archs)
-        head = [title.ljust(5 * len(archs)), "".join(brief.ljust(5) for brief, _ in archs)]
-        block = [*head, *("".join(marks[i].letter.ljust(5) for i in columns) for _, marks in rows)]
+        head = [title.ljust(pad * len(archs)), "".join(brief[: pad - 1].ljust(pad) for brief, _ in archs)]
+        block = [*head, *("".join(marks[i].letter.ljust(pad) for i in columns) for _, marks in rows)]
         if any(marks[i].outcome not in ("", NOT_RUN) for _, marks in rows for i in columns):
             blocks.append(block)
     names = ["", "", *(words for words, _ in rows)]
@@ -85,8 +86,10 @@ def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]
     judged = [(title, marks) for title, marks in of_kappas if any(m.outcome not in ("", NOT_RUN) for m in marks)]
     if judged:
         yield ""
-        yield f"{'lost at κ ='.ljust(name)}{GAP}{''.join(k.ljust(5) for k in kappas)}".rstrip()
-        yield from (f"{t.ljust(name)}{GAP}{''.join(m.letter.ljust(5) for m in marks)}".rstrip() for t, marks in judged)
+        yield f"{'lost at κ ='.ljust(name)}{GAP}{''.join(k.ljust(pad) for k in kappas)}".rstrip()
+        yield from (
+            f"{t.ljust(name)}{GAP}{''.join(m.letter.ljust(pad) for m in marks)}".rstrip() for t, marks in judged
+        )
     others = [f"{mark.id} {mark.letter}" for mark in view.other_marks(file) if mark.outcome != NOT_RUN]
     yield ""
     yield from textwrap.wrap(", ".join(others), width, break_on_hyphens=False)
