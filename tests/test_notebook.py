@@ -159,7 +159,7 @@ def test_what_cannot_be_judged_gets_a_line(what: object) -> None:
         ("--take best takes the best (--json has its figures)", 'take="best" takes the best (.found has its figures)'),
     ],
 )
-def test_advice_is_in_the_words_of_whoever_called(text: str, expected: str) -> None:
+def test_advice_is_in_the_words_of_the_caller(text: str, expected: str) -> None:
     assert as_keywords(text) == expected
 
 

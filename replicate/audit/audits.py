@@ -88,6 +88,7 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
     ("theory/effective-l2", quadratic.effective_l2),
     ("theory/constant-ratio-preserves-balance", scale.balance),
     ("theory/equilibrium-norm", equilibrium.equilibrium),
+    ("theory/constant-ratio-keeps-norm", equilibrium.constant_ratio),
     ("theory/l2-closed-form", quadratic.l2_closed_form),
     ("theory/inertness", inertness.inertness),
 )

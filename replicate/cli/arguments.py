@@ -141,7 +141,7 @@ def _audit(command: Parser) -> None:
 def _report(command: Parser) -> None:
     command.add_argument("--out", metavar="DIR", help=f"where {REPORT_FILES} go; needed to judge")
     _takes(command, "--scale", help="which scale's runs to judge (default: the one of which the store holds most)")
-    _takes(command, "--store", "--picture", "--json")
+    _takes(command, "--how-sure", "--store", "--picture", "--json")
     actions = command.add_subparsers(dest="action", metavar="compare", parser_class=Parser)
     compare = actions.add_parser("compare", help="what differs between two verdict files", allow_abbrev=False)
     compare.add_argument("before", metavar="A", help="a verdicts.json, or the folder that holds it")

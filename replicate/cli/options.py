@@ -78,6 +78,10 @@ OPTIONS: dict[str, Option] = {
     ),
     "--expect": _value("FILE", "a saved verdicts.json: fail where a verdict differs from it, and nowhere else"),
     "--format": _one_of(["csv", "parquet"], "parquet needs pyarrow", "csv"),
+    "--how-sure": _flag(
+        "also judge each decisive verdict again without each seed, each learning rate and every second weight decay, "
+        "by the best epoch, and at 90 and 99 %% (some twenty times the judging)"
+    ),
     "--ignore": {**_value("COLUMN,…", "runs that differ in these columns alone are repeats", []), "action": "append"},
     "--json": _flag("print JSON alone on standard output"),
     "--keep-models": _flag("keep the final weights of every run that is trained, beside its record in the store"),

@@ -19,6 +19,7 @@ from replicate.runs import scales
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
 from replicate.text import UsageError
+from replicate.train.cores import physical_cores
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
     scale, why = (given, "--scale") if given else _most_complete(store)
-    file = judge_all(CLAIMS, scale, why, store)
+    processes = len(physical_cores()) if options.how_sure else 0
+    file = judge_all(CLAIMS, scale, why, store, processes)
     out = Path(options.out)
     try:
         written = [*files.write_texts(out, file), files.write_page(out, file, scale, store)]

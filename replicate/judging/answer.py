@@ -25,7 +25,7 @@ APART = 1.5
 """A learning rate half-way between two that were run is of interest from this factor to either of them."""
 
 MOST_NEXT = 100
-"""So many runs to do next may be asked for at once."""
+"""The most runs to do next that may be asked for at once."""
 
 
 @dataclass(frozen=True)

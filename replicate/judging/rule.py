@@ -10,6 +10,7 @@ from replicate.estimate import details
 from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import MOST_TIMES, TOO_MANY
+from replicate.judging import reasons
 from replicate.judging.verdict import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -23,7 +24,6 @@ from replicate.judging.verdict import (
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
-from replicate.text import bounds, interval
 
 MISPLACED = 1.1
 """By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
@@ -75,15 +75,9 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collecti
 def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
     """The verdict by the margin alone: inside, outside, or can't tell."""
     outcome = position(estimate.low, estimate.high, claim.margin)
-    inside = {
-        REPLICATED: "lies inside the margin",
-        CONTRADICTED: "lies outside the margin",
-        INCONCLUSIVE: "reaches across the margin's edge",
-    }[outcome]
-    found = f"{100 * estimate.level:g} % interval {interval(estimate.low, estimate.high)} {estimate.unit}".rstrip()
-    reason = f"{found} {inside} {bounds(claim.margin.low, claim.margin.high)}"
+    reason = reasons.sentence(estimate, claim.margin, can_tell=outcome != INCONCLUSIVE)
     if estimate.flags:
-        reason += f" ({', '.join(estimate.flags)})"
+        reason += f"; {', '.join(estimate.flags)}"
     if outcome == REPLICATED and (why := _forbidden(estimate)):
         outcome = INCONCLUSIVE
         reason += f", but {why}"
@@ -118,9 +112,9 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
         high = math.inf if row.high is None else row.high
         if position(low, high, margin) == CONTRADICTED:
             reason = (
-                f"the ratio changes with the learning rate, and at {row.lr:g} its interval {interval(low, high)}, "
-                f"which holds for all learning rates together, lies outside the margin "
-                f"{bounds(margin.low, margin.high)}"
+                f"the ratio changes with the learning rate: at η = {row.lr:g} best λ is "
+                f"{reasons.span(low, high, (margin.low, margin.high))} times η (claimed: "
+                f"{reasons.span(margin.low, margin.high, digits=3)}), at a level that holds for all of them together"
             )
             return replace(verdict, outcome=CONTRADICTED, reason=reason, settle="")
     return verdict
@@ -154,8 +148,8 @@ def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
         low, high = found.details.family.low, found.details.family.high
     if not low / MISPLACED <= RHO <= high * MISPLACED:
         outcome = CONTRADICTED
-        ends = interval(low / MISPLACED, high * MISPLACED)
-        why = f"the interval that holds for all ten cells together, {ends}, excludes 0.10"
+        ends = reasons.span(low / MISPLACED, high * MISPLACED, (RHO,))
+        why = f"best λ is {ends} times η, at a level that holds for all ten cells together, and not 0.10"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
         outcome = REPLICATED
         why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"

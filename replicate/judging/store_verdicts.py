@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from replicate import __version__
 from replicate.data import catalogue
-from replicate.judging import claim_verdicts
-from replicate.judging.verdict import Evidence, Verdict, not_run
+from replicate.judging import claim_verdicts, how_sure, practice
+from replicate.judging.practice import InPractice
+from replicate.judging.verdict import CONTRADICTED, NOT_RUN, REPLICATED, Evidence, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
 from replicate.landscape.from_store import Missing, collect
 from replicate.paper.claim import Claim
-from replicate.paper.registry import REGISTRY_HASH
+from replicate.paper.registry import CELLS, REGISTRY_HASH, claim
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
 from replicate.store import provenance
 from replicate.store.store import Store, StoredRun
+
+BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
+"""The claims on the ratio of one cell."""
 
 
 def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
@@ -105,9 +111,40 @@ def verdict_file(
         entries=tuple(entries),
         seconds=sum(stored.result.seconds for stored in found),
         trained_with=trained_with(stored for stored in found if not stored.synthetic),
+        practice=_in_practice(entries, scale, store),
     )
 
 
-def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
-    """The verdict file of all `claims`, judged from what `store` holds."""
-    return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)
+def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[InPractice, ...]:
+    """Of each cell whose ratio was judged: these claims need all grids, and their fits are there already."""
+    found = []
+    for e in entries:
+        if e.id in BY_RATIO and e.verdict.outcome != NOT_RUN:
+            of = claim(e.id)
+            (cell,) = of.cells
+            with contextlib.suppress(NotTrained, Missing):
+                landscape = collect(of, scale, store).landscapes[cell, "main"]
+                found.append(practice.of_cell(cell.id, ", ".join(e.verdict.evidence.cells), landscape))
+    return tuple(one for one in found if one is not None)
+
+
+def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
+    """`entries` with how sure each decisive verdict is; by `processes`, for each is judged some twenty times."""
+    judged = {}
+    for e in entries:
+        if e.verdict.outcome in (REPLICATED, CONTRADICTED) and not e.crashed:
+            of = claim(e.id)
+            judged[e.id] = how_sure.Judged(of, collect(of, scale, store).landscapes, e.verdict)
+    found = dict(zip(judged, how_sure.of_verdicts(list(judged.values()), processes), strict=True))
+    return [replace(e, verdict=replace(e.verdict, how_sure=found.get(e.id))) for e in entries]
+
+
+def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store, sure_processes: int = 0) -> VerdictFile:
+    """The verdict file of all `claims`, judged from what `store` holds.
+
+    `sure_processes`: how many are to find out how sure the verdicts are; 0: that is not asked.
+    """
+    entries = [entry(one, judge(one, scale, store)) for one in claims]
+    if sure_processes:
+        entries = with_how_sure(entries, scale, store, sure_processes)
+    return verdict_file(entries, claims, scale, why, store)

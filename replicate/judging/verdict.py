@@ -115,6 +115,45 @@ class Secondary:
     """Where the paper's method would give another verdict."""
 
 
+class Altered(str, Enum):
+    """What is otherwise when a verdict is tried again. In files it is its text."""
+
+    SEED = "seed"
+    """Left out."""
+    LR = "lr"
+    """Left out."""
+    WDS = "every-second-wd"
+    """Left out."""
+    BEST_EPOCH = "best-epoch"
+    """Accuracy at the best epoch in place of the last one's."""
+    LEVEL = "level"
+    """Of the interval."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a verdict becomes where one thing is otherwise."""
+
+    altered: Altered
+    which: str
+    """The seed, the learning rate, the half of the weight decays, or the level; empty where there is one such only."""
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class HowSure:
+    """A decisive verdict, tried again."""
+
+    trials: tuple[Trial, ...]
+
+    def changed(self, outcome: Outcome) -> tuple[Trial, ...]:
+        """The trials that came to anything but `outcome`."""
+        return tuple(trial for trial in self.trials if trial.outcome != outcome)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The answer to one claim."""
@@ -128,6 +167,13 @@ class Verdict:
     settle: str = ""
     """What would settle an inconclusive or not-run claim."""
     secondary: Secondary = field(default_factory=Secondary)
+    how_sure: HowSure | None = None
+    """None where it was not asked, or the verdict is not decisive."""
+
+    @property
+    def survives(self) -> bool | None:
+        """Whether the outcome is the same whatever was left out or altered; None where that was not tried."""
+        return None if self.how_sure is None else not self.how_sure.changed(self.outcome)
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replicate.estimate.estimate import Estimate
-from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
+from replicate.judging.practice import InPractice
+from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, HowSure, Outcome, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
 from replicate.store.strict import High, Low
@@ -73,6 +74,8 @@ class VerdictFile:
     """What training the runs took, all devices added up; 0 where it is not known."""
     trained_with: tuple[str, ...] = ()
     """Software, trainer and precision of the runs, most runs first; empty where it is not known."""
+    practice: tuple[InPractice, ...] = ()
+    """What to do with each cell that was trained; empty where it is not known."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,6 +103,7 @@ class VerdictFile:
             store=StoredStore(self.store_hash, self.store_runs, round(self.seconds, 1)),
             counts=self.counts,
             claims=tuple(_stored_claim(e) for e in self.entries),
+            practice=self.practice,
         )
         return dict(strict.plain(stored))
 
@@ -116,6 +120,7 @@ class StoredVerdict:
     evidence: Evidence
     settle: str
     secondary: Secondary
+    how_sure: HowSure | None = None
 
     def verdict(self) -> Verdict:
         """Raises ValueError where no interval can have such ends."""
@@ -128,6 +133,7 @@ class StoredVerdict:
             estimate=self.estimate,
             settle=self.settle,
             secondary=self.secondary,
+            how_sure=self.how_sure,
         )
 
 
@@ -173,6 +179,7 @@ class StoredFile:
     store: StoredStore
     counts: dict[str, int]
     claims: tuple[StoredClaim, ...]
+    practice: tuple[InPractice, ...] = ()
 
 
 def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | None = None) -> Entry:
@@ -192,6 +199,7 @@ def stored_verdict(verdict: Verdict) -> StoredVerdict:
         evidence=verdict.evidence,
         settle=verdict.settle,
         secondary=verdict.secondary,
+        how_sure=verdict.how_sure,
     )
 
 
@@ -287,6 +295,7 @@ def _file(stored: StoredFile) -> VerdictFile:
         entries=tuple(_entry(claim) for claim in stored.claims),
         seconds=stored.store.seconds,
         trained_with=stored.trained_with,
+        practice=stored.practice,
     )
 
 

@@ -1,19 +1,90 @@
-"""The answer in three sentences: how many claims held, what the best weight decay does, what tuning η alone costs."""
+"""The answer: a paragraph to act on; in three sentences what held, where the best λ lies, what tuning η alone costs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from replicate.estimate.by_rate import Where
+from replicate.estimate.flags import Flag
+from replicate.judging.practice import InPractice
+from replicate.judging.reasons import span
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.judging.verdict_file import Entry, VerdictFile
-from replicate.report.families import kind
+from replicate.paper.protocol import RHO
+from replicate.report import rivals
+from replicate.report.families import TITLES, kind
 from replicate.report.wording import CRASHED, outcome_text
+
+TOLD = 2.0
+"""A loss of more standard errors than this is one."""
 
 
 def sentences(file: VerdictFile) -> tuple[str, str, str]:
     """Three sentences in plain words, from the verdicts alone."""
     return _counted(file), _ratio(file), _use(file)
+
+
+def to_act(file: VerdictFile) -> str:
+    """What the paper's rule costs here, what to set in its place, which law of λ held; empty where nothing is known."""
+    if not file.practice:
+        return ""
+    return " ".join(
+        part for part in (_rule_costs(file.practice), _instead(file.practice), rivals.summary(file)) if part
+    )
+
+
+def _rule_costs(cells: Sequence[InPractice]) -> str:
+    costly = [one for one in cells if one.by_rule is not None and one.by_rule.value > TOLD * one.by_rule.error > 0]
+    free = [one for one in cells if one not in costly and (one.by_rule is not None or _alike_by_rule(one))]
+    unknown = [one for one in cells if one not in costly and one not in free]
+    parts = []
+    if costly:
+        losses = [one.by_rule.value for one in costly if one.by_rule is not None]
+        parts.append(f"costs {span(min(losses), max(losses))} pp of accuracy on {_named(costly)}")
+    if free:
+        parts.append(f"cannot be told from the best λ on {_named(free)}")
+    if unknown:
+        parts.append(f"was not run on {_named(unknown)}")
+    return f"At the best learning rate of each model λ = 0.1η {', '.join(parts)}."
+
+
+def _alike_by_rule(one: InPractice) -> bool:
+    """Whether the rule's λ lies among those that cannot be told from the best."""
+    return one.alike[0] <= RHO * one.lr <= one.alike[1]
+
+
+def _instead(cells: Sequence[InPractice]) -> str:
+    return f"To set instead: {'; '.join(f'{_named([one])} at η = {one.lr:g}: {_to_set(one)}' for one in cells)}."
+
+
+def _to_set(one: InPractice) -> str:
+    if one.where in (Where.ANY_BELOW, Where.FLAT):
+        from_ = "" if one.alike[0] == 0 else f"from {one.alike[0]:.2g} "
+        best = (
+            ""
+            if one.none is None or one.none.value <= one.none.error
+            else f", of the runs {one.best_wd:.2g} is the best"
+        )
+        return f"any λ {from_}up to {one.alike[1]:.2g}{best}"
+    if one.where is Where.ABOVE:
+        return f"λ of at least {one.low:.2g}, the largest that was run, {one.best_wd:.2g}, is the best"
+    if one.low == 0:
+        return f"λ of {one.high:.2g} at most, of the runs {one.best_wd:.2g} is the best"
+    return f"λ from {one.low:.2g} to {one.high:.2g}"
+
+
+def _named(cells: Sequence[InPractice]) -> str:
+    """`vit_s16 and swin_t on digits`."""
+    by_data: dict[str, list[str]] = {}
+    for one in cells:
+        model, _, data = one.trained.partition(" on ")
+        by_data.setdefault(data, []).append(TITLES.get(model, model))
+    return " and ".join(f"{_and(models)} on {data}" for data, models in by_data.items())
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _counted(file: VerdictFile) -> str:
@@ -26,9 +97,19 @@ def _counted(file: VerdictFile) -> str:
     text = f"Of the paper's {total} claims {len(judged)} could be judged from {_evidence(file)}: {', '.join(parts)}"
     if shown.count(NOT_RUN):
         text += f"; {shown.count(NOT_RUN)} {'was' if shown.count(NOT_RUN) == 1 else 'were'} not run"
+    inert = [e for e in file.entries if outcome_text(e) == REPLICATED and _inert(e)]
+    if inert:
+        text += (
+            f"; {len(inert)} of the {shown.count(REPLICATED)} replicated for a reason that the paper does not give: at "
+            "the best learning rate no weight decay does anything"
+        )
     if shown.count(CRASHED):
         text += f"; judging {shown.count(CRASHED)} of them crashed"
     return text + "."
+
+
+def _inert(e: Entry) -> bool:
+    return e.verdict.estimate is not None and Flag.INERT in e.verdict.estimate.flags
 
 
 def _ratio(file: VerdictFile) -> str:

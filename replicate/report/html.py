@@ -16,7 +16,7 @@ from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.claim import Margin
 from replicate.paper.protocol import RHO_SGD
 from replicate.paper.registry import CLAIMS
-from replicate.report import headline, page, view
+from replicate.report import headline, page, rivals, view
 from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import notices
@@ -83,7 +83,11 @@ def render(
         file=file,
         kind="synthetic" if file.synthetic else "probe" if file.probe else "paper",
         notices=notices(file),
+        to_act=headline.to_act(file),
         answer=headline.sentences(file),
+        tried=any(e.verdict.how_sure for e in file.entries),
+        cases=rivals.CASES.values(),
+        predictions=rivals.predictions(file),
         meanings=[(o, LETTERS[o], words) for o, words in view.MEANINGS],
         headings=view.headings(),
         cells=view.cells_matrix(file),

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 
 from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
 from replicate.judging.verdict_file import Entry, VerdictFile
-from replicate.report import headline
+from replicate.report import headline, view
+from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import (
     counts_text,
     estimate_text,
     figure_text,
     margin_text,
+    n_text,
     notices,
     outcome_text,
     reason_text,
     same_reason,
+    sure_text,
     trained_text,
 )
 
@@ -28,6 +31,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 def summary(file: VerdictFile) -> str:
     """The short form, fit for a CI job's summary: what it is, the answer, and a line of letters a kind of claim."""
     lines = [f"## Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
+    lines += [_escaped(text) + "\n" for text in (headline.to_act(file),) if text]
     lines += [f"- {_escaped(text)}" for text in headline.sentences(file)]
     lines += ["", "| family | R | C | I | N | contradicted |", "|---|---|---|---|---|---|"]
     for family in dict.fromkeys(e.family for e in file.entries):
@@ -48,7 +52,8 @@ def summary(file: VerdictFile) -> str:
 def render(file: VerdictFile) -> str:
     """The report as one text: notices, counts, a table a family, what was not run, provenance."""
     lines = [f"# Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
-    lines += [f"**{_escaped(counts_text(file))}.**", ""]
+    lines += [_escaped(text) + "\n" for text in (headline.to_act(file),) if text]
+    lines += [f"**{_escaped(counts_text(file))}.**", "", *_matrix(file), ""]
     families = dict.fromkeys(e.family for e in file.entries)
     for family in families:
         judged = [e for e in file.entries if e.family == family and outcome_text(e) != NOT_RUN]
@@ -68,8 +73,26 @@ def _notices(file: VerdictFile) -> Iterator[str]:
         yield from (f"> **{word}.** {_escaped(text)}", "")
 
 
+def _matrix(file: VerdictFile) -> Iterator[str]:
+    """The claims that speak of one cell each, as letters: a table a data set."""
+    rows = view.cells_matrix(file)
+    first = 0
+    for title, archs in view.headings():
+        columns = range(first, first + len(archs))
+        first += len(archs)
+        shown = [(words, [marks[i].letter for i in columns]) for words, marks in rows]
+        if all(set(letters) <= {"", LETTERS[NOT_RUN]} for _, letters in shown):
+            continue
+        yield from (
+            "",
+            f"| {_escaped(title)} | {' | '.join(brief for brief, _ in archs)} |",
+            f"|---{'|---' * len(archs)}|",
+        )
+        yield from (f"| {_escaped(words)} | {' | '.join(letters)} |" for words, letters in shown)
+
+
 def _table(entries: list[Entry]) -> list[str]:
-    head = ("claim", "paper", "here", "margin", "verdict", "n", "evidence", "reason")
+    head = ("claim", "paper", "here", "margin", "verdict", "from", "how sure", "evidence", "reason")
     out = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for e in entries:
         v = e.verdict
@@ -79,7 +102,8 @@ def _table(entries: list[Entry]) -> list[str]:
             _escaped(estimate_text(v.estimate)),
             _escaped(margin_text(v.margin)),
             f"**{outcome_text(e)}**",
-            "-" if v.estimate is None else str(v.estimate.n),
+            n_text(v.estimate),
+            _escaped(sure_text(v)) or "–",
             _escaped(v.evidence.label),
             _escaped(reason_text(e)),
         )

@@ -8,22 +8,27 @@ from dataclasses import dataclass
 
 from replicate.judging.verdict import NOT_RUN
 from replicate.judging.verdict_file import Entry, VerdictFile
+from replicate.report import headline, view
 from replicate.report.wording import (
     counts_text,
     estimate_text,
     margin_text,
+    n_text,
     notices,
     outcome_text,
     reason_text,
     same_reason,
+    sure_text,
 )
 
-HEADINGS = ("claim", "verdict", "estimate [interval]", "margin", "n", "evidence")
+HEADINGS = ("claim", "verdict", "estimate [interval]", "margin", "from", "evidence")
 GAP = "  "
 INDENT = " " * 4
 REASON_WIDTH = 48
 """A reason gets a column of its own where at least this many characters are left for it."""
 SMALLEST_WIDTH = 40
+FEW = 20
+"""Up to this many judged claims, each has a line with what would settle it; for more there is the matrix first."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,65 @@ class Line:
     outcome: str = ""
 
 
-def summary(file: VerdictFile, width: int, settle: bool = True) -> list[Line]:
-    """Notices, the table of judged claims, the claims that were not run by reason, and the counts.
+def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = True) -> list[Line]:
+    """Notices, the matrix, the answer, the table of judged claims, those that were not run by reason, and the counts.
 
-    `settle`: whether the reasons of open verdicts say what would settle them.
+    `settle`: whether the reasons of open verdicts say what would settle them. `listed`: whether there is a line a
+    claim; where there are no more than `FEW` there is no matrix then.
     """
     width = max(width, SMALLEST_WIDTH)
     out = [Line(text) for notice in notices(file) for text in textwrap.wrap(notice, width)]
     judged = [e for e in file.entries if outcome_text(e) != NOT_RUN]
-    if judged:
+    if judged and not (listed and len(judged) <= FEW):
+        out += [Line(""), *map(Line, matrix(file, width, listed))]
+        for text in filter(None, (headline.to_act(file), *headline.sentences(file))):
+            out += [Line(""), *map(Line, textwrap.wrap(text, width))]
+    if judged and listed:
         out += [Line("")] if out else []
         out += table(judged, width, settle)
     for reason, entries in same_reason(e for e in file.entries if e.selected):
         out.append(Line(""))
         out += [Line(t, NOT_RUN) for t in textwrap.wrap(f"not run ({len(entries)}): {reason}", width)]
-        out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))  # ids are there to be copied
+        if listed:  # ids are there to be copied
+            out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))
     return [*out, Line(""), *(Line(t) for t in textwrap.wrap(_all_counts(file), width))]
+
+
+def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]:
+    """Every claim as a letter: by cell, by multiple of the claimed decay, and the others by name."""
+    rows = view.cells_matrix(file)
+    name = max(len(words) for words, _ in rows)
+    pad = 5 if width >= name + len(GAP) + 30 else 3
+    first = 0
+    blocks = []
+    for title, archs in view.headings():
+        columns = range(first, first + len(archs))
+        first += len(archs)
+        head = [title.ljust(pad * len(archs)), "".join(brief[: pad - 1].ljust(pad) for brief, _ in archs)]
+        block = [*head, *("".join(marks[i].letter.ljust(pad) for i in columns) for _, marks in rows)]
+        if any(marks[i].outcome not in ("", NOT_RUN) for _, marks in rows for i in columns):
+            blocks.append(block)
+    names = ["", "", *(words for words, _ in rows)]
+    a_row = max(1, (width - name) // max((len(block[1]) + len(GAP) for block in blocks), default=width))
+    for start in range(0, len(blocks), a_row):
+        for i, words in enumerate(names):
+            yield GAP.join([words.ljust(name), *(block[i] for block in blocks[start : start + a_row])]).rstrip()
+    kappas, of_kappas = view.kappa_matrix(file)
+    judged = [(title, marks) for title, marks in of_kappas if any(m.outcome not in ("", NOT_RUN) for m in marks)]
+    if judged:
+        yield ""
+        yield f"{'lost at κ ='.ljust(name)}{GAP}{''.join(k.ljust(pad) for k in kappas)}".rstrip()
+        yield from (
+            f"{t.ljust(name)}{GAP}{''.join(m.letter.ljust(pad) for m in marks)}".rstrip() for t, marks in judged
+        )
+    others = [f"{mark.id} {mark.letter}" for mark in view.other_marks(file) if mark.outcome != NOT_RUN]
+    yield ""
+    yield from textwrap.wrap(", ".join(others), width, break_on_hyphens=False)
+    key = "R replicated, C contradicted, I inconclusive, N not run, E crashed"
+    unsure = any(e.verdict.survives is False for e in file.entries)
+    key += "; ? does not survive leaving something out" * unsure
+    more = "" if listed else " -v lists every claim with its estimate and reason."
+    yield from textwrap.wrap(f"{key}.{more}", width)
 
 
 def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Line]:
@@ -64,7 +112,7 @@ def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Lin
     if len({row[-1] for row in rows}) == 1:
         top = [Line(f"evidence: {rows[0][-1]}")]
         headings, rows = headings[:-1], [row[:-1] for row in rows]
-    claims = [_Claim(row, reason_text(e, settle), outcome_text(e)) for row, e in zip(rows, entries, strict=True)]
+    claims = [_Claim(row, _why(e, settle), outcome_text(e)) for row, e in zip(rows, entries, strict=True)]
     widths = [max(len(h), *(len(r[i]) for r in rows)) for i, h in enumerate(headings)]
     total = sum(widths) + len(GAP) * (len(widths) - 1)
     if total + len(GAP) + REASON_WIDTH <= width:
@@ -81,6 +129,11 @@ class _Claim:
     outcome: str
 
 
+def _why(e: Entry, settle: bool) -> str:
+    sure = sure_text(e.verdict)
+    return f"{reason_text(e, settle)}; {sure}" if sure else reason_text(e, settle)
+
+
 def _columns(e: Entry) -> tuple[str, ...]:
     v = e.verdict
     return (
@@ -88,7 +141,7 @@ def _columns(e: Entry) -> tuple[str, ...]:
         outcome_text(e).upper(),
         estimate_text(v.estimate),
         margin_text(v.margin),
-        "-" if v.estimate is None else str(v.estimate.n),
+        n_text(v.estimate),
         v.evidence.label,
     )
 
@@ -131,7 +184,7 @@ def _narrow(headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequenc
             yield from (Line(t, claim.outcome) for t in _indented(f"{outcome} {estimate}", width))
         else:
             yield Line(text, claim.outcome)
-        beneath = ", ".join((f"margin {margin}", f"n {n}", *evidence))
+        beneath = ", ".join((f"margin {margin}", f"from {n}", *evidence))
         yield from map(Line, _indented(f"{beneath}: {claim.reason}", width))
 
 

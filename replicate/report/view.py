@@ -17,8 +17,10 @@ from replicate.report.wording import (
     estimate_text,
     figure_text,
     margin_text,
+    n_text,
     outcome_text,
     same_reason,
+    sure_text,
     trained_text,
 )
 
@@ -45,7 +47,7 @@ SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "M
 
 @dataclass(frozen=True)
 class Mark:
-    """A verdict as a letter in a matrix; `outcome` is empty where the paper makes no such claim."""
+    """A verdict as a letter in a matrix, `?` where it does not survive; `outcome` is empty where no claim is made."""
 
     id: str = ""
     outcome: str = ""
@@ -72,6 +74,7 @@ class Row:
     reason: str
     settle: str
     n: str
+    sure: str
     rule: str
     method: str
     beside: tuple[tuple[str, str], ...]
@@ -96,7 +99,8 @@ class Section:
 def mark(e: Entry, name: str = "") -> Mark:
     """The claim as a letter."""
     outcome = outcome_text(e)
-    return Mark(e.id, outcome, LETTERS[outcome], name or e.id)
+    unsure = e.verdict.survives is False
+    return Mark(e.id, outcome, LETTERS[outcome] + "?" * unsure, (name or e.id) + ", does not survive" * unsure)
 
 
 def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
@@ -210,7 +214,8 @@ def row(e: Entry) -> Row:
         kind="synthetic" if v.evidence.synthetic else "probe" if v.evidence.probe else "paper",
         reason=e.crashed or v.reason,
         settle="" if e.crashed else v.settle,
-        n="" if estimate is None else str(estimate.n),
+        n="" if estimate is None else n_text(estimate),
+        sure=sure_text(v),
         rule=e.rule,
         method="" if estimate is None else estimate.method,
         beside=beside.words(v.secondary),

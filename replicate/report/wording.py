@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 
 from replicate.estimate.estimate import Estimate
+from replicate.judging.reasons import absent
 from replicate.judging.sweep_verdicts import JudgedCell
-from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED
+from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES, REPLICATED, Altered, Verdict
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.paper.claim import Figure, Margin
 from replicate.text import bounds, interval
@@ -80,11 +81,58 @@ def estimate_text(estimate: Estimate | None) -> str:
         return "—"
     if estimate.value is None or not estimate.closed:
         if estimate.low in (-math.inf, 0) and math.isinf(estimate.high):
-            return "— (not bounded)"
+            return f"— ({absent(estimate) or 'not bounded'})"
         text = interval(estimate.low, estimate.high)
     else:
         text = f"{estimate.value:.3g} {interval(estimate.low, estimate.high)}"
     return f"{text} {estimate.unit}".rstrip()
+
+
+N_OF = {
+    **dict.fromkeys(("drop_pp", "hurts_pp", "zone_pp", "growth_exponent"), "pairs"),
+    **dict.fromkeys(("asymmetry_pp", "gap_pp"), "seeds"),
+    **dict.fromkeys(
+        ("mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp", "rho_pooled", "max_ratio", "sgd_ratio"), "cells"
+    ),
+    "cost_ratio": "runs",
+}
+"""What `Estimate.n` counts (pairs: of runs); elsewhere the learning rates whose optimum is closed on both sides."""
+
+
+def n_text(estimate: Estimate | None) -> str:
+    """`25 pairs`, `3 rates`: what an estimate rests on, for people."""
+    if estimate is None:
+        return "—"
+    unit = N_OF.get(estimate.quantity, "rates")
+    return f"{estimate.n} {unit.removesuffix('s') if estimate.n == 1 else unit}"
+
+
+KINDS = {
+    Altered.SEED: ("without seed", "each seed"),
+    Altered.LR: ("without learning rate", "each learning rate"),
+    Altered.WDS: ("without every second weight decay,", "every second weight decay"),
+    Altered.BEST_EPOCH: ("by the best epoch", "the best epoch"),
+    Altered.LEVEL: ("at level", "another level"),
+}
+
+
+def sure_text(verdict: Verdict) -> str:
+    """`survives all 16`, or what it becomes where: `inconclusive without seed 2, 4, at level 0.99`; or nothing."""
+    if verdict.how_sure is None:
+        return ""
+    changed = verdict.how_sure.changed(verdict.outcome)
+    tried = len(verdict.how_sure.trials)
+    if not changed:
+        return f"survives all {tried}"
+    parts = []
+    for outcome in dict.fromkeys(trial.outcome for trial in changed):
+        where: dict[Altered, list[str]] = {}
+        for trial in changed:
+            if trial.outcome == outcome:
+                where.setdefault(trial.altered, []).append(trial.which)
+        words = (f"{KINDS[kind][0]} {' or '.join(which)}".rstrip() for kind, which in where.items())
+        parts.append(f"{outcome} {', '.join(words)}")
+    return f"{tried - len(changed)} of {tried}: {'; '.join(parts)}"
 
 
 def figure_text(figure: Figure | None) -> str:

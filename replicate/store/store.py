@@ -51,7 +51,7 @@ class Store(Locking):
         self.path = path
         self.read_only = read_only
         self.keep = keep
-        """Which models whoever trains into it keeps; by `Keep.ALL` a run without its model counts as missing."""
+        """Which models those who train into it keep; by `Keep.ALL` a run without its model counts as missing."""
         self.below: Mapping[str, StoredRun] = below or {}
         """Runs that count as stored and are kept elsewhere (`replicate.store.recorded`); the store's own go before."""
         self.layout = Layout(path)
@@ -153,7 +153,7 @@ class Store(Locking):
         return stored
 
     def put_model(self, key: str, blob: bytes) -> None:
-        """Keep a sealed model of the run under `key`; before its record, for a run with a record is not looked at."""
+        """Keep `blob`, a sealed model, for the run under `key`; before its record: a recorded run is not looked at."""
         self._write(self.layout.model(key), blob)
 
     def model_file(self, key: str) -> bytes:
@@ -179,7 +179,7 @@ class Store(Locking):
 
     @property
     def keeps_models(self) -> bool:
-        """Whether whoever trains into it keeps models."""
+        """Whether those who train into it keep models."""
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:

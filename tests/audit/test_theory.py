@@ -106,12 +106,27 @@ class TestEquilibrium:
 
     @pytest.mark.parametrize("start", [0.5, 2.0])
     def test_reached_from_either_side(self, start: float) -> None:
-        norm, turn = equilibrium.random_walk(0.01, 0.5, 400, 2_000, np.random.default_rng(0), start)
-        assert norm == pytest.approx(equilibrium.expected_norm(0.01, 0.5, 400), rel=0.1)
-        assert turn == pytest.approx(equilibrium.expected_turn(0.01, 0.5), rel=0.1)
+        walk = equilibrium.random_walk(0.01, 0.5, 400, 2_000, np.random.default_rng(0), start)
+        assert walk.norm == pytest.approx(equilibrium.expected_norm(0.01, 0.5, 400), rel=0.1)
+        assert walk.turn == pytest.approx(equilibrium.expected_turn(0.01, 0.5), rel=0.1)
+        # Gradients of unit variance, so their length is sqrt(d): |g| / |w| = sqrt(2 wd / lr), whatever d.
+        assert walk.gradient_share == pytest.approx(math.sqrt(400) / walk.norm, rel=0.05)
+        assert walk.gradient_share == pytest.approx(equilibrium.expected_gradient_share(0.01, 0.5), rel=0.1)
 
     def test_finding(self) -> None:
         assert equilibrium.equilibrium(PAPER).outcome == CONSISTENT
+
+    def test_what_a_constant_ratio_keeps(self) -> None:
+        """Norm and gradient share stay, the rotation grows in proportion to the learning rate."""
+        assert equilibrium.constant_ratio(PAPER).outcome == CONSISTENT
+        first, *_, last = equilibrium.along_ratio()
+        assert last.norm == pytest.approx(first.norm, rel=0.05)
+        assert last.turn / first.turn == pytest.approx(equilibrium.LRS[-1] / equilibrium.LRS[0], rel=0.05)
+
+    def test_a_ratio_that_is_not_constant_would_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same check on weights of another norm: along a constant product it does not hold."""
+        monkeypatch.setattr(equilibrium, "along_ratio", lambda: (*equilibrium.walks()[:2], equilibrium.walks()[0]))
+        assert equilibrium.constant_ratio(PAPER).outcome != CONSISTENT
 
 
 class TestInertness:
@@ -139,7 +154,14 @@ class TestInertness:
 
 @pytest.mark.parametrize(
     "find",
-    [quadratic.effective_l2, quadratic.l2_closed_form, scale.balance, equilibrium.equilibrium, inertness.inertness],
+    [
+        quadratic.effective_l2,
+        quadratic.l2_closed_form,
+        scale.balance,
+        equilibrium.equilibrium,
+        equilibrium.constant_ratio,
+        inertness.inertness,
+    ],
 )
 def test_a_paper_without_this_theory(find: object) -> None:
     assert callable(find)

@@ -204,8 +204,8 @@ def test_a_ratio_that_varies_beyond_the_margin_is_contradicted_whatever_its_mean
     assert found.estimate is not None
     assert found.estimate.low < 0.1 < found.estimate.high
     assert found.outcome == CONTRADICTED
-    assert found.reason.startswith("the ratio changes with the learning rate, and at 5e-05 its interval [")
-    assert found.reason.endswith("lies outside the margin [0.05, 0.2]")
+    assert found.reason.startswith("the ratio changes with the learning rate: at η = 5e-05 best λ is ")
+    assert found.reason.endswith("times η (claimed: 0.05 to 0.2), at a level that holds for all of them together")
     assert found.settle == ""
 
 
@@ -221,7 +221,7 @@ def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_b
     open_so_far = decide(c, found, evidence)
     assert open_so_far.outcome == INCONCLUSIVE
     assert open_so_far.reason.endswith(
-        "(ratio-off), but the ratio at some learning rate may well lie outside the margin"
+        "; ratio-off, but the ratio at some learning rate may well lie outside the margin"
     )
     assert (
         open_so_far.settle
@@ -557,7 +557,13 @@ def test_cost_is_counted() -> None:
     [
         ((0.08, 0.12), (0.07, 0.14), (), REPLICATED, "the 95 % interval holds 0.10 and lies within a factor 2 of it"),
         ((0.08, 0.12), (0.07, 0.14), (Flag.FEW_OPTIMA,), INCONCLUSIVE, "the 95 % interval holds 0.10"),
-        ((0.12, 0.19), (0.121, 0.2), (), CONTRADICTED, "together, [0.11, 0.22], excludes 0.10"),
+        (
+            (0.12, 0.19),
+            (0.121, 0.2),
+            (),
+            CONTRADICTED,
+            "best λ is 0.11 to 0.22 times η, at a level that holds for all ten",
+        ),
         ((0.11, 0.19), (0.101, 0.21), (), INCONCLUSIVE, "0.10 is not excluded for all ten cells together"),
         ((0.11, 0.19), (0.09, 0.21), (), INCONCLUSIVE, "0.10 is not excluded for all ten cells together"),
         ((0.01, 0.9), (0.001, 2.0), (), INCONCLUSIVE, "nor is every other ratio beyond a factor 2"),

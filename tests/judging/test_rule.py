@@ -118,7 +118,7 @@ def test_margin_without_width_is_refused() -> None:
 def test_replicated() -> None:
     found = rule(claim(Margin(0.05, 0.2)), estimate(0.08, 0.123456), EVIDENCE)
     assert found.outcome == REPLICATED
-    assert found.reason == "95 % interval [0.08, 0.123] pp lies inside the margin [0.05, 0.2]"
+    assert found.reason == "best λ is 0.08 to 0.12 times η (claimed: 0.05 to 0.2)"
     assert found.settle == ""
     assert (found.claim_id, found.margin, found.evidence) == ("rho/made-up", Margin(0.05, 0.2), EVIDENCE)
     assert found.estimate == estimate(0.08, 0.123456)
@@ -127,21 +127,21 @@ def test_replicated() -> None:
 def test_contradicted_says_on_what_flags() -> None:
     found = rule(claim(Margin(0.05, 0.2)), estimate(0.3, INF, ("edge-high", "diverged")), EVIDENCE)
     assert found.outcome == CONTRADICTED
-    assert found.reason == "95 % interval [0.3, ∞) pp lies outside the margin [0.05, 0.2] (edge-high, diverged)"
+    assert found.reason == "best λ is at least 0.3 times η (claimed: 0.05 to 0.2); edge-high, diverged"
     assert found.settle == ""
 
 
 def test_inconclusive_says_what_would_settle_it() -> None:
     found = rule(claim(Margin(-INF, 0.2)), estimate(0.1, 0.3), EVIDENCE)
     assert found.outcome == INCONCLUSIVE
-    assert found.reason == "95 % interval [0.1, 0.3] pp reaches across the margin's edge ≤ 0.2"
+    assert found.reason == "best λ may be 0.1 to 0.3 times η (claimed: at most 0.2)"
     assert found.settle == "more seeds"
 
 
 def test_unknown_is_inconclusive() -> None:
     found = rule(claim(Margin(0.05, 0.2)), unknown("rho", "", 0.95, "none", (Flag.PLATEAU,), "more seeds"), EVIDENCE)
     assert found.outcome == INCONCLUSIVE
-    assert found.reason.endswith("(plateau)")
+    assert found.reason == "best λ is not bounded (claimed: 0.05 to 0.2); plateau"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_unknown_is_inconclusive() -> None:
 def test_some_flags_forbid_replication_but_no_contradiction(flag: Flag, why: str) -> None:
     inside = rule(claim(Margin(0.05, 0.2)), estimate(0.08, 0.12, (flag,), "a larger grid"), EVIDENCE)
     assert inside.outcome == INCONCLUSIVE
-    assert inside.reason == f"95 % interval [0.08, 0.12] pp lies inside the margin [0.05, 0.2] ({flag}), but {why}"
+    assert inside.reason == f"best λ is 0.08 to 0.12 times η (claimed: 0.05 to 0.2); {flag}, but {why}"
     assert inside.settle == "a larger grid"
     outside = rule(claim(Margin(0.05, 0.2)), estimate(0.3, 0.4, (flag,)), EVIDENCE)
     assert outside.outcome == CONTRADICTED

@@ -159,7 +159,7 @@ sys.stdin.read()
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["half", "whole"])
 def test_killed_while_keeping_the_next_one_goes_on(tmp_path: Path, when: str) -> None:
-    """In the middle of the file, or between it and the record: the run is missing, and kept by whoever trains it."""
+    """In the middle of the file, or between it and the record: the run is missing, and kept when it is trained."""
     ready = tmp_path / "ready"
     arguments = [sys.executable, "-c", WRITER, str(tmp_path / "store"), when, str(ready), BLOB.hex()]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, env=environment()) as writer:

@@ -4,11 +4,15 @@ With gradients that point anywhere, steps lengthen the weights as a random walk 
 |w|^2 (1 - 2 lr wd) + lr^2 d = |w|^2, hence |w| = sqrt(lr d / (2 wd)); a step, averaged over 1 / (1 - beta_1) gradients,
 turns w by sqrt(2 lr wd (1 - beta_1) / (1 + beta_1)) (Kosson et al. 2023, table 2). The pace of learning depends on lr *
 wd alone, and it takes about 1 / (2 lr wd) steps to get there.
+
+What wd = c lr keeps, and lr wd constant does not, are the norm itself and the length of the gradient, as AdamW
+normalises it, over that of the weights: sqrt(2 wd / lr) (Defazio 2025, arXiv 2506.02285; Chou 2025, arXiv 2512.08217).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,35 +24,56 @@ from replicate.paper.protocol import ADAMW_BETAS
 SIZE, STEPS = 1_000, 6_000
 SETTINGS = ((0.001, 1.0), (0.004, 0.25), (0.002, 2.0))
 """(lr, wd): the first two have one product, the first and the last one ratio."""
+RATIO = 600.0
+"""wd / lr of the settings that the paper's rule would go through."""
+LRS = (0.001, 0.002, 0.003)
 TOLERANCE = 0.05
 """A norm of 1,000 random numbers fluctuates by about 2 %."""
 
 
+@dataclass(frozen=True)
+class Walk:
+    """AdamW on pure noise, once norm and decay balance."""
+
+    norm: float
+    """Root mean square."""
+    turn: float
+    """Mean angle of a step, radians."""
+    gradient_share: float
+    """Mean length of the normalised gradient, g / sqrt(v), over that of the weights."""
+
+
 def random_walk(
     lr: float, wd: float, size: int, steps: int, rng: np.random.Generator, start_share: float = 1.0
-) -> tuple[float, float]:
-    """Root mean square norm and mean angle a step of AdamW on pure noise, over the second half of the steps."""
+) -> Walk:
+    """AdamW on pure noise, over the second half of the steps."""
     beta_1, beta_2 = ADAMW_BETAS
     expected = math.sqrt(lr * size / (2 * wd))
     w = rng.normal(size=size)
     w *= start_share * expected / np.linalg.norm(w)
     m, v = np.zeros(size), np.zeros(size)
-    squares, turns = [], []
+    squares, turns, shares = [], [], []
     for t in range(1, steps + 1):
         g = rng.standard_normal(size)
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g * g
-        new = w * (1 - lr * wd) - lr / (1 - beta_1**t) * m / np.sqrt(v / (1 - beta_2**t))
+        root = np.sqrt(v / (1 - beta_2**t))
+        new = w * (1 - lr * wd) - lr / (1 - beta_1**t) * m / root
         if t > steps // 2:
             lengths = float(new @ new), float(w @ w)
             squares.append(lengths[0])
             turns.append(math.acos(min(float(new @ w) / math.sqrt(lengths[0] * lengths[1]), 1.0)))
+            shares.append(float(np.linalg.norm(g / root)) / math.sqrt(lengths[1]))
         w = new
-    return math.sqrt(float(np.mean(squares))), float(np.mean(turns))
+    return Walk(math.sqrt(float(np.mean(squares))), float(np.mean(turns)), float(np.mean(shares)))
 
 
 def expected_norm(lr: float, wd: float, size: int = SIZE) -> float:
     return math.sqrt(lr * size / (2 * wd))
+
+
+def expected_gradient_share(lr: float, wd: float) -> float:
+    return math.sqrt(2 * wd / lr)
 
 
 def expected_turn(lr: float, wd: float) -> float:
@@ -57,8 +82,8 @@ def expected_turn(lr: float, wd: float) -> float:
 
 
 @lru_cache(maxsize=1)
-def walks() -> tuple[tuple[float, float], ...]:
-    """Norm and rotation at each of SETTINGS, started away from the equilibrium."""
+def walks() -> tuple[Walk, ...]:
+    """At each of SETTINGS, started away from the equilibrium."""
     rng = np.random.default_rng(0)
     return tuple(random_walk(lr, wd, SIZE, STEPS, rng, start_share=1.3) for lr, wd in SETTINGS)
 
@@ -67,9 +92,10 @@ def equilibrium(paper: Reported) -> Finding:
     """`theory/equilibrium-norm`: the random walk's norm and rotation against the formulas, started away from them."""
     paper.figure("theory/balance-exponent")  # a paper without this theory makes no such claim
     checks, turns, errors = [], [], []
-    for (lr, wd), (norm, turn) in zip(SETTINGS, walks(), strict=True):
-        turns.append(turn)
-        for name, value, formula in (("norm", norm, expected_norm(lr, wd)), ("rotation", turn, expected_turn(lr, wd))):
+    for (lr, wd), walk in zip(SETTINGS, walks(), strict=True):
+        turns.append(walk.turn)
+        found = ("norm", walk.norm, expected_norm(lr, wd)), ("rotation", walk.turn, expected_turn(lr, wd))
+        for name, value, formula in found:
             errors.append(abs(value / formula - 1))
             what = f"{name} at lr {lr:g}, wd {wd:g}"
             fits = errors[-1] < TOLERANCE
@@ -85,3 +111,47 @@ def equilibrium(paper: Reported) -> Finding:
         consistent_if="gradients have a direction that lasts",
         details={"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},
     )
+
+
+@lru_cache(maxsize=1)
+def along_ratio() -> tuple[Walk, ...]:
+    """At each of LRS with wd = RATIO lr, started away from the equilibrium."""
+    rng = np.random.default_rng(1)
+    return tuple(random_walk(lr, RATIO * lr, SIZE, STEPS, rng, start_share=1.3) for lr in LRS)
+
+
+def constant_ratio(paper: Reported) -> Finding:
+    """`theory/constant-ratio-keeps-norm`: the case for the paper's rule; norm and gradient share along wd = c lr."""
+    source = paper.figure("theory/balance-exponent").source
+    found = along_ratio()
+    norms, shares = [w.norm for w in found], [w.gradient_share for w in found]
+    formulas = expected_norm(LRS[0], RATIO * LRS[0]), expected_gradient_share(LRS[0], RATIO * LRS[0])
+    checks = []
+    for name, values, formula in (("norm", norms, formulas[0]), ("gradient over weights", shares, formulas[1])):
+        for lr, value in zip(LRS, values, strict=True):
+            fits = abs(value / formula - 1) < TOLERANCE
+            what = f"{name} at lr {lr:g}, wd {RATIO * lr:g}"
+            checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", holds=fits, source=source))
+    # The first two SETTINGS have one product.
+    one_product = max(walks()[1].norm / walks()[0].norm, walks()[0].norm / walks()[1].norm)
+    factor = LRS[-1] / LRS[0]
+    return from_checks(
+        checks,
+        claimed="a constant wd / lr keeps the balance of the weights' norm and of the gradient with it, whatever lr",
+        evidence=f"Over a factor {factor:g} in lr at one wd / lr, norms differ by {_spread(norms)} and the gradient's "
+        f"share of the weights by {_spread(shares)}, as the formulas have it; at one lr x wd the norm changes by a "
+        f"factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio keeps "
+        "something that a constant product does not. But a step then turns the weights by "
+        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says at which of the two "
+        "accuracy is best.",
+        assumes="as in theory/equilibrium-norm, and long enough to reach the equilibrium, about 1 / (2 lr wd) steps; "
+        "a norm matters only through what is not scale-invariant, such as epsilon or the layers that no normalisation "
+        "follows",
+        consistent_if="gradients have a direction that lasts",
+        details={"rotation": {f"lr {lr:g}": walk.turn for lr, walk in zip(LRS, found, strict=True)}},
+    )
+
+
+def _spread(values: list[float]) -> str:
+    """`1.2 %`: the largest of some values over the smallest."""
+    return f"{100 * (max(values) / min(values) - 1):.1f} %"

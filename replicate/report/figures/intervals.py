@@ -1,4 +1,7 @@
-"""A forest plot: one row a cell with its interval, the paper's beneath it, the margin as a band."""
+"""A forest plot: a name a cell, its interval beneath, the paper's beneath that; the margin as a band.
+
+As wide as a phone shows it, for a picture that is scaled down takes its letters with it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks, n
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 560
-ROW = 27
-TOP, BOTTOM, LEFT, RIGHT = 26, 40, 176, 24
+WIDTH = 366
+ROW = 42
+TOP, BOTTOM, LEFT, RIGHT = 26, 40, 10, 26
+NAME, OURS, PAPER = -0.28, 0.06, 0.34
+"""Where they stand in a row, whose middle is 0 and whose height is 1."""
 LETTERS = {"replicated": "R", "contradicted": "C", "inconclusive": "I", "not run": "N", "crashed": "E"}
 """As on the terminal."""
 
@@ -54,7 +59,7 @@ def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
         ax = drawn.axes(LEFT, TOP, RIGHT, BOTTOM)
         low, high = _ends(rows, scale)
         ax.set_xlim(low, high)
-        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_ylim(len(rows) - 0.45, -0.6)
         band = [_at(x, scale, low, high) for x in scale.band]
         ax.axvspan(*band, facecolor=COLOURS["band"], edgecolor="none", lw=0)
         for value, words, colour in scale.marks:
@@ -65,8 +70,7 @@ def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
                 note(ax, words, (x, 1), (0, 5), color=COLOURS[colour], fontsize=10, **above)
         for y, row in enumerate(rows):
             _row(ax, y, row, scale, (low, high))
-        ax.set_yticks(range(len(rows)), [label(row.name) for row in rows])
-        ax.tick_params(axis="y", length=0, pad=8)
+        ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         if scale.log:
             log_ticks(ax, "x", low, high)
@@ -107,12 +111,12 @@ def _ends(rows: Sequence[Row], scale: Scale) -> tuple[float, float]:
 def _row(ax: Axes, y: int, row: Row, scale: Scale, ends: tuple[float, float]) -> None:
     if row.paper is not None:
         value, low, high = (_at(x, scale, *ends) for x in row.paper)
-        ax.plot([low, high], [y + 0.24] * 2, color=COLOURS["claimed"], lw=1.2)
-        ax.plot([value], [y + 0.24], "D", markersize=4.2, color=COLOURS["paper"], markeredgecolor=COLOURS["claimed"])
+        ax.plot([low, high], [y + PAPER] * 2, color=COLOURS["claimed"], lw=1.2)
+        ax.plot([value], [y + PAPER], "D", markersize=4.2, color=COLOURS["paper"], markeredgecolor=COLOURS["claimed"])
     style: dict[str, Any] = {"color": COLOURS["ours"]}
     known = math.isfinite(row.low) or math.isfinite(row.high)
     low, high = _at(row.low, scale, *ends), _at(row.high, scale, *ends)
-    at = y - 0.12
+    at = y + OURS
     ax.plot([low, high], [at] * 2, lw=2.4 if known else 1.2, ls="-" if known else (0, (1, 2)), **style)
     if low <= ends[0]:
         ax.plot([low], [at], "<", markersize=7, clip_on=False, **style)
@@ -120,5 +124,6 @@ def _row(ax: Axes, y: int, row: Row, scale: Scale, ends: tuple[float, float]) ->
         ax.plot([high], [at], ">", markersize=7, clip_on=False, **style)
     if row.value is not None:
         ax.plot([_at(row.value, scale, *ends)], [at], "o", markersize=7, markeredgecolor=COLOURS["paper"], **style)
+    note(ax, label(row.name), (0, y + NAME), (4, 0), xycoords=("axes fraction", "data"), color=COLOURS["ink"])
     bold: dict[str, Any] = {"ha": "center", "fontweight": "bold", "color": COLOURS["ink"]}
     note(ax, LETTERS.get(row.outcome, "?"), (1, at), (12, 0), xycoords=("axes fraction", "data"), **bold)

@@ -1,0 +1,136 @@
+"""How sure a verdict is: what it becomes without one seed, without one learning rate, at another level, and so on.
+
+verdict and its landscapes → the same, altered in one thing → judged again by the same rule → its outcome. Nothing else
+of the second judging is kept, and it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from replicate.judging import claim_verdicts
+from replicate.judging.processes import in_processes
+from replicate.judging.ratios import LEVEL
+from replicate.judging.select import Landscapes
+from replicate.judging.verdict import CONTRADICTED, REPLICATED, Altered, Evidence, HowSure, Outcome, Trial, Verdict
+from replicate.landscape.landscape import Landscape
+from replicate.paper.claim import Claim
+
+LEVELS = (0.90, 0.99)
+HALVES = ("the even ones", "the odd ones")
+"""Which weight decays of each learning rate are left out, counted from the smallest above 0."""
+ON_GRID = {
+    "drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp", "gap_pp", "mean_gap_pp", "max_gap_pp",
+    "gap_minus_seed_sd_pp",
+}  # fmt: skip
+"""Quantities that compare weight decays which the claim itself names: without every second one nothing is compared."""
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One thing that is otherwise."""
+
+    kind: Altered
+    which: float | int | str = ""
+    """The seed, the learning rate, the half of the weight decays, or the level."""
+
+    @property
+    def level(self) -> float:
+        return float(self.which) if self.kind is Altered.LEVEL else LEVEL
+
+    def of(self, landscape: Landscape) -> Landscape:
+        """`landscape`, altered; it may be left without any run."""
+        frame = landscape.frame
+        if self.kind is Altered.SEED:
+            frame = frame[frame["seed"] != self.which]
+        elif self.kind is Altered.LR:
+            frame = frame[frame["lr"] != self.which]
+        elif self.kind is Altered.WDS:
+            frame = frame[_kept(frame, HALVES.index(str(self.which)))]
+        elif self.kind is Altered.BEST_EPOCH:
+            frame = frame.assign(score=frame["best"].where(~frame["diverged"]))
+        return replace(landscape, frame=frame.reset_index(drop=True))
+
+
+def _kept(frame: pd.DataFrame, half: int) -> pd.Series[bool]:
+    """Rows without every second weight decay above 0 of each learning rate, from the one at `half` on."""
+    place = frame[frame["wd"] > 0].groupby("lr")["wd"].rank(method="dense").astype(int) - 1
+    return ~(place.reindex(frame.index, fill_value=-1) % 2 == half) | (frame["wd"] == 0)
+
+
+def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
+    """What can be altered in what `claim` is judged on; nothing where it is counted and not measured."""
+    frames = [landscape.frame for landscape in landscapes.values()]
+    if not frames:
+        return ()
+    seeds, lrs = (sorted(set().union(*(frame[name].unique().tolist() for frame in frames))) for name in ("seed", "lr"))
+    found = [Alteration(Altered.SEED, seed) for seed in seeds if len(seeds) > 1]
+    found += [Alteration(Altered.LR, lr) for lr in lrs if len(lrs) > 1]
+    if claim.quantity not in ON_GRID:
+        found += [Alteration(Altered.WDS, half) for half in HALVES]
+    if all("best" in frame.columns and bool(np.isfinite(frame["best"]).all()) for frame in frames):
+        found.append(Alteration(Altered.BEST_EPOCH))
+    return (*found, *(Alteration(Altered.LEVEL, level) for level in LEVELS))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what it was judged on."""
+
+    claim: Claim
+    landscapes: Landscapes
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All claims under one alteration: they share the fits of their cells."""
+
+    alteration: Alteration
+    judged: tuple[tuple[Claim, Landscapes, Evidence], ...]
+
+
+def of_verdicts(judged: Sequence[Judged], processes: int) -> list[HowSure | None]:
+    """How sure each verdict is; None where it is not decisive, or nothing can be altered."""
+    tasks: dict[Alteration, list[int]] = {}
+    for i, one in enumerate(judged):
+        if one.verdict.outcome in (REPLICATED, CONTRADICTED):
+            for alteration in alterations(one.claim, one.landscapes):
+                tasks.setdefault(alteration, []).append(i)
+    work = [
+        _Task(alteration, tuple((judged[i].claim, judged[i].landscapes, judged[i].verdict.evidence) for i in wanted))
+        for alteration, wanted in tasks.items()
+    ]
+    trials: list[list[Trial]] = [[] for _ in judged]
+    found = in_processes(_outcomes, work, max(1, min(processes, len(work))))
+    for (alteration, wanted), outcomes in zip(tasks.items(), found, strict=True):
+        for i, outcome in zip(wanted, outcomes, strict=True):
+            if outcome is not None:
+                trials[i].append(Trial(alteration.kind, _named(alteration), outcome))
+    return [HowSure(tuple(sorted(of_one, key=_in_order))) if of_one else None for of_one in trials]
+
+
+def _in_order(trial: Trial) -> int:
+    """Sorting is stable: within a kind they stay as they were tried."""
+    return list(Altered).index(trial.altered)
+
+
+def _named(alteration: Alteration) -> str:
+    which = alteration.which
+    return f"{which:g}" if isinstance(which, float) else str(which)
+
+
+def _outcomes(task: _Task) -> list[Outcome | None]:
+    return [outcome(claim, landscapes, evidence, task.alteration) for claim, landscapes, evidence in task.judged]
+
+
+def outcome(claim: Claim, landscapes: Landscapes, evidence: Evidence, alteration: Alteration) -> Outcome | None:
+    """What the verdict would be; None where the alteration leaves one of `landscapes` without any run."""
+    altered = {place: alteration.of(landscape) for place, landscape in landscapes.items()}
+    if any(landscape.frame.empty for landscape in altered.values()):
+        return None
+    return claim_verdicts.decide(claim, altered, evidence, alteration.level).outcome

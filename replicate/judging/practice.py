@@ -1,0 +1,104 @@
+"""What somebody who trains such a model can act on, cell by cell: what the rule costs, what to set, which law held.
+
+landscape of a cell → its learning rates one by one and the line through its optima → the row of the best learning rate,
+and each rival law with the constant that these runs give it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from replicate.estimate import by_rate, fits, power_law
+from replicate.estimate.by_rate import Loss, Where
+from replicate.estimate.line_fit import LineFit
+from replicate.landscape.landscape import Landscape
+from replicate.paper.protocol import RHO
+from replicate.store.strict import High, Low
+
+
+@dataclass(frozen=True)
+class Law:
+    """A rival law, and what these runs say of it."""
+
+    name: str
+    """As in `replicate.estimate.power_law.RIVALS`."""
+    exponent: int
+    """Power of the learning rate in the best weight decay."""
+    constant: float | None
+    """λ / η, λ, or ηλ · steps, of the best λ; None where the runs do not bound it on both sides."""
+    low: Low
+    high: High
+    excluded: bool
+    """Whether the interval of the slope leaves its exponent out."""
+    supported: bool
+    """Whether the slope singles it out."""
+
+
+@dataclass(frozen=True)
+class InPractice:
+    """One cell at its best learning rate."""
+
+    cell: str
+    """Of the paper, whose part this one plays."""
+    trained: str
+    """What was really trained."""
+    lr: float
+    score_pp: float
+    """Accuracy of the best weight decay that was run there."""
+    best_wd: float
+    low: float
+    """The best weight decay lies above this (95 %); 0 where nothing bounds it below."""
+    high: High
+    where: Where
+    alike: tuple[float, float]
+    """The smallest and the largest weight decay that were run and cannot be told from the best one."""
+    none: Loss | None
+    """What no weight decay loses."""
+    by_rule: Loss | None
+    """What λ = 0.1η loses; None where no runs surround it."""
+    steps: float | None
+    laws: tuple[Law, ...]
+
+
+def of_cell(cell: str, trained: str, landscape: Landscape) -> InPractice | None:
+    """The cell's answer; None where no learning rate has weight decays enough to place the best one."""
+    fit = fits.line(landscape)
+    best = by_rate.best_of(by_rate.rows(landscape, fit, RHO))
+    if fit is None or best is None or best.best_wd is None or best.best_score is None or best.where is Where.UNKNOWN:
+        return None
+    none = best.least if best.smallest == 0 else None
+    alike = min(best.alike, default=best.best_wd), max(best.alike, default=best.best_wd)
+    alike = _smallest_same(landscape, best.lr, alike[0]), alike[1]
+    return InPractice(
+        cell, trained, best.lr, best.best_score, best.best_wd, best.low, best.high, best.where, alike, none,
+        best.by_rule, landscape.steps, laws(fit, landscape.steps),
+    )  # fmt: skip
+
+
+def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
+    """The smallest weight decay at `lr` whose runs scored exactly as those of `wd`: it moves no more weights."""
+    (cut,) = (cut for cut in landscape.slices() if cut.lr == lr)
+    at = int(np.abs(cut.wds - wd).argmin())
+    same = [np.array_equal(row, cut.scores[at], equal_nan=True) for row in cut.scores]
+    return float(cut.wds[same].min())
+
+
+def laws(fit: LineFit, steps: float | None) -> tuple[Law, ...]:
+    """Each rival with its constant at the middle of the learning rates whose optimum is closed."""
+    found = power_law.rivals(fit)
+    value, *ends = power_law.log_ratio(fit)
+    out = []
+    for name, exponent in power_law.RIVALS.items():
+        times = steps if exponent == -1 else 1.0
+        known = value is not None and times is not None
+        shift = (1 - exponent) * fit.center + math.log(times or 1.0)
+        constant = math.exp(value + shift) if known and value is not None else None
+        low, high = (float(np.exp(end + shift)) if times is not None else math.nan for end in ends)
+        if times is None:
+            low, high = -math.inf, math.inf
+        law = Law(name, exponent, constant, low, high, name in found.excluded, name == found.supported)
+        out.append(law)
+    return tuple(out)

@@ -1,0 +1,109 @@
+"""The rival laws of the best weight decay: the case for each with its sources, what it predicts here, and what held."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from replicate.judging.practice import InPractice, Law
+from replicate.judging.reasons import number, span
+from replicate.judging.verdict_file import VerdictFile
+from replicate.paper.protocol import RHO
+from replicate.report.families import TITLES
+
+
+@dataclass(frozen=True)
+class Case:
+    """Why a law might hold."""
+
+    law: str
+    says: str
+    why: str
+    sources: str
+
+
+CASES = {
+    "coupled": Case(
+        "λ* = 0.1η",
+        "the best λ grows in proportion to η: b = +1",
+        "At a constant λ/η the norm at which the weights of normalised layers settle, √(ηd/2λ), and the share of the "
+        "gradient in them, √(2λ/η), do not depend on η (theory/constant-ratio-keeps-norm in the audit).",
+        "2604.01145; that decay a step goes as η² also Defazio 2025, arXiv 2506.02285, within a schedule, and Chou "
+        "2025, arXiv 2512.08217",
+    ),
+    "independent": Case(
+        "λ* constant",
+        "the best λ does not move with η: b = 0",
+        "In PyTorch's convention the fixed point of AdamW has λ as its penalty, free of η (theory/effective-l2).",
+        "Loshchilov and Hutter 2019, arXiv 1711.05101",
+    ),
+    "timescale": Case(
+        "λ* = c / (η · steps)",
+        "the product ηλ is what counts, over a training ηλ · steps = c: b = −1",
+        "The weights are a moving average of their updates over 1/(ηλ) steps, and a step turns them by √(2ηλ) "
+        "(theory/equilibrium-norm).",
+        "Wang and Aitchison 2024, arXiv 2405.13698; Kosson et al. 2023, arXiv 2305.17212; Bergsma et al. 2025, arXiv "
+        "2505.13738, where c moves with the length of training",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a law predicts in one cell, and what came of it."""
+
+    cell: str
+    law: str
+    predicts: str
+    here: str
+    held: str
+
+
+def predictions(file: VerdictFile) -> list[Prediction]:
+    """Cell by cell, law by law."""
+    slopes = {e.id.rpartition("/")[2]: e.verdict.estimate for e in file.entries if e.family == "slope"}
+    out = []
+    for one in file.practice:
+        slope = slopes.get(one.cell)
+        here = "—" if slope is None else f"b {_bounded(slope.low, slope.high)}"
+        model, _, data = one.trained.partition(" on ")
+        name = f"{TITLES.get(model, model)} on {data}"
+        out += [Prediction(name, CASES[law.name].law, _predicts(law, one), here, _held(law)) for law in one.laws]
+    return out
+
+
+def _predicts(law: Law, one: InPractice) -> str:
+    """`λ* = 4 (2.8 to 7.1) / (η · 240), so 0.56 at η = 0.03`: the law with the constant that the runs give it."""
+    exponent = f"b = {'+' if law.exponent > 0 else ''}{law.exponent}".replace("-", "−")
+    if law.name == "coupled":
+        measured = "" if law.constant is None else f"; measured {number(law.constant)} · η"
+        return f"{exponent}, λ* = 0.1η, so {number(RHO * one.lr)} at η = {one.lr:g}{measured}"
+    if law.constant is None:
+        return f"{exponent}; these runs do not bound its constant"
+    ends = f"{number(law.constant)} ({span(law.low, law.high)})"
+    if law.name == "independent":
+        return f"{exponent}, λ* = {ends} at every η"
+    steps = one.steps or math.nan
+    here = f"{number(law.constant / one.lr / steps)} at η = {one.lr:g}"
+    return f"{exponent}, λ* = c / (η · {steps:g}) with c = {ends}, so {here}"
+
+
+def _held(law: Law) -> str:
+    return "did not hold" if law.excluded else "held, alone" if law.supported else "cannot be told"
+
+
+def _bounded(low: float, high: float) -> str:
+    return "not bounded" if math.isinf(low) and math.isinf(high) else span(low, high)
+
+
+def summary(file: VerdictFile) -> str:
+    """One sentence: of how many cells each law was excluded or singled out; empty where nothing is known."""
+    if not file.practice:
+        return ""
+    parts = []
+    for name, case in CASES.items():
+        laws = [law for one in file.practice for law in one.laws if law.name == name]
+        out, alone = sum(law.excluded for law in laws), sum(law.supported for law in laws)
+        said = [f"did not hold in {out}"] * (out > 0) + [f"is the only one to hold in {alone}"] * (alone > 0)
+        parts.append(f"{case.law} {' and '.join(said)}" if said else f"{case.law} could be told nowhere")
+    return f"Of {len(file.practice)} cells: {'; '.join(parts)}; elsewhere these runs cannot tell."
