@@ -42,7 +42,7 @@ class InPractice:
     """One cell at its best learning rate."""
 
     cell: str
-    """Of the paper, whose part this one plays."""
+    """The paper's cell, whose part this one plays."""
     trained: str
     """What was really trained."""
     lr: float

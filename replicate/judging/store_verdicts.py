@@ -116,7 +116,7 @@ def verdict_file(
 
 
 def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[InPractice, ...]:
-    """Of each cell whose ratio was judged: these claims need all grids, and their fits are there already."""
+    """What each cell whose ratio was judged says in practice: its claim needs all grids, and is fitted already."""
     found = []
     for e in entries:
         if e.id in BY_RATIO and e.verdict.outcome != NOT_RUN:

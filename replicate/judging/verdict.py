@@ -127,7 +127,7 @@ class Altered(str, Enum):
     BEST_EPOCH = "best-epoch"
     """Accuracy at the best epoch in place of the last one's."""
     LEVEL = "level"
-    """Of the interval."""
+    """Another level for the interval."""
 
     def __str__(self) -> str:
         return str(self.value)

@@ -211,7 +211,7 @@ class TestFolder:
         found = {f.id: f.outcome for f in run(folder.read(str(tmp_path))).findings}
         expected = {f.id: f.outcome for f in report.findings}
         assert {i: expected[i] for i in found} == found
-        assert len(found) == 52
+        assert len(found) == 53
 
     def test_two_tables_and_a_grid_are_enough(self, tmp_path: Path) -> None:
         """The smallest folder: a grid, cells with a ratio, a drop."""

@@ -136,7 +136,7 @@ def test_a_ratio_that_varies_is_that_of_the_learning_rates_it_is_averaged_over()
     ratio = cell.measured["rho"]
     assert isinstance(ratio.details, details.Ratio)
     assert informative(ratio) == tuple(r.lr for r in ratio.details.per_lr if None not in (r.low, r.high))
-    assert informative(too_few("rho")) == LRS
+    assert informative(too_few("rho", landscape(study, 0))) == LRS
 
 
 @pytest.mark.parametrize("slope", [0.5, -0.5, -1.0])

@@ -85,7 +85,7 @@ class TestJudge:
         monkeypatch.setattr(judge, "judge_sweep", lambda landscapes, at: [made_cell(**verdicts)])
         assert main(["judge", str(csv_file)]) == status
         out, err = capsys.readouterr()
-        assert out.startswith("a on b\n\nlr  best λ  95 %")
+        assert out.startswith("a on b\n\nTo set: no run has a score.\n\nlr  best λ  95 %")
         assert "The best weight decay grows with the learning rate: λ* ∝ η^b with b ≥ 0.08 (95 %)." in out
         for name, outcome in verdicts.items():
             assert re.search(rf"(?m)^{name} .*  {outcome} +(\[0\.08, ∞\)|—)", out)

@@ -81,7 +81,7 @@ def test_a_stack_that_is_too_large_is_the_callers_to_halve(
 
 
 def test_the_run_that_fails_alone_is_named(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solo, "train", lambda run, device, saver: 1 / 0 if run == RUNS[1] else device)
+    monkeypatch.setattr(solo, "train", lambda run, device, saver, keep: 1 / 0 if run == RUNS[1] else device)
     found = fast.train(RUNS, GPU, dataclasses.replace(workspace, lanes=1))
     assert next(found).result == GPU
     with pytest.raises(RunFailed) as caught:
