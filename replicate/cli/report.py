@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
     scale, why = (given, "--scale") if given else _most_complete(store)
-    file = judge_all(CLAIMS, scale, why, store)
+    file = judge_all(CLAIMS, scale, why, store, options.until is not None)
     out = Path(options.out)
     try:
         written = [*files.write_texts(out, file), files.write_page(out, file, scale, store)]

@@ -22,36 +22,41 @@ from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import WEIGHT_DECAYS
 
 
-def estimate(claim: Claim, selected: Selected) -> Estimate:
-    """The estimate of the claim's quantity on its landscapes; raises ValueError where no estimator is known."""
+def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate:
+    """The estimate of the claim's quantity on its landscapes, its interval at `level`.
+
+    Raises ValueError where no estimator is known.
+    """
     if claim.quantity not in _ESTIMATORS:
         known = ", ".join(_ESTIMATORS)
         raise ValueError(f"{claim.id}: expected a quantity of {__name__} ({known}), got {claim.quantity!r}")
-    return _ESTIMATORS[claim.quantity](selected, **dict(claim.arguments))
+    return _ESTIMATORS[claim.quantity](selected, level, **dict(claim.arguments))
 
 
 def of_cell(landscape: Landscape) -> dict[str, Estimate]:
     """By quantity, what a line through the optima of one cell says: ratio, slope, intercept and R²."""
     fit = fits.line(landscape)
-    found = {name: ratios.too_few(name, landscape) if fit is None else method(fit) for name, method in _OF_LINE.items()}
+    found = {
+        name: ratios.too_few(name, landscape) if fit is None else method(fit, LEVEL) for name, method in _OF_LINE.items()
+    }
     return {"rho": ratios.of_cell("rho", landscape), **found}
 
 
-_OF_LINE: dict[str, Callable[[LineFit], Estimate]] = {
+_OF_LINE: dict[str, Callable[[LineFit, float], Estimate]] = {
     "slope": power_law.slope,
     "intercept_share": straight_line.intercept_share,
-    "r2": lambda fit: straight_line.r_squared(fit, np.random.default_rng(0)),
+    "r2": lambda fit, level: straight_line.r_squared(fit, np.random.default_rng(0), level),
 }
 
 
-def _on_line(quantity: str, selected: Selected) -> Estimate:
+def _on_line(quantity: str, selected: Selected, level: float) -> Estimate:
     landscape = only(selected)
     fit = fits.line(landscape)
-    return ratios.too_few(quantity, landscape) if fit is None else _OF_LINE[quantity](fit)
+    return ratios.too_few(quantity, landscape, level) if fit is None else _OF_LINE[quantity](fit, level)
 
 
-def _ratio(quantity: str, selected: Selected) -> Estimate:
-    return ratios.of_cell(quantity, only(selected))
+def _ratio(quantity: str, selected: Selected, level: float) -> Estimate:
+    return ratios.of_cell(quantity, only(selected), level)
 
 
 # ---------------------------------------------------------------- deviation
@@ -70,18 +75,18 @@ def _datasets(selected: Selected) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.cell.dataset for one in selected))
 
 
-def _drop(selected: Selected, dataset: str, kappa: float) -> Estimate:
-    return deviation.drop(_drops(selected, dataset), kappa, LEVEL)
+def _drop(selected: Selected, level: float, dataset: str, kappa: float) -> Estimate:
+    return deviation.drop(_drops(selected, dataset), kappa, level)
 
 
-def _hurts(selected: Selected, dataset: str) -> Estimate:
+def _hurts(selected: Selected, level: float, dataset: str) -> Estimate:
     drops = _drops(selected, dataset)
     if not drops.get(0.1) or not drops.get(10.0):
-        return unknown("hurts_pp", "pp", LEVEL, deviation.METHOD, (Flag.NO_PAIRS,), "runs at kappa 0.1 and 10")
-    return deviation.least("hurts_pp", [(f"kappa {k:g}", 1.0, drops[k], 0.0) for k in (0.1, 10.0)], LEVEL)
+        return unknown("hurts_pp", "pp", level, deviation.METHOD, (Flag.NO_PAIRS,), "runs at kappa 0.1 and 10")
+    return deviation.least("hurts_pp", [(f"kappa {k:g}", 1.0, drops[k], 0.0) for k in (0.1, 10.0)], level)
 
 
-def _zone(selected: Selected) -> Estimate:
+def _zone(selected: Selected, level: float) -> Estimate:
     """Slack of the tightest bound: under 1.2 pp within the zone, over 2 pp beyond."""
     terms = []
     for dataset in _datasets(selected):
@@ -89,30 +94,30 @@ def _zone(selected: Selected) -> Estimate:
             inside = 0.5 <= kappa <= 2
             terms.append((f"{dataset} kappa {kappa:g}", -1.0 if inside else 1.0, values, 1.2 if inside else -2.0))
     if not terms:
-        return unknown("zone_pp", "pp", LEVEL, deviation.METHOD, (Flag.NO_PAIRS,), "runs at the kappas of Table 2")
-    return deviation.least("zone_pp", terms, LEVEL)
+        return unknown("zone_pp", "pp", level, deviation.METHOD, (Flag.NO_PAIRS,), "runs at the kappas of Table 2")
+    return deviation.least("zone_pp", terms, level)
 
 
-def _growth(selected: Selected) -> Estimate:
-    return growth.exponent({d: _drops(selected, d, together=True) for d in _datasets(selected)}, LEVEL)
+def _growth(selected: Selected, level: float) -> Estimate:
+    return growth.exponent({d: _drops(selected, d, together=True) for d in _datasets(selected)}, level)
 
 
-def _asymmetry(selected: Selected) -> Estimate:
-    return deviation.asymmetry(_drops(selected, "imagenet"), _drops(selected, "cifar100"), LEVEL)
+def _asymmetry(selected: Selected, level: float) -> Estimate:
+    return deviation.asymmetry(_drops(selected, "imagenet"), _drops(selected, "cifar100"), level)
 
 
 # ---------------------------------------------------------------- one-dimensional tuning
 
 
-def _gap(selected: Selected) -> Estimate:
-    return cell_gap(only(selected), WEIGHT_DECAYS)
+def _gap(selected: Selected, level: float) -> Estimate:
+    return cell_gap(only(selected), WEIGHT_DECAYS, level)
 
 
-def cell_gap(landscape: Landscape, grid: tuple[float, ...]) -> Estimate:
+def cell_gap(landscape: Landscape, grid: tuple[float, ...], level: float = LEVEL) -> Estimate:
     """What tuning the learning rate alone costs in one cell, pp, against a search over the weight decays of `grid`."""
     seeds = len(landscape.seeds)
     plug_in = gap.plug_in(landscape, grid)
-    found = gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, LEVEL, plug_in)
+    found = gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, level, plug_in)
     return _flagged(found, [landscape], grid)
 
 
@@ -123,27 +128,27 @@ def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float
     return found
 
 
-def _mean_gap(selected: Selected) -> Estimate:
+def _mean_gap(selected: Selected, level: float) -> Estimate:
     """Mean of the cross-fitted gaps, t over cells: what is left of a maximum's optimism would not average out."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
-    mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), LEVEL)
+    mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), level)
     return _flagged(mean, [one.landscape for one in selected])
 
 
-def _max_gap(selected: Selected) -> Estimate:
+def _max_gap(selected: Selected, level: float) -> Estimate:
     """Largest gap: below a bound where every cell's is, above it where some cell's is at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):
-        return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
-    cells = [cell_gap(one.landscape, WEIGHT_DECAYS) for one in selected]
+        return gap.summarise("max_gap_pp", None, 0, seeds, level)
+    cells = [cell_gap(one.landscape, WEIGHT_DECAYS, level) for one in selected]
     values = [cell.value for cell in cells if cell.value is not None]
     if len(values) < len(cells):
-        return gap.summarise("max_gap_pp", None, 0, seeds, LEVEL)
-    low = float(np.quantile(np.stack(draws), (1 - LEVEL) / 2 / len(draws), axis=1).max())
+        return gap.summarise("max_gap_pp", None, 0, seeds, level)
+    low = float(np.quantile(np.stack(draws), (1 - level) / 2 / len(draws), axis=1).max())
     high = max(cell.high for cell in cells)
     flags = tuple(dict.fromkeys(flag for cell in cells for flag in cell.flags))
-    return Estimate("max_gap_pp", "pp", max(values), low, high, LEVEL, len(draws), gap.METHOD, flags, "more seeds")
+    return Estimate("max_gap_pp", "pp", max(values), low, high, level, len(draws), gap.METHOD, flags, "more seeds")
 
 
 def _seed_scores(landscape: Landscape) -> Any:
@@ -154,11 +159,11 @@ def _seed_scores(landscape: Landscape) -> Any:
     return np.array(near).reshape(-1, len(landscape.seeds))
 
 
-def _gap_minus_seed_sd(selected: Selected, seed_sd_low_pp: float, seed_sd_high_pp: float) -> Estimate:
-    mean = _mean_gap(selected)
-    sd = noise.seed_sd([_seed_scores(one.landscape) for one in selected], LEVEL)
+def _gap_minus_seed_sd(selected: Selected, level: float, seed_sd_low_pp: float, seed_sd_high_pp: float) -> Estimate:
+    mean = _mean_gap(selected, level)
+    sd = noise.seed_sd([_seed_scores(one.landscape) for one in selected], level)
     if mean.value is None or sd.value is None:
-        return unknown("gap_minus_seed_sd_pp", "pp", LEVEL, gap.METHOD, mean.flags or sd.flags, mean.settle)
+        return unknown("gap_minus_seed_sd_pp", "pp", level, gap.METHOD, mean.flags or sd.flags, mean.settle)
     d = combine.difference(combine.Span(mean.value, mean.low, mean.high), combine.Span(sd.value, sd.low, sd.high))
     found = details.GapAndSeedNoise(
         mean_gap_pp=_measured(mean),
@@ -168,7 +173,7 @@ def _gap_minus_seed_sd(selected: Selected, seed_sd_low_pp: float, seed_sd_high_p
     )
     method = f"{gap.METHOD}; chi-squared"
     return Estimate(
-        "gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, LEVEL, mean.n, method, mean.flags, mean.settle, found
+        "gap_minus_seed_sd_pp", "pp", d.value, d.low, d.high, level, mean.n, method, mean.flags, mean.settle, found
     )
 
 
@@ -176,7 +181,7 @@ def _measured(of: Estimate) -> details.Measured:
     return details.Measured(value=of.value, low=of.low, high=of.high, level=of.level, n=of.n, method=of.method)
 
 
-def _cost(_: Selected, grid_runs: int, line_runs: int) -> Estimate:
+def _cost(_: Selected, __: float, grid_runs: int, line_runs: int) -> Estimate:
     """Counted from the protocol, not measured."""
     share, counts = line_runs / grid_runs, details.RunCounts(runs_line=line_runs, runs_grid=grid_runs)
     return Estimate("cost_ratio", "", share, share, share, 1.0, grid_runs, "counted from the protocol", details=counts)

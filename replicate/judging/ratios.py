@@ -24,27 +24,27 @@ EQUAL = "scores with more digits, or a measure in which the runs differ"
 """What would settle a claim on runs that all have the same score."""
 
 
-def too_few(quantity: str, landscape: Landscape | None = None) -> Estimate:
+def too_few(quantity: str, landscape: Landscape | None = None, level: float = LEVEL) -> Estimate:
     """The estimate of `quantity` where no learning rate has runs enough to say anything, or all have the same score."""
     if landscape is not None and any(cut.equal for cut in landscape.slices()):
-        return unknown(quantity, "", LEVEL, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
+        return unknown(quantity, "", level, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
     settle = "three weight decays at a learning rate, at least"
-    return unknown(quantity, "", LEVEL, power_law.PROFILE, (Flag.TOO_FEW_POINTS,), settle)
+    return unknown(quantity, "", level, power_law.PROFILE, (Flag.TOO_FEW_POINTS,), settle)
 
 
-def of_cell(quantity: str, landscape: Landscape) -> Estimate:
+def of_cell(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
     """The ratio of one cell, called `quantity`."""
     fit = fits.line(landscape)
-    return too_few(quantity, landscape) if fit is None else power_law.ratio(fit, LEVEL, quantity)
+    return too_few(quantity, landscape, level) if fit is None else power_law.ratio(fit, level, quantity)
 
 
-def rejects(selected: Selected) -> Estimate:
+def rejects(selected: Selected, level: float) -> Estimate:
     """The ratio of one cell, with the interval at the level that holds for the family of all cells."""
     landscape = only(selected)
-    found, fit = of_cell("rho_rejects", landscape), fits.line(landscape)
+    found, fit = of_cell("rho_rejects", landscape, level), fits.line(landscape)
     if fit is None or not isinstance(found.details, details.Ratio):
         return found
-    family = power_law.ratio(fit, 1 - (1 - LEVEL) / CELLS)
+    family = power_law.ratio(fit, 1 - (1 - level) / CELLS)
     ends = details.Interval(low=family.low, high=family.high)
     return replace(found, details=msgspec.structs.replace(found.details, family=ends))
 
@@ -69,9 +69,9 @@ def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
     return kept if known else (Flag.OPEN_CELLS, *kept)
 
 
-def pooled(selected: Selected) -> Estimate:
+def pooled(selected: Selected, level: float) -> Estimate:
     """Geometric mean of the cells' ratios."""
-    spans = [_log_span(one.landscape, LEVEL) for one in selected]
+    spans = [_log_span(one.landscape, level) for one in selected]
     ratios = {one.cell.id: power_law.ratio(fit) for one in selected if (fit := fits.line(one.landscape)) is not None}
     # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
     mean = combine.mean_in_step(spans)
@@ -90,13 +90,14 @@ def pooled(selected: Selected) -> Estimate:
     flags = _flags(ratios.values(), known=not open_cells)
     method = "geometric mean over cells, of their intervals"
     found = details.PooledRatio(ratios=closed, ratios_together=own)
-    return _exponential("rho_pooled", "", mean, len(selected), method, flags, settle, found)
+    return _exponential("rho_pooled", "", mean, level, len(selected), method, flags, settle, found)
 
 
 def _exponential(
     quantity: str,
     unit: str,
     span: combine.Span,
+    level: float,
     n: int,
     method: str,
     flags: tuple[Flag, ...],
@@ -106,43 +107,42 @@ def _exponential(
     """The estimate whose logarithm is `span`; without a value where an end is open."""
     high = math.exp(span.high) if span.high < 700 else math.inf
     value = math.exp(span.value) if math.isfinite(span.low) and math.isfinite(span.high) else None
-    return Estimate(quantity, unit, value, math.exp(span.low), high, LEVEL, n, method, flags, settle, found)
+    return Estimate(quantity, unit, value, math.exp(span.low), high, level, n, method, flags, settle, found)
 
 
-def largest_between(selected: Selected) -> Estimate:
+def largest_between(selected: Selected, level: float) -> Estimate:
     """Largest ratio between two architectures' ratios, each averaged over its data sets."""
     archs = tuple(dict.fromkeys(one.cell.arch for one in selected))
     method = "largest pairwise ratio, recovered variances, Bonferroni below"
     if len(archs) < 2:
-        return unknown("max_ratio", "times", LEVEL, method, (Flag.ONE_ARCHITECTURE,), "a second architecture")
+        return unknown("max_ratio", "times", level, method, (Flag.ONE_ARCHITECTURE,), "a second architecture")
     pairs = len(archs) * (len(archs) - 1) / 2
 
-    def spans(level: float) -> list[combine.Span]:
+    def spans(at: float) -> list[combine.Span]:
         return [
-            combine.mean([_log_span(one.landscape, level) for one in selected if one.cell.arch == arch])
-            for arch in archs
+            combine.mean([_log_span(one.landscape, at) for one in selected if one.cell.arch == arch]) for arch in archs
         ]
 
-    plain = spans(LEVEL)
+    plain = spans(level)
     known = {a: math.exp(s.value) for a, s in zip(archs, plain, strict=True) if math.isfinite(s.high - s.low)}
-    largest = combine.largest_distance(plain, spans(1 - (1 - LEVEL) / pairs))
+    largest = combine.largest_distance(plain, spans(1 - (1 - level) / pairs))
     unknown_archs = [a for a in archs if a not in known]
     flags = _flags(_ratios(one.landscape for one in selected), known=not unknown_archs)
     settle = f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds"
     found = details.RatioByArchitecture(ratios=known)
-    made = _exponential("max_ratio", "times", largest, len(selected), method, flags, settle, found)
+    made = _exponential("max_ratio", "times", largest, level, len(selected), method, flags, settle, found)
     return replace(made, value=None if unknown_archs else math.exp(largest.value))
 
 
-def sgd_over_adamw(selected: Selected) -> Estimate:
+def sgd_over_adamw(selected: Selected, level: float) -> Estimate:
     """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
     method = "ratio of ratios, recovered variances"
     of = {(one.cell, one.variant): one.landscape for one in selected}
     both = [(of[cell, "sgd"], of[cell, "main"]) for cell, variant in of if variant == "sgd" and (cell, "main") in of]
     if not both:
-        return unknown("sgd_ratio", "", LEVEL, method, (Flag.NO_PAIRS,), "SGD and AdamW runs of one cell")
-    mean = combine.mean([combine.difference(*(_log_span(one, LEVEL) for one in pair)) for pair in both])
+        return unknown("sgd_ratio", "", level, method, (Flag.NO_PAIRS,), "SGD and AdamW runs of one cell")
+    mean = combine.mean([combine.difference(*(_log_span(one, level) for one in pair)) for pair in both])
     known = math.isfinite(mean.low) and math.isfinite(mean.high)
     flags = _flags(_ratios(one for pair in both for one in pair), known=known)
     settle = "" if known else "a closed ratio with both optimisers"
-    return _exponential("sgd_ratio", "", mean, len(both), method, flags, settle)
+    return _exponential("sgd_ratio", "", mean, level, len(both), method, flags, settle)

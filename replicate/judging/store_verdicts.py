@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from replicate import __version__
 from replicate.data import catalogue
 from replicate.judging import claim_verdicts
-from replicate.judging.verdict import Evidence, Verdict, not_run
+from replicate.judging.ratios import LEVEL
+from replicate.judging.verdict import INCONCLUSIVE, Evidence, Provisional, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
-from replicate.landscape.from_store import Missing, collect
+from replicate.landscape.from_store import Collected, Missing, collect
 from replicate.paper.claim import Claim
 from replicate.paper.registry import REGISTRY_HASH
+from replicate.runs import looks
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
@@ -23,8 +26,17 @@ from replicate.store import provenance
 from replicate.store.store import Store, StoredRun
 
 
-def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
-    """The verdict of `claim` from what `store` holds; nothing is trained."""
+def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False) -> Verdict:
+    """The verdict of `claim` from what `store` holds; nothing is trained.
+
+    `until_settled`: by two looks, see `replicate.runs.looks`. Where runs are missing the verdict is `not run`, with a
+    provisional one where enough seeds are complete.
+    """
+    level, look = LEVEL, ""
+    if until_settled and _two_looks(claim, scale):
+        if (verdict := settled(claim, scale, store)) is not None:
+            return verdict
+        level, look = looks.LAST_LEVEL, LAST_LOOK
     try:
         collected = collect(claim, scale, store)
     except NotTrained as reason:
@@ -32,7 +44,46 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
     except Missing as missing:
         cells = tuple(dict.fromkeys(run.title for run in missing.needed))
         evidence = Evidence(scale.name, scale.probe, cells, missing.have, len(missing.needed) - missing.have)
-        return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
+        verdict = not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
+        if not looks.enough(scale, missing.complete):
+            return verdict
+        return replace(verdict, provisional=_provisional(claim, scale, store, missing))
+    return _of_runs(claim, scale, collected, level, look)
+
+
+FIRST_LOOK = f"first look of --until settled, at {looks.FIRST_SEEDS} seeds"
+LAST_LOOK = "last look of --until settled"
+
+
+def settled(claim: Claim, scale: Scale, store: Store) -> Verdict | None:
+    """The verdict of the first of two looks where it is decisive; None where it is not, or its runs are not there.
+
+    It depends on the runs of the first seeds alone, whatever else `store` holds: the same on every machine, and in
+    whatever order they came.
+    """
+    if not _two_looks(claim, scale):
+        return None
+    try:
+        collected = collect(claim, scale, store, looks.first_look(claim, scale))
+    except Missing:
+        return None
+    verdict = _of_runs(claim, scale, collected, looks.FIRST_LEVEL, FIRST_LOOK)
+    return None if verdict.outcome == INCONCLUSIVE else verdict
+
+
+def _two_looks(claim: Claim, scale: Scale) -> bool:
+    return bool(split([claim], scale)[0] and looks.first_look(claim, scale))
+
+
+def _provisional(claim: Claim, scale: Scale, store: Store, missing: Missing) -> Provisional:
+    """What the complete seeds of each cell say."""
+    collected = collect(claim, scale, store, missing.complete)
+    verdict = _of_runs(claim, scale, collected, LEVEL, "")
+    seeds = min(len(of_cell) for of_cell in missing.complete.values())
+    return Provisional(verdict.outcome, verdict.reason, verdict.estimate, verdict.evidence.runs, seeds)
+
+
+def _of_runs(claim: Claim, scale: Scale, collected: Collected, level: float, look: str) -> Verdict:
     runs = collected.runs
     note = not_published(runs)
     evidence = Evidence(
@@ -43,8 +94,9 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         seeds=len({stored.run["seed"] for stored in runs}),
         synthetic=any(stored.synthetic for stored in runs),
         note=note,
+        look=look,
     )
-    return claim_verdicts.judge(claim, collected.landscapes, evidence)
+    return claim_verdicts.judge(claim, collected.landscapes, evidence, level)
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:
@@ -108,6 +160,9 @@ def verdict_file(
     )
 
 
-def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store) -> VerdictFile:
+def judge_all(
+    claims: Sequence[Claim], scale: Scale, why: str, store: Store, until_settled: bool = False
+) -> VerdictFile:
     """The verdict file of all `claims`, judged from what `store` holds."""
-    return verdict_file([entry(claim, judge(claim, scale, store)) for claim in claims], claims, scale, why, store)
+    entries = [entry(claim, judge(claim, scale, store, until_settled)) for claim in claims]
+    return verdict_file(entries, claims, scale, why, store)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replicate.estimate.estimate import Estimate
-from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Secondary, Verdict
+from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, Outcome, Provisional, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
 from replicate.store.strict import High, Low
@@ -116,6 +116,7 @@ class StoredVerdict:
     evidence: Evidence
     settle: str
     secondary: Secondary
+    provisional: Provisional | None = None
 
     def verdict(self) -> Verdict:
         """Raises ValueError where no interval can have such ends."""
@@ -128,6 +129,7 @@ class StoredVerdict:
             estimate=self.estimate,
             settle=self.settle,
             secondary=self.secondary,
+            provisional=self.provisional,
         )
 
 
@@ -192,6 +194,7 @@ def stored_verdict(verdict: Verdict) -> StoredVerdict:
         evidence=verdict.evidence,
         settle=verdict.settle,
         secondary=verdict.secondary,
+        provisional=verdict.provisional,
     )
 
 

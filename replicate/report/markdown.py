@@ -9,12 +9,14 @@ from replicate.judging.verdict import CONTRADICTED, NOT_RUN, OUTCOMES
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report import headline
 from replicate.report.wording import (
+    PROVISIONAL,
     counts_text,
     estimate_text,
     figure_text,
     margin_text,
     notices,
     outcome_text,
+    provisional_text,
     reason_text,
     same_reason,
     trained_text,
@@ -59,6 +61,8 @@ def render(file: VerdictFile) -> str:
         lines += ["## Not run", ""]
         lines += [f"- {_escaped(reason)}: {', '.join(f'`{e.id}`' for e in entries)}" for reason, entries in groups]
         lines += [""]
+    if provisional := [f"- `{e.id}`: {_escaped(text)}" for e in file.entries if (text := provisional_text(e))]:
+        lines += ["## Provisional", "", f"{PROVISIONAL.capitalize()}.", "", *provisional, ""]
     return "\n".join([*lines, "## Provenance", "", *_provenance(file), ""])
 
 

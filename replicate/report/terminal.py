@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from replicate.judging.verdict import NOT_RUN
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report.wording import (
+    PROVISIONAL,
     counts_text,
     estimate_text,
     margin_text,
     notices,
     outcome_text,
+    provisional_text,
     reason_text,
     same_reason,
 )
@@ -49,6 +51,9 @@ def summary(file: VerdictFile, width: int, settle: bool = True) -> list[Line]:
         out.append(Line(""))
         out += [Line(t, NOT_RUN) for t in textwrap.wrap(f"not run ({len(entries)}): {reason}", width)]
         out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))  # ids are there to be copied
+    if provisional := [(e.id, text) for e in file.entries if (text := provisional_text(e))]:
+        out += [Line(""), *(Line(t, NOT_RUN) for t in textwrap.wrap(f"{PROVISIONAL} ({len(provisional)})", width))]
+        out += [Line(t) for name, text in provisional for t in _indented(f"{name}: {text}", width)]
     return [*out, Line(""), *(Line(t) for t in textwrap.wrap(_all_counts(file), width))]
 
 
