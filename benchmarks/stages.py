@@ -1,6 +1,6 @@
 """What a verdict of few seeds is worth, on trained landscapes of known truth: provisional ones, and `--until settled`.
 
-    python benchmarks/stages.py --cells 40
+    python benchmarks/stages.py --cells 6
 
 Cells of five seeds and every second weight decay, the optima of all learning rates on a law. The first table: how
 often a provisional verdict, of the first three seeds, becomes which final one, by the 95 % interval of all five. The
@@ -133,7 +133,7 @@ def two_looks(found: list[Looked]) -> Iterator[str]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cells", type=int, default=40, help="of each landscape and law")
+    arguments.add_argument("--cells", type=int, default=6, help="of each landscape and law")
     arguments.add_argument("--processes", type=int, default=2)
     arguments.add_argument("--landscape", action="append", choices=list(LANDSCAPES))
     options = arguments.parse_args()

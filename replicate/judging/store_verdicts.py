@@ -15,7 +15,7 @@ from replicate.judging import claim_verdicts
 from replicate.judging.ratios import LEVEL
 from replicate.judging.verdict import INCONCLUSIVE, Evidence, Provisional, Verdict, not_run
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
-from replicate.landscape.from_store import Collected, Missing, collect
+from replicate.landscape.from_store import Missing, collect
 from replicate.paper.claim import Claim
 from replicate.paper.registry import REGISTRY_HASH
 from replicate.runs import looks
@@ -48,7 +48,7 @@ def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False)
         if not looks.enough(scale, missing.complete):
             return verdict
         return replace(verdict, provisional=_provisional(claim, scale, store, missing))
-    return _of_runs(claim, scale, collected, level, look)
+    return claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs, look), level)
 
 
 FIRST_LOOK = f"first look of --until settled, at {looks.FIRST_SEEDS} seeds"
@@ -67,7 +67,8 @@ def settled(claim: Claim, scale: Scale, store: Store) -> Verdict | None:
         collected = collect(claim, scale, store, looks.first_look(claim, scale))
     except Missing:
         return None
-    verdict = _of_runs(claim, scale, collected, looks.FIRST_LEVEL, FIRST_LOOK)
+    evidence = _evidence(scale, collected.runs, FIRST_LOOK)
+    verdict = claim_verdicts.judge(claim, collected.landscapes, evidence, looks.FIRST_LEVEL)
     return None if verdict.outcome == INCONCLUSIVE else verdict
 
 
@@ -78,15 +79,14 @@ def _two_looks(claim: Claim, scale: Scale) -> bool:
 def _provisional(claim: Claim, scale: Scale, store: Store, missing: Missing) -> Provisional:
     """What the complete seeds of each cell say."""
     collected = collect(claim, scale, store, missing.complete)
-    verdict = _of_runs(claim, scale, collected, LEVEL, "")
+    verdict = claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs))
     seeds = min(len(of_cell) for of_cell in missing.complete.values())
     return Provisional(verdict.outcome, verdict.reason, verdict.estimate, verdict.evidence.runs, seeds)
 
 
-def _of_runs(claim: Claim, scale: Scale, collected: Collected, level: float, look: str) -> Verdict:
-    runs = collected.runs
+def _evidence(scale: Scale, runs: Sequence[StoredRun], look: str = "") -> Evidence:
     note = not_published(runs)
-    evidence = Evidence(
+    return Evidence(
         scale=scale.name,
         probe=scale.probe or bool(note),
         cells=tuple(dict.fromkeys(stored.title for stored in runs)),
@@ -96,7 +96,6 @@ def _of_runs(claim: Claim, scale: Scale, collected: Collected, level: float, loo
         note=note,
         look=look,
     )
-    return claim_verdicts.judge(claim, collected.landscapes, evidence, level)
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:
