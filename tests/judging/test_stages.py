@@ -21,7 +21,7 @@ from replicate.store import recorded
 from replicate.store.store import Store, StoredRun, open_store
 
 SCALE = scales.get("embedded-deep")
-SLOPE, RATIO = claim("slope/vit_s16-cifar100"), claim("rho/vit_s16-cifar100")
+SLOPE, SETTLED = claim("slope/vit_s16-cifar100"), claim("rho/vit_s16-cifar100")
 OPEN = claim("slope/convnext_t-cifar100")
 ALL = recorded.of_scale(SCALE.name)
 
@@ -64,12 +64,12 @@ def test_fewer_seeds_say_nothing(there: tuple[int, ...], tmp_path: Path) -> None
 @pytest.mark.slow
 def test_the_first_look_rests_on_the_first_seeds_alone(tmp_path: Path) -> None:
     few, whole = of(tmp_path, seeds(0, 1)), of(tmp_path, ALL)
-    verdict = store_verdicts.judge(SLOPE, SCALE, few, until_settled=True)
-    assert verdict == store_verdicts.judge(SLOPE, SCALE, whole, until_settled=True)
+    verdict = store_verdicts.judge(SETTLED, SCALE, few, until_settled=True)
+    assert verdict == store_verdicts.judge(SETTLED, SCALE, whole, until_settled=True)
     assert (verdict.outcome, verdict.evidence.seeds) == (CONTRADICTED, 2)
     assert verdict.estimate is not None and verdict.estimate.level == looks.FIRST_LEVEL
     assert "first look of --until settled" in verdict.evidence.label
-    assert store_verdicts.judge(SLOPE, SCALE, few).outcome == NOT_RUN
+    assert store_verdicts.judge(SETTLED, SCALE, few).outcome == NOT_RUN
     last = store_verdicts.judge(OPEN, SCALE, whole, until_settled=True)
     assert last.outcome == INCONCLUSIVE and "last look of --until settled" in last.evidence.label
     assert last.estimate is not None and last.estimate.level == looks.LAST_LEVEL
@@ -77,7 +77,7 @@ def test_the_first_look_rests_on_the_first_seeds_alone(tmp_path: Path) -> None:
 
 def trained(store: Store, held: dict[str, StoredRun], rng: random.Random, until: float) -> Iterator[str]:
     """Trains in any order, by what is recorded, what is asked for; may be killed before any run."""
-    wanted = [SLOPE, RATIO, OPEN]
+    wanted = [SETTLED, OPEN]
     for part in training_order.parts(wanted, SCALE, store, budget=rng.random() < 0.5, until_settled=True):
         for run in rng.sample(part, len(part)):
             if run.key not in held:
@@ -89,7 +89,7 @@ def trained(store: Store, held: dict[str, StoredRun], rng: random.Random, until:
 
 @pytest.mark.slow
 def test_the_same_runs_whenever_it_is_killed_and_in_whatever_order_they_come(tmp_path: Path) -> None:
-    settled = {run.key for run in runs_for([SLOPE, RATIO], SCALE, looks.FIRST_SEEDS)}
+    settled = {run.key for run in runs_for([SETTLED], SCALE, looks.FIRST_SEEDS)}
     expected = settled | {run.key for run in runs_for([OPEN], SCALE)}
     for seed in range(4):
         rng = random.Random(seed)
