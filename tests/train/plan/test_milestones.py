@@ -21,19 +21,18 @@ def test_as_a_walk_through_the_training_finds(share: float) -> None:
     order = runs_for(claims, CIFAR)
     stored = {run.key for run in order[: int(share * len(order))]}
     found = milestones.of(claims, CIFAR, stored, RATES, until_settled=False)
-    have, firsts, lasts, trained = set(stored), [], [], 0
-    left = {c.id: [{r.key for r in runs_for([c], CIFAR, n)} for n in (3, None)] for c in claims}
+    have, trained = set(stored), 0
+    firsts: list[int] = []
+    lasts: list[int] = []
+    early, left = ({c.id: {r.key for r in runs_for([c], CIFAR, n)} for c in claims} for n in (3, None))
     for run in [None, *(run for run in order if run.key not in stored)]:
         if run is not None:
             trained += 1
             have.add(run.key)
-        for name, (few, whole) in list(left.items()):
-            if few is not None and few <= have:
-                firsts.append(trained)
-                left[name][0] = None
-            if whole <= have:
-                lasts.append(trained)
-                del left[name]
+        for reached, of in ((firsts, early), (lasts, left)):
+            for name in [name for name, keys in of.items() if keys <= have]:
+                reached.append(trained)
+                del of[name]
     assert found.first_provisional == milestones.When(firsts[0], float(firsts[0]))
     assert (found.first_final, found.last) == tuple(milestones.When(n, float(n)) for n in (lasts[0], lasts[-1]))
     assert found.last_at_least == found.last
