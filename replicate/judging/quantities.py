@@ -37,7 +37,8 @@ def of_cell(landscape: Landscape) -> dict[str, Estimate]:
     """By quantity, what a line through the optima of one cell says: ratio, slope, intercept and R²."""
     fit = fits.line(landscape)
     found = {
-        name: ratios.too_few(name, landscape) if fit is None else method(fit, LEVEL) for name, method in _OF_LINE.items()
+        name: ratios.too_few(name, landscape) if fit is None else method(fit, LEVEL)
+        for name, method in _OF_LINE.items()
     }
     return {"rho": ratios.of_cell("rho", landscape), **found}
 
