@@ -47,7 +47,7 @@ def parser() -> Parser:
     _takes(plan, "--json")
     train = command("train", "Train what the store lacks; can be interrupted and run again.")
     _takes(train, "--scale", required=True)
-    _takes(train, "--store", "--data", "--engine", "--address", "--trainer", "--processes", "--budget")
+    _takes(train, "--store", "--data", "--engine", "--address", "--trainer", "--processes", "--budget", "--until")
     _takes(train, "--keep-models", "--retrain", "--json")
     watch = command("watch", "Show how the training of a store goes on, from any shell or machine.")
     _takes(watch, "--store", "--once")
@@ -141,7 +141,7 @@ def _audit(command: Parser) -> None:
 def _report(command: Parser) -> None:
     command.add_argument("--out", metavar="DIR", help=f"where {REPORT_FILES} go; needed to judge")
     _takes(command, "--scale", help="which scale's runs to judge (default: the one of which the store holds most)")
-    _takes(command, "--how-sure", "--store", "--picture", "--json")
+    _takes(command, "--how-sure", "--store", "--until", "--picture", "--json")
     actions = command.add_subparsers(dest="action", metavar="compare", parser_class=Parser)
     compare = actions.add_parser("compare", help="what differs between two verdict files", allow_abbrev=False)
     compare.add_argument("before", metavar="A", help="a verdicts.json, or the folder that holds it")

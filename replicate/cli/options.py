@@ -120,6 +120,10 @@ OPTIONS: dict[str, Option] = {
         "how runs are trained: stacked (default), many in lock-step, or solo, one by one in a plain loop",
         STACKED,
     ),
+    "--until": _one_of(
+        ["settled"],
+        "judge a claim at two seeds by a 99 % interval, and further, by 96 %, only where that does not settle it",
+    ),
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
     "--verbose": _flag("with what each finding assumes and would take"),
     "--where": {**_value("COLUMN=VALUE,…", "judge these runs alone, e.g. epochs=8", []), "action": "append"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from replicate.store.store import Store
 from replicate.text import UsageError, duration
 from replicate.train.engine import devices
 from replicate.train.engine.missing import MOST_RUNS
-from replicate.train.plan import costs, priority, scale_choice
+from replicate.train.plan import costs, milestones, priority, scale_choice
+from replicate.train.plan.milestones import Milestones
 from replicate.train.plan.plan import Plan, make_plan
 
 
@@ -37,14 +39,18 @@ def run(options: argparse.Namespace) -> int:
     plan = make_plan(CLAIMS, scale, store, measured)
     steps = priority.best_first(CLAIMS, scale, store, plan.rates)
     models = _models(plan) if options.keep_models else None
+    stored = store.keys() if store else set()
+    reached = {name: milestones.of(CLAIMS, scale, stored, plan.rates, two) for name, two in WAYS.items()}
     if options.json:
-        more = {} if models is None else {"model_bytes": models}
+        more: dict[str, Any] = {} if models is None else {"model_bytes": models}
+        more["milestones"] = {name: asdict(found) for name, found in reached.items()}
         print_json(plan.to_json() | {"store": options.store, "order": [_step(step) for step in steps]} | more)
     else:
         print(text(plan, options.store))
         if models is not None:
             of = {name: f"{size:,} bytes" for name, size in models.items()}
             print(f"models: {of['to_train']} for what is to train, {of['needed']} for all, with --keep-models")
+        print(_milestones_text(reached))
         print(_order_text(steps))
     return 0
 
@@ -99,6 +105,25 @@ def _step(step: priority.Step) -> dict[str, Any]:
     per_hour = None if an_hour is None else round(an_hour, 4)
     counts = {"claims": list(step.claims), "runs": len(step.runs)}
     return counts | {"device_hours": hours, "claims_per_device_hour": per_hour}
+
+
+WAYS = {"all seeds": False, "--until settled": True}
+"""How claims are trained; whether by two looks."""
+
+
+def _milestones_text(reached: Mapping[str, Milestones]) -> str:
+    """When the first and the last verdicts come, without a budget."""
+    header = ("verdicts", "first provisional", "first final", "last, at the earliest", "last, at most")
+    rows = []
+    for name, found in reached.items():
+        of_each = (found.first_provisional, found.first_final, found.last_at_least, found.last)
+        rows.append((name, *("none" if when is None else _when(when) for when in of_each)))
+    return f"\nverdicts after so many more runs (in hours of one device):\n{columns(header, rows)}"
+
+
+def _when(when: milestones.When) -> str:
+    hours = "?" if when.device_hours is None else f"{when.device_hours:.2f}"
+    return f"{when.runs:,} runs ({hours} h)"
 
 
 MOST_STEPS = 12

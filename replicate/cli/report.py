@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     store = to_read(options.store, given)
     scale, why = (given, "--scale") if given else _most_complete(store)
     processes = len(physical_cores()) if options.how_sure else 0
-    file = judge_all(CLAIMS, scale, why, store, processes)
+    file = judge_all(CLAIMS, scale, why, store, options.until is not None, processes)
     out = Path(options.out)
     try:
         written = [*files.write_texts(out, file), files.write_page(out, file, scale, store)]

@@ -6,13 +6,15 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Iterable
 
 from replicate.cli.options import use_images
 from replicate.cli.output import note, print_json, say
 from replicate.data import catalogue
+from replicate.judging import training_order
 from replicate.landscape.from_store import missing_runs
 from replicate.paper.registry import CLAIMS
-from replicate.runs import scales
+from replicate.runs import looks, scales
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
@@ -21,7 +23,7 @@ from replicate.store.store import Store, open_store
 from replicate.text import UsageError
 from replicate.train.contract import TRAINERS
 from replicate.train.engine.choice import check, ensure_of
-from replicate.train.plan import budget, priority
+from replicate.train.plan import budget
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
     keep = Keep.NONE if not options.keep_models else Keep.ALL if options.retrain else Keep.NEW
     use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
-    claims, _ = split(CLAIMS, scale)
+    answerable, _ = split(CLAIMS, scale)
+    claims = answerable
     runs = runs_for(claims, scale)
     before = len(store.keys() & {r.key for r in runs})
     if before < len(runs):
@@ -44,33 +47,36 @@ def run(options: argparse.Namespace) -> int:
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     if keep is Keep.NEW and (without := store.without_model(runs)):
         note(f"{len(without)} stored runs have no model and are not trained again; --retrain does that")
-    parts, until = [runs], math.inf
-    if allowed is not None:
-        until = time.monotonic() + allowed
-        parts = [list(step.runs) for step in priority.best_first(CLAIMS, scale, store)]
-    status = _train(store, parts, options, until)
+    until = math.inf if allowed is None else time.monotonic() + allowed
+    until_settled = options.until is not None
+    parts = training_order.parts(CLAIMS, scale, store, budget=allowed is not None, until_settled=until_settled)
+    status = _train(store, runs, parts, options, until)
+    if until_settled:
+        claims = training_order.unsettled(claims, scale, store)
+        first = {run.key: run for run in runs_for(answerable, scale, looks.FIRST_SEEDS)}
+        runs = list((first | {run.key: run for run in runs_for(claims, scale)}).values())
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
     elif status == 0 and present < len(runs):
-        answered = sum(not missing_runs(claim, scale, store) for claim in claims)
+        answered = len(answerable) - sum(bool(missing_runs(claim, scale, store)) for claim in claims)
         have = f"{present} of {len(runs)} runs are in {store.path}"
-        enough = f"which is enough for {answered} of {len(claims)} claims"
+        enough = f"which is enough for {answered} of {len(answerable)} claims"
         print(f"the budget of {options.budget} is spent: {have}, {enough}; the same command goes on from there")
     elif status == 0:
         say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
     return status
 
 
-def _train(store: Store, parts: list[list[Run]], options: argparse.Namespace, until: float) -> int:
-    """Train `parts` one after the other; the exit status."""
+def _train(store: Store, runs: list[Run], parts: Iterable[list[Run]], options: argparse.Namespace, until: float) -> int:
+    """Train `parts` of `runs`, one after the other; the exit status."""
     from replicate.train.engine.failed import TrainingFailed
     from replicate.train.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
     from replicate.train.watch import in_flight
     from replicate.train.watch.monitor import Monitor
 
     ensure = ensure_of(options.engine, options.address)
-    wanted = {run.key: run for part in parts for run in part}
+    wanted = {run.key: run for run in runs}
     try:
         with Monitor(store, wanted.values(), below=lambda: in_flight.lines(in_flight.read(store), wanted)):
             for part in parts:

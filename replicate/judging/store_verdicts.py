@@ -14,11 +14,22 @@ from replicate import __version__
 from replicate.data import catalogue
 from replicate.judging import claim_verdicts, how_sure, practice
 from replicate.judging.practice import InPractice
-from replicate.judging.verdict import CONTRADICTED, NOT_RUN, REPLICATED, Evidence, Verdict, not_run
+from replicate.judging.ratios import LEVEL
+from replicate.judging.verdict import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_RUN,
+    REPLICATED,
+    Evidence,
+    Provisional,
+    Verdict,
+    not_run,
+)
 from replicate.judging.verdict_file import Entry, VerdictFile, entry
 from replicate.landscape.from_store import Missing, collect
 from replicate.paper.claim import Claim
 from replicate.paper.registry import CELLS, REGISTRY_HASH, claim
+from replicate.runs import looks
 from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
@@ -29,8 +40,17 @@ BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
 """The claims on the ratio of one cell."""
 
 
-def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
-    """The verdict of `claim` from what `store` holds; nothing is trained."""
+def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False) -> Verdict:
+    """The verdict of `claim` from what `store` holds; nothing is trained.
+
+    `until_settled`: by two looks, see `replicate.runs.looks`. Where runs are missing the verdict is `not run`, with a
+    provisional one where enough seeds are complete.
+    """
+    level, look = LEVEL, ""
+    if until_settled and _two_looks(claim, scale):
+        if (verdict := settled(claim, scale, store)) is not None:
+            return verdict
+        level, look = looks.LAST_LEVEL, LAST_LOOK
     try:
         collected = collect(claim, scale, store)
     except NotTrained as reason:
@@ -38,10 +58,49 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
     except Missing as missing:
         cells = tuple(dict.fromkeys(run.title for run in missing.needed))
         evidence = Evidence(scale.name, scale.probe, cells, missing.have, len(missing.needed) - missing.have)
-        return not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
-    runs = collected.runs
+        verdict = not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
+        if not looks.enough(scale, missing.complete):
+            return verdict
+        return replace(verdict, provisional=_provisional(claim, scale, store, missing))
+    return claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs, look), level)
+
+
+FIRST_LOOK = f"first look of --until settled, at {looks.FIRST_SEEDS} seeds"
+LAST_LOOK = "last look of --until settled"
+
+
+def settled(claim: Claim, scale: Scale, store: Store) -> Verdict | None:
+    """The verdict of the first of two looks where it is decisive; None where it is not, or its runs are not there.
+
+    It depends on the runs of the first seeds alone, whatever else `store` holds: the same on every machine, and in
+    whatever order they came.
+    """
+    if not _two_looks(claim, scale):
+        return None
+    try:
+        collected = collect(claim, scale, store, looks.first_look(claim, scale))
+    except Missing:
+        return None
+    evidence = _evidence(scale, collected.runs, FIRST_LOOK)
+    verdict = claim_verdicts.judge(claim, collected.landscapes, evidence, looks.FIRST_LEVEL)
+    return None if verdict.outcome == INCONCLUSIVE else verdict
+
+
+def _two_looks(claim: Claim, scale: Scale) -> bool:
+    return bool(split([claim], scale)[0] and looks.first_look(claim, scale))
+
+
+def _provisional(claim: Claim, scale: Scale, store: Store, missing: Missing) -> Provisional:
+    """What the complete seeds of each cell say."""
+    collected = collect(claim, scale, store, missing.complete)
+    verdict = claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs))
+    seeds = min(len(of_cell) for of_cell in missing.complete.values())
+    return Provisional(verdict.outcome, verdict.reason, verdict.estimate, verdict.evidence.runs, seeds)
+
+
+def _evidence(scale: Scale, runs: Sequence[StoredRun], look: str = "") -> Evidence:
     note = not_published(runs)
-    evidence = Evidence(
+    return Evidence(
         scale=scale.name,
         probe=scale.probe or bool(note),
         cells=tuple(dict.fromkeys(stored.title for stored in runs)),
@@ -49,8 +108,8 @@ def judge(claim: Claim, scale: Scale, store: Store) -> Verdict:
         seeds=len({stored.run["seed"] for stored in runs}),
         synthetic=any(stored.synthetic for stored in runs),
         note=note,
+        look=look,
     )
-    return claim_verdicts.judge(claim, collected.landscapes, evidence)
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:
@@ -129,22 +188,33 @@ def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[
 
 
 def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
-    """`entries` with how sure each decisive verdict is; by `processes`, for each is judged some twenty times."""
+    """`entries` with how sure each decisive verdict is; by `processes`, for each is judged some twenty times.
+
+    Not for a claim that was settled before all its runs were there.
+    """
     judged = {}
     for e in entries:
         if e.verdict.outcome in (REPLICATED, CONTRADICTED) and not e.crashed:
             of = claim(e.id)
-            judged[e.id] = how_sure.Judged(of, collect(of, scale, store).landscapes, e.verdict)
+            with contextlib.suppress(Missing):
+                judged[e.id] = how_sure.Judged(of, collect(of, scale, store).landscapes, e.verdict)
     found = dict(zip(judged, how_sure.of_verdicts(list(judged.values()), processes), strict=True))
     return [replace(e, verdict=replace(e.verdict, how_sure=found.get(e.id))) for e in entries]
 
 
-def judge_all(claims: Sequence[Claim], scale: Scale, why: str, store: Store, sure_processes: int = 0) -> VerdictFile:
+def judge_all(
+    claims: Sequence[Claim],
+    scale: Scale,
+    why: str,
+    store: Store,
+    until_settled: bool = False,
+    sure_processes: int = 0,
+) -> VerdictFile:
     """The verdict file of all `claims`, judged from what `store` holds.
 
     `sure_processes`: how many are to find out how sure the verdicts are; 0: that is not asked.
     """
-    entries = [entry(one, judge(one, scale, store)) for one in claims]
+    entries = [entry(one, judge(one, scale, store, until_settled)) for one in claims]
     if sure_processes:
         entries = with_how_sure(entries, scale, store, sure_processes)
     return verdict_file(entries, claims, scale, why, store)

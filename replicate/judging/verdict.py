@@ -43,12 +43,15 @@ class Evidence:
     synthetic: bool = False
     note: str = ""
     """What else a reader must know, e.g. `not the published CIFAR-100`."""
+    look: str = ""
+    """Which look of `--until settled` it is of; empty where a claim is judged once."""
 
     @property
     def label(self) -> str:
         """One phrase for tables: the scale and what kind of evidence it is."""
         kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"
-        return f"{self.scale} ({kind}: {self.note})" if self.note else f"{self.scale} ({kind})"
+        text = f"{self.scale} ({kind}: {self.note})" if self.note else f"{self.scale} ({kind})"
+        return f"{text}, {self.look}" if self.look else text
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,18 @@ class HowSure:
 
 
 @dataclass(frozen=True)
+class Provisional:
+    """What a claim comes to by the seeds that are there in each of its cells: to be known early, not to be counted."""
+
+    outcome: Outcome
+    reason: str
+    estimate: Estimate | None
+    runs: int
+    seeds: int
+    """In the cell that has the fewest."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer to one claim."""
 
@@ -169,6 +184,8 @@ class Verdict:
     secondary: Secondary = field(default_factory=Secondary)
     how_sure: HowSure | None = None
     """None where it was not asked, or the verdict is not decisive."""
+    provisional: Provisional | None = None
+    """With `not run`, where enough seeds of each cell are there."""
 
     @property
     def survives(self) -> bool | None:

@@ -17,7 +17,16 @@ from typing import Any, Literal
 
 from replicate.estimate.estimate import Estimate
 from replicate.judging.practice import InPractice
-from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, HowSure, Outcome, Secondary, Verdict
+from replicate.judging.verdict import (
+    NOT_RUN,
+    OUTCOMES,
+    Evidence,
+    HowSure,
+    Outcome,
+    Provisional,
+    Secondary,
+    Verdict,
+)
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
 from replicate.store.strict import High, Low
@@ -121,6 +130,7 @@ class StoredVerdict:
     settle: str
     secondary: Secondary
     how_sure: HowSure | None = None
+    provisional: Provisional | None = None
 
     def verdict(self) -> Verdict:
         """Raises ValueError where no interval can have such ends."""
@@ -134,6 +144,7 @@ class StoredVerdict:
             settle=self.settle,
             secondary=self.secondary,
             how_sure=self.how_sure,
+            provisional=self.provisional,
         )
 
 
@@ -200,6 +211,7 @@ def stored_verdict(verdict: Verdict) -> StoredVerdict:
         settle=verdict.settle,
         secondary=verdict.secondary,
         how_sure=verdict.how_sure,
+        provisional=verdict.provisional,
     )
 
 

@@ -27,11 +27,15 @@ MOST_CELLS = 2
 class Missing(Exception):
     """Runs that a claim needs and the store lacks; the message is the reason, fit for a verdict."""
 
-    def __init__(self, needed: Collection[Run], have: int, missing: Counter[str]) -> None:
+    def __init__(
+        self, needed: Collection[Run], have: int, missing: Counter[str], complete: Mapping[Key, tuple[int, ...]]
+    ) -> None:
         self.needed = needed
         self.have = have
         self.missing = missing
         """How many runs are missing by cell and variant, e.g. `resnet50-cifar100` or `resnet50-cifar100 sgd`."""
+        self.complete = complete
+        """By cell and variant the seeds of which every run is there, ascending."""
         where = ", ".join(f"{label}: {n}" for label, n in missing.items())
         super().__init__(f"{len(needed) - have} of {len(needed)} runs are not in the store ({where})")
 
@@ -49,23 +53,33 @@ def missing_runs(claim: Claim, scale: Scale, store: Store) -> list[Run]:
     return [run for run in runs_for([claim], scale) if store.get(run) is None]
 
 
-def collect(claim: Claim, scale: Scale, store: Store) -> Collected:
-    """The landscapes of `claim`, from exactly the points of its parts.
+def collect(claim: Claim, scale: Scale, store: Store, seeds: Mapping[Key, Collection[int]] | None = None) -> Collected:
+    """The landscapes of `claim`, from exactly the points of its parts; `seeds`: from these of each cell alone.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest over the
     epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
     Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
     points = points_of(claim, scale)
+    if seeds is not None:
+        points = {where: [p for p in of_cell if p.seed in seeds[where]] for where, of_cell in points.items()}
     needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
     found = {key: stored for key, run in needed.items() if (stored := store.get(run)) is not None}
     missing = Counter(
         label(where) for where, of_cell in points.items() for key in {p.run.key for p in of_cell} - found.keys()
     )
     if missing:
-        raise Missing(needed.values(), len(found), missing)
+        raise Missing(needed.values(), len(found), missing, _complete(points, found))
     landscapes = {where: _landscape(where, of_cell, found) for where, of_cell in points.items()}
     return Collected(landscapes, list(found.values()))
+
+
+def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> dict[Key, tuple[int, ...]]:
+    """By cell and variant the seeds of whose points every run is among the keys `found`."""
+    return {
+        where: tuple(sorted({p.seed for p in of_cell} - {p.seed for p in of_cell if p.run.key not in found}))
+        for where, of_cell in points.items()
+    }
 
 
 def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:

@@ -19,7 +19,7 @@ from replicate.paper.registry import CLAIMS
 from replicate.report import headline, page, rivals, view
 from replicate.report.families import DATASETS, cell_of, cell_title, kappa_of, kind
 from replicate.report.figures.intervals import LETTERS
-from replicate.report.wording import notices
+from replicate.report.wording import PROVISIONAL, notices
 
 if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
@@ -89,6 +89,7 @@ def render(
         cases=rivals.CASES.values(),
         predictions=rivals.predictions(file),
         meanings=[(o, LETTERS[o], words) for o, words in view.MEANINGS],
+        provisional_words=PROVISIONAL,
         headings=view.headings(),
         cells=view.cells_matrix(file),
         kappas=kappas,

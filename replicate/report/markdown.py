@@ -10,6 +10,7 @@ from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report import headline, view
 from replicate.report.figures.intervals import LETTERS
 from replicate.report.wording import (
+    PROVISIONAL,
     counts_text,
     estimate_text,
     figure_text,
@@ -17,6 +18,7 @@ from replicate.report.wording import (
     n_text,
     notices,
     outcome_text,
+    provisional_text,
     reason_text,
     same_reason,
     sure_text,
@@ -64,6 +66,8 @@ def render(file: VerdictFile) -> str:
         lines += ["## Not run", ""]
         lines += [f"- {_escaped(reason)}: {', '.join(f'`{e.id}`' for e in entries)}" for reason, entries in groups]
         lines += [""]
+    if provisional := [f"- `{e.id}`: {_escaped(text)}" for e in file.entries if (text := provisional_text(e))]:
+        lines += ["## Provisional", "", f"{PROVISIONAL.capitalize()}.", "", *provisional, ""]
     return "\n".join([*lines, "## Provenance", "", *_provenance(file), ""])
 
 

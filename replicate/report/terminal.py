@@ -10,12 +10,14 @@ from replicate.judging.verdict import NOT_RUN
 from replicate.judging.verdict_file import Entry, VerdictFile
 from replicate.report import headline, view
 from replicate.report.wording import (
+    PROVISIONAL,
     counts_text,
     estimate_text,
     margin_text,
     n_text,
     notices,
     outcome_text,
+    provisional_text,
     reason_text,
     same_reason,
     sure_text,
@@ -60,6 +62,9 @@ def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = T
         out += [Line(t, NOT_RUN) for t in textwrap.wrap(f"not run ({len(entries)}): {reason}", width)]
         if listed:  # ids are there to be copied
             out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))
+    if provisional := [(e.id, text) for e in file.entries if (text := provisional_text(e))]:
+        out += [Line(""), *(Line(t, NOT_RUN) for t in textwrap.wrap(f"{PROVISIONAL} ({len(provisional)})", width))]
+        out += [Line(t) for name, text in provisional for t in _indented(f"{name}: {text}", width)]
     return [*out, Line(""), *(Line(t) for t in textwrap.wrap(_all_counts(file), width))]
 
 

@@ -19,6 +19,7 @@ from replicate.report.wording import (
     margin_text,
     n_text,
     outcome_text,
+    provisional_text,
     same_reason,
     sure_text,
     trained_text,
@@ -92,6 +93,8 @@ class Section:
     rows: tuple[Row, ...]
     not_run: tuple[tuple[str, tuple[str, ...]], ...]
     """Reason and ids."""
+    provisional: tuple[tuple[str, str], ...]
+    """Ids of claims that were not run, and what those seeds say that are there."""
     settle: tuple[tuple[str, tuple[str, ...]], ...]
     """What would settle which claims."""
 
@@ -166,6 +169,7 @@ def _section(family: Family, entries: Sequence[Entry]) -> Section:
         counts,
         tuple(row(e) for e in judged),
         tuple((reason, tuple(e.id for e in group)) for reason, group in same_reason(entries)),
+        tuple((e.id, text) for e in entries if (text := provisional_text(e))),
         tuple((text, tuple(ids)) for text, ids in settle.items()),
     )
 

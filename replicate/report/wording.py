@@ -75,6 +75,18 @@ def reason_text(entry: Entry, settle: bool = True) -> str:
     return f"{verdict.reason}; to settle: {verdict.settle}" if settle and verdict.settle else verdict.reason
 
 
+PROVISIONAL = "provisional, counted as not run: by the seeds that are complete, fewer than the claim needs"
+"""Above a list of provisional verdicts."""
+
+
+def provisional_text(entry: Entry) -> str:
+    """`contradicted by 3 seeds, -0.9 [-1.2, -0.6]: 95 % interval …`; empty where there is no provisional verdict."""
+    found = entry.verdict.provisional
+    if found is None or entry.crashed:
+        return ""
+    return f"{found.outcome} by {found.seeds} seeds, {estimate_text(found.estimate)}: {found.reason}"
+
+
 def estimate_text(estimate: Estimate | None) -> str:
     """`0.0983 [0.081, 0.115] pp`; the interval alone where the data single out no value."""
     if estimate is None:

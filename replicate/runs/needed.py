@@ -13,6 +13,8 @@ from replicate.runs.scales import NotTrained, Scale
 
 Key = tuple[Cell, str]
 """A cell and the variant of its training: what one landscape is of."""
+STAGE_SEEDS = 3
+"""Seeds of every cell that are trained before any further one: so many say something, if provisionally."""
 
 
 def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str, str]]:
@@ -27,10 +29,16 @@ def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str,
     return trained, left_out
 
 
-def runs_for(claims: Iterable[Claim], scale: Scale) -> list[Run]:
-    """The distinct runs that `claims` need: cell by cell as the claims name them, there seed by seed.
+def first_seeds(scale: Scale, cell: Cell, count: int = STAGE_SEEDS) -> tuple[int, ...]:
+    """The first `count` seeds of `cell`."""
+    return scale.protocol(cell.dataset).seeds[:count]
 
-    Raises `NotTrained` where the scale leaves out a part; see `split`.
+
+def runs_for(claims: Iterable[Claim], scale: Scale, seeds: int | None = None) -> list[Run]:
+    """The distinct runs that `claims` need: first `STAGE_SEEDS` seeds of all cells, then the others.
+
+    Each stage goes cell by cell as the claims name them, and there seed by seed. `seeds`: of no more than so many
+    seeds a cell. Raises `NotTrained` where the scale leaves out a part; see `split`.
     """
     by_cell: dict[Key, dict[str, Run]] = {}
     for claim in claims:
@@ -38,9 +46,14 @@ def runs_for(claims: Iterable[Claim], scale: Scale) -> list[Run]:
             by_cell.setdefault(where, {}).update({p.run.key: p.run for p in points})
     cells = list(dict.fromkeys(cell for cell, _ in by_cell))
     ordered: dict[str, Run] = {}
-    for where in sorted(by_cell, key=lambda where: cells.index(where[0])):
-        runs = sorted(by_cell[where].values(), key=lambda run: (run.seed, run.lr, run.weight_decay))
-        ordered |= {run.key: run for run in runs if run.key not in ordered}
+    in_order = sorted(by_cell, key=lambda where: cells.index(where[0]))
+    for stage in (True, False):
+        for where in in_order:
+            wanted, first = scale.protocol(where[0].dataset).seeds[:seeds], first_seeds(scale, where[0])
+            of_cell = by_cell[where].values()
+            runs = [run for run in of_cell if run.seed in wanted and (run.seed in first) == stage]
+            runs.sort(key=lambda run: (run.seed, run.lr, run.weight_decay))
+            ordered |= {run.key: run for run in runs if run.key not in ordered}
     return list(ordered.values())
 
 

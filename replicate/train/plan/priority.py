@@ -24,15 +24,18 @@ class Step:
     """Time of one device; None where the rate of one of the runs is not known."""
 
 
-def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates) -> list[Step]:
+def steps(
+    claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates, seeds: int | None = None
+) -> list[Step]:
     """The missing runs of `claims` in steps, each the one that answers the most claims for its cost.
 
     Greedy: of all claims take that for which the number of claims answered by what it lacks, over the cost of that, is
     largest (ties go to the registry's order), and on the way there, first, whatever answers some with less. Where no
-    rate is known a run costs 1, as any other. The first step has no runs where some claims need none.
+    rate is known a run costs 1, as any other. The first step has no runs where some claims need none. `seeds`: a claim
+    is answered by so many seeds of each cell.
     """
     answerable, _ = split(claims, scale)
-    runs = {claim.id: {run.key: run for run in runs_for([claim], scale)} for claim in answerable}
+    runs = {claim.id: {run.key: run for run in runs_for([claim], scale, seeds)} for claim in answerable}
     lacking = {claim.id: frozenset(runs[claim.id]) - frozenset(stored) for claim in answerable}
     cost = _costs({key: run for of_claim in runs.values() for key, run in of_claim.items()}, scale, rates)
     found: list[Step] = []
@@ -46,10 +49,16 @@ def steps(claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: R
     return found
 
 
-def best_first(claims: Sequence[Claim], scale: Scale, store: Store | None, rates: Rates | None = None) -> list[Step]:
+def best_first(
+    claims: Sequence[Claim],
+    scale: Scale,
+    store: Store | None,
+    rates: Rates | None = None,
+    seeds: int | None = None,
+) -> list[Step]:
     """The steps of a budget against what `store` holds, by the rates known there, or by `rates`: everybody's order."""
     known = rates or make_plan(claims, scale, store).rates
-    return steps(claims, scale, store.keys() if store else (), known)
+    return steps(claims, scale, store.keys() if store else (), known, seeds)
 
 
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:

@@ -1,0 +1,49 @@
+"""The order of training: which runs of some claims next, by stages, by what a budget answers, and by what is settled.
+
+What comes next depends on the claims and on the results of earlier runs alone: the same on every machine, in whatever
+order they came, and after any interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from replicate.judging import store_verdicts
+from replicate.paper.claim import Claim
+from replicate.runs import looks
+from replicate.runs.needed import runs_for, split
+from replicate.runs.run import Run
+from replicate.runs.scales import Scale
+from replicate.store.store import Store
+from replicate.train.plan import priority
+
+
+def parts(
+    claims: Sequence[Claim], scale: Scale, store: Store, *, budget: bool, until_settled: bool
+) -> Iterator[list[Run]]:
+    """What `claims` need in `scale`, part by part; whoever takes a part has trained it before asking for the next.
+
+    `budget`: what answers most claims comes first. `until_settled`: first what their first look needs, then what those
+    need that it does not settle.
+    """
+    wanted, _ = split(claims, scale)
+    if until_settled:
+        of_two = [claim for claim in wanted if looks.first_look(claim, scale)]
+        yield from _ordered(of_two, scale, store, budget, looks.FIRST_SEEDS)
+        wanted = unsettled(wanted, scale, store)
+    yield from _ordered(wanted, scale, store, budget)
+
+
+def unsettled(claims: Sequence[Claim], scale: Scale, store: Store) -> list[Claim]:
+    """Those of `claims` that need all their runs, as far as `store` tells."""
+    return [claim for claim in claims if store_verdicts.settled(claim, scale, store) is None]
+
+
+def _ordered(
+    claims: Sequence[Claim], scale: Scale, store: Store, budget: bool, seeds: int | None = None
+) -> Iterator[list[Run]]:
+    if not budget:
+        yield runs_for(claims, scale, seeds)
+        return
+    for step in priority.best_first(claims, scale, store, seeds=seeds):
+        yield list(step.runs)

@@ -1,0 +1,74 @@
+"""When verdicts come: after how many more runs the first provisional, the first final, the last are there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from replicate.paper.claim import Claim
+from replicate.runs import looks
+from replicate.runs.needed import STAGE_SEEDS, parts_at, runs_for, split
+from replicate.runs.run import Run
+from replicate.runs.scales import Scale
+from replicate.train.plan.plan import Rates
+
+
+@dataclass(frozen=True)
+class When:
+    """A time of a training, counted from what is stored."""
+
+    runs: int
+    device_hours: float | None
+    """None where the rate of one of the runs is not known."""
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """When verdicts come of a training without a budget; None: there is no such verdict."""
+
+    first_provisional: When | None
+    first_final: When | None
+    """With two looks, where the first of them settles the claim."""
+    last_at_least: When | None
+    """With two looks, where the first of them settles every claim; else as `last`."""
+    last: When | None
+
+
+def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Rates, until_settled: bool) -> Milestones:
+    """The milestones of `claims`, those that need runs, at `scale` from what is `stored`, by key.
+
+    `until_settled`: with two looks, of which the plan does not know what they will say.
+    """
+    answerable, _ = split(claims, scale)
+    of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}
+    answerable = [claim for claim in answerable if of_claim[claim.id]]
+    of_two = [claim for claim in answerable if until_settled and looks.first_look(claim, scale)]
+    order = _missing([*runs_for(of_two, scale, looks.FIRST_SEEDS), *runs_for(answerable, scale)], stored)
+    place = {run.key: i for i, run in enumerate(order, start=1)}
+
+    def after(runs: Iterable[Run]) -> int:
+        """How many of `order` are trained by the time that `runs` are all there."""
+        return max((place.get(run.key, 0) for run in runs), default=0)
+
+    def when(places: Sequence[int], first: bool = False) -> When | None:
+        if not places:
+            return None
+        at = min(places) if first else max(places)
+        seconds = rates.cost(order[:at], scale)
+        return When(at, None if seconds is None else round(seconds / 3600, 4))
+
+    staged = [claim for claim in answerable if _has_stages(claim, scale)]
+    provisional = [after(runs_for([claim], scale, STAGE_SEEDS)) for claim in staged]
+    final = [after(of_claim[claim.id]) for claim in answerable]
+    two = {claim.id for claim in of_two}
+    seeds = {claim.id: looks.FIRST_SEEDS if claim.id in two else None for claim in answerable}
+    earliest = [after(runs_for([claim], scale, seeds[claim.id])) for claim in answerable]
+    return Milestones(when(provisional, True), when(earliest, True), when(earliest), when(final))
+
+
+def _has_stages(claim: Claim, scale: Scale) -> bool:
+    return all(looks.provisional(scale, (part.cell, part.variant)) for part in parts_at(claim, scale))
+
+
+def _missing(order: Iterable[Run], stored: Collection[str]) -> list[Run]:
+    return list({run.key: run for run in order if run.key not in stored}.values())
