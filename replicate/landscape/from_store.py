@@ -45,8 +45,11 @@ class Collected:
 
 
 def missing_runs(claim: Claim, scale: Scale, store: Store) -> list[Run]:
-    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record that is there is checked."""
-    return [run for run in runs_for([claim], scale) if store.get(run) is None]
+    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record that is there is checked.
+
+    Where brackets go in rounds, those of the rounds that can be told by what is there: none where all are done.
+    """
+    return [run for run in runs_for([claim], scale, store.result) if store.get(run) is None]
 
 
 def collect(claim: Claim, scale: Scale, store: Store) -> Collected:
@@ -56,7 +59,7 @@ def collect(claim: Claim, scale: Scale, store: Store) -> Collected:
     epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
     Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
-    points = points_of(claim, scale)
+    points = points_of(claim, scale, store.result)
     needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
     found = {key: stored for key, run in needed.items() if (stored := store.get(run)) is not None}
     missing = Counter(

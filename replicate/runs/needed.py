@@ -1,13 +1,18 @@
-"""Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them."""
+"""Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them.
+
+Where a bracket goes in rounds that depends on the results so far (`replicate.runs.rounds`). By default nothing is known,
+and the runs are those that are needed in any case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Part
 from replicate.paper.registry import CLAIMS
-from replicate.runs import scales
+from replicate.runs import rounds
+from replicate.runs.rounds import Known, nothing
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
 
@@ -27,26 +32,49 @@ def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str,
     return trained, left_out
 
 
-def runs_for(claims: Iterable[Claim], scale: Scale) -> list[Run]:
+def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing) -> list[Run]:
     """The distinct runs that `claims` need: cell by cell as the claims name them, there seed by seed.
 
-    Raises `NotTrained` where the scale leaves out a part; see `split`.
+    All of them are known, where brackets go in rounds, as soon as none of them is missing. Raises `NotTrained` where
+    the scale leaves out a part; see `split`.
     """
+    return _in_order(points_of(claim, scale, known) for claim in claims)
+
+
+def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
+    """The distinct runs of all claims that `scale` trains."""
+    return runs_for(split(CLAIMS, scale)[0], scale, known)
+
+
+def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
+    """As `runs_at`, with all that brackets in rounds may come to need."""
+    claims, _ = split(CLAIMS, scale)
+    return _in_order(_points_of(claim, scale, lambda part: rounds.possible(scale, part, known)) for claim in claims)
+
+
+def in_rounds(claims: Collection[Claim], scale: Scale, known: Known) -> Iterator[list[Run]]:
+    """The runs that `claims` need, again with those of the next rounds whenever what was given last is known.
+
+    Ends where nothing new is needed. Whoever takes them trains what is missing before asking for more.
+    """
+    before = None
+    while (runs := runs_for(claims, scale, known)) != before:
+        yield runs
+        before = runs
+
+
+def _in_order(points: Iterable[dict[Key, list[Point]]]) -> list[Run]:
+    """The distinct runs of some claims' points: cell by cell as they are named, there seed by seed."""
     by_cell: dict[Key, dict[str, Run]] = {}
-    for claim in claims:
-        for where, points in points_of(claim, scale).items():
-            by_cell.setdefault(where, {}).update({p.run.key: p.run for p in points})
+    for of_claim in points:
+        for where, of_cell in of_claim.items():
+            by_cell.setdefault(where, {}).update({p.run.key: p.run for p in of_cell})
     cells = list(dict.fromkeys(cell for cell, _ in by_cell))
     ordered: dict[str, Run] = {}
     for where in sorted(by_cell, key=lambda where: cells.index(where[0])):
         runs = sorted(by_cell[where].values(), key=lambda run: (run.seed, run.lr, run.weight_decay))
         ordered |= {run.key: run for run in runs if run.key not in ordered}
     return list(ordered.values())
-
-
-def runs_at(scale: Scale) -> list[Run]:
-    """The distinct runs of all claims that `scale` trains."""
-    return runs_for(split(CLAIMS, scale)[0], scale)
 
 
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
@@ -60,12 +88,16 @@ def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
     return kept or claim.parts
 
 
-def points_of(claim: Claim, scale: Scale) -> dict[Key, list[Point]]:
+def points_of(claim: Claim, scale: Scale, known: Known = nothing) -> dict[Key, list[Point]]:
     """The points of each cell and variant, each once although grids overlap, in order of lr, weight decay, seed."""
+    return _points_of(claim, scale, lambda part: rounds.points(scale, part, known))
+
+
+def _points_of(claim: Claim, scale: Scale, points: Callable[[Part], Iterable[Point]]) -> dict[Key, list[Point]]:
     found: dict[Key, dict[tuple[float, float, int], Point]] = {}
     for part in parts_at(claim, scale):
         of_cell = found.setdefault((part.cell, part.variant), {})
-        for point in scales.points(scale, part):
+        for point in points(part):
             before = of_cell.setdefault((point.lr, point.weight_decay, point.seed), point)
             if before.run.key != point.run.key:
                 raise ValueError(
