@@ -11,9 +11,10 @@ from replicate.cli.options import use_images
 from replicate.cli.output import note, print_json, say
 from replicate.data import catalogue
 from replicate.landscape.from_store import missing_runs
+from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import in_rounds, possible_runs, runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
 from replicate.store.model_file import Keep
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
     claims, _ = split(CLAIMS, scale)
-    runs = runs_for(claims, scale)
+    runs = runs_for(claims, scale, store.result)
     before = len(store.keys() & {r.key for r in runs})
     if before < len(runs):
         for _, spec in scale.data:
@@ -44,11 +45,13 @@ def run(options: argparse.Namespace) -> int:
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     if keep is Keep.NEW and (without := store.without_model(runs)):
         note(f"{len(without)} stored runs have no model and are not trained again; --retrain does that")
-    parts, until = [runs], math.inf
+    parts, until = [claims], math.inf
     if allowed is not None:
         until = time.monotonic() + allowed
-        parts = [list(step.runs) for step in priority.best_first(CLAIMS, scale, store)]
-    status = _train(store, parts, options, until)
+        by_id = {claim.id: claim for claim in claims}
+        parts = [[by_id[name] for name in step.claims] for step in priority.best_first(CLAIMS, scale, store)]
+    status = _train(store, parts, scale, options, until)
+    runs = runs_for(claims, scale, store.result)  # brackets in rounds have asked for more
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
@@ -62,19 +65,27 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train(store: Store, parts: list[list[Run]], options: argparse.Namespace, until: float) -> int:
-    """Train `parts` one after the other; the exit status."""
+def _train(
+    store: Store, parts: list[list[Claim]], scale: scales.Scale, options: argparse.Namespace, until: float
+) -> int:
+    """Train what `parts` need, one after the other, each in as many rounds as it takes; the exit status."""
     from replicate.train.engine.failed import TrainingFailed
     from replicate.train.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
     from replicate.train.watch import in_flight
     from replicate.train.watch.monitor import Monitor
 
     ensure = ensure_of(options.engine, options.address)
-    wanted = {run.key: run for part in parts for run in part}
+    possible = {run.key: run for run in possible_runs(scale)}
+
+    def wanted() -> list[Run]:
+        return runs_for([claim for part in parts for claim in part], scale, store.result)
+
     try:
-        with Monitor(store, wanted.values(), below=lambda: in_flight.lines(in_flight.read(store), wanted)):
-            for part in parts:
-                ensure(store, part, processes=options.processes, trainer=TRAINERS[options.trainer], until=until)
+        with Monitor(
+            store, wanted(), below=lambda: in_flight.lines(in_flight.read(store), possible), more=wanted
+        ):
+            for runs in (runs for part in parts for runs in in_rounds(part, scale, store.result)):
+                ensure(store, runs, processes=options.processes, trainer=TRAINERS[options.trainer], until=until)
     except OutOfTime as over:
         note(str(over))
     except TrainingFailed as error:
