@@ -33,7 +33,7 @@ class End(str, Enum):
     FALLEN = "fallen"
     """Accuracy has surely fallen there."""
     FLAT = "flat"
-    """No weight decay does as well as the best one: there is nothing below."""
+    """None does as well as the best one, and as the smallest that was run: there is nothing between."""
     LIMIT = "limit"
     """A smaller one would not move the weights, with a larger one nothing is learnt, or nothing is learnt at all."""
 
@@ -136,9 +136,9 @@ def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chan
     if mean[top] - chance_pp <= SURELY * _sampling_pp(mean[top], tested, len(table[top])):
         return Look(End.LIMIT, End.LIMIT, frozenset())
     low = high = None
-    if any(fallen(place) for place in grid if place < best):
+    if top is not None and any(fallen(place) for place in grid if place < best):
         low = End.FALLEN
-    elif not fallen(None):
+    elif not fallen(None) and not fallen(grid[0]):
         low = End.FLAT
     elif grid[0] == rule.lowest:
         low = End.LIMIT
