@@ -81,9 +81,7 @@ def _train(
         return runs_for([claim for part in parts for claim in part], scale, store.result)
 
     try:
-        with Monitor(
-            store, wanted(), below=lambda: in_flight.lines(in_flight.read(store), possible), more=wanted
-        ):
+        with Monitor(store, wanted(), below=lambda: in_flight.lines(in_flight.read(store), possible), more=wanted):
             for runs in (runs for part in parts for runs in in_rounds(part, scale, store.result)):
                 ensure(store, runs, processes=options.processes, trainer=TRAINERS[options.trainer], until=until)
     except OutOfTime as over:

@@ -1,23 +1,21 @@
 """A bracket in rounds: from what is known of one learning rate to the weight decays that it needs, and how it ended.
 
-Weight decays lie on a lattice: at place k, λ · η · steps = 3^k, whatever the machine. A round is decided when all of its
-runs are there and by nothing else, so in which order they came, and what else is known, makes no difference. The first
-seed explores; the next two, then all others, follow its places, and may ask for more.
+Weight decays lie on a lattice: at place k, λ · η · steps = 3^k, whatever the machine. A round is decided when all of
+its runs are there and by nothing else, so in which order they came, and what else is known, makes no difference. The
+first seed explores; the next two, then all others, follow its places, and may ask for more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
 FACTOR = 3
 """From a weight decay of the lattice to the next."""
-LOOKS = (1, 3)
-"""With how many seeds it is asked whether the bracket is wide enough, before it is asked with all."""
 SURELY = 2.0
 """Standard errors by which accuracy has surely fallen, and below which there is nothing but guessing."""
 
@@ -46,6 +44,8 @@ class Rounds:
     lowest: int = -4
     """Decay at 3^-4 takes less than a hundredth of the weights away over a training."""
     highest: int = 7
+    looks: tuple[int, ...] = (1, 3)
+    """With how many seeds it is asked whether the bracket is wide enough, before it is asked with all."""
 
     def __post_init__(self) -> None:
         if not self.start or list(self.start) != sorted(set(self.start)):
@@ -57,12 +57,20 @@ class Rounds:
         """The rule for trainings of `steps` steps: a decay that takes all of a weight at a step is beyond the limit."""
         highest = max((k for k in range(self.lowest, self.highest + 1) if at(k) < steps), default=self.lowest)
         start = tuple(k for k in self.start if k <= highest) or (highest,)
-        return Rounds(start, self.lowest, highest)
+        return replace(self, start=start, highest=highest)
+
+    def counts(self, seeds: int) -> list[int]:
+        """How many of `seeds` seeds there are, look by look; all of them at the last."""
+        return [count for count in self.looks if count < seeds] + [seeds]
 
     @property
     def places(self) -> range:
         """All that it may ask for."""
         return range(self.lowest, self.highest + 1)
+
+
+RULE = Rounds()
+"""That of every scale which does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
     grid = set(rule.start)
     runs: dict[tuple[Place, int], None] = {}
     seen = Look(None, None, frozenset())
-    for count in [n for n in LOOKS if n < len(seeds)] + [len(seeds)]:
+    for count in rule.counts(len(seeds)):
         while True:
             table: dict[Place, list[float]] = {}
             places: list[Place] = [None, *sorted(grid)]

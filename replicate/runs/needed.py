@@ -1,7 +1,7 @@
 """Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them.
 
-Where a bracket goes in rounds that depends on the results so far (`replicate.runs.rounds`). By default nothing is known,
-and the runs are those that are needed in any case.
+Where a bracket goes in rounds that depends on the results so far (`replicate.runs.rounds`). By default nothing is
+known, and the runs are those that are needed in any case.
 """
 
 from __future__ import annotations

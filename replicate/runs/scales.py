@@ -27,7 +27,7 @@ from replicate.paper.protocol import (
 )
 from replicate.runs import bracket
 from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, SMALL_MODELS_16, STEM32_MODELS
-from replicate.runs.bracket import Rounds
+from replicate.runs.bracket import RULE, Rounds
 from replicate.runs.run import ModelSpec, Point, Run, point
 from replicate.text import UsageError
 
@@ -73,7 +73,7 @@ class Scale:
     """Learning rates of the variant `sgd`; empty: `lrs`."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
     kappas: tuple[float, ...] = KAPPAS
-    bracket: tuple[float, ...] | Rounds = Rounds()
+    bracket: tuple[float, ...] | Rounds = RULE
     """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all; with SGD's
     momentum a step counts for 1 / (1 - momentum). A fixed list, or the rule by which results extend it
     (`replicate.runs.rounds`)."""
@@ -129,7 +129,8 @@ SMOKE = Scale(
     seeds=(0, 1),
     lrs=(1e-4, 1e-3, 1e-2),
     weight_decays=(0.0, 0.1),
-    bracket=Rounds(start=(1,), lowest=0),
+    # A round takes longer than its runs, so all seeds begin at once, and only the longer runs have room for a second.
+    bracket=Rounds(start=(1,), lowest=1, looks=()),
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
     seconds_per_run=_by_architecture(0.037, 0.03, 0.044, 0.027, 0.041),
@@ -336,7 +337,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     found = []
     seeds = scale.protocol(part.cell.dataset).seeds
     if part.grid == "bracket" and isinstance(scale.bracket, Rounds):
-        seeds = seeds[:1]
+        seeds = seeds[: scale.bracket.counts(len(seeds))[0]]
     for lr in scale.learning_rates(part.variant):
         # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
         lr = rounded(lr * _batch_ratio(part))

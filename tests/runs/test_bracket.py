@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate.runs.bracket import LOOKS, Bracket, End, Place, Rounds, at, expand
+from replicate.runs.bracket import Bracket, End, Place, Rounds, at, expand
 
 Table = dict[tuple[Place, int], float]
 TESTED, CHANCE = 1000, 10.0
@@ -26,7 +26,7 @@ seeds = st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True)
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Rounds, list[int], Table]:
-    """A rule, seeds, and the accuracy of every run that the rule may ask for: anything, often equal or as by guessing."""
+    """A rule, seeds, and the accuracy of every run that it may ask for: anything, often equal or guessed."""
     rule, of = draw(rules), draw(seeds)
     score = st.one_of(st.floats(0, 100), st.sampled_from([CHANCE, 50.0, 51.0, 100.0, 0.0]))
     return rule, of, {(place, seed): draw(score) for place in (None, *rule.places) for seed in of}
@@ -79,7 +79,7 @@ def test_depends_on_whole_rounds_alone(world: tuple[Rounds, list[int], Table], d
 def test_fewer_seeds_ask_for_a_part_of_the_runs(world: tuple[Rounds, list[int], Table]) -> None:
     rule, of, scores = world
     whole = set(asked(rule, of, scores).runs)
-    for count in LOOKS:
+    for count in rule.looks:
         if count < len(of):
             assert set(asked(rule, of[:count], scores).runs) <= whole
 
@@ -132,10 +132,13 @@ def test_goes_on_down_where_none_does_better_than_the_smallest() -> None:
 
 
 def test_ends_at_the_limit_on_either_side() -> None:
-    falling = expand(Rounds(), range(3), lambda place, seed: 40.0 if place is None else 70.0 - 5 * place, TESTED, CHANCE)
+    def straight(slope: float) -> Callable[[Place, int], float]:
+        return lambda place, seed: 40.0 if place is None else 60.0 + slope * place
+
+    falling = expand(Rounds(), range(3), straight(-5), TESTED, CHANCE)
     assert (falling.low, falling.high) == (End.LIMIT, End.FALLEN)
     assert min(place for place, _ in falling.runs if place is not None) == Rounds().lowest
-    rising = expand(Rounds(), range(3), lambda place, seed: 40.0 if place is None else 50.0 + 5 * place, TESTED, CHANCE)
+    rising = expand(Rounds(), range(3), straight(5), TESTED, CHANCE)
     assert (rising.low, rising.high) == (End.FALLEN, End.LIMIT)
     assert max(place for place, _ in rising.runs if place is not None) == Rounds().highest
 
@@ -150,7 +153,8 @@ def test_one_seed_explores() -> None:
     """What the first seed alone asks for comes before the runs of any other."""
     score = curve(3.0, 30.0)
     alone = expand(Rounds(), (7,), score, TESTED, CHANCE)
-    first = expand(Rounds(), (7, 8, 9, 10), lambda place, seed: score(place, seed) if seed == 7 else None, TESTED, CHANCE)
+    known = {run: score(*run) for run in alone.runs}
+    first = asked(Rounds(), [7, 8, 9, 10], known)
     assert not first.done
     assert first.runs[: len(alone.runs)] == alone.runs
     assert {seed for _, seed in first.runs[len(alone.runs) :]} == {8, 9}
@@ -161,6 +165,7 @@ def test_no_decay_takes_a_whole_weight_at_a_step() -> None:
     assert at(-2) == 1 / 9
     assert Rounds().within(80) == Rounds((-1, 1), -4, 3)
     assert Rounds((1,), 0, 7).within(3) == Rounds((0,), 0, 0)
+    assert Rounds((1,), 1, looks=()).within(3) == Rounds((1,), 1, 1, looks=()), "the lowest, whatever it takes"
     for steps in (2, 9, 10, 100, 78_200):
         assert all(at(place) < steps for place in Rounds().within(steps).places)
 
