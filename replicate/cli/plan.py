@@ -155,8 +155,8 @@ def text(plan: Plan, store: str) -> str:
     lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
     if plan.most > len(plan.runs):
         lines.append(
-            "A bracket goes in rounds, and its results say how far: where two numbers stand, they are the least and the "
-            "most that it may come to; points, runs to train and hours of a part are the least."
+            "A bracket goes in rounds, and its results say how far: two numbers are the least and the most that it may "
+            "come to; points, runs to train and hours of a part are the least."
         )
     reasons: dict[str, list[str]] = {}
     for claim, reason in plan.left_out.items():
