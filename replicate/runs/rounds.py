@@ -47,11 +47,6 @@ def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
     return _sorted(found)
 
 
-def brackets(scale: Scale, part: Part, known: Known) -> dict[float, Bracket]:
-    """How far the bracket of each learning rate is; empty where `part` does not go in rounds."""
-    return {rate.lr: rate.bracket(known) for rate in _rates(scale, part)} if _in_rounds(scale, part) else {}
-
-
 @dataclass(frozen=True)
 class _Rate:
     """One learning rate of a part that goes in rounds."""
