@@ -1,21 +1,24 @@
 """A bracket in rounds: from what is known of one learning rate to the weight decays that it needs, and how it ended.
 
-Weight decays lie on a lattice: at place k, λ · η · steps = 3^k, whatever the machine. A round is decided when all of
-its runs are there and by nothing else, so in which order they came, and what else is known, makes no difference. The
-first seed explores; the next two, then all others, follow its places, and may ask for more.
+Weight decays lie on a lattice: at place k, λ · η · steps = 3^k, whatever the machine. What comes next is decided when
+all runs that decide it are there, and by nothing else, so in which order they came, and what else is known, makes no
+difference. The first seed explores. All others follow its places, surely, so they are asked for with it; three of them,
+then all, may ask for more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
 FACTOR = 3
 """From a weight decay of the lattice to the next."""
+LOOKS = (1, 3)
+"""With how many seeds it is asked whether the bracket is wide enough, before it is asked with all."""
 SURELY = 2.0
 """Standard errors by which accuracy has surely fallen, and below which there is nothing but guessing."""
 
@@ -44,8 +47,6 @@ class Rounds:
     lowest: int = -4
     """Decay at 3^-4 takes less than a hundredth of the weights away over a training."""
     highest: int = 7
-    looks: tuple[int, ...] = (1, 3)
-    """With how many seeds it is asked whether the bracket is wide enough, before it is asked with all."""
 
     def __post_init__(self) -> None:
         if not self.start or list(self.start) != sorted(set(self.start)):
@@ -57,11 +58,7 @@ class Rounds:
         """The rule for trainings of `steps` steps: a decay that takes all of a weight at a step is beyond the limit."""
         highest = max((k for k in range(self.lowest, self.highest + 1) if at(k) < steps), default=self.lowest)
         start = tuple(k for k in self.start if k <= highest) or (highest,)
-        return replace(self, start=start, highest=highest)
-
-    def counts(self, seeds: int) -> list[int]:
-        """How many of `seeds` seeds there are, look by look; all of them at the last."""
-        return [count for count in self.looks if count < seeds] + [seeds]
+        return Rounds(start, self.lowest, highest)
 
     @property
     def places(self) -> range:
@@ -78,7 +75,7 @@ class Bracket:
     """What one learning rate needs, as far as it is known."""
 
     runs: tuple[tuple[Place, int], ...]
-    """Place and seed of the runs of all rounds so far, in their order."""
+    """Place and seed of the runs of all rounds so far, seed by seed."""
     low: End | None
     """Why it goes no further down; None while that is not decided."""
     high: End | None
@@ -111,24 +108,19 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
     none, with every seed: each round asks for a place that was not there, or for more seeds.
     """
     grid = set(rule.start)
-    runs: dict[tuple[Place, int], None] = {}
-    seen = Look(None, None, frozenset())
-    for count in rule.counts(len(seeds)):
+    for count in [n for n in LOOKS if n < len(seeds)] + [len(seeds)]:
         while True:
-            table: dict[Place, list[float]] = {}
             places: list[Place] = [None, *sorted(grid)]
-            for seed in seeds[:count]:
-                for place in places:
-                    runs[place, seed] = None
-                    if (score := scores(place, seed)) is not None:
-                        table.setdefault(place, []).append(score)
+            runs = tuple((place, seed) for seed in seeds for place in places)
+            found = {place: [scores(place, seed) for seed in seeds[:count]] for place in places}
+            table = {place: [score for score in of if score is not None] for place, of in found.items()}
             if sum(map(len, table.values())) < count * len(places):
-                return Bracket(tuple(runs), None, None)
+                return Bracket(runs, None, None)
             seen = look(rule, table, tested, chance_pp)
             if not seen.more:
                 break
             grid |= seen.more
-    return Bracket(tuple(runs), seen.low, seen.high)
+    return Bracket(runs, seen.low, seen.high)
 
 
 def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chance_pp: float) -> Look:

@@ -129,8 +129,7 @@ SMOKE = Scale(
     seeds=(0, 1),
     lrs=(1e-4, 1e-3, 1e-2),
     weight_decays=(0.0, 0.1),
-    # A round takes longer than its runs, so all seeds begin at once, and only the longer runs have room for a second.
-    bracket=Rounds(start=(1,), lowest=1, looks=()),
+    bracket=Rounds(start=(1,), lowest=1),  # only the longer runs have room for a second round
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
     seconds_per_run=_by_architecture(0.037, 0.03, 0.044, 0.027, 0.041),
@@ -335,14 +334,11 @@ def points(scale: Scale, part: Part) -> list[Point]:
 def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     _require_trained(scale, part)
     found = []
-    seeds = scale.protocol(part.cell.dataset).seeds
-    if part.grid == "bracket" and isinstance(scale.bracket, Rounds):
-        seeds = seeds[: scale.bracket.counts(len(seeds))[0]]
     for lr in scale.learning_rates(part.variant):
         # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
         lr = rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
-            for seed in seeds:
+            for seed in scale.protocol(part.cell.dataset).seeds:
                 found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
     return tuple(found)
 

@@ -189,8 +189,8 @@ class TestEmbedded:
         found = trained(self.scale)
         main = distinct({part: p for part, p in found.items() if part.variant == "main"})
         sgd = distinct({part: p for part, p in found.items() if part.variant == "sgd"})
-        assert len(main) == 5 * 234
-        assert len(sgd) == 2 * 276
+        assert len(main) == 5 * 258
+        assert len(sgd) == 2 * 300
         assert {run.arch for run in main.values()} == set(ARCHS)
         assert {run.arch for run in sgd.values()} == set(CONVOLUTIONAL)
         assert len(points(self.scale, Part(CIFAR_CELL, "main", "paper"))) == 6 * 8 * 3
