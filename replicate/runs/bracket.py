@@ -23,7 +23,7 @@ SURELY = 2.0
 """Standard errors by which accuracy has surely fallen, and below which there is nothing but guessing."""
 
 Place = int | None
-"""Of a weight decay on the lattice; None: no weight decay."""
+"""The exponent k of a weight decay on the lattice; None: no weight decay."""
 Scores = Callable[[Place, int], float | None]
 """Accuracy in percent at a place with a seed, that of guessing where training diverged; None: not known yet."""
 
@@ -170,6 +170,6 @@ def _error_pp(one: Sequence[float], other: Sequence[float], tested: int) -> floa
 
 
 def _sampling_pp(mean_pp: float, tested: int, seeds: int) -> float:
-    """Standard error of a mean accuracy because only so many images are tested on."""
+    """Standard error of a mean accuracy because the number of images that it is tested on is finite."""
     share = (mean_pp / 100 * tested + 1) / (tested + 2)  # an accuracy of 0 or 100 % is not known exactly either
     return 100 * math.sqrt(share * (1 - share) / (tested * seeds))

@@ -55,7 +55,7 @@ def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
 def in_rounds(claims: Collection[Claim], scale: Scale, known: Known) -> Iterator[list[Run]]:
     """The runs that `claims` need, again with those of the next rounds whenever what was given last is known.
 
-    Ends where nothing new is needed. Whoever takes them trains what is missing before asking for more.
+    Ends where nothing new is needed. The caller trains what is missing before it asks for more.
     """
     before = None
     while (runs := runs_for(claims, scale, known)) != before:

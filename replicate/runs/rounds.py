@@ -1,7 +1,7 @@
 """Points that depend on results: from a part of a claim and what is known of its runs to the points that it needs.
 
 A grid that is fixed has its points whatever is known. A bracket in rounds has those of its rounds so far: all of them
-are known exactly where it is done, so whoever trains what is missing, again until nothing is, has trained it.
+are known exactly where it is done, so a session that trains what is missing, until nothing is, has trained it.
 """
 
 from __future__ import annotations
