@@ -1,4 +1,4 @@
-"""Brackets in rounds with real processes: the same runs and the same verdict, however many train, and if one is killed."""
+"""Brackets in rounds with real processes: the same runs and verdict however many train, and if one is killed."""
 
 from __future__ import annotations
 
