@@ -22,9 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import runs_at
 from replicate.store.store import open_store
 
 ROOT = Path(__file__).parents[1]
@@ -53,8 +52,9 @@ def trained(scale: str, trainer: str, processes: int, store: Path) -> Taken:
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: expected exit 0, got {done.returncode}\n{done.stderr[-2000:]}")
     processor = _processor_seconds() - before
-    runs = len(open_store(store, create=False, read_only=True).trainings())
-    if runs != (wanted := len(runs_for(split(CLAIMS, scales.get(scale))[0], scales.get(scale)))):
+    opened = open_store(store, create=False, read_only=True)
+    runs = len(opened.trainings())
+    if runs != (wanted := len(runs_at(scales.get(scale), opened.result))):
         raise SystemExit(
             f"scale {scale}: expected {wanted} runs to train, got {runs}; take one of which none is recorded"
         )

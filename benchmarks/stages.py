@@ -109,8 +109,8 @@ def provisional(found: list[Looked]) -> Iterator[str]:
 
 def two_looks(found: list[Looked]) -> Iterator[str]:
     """One look and two, by law, quantity and number of seeds at the first."""
-    head = ("law", "claim", "first look", "cells", "right, one look", "wrong", "right, two looks", "wrong", "settled")
-    head = (*head, "runs")
+    counted = ("right, one look", "wrong", "right, two looks", "wrong", "settled", "runs")
+    head = ("law", "claim", "first look", "cells", *counted)
     yield f"| {' | '.join(head)} |\n|{'---|' * len(head)}"
     for law in (*LAWS, "all"):
         for quantity in QUANTITIES:

@@ -91,7 +91,7 @@ class TestCold:
         used = iter([0.0, 30.0, 30.0, 40.0, 40.0, 48.0, 48.0, 80.0])
         monkeypatch.setattr(cold.subprocess, "run", train)
         monkeypatch.setattr(cold, "_processor_seconds", lambda: next(used))
-        monkeypatch.setattr(cold, "runs_for", lambda *_: runs)
+        monkeypatch.setattr(cold, "runs_at", lambda *_: runs)
         monkeypatch.setattr(sys, "argv", ["cold.py", "--scale", "smoke", "--rounds", "2"])
         cold.main()
         assert ways == ["solo", "stacked", "stacked", "solo"], "in turns"

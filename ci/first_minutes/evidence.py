@@ -43,7 +43,7 @@ def command(tried: Trial, store: Path, report: Path, budget: str) -> list[str]:
 def record(tried: Trial, findings: Findings, store: Path) -> Found:
     """Record the runs of the scale that `store` holds, each with its provenance; what there is by architecture."""
     scale, opened = tried.shapes, open_store(store)
-    wanted = runs_at(scale)
+    wanted = runs_at(scale, opened.result)
     held = {run.key: stored for run in wanted if (stored := opened.read(run.key)) is not None}
     by_arch = {arch: sum(run.key in held for run in wanted if run.arch == arch) for arch in tried.architectures}
     path = recorded.path_of(scale.name, findings.folder / RECORDED)

@@ -161,7 +161,8 @@ def text(plan: Plan, store: str) -> str:
     kind = "a probe: its verdicts do not speak for the paper's cells" if scale.probe else "the paper's protocol"
     lines = [
         f"scale {scale.name}: {scale.summary} ({kind})",
-        f"runs: {len(plan.runs)} needed, {plan.stored} in {store}, {plan.to_train} to train",
+        f"runs: {at_least(len(plan.runs), plan.most)} needed, {plan.stored} in {store}, "
+        f"{at_least(plan.to_train, plan.most - plan.stored)} to train",
         f"landscape points: {plan.points}, of which {plan.inert} share the run without weight decay (theirs is too "
         "small to change a float32 weight)",
         _cost(plan),
@@ -172,10 +173,16 @@ def text(plan: Plan, store: str) -> str:
     rows = []
     for p in plan.parts:
         hours = "?" if p.seconds_to_train is None else f"{p.seconds_to_train / 3600:.2f}"
-        counts = (p.points, len(p.runs), p.stored, p.to_train, hours, len(p.claims))
+        runs = str(len(p.runs)) if p.most == len(p.runs) else f"{len(p.runs)}-{p.most}"
+        counts = (p.points, runs, p.stored, p.to_train, hours, len(p.claims))
         rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
     header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
     lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
+    if plan.most > len(plan.runs):
+        lines.append(
+            "A bracket goes in rounds, and its results say how far: two numbers are the least and the most that it may "
+            "come to; points, runs to train and hours of a part are the least."
+        )
     reasons: dict[str, list[str]] = {}
     for claim, reason in plan.left_out.items():
         reasons.setdefault(reason, []).append(claim)
@@ -192,10 +199,19 @@ def _families(claims: list[str] | tuple[str, ...]) -> str:
 def _cost(plan: Plan) -> str:
     if plan.seconds is None or plan.seconds_to_train is None:
         return f"cost: {plan.rates.source}"
+    most = plan.most_seconds_to_train
+    cost = duration(plan.seconds_to_train)
+    if plan.most > len(plan.runs) and most is not None:
+        cost = f"at least {cost} and at most {duration(most)}"
     return (
-        f"cost: {duration(plan.seconds_to_train)} on one {plan.rates.device} for what is to train, "
-        f"{duration(plan.seconds)} for all; {plan.rates.source}"
+        f"cost: {cost} on one {plan.rates.device} for what is to train, {duration(plan.seconds)} for all; "
+        f"{plan.rates.source}"
     )
+
+
+def at_least(least: int, most: int) -> str:
+    """`5`, or `at least 5 and at most 9`."""
+    return str(least) if least == most else f"at least {least} and at most {most}"
 
 
 def _exists(path: str | Path) -> bool:

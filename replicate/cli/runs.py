@@ -20,8 +20,8 @@ from replicate.cli.stored import one_run, to_read
 from replicate.data import catalogue
 from replicate.paper.claim import Part
 from replicate.paper.registry import CLAIMS
-from replicate.runs import scales
-from replicate.runs.needed import parts_at, runs_at, split
+from replicate.runs import rounds, scales
+from replicate.runs.needed import parts_at, possible_runs, runs_at, split
 from replicate.store import garbage, kept, recorded
 from replicate.store.store import Store, StoredRun, StoreError, open_store
 from replicate.text import UsageError
@@ -90,7 +90,7 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
 
 def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
     """The runs of `scale` that the store holds or that are recorded, by key."""
-    runs = runs_at(scale)
+    runs = possible_runs(scale)
     return {run.key: stored for run in runs if (stored := store.read(run.key)) is not None}
 
 
@@ -174,7 +174,7 @@ def _record(store: Store, scale: scales.Scale) -> None:
         recorded.write(path, found.values())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
-    wanted = len(runs_at(scale))
+    wanted = len(runs_at(scale, store.result))
     say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
 
 
@@ -186,7 +186,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     there a difference of up to `ROUNDING_PP` is no finding.
     """
     found = recorded.of_scale(scale.name)
-    runs = {run.key: run for run in runs_at(scale)}
+    runs = {run.key: run for run in possible_runs(scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
         raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
@@ -319,7 +319,7 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
     missing = 0
     for cell in dict.fromkeys(part.cell for part in parts):
         grids = [Part(cell, variant, part.grid) for part in parts if part.cell == cell and part.variant == variant]
-        points = {(p.lr, p.weight_decay, p.seed): p for part in grids for p in scales.points(scale, part)}
+        points = {(p.lr, p.weight_decay, p.seed): p for part in grids for p in rounds.points(scale, part, store.result)}
         for _, point in sorted(points.items()):
             stored = store.read(point.run.key)
             if stored is None:

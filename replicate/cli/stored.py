@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from replicate.runs import scales
-from replicate.runs.needed import runs_at
+from replicate.runs.needed import possible_runs
 from replicate.runs.scales import Scale
 from replicate.store import recorded
 from replicate.store.store import Store, StoredRun, open_store
@@ -20,7 +20,7 @@ def to_read(path: str, scale: Scale | None = None) -> Store:
 
 def fullest(keys: Set[str]) -> tuple[Scale, int]:
     """The scale that names most of the runs under `keys`, and how many of them."""
-    held = {name: sum(run.key in keys for run in runs_at(scale)) for name, scale in scales.SCALES.items()}
+    held = {name: sum(run.key in keys for run in possible_runs(scale)) for name, scale in scales.SCALES.items()}
     name = max(held, key=lambda n: held[n])
     return scales.get(name), held[name]
 

@@ -13,9 +13,10 @@ from replicate.cli.output import note, print_json, say
 from replicate.data import catalogue
 from replicate.judging import training_order
 from replicate.landscape.from_store import missing_runs
+from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS
 from replicate.runs import looks, scales
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import possible_runs, runs_for, split
 from replicate.runs.run import Run
 from replicate.store import recorded
 from replicate.store.model_file import Keep
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
     answerable, _ = split(CLAIMS, scale)
     claims = answerable
-    runs = runs_for(claims, scale)
+    runs = runs_for(claims, scale, store.result)
     before = len(store.keys() & {r.key for r in runs})
     if before < len(runs):
         for _, spec in scale.data:
@@ -50,11 +51,13 @@ def run(options: argparse.Namespace) -> int:
     until = math.inf if allowed is None else time.monotonic() + allowed
     until_settled = options.until is not None
     parts = training_order.parts(CLAIMS, scale, store, budget=allowed is not None, until_settled=until_settled)
-    status = _train(store, runs, parts, options, until)
+    status = _train(store, claims, parts, scale, options, until)
+    first: list[Run] = []
     if until_settled:
         claims = training_order.unsettled(claims, scale, store)
-        first = {run.key: run for run in runs_for(answerable, scale, looks.FIRST_SEEDS)}
-        runs = list((first | {run.key: run for run in runs_for(claims, scale)}).values())
+        first = runs_for(answerable, scale, store.result, looks.FIRST_SEEDS)
+    # Brackets in rounds have asked for more.
+    runs = list({run.key: run for run in (*first, *runs_for(claims, scale, store.result))}.values())
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
         print_json({"scale": scale.name, "needed": len(runs), "stored_before": before, "stored": present})
@@ -68,17 +71,28 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _train(store: Store, runs: list[Run], parts: Iterable[list[Run]], options: argparse.Namespace, until: float) -> int:
-    """Train `parts` of `runs`, one after the other; the exit status."""
+def _train(
+    store: Store,
+    claims: list[Claim],
+    parts: Iterable[list[Run]],
+    scale: scales.Scale,
+    options: argparse.Namespace,
+    until: float,
+) -> int:
+    """Train `parts` of what `claims` need, one after the other; the exit status."""
     from replicate.train.engine.failed import TrainingFailed
     from replicate.train.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
     from replicate.train.watch import in_flight
     from replicate.train.watch.monitor import Monitor
 
     ensure = ensure_of(options.engine, options.address)
-    wanted = {run.key: run for run in runs}
+    possible = {run.key: run for run in possible_runs(scale)}
+
+    def wanted() -> list[Run]:
+        return runs_for(claims, scale, store.result)
+
     try:
-        with Monitor(store, wanted.values(), below=lambda: in_flight.lines(in_flight.read(store), wanted)):
+        with Monitor(store, wanted(), below=lambda: in_flight.lines(in_flight.read(store), possible), more=wanted):
             for part in parts:
                 ensure(store, part, processes=options.processes, trainer=TRAINERS[options.trainer], until=until)
     except OutOfTime as over:

@@ -11,7 +11,7 @@ from typing import Any
 from replicate.cli.output import note, print_json
 from replicate.cli.stored import fullest, to_read
 from replicate.runs import scales
-from replicate.runs.needed import runs_at
+from replicate.runs.needed import possible_runs, runs_at
 from replicate.runs.run import Run
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
@@ -30,9 +30,8 @@ def run(options: argparse.Namespace) -> int:
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
     scale = given or _busiest(store)
-    runs = {run.key: run for run in runs_at(scale)}
-    look = Monitor(store, runs.values())
-    first = look.poll()
+    runs = {run.key: run for run in possible_runs(scale)}
+    first = Monitor(store, runs_at(scale, store.result)).poll()
     if options.json:
         print_json({"scale": scale.name, **_json(first), **_in_flight(store)})
         return 0
@@ -42,19 +41,20 @@ def run(options: argparse.Namespace) -> int:
         if first.done < first.total:
             print("\n".join(in_flight.lines(in_flight.read(store), runs)))
         return _end(first)
-    return _watch(store, runs)
+    return _watch(store, scale, runs)
 
 
-def _watch(store: Store, runs: Mapping[str, Run]) -> int:
-    """Look until every run is stored. The view is the answer here: standard output, not error."""
+def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
+    """Look until every run is stored, of every round. The view is the answer here: standard output, not error."""
     monitor = Monitor(
         store,
-        runs.values(),
+        runs_at(scale, store.result),
         stream=sys.stdout,
         interval=SECONDS,
         log_interval=LINE_SECONDS,
         below=lambda: in_flight.lines(in_flight.read(store), runs),
         joining=True,
+        more=lambda: runs_at(scale, store.result),
     )
     try:
         with monitor:

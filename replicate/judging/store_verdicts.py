@@ -152,7 +152,7 @@ def verdict_file(
 ) -> VerdictFile:
     """The file of `entries`, with what the runs of `claims` in `store` say of themselves."""
     answerable, _ = split(claims, scale)
-    runs: dict[str, Run] = {run.key: run for run in runs_for(answerable, scale)}
+    runs: dict[str, Run] = {run.key: run for run in runs_for(answerable, scale, store.result)}
     found = [stored for key in runs if (stored := store.read(key)) is not None]
     return VerdictFile(
         registry_hash=REGISTRY_HASH,

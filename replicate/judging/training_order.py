@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from replicate.judging import store_verdicts
 from replicate.paper.claim import Claim
 from replicate.runs import looks
-from replicate.runs.needed import runs_for, split
+from replicate.runs.needed import in_rounds, split
 from replicate.runs.run import Run
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
@@ -43,7 +43,8 @@ def _ordered(
     claims: Sequence[Claim], scale: Scale, store: Store, budget: bool, seeds: int | None = None
 ) -> Iterator[list[Run]]:
     if not budget:
-        yield runs_for(claims, scale, seeds)
+        yield from in_rounds(claims, scale, store.result, seeds)
         return
+    by_id = {claim.id: claim for claim in claims}
     for step in priority.best_first(claims, scale, store, seeds=seeds):
-        yield list(step.runs)
+        yield from in_rounds([by_id[name] for name in step.claims], scale, store.result, seeds)

@@ -48,9 +48,13 @@ class Collected:
     runs: Sequence[StoredRun]
 
 
-def missing_runs(claim: Claim, scale: Scale, store: Store) -> list[Run]:
-    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record that is there is checked."""
-    return [run for run in runs_for([claim], scale) if store.get(run) is None]
+def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = None) -> list[Run]:
+    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record that is there is checked.
+
+    `seeds`: of the first seeds of each cell alone, this many. Where brackets go in rounds, those of the rounds that can
+    be told by what is there: none where all are done.
+    """
+    return [run for run in runs_for([claim], scale, store.result, seeds) if store.get(run) is None]
 
 
 def collect(claim: Claim, scale: Scale, store: Store, seeds: Mapping[Key, Collection[int]] | None = None) -> Collected:
@@ -60,9 +64,7 @@ def collect(claim: Claim, scale: Scale, store: Store, seeds: Mapping[Key, Collec
     epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
     Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
-    points = points_of(claim, scale)
-    if seeds is not None:
-        points = {where: [p for p in of_cell if p.seed in seeds[where]] for where, of_cell in points.items()}
+    points = points_of(claim, scale, store.result, seeds)
     needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
     found = {key: stored for key, run in needed.items() if (stored := store.get(run)) is not None}
     missing = Counter(

@@ -1,13 +1,18 @@
-"""Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them."""
+"""Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them.
+
+Where a bracket goes in rounds that depends on the results so far (`replicate.runs.rounds`). By default nothing is
+known, and the runs are those that are needed in any case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Part
 from replicate.paper.registry import CLAIMS
-from replicate.runs import scales
+from replicate.runs import rounds
+from replicate.runs.rounds import Known, nothing
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
 
@@ -34,32 +39,62 @@ def first_seeds(scale: Scale, cell: Cell, count: int = STAGE_SEEDS) -> tuple[int
     return scale.protocol(cell.dataset).seeds[:count]
 
 
-def runs_for(claims: Iterable[Claim], scale: Scale, seeds: int | None = None) -> list[Run]:
+def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
     """The distinct runs that `claims` need: first `STAGE_SEEDS` seeds of all cells, then the others.
 
-    Each stage goes cell by cell as the claims name them, and there seed by seed. `seeds`: of no more than so many
-    seeds a cell. Raises `NotTrained` where the scale leaves out a part; see `split`.
+    Each stage goes cell by cell as the claims name them, and there seed by seed. `seeds`: of the first seeds of each
+    cell alone, this many, by what is known of these. All of them are known, where brackets go in rounds, as soon as
+    none of them is missing. Raises `NotTrained` where the scale leaves out a part; see `split`.
     """
+
+    def first(claim: Claim) -> dict[Key, tuple[int, ...]] | None:
+        if seeds is None:
+            return None
+        return {(part.cell, part.variant): first_seeds(scale, part.cell, seeds) for part in parts_at(claim, scale)}
+
+    return _in_order((points_of(claim, scale, known, first(claim)) for claim in claims), scale)
+
+
+def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
+    """The distinct runs of all claims that `scale` trains."""
+    return runs_for(split(CLAIMS, scale)[0], scale, known)
+
+
+def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
+    """As `runs_at`, with all that brackets in rounds may come to need."""
+    claims, _ = split(CLAIMS, scale)
+    found = (_points_of(claim, scale, lambda part: rounds.possible(scale, part, known)) for claim in claims)
+    return _in_order(found, scale)
+
+
+def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int | None = None) -> Iterator[list[Run]]:
+    """The runs that `claims` need, again with those of the next rounds whenever what was given last is known.
+
+    `seeds` as for `runs_for`. Ends where nothing new is needed. The caller trains what is missing before it asks for
+    more.
+    """
+    before = None
+    while (runs := runs_for(claims, scale, known, seeds)) != before:
+        yield runs
+        before = runs
+
+
+def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Run]:
+    """The distinct runs of some claims' points: by stages, there cell by cell as they are named, there seed by seed."""
     by_cell: dict[Key, dict[str, Run]] = {}
-    for claim in claims:
-        for where, points in points_of(claim, scale).items():
-            by_cell.setdefault(where, {}).update({p.run.key: p.run for p in points})
+    for of_claim in points:
+        for where, of_cell in of_claim.items():
+            by_cell.setdefault(where, {}).update({p.run.key: p.run for p in of_cell})
     cells = list(dict.fromkeys(cell for cell, _ in by_cell))
     ordered: dict[str, Run] = {}
     in_order = sorted(by_cell, key=lambda where: cells.index(where[0]))
     for stage in (True, False):
         for where in in_order:
-            wanted, first = scale.protocol(where[0].dataset).seeds[:seeds], first_seeds(scale, where[0])
-            of_cell = by_cell[where].values()
-            runs = [run for run in of_cell if run.seed in wanted and (run.seed in first) == stage]
+            first = first_seeds(scale, where[0])
+            runs = [run for run in by_cell[where].values() if (run.seed in first) == stage]
             runs.sort(key=lambda run: (run.seed, run.lr, run.weight_decay))
             ordered |= {run.key: run for run in runs if run.key not in ordered}
     return list(ordered.values())
-
-
-def runs_at(scale: Scale) -> list[Run]:
-    """The distinct runs of all claims that `scale` trains."""
-    return runs_for(split(CLAIMS, scale)[0], scale)
 
 
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
@@ -73,12 +108,32 @@ def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
     return kept or claim.parts
 
 
-def points_of(claim: Claim, scale: Scale) -> dict[Key, list[Point]]:
-    """The points of each cell and variant, each once although grids overlap, in order of lr, weight decay, seed."""
+def points_of(
+    claim: Claim, scale: Scale, known: Known = nothing, seeds: Mapping[Key, Collection[int]] | None = None
+) -> dict[Key, list[Point]]:
+    """The points of each cell and variant, each once although grids overlap, in order of lr, weight decay, seed.
+
+    `seeds`: of these of each cell and variant alone, by what is known of these, as if there were no others.
+    """
+    if seeds is None:
+        return _points_of(claim, scale, lambda part: rounds.points(scale, part, known))
+
+    def of_seeds(part: Part) -> list[Point]:
+        chosen = seeds[part.cell, part.variant]
+        return [
+            p
+            for p in rounds.points(scale, part, lambda run: known(run) if run.seed in chosen else None)
+            if p.seed in chosen
+        ]
+
+    return _points_of(claim, scale, of_seeds)
+
+
+def _points_of(claim: Claim, scale: Scale, points: Callable[[Part], Iterable[Point]]) -> dict[Key, list[Point]]:
     found: dict[Key, dict[tuple[float, float, int], Point]] = {}
     for part in parts_at(claim, scale):
         of_cell = found.setdefault((part.cell, part.variant), {})
-        for point in scales.points(scale, part):
+        for point in points(part):
             before = of_cell.setdefault((point.lr, point.weight_decay, point.seed), point)
             if before.run.key != point.run.key:
                 raise ValueError(

@@ -25,7 +25,9 @@ from replicate.paper.protocol import (
     WARMUP_EPOCHS,
     WEIGHT_DECAYS,
 )
+from replicate.runs import bracket
 from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, SMALL_MODELS_16, STEM32_MODELS
+from replicate.runs.bracket import RULE, Rounds
 from replicate.runs.run import ModelSpec, Point, Run, point
 from replicate.text import UsageError
 
@@ -71,9 +73,10 @@ class Scale:
     """Learning rates of the variant `sgd`; empty: `lrs`."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
     kappas: tuple[float, ...] = KAPPAS
-    bracket: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    bracket: tuple[float, ...] | Rounds = RULE
     """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all; with SGD's
-    momentum a step counts for 1 / (1 - momentum)."""
+    momentum a step counts for 1 / (1 - momentum). A fixed list, or the rule by which results extend it
+    (`replicate.runs.rounds`)."""
     augment: tuple[str, ...] = ()
     """For every architecture, in order; names of `replicate.train.augment`."""
     augment_vit: tuple[str, ...] = ()
@@ -126,7 +129,7 @@ SMOKE = Scale(
     seeds=(0, 1),
     lrs=(1e-4, 1e-3, 1e-2),
     weight_decays=(0.0, 0.1),
-    bracket=(3.0,),
+    bracket=Rounds(start=(1,), lowest=1),  # only the longer runs have room for a second round
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
     seconds_per_run=_by_architecture(0.037, 0.03, 0.044, 0.027, 0.041),
@@ -147,7 +150,6 @@ EMBEDDED = Scale(
     # The paper's six, all ten times as large. AdamW moves a weight by about the learning rate a step; in 80 steps in
     # place of the paper's 78,200 the paper's smallest would move none by more than 0.004, and no model would learn.
     lrs=(5e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-    bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     eval_every_epochs=10,
     variants=("main", "sgd"),
     seconds_per_run=_by_architecture(0.3, 0.28, 0.42, 0.3, 0.32),
@@ -162,6 +164,7 @@ EMBEDDED_DEEP = replace(
     warmup_epochs=9,
     eval_every_epochs=30,
     seeds=SEEDS,
+    bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     seconds_per_run=None,
 )
 """For a record with the source (`replicate.store.recorded`): more to go by than what a first visit can wait for."""
@@ -290,6 +293,7 @@ SYNTHETIC = Scale(
     epochs=EPOCHS["cifar100"],
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["cifar100"],
+    bracket=(0.1, 0.3, 1.0, 3.0, 10.0),
     variants=ALL_VARIANTS,
     why_untrainable="its runs are made by `replicate synthesize`, never trained",
 )
@@ -319,6 +323,7 @@ def get(name: str) -> Scale:
 def points(scale: Scale, part: Part) -> list[Point]:
     """The landscape points that `part` consists of at `scale`, by learning rate, weight decay, seed; none twice.
 
+    Of a bracket in rounds those of the first round, which are needed in any case: `rounds.points` has the others.
     Raises `NotTrained` where the scale leaves the part out. A scale that cannot be trained has its points all the same:
     `why_untrainable` tells.
     """
@@ -331,7 +336,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     found = []
     for lr in scale.learning_rates(part.variant):
         # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
-        lr = _rounded(lr * _batch_ratio(part))
+        lr = rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
             for seed in scale.protocol(part.cell.dataset).seeds:
                 found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
@@ -392,13 +397,22 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
     elif part.grid == "ratio":
         values = tuple(kappa * claimed * lr for kappa in scale.kappas)
     elif part.grid == "bracket":
-        taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
-        # Momentum sums the gradient, decay included, over 1 / (1 - momentum) steps.
-        per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
-        values = tuple(c / (per_step * taken) for c in scale.bracket)
+        moved, taken = moves(scale, part, lr)
+        if isinstance(scale.bracket, Rounds):
+            values = (0.0, *(bracket.at(place) / moved for place in scale.bracket.within(taken).start))
+        else:
+            values = tuple(c / moved for c in scale.bracket)
     else:
         raise ValueError(f"expected a grid of paper, unit, ratio, bracket; got {part.grid!r}")
-    return tuple(sorted({_rounded(v) for v in values}))
+    return tuple(sorted({rounded(v) for v in values}))
+
+
+def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
+    """lr * steps, over which a bracket's weight decays are counted, and the steps of a run."""
+    taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
+    # Momentum sums the gradient, decay included, over 1 / (1 - momentum) steps.
+    per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
+    return per_step * taken, taken
 
 
 def _require_trained(scale: Scale, part: Part) -> None:
@@ -426,6 +440,6 @@ def _batch_ratio(part: Part) -> float:
     return int(size) / BATCH_SIZE[part.cell.dataset] if kind == "batch" else 1.0
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """To three digits, so that equal points of different grids are equal numbers."""
     return float(f"{value:.3g}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replicate.runs import scales
-from replicate.runs.needed import runs_at
+from replicate.runs.needed import possible_runs
 from replicate.runs.run import RESULT_VERSION
 from replicate.store import begun, model_file
 from replicate.store.layout import Layout
@@ -83,8 +83,8 @@ def delete(items: Iterable[Item]) -> list[Item]:
 
 
 def _named() -> set[str]:
-    """The keys of all runs that the scales of today name."""
-    return {run.key for scale in scales.SCALES.values() for run in runs_at(scale)}
+    """The keys of all runs that the scales of today name, also those that no bracket asks for by what is stored now."""
+    return {run.key for scale in scales.SCALES.values() for run in possible_runs(scale)}
 
 
 def _records(store: Store, named: set[str]) -> Iterator[Item]:

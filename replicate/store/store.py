@@ -99,6 +99,11 @@ class Store(Locking):
         self._matched[run.key] = stored
         return stored
 
+    def result(self, run: Run) -> Result | None:
+        """What `run` came to, or None where that is not known: what the next round of a bracket depends on."""
+        stored = self.get(run)
+        return None if stored is None else stored.result
+
     def read(self, key: str) -> StoredRun | None:
         """As `get`, by `key`: the record under it is checked to be the one that has this key."""
         if not is_key(key):

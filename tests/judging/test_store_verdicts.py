@@ -13,6 +13,7 @@ from replicate.data.spec import DataSpec
 from replicate.judging import store_verdicts
 from replicate.judging.verdict import INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.judging.verdict_file import verdict_from_json, verdict_to_json
+from replicate.landscape.from_store import missing_runs
 from replicate.paper.registry import CLAIMS, claim
 from replicate.runs import scales
 from replicate.runs.needed import runs_for
@@ -83,8 +84,10 @@ def test_only_the_published_images_speak_for_the_paper(
     """One run that was trained on others is enough to make a verdict a probe."""
     scale = dataclasses.replace(scales.get("cifar100"), data=(("cifar100", spec),))
     store, slope = open_store(tmp_path / "store"), claim("sgd/rho/resnet50-cifar100")
-    for i, run in enumerate(runs_for([slope], scale)):
-        store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), provenance if i == 7 else PUBLISHED)
+    altered = runs_for([slope], scale)[7]
+    while missing := missing_runs(slope, scale, store):
+        for run in missing:
+            store.put(run, Result(50.0, 50.0, False, 1.0, (50.0,), 0.1), provenance if run == altered else PUBLISHED)
     verdict = store_verdicts.judge(slope, scale, store)
     assert verdict.evidence.note == note and verdict.evidence.probe == bool(note)
     kind = f"probe: {note}" if note else "paper protocol"

@@ -43,7 +43,7 @@ def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Ra
     of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}
     answerable = [claim for claim in answerable if of_claim[claim.id]]
     of_two = [claim for claim in answerable if until_settled and looks.first_look(claim, scale)]
-    order = _missing([*runs_for(of_two, scale, looks.FIRST_SEEDS), *runs_for(answerable, scale)], stored)
+    order = _missing([*runs_for(of_two, scale, seeds=looks.FIRST_SEEDS), *runs_for(answerable, scale)], stored)
     place = {run.key: i for i, run in enumerate(order, start=1)}
 
     def after(runs: Iterable[Run]) -> int:
@@ -58,11 +58,11 @@ def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Ra
         return When(at, None if seconds is None else round(seconds / 3600, 4))
 
     staged = [claim for claim in answerable if _has_stages(claim, scale)]
-    provisional = [after(runs_for([claim], scale, STAGE_SEEDS)) for claim in staged]
+    provisional = [after(runs_for([claim], scale, seeds=STAGE_SEEDS)) for claim in staged]
     final = [after(of_claim[claim.id]) for claim in answerable]
     two = {claim.id for claim in of_two}
     seeds = {claim.id: looks.FIRST_SEEDS if claim.id in two else None for claim in answerable}
-    earliest = [after(runs_for([claim], scale, seeds[claim.id])) for claim in answerable]
+    earliest = [after(runs_for([claim], scale, seeds=seeds[claim.id])) for claim in answerable]
     return Milestones(when(provisional, True), when(earliest, True), when(earliest), when(final))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicate.paper.claim import Claim, Part
-from replicate.runs import scales
+from replicate.runs import rounds, scales
 from replicate.runs.needed import parts_at, split
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import Scale
@@ -43,7 +43,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Landscape points, and the distinct runs that measure them."""
+    """Landscape points, and the distinct runs that measure them: at least, where a bracket in rounds is not done."""
 
     points: int
     runs: tuple[Run, ...]
@@ -52,6 +52,8 @@ class _Needs:
     missing: tuple[Run, ...]
     seconds_to_train: float | None
     """Device-seconds."""
+    most: int
+    """How many runs it may come to need in all, where a bracket in rounds is not done; else as many as `runs`."""
 
     @property
     def to_train(self) -> int:
@@ -77,6 +79,8 @@ class Plan(_Needs):
     scale: Scale
     seconds: float | None
     """Device-seconds for all runs."""
+    most_seconds_to_train: float | None
+    """Device-seconds, where every bracket asks for all that it may."""
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
@@ -92,10 +96,16 @@ class Plan(_Needs):
             "probe": self.scale.probe,
             "why_untrainable": self.scale.why_untrainable or None,
             "points": {"needed": self.points, "inert_decay": self.inert},
-            "runs": {"needed": len(self.runs), "stored": self.stored, "to_train": self.to_train},
+            "runs": {
+                "needed": len(self.runs),
+                "needed_at_most": self.most,
+                "stored": self.stored,
+                "to_train": self.to_train,
+            },
             "device_hours": {
                 "needed": _hours(self.seconds),
                 "to_train": _hours(self.seconds_to_train),
+                "to_train_at_most": _hours(self.most_seconds_to_train),
                 "device": self.rates.device,
                 "rates": self.rates.source,
             },
@@ -107,6 +117,7 @@ class Plan(_Needs):
                     "points": p.points,
                     "inert_decay": p.inert,
                     "runs": len(p.runs),
+                    "runs_at_most": p.most,
                     "stored": p.stored,
                     "to_train": p.to_train,
                     "device_hours_to_train": _hours(p.seconds_to_train),
@@ -134,27 +145,36 @@ def make_plan(
     variants = list(dict.fromkeys(part.variant for part in needed_by))
     cells = list(dict.fromkeys(part.cell for part in needed_by))
     ordered = sorted(needed_by, key=lambda p: (variants.index(p.variant), cells.index(p.cell), GRIDS.index(p.grid)))
-    points = {part: scales.points(scale, part) for part in ordered}
+    known = store.result if store else rounds.nothing
+    points = {part: rounds.points(scale, part, known) for part in ordered}
+    possible = {part: rounds.possible(scale, part, known) for part in ordered}
     distinct = {_where(part, p): p for part, of_part in points.items() for p in of_part}
     runs = {p.run.key: p.run for p in distinct.values()}
-    stored = (store.keys() if store else set()) & runs.keys()
+    most = {p.run.key: p.run for of_part in possible.values() for p in of_part}
+    there = store.keys() if store else set()
+    stored = there & runs.keys()
     rates = measured_rates(scale, store, [runs[key] for key in sorted(stored)], runs.values())
     if measured or (measured := costs.kept(store.layout, scale.name) if store else {}):
         rates = Rates({**rates.seconds, **measured}, "measured on this device for a few seconds", rates.device)
 
-    def needs(some: Collection[Point]) -> tuple[int, tuple[Run, ...], int, tuple[Run, ...], float | None]:
+    def needs(
+        some: Collection[Point], all_of_them: Iterable[Point]
+    ) -> tuple[int, tuple[Run, ...], int, tuple[Run, ...], float | None, int]:
         of_runs = {p.run.key: p.run for p in some}
         inert = sum(p.run.weight_decay != p.weight_decay for p in some)
         missing = tuple(run for key, run in of_runs.items() if key not in stored)
-        return len(some), tuple(of_runs.values()), inert, missing, rates.cost(missing, scale)
+        most = len({p.run.key for p in all_of_them})
+        return len(some), tuple(of_runs.values()), inert, missing, rates.cost(missing, scale), most
 
     return Plan(
-        *needs(distinct.values()),
+        *needs(distinct.values(), [p for of_part in possible.values() for p in of_part]),
         scale=scale,
         seconds=rates.cost(runs.values(), scale),
+        most_seconds_to_train=rates.cost((run for key, run in most.items() if key not in there), scale),
         rates=rates,
         parts=tuple(
-            PartPlan(*needs(of_part), part=part, claims=tuple(needed_by[part])) for part, of_part in points.items()
+            PartPlan(*needs(of_part, possible[part]), part=part, claims=tuple(needed_by[part]))
+            for part, of_part in points.items()
         ),
         trained=tuple(claim.id for claim in trained),
         left_out=left_out,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from replicate.paper.claim import Claim
 from replicate.runs.needed import runs_for, split
+from replicate.runs.rounds import Known, nothing
 from replicate.runs.run import Run
 from replicate.runs.scales import Scale
 from replicate.store.store import Store
@@ -25,17 +26,23 @@ class Step:
 
 
 def steps(
-    claims: Iterable[Claim], scale: Scale, stored: Iterable[str], rates: Rates, seeds: int | None = None
+    claims: Iterable[Claim],
+    scale: Scale,
+    stored: Iterable[str],
+    rates: Rates,
+    known: Known = nothing,
+    seeds: int | None = None,
 ) -> list[Step]:
     """The missing runs of `claims` in steps, each the one that answers the most claims for its cost.
 
     Greedy: of all claims take that for which the number of claims answered by what it lacks, over the cost of that, is
     largest (ties go to the registry's order), and on the way there, first, whatever answers some with less. Where no
-    rate is known a run costs 1, as any other. The first step has no runs where some claims need none. `seeds`: a claim
-    is answered by so many seeds of each cell.
+    rate is known a run costs 1, as any other. The first step has no runs where some claims need none. Of brackets in
+    rounds, only what can be told by what is `known` is counted: the least that a step trains. `seeds`: a claim is
+    answered by this many seeds of each cell.
     """
     answerable, _ = split(claims, scale)
-    runs = {claim.id: {run.key: run for run in runs_for([claim], scale, seeds)} for claim in answerable}
+    runs = {claim.id: {run.key: run for run in runs_for([claim], scale, known, seeds)} for claim in answerable}
     lacking = {claim.id: frozenset(runs[claim.id]) - frozenset(stored) for claim in answerable}
     cost = _costs({key: run for of_claim in runs.values() for key, run in of_claim.items()}, scale, rates)
     found: list[Step] = []
@@ -57,8 +64,10 @@ def best_first(
     seeds: int | None = None,
 ) -> list[Step]:
     """The steps of a budget against what `store` holds, by the rates known there, or by `rates`: everybody's order."""
-    known = rates or make_plan(claims, scale, store).rates
-    return steps(claims, scale, store.keys() if store else (), known, seeds)
+    rates = rates or make_plan(claims, scale, store).rates
+    if store is None:
+        return steps(claims, scale, (), rates, seeds=seeds)
+    return steps(claims, scale, store.keys(), rates, store.result, seeds)
 
 
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:

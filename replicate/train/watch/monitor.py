@@ -63,13 +63,14 @@ class Monitor:
         before: Callable[[], None] | None = None,
         below: Callable[[], Sequence[str]] | None = None,
         joining: bool = False,
+        more: Callable[[], Iterable[Run]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`before` is called ahead of writing on a line that may be another's, e.g. to end a line of test results.
 
         `below`: a terminal, which then must be nobody else's, shows a block of lines, and these at its end.
         `joining`: the training may be under way already, so how long the first results took is not known, and there
-        is no closing line.
+        is no closing line. `more` is asked once all runs are stored: those of the next round of brackets, if any.
         """
         self._store = store
         self._stream = sys.stderr if stream is None else stream
@@ -79,6 +80,9 @@ class Monitor:
         self._before = before
         self._below = below
         self._joined = self._joining = joining
+        self._more = more
+        self._asked = 0
+        """How many runs were wanted when `more` was asked last."""
         self._clock = clock
         self._lock = threading.RLock()
         self._ending = threading.Event()
@@ -108,7 +112,7 @@ class Monitor:
     def want(self, runs: Iterable[Run], label: str | None = None) -> None:
         """Wait for these runs as well; a run that is wanted already keeps its label, by default what is trained."""
         with self._lock:
-            new = {r.key: label or f"{r.arch} on {r.data.name}" for r in runs if r.key not in self._labels}
+            new = {r.key: label or _label(r) for r in runs if r.key not in self._labels}
             self._labels |= new
             there = self._store.keys() & new.keys()
             self._present |= there
@@ -116,6 +120,14 @@ class Monitor:
                 if (stored := self._store.read(key)) is not None:
                     self._see(key, stored)
                     self._old_seconds.setdefault(new[key], []).append(stored.result.seconds)
+
+    def _want_more(self) -> bool:
+        """Wait for the runs of the next round as well, where all others are stored; whether there are any."""
+        if self._more is None or len(self._present) < len(self._labels) or self._asked == len(self._labels):
+            return False
+        self._asked = len(self._labels)
+        self._labels |= {r.key: _label(r) for r in self._more() if r.key not in self._labels}
+        return len(self._labels) > self._asked
 
     def start(self) -> None:
         """Begin to watch; returns at once."""
@@ -176,6 +188,8 @@ class Monitor:
             for key in self._present - present:  # set aside as corrupt, or deleted by somebody
                 self._seen.pop(key, None)
             self._present = present
+            if self._want_more():
+                return self.poll()
             if self._began is None and len(present) < len(self._labels):
                 self._began = self._paced_from = now
             if self._joining and self._trained > before:
@@ -314,6 +328,10 @@ class Monitor:
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
+
+
+def _label(run: Run) -> str:
+    return f"{run.arch} on {run.data.name}"
 
 
 def _is_terminal(stream: TextIO) -> bool:

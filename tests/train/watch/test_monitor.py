@@ -56,6 +56,26 @@ def test_nothing_missing_nothing_shown(store: Store) -> None:
         assert stream.getvalue() == ""
 
 
+def test_the_next_round_is_asked_for_when_this_one_is_there(store: Store, clock: Clock) -> None:
+    first, second = fake_run(0), fake_run(1)
+    asked: list[int] = []
+
+    def more() -> list[Run]:
+        asked.append(len(store.keys()))
+        return [first, second]
+
+    monitor = Monitor(store, [first], clock=clock, stream=io.StringIO(), more=more)
+    assert (monitor.poll().total, asked) == (1, [])
+    put(store, first)
+    for _ in range(2):
+        found = monitor.poll()
+        assert (found.done, found.total, found.trained, asked) == (1, 2, 1, [1]), "once"
+    put(store, second)
+    for _ in range(2):
+        found = monitor.poll()
+        assert (found.done, found.total, found.trained, asked) == (2, 2, 2, [1, 2]), "nothing more, and nothing asked"
+
+
 def test_done_total_rate_cell_and_diverged(store: Store, clock: Clock) -> None:
     runs = [fake_run(i) for i in range(8)]
     others = [fake_run(i, arch="diverging") for i in range(2)]

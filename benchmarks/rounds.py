@@ -1,0 +1,214 @@
+"""A bracket in rounds against fixed lists of weight decays, on trained landscapes of known truth.
+
+    nice python benchmarks/rounds.py --cells 4
+
+A cell is some seeds of a landscape. The lattice of weight decays (a factor 3 apart) lies at a place that is drawn anew
+for each learning rate; a run is the recorded one whose weight decay is nearest. A way to choose weight decays is the
+rule of `replicate.runs.bracket`, or a fixed list of its places, both with no weight decay beside. For each way:
+
+- enclosed: learning rates whose optimum (of all forty seeds) lies between two weight decays, or where decay does not
+  surely help and the runs say so, in a hundred;
+- fallen: those where accuracy has surely fallen on both sides, or the runs say that there is nothing below;
+- runs: weight decays, on average over learning rates and seeds;
+- right, wrong: decisive verdicts on slope and ratio of cells whose optima are moved onto a law, in a hundred.
+
+Of a fixed list with as many places as it takes to do what the rule does, the third is at the seeds that cost as much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from replicate.calibration import trained_studies
+from replicate.calibration.trained import LANDSCAPES
+from replicate.calibration.trained_rates import where
+from replicate.judging.sweep_verdicts import judge_sweep
+from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+from replicate.landscape.landscape import Floats, Landscape
+from replicate.paper.protocol import SGD_MOMENTUM
+from replicate.paper.registry import CLAIMS
+from replicate.runs.bracket import FACTOR, End, Place, Rounds, expand, look
+
+NAMES = (
+    *("mlp-digits-adamw", "mlp-digits-sgd", "mlp-fashion-16-adamw"),
+    *("convnext_t-digits-adamw", "swin_t-digits-adamw"),
+)
+LAWS = ("0.1 η", "constant", "1/η")
+QUANTITIES = ("slope", "rho")
+STEPS = 300
+SEEDS = 5
+CHANCE_PP = 10.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the weight decays of a learning rate are chosen: by the rule, or the places of a fixed list."""
+
+    label: str
+    seeds: int = SEEDS
+    fixed: tuple[int, ...] = ()
+
+
+def between(low: int, high: int, seeds: int = SEEDS) -> Way:
+    of = f"{seeds} seeds, " if seeds != SEEDS else ""
+    return Way(f"{of}places {low} to {high}", seeds, tuple(range(low, high + 1)))
+
+
+WAYS = (
+    Way("rounds"),
+    *(between(*ends) for ends in ((-2, 2), (-1, 3), (-1, 4), (-2, 4))),
+    *(between(-1, 3, 4), between(-2, 4, 3)),
+)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One learning rate of a world: what its runs would give."""
+
+    lr: float
+    x: Floats
+    """[W], ln(weight decay · lr · steps); with momentum, over what a step counts for."""
+    scores: Floats
+    """[W, S], of the seeds of the cell, in the order in which they are taken."""
+    none: Floats
+    """[S], without weight decay."""
+    truth: trained_studies.Truth
+    unit: float
+    """Weight decay at x = 0."""
+    phase: float
+
+    def row(self, place: int) -> int:
+        return int(np.abs(self.x - self.phase - place * math.log(FACTOR)).argmin())
+
+    def score(self, place: Place, seed: int) -> float:
+        found = self.none[seed] if place is None else self.scores[self.row(place), seed]
+        return CHANCE_PP if math.isnan(found) else float(found)
+
+
+def world(name: str, index: int) -> list[Rate]:
+    """The `index`-th cell of a trained landscape: depends on nothing else."""
+    rng = np.random.default_rng([index, *name.encode()])
+    landscape, curves = LANDSCAPES[name], trained_studies.curves(name)
+    seeds = rng.choice(curves[0].scores.shape[1], SEEDS, replace=False)
+    found = []
+    for curve, true in zip(curves, trained_studies.truths(name), strict=True):
+        phase = rng.uniform(-0.5, 0.5) * math.log(FACTOR)
+        if not true.known:
+            continue
+        unit = (1 - SGD_MOMENTUM if landscape.optimizer == "sgd" else 1.0) / (curve.lr * STEPS)
+        idle = landscape.weight_decays(curve.lr)[1 : len(curve.idle)]
+        x = np.log(np.concatenate([idle, curve.wds]) / unit)
+        scores = np.concatenate([curve.idle[1:], curve.scores])[:, seeds]
+        found.append(Rate(curve.lr, x, scores, curve.idle[0][seeds], true, unit, phase))
+    return found
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a way has come to at a learning rate."""
+
+    runs: tuple[tuple[Place, int], ...]
+    low: End | None
+    high: End | None
+
+    @property
+    def places(self) -> list[int]:
+        return sorted({place for place, _ in self.runs if place is not None})
+
+
+def choose(rate: Rate, way: Way, tested: int) -> Chosen:
+    seeds = range(way.seeds)
+    if not way.fixed:
+        bracket = expand(Rounds(), seeds, rate.score, tested, CHANCE_PP)
+        return Chosen(bracket.runs, bracket.low, bracket.high)
+    runs = tuple((place, seed) for place in (None, *way.fixed) for seed in seeds)
+    table = {place: [rate.score(place, seed) for seed in seeds] for place in (None, *way.fixed)}
+    seen = look(Rounds((way.fixed[0],), way.fixed[0], way.fixed[-1]), table, tested, CHANCE_PP)
+    return Chosen(runs, seen.low, seen.high)
+
+
+def enclosed(rate: Rate, found: Chosen) -> bool:
+    x = [rate.x[rate.row(place)] for place in (found.places[0], found.places[-1])]
+    place = rate.truth.place - math.log(rate.unit)
+    return bool(x[0] < place < x[-1]) or (found.low is End.FLAT and not rate.truth.interior)
+
+
+def verdicts(name: str, rates: Sequence[Rate], chosen: Sequence[Chosen], law: str) -> dict[str, tuple[bool, bool]]:
+    """Whether the verdict is right, and whether it is wrong, of each quantity."""
+    rows = []
+    for rate, found in zip(rates, chosen, strict=True):
+        shift = trained_studies.LAWS[law](rate.lr) / math.exp(rate.truth.place)
+        for place, seed in found.runs:
+            wd = 0.0 if place is None else math.exp(rate.x[rate.row(place)]) * rate.unit * shift
+            score = rate.none[seed] if place is None else rate.scores[rate.row(place), seed]
+            rows.append((rate.lr, wd, seed, score, math.isnan(score)))
+    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "diverged"]).drop_duplicates(["lr", "wd", "seed"])
+    (judged,) = judge_sweep([Landscape(name, law, frame, chance_pp=CHANCE_PP)])
+    out = {}
+    for quantity in QUANTITIES:
+        margin = next(claim.margin for claim in CLAIMS if claim.quantity == quantity)
+        lrs = [rate.lr for rate in rates if rate.truth.interior]
+        right = {"inside": REPLICATED, "outside": CONTRADICTED}.get(where(law, quantity, lrs, margin))
+        said = judged.outcomes[quantity]
+        out[quantity] = (said == right, said not in (right, INCONCLUSIVE))
+    return out
+
+
+def tried(task: tuple[str, int, bool]) -> list[dict[str, object]]:
+    name, index, judging = task
+    rates = world(name, index)
+    rows: list[dict[str, object]] = []
+    for way in WAYS:
+        chosen = [choose(rate, way, LANDSCAPES[name].tested) for rate in rates]
+        runs = [sum(place is not None for place, _ in found.runs) for found in chosen]
+        row = {
+            "way": way.label,
+            "landscape": name,
+            "runs": float(np.sum(runs)) / len(rates) / SEEDS,
+            "enclosed": float(np.mean([enclosed(r, c) for r, c in zip(rates, chosen, strict=True)])),
+            "fallen": float(np.mean([c.high is End.FALLEN and c.low in (End.FALLEN, End.FLAT) for c in chosen])),
+        }
+        for law in LAWS if judging else ():
+            said = verdicts(name, rates, chosen, law)
+            row |= {f"right, {q}, {law}": float(right) for q, (right, _) in said.items()}
+            row |= {f"wrong, {q}, {law}": float(wrong) for q, (_, wrong) in said.items()}
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--cells", type=int, default=2, help="of each landscape")
+    arguments.add_argument("--processes", type=int, default=1)
+    arguments.add_argument("--no-verdicts", action="store_true", help="only where the optimum lies: seconds")
+    arguments.add_argument("--by-landscape", action="store_true")
+    options = arguments.parse_args()
+    tasks = [(name, index, not options.no_verdicts) for index in range(options.cells) for name in NAMES]
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        rows = pd.DataFrame([row for found in pool.imap(tried, tasks) for row in found])
+    groups = ["landscape", "way"] if options.by_landscape else ["way"]
+    mean = rows.groupby(groups, sort=False).mean(numeric_only=True)
+    print(f"| {' | '.join((*groups, 'runs', 'enclosed', 'fallen', 'right', 'wrong'))} |")
+    print("|" + "---|" * (len(groups) + 5))
+    for label, row in mean.iterrows():
+        decided = [
+            f"{100 * row[[c for c in row.index if c.startswith(kind)]].mean():.1f}" if not options.no_verdicts else "—"
+            for kind in ("right", "wrong")
+        ]
+        cells = [f"{row['runs']:.2f}", f"{100 * row['enclosed']:.1f}", f"{100 * row['fallen']:.1f}", *decided]
+        print(f"| {' | '.join([*(label if isinstance(label, tuple) else (label,)), *cells])} |")
+
+
+if __name__ == "__main__":
+    main()

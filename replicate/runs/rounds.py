@@ -1,0 +1,96 @@
+"""Points that depend on results: from a part of a claim and what is known of its runs to the points that it needs.
+
+A grid that is fixed has its points whatever is known. A bracket in rounds has those of its rounds so far: all of them
+are known exactly where it is done, so a session that trains what is missing, until nothing is, has trained it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from replicate.data import catalogue
+from replicate.paper.claim import Part
+from replicate.runs import bracket, scales
+from replicate.runs.bracket import Bracket, Place, Rounds
+from replicate.runs.result import Result
+from replicate.runs.run import Point, Run, point
+from replicate.runs.scales import Scale
+
+Known = Callable[[Run], Result | None]
+"""The result of a run; None where there is none."""
+
+
+def nothing(run: Run) -> None:
+    """As of an empty store."""
+
+
+def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
+    """The points that `part` needs at `scale` by what is `known`, by learning rate, weight decay, seed; none twice.
+
+    Raises `NotTrained` where the scale leaves the part out.
+    """
+    if not _in_rounds(scale, part):
+        return scales.points(scale, part)
+    return _sorted(rate.points[run] for rate in _rates(scale, part) for run in rate.bracket(known).runs)
+
+
+def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
+    """As `points`, of all that `part` may come to need: every place of the brackets that are not done."""
+    if not _in_rounds(scale, part):
+        return scales.points(scale, part)
+    found: list[Point] = []
+    for rate in _rates(scale, part):
+        so_far = rate.bracket(known)
+        found += [rate.points[run] for run in so_far.runs] if so_far.done else rate.points.values()
+    return _sorted(found)
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """One learning rate of a part that goes in rounds."""
+
+    lr: float
+    rule: Rounds
+    seeds: tuple[int, ...]
+    tested: int
+    chance_pp: float
+    points: Mapping[tuple[Place, int], Point]
+    """By place and seed, all that the rule may ask for."""
+
+    def bracket(self, known: Known) -> Bracket:
+        def score(place: Place, seed: int) -> float | None:
+            found = known(self.points[place, seed].run)
+            return None if found is None else found.accuracy_pp
+
+        return bracket.expand(self.rule, self.seeds, score, self.tested, self.chance_pp)
+
+
+def _in_rounds(scale: Scale, part: Part) -> bool:
+    return part.grid == "bracket" and isinstance(scale.bracket, Rounds)
+
+
+@lru_cache(maxsize=1024)
+def _rates(scale: Scale, part: Part) -> tuple[_Rate, ...]:
+    assert isinstance(scale.bracket, Rounds)
+    data, seeds = dict(scale.data), scale.protocol(part.cell.dataset).seeds
+    found = []
+    for lr in dict.fromkeys(p.lr for p in scales.points(scale, part)):
+        moved, steps = scales.moves(scale, part, lr)
+        rule = scale.bracket.within(steps)
+        decays: dict[Place, float] = {None: 0.0, **{k: scales.rounded(bracket.at(k) / moved) for k in rule.places}}
+        of_rate = {
+            (place, seed): point(scales.make_run(scale, part.cell, part.variant, lr, wd, seed))
+            for place, wd in decays.items()
+            for seed in seeds
+        }
+        spec = data[part.cell.dataset]
+        chance_pp = 100 / catalogue.info(spec).num_classes
+        found.append(_Rate(lr, rule, seeds, catalogue.test_size(spec), chance_pp, of_rate))
+    return tuple(found)
+
+
+def _sorted(found: Iterable[Point]) -> list[Point]:
+    distinct = {(p.lr, p.weight_decay, p.seed): p for p in found}
+    return [distinct[where] for where in sorted(distinct)]
