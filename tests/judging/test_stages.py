@@ -89,7 +89,7 @@ def trained(store: Store, held: dict[str, StoredRun], rng: random.Random, until:
 
 @pytest.mark.slow
 def test_the_same_runs_whenever_it_is_killed_and_in_whatever_order_they_come(tmp_path: Path) -> None:
-    settled = {run.key for run in runs_for([SETTLED], SCALE, looks.FIRST_SEEDS)}
+    settled = {run.key for run in runs_for([SETTLED], SCALE, seeds=looks.FIRST_SEEDS)}
     expected = settled | {run.key for run in runs_for([OPEN], SCALE)}
     for seed in range(4):
         rng = random.Random(seed)

@@ -27,7 +27,7 @@ def test_no_further_seed_before_the_first_three_of_all_cells(name: str) -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 def test_fewer_seeds_are_those_runs_of_the_whole(seeds: int) -> None:
     scale = scales.get("cifar100")
-    few, whole = runs_for([SLOPE], scale, seeds), runs_for([SLOPE], scale)
+    few, whole = runs_for([SLOPE], scale, seeds=seeds), runs_for([SLOPE], scale)
     assert few == [run for run in whole if run.seed in scale.seeds[:seeds]]
     assert len(few) * len(scale.seeds) == len(whole) * seeds
 

@@ -24,7 +24,7 @@ def test_as_a_walk_through_the_training_finds(share: float) -> None:
     have, trained = set(stored), 0
     firsts: list[int] = []
     lasts: list[int] = []
-    early, left = ({c.id: {r.key for r in runs_for([c], CIFAR, n)} for c in claims} for n in (3, None))
+    early, left = ({c.id: {r.key for r in runs_for([c], CIFAR, seeds=n)} for c in claims} for n in (3, None))
     for run in [None, *(run for run in order if run.key not in stored)]:
         if run is not None:
             trained += 1
@@ -41,7 +41,7 @@ def test_as_a_walk_through_the_training_finds(share: float) -> None:
 def test_two_looks_end_earlier_at_best_and_no_later_at_worst() -> None:
     once, twice = (milestones.of(CLAIMS, CIFAR, (), UNKNOWN, two) for two in (False, True))
     assert once.last == twice.last == milestones.When(len(runs_for(split(CLAIMS, CIFAR)[0], CIFAR)), None)
-    first = len(runs_for(split(CLAIMS, CIFAR)[0], CIFAR, looks.FIRST_SEEDS))
+    first = len(runs_for(split(CLAIMS, CIFAR)[0], CIFAR, seeds=looks.FIRST_SEEDS))
     assert twice.last_at_least == milestones.When(first, None)
     assert once.first_final is not None and twice.first_final is not None
     assert twice.first_final.runs < once.first_final.runs
