@@ -118,7 +118,7 @@ def _milestones_text(reached: Mapping[str, Milestones]) -> str:
     for name, found in reached.items():
         of_each = (found.first_provisional, found.first_final, found.last_at_least, found.last)
         rows.append((name, *("none" if when is None else _when(when) for when in of_each)))
-    return f"\nverdicts after so many more runs (in hours of one device):\n{columns(header, rows)}"
+    return f"\nverdicts after how many more runs (in hours of one device):\n{columns(header, rows)}"
 
 
 def _when(when: milestones.When) -> str:

@@ -21,7 +21,7 @@ from replicate.train.plan import priority
 def parts(
     claims: Sequence[Claim], scale: Scale, store: Store, *, budget: bool, until_settled: bool
 ) -> Iterator[list[Run]]:
-    """What `claims` need in `scale`, part by part; whoever takes a part has trained it before asking for the next.
+    """What `claims` need in `scale`, part by part; trained before the next is asked for.
 
     `budget`: what answers most claims comes first. `until_settled`: first what their first look needs, then what those
     need that it does not settle.

@@ -19,7 +19,7 @@ from replicate.runs.scales import NotTrained, Scale
 Key = tuple[Cell, str]
 """A cell and the variant of its training: what one landscape is of."""
 STAGE_SEEDS = 3
-"""Seeds of every cell that are trained before any further one: so many say something, if provisionally."""
+"""Seeds of every cell that are trained before any further one: enough for a provisional verdict."""
 
 
 def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str, str]]:

@@ -89,5 +89,5 @@ def test_a_claims_rounds_end_and_add_to_each_other() -> None:
     assert of_points == steps[-1] <= {run.key for run in possible_runs(CIFAR100)}
 
 
-def test_whoever_trains_nothing_is_asked_once() -> None:
+def test_a_caller_that_trains_nothing_is_asked_once() -> None:
     assert len(list(in_rounds([claim("rho/resnet50-cifar100")], CIFAR100, rounds.nothing))) == 1
