@@ -119,7 +119,9 @@ def test_compiled_equals_solo(arch: str, device: str) -> None:
         assert len(compiled._kept) == 1
 
 
-@pytest.mark.parametrize("arch", dict(PAPER_MODELS))
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=[pytest.mark.long] if arch == "mixer_s16" else []) for arch in dict(PAPER_MODELS)]
+)
 def test_production_path(arch: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16 with float32 weights, compiled, as graphs, on augmented images, in all lanes: against the plain loop.
 
@@ -226,7 +228,9 @@ def gradients_of(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("how", [GRAPH, COMPILED], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(GRAPH, id="eager"), pytest.param(COMPILED, id="compiled", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_interrupted_and_resumed(precision: str, how: How, device: str, tmp_path: Path) -> None:
     """A stack that is stopped in an epoch and taken up again ends as one that was not: to the last bit."""

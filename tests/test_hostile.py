@@ -53,7 +53,9 @@ def _quick(no_waiting_for_the_disk: None, smoke_alone: None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "price" else []) for name in TARGETS]
+)
 def test_some_inputs(name: str, tmp_path: Path) -> None:
     """As they are, and altered: a clear line, or an answer."""
     rng = random.Random(name)

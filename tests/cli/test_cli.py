@@ -226,7 +226,16 @@ class TestPlan:
         assert len(found["claims"]["trained"]) == len(CLAIMS)
 
     @pytest.mark.parametrize(
-        "scale", [pytest.param(name, marks=[] if name == "smoke" else pytest.mark.slow) for name in scales.SCALES]
+        "scale",
+        [
+            "smoke",
+            pytest.param("cifar100", marks=pytest.mark.slow),
+            *(
+                pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long])
+                for name in scales.SCALES
+                if name not in ("smoke", "cifar100")
+            ),
+        ],
     )
     def test_text(self, scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "--scale", scale, "--store", str(tmp_path / "none")]) == 0
