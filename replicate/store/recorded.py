@@ -22,7 +22,7 @@ MOST_LOST_BYTES = 64 << 20
 """A few kilobytes can unpack to gigabytes: after so much that is no record, nothing more is read."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
-SCALES = ("embedded-deep",)
+SCALES = ("embedded-deep", "probe")
 """Those with recorded runs: the package alone could not tell that it lacks them."""
 
 log = logging.getLogger(__name__)
