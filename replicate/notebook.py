@@ -80,11 +80,11 @@ class Judged:
     def next_runs(self) -> pd.DataFrame:
         """The runs to do next, by cell, learning rate and weight decay, as many as `judge` was told: arch, dataset, lr,
         wd, seed. The index says in which order they tell most, from 1 in each cell."""
-        found = []
-        for cell in self.cells:
-            ranked = enumerate(cell.answer.plan.runs if cell.answer.plan else (), 1)
-            for rank, run in sorted(ranked, key=lambda one: (one[1].lr, one[1].wd)):
-                found.append((rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed))
+        found = [
+            (rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed)
+            for cell in self.cells
+            for rank, run in (cell.answer.plan.ranked if cell.answer.plan else ())
+        ]
         return pd.DataFrame(found, columns=["order", "arch", "dataset", "lr", "wd", "seed"]).set_index("order")
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 
 LONGEST = 1200
 """Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
@@ -14,6 +15,13 @@ class UsageError(Exception):
 
     A program ends with it and exit status 2.
     """
+
+
+class Word(str, Enum):
+    """An enumeration of texts, each of which stands for itself where it is printed or filed."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 def one_line(text: object) -> str:

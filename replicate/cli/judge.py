@@ -118,9 +118,8 @@ def _next_csv(found: Sequence[JudgedCell]) -> str:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("arch", "dataset", "lr", "wd", "seed"))
     for cell in found:
-        plan = cell.answer.plan
-        runs = sorted(plan.runs if plan else (), key=lambda run: (run.lr, run.wd))
-        rows.writerows((cell.arch, cell.dataset, run.lr, run.wd, run.seed) for run in runs)
+        ranked = cell.answer.plan.ranked if cell.answer.plan else ()
+        rows.writerows((cell.arch, cell.dataset, run.lr, run.wd, run.seed) for _, run in ranked)
     return out.getvalue()
 
 

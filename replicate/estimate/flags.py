@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
+
+from replicate.text import Word
 
 
-class Flag(str, Enum):
+class Flag(Word):
     """A word that stands beside an estimate. In files it is its text, such as `edge-low`."""
 
     meaning: str
@@ -79,9 +80,6 @@ class Flag(str, Enum):
         made._value_ = word
         made.meaning, made.forbids = meaning, forbids
         return made
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 def forbidding(flags: Iterable[Flag]) -> tuple[Flag, ...]:

@@ -51,6 +51,11 @@ class Plan:
     """Expected standard error of the slope after them, as a share of today's; None where too little is known."""
     ratio_narrows: float | None
 
+    @property
+    def ranked(self) -> list[tuple[int, NextRun]]:
+        """Each run with its rank, from 1, by learning rate and weight decay."""
+        return sorted(enumerate(self.runs, 1), key=lambda one: (one[1].lr, one[1].wd))
+
 
 @dataclass
 class _End:

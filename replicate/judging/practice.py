@@ -93,12 +93,10 @@ def laws(fit: LineFit, steps: float | None) -> tuple[Law, ...]:
     out = []
     for name, exponent in power_law.RIVALS.items():
         times = steps if exponent == -1 else 1.0
-        known = value is not None and times is not None
-        shift = (1 - exponent) * fit.center + math.log(times or 1.0)
-        constant = math.exp(value + shift) if known and value is not None else None
-        low, high = (float(np.exp(end + shift)) if times is not None else math.nan for end in ends)
-        if times is None:
-            low, high = -math.inf, math.inf
-        law = Law(name, exponent, constant, low, high, name in found.excluded, name == found.supported)
-        out.append(law)
+        constant, low, high = None, -math.inf, math.inf
+        if times is not None:
+            shift = (1 - exponent) * fit.center + math.log(times)
+            constant = None if value is None else math.exp(value + shift)
+            low, high = (float(np.exp(end + shift)) for end in ends)
+        out.append(Law(name, exponent, constant, low, high, name in found.excluded, name == found.supported))
     return tuple(out)

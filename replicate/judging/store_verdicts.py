@@ -93,7 +93,7 @@ def _two_looks(claim: Claim, scale: Scale) -> bool:
 def _provisional(claim: Claim, scale: Scale, store: Store, missing: Missing) -> Provisional:
     """What the complete seeds of each cell say."""
     collected = collect(claim, scale, store, missing.complete)
-    verdict = claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs))
+    verdict = claim_verdicts.decide(claim, collected.landscapes, _evidence(scale, collected.runs))
     seeds = min(len(of_cell) for of_cell in missing.complete.values())
     return Provisional(verdict.outcome, verdict.reason, verdict.estimate, verdict.evidence.runs, seeds)
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from replicate.estimate.estimate import Estimate
 from replicate.estimate.flags import Flag
 from replicate.estimate.power_law import Rivals
 from replicate.estimate.published import Published
 from replicate.paper.claim import Claim, Margin
+from replicate.text import Word
 
 
-class Outcome(str, Enum):
+class Outcome(Word):
     """What a verdict comes to. In files it is its text."""
 
     REPLICATED = "replicated"
     CONTRADICTED = "contradicted"
     INCONCLUSIVE = "inconclusive"
     NOT_RUN = "not run"
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 OUTCOMES = tuple(Outcome)
@@ -118,7 +115,7 @@ class Secondary:
     """Where the paper's method would give another verdict."""
 
 
-class Altered(str, Enum):
+class Altered(Word):
     """What is otherwise when a verdict is tried again. In files it is its text."""
 
     SEED = "seed"
@@ -131,9 +128,6 @@ class Altered(str, Enum):
     """Accuracy at the best epoch in place of the last one's."""
     LEVEL = "level"
     """Another level for the interval."""
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 @dataclass(frozen=True)

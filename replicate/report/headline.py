@@ -15,6 +15,7 @@ from replicate.paper.protocol import RHO
 from replicate.report import rivals
 from replicate.report.families import TITLES, kind
 from replicate.report.wording import CRASHED, outcome_text
+from replicate.text import joined
 
 TOLD = 2.0
 """A loss of more standard errors than this is one."""
@@ -80,11 +81,7 @@ def _named(cells: Sequence[InPractice]) -> str:
     for one in cells:
         model, _, data = one.trained.partition(" on ")
         by_data.setdefault(data, []).append(TITLES.get(model, model))
-    return " and ".join(f"{_and(models)} on {data}" for data, models in by_data.items())
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return " and ".join(f"{joined(models)} on {data}" for data, models in by_data.items())
 
 
 def _counted(file: VerdictFile) -> str:

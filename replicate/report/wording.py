@@ -79,12 +79,16 @@ PROVISIONAL = "provisional, counted as not run: by the seeds that are complete, 
 """Above a list of provisional verdicts."""
 
 
+def provisional_words(verdict: Verdict) -> str:
+    """`contradicted by 3 seeds, -0.9 [-1.2, -0.6]`; empty where there is no provisional verdict."""
+    found = verdict.provisional
+    return "" if found is None else f"{found.outcome} by {found.seeds} seeds, {estimate_text(found.estimate)}"
+
+
 def provisional_text(entry: Entry) -> str:
-    """`contradicted by 3 seeds, -0.9 [-1.2, -0.6]: 95 % interval …`; empty where there is no provisional verdict."""
+    """As `provisional_words`, with the reason."""
     found = entry.verdict.provisional
-    if found is None or entry.crashed:
-        return ""
-    return f"{found.outcome} by {found.seeds} seeds, {estimate_text(found.estimate)}: {found.reason}"
+    return "" if found is None or entry.crashed else f"{provisional_words(entry.verdict)}: {found.reason}"
 
 
 def estimate_text(estimate: Estimate | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from replicate.paper.claim import Claim
-from replicate.runs.needed import Key, first_seeds, parts_at
+from replicate.runs.needed import Key, first_seeds, first_seeds_of
 from replicate.runs.scales import Scale
 
 FIRST_SEEDS = 2
@@ -24,10 +24,8 @@ def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
 
     It is where nothing is trained for it, and where a cell has so few seeds that none has a provisional verdict.
     """
-    places = dict.fromkeys((part.cell, part.variant) for part in parts_at(claim, scale))
-    if not all(provisional(scale, where) for where in places):
-        return {}
-    return {where: first_seeds(scale, where[0], FIRST_SEEDS) for where in places}
+    first = first_seeds_of(claim, scale, FIRST_SEEDS)
+    return first if all(provisional(scale, where) for where in first) else {}
 
 
 def provisional(scale: Scale, where: Key) -> tuple[int, ...]:

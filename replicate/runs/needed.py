@@ -39,6 +39,11 @@ def first_seeds(scale: Scale, cell: Cell, count: int = STAGE_SEEDS) -> tuple[int
     return scale.protocol(cell.dataset).seeds[:count]
 
 
+def first_seeds_of(claim: Claim, scale: Scale, count: int) -> dict[Key, tuple[int, ...]]:
+    """The first `count` seeds of each cell and variant that `claim` speaks of."""
+    return {(part.cell, part.variant): first_seeds(scale, part.cell, count) for part in parts_at(claim, scale)}
+
+
 def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
     """The distinct runs that `claims` need: first `STAGE_SEEDS` seeds of all cells, then the others.
 
@@ -46,13 +51,11 @@ def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seed
     cell alone, this many, by what is known of these. All of them are known, where brackets go in rounds, as soon as
     none of them is missing. Raises `NotTrained` where the scale leaves out a part; see `split`.
     """
-
-    def first(claim: Claim) -> dict[Key, tuple[int, ...]] | None:
-        if seeds is None:
-            return None
-        return {(part.cell, part.variant): first_seeds(scale, part.cell, seeds) for part in parts_at(claim, scale)}
-
-    return _in_order((points_of(claim, scale, known, first(claim)) for claim in claims), scale)
+    found = (
+        points_of(claim, scale, known, None if seeds is None else first_seeds_of(claim, scale, seeds))
+        for claim in claims
+    )
+    return _in_order(found, scale)
 
 
 def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
