@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 import numpy as np
 
@@ -107,6 +108,7 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
     `tested`: images that an accuracy is taken on; `chance_pp`: that of guessing. At most every place of the rule, and
     none, with every seed: each round asks for a place that was not there, or for more seeds.
     """
+    scores = cache(scores)  # a look at more seeds, or at one place more, asks for the others again
     grid = set(rule.start)
     for count in [n for n in LOOKS if n < len(seeds)] + [len(seeds)]:
         while True:
