@@ -317,7 +317,7 @@ def _setting(one: Setting, best_lr: float | None, *, first: bool) -> str:
         return f"{at}: cannot be said, {one.why_not}"
     if one.any_below:
         return f"{at}: any {what}{'' if one.low == 0 else f'from {one.low:.2g} '}up to {one.high:.2g}"
-    best = "" if one.best_run is None else f", of the runs {one.best_run:.2g} is the best"
+    best = "" if one.best_run is None else f" (best run: {one.best_run:.2g})"
     if one.low == 0:
         return f"{at}: {what}{one.high:.2g} at most{best}"
     if math.isinf(one.high):

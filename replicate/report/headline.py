@@ -60,18 +60,15 @@ def _instead(cells: Sequence[InPractice]) -> str:
 
 
 def _to_set(one: InPractice) -> str:
+    best_run = f" (best run: {one.best_wd:.2g})"
     if one.where in (Where.ANY_BELOW, Where.FLAT):
         from_ = "" if one.alike[0] == 0 else f"from {one.alike[0]:.2g} "
-        best = (
-            ""
-            if one.none is None or one.none.value <= one.none.error
-            else f", of the runs {one.best_wd:.2g} is the best"
-        )
-        return f"any λ {from_}up to {one.alike[1]:.2g}{best}"
+        helps = one.none is not None and one.none.value > one.none.error
+        return f"any λ {from_}up to {one.alike[1]:.2g}{best_run if helps else ''}"
     if one.where is Where.ABOVE:
-        return f"λ of at least {one.low:.2g}, the largest that was run, {one.best_wd:.2g}, is the best"
+        return f"λ of at least {one.low:.2g} (best run: {one.best_wd:.2g}, the largest)"
     if one.low == 0:
-        return f"λ of {one.high:.2g} at most, of the runs {one.best_wd:.2g} is the best"
+        return f"λ of {one.high:.2g} at most{best_run}"
     return f"λ from {one.low:.2g} to {one.high:.2g}"
 
 

@@ -195,6 +195,6 @@ def test_any_weight_decay_is_advised_only_where_small_ones_do_as_well() -> None:
     even = Setting(0.003, True, 0.0, 0.4, any_below=True)
     open_above = Setting(0.01, True, 0.2, math.inf, best_run=0.5)
     said = answer.headline(cell(ROW, settings=(open_below, even, open_above)))
-    assert "at learning rate 0.001 (the best): weight decay 0.4 at most, of the runs 0.1 is the best" in said
+    assert "at learning rate 0.001 (the best): weight decay 0.4 at most (best run: 0.1)" in said
     assert "at 0.003: any up to 0.4" in said
-    assert "at 0.01: 0.2 at least, of the runs 0.5 is the best" in said
+    assert "at 0.01: 0.2 at least (best run: 0.5)" in said

@@ -60,8 +60,8 @@ def test_a_cost_within_its_error_is_none() -> None:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        (Where.ABOVE, "λ of at least 0.2, the largest that was run, 0.5, is the best"),
-        (Where.FLAT, "any λ from 0.3 up to 0.9, of the runs 0.5 is the best"),
+        (Where.ABOVE, "λ of at least 0.2 (best run: 0.5, the largest)"),
+        (Where.FLAT, "any λ from 0.3 up to 0.9 (best run: 0.5)"),
         (Where.INSIDE, "λ from 0.2 to 1.5"),
     ],
 )
