@@ -76,9 +76,14 @@ SETTINGS = {
         _setting("digits-80", _digits(192), epochs=20, warmup_epochs=3, batch_size=48),
         _setting("digits-150", _digits(288), epochs=25, warmup_epochs=3, batch_size=48),
         _setting("digits-300", _digits(288), epochs=25, warmup_epochs=2, batch_size=24),
-        _setting("fashion-320", _fashion(1024), models=SMALL_MODELS_16, epochs=20, warmup_epochs=2, batch_size=64),
-        _setting("fashion-640", _fashion(1024), models=SMALL_MODELS_16, epochs=40, warmup_epochs=4, batch_size=64),
-        _setting("fashion-960", _fashion(1024), models=SMALL_MODELS_16, epochs=30, warmup_epochs=3, batch_size=32),
+        *(
+            _setting(f"fashion-{epochs}", _fashion(1024), models=SMALL_MODELS_16, epochs=epochs, **how)
+            for epochs, how in (
+                (5, {"warmup_epochs": 1, "batch_size": 16}),
+                (10, {"warmup_epochs": 1, "batch_size": 32}),
+                (20, {"warmup_epochs": 2, "batch_size": 64}),
+            )
+        ),
     )
 }
 
@@ -149,6 +154,7 @@ def line(told: Told) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=[*SETTINGS], action="append", help="may be repeated; all by default")
+    parser.add_argument("--family", choices=[arch for arch, _ in EMBEDDED.models], action="append", help="as --setting")
     parser.add_argument("--store", default=".replicate/pilot", help="where what was trained stays (%(default)s)")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many pilot seeds (%(default)s)")
     parser.add_argument("--variant", choices=["main", "sgd"], default="main")
@@ -159,7 +165,7 @@ def main() -> None:
     for name in arguments.setting or SETTINGS:
         setting = SETTINGS[name]
         families = ["resnet50", "convnext_t"] if arguments.variant == "sgd" else [arch for arch, _ in setting.models]
-        for arch in families:
+        for arch in (arch for arch in families if arch in (arguments.family or families)):
             runs = runs_of(setting, arch, arguments.seeds, arguments.variant)
             local.ensure(store, runs)
             told = read(setting, arch, runs, store)

@@ -48,13 +48,13 @@ needs thousands of steps to open its blocks.
 
 
 def _coarser(model: ModelSpec) -> ModelSpec:
-    """The model with patches twice as large; one without patches as it is."""
-    arguments = {name: 2 * value if name == "patch_size" else value for name, value in model.arguments}
+    """The model with patches twice as large; one that takes single pixels, or has no patches, as it is."""
+    arguments = {name: 2 * value if name == "patch_size" and value > 1 else value for name, value in model.arguments}
     return ModelSpec(model.name, tuple(arguments.items()))
 
 
 SMALL_MODELS_16 = tuple((arch, _coarser(model)) for arch, model in SMALL_MODELS)
-"""The same for 16 x 16 images: as many tokens, and convolutions on as many places."""
+"""The same for 16 x 16 images: as many tokens, and convolutions on four times as many places."""
 
 PAPER_MODELS = tuple((a.name, ModelSpec(a.timm_name)) for a in ARCHITECTURES)
 """As registered in timm: ImageNet stems, patches of 16, and the image size of the data where the model asks for one.

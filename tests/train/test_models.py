@@ -16,6 +16,7 @@ from replicate.runs.run import ModelSpec
 from replicate.train import models
 
 SMALL = dict(scales.SMALL_MODELS)
+SMALL_AT = {8: SMALL, 16: dict(scales.SMALL_MODELS_16)}
 PAPER = dict(scales.PAPER_MODELS)
 STEM32 = dict(scales.STEM32_MODELS)
 ARCHS = tuple(a.name for a in ARCHITECTURES)
@@ -35,10 +36,11 @@ def test_the_small_model_is_of_the_paper_models_class(arch: str) -> None:
     assert type(small).__module__.startswith("timm.")
 
 
+@pytest.mark.parametrize("size", SMALL_AT)
 @pytest.mark.parametrize("arch", ARCHS)
-def test_small_models_take_digits_and_every_weight_gets_a_gradient(arch: str) -> None:
-    model = models.build_seeded(SMALL[arch], 10, 1, 8, seed=0)
-    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+def test_small_models_take_their_images_and_every_weight_gets_a_gradient(arch: str, size: int) -> None:
+    model = models.build_seeded(SMALL_AT[size][arch], 10, 1, size, seed=0)
+    images = torch.randn(6, 1, size, size, generator=torch.Generator().manual_seed(0))
     loss = nn.functional.cross_entropy(model(images), torch.arange(6))
     loss.backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
