@@ -66,8 +66,8 @@ def _digits(images: int) -> DataSpec:
     return DataSpec("digits", train_images=images, label_noise=0.4)
 
 
-def _fashion(images: int) -> DataSpec:
-    return DataSpec("fashion-16", train_images=images, label_noise=0.4, test_images=2000)
+def _fashion(images: int, wrong: float) -> DataSpec:
+    return DataSpec("fashion-16", train_images=images, label_noise=wrong, test_images=2000)
 
 
 SETTINGS = {
@@ -77,12 +77,16 @@ SETTINGS = {
         _setting("digits-150", _digits(288), epochs=25, warmup_epochs=3, batch_size=48),
         _setting("digits-300", _digits(288), epochs=25, warmup_epochs=2, batch_size=24),
         *(
-            _setting(f"fashion-{epochs}", _fashion(1024), models=SMALL_MODELS_16, epochs=epochs, **how)
-            for epochs, how in (
-                (5, {"warmup_epochs": 1, "batch_size": 16}),
-                (10, {"warmup_epochs": 1, "batch_size": 32}),
-                (20, {"warmup_epochs": 2, "batch_size": 64}),
+            _setting(
+                f"fashion-{epochs}-{wrong:g}",
+                _fashion(1024, wrong),
+                models=SMALL_MODELS_16,
+                epochs=epochs,
+                warmup_epochs=max(epochs // 10, 1),
+                batch_size=batch_size,
             )
+            for epochs, batch_size in ((5, 16), (10, 32), (20, 64))
+            for wrong in (0.4, 0.6)
         ),
     )
 }

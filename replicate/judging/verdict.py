@@ -44,6 +44,11 @@ class Evidence:
     """Which look of `--until settled` it is of; empty where a claim is judged once."""
 
     @property
+    def missing_text(self) -> str:
+        """How many of the runs that the claim needs are not in the store."""
+        return f"{self.runs_missing} of its {self.runs + self.runs_missing} runs are not in the store"
+
+    @property
     def label(self) -> str:
         """One phrase for tables: the scale and what kind of evidence it is."""
         kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"

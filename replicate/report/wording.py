@@ -200,9 +200,18 @@ def counts_text(file: VerdictFile) -> str:
 
 
 def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Claims that were not run, grouped by reason in order of appearance."""
+    """Claims that were not run, grouped by reason in order of appearance, however many runs each of them lacks."""
     groups: dict[str, list[Entry]] = {}
     for e in entries:
         if outcome_text(e) == NOT_RUN:
-            groups.setdefault(reason_text(e), []).append(e)
-    return list(groups.items())
+            groups.setdefault(reason_text(e).removeprefix(e.verdict.evidence.missing_text), []).append(e)
+    return [(_missing_text(group) + reason, group) for reason, group in groups.items()]
+
+
+def _missing_text(group: list[Entry]) -> str:
+    """How many runs the claims of one reason lack; empty where that is not the reason."""
+    lacking = [e.verdict.evidence for e in group if reason_text(e).startswith(e.verdict.evidence.missing_text)]
+    if len({evidence.missing_text for evidence in lacking}) == 1:
+        return lacking[0].missing_text
+    missing = sorted(evidence.runs_missing for evidence in lacking)
+    return f"{missing[0]} to {missing[-1]} runs of each are not in the store" if missing else ""
