@@ -34,6 +34,7 @@ from replicate.runs.needed import runs_for, split
 from replicate.runs.run import Run
 from replicate.runs.scales import NotTrained, Scale
 from replicate.store import provenance
+from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
@@ -47,12 +48,13 @@ def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False)
     provisional one where enough seeds are complete.
     """
     level, look = LEVEL, ""
+    now = Snapshot(store)  # several looks, all at what is there now
     if until_settled and _two_looks(claim, scale):
-        if (verdict := settled(claim, scale, store)) is not None:
+        if (verdict := settled(claim, scale, now)) is not None:
             return verdict
         level, look = looks.LAST_LEVEL, LAST_LOOK
     try:
-        collected = collect(claim, scale, store)
+        collected = collect(claim, scale, now)
     except NotTrained as reason:
         return not_run(claim, str(reason), Evidence(scale.name, scale.probe))
     except Missing as missing:
@@ -61,7 +63,7 @@ def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False)
         verdict = not_run(claim, str(missing), evidence, f"`replicate train --scale {scale.name}`")
         if not looks.enough(scale, missing.complete):
             return verdict
-        return replace(verdict, provisional=_provisional(claim, scale, store, missing))
+        return replace(verdict, provisional=_provisional(claim, scale, now, missing))
     return claim_verdicts.judge(claim, collected.landscapes, _evidence(scale, collected.runs, look), level)
 
 
@@ -69,7 +71,7 @@ FIRST_LOOK = f"first look of --until settled, at {looks.FIRST_SEEDS} seeds"
 LAST_LOOK = "last look of --until settled"
 
 
-def settled(claim: Claim, scale: Scale, store: Store) -> Verdict | None:
+def settled(claim: Claim, scale: Scale, store: Store | Snapshot) -> Verdict | None:
     """The verdict of the first of two looks where it is decisive; None where it is not, or its runs are not there.
 
     It depends on the runs of the first seeds alone, whatever else `store` holds: the same on every machine, and in
@@ -90,7 +92,7 @@ def _two_looks(claim: Claim, scale: Scale) -> bool:
     return bool(split([claim], scale)[0] and looks.first_look(claim, scale))
 
 
-def _provisional(claim: Claim, scale: Scale, store: Store, missing: Missing) -> Provisional:
+def _provisional(claim: Claim, scale: Scale, store: Snapshot, missing: Missing) -> Provisional:
     """What the complete seeds of each cell say."""
     collected = collect(claim, scale, store, missing.complete)
     verdict = claim_verdicts.decide(claim, collected.landscapes, _evidence(scale, collected.runs))

@@ -18,6 +18,7 @@ from replicate.runs import decay, scales
 from replicate.runs.needed import Key, label, points_of, runs_for
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
+from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 MOST_CELLS = 2
@@ -54,19 +55,23 @@ def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = N
     `seeds`: of the first seeds of each cell alone, this many. Where brackets go in rounds, those of the rounds that can
     be told by what is there: none where all are done.
     """
-    return [run for run in runs_for([claim], scale, store.result, seeds) if store.get(run) is None]
+    now = Snapshot(store)
+    return [run for run in runs_for([claim], scale, now.result, seeds) if now.get(run) is None]
 
 
-def collect(claim: Claim, scale: Scale, store: Store, seeds: Mapping[Key, Collection[int]] | None = None) -> Collected:
+def collect(
+    claim: Claim, scale: Scale, store: Store | Snapshot, seeds: Mapping[Key, Collection[int]] | None = None
+) -> Collected:
     """The landscapes of `claim`, from exactly the points of its parts; `seeds`: from these of each cell alone.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest over the
     epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
     Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
     """
-    points = points_of(claim, scale, store.result, seeds)
+    now = Snapshot(store)
+    points = points_of(claim, scale, now.result, seeds)
     needed = {p.run.key: p.run for of_cell in points.values() for p in of_cell}
-    found = {key: stored for key, run in needed.items() if (stored := store.get(run)) is not None}
+    found = {key: stored for key, run in needed.items() if (stored := now.get(run)) is not None}
     missing = Counter(
         label(where) for where, of_cell in points.items() for key in {p.run.key for p in of_cell} - found.keys()
     )

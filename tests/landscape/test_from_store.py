@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from replicate.landscape.from_store import Missing, collect, missing_runs
 from replicate.landscape.landscape import Landscape
+from replicate.paper import registry
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim, Margin, Part
 from replicate.runs import scales
 from replicate.runs.needed import Key, runs_for, split
-from replicate.runs.run import Point, point
+from replicate.runs.run import Point, Run, point
 from replicate.runs.scales import NotTrained, Scale
-from replicate.store.store import Store
+from replicate.store.store import Store, StoredRun, open_store
 from tests.support.faketrainer import fake_result, fake_run
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -162,3 +164,29 @@ def test_the_registry_at_every_scale_has_distinct_runs() -> None:
         runs = runs_for(trained, scale)
         assert len({run.key for run in runs}) == len(runs) > 0
         assert len(trained) + len(left_out) == len(CLAIMS)
+
+
+@pytest.mark.parametrize("after", [0, 17, 18, 509])
+def test_runs_that_are_stored_meanwhile_end_no_bracket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """The first round comes while it is being asked for: what is missing is told by one moment, not by two."""
+    scale, of = scales.get("fashion"), registry.claim("sgd/rho/resnet50-cifar100")
+    store = open_store(tmp_path)
+    first = runs_for([of], scale)
+    get, asked = Store.get, 0
+
+    def while_others_train(self: Store, run: Run) -> StoredRun | None:
+        nonlocal asked
+        asked += 1
+        if asked == after + 1:
+            for other in first:
+                store.put(other, fake_result(other), {}, durable=False)
+        return get(self, run)
+
+    monkeypatch.setattr(Store, "get", while_others_train)
+    assert missing_runs(of, scale, store) != []
+    monkeypatch.setattr(Store, "get", get)
+    assert len(missing_runs(of, scale, store)) == 30  # of the second round
+    with pytest.raises(Missing):
+        collect(of, scale, store)
