@@ -331,10 +331,8 @@ def gradient_of_lane(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arch",
-    [pytest.param(arch, marks=[] if arch == "mixer_s16" else pytest.mark.long) for arch in MODELS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("arch", MODELS)
 @pytest.mark.usefixtures("no_fallback")
 def test_under_vmap_and_compiled(arch: str) -> None:
     """Lanes with weights of their own equal each alone, without a graph break and without vmap's loop over lanes."""
