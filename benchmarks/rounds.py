@@ -1,10 +1,13 @@
-"""A bracket in rounds against fixed lists of weight decays, on trained landscapes of known truth.
+"""A bracket in rounds against fixed lists of weight decays, on landscapes of known truth, trained or invented.
 
     nice python benchmarks/rounds.py --cells 4
+    nice python benchmarks/rounds.py --cells 4 --invented --by-landscape
 
 A cell is some seeds of a landscape. The lattice of weight decays (a factor 3 apart) lies at a place that is drawn anew
-for each learning rate; a run is the recorded one whose weight decay is nearest. A way to choose weight decays is the
-rule of `replicate.runs.bracket`, or a fixed list of its places, both with no weight decay beside. For each way:
+for each learning rate; a run is the recorded one whose weight decay is nearest. `--invented`: shapes of
+`replicate.landscape.synthetic` that have an optimum, at places like those of trained landscapes, as noisy as the paper
+says, on as many test images as CIFAR-100 has. A way to choose weight decays is the rule of `replicate.runs.bracket`, or
+a fixed list of its places, both with no weight decay beside. For each way:
 
 - enclosed: learning rates whose optimum (of all forty seeds) lies between two weight decays, or where decay does not
   surely help and the runs say so, in a hundred;
@@ -35,8 +38,9 @@ from replicate.calibration.trained import LANDSCAPES
 from replicate.calibration.trained_rates import where
 from replicate.judging.sweep_verdicts import judge_sweep
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, REPLICATED
+from replicate.landscape import synthetic
 from replicate.landscape.landscape import Floats, Landscape
-from replicate.paper.protocol import SGD_MOMENTUM
+from replicate.paper.protocol import LRS, SGD_MOMENTUM
 from replicate.paper.registry import CLAIMS
 from replicate.runs.bracket import FACTOR, End, Place, Rounds, expand, look
 
@@ -44,6 +48,11 @@ NAMES = (
     *("mlp-digits-adamw", "mlp-digits-sgd", "mlp-fashion-16-adamw"),
     *("convnext_t-digits-adamw", "swin_t-digits-adamw"),
 )
+SHAPES = ("table-2", "quadratic", "quartic", "kinked", "asymmetric", "skewed", "cliff", "tent", "ridge")
+INVENTED = tuple(f"invented {shape}" for shape in SHAPES)
+BEST_PLACES = (-0.5, 3.0)
+"""Between these an invented optimum lies: trained ones, from -0.4 to 2.7."""
+INVENTED_TESTED = 10_000
 LAWS = ("0.1 η", "constant", "1/η")
 QUANTITIES = ("slope", "rho")
 STEPS = 300
@@ -97,8 +106,31 @@ class Rate:
 
 
 def world(name: str, index: int) -> list[Rate]:
-    """The `index`-th cell of a trained landscape: depends on nothing else."""
+    """The `index`-th cell of a landscape: depends on nothing else."""
     rng = np.random.default_rng([index, *name.encode()])
+    return invented(name.removeprefix("invented "), rng) if name in INVENTED else trained(name, rng)
+
+
+def tested(name: str) -> int:
+    """Images that an accuracy is taken on."""
+    return INVENTED_TESTED if name in INVENTED else LANDSCAPES[name].tested
+
+
+def invented(shape: str, rng: np.random.Generator) -> list[Rate]:
+    rule, made = Rounds(), synthetic.Truth(shape=shape)
+    x = math.log(FACTOR) * np.arange(rule.lowest, rule.highest + 1)
+    found = []
+    for lr in LRS:
+        best, unit = math.log(FACTOR) * rng.uniform(*BEST_PLACES), 1 / (lr * STEPS)
+        wds = [0.0, *np.exp(x - best) * made.best_wd(lr)]
+        drawn = synthetic.draw(made, lambda _, wds=wds: wds, rng, lrs=[lr], seeds=range(SEEDS))
+        scores = drawn.frame["score"].to_numpy().reshape(len(wds), SEEDS)
+        truth = trained_studies.Truth(best + math.log(unit), 0.0, gain_pp=5.0, gain_error=0.0)
+        found.append(Rate(lr, x, scores[1:], scores[0], truth, unit, 0.0))
+    return found
+
+
+def trained(name: str, rng: np.random.Generator) -> list[Rate]:
     landscape, curves = LANDSCAPES[name], trained_studies.curves(name)
     seeds = rng.choice(curves[0].scores.shape[1], SEEDS, replace=False)
     found = []
@@ -127,14 +159,14 @@ class Chosen:
         return sorted({place for place, _ in self.runs if place is not None})
 
 
-def choose(rate: Rate, way: Way, tested: int) -> Chosen:
+def choose(rate: Rate, way: Way, images: int) -> Chosen:
     seeds = range(way.seeds)
     if not way.fixed:
-        bracket = expand(Rounds(), seeds, rate.score, tested, CHANCE_PP)
+        bracket = expand(Rounds(), seeds, rate.score, images, CHANCE_PP)
         return Chosen(bracket.runs, bracket.low, bracket.high)
     runs = tuple((place, seed) for place in (None, *way.fixed) for seed in seeds)
     table = {place: [rate.score(place, seed) for seed in seeds] for place in (None, *way.fixed)}
-    seen = look(Rounds((way.fixed[0],), way.fixed[0], way.fixed[-1]), table, tested, CHANCE_PP)
+    seen = look(Rounds((way.fixed[0],), way.fixed[0], way.fixed[-1]), table, images, CHANCE_PP)
     return Chosen(runs, seen.low, seen.high)
 
 
@@ -170,7 +202,7 @@ def tried(task: tuple[str, int, bool]) -> list[dict[str, object]]:
     rates = world(name, index)
     rows: list[dict[str, object]] = []
     for way in WAYS:
-        chosen = [choose(rate, way, LANDSCAPES[name].tested) for rate in rates]
+        chosen = [choose(rate, way, tested(name)) for rate in rates]
         runs = [sum(place is not None for place, _ in found.runs) for found in chosen]
         row = {
             "way": way.label,
@@ -193,8 +225,10 @@ def main() -> None:
     arguments.add_argument("--processes", type=int, default=1)
     arguments.add_argument("--no-verdicts", action="store_true", help="only where the optimum lies: seconds")
     arguments.add_argument("--by-landscape", action="store_true")
+    arguments.add_argument("--invented", action="store_true")
     options = arguments.parse_args()
-    tasks = [(name, index, not options.no_verdicts) for index in range(options.cells) for name in NAMES]
+    names = INVENTED if options.invented else NAMES
+    tasks = [(name, index, not options.no_verdicts) for index in range(options.cells) for name in names]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         rows = pd.DataFrame([row for found in pool.imap(tried, tasks) for row in found])
     groups = ["landscape", "way"] if options.by_landscape else ["way"]
