@@ -179,7 +179,8 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
             if found:
                 margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
                 drawn = calibration(found, title, (margin.low, margin.high))
-                pictures.append(Picture(f"The {title}", "by its true value", page.svg(drawn)))
+                where = ", of laws λ ∝ η" if quantity == "rho" else ""
+                pictures.append(Picture(f"The {title}", f"by its true value{where}", page.svg(drawn)))
         out.append(
             Check(
                 "How often the rules err",

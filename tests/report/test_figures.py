@@ -125,8 +125,10 @@ def test_operating_characteristics() -> None:
         replace(rate, replicated=1.0, inconclusive=0.0),
         replace(rate, truth=None),
         replace(rate, quantity="r2"),
+        replace(rate, slope=0.5, contradicted=1.0),  # where no single ratio is true
     ]
     found = shares(rates, "rho")
+    assert shares([replace(rate, quantity="slope", slope=0.5)], "slope") != {}
     assert found == {0.1: {"replicated": 0.75, "inconclusive": 0.25, "contradicted": 0.0}}
     assert "▸" in texts(calibration(found, "ratio", (0.05, 0.2)))
     assert "▸" not in texts(calibration(found, "ratio", (0.2, 0.3)))

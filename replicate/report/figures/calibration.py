@@ -18,10 +18,13 @@ Shares = dict[float, dict[str, float]]
 
 
 def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
-    """Over all studies of a quantity, weighted by their landscapes; studies without a truth are left out."""
+    """Over all studies of a quantity, weighted by their landscapes; studies without a truth are left out.
+
+    So are those of a ratio that varies with the learning rate: no single value is the truth there.
+    """
     sums: dict[float, dict[str, float]] = {}
     for rate in rates:
-        if rate.quantity == quantity and rate.truth is not None:
+        if rate.quantity == quantity and rate.truth is not None and (quantity != "rho" or rate.slope == 1):
             of_truth = sums.setdefault(float(f"{rate.truth:.2g}"), dict.fromkeys((*OUTCOMES, "n"), 0.0))
             for outcome in OUTCOMES:
                 of_truth[outcome] += getattr(rate, outcome) * rate.landscapes
