@@ -18,10 +18,11 @@ import pytest
 from replicate.runs.run import Run
 from replicate.store import begun, fsck, garbage, provenance
 from replicate.store.store import Store, open_store
-from replicate.train.engine import devices, failed, local, pool, waiting
+from replicate.train.engine import devices, failed, local, waiting
 from replicate.train.engine.devices import Slot
 from replicate.train.engine.failed import TrainingFailed
 from replicate.train.engine.local import ensure
+from replicate.train.engine.trust import Trust
 from replicate.train.engine.work import Work
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
@@ -131,16 +132,16 @@ def test_a_process_that_trains_itself_is_of_no_more_use_after_a_device_error(
 def test_devices_that_are_renumbered_keep_their_names(three: dict[str, str], store: Store) -> None:
     """The first is gone, so new processes count the others from nought."""
     before = list(devices.slots())
-    answer = {"gpu": ["m-gpu-a", "cuda:0"], "error": "device cuda:0 failed\nmore"}
+    error = "device cuda:0 failed\nmore"
     del three["m-gpu-a"]
     three |= {"m-gpu-b": "cuda:0", "m-gpu-c": "cuda:1"}
-    left = pool._after_device_error(store, Work([fake_run()], 0), answer, before, set())
+    left = Trust().after_error(store, Work([fake_run()], 0), "m-gpu-a", error, before)
     assert left == [Slot("m-gpu-b", "cuda:0", "0"), Slot("m-gpu-c", "cuda:1", "1")]
     assert store.notices == ["device cuda:0 failed; it is left alone, 2 others go on"], "not tried again: it is gone"
     three.clear()
     three["m-cpu-0"] = "cpu"
     with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left"):
-        pool._after_device_error(store, Work([fake_run()], 0), answer, before, set())
+        Trust().after_error(store, Work([fake_run()], 0), "m-gpu-a", error, before)
 
 
 # A clock that jumps

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from replicate.runs.run import Run
-from replicate.store.store import Store
 from replicate.text import UsageError
-from replicate.train.engine.devices import Slot
 
 DEVICE_ERRORS = ("AcceleratorError",)
 """Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
@@ -60,14 +58,3 @@ def is_of_device(error: BaseException) -> bool:
         return False
     named = any(kind.__name__ in DEVICE_ERRORS for kind in type(error).__mro__)
     return named or (isinstance(error, RuntimeError) and any(word in text for word in DEVICE_WORDS))
-
-
-def left_without(store: Store, slots: Sequence[Slot], failed: str, error: str) -> list[Slot]:
-    """`slots` without the one named `failed`, which a notice says; `TrainingFailed` where no other is left."""
-    first = error.splitlines()[0]
-    left = [slot for slot in slots if slot.name != failed]
-    if not left:
-        raise TrainingFailed(f"{first}; {NO_DEVICE}")
-    others = "1 other goes" if len(left) == 1 else f"{len(left)} others go"
-    store.note(f"{first}; it is left alone, {others} on")
-    return left

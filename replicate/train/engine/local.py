@@ -55,7 +55,7 @@ def ensure(
     """
 
     def train(missing: list[Run]) -> None:
-        free = slots(processes)
+        free = slots(processes) if in_process else _pool().usable(slots(processes))
         if why := unseen(missing):
             store.note(why)
         work = into_stacks(store, missing, trainer, len(free))

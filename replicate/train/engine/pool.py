@@ -25,10 +25,11 @@ from typing import Any
 
 from replicate.runs.run import Run
 from replicate.store.store import Store, StoreError
-from replicate.train.engine import devices, room
+from replicate.train.engine import room
 from replicate.train.engine.devices import CPU, Slot
-from replicate.train.engine.failed import TrainingFailed, left_without
+from replicate.train.engine.failed import TrainingFailed
 from replicate.train.engine.leave import Deadline, OutOfTime
+from replicate.train.engine.trust import Trust
 from replicate.train.engine.waiting import Waiting
 from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST, RETIRED, TOO_LARGE
@@ -129,6 +130,11 @@ class Pool:
         self._workers: list[_Worker] = []
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._ids = count()
+        self._trust = Trust()
+
+    def usable(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Those of `slots` that are not left alone because they fail."""
+        return self._trust.usable(slots)
 
     @property
     def pids(self) -> list[int]:
@@ -154,8 +160,6 @@ class Pool:
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
         failed: dict[int, WorkerDied] = {}
-        doubted: set[str] = set()
-        """Devices, by name, that have failed and not been used since."""
         held, deadline = Waiting(store), Deadline.of(until)
         try:
             while waiting or flight:
@@ -199,7 +203,7 @@ class Pool:
                         if len(answer.get("busy", ())) < len(done.runs):
                             held.over()
                         if answer["outcome"] == LOST:
-                            slots = _after_device_error(store, done, answer, slots, doubted)
+                            slots = self._trust.after_error(store, done, answer["gpu"][0], answer["error"], slots)
                             if not done.blamed:
                                 waiting.appendleft(done)
                             elif (error := _died_of_device_error(store, waiting, done, answer)) is not None:
@@ -208,7 +212,7 @@ class Pool:
                             room.halve(done.runs[0], answer["lanes"], answer.get("gpu", [CPU])[-1], store.note)
                             waiting.appendleft(done)
                         else:
-                            doubted -= set(answer.get("gpu", ()))
+                            self._trust.used(answer.get("gpu", [""])[0])
                             self._take(store, done, answer, waiting)
             self._raise_if_alone(failed, [])
         except (TrainingFailed, StoreError):
@@ -260,7 +264,8 @@ class Pool:
             if "store" in answer:
                 raise StoreError(answer["store"])
             missing = [run for run in work.runs if not store.has(run.key)]
-            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}", missing)
+            at_fault = [run for run in missing if run.key in answer["at_fault"]]
+            raise TrainingFailed(f"{answer['error']}\n{answer['traceback']}", at_fault or missing)
         if busy := [run for run in work.runs if run.key in answer["busy"]]:
             work.runs, work.due = busy, time.monotonic() + AGAIN_SECONDS
             waiting.append(work)
@@ -310,34 +315,6 @@ def _drop_stored(store: Store, waiting: deque[Work]) -> None:
         if first.runs:
             return
         waiting.popleft()
-
-
-def _after_device_error(
-    store: Store, work: Work, answer: dict[str, Any], slots: Sequence[Slot], doubted: set[str]
-) -> list[Slot]:
-    """The slots that are left, as new processes will see them, after a device has failed under `work`.
-
-    The first time it may have been the process: `work` is to be tried once more there, in another. Then the device is
-    left alone; but where `work` has cost one already, it is blamed itself.
-    """
-    failed, first = answer["gpu"][0], answer["error"].splitlines()[0]
-    left = devices.still_there(slots)
-    work.again_on = ""
-    if all(slot.name != failed for slot in slots):  # crossed out while the job was under way
-        return left or left_without(store, left, failed, answer["error"])
-    if all(slot.name != failed for slot in left):
-        return left_without(store, left, failed, answer["error"])
-    if work.blamed or (failed in doubted and work.cost_a_device):
-        work.blamed = True
-        doubted.discard(failed)
-        return left
-    if failed in doubted:
-        work.cost_a_device = True
-        return left_without(store, left, failed, answer["error"])
-    doubted.add(failed)
-    work.again_on = failed
-    store.note(f"{first}; its stack is tried once more there, in a new process")
-    return left
 
 
 def _died_of_device_error(store: Store, waiting: deque[Work], work: Work, answer: dict[str, Any]) -> WorkerDied | None:

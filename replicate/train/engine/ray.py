@@ -48,6 +48,9 @@ CANCEL_SECONDS = 5.0
 MACHINE_LOST = (lost.NodeDiedError, lost.LocalRayletDiedError)
 WORKER_LOST = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
 
+_doubted: set[str] = set()
+"""Devices that have failed and trained nothing since. Known to all calls: rounds ask again and again."""
+
 
 @dataclass
 class _Flight:
@@ -97,8 +100,6 @@ class _Driver:
         self._probe = store.layout.temporary(store.layout.marker) if share else None
         self._waiting: deque[Work] = deque()
         self._flights: dict[Any, _Flight] = {}
-        self._failed: set[str] = set()
-        """Devices that have failed once."""
         self._held: set[Any] = set()
         """Tasks among the flights whose device has failed again: all that they still do is to keep it."""
         self._failures: list[TrainingFailed] = []
@@ -186,7 +187,7 @@ class _Driver:
                 "data": os.environ.get(DATA_VARIABLE),
                 "lanes": room.lanes(work.runs[0]),
                 "keep_models": self._store.keeps_models,
-                "failed": sorted(self._failed),
+                "failed": sorted(_doubted),
             }
             # What is lost is given out again here and not by Ray, which knows nothing of locks and halves. A process
             # that has used a GPU is not used again: it knows that one alone, and perhaps nothing works there any more.
@@ -229,17 +230,19 @@ class _Driver:
             if "device" in told:
                 self._device_failed(task, told)
             if "error" in told:
-                self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}"), None)
+                at_fault = [run for run in flight.work.runs if run.key in told["at_fault"]]
+                self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}", at_fault), None)
 
     def _device_failed(self, task: Any, told: dict[str, Any]) -> None:
         """The device of `task` has failed: the stack is given out again; where no other device is left, all ends."""
         first = told["failed"].splitlines()[0]
         if not told["held"]:
-            self._failed.add(told["device"])
+            _doubted.add(told["device"])
             self._store.note(f"{first}; its stack is tried once more, in a new process")
         else:
             self._held.add(task)
             if len(self._held) >= self.devices():
+                _doubted.clear()  # somebody is asked to see to them
                 self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
             else:
                 self._store.note(f"{first}; it is left alone, its stack is given out again")
@@ -265,6 +268,7 @@ class _Driver:
         except (Corrupt, NewerFormat) as why:
             self._store.note(f"the record of {run.key} came home damaged ({why}): it is trained again")
             return
+        _doubted.discard(told["on"])
         self._store.log_training(run.key, stored.result.seconds)
         self._release(flight, keep=flight.locks.keys() - {run.key})
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from filelock import Timeout
 from replicate import __version__
 from replicate.data import catalogue
 from replicate.data.source import DATA_VARIABLE
-from replicate.runs.run import RESULT_VERSION
+from replicate.runs.run import RESULT_VERSION, Run
 from replicate.store import atomic, begun, provenance
 from replicate.store.locking import kernel_lock
 from replicate.store.record import run_from_record, seal_run
@@ -36,7 +36,8 @@ HOLD_SECONDS = 1800.0
 
 
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Train the runs of `job`: a dictionary with `record` and `model` for each, one with `error` if the trainer raises.
+    """Train the runs of `job`: a dictionary with `record` and `model` for each, one with `error` if the trainer raises,
+    which names the runs of which one or all are at fault.
 
     Where the stack is too large for the device there is one with `too_large`, the lanes that were tried. Where the
     device fails there is one with `device`, its name, `failed`, which says how, and whether it is `held`: the task
@@ -61,7 +62,7 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 for done in finished(runs, job["trainer"], device, workspace):
                     origin = provenance.collect(done.run, device, done.result.seconds, done.how)
                     record = seal_run(done.run, done.result, origin)
-                    yield {"key": done.run.key, "record": record, "model": done.model}
+                    yield {"key": done.run.key, "record": record, "model": done.model, "on": _name()}
             except TooLarge as error:
                 yield {"too_large": error.lanes, "on": device}
             except DeviceFailed as error:
@@ -71,7 +72,9 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     _hold(leave)
     except Stopped:
         raise
-    except (TrainingFailed, catalogue.DataError) as error:
+    except TrainingFailed as error:
+        yield _error(str(error), error.runs)
+    except catalogue.DataError as error:
         yield _error(str(error))
     except Exception as error:
         yield _error(f"{type(error).__name__}: {error}")
@@ -86,8 +89,8 @@ def _hold(leave: Leave) -> None:
         time.sleep(0.2)
 
 
-def _error(text: str) -> dict[str, Any]:
-    return {"error": text, "traceback": traceback.format_exc()}
+def _error(text: str, at_fault: Sequence[Run] = ()) -> dict[str, Any]:
+    return {"error": text, "at_fault": [run.key for run in at_fault], "traceback": traceback.format_exc()}
 
 
 def _device() -> str:

@@ -57,8 +57,8 @@ class Work:
     """How many workers died training it, by kind."""
     again_on: str = ""
     """The device that has failed under it, by name: it is tried once more there, in a new process."""
-    cost_a_device: bool = False
-    """Whether a device has been left alone because it failed under it."""
+    cost: str = ""
+    """The device that has been left alone because it failed under it, by name."""
     blamed: bool = False
     """Whether it, or what it is a part of, has failed on a second device: then no device is left alone for it."""
 

@@ -188,7 +188,8 @@ class Worker:
             raise
         except Exception as error:
             told = str(error) if isinstance(error, TrainingFailed) else f"{type(error).__name__}: {error}"
-            answer |= {"outcome": FAILED, "error": told, "traceback": traceback.format_exc()}
+            at_fault = [run.key for run in error.runs] if isinstance(error, TrainingFailed) else []
+            answer |= {"outcome": FAILED, "error": told, "at_fault": at_fault, "traceback": traceback.format_exc()}
         if self._gpu is not None:
             answer["gpu"] = [self._gpu.slot.name, self._gpu.slot.device]
         return answer

@@ -372,8 +372,10 @@ def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_tr
 def test_an_exception_names_the_run_where_the_trainer_knows_it(
     store: Store, in_process: bool, poison: str, words: str
 ) -> None:
-    with pytest.raises(TrainingFailed, match=f"^training {words}: expected luck"):
-        ensure(store, fake_stack(4, poison=poison), in_process=in_process, processes=1, trainer=NAME)
+    runs = fake_stack(4, poison=poison)
+    with pytest.raises(TrainingFailed, match=f"^training {words}: expected luck") as caught:
+        ensure(store, runs, in_process=in_process, processes=1, trainer=NAME)
+    assert list(caught.value.runs) == ([run for run in runs if run.lr == POISON] if "name" in poison else runs)
 
 
 def test_a_trainer_that_leaves_out_a_run_is_told(store: Store) -> None:

@@ -225,3 +225,14 @@ def test_a_run_that_fails_on_every_device_costs_one_of_them_and_is_named(
     assert bad.key in str(end.value) or "breaking" in str(end.value)
     assert all(store.has(run.key) for run in good)
     assert sum("left alone" in notice for notice in store.notices) == 1
+
+
+@pytest.mark.slow
+def test_a_device_that_always_fails_is_tried_twice_however_often_rounds_ask(store: Store) -> None:
+    runs = [fake_run(i, arch="breaking", devices=("cuda:1",), words="CUDA error", sleep=0.1) for i in range(9)]
+    for asked in range(3):
+        ensure(store, runs[: 3 * (asked + 1)], trainer=NAME)
+    assert_complete(store, runs)
+    once, twice = store.notices
+    assert once.endswith("CUDA error; its stack is tried once more there, in a new process")
+    assert twice.endswith("CUDA error; it is left alone, 1 other goes on")

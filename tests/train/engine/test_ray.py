@@ -31,6 +31,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A processor, which jobs are given, of the machine on which they are carried out."""
     monkeypatch.setenv(folders.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     monkeypatch.setattr(remote, "_device", lambda: "cpu")
+    monkeypatch.setattr(remote, "_name", lambda: "this machine's")
     return tmp_path / "scratch"
 
 
@@ -112,8 +113,10 @@ def test_errors_come_home_with_the_run_and_after_what_was_done(store: Store, scr
     named = [fake_run(poison="failing by name"), fake_run(lr=POISON, poison="failing by name")]
     (said,) = remote.train_stack(job_of(store, named))
     assert f"key {named[1].key}) failed: ValueError: expected luck" in said["error"]
+    assert said["at_fault"] == [named[1].key], "for the others to be trained"
     (said,) = remote.train_stack(job_of(store, [bad], software=["0.0.1", 1]))
     assert said["error"].startswith("expected version ['0.0.1', 1] of replicate on every machine, got [")
+    assert said["at_fault"] == []
 
 
 def test_a_device_that_fails_twice_is_kept_from_other_stacks(
