@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from ci import test_sessions as sessions
+from ci.test_sessions import undisturbed  # noqa: F401 a fixture
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
@@ -228,8 +230,9 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
         TrainingFailed,
         match=r"^training failing on nowhere lr=0\.003 wd=0\.1 seed=3 \(adamw, key [0-9a-f]{24}\) failed: "
         r"ValueError: expected luck, got none",
-    ):
+    ) as caught:
         engine.ensure(store, [fake_run(), bad], address=machines.address, trainer=NAME)
+    assert caught.value.runs == [bad], "for a session to go on without it"
     assert store.has(fake_run().key) and not store.has(bad.key)
     good = [fake_run(lr=lr, poison="crashing") for lr in (1e-3, 2e-3, 3e-3)]
     killer = fake_run(lr=POISON, poison="crashing")
@@ -280,3 +283,21 @@ def test_no_cluster_there_is_one_line(store: Store) -> None:
         UsageError, match=r"^--engine ray: expected a Ray cluster at .*:1, got .*; start one \(ray start"
     ):
         engine.ensure(store, [fake_run()], address="127.0.0.1:1", trainer=NAME)
+
+
+def test_a_session_with_two_looks_and_models_loses_a_machine_and_is_killed(
+    machines: Machines, tmp_path: Path, undisturbed: sessions.Ended
+) -> None:
+    arguments = ("-n", "2", "--engine", "ray", "--address", machines.address)
+    folder = tmp_path / "ray"
+    store = open_store(folder / "store")
+    first = sessions.start(folder, *arguments)
+    with when_stored(store, 60, machines.lose):
+        while len(store.keys()) < 150:
+            assert first.poll() is None
+            time.sleep(0.05)
+    first.kill()
+    first.wait()
+    assert store.keys() < undisturbed.store.keys()
+    assert sessions.start(folder, *arguments).wait(600) == 1
+    sessions.assert_same(folder, undisturbed)

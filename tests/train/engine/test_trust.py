@@ -47,8 +47,9 @@ def test_what_is_used_in_between_counts(store: Store) -> None:
 
 def test_where_no_device_is_left_the_next_call_tries_each_again(store: Store) -> None:
     """Somebody has been asked to see to it."""
-    trust, work = Trust(), Work([fake_run()], 0)
+    trust = Trust()
     for _ in range(2):
+        work = Work([fake_run()], 0)
         assert fails(trust, store, work, A, [A]) == [A]
         with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left\. What is stored"):
             fails(trust, store, work, A, [A])
