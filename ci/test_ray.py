@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from ci import test_sessions as sessions
-from ci.test_sessions import undisturbed  # noqa: F401 a fixture
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
@@ -40,6 +39,7 @@ from replicate.train.engine import ray as engine  # noqa: E402
 from replicate.train.engine import remote  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+undisturbed = sessions.undisturbed
 SMALL = {"object_store_memory": 80 * 2**20}
 
 DRIVER = """

@@ -13,12 +13,15 @@ from replicate.judging import claim_verdicts, store_verdicts, training_order
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, Evidence
 from replicate.judging.verdict_file import verdict_from_json, verdict_to_json
 from replicate.landscape.from_store import collect
+from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS, claim
 from replicate.report import markdown, terminal
 from replicate.runs import looks, scales
 from replicate.runs.needed import runs_for, split
 from replicate.store import recorded
+from replicate.store.record import parse, seal_run
 from replicate.store.store import Store, StoredRun, open_store
+from tests.support import staged
 
 SCALE = scales.get("embedded-deep")
 SLOPE, SETTLED = claim("slope/vit_s16-cifar100"), claim("rho/vit_s16-cifar100")
@@ -102,6 +105,39 @@ def test_the_same_runs_whenever_it_is_killed_and_in_whatever_order_they_come(tmp
             list(trained(store, held, rng, 0.01))
         list(trained(store, held, rng, 0.0))
         assert held.keys() == expected
+
+
+def in_rounds(store: Store, held: dict[str, StoredRun], wanted: list[Claim], rng: random.Random, until: float) -> int:
+    """As `trained`, where what is asked for next depends on the results; how many were trained."""
+    before = len(held)
+    for part in training_order.parts(wanted, staged.SCALE, store, budget=rng.random() < 0.5, until_settled=True):
+        for run in rng.sample(part, len(part)):
+            if run.key not in held:
+                if rng.random() < until:
+                    return len(held) - before
+                held[run.key] = parse(seal_run(run, staged.result(run), {}), run.key)
+    return len(held) - before
+
+
+@pytest.mark.slow
+def test_the_same_runs_and_verdicts_in_rounds_whichever_claims_come_first(tmp_path: Path) -> None:
+    """Sessions with some of the claims, in any order, are killed; one with all of them ends it."""
+    wanted = [one for one in split(CLAIMS, staged.SCALE)[0] if one.family in ("rho", "sgd")]
+    wanted = [one for one in wanted if one.id != "sgd/differs"]  # which needs all runs
+    found = []
+    for seed in range(2):
+        rng = random.Random(seed)
+        held: dict[str, StoredRun] = {}
+        store = open_store(tmp_path / f"store-{seed}")
+        store.below = held
+        for _ in range(seed * 6):
+            in_rounds(store, held, rng.sample(wanted, rng.randint(1, len(wanted))), rng, 0.01)
+        in_rounds(store, held, wanted if seed == 0 else rng.sample(wanted, len(wanted)), rng, 0.0)
+        assert in_rounds(store, held, wanted[::-1], rng, 0.0) == 0
+        verdicts = [store_verdicts.judge(one, staged.SCALE, store, until_settled=True) for one in wanted]
+        found.append((held.keys(), verdicts))
+    assert found[0] == found[1]
+    assert len({verdict.evidence.look for verdict in found[0][1]}) == 2
 
 
 def test_without_it_all_runs_are_trained_in_one_part(tmp_path: Path) -> None:
