@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         note(f"{len(without)} stored runs have no model and are not trained again; --retrain does that")
     until = math.inf if allowed is None else time.monotonic() + allowed
     until_settled = options.until is not None
+    if until_settled and (why := looks.why_once(scale)):
+        note(why)
     parts = training_order.parts(CLAIMS, scale, store, budget=allowed is not None, until_settled=until_settled)
     status = _train(store, claims, parts, scale, options, until)
     first: list[Run] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from replicate.paper.claim import Claim
-from replicate.runs.needed import Key, first_seeds, first_seeds_of
+from replicate.runs.needed import STAGE_SEEDS, Key, first_seeds, first_seeds_of
 from replicate.runs.scales import Scale
 
 FIRST_SEEDS = 2
@@ -26,6 +26,17 @@ def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
     """
     first = first_seeds_of(claim, scale, FIRST_SEEDS)
     return first if all(provisional(scale, where) for where in first) else {}
+
+
+def why_once(scale: Scale) -> str:
+    """Why no claim has two looks at `scale`, in a line; empty where some have."""
+    most = max(len(scale.protocol(dataset).seeds) for dataset, _ in scale.data)
+    if most > STAGE_SEEDS:
+        return ""
+    return (
+        f"--until settled changes nothing at scale {scale.name}: "
+        f"two looks take more than {STAGE_SEEDS} seeds of each cell, it has {most}"
+    )
 
 
 def provisional(scale: Scale, where: Key) -> tuple[int, ...]:
