@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from ci import test_sessions as sessions
 from replicate.paper.registry import CLAIMS
 from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
@@ -29,6 +28,7 @@ from replicate.store.store import Store, open_store
 from replicate.text import UsageError
 from replicate.train.engine import local
 from replicate.train.engine.failed import TrainingFailed
+from tests.support import sessions
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'replicate[ray]'")
@@ -46,6 +46,7 @@ DRIVER = """
 import sys
 from replicate.train.engine.ray import ensure
 from replicate.store.store import open_store
+from tests.support import sessions
 from tests.support.faketrainer import NAME
 from ci.test_ray import fake_runs, smoke
 store = open_store(sys.argv[1])

@@ -2,7 +2,7 @@
 
 pytest ci/test_sessions.py            REPLICATE_KILLS=50 pytest ci/test_sessions.py
 
-What is undisturbed is one session of one process; all others must end with its runs, its models and its verdicts.
+All end with the runs, the models and the verdicts of one session of one process that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -10,88 +10,29 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from replicate.judging import verdict_file
 from replicate.judging.store_verdicts import FIRST_LOOK, LAST_LOOK
-from replicate.judging.verdict import NOT_RUN, Verdict
+from replicate.judging.verdict import NOT_RUN
 from replicate.paper.registry import claim
 from replicate.runs.needed import possible_runs, runs_for, split
-from replicate.store import fsck
-from replicate.store.store import Store, open_store
-from tests.support import staged
-from tests.support.processes import environment, wait_until
+from replicate.store.store import open_store
+from tests.support import sessions, staged
+from tests.support.processes import wait_until
+from tests.support.sessions import CLAIMS, Ended, assert_same, start
 
-ROOT = Path(__file__).parents[1]
+undisturbed = sessions.undisturbed
 KILLS = int(os.environ.get("REPLICATE_KILLS", "8"))
-CLAIMS = tuple(f"claims/test_{family}.py" for family in ("rho", "slope", "sgd", "one_dim"))
-OPTIONS = ("--until", "settled", "--keep-models", "-k", "not differs")
-"""The claim that is left out needs every run, so that nothing would come of settling others."""
 END_SECONDS = 60.0
 """For what a killed session has left behind to end by itself."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-
-
-def start(folder: Path, *arguments: str, claims: Sequence[str] = CLAIMS) -> subprocess.Popen[bytes]:
-    """A session on the store in `folder`; its report goes there too."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.support.staged", *claims]
-    command += ["--scale", "smoke", "--store", str(folder / "store"), "--report", str(folder / "report"), *OPTIONS]
-    folder.mkdir(exist_ok=True)
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
-            env=environment(CUDA_VISIBLE_DEVICES=""),
-            stdout=log,
-            stderr=log,
-        )
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What sessions have left in a folder."""
-
-    store: Store
-    verdicts: dict[str, Verdict]
-
-    @classmethod
-    def of(cls, folder: Path) -> Ended:
-        file = verdict_file.read(folder / "report" / "verdicts.json")
-        assert not [entry.id for entry in file.entries if entry.crashed]
-        verdicts = {entry.id: entry.verdict for entry in file.entries if entry.selected}
-        return cls(open_store(folder / "store", read_only=True), verdicts)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert start(folder, "-n", "1").wait(600) == 1, (folder / "log").read_text()
-    return Ended.of(folder)
-
-
-def assert_same(folder: Path, undisturbed: Ended) -> None:
-    """The same runs, each with its model, whole; and the same verdicts."""
-    found = Ended.of(folder)
-    keys = undisturbed.store.keys()
-    assert found.store.keys() == keys
-    assert found.store.content_hash(keys) == undisturbed.store.content_hash(keys)
-    for stored in found.store.records():
-        if not stored.result.diverged:
-            assert found.store.model_file(stored.key) == undisturbed.store.model_file(stored.key)
-    hours_on = time.time() + 2 * 3600  # by when a temporary file has lost its writer
-    problems = fsck.check(found.store, hours_on).problems
-    assert {problem.kind for problem in problems} <= {"temporary", "lock", "checkpoint"}
-    assert found.verdicts == undisturbed.verdicts
 
 
 def trained_twice(folder: Path) -> list[str]:
@@ -162,7 +103,7 @@ def command_of(pid: int) -> bytes:
 
 
 def test_kills_at_random_moments(tmp_path: Path, undisturbed: Ended) -> None:
-    """Of the process that the user sees: then the others end, and the same command goes on. Or of one of the others."""
+    """Where the process is killed that the user sees, all others end by themselves; the same command goes on."""
     rng, folder, killed = random.Random(0), tmp_path / "killed", 0
     store = open_store(folder / "store")
     whom = Counter[str]()
