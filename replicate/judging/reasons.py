@@ -79,15 +79,12 @@ def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
 
 
 def _varying(estimate: Estimate) -> str:
-    """` on average, from 12 at η = 0.03 to 17000 at η = 0.001`, if the ratio varies with η; else empty."""
+    """` on average, but the ratio varies with η: 12 at η = 0.03, 17000 at η = 0.001`; empty if it does not."""
     if Flag.RATIO_VARIES not in estimate.flags or not isinstance(estimate.details, details.Ratio):
         return ""
     found = sorted((row.value, row.lr) for row in estimate.details.ratios_together if row.value is not None)
-    if len(found) < 2:
-        return " on average, but the ratio varies with η"
-    return (
-        f" on average, but varies from {' to '.join(f'{number(x)} at η = {lr:g}' for x, lr in (found[0], found[-1]))}"
-    )
+    ends = ", ".join(f"{number(value)} at η = {lr:g}" for value, lr in found[:: max(1, len(found) - 1)])
+    return f" on average, but the ratio varies with η{': ' if ends else ''}{ends}"
 
 
 def why_not(estimate: Estimate) -> str:

@@ -415,7 +415,7 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
 
 
 def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
-    """lr * steps (for SGD divided by 1 - momentum), whose inverse is the unit of a bracket, and the steps of a run."""
+    """The divisor that gives a bracket's weight decays, lr * steps (for SGD over 1 - momentum), and the steps."""
     taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
     # Momentum multiplies the effect of each gradient, decay included, by 1 / (1 - momentum).
     per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr

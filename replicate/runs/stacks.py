@@ -16,8 +16,8 @@ def stack_key(run: Run) -> Run:
 def stacks(runs: Sequence[Run], most: int) -> list[list[Run]]:
     """Group `runs` by `stack_key` into stacks of at most `most` runs, keeping their order.
 
-    Stacks are filled one after another, so that the others stay the same, and find their checkpoints, once a stack is
-    done. Raises ValueError if `most` is below 1.
+    Stacks are filled one after another, so leaving out the runs of a finished stack does not change the others, and
+    these find their checkpoints. Raises ValueError if `most` is below 1.
     """
     if most < 1:
         raise ValueError(f"most: expected 1 or more, got {most}")

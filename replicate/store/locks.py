@@ -214,7 +214,7 @@ def _silent_seconds(path: Path, seen: Seen) -> float:
 
 @lru_cache(maxsize=1)
 def _process_space() -> str:
-    """What a process id is unique in: this boot of the machine and this container; empty if unknown."""
+    """An id of this boot of the machine and this container, in which process ids are unique; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
