@@ -148,9 +148,6 @@ def judge(
         at: Learning rates for which to recommend a weight decay.
         next_runs: How many further runs to suggest, those that would narrow the answer most.
 
-    Returns:
-        The verdicts, one set per architecture and data set.
-
     Raises:
         replicate.text.UsageError: The runs cannot be read as a sweep; the message says what to do.
         TypeError: `runs` is not a table, a path or landscapes.

@@ -1,8 +1,7 @@
 """The command line `replicate`: plan, train, watch, judge, audit, runs, fsck, report.
 
-The answer goes to standard output (with `--json`, as JSON only), everything else to standard error. Exit status 0:
-done; 1: a claim is contradicted; 2: unusable input, with one line that says what was expected, what was given and
-what to do.
+Answers go to standard output (with `--json` only JSON), all else to standard error. Exit status 0: done; 1: a claim is
+contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"store": str(store.path), "records": found.records, "problems": problems, "quarantine": quarantine})
         return 1 if found.problems else 0
     for problem in found.problems:
-        done = "" if not options.repair else "; left, for it is in use" if problem in left else "; moved aside"
+        done = "" if not options.repair else "; not moved: it is in use" if problem in left else "; moved aside"
         say([f"{problem.kind}: {name(problem.path)}: {problem.why}{done}"])
     for path in found.quarantined:
         say([f"quarantined earlier: {name(path)}"])

@@ -91,8 +91,7 @@ OPTIONS: dict[str, Option] = {
     "--measure": _flag("train a few steps of each architecture on this device to measure the cost of a run"),
     "--metric": _value(
         "NAME",
-        "what to judge: accuracy, loss or a column, with :max or :min if its name does not tell which is better, e.g. "
-        "value:max",
+        "what to judge: accuracy, loss or a column, with :max or :min unless its name tells, e.g. value:max",
     ),
     "--next": _counts("suggest the N runs that would narrow the answer most"),
     "--next-csv": _value("FILE.csv", "with --next: also write these runs as a table"),
@@ -131,8 +130,7 @@ OPTIONS: dict[str, Option] = {
     "--weights": _flag("evaluate the models kept in the store again, and compare with their records"),
     "--world": _value(
         "WORLD",
-        "paper (its claims hold), timescale (the best decay falls as one over the learning rate) or noise (nothing "
-        "matters)",
+        "paper (its claims hold), timescale (best decay ∝ 1 / learning rate) or noise (nothing matters)",
     ),
 }
 

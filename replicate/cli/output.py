@@ -17,7 +17,7 @@ from replicate.text import UsageError, duration, one_line, printable
 def check_folder(option: str, path: str | None) -> None:
     """Raise `UsageError` unless the file of `option` would lie in an existing folder and, if a picture, end in .svg."""
     if path and option == "--picture" and Path(path).suffix.lower() != ".svg":
-        raise UsageError(f"{option} {path}: expected a name that ends in .svg, for pictures are SVG; rename it")
+        raise UsageError(f"{option} {path}: expected a name that ends in .svg, as pictures are SVG; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
         raise UsageError(
             f"{option} {path}: expected a file in an existing folder, but there is no {folder}; make it first"

@@ -65,7 +65,7 @@ def _models(plan: Plan) -> dict[str, int]:
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     """Architecture → device-seconds of a run, measured.
 
-    A GPU is leased meanwhile, for a training on it would slow the measurement and take part of its memory.
+    A GPU is leased meanwhile, because a training on it would slow the measurement and take part of its memory.
     """
     if scale.why_untrainable:
         raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
@@ -163,7 +163,7 @@ def text(plan: Plan, store: str) -> str:
         f"scale {scale.name}: {scale.summary} ({kind})",
         f"runs: {at_least(len(plan.runs), plan.most)} needed, {plan.stored} in {store}, "
         f"{at_least(plan.to_train, plan.most - plan.stored)} to train",
-        f"landscape points: {plan.points}; {plan.inert} of them share the run without weight decay, for theirs is too "
+        f"landscape points: {plan.points}; {plan.inert} of them share the run without weight decay: theirs is too "
         "small to change a float32 weight",
         _cost(plan),
         f"claims: {len(plan.trained)} can be judged at this scale, {len(plan.left_out)} cannot",
@@ -180,8 +180,8 @@ def text(plan: Plan, store: str) -> str:
     lines += ["", columns(header, rows), "Parts share runs, so the columns add up to more than the totals above."]
     if plan.most > len(plan.runs):
         lines.append(
-            "Results decide how far a bracket extends: of two numbers the second is the most it may need; points, "
-            "runs to train and hours of a part are the least."
+            "Results decide how far a bracket extends. Where there are two numbers, the second is the most that may be "
+            "needed; points, runs to train and hours of a part are the least."
         )
     reasons: dict[str, list[str]] = {}
     for claim, reason in plan.left_out.items():

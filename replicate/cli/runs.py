@@ -288,8 +288,7 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
 
 
 def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, most_pp: float) -> dict[str, Any]:
-    """The row for `before` and `again`, an accuracy with its provenance; on another machine they may differ by
-    `most_pp`."""
+    """The row of `before` and `again`, an accuracy and its provenance; on another machine `most_pp` apart agree."""
     again_pp, origin = again or (None, {})
     names = ("versions", "device_model", "platform")
     same = all(before.provenance.get(name) == origin.get(name) for name in names)

@@ -43,7 +43,7 @@ def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> 
     if not found.pairs:
         raise UsageError(
             f"compare: expected runs that {before.path} and {after.path} share, got none "
-            f"(one has {found.only_before} others, the other {found.only_after})"
+            f"({found.only_before} only in the first, {found.only_after} only in the second)"
         )
     differing = found.differing
     rows = [_row(pair) for pair in differing]

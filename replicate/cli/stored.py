@@ -29,7 +29,7 @@ def one_run(store: Store, prefix: str) -> StoredRun:
     """The run whose key begins with `prefix`; raises `UsageError` unless there is exactly one."""
     keys = store.find(prefix)
     if len(keys) != 1:
-        got = f"{len(keys)} keys that begin so: {', '.join(keys[:4])}, …" if keys else "none"
+        got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
         raise UsageError(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
     stored = store.read(keys[0])
     if stored is None:

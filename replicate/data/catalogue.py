@@ -64,7 +64,7 @@ TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "fashion-16": "Fa
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a spec, [N, C, H, W], and their labels [N], both read-only, for the whole process shares them.
+    """The images of a spec, [N, C, H, W], and their labels [N], both read-only, as the whole process shares them.
 
     Images are float32 and normalised for `digits`, otherwise uint8, to be normalised with `info.mean` and `info.std`.
     """

@@ -101,7 +101,7 @@ def _split(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
     except Exception as error:  # a pickle can fail in any way
         raise DataError(
             f"cifar100: expected a CIFAR-100 pickle at {path}, got {type(error).__name__}: "
-            f"{' '.join(str(error).split())}; delete it and unpack {URL} anew"
+            f"{' '.join(str(error).split())}; delete it and unpack {URL} again"
         ) from error
     # MD5 because that is what is published; nothing rests on its being hard to forge.
     return pixels.reshape(-1, 3, 32, 32), labels, hashlib.md5(blob, usedforsecurity=False).hexdigest()

@@ -24,7 +24,7 @@ MEAN, STD = 0.3053, 0.3760
 def read() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pixels [1797, 64] from 0 to 16 and labels [1797]; raises `DataError` if they are not the published ones.
 
-    Read from the file inside scikit-learn, for importing scikit-learn takes seconds in every worker.
+    Read from the file inside scikit-learn, because importing scikit-learn takes seconds in every worker.
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:

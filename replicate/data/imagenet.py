@@ -19,7 +19,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 CLASSES, TRAIN_IMAGES, TEST_IMAGES = 1000, 1_281_167, 50_000
 PUBLISHED = f"{CLASSES} classes, {TRAIN_IMAGES} + {TEST_IMAGES} images"
-"""The end of the checksum of the published data: their number of files, for the unpacked files have no known hash."""
+"""The end of the checksum of the published data: their numbers of files, as there is no published hash."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ class Part:
     variant: str
     """`main`, `sgd`, `batch-256` … `batch-2048`, `schedule-step`, `schedule-linear`, `long`."""
     grid: str
-    """Which weight decays: `paper` (its eight), `unit` (0.1 lr; 0.005 lr for `sgd`), `ratio` (kappa times unit) or
-    `bracket`."""
+    """`paper` (its eight weight decays), `unit` (0.1 lr; for `sgd` 0.005 lr), `ratio` (kappa * unit) or `bracket`."""
 
 
 @dataclass(frozen=True)

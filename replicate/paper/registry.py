@@ -51,7 +51,7 @@ class _Rule:
     words: str
     strict: Margin | None = None
     direction: str = ""
-    """As in `Claim`; needed only for a two-sided margin, for a one-sided one implies it."""
+    """As in `Claim`; needed only for a two-sided margin, since a one-sided one implies it."""
     unit: str = ""
 
 

@@ -30,7 +30,7 @@ FAMILIES = (
         "AdamW multiplies the weights by 1 − ηλ at every step, where η is the learning rate and λ the weight decay. "
         "The paper says that the best λ is a tenth of η for every model and data set: ρ = λ*/η = 0.10.",
         "The paper itself claims a tolerance of a factor 2 either way. The whole interval has to lie inside it; a test "
-        "that does not reject 0.10 shows nothing, for a test without data rejects nothing. If accuracy is flat, or "
+        "that does not reject 0.10 shows nothing, since a test without data rejects nothing. If accuracy is flat, or "
         "best at the edge of what was run, the best λ is a range that may be open, and not a number.",
         "rho",
     ),

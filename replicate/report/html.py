@@ -176,7 +176,7 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
             if found:
                 margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
                 drawn = calibration(found, title, (margin.low, margin.high))
-                where = ", of laws λ ∝ η" if quantity == "rho" else ""
+                where = ", for laws λ ∝ η" if quantity == "rho" else ""
                 pictures.append(Picture(f"The {title}", f"by its true value{where}", page.svg(drawn)))
         out.append(
             Check(

@@ -199,7 +199,7 @@ def counts_text(file: VerdictFile) -> str:
 
 
 def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Reason → claims that were not run for it, in order of appearance; the reason omits how many runs each lacks."""
+    """Reason → claims that were not run for it, in order of appearance; numbers of missing runs become a range."""
     groups: dict[str, list[Entry]] = {}
     for e in entries:
         if outcome_text(e) == NOT_RUN:
@@ -208,7 +208,7 @@ def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
 
 
 def _missing_text(group: list[Entry]) -> str:
-    """How many runs the claims of one reason lack; empty where that is not the reason."""
+    """How many runs the claims of one reason lack; empty if the reason is not a lack of runs."""
     lacking = [e.verdict.evidence for e in group if reason_text(e).startswith(e.verdict.evidence.missing_text)]
     if len({evidence.missing_text for evidence in lacking}) == 1:
         return lacking[0].missing_text

@@ -75,6 +75,6 @@ STEM32_MODELS = (
 
 ResNet-50 begins with a 3 x 3 convolution without stride or pooling, as is usual on CIFAR, and ConvNeXt-T with single
 pixels, because with patches of 2 timm would halve once more: both begin at 32 x 32 and end at 4 x 4. ViT and Mixer
-have 64 tokens of 4 x 4 pixels (Mixer is given by its class, for its registered name fixes the patches), Swin 16 x 16
+have 64 tokens of 4 x 4 pixels (Mixer by its class, since its registered name fixes the patches), Swin 16 x 16
 tokens of 2 x 2 pixels in windows of 4.
 """

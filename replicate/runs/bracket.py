@@ -105,14 +105,10 @@ def at(place: int) -> float:
 def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chance_pp: float) -> Bracket:
     """The runs that the bracket of one learning rate needs, given the scores known so far.
 
-    Each round adds places or seeds, so it ends at the latest with all places and 0 run with all seeds.
+    Each round adds places or seeds, until at most all seeds have run at weight decay 0 and all places of the rule.
 
-    Args:
-        rule: Where the bracket starts and ends.
-        seeds: The seeds, the one that explores first.
-        scores: (Place, seed) → accuracy in percent, or None.
-        tested: How many images an accuracy is measured on.
-        chance_pp: The accuracy of guessing, in percent.
+    `seeds`: the exploring one first; `scores`: in percent; `tested`: how many images an accuracy is measured on;
+    `chance_pp`: the accuracy of guessing, in percent.
     """
     scores = cache(scores)  # each look asks again for the scores of the looks before it
     grid = set(rule.start)

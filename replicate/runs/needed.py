@@ -47,16 +47,9 @@ def first_seeds_of(claim: Claim, scale: Scale, count: int) -> dict[Key, tuple[in
 def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
     """The distinct runs that `claims` need: those of the first `STAGE_SEEDS` seeds of all cells, then the others.
 
-    Each stage goes cell by cell, in the order of the claims, and there seed by seed.
-
-    Args:
-        claims: Claims that the scale trains; see `split`.
-        scale: The scale.
-        known: Run → result or None. An adaptive bracket asks for more once all its runs so far are known.
-        seeds: Only this many of the first seeds of each cell, and brackets as if there were no others.
-
-    Raises:
-        NotTrained: The scale leaves out a part of a claim.
+    Each stage goes cell by cell, in the order of the claims, and there seed by seed. `known`: run → result; an adaptive
+    bracket asks for more once all its runs so far are known. `seeds`: only this many of the first seeds of each cell,
+    with brackets as if there were no others. Raises `NotTrained` if the scale leaves out a part; see `split`.
     """
     found = (
         points_of(claim, scale, known, None if seeds is None else first_seeds_of(claim, scale, seeds))

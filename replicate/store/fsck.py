@@ -51,9 +51,7 @@ class Check:
 def check(store: Store, now: float | None = None) -> Check:
     """Look at every file of `store` and change none. Files that some process is using or writing are not problems.
 
-    Args:
-        store: The store.
-        now: The time by the file system's clock; by default it is asked.
+    `now`: the time by the file system's clock, which is asked by default.
     """
     now = store.clock() if now is None else now
     good: set[str] = set()

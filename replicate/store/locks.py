@@ -151,7 +151,7 @@ class HeartbeatLock:
                 self._missed = False
             elif self._missed:  # a single miss may be another process that moves the file aside to look at it
                 self._say(
-                    f"lock {self.path.name}: taken over by another process, for this one was silent for "
+                    f"lock {self.path.name}: taken over by another process, since this one was silent for "
                     f"{SILENT_SECONDS:g} s; what both have begun is done twice, with equal results"
                 )
                 return False
@@ -180,7 +180,7 @@ class HeartbeatLock:
         self._token, self._missed = token, False
         _heartbeats.remember(self)
         if seen is not None and not gone:
-            self._say(f"lock {self.path.name}: taken over, for its holder was silent for {SILENT_SECONDS:g} s")
+            self._say(f"lock {self.path.name}: taken over because its holder was silent for {SILENT_SECONDS:g} s")
         return True
 
 

@@ -98,10 +98,7 @@ def seal(body: dict[str, Any]) -> bytes:
 
 
 def parse(blob: bytes, key: str) -> StoredRun:
-    """The record in `blob`; raises `Corrupt` unless these are exactly the bytes that `seal_run` makes for `key`.
-
-    Raises `NewerFormat` if a newer version has written them.
-    """
+    """The record of the run `key`; raises `Corrupt` unless `seal_run` makes exactly `blob`, or `NewerFormat`."""
     if not blob:
         raise Corrupt("expected a record, got an empty file")
     try:

@@ -19,7 +19,7 @@ from replicate.store.record import Corrupt, NewerFormat, StoredRun, parse, seal_
 FILE = "runs.jsonl.gz"
 LONGEST_LINE = 1 << 20
 MOST_LOST_BYTES = 64 << 20
-"""Reading stops after this many bytes of invalid lines, for a few kilobytes can unpack to gigabytes."""
+"""Reading stops after this many bytes of invalid lines, since a few kilobytes can unpack to gigabytes."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
 SCALES = ("embedded-deep", "probe")

@@ -54,7 +54,7 @@ class _Format:
 
 
 def format_of(content: bytes | str) -> int:
-    """The format number in a file. Nothing else is read, for a newer format may differ in everything else."""
+    """The format number in a file. Nothing else is read, because a newer format may change all of it."""
     return decode(content, _Format).format
 
 

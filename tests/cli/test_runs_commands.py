@@ -117,7 +117,7 @@ class TestCompare:
         assert "expected the key of one run" in refused(capsys, "runs", "compare", "zz", CELL[1].key, *where)
         open_store(tmp_path / "empty")
         words = refused(capsys, "runs", "compare", *where, "--other", str(tmp_path / "empty"))
-        assert "share, got none (8 and 0 others)" in words
+        assert "share, got none (8 only in the first, 0 only in the second)" in words
 
 
 class TestGc:

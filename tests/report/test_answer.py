@@ -200,4 +200,4 @@ def test_any_weight_decay_is_advised_only_where_small_ones_do_as_well() -> None:
     said = answer.headline(cell(ROW, settings=(open_below, even, open_above)))
     assert "at learning rate 0.001 (the best): weight decay at most 0.4 (best run: 0.1)" in said
     assert "at 0.003: any up to 0.4" in said
-    assert "at 0.01: 0.2 at least (best run: 0.5)" in said
+    assert "at 0.01: at least 0.2 (best run: 0.5)" in said

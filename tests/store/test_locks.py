@@ -116,7 +116,7 @@ def test_a_lock_without_a_heartbeat_is_taken_over_whatever_it_says(path: Path, c
     began = time.monotonic()
     with HeartbeatLock(path, said.append).acquire(timeout=10):
         assert SILENT <= time.monotonic() - began < SILENT + 5
-    assert said == [f"lock {path.name}: taken over, for its holder was silent for {SILENT:g} s"]
+    assert said == [f"lock {path.name}: taken over because its holder was silent for {SILENT:g} s"]
     assert not list(path.parent.iterdir())
 
 
@@ -190,7 +190,7 @@ def test_a_holder_that_hangs_loses_its_lock_and_says_so_when_it_wakes(path: Path
         holder.send_signal(signal.SIGCONT)
     told = holder.stdout.readline().decode()
     assert told.startswith(
-        f"lock {path.name}: taken over by another process, for this one was silent for {SILENT:g} s; what"
+        f"lock {path.name}: taken over by another process, since this one was silent for {SILENT:g} s; what"
     )
     assert holder.stdout.readline() == b"let go\n" and holder.wait(10) == 0
     holder.stdout.close()
