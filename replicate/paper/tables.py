@@ -23,7 +23,7 @@ class RatioRow:
     cell: Cell
     rho: Figure
     p_value: float
-    """Of the test that the ratio is 0.10."""
+    """p of the test that the ratio is 0.10."""
     slope: Figure
     r2: float
 

@@ -59,7 +59,7 @@ class Run:
     eval_every_epochs: int = 1
     """Epochs between evaluations; there is always one at the end. Affects only the history and its best value."""
     precision: str = "float32"
-    """Of the forward and backward pass, `float32` or `bf16`; weights, moments, statistics and losses are float32."""
+    """`float32` or `bf16` in the forward and backward pass; weights, moments, statistics and losses are float32."""
 
     @property
     def synthetic(self) -> bool:

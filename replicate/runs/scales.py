@@ -91,7 +91,7 @@ class Scale:
     """Further augmentations for the vision transformers, ViT and Swin."""
     eval_every_epochs: int = 1
     precision: str = "float32"
-    """Of the forward and backward pass: `float32` or `bf16`."""
+    """Precision of the forward and backward pass: `float32` or `bf16`."""
     variants: tuple[str, ...] = ("main",)
     """The kinds of variant that are trained, of `ALL_VARIANTS`."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None

@@ -105,7 +105,7 @@ class Store(Locking):
         return None if stored is None else stored.result
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, by key; a record filed under another run's key is damaged."""
+        """As `get`, for the run with the key `key`; a record filed under another run's key is damaged."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
