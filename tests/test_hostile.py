@@ -226,7 +226,9 @@ def test_a_notice_of_a_store_is_said_once(tmp_path: Path, capsys: pytest.Capture
     assert main(["runs", "list", "--store", str(store.path)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "corrupt" in line]
     assert len(said) == 1
-    assert said[0].startswith(f"replicate: runs/{KEY[:2]}/{KEY}.json is corrupt (expected a record, got an empty file)")
+    assert said[0].startswith(
+        f"replicate: record runs/{KEY[:2]}/{KEY}.json is corrupt (expected a record, got an empty file)"
+    )
 
 
 def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,8 +108,8 @@ class TestCifar100:
         inside = archives.cifar100(folder) / "cifar-100-python"
         (inside / "train").write_bytes(pickle.dumps({"data": Harm(), "fine_labels": []}))
         assert refusal(CIFAR) == (
-            f"cifar100: expected a CIFAR-100 pickle at {inside / 'train'}, got UnpicklingError: it wants "
-            f"{os.mkdir.__module__}.mkdir, which is not data; delete it and unpack {cifar100.URL} anew"
+            f"cifar100: expected a CIFAR-100 pickle at {inside / 'train'}, got UnpicklingError: it asks for "
+            f"{os.mkdir.__module__}.mkdir, which is not data; delete it and unpack {cifar100.URL} again"
         )
         assert not (folder / "harm").exists()
 
