@@ -295,7 +295,7 @@ class Store(Locking):
     def _write(self, target: Path, blob: bytes, durable: bool = True) -> None:
         """Write a file whole or not at all."""
         if self.read_only:
-            raise StoreError(f"cannot write {target}: the store was opened to be read only")
+            raise StoreError(f"cannot write {target}: the store was opened read-only")
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
