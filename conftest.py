@@ -1,3 +1,3 @@
-"""Options, fixtures and summary of the claims live in fixtures/."""
+"""Loads the pytest plugin in fixtures/, which judges the claims."""
 
 pytest_plugins = ["fixtures.plugin"]

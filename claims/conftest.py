@@ -1,4 +1,4 @@
-"""Hooks for the audit's tests in this folder; the work is done by fixtures/audit.py."""
+"""Hooks for the audit's tests in this folder; fixtures/audit.py does the work."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The paper's own figures and design, recomputed: can they be what they are said to be?
+"""The paper's own figures and design, recomputed: are they consistent with each other?
 
 Paper: Table 1's ratios, R squared and slopes on the grid of section 3.1; p-values and analysis of variance; counts and
-savings; Table 2 against what the text says of it; the gap of section 4.3; cost, script, references.
+savings; Table 2 against the text about it; the gap of section 4.3; cost, script, references.
 
-Rule: a figure may be anything that rounds to the printed one. `consistent`: it fits; `inconsistent`: it does not;
-`decision-inconsistent`: it does not and a conclusion of the paper falls with it. The finding says what it assumes and
-what would make it consistent.
+Rule: a figure may be any number that rounds to the printed one. `consistent`: some such number fits; `inconsistent`:
+none does; `decision-inconsistent`: none does, and a conclusion of the paper depends on it. The finding names its
+assumptions and what would make it consistent.
 
-Cost: nothing is trained; about three seconds. `replicate audit` prints the same.
+Cost: no training, about three seconds. `replicate audit` prints the same findings.
 
 Run: pytest claims/test_audit.py
 """

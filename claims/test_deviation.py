@@ -1,11 +1,11 @@
-"""Leaving the claimed ratio by a factor kappa costs accuracy, little within a factor 2 and much beyond.
+"""A ratio off the claimed one by a factor kappa costs accuracy: little within a factor 2, much beyond.
 
 Paper: Table 2 gives drops of 0.6 to 3.8 percentage points at kappa 0.1 to 10; section 4.2 calls [0.5, 2] the tolerance
 zone, the growth beyond it quadratic in log kappa, and too much decay worse than too little on ImageNet.
 
-Rule: the interval of each drop lies within the table's own interval, widened to 0.5 points where that is narrower.
+Rule: the interval of each drop lies within the table's own interval, widened to 0.5 points if that is narrower.
 
-Cost: the ratio grid alone (six learning rates, seven weight decays each); the first minutes of the runs of rho.
+Cost: the ratio grid (six learning rates with seven weight decays each), which is part of the runs of test_rho.py.
 
 Run: pytest claims/test_deviation.py
 """

@@ -2,9 +2,9 @@
 
 Paper: section 4.1 finds no cell whose intercept differs from zero (every p above 0.3).
 
-Rule: equivalence, not absence of significance: the intercept is a small share of the line.
+Rule: equivalence, not lack of significance: the intercept is a small share of the line.
 
-Cost: the runs of rho; nothing beyond them.
+Cost: no runs beyond those of test_rho.py.
 
 Run: pytest claims/test_intercept.py
 """

@@ -4,7 +4,7 @@ Paper: Table 1 gives R squared of 0.94 to 0.97.
 
 Rule: the interval of R squared lies at or above 0.90.
 
-Cost: the runs of rho; nothing beyond them.
+Cost: no runs beyond those of test_rho.py.
 
 Run: pytest claims/test_r2.py
 """

@@ -1,12 +1,12 @@
-"""The ratio survives other batch sizes, schedules and training lengths.
+"""The ratio is the same for other batch sizes, schedules and training lengths.
 
 Paper: section 4.4 reports 0.09 to 0.11 for ResNet-50 on ImageNet at four batch sizes, 0.10, 0.11 and 0.09 under cosine,
 step and linear schedules, and 0.09 after 300 epochs for ResNet-50 and ViT-S/16.
 
 Rule: the interval of the ratio lies within a factor 2 of 0.10.
 
-Cost: every variant is a cell's whole grid again, the long ones more than three times as dear. Only smoke trains them
-among the probes.
+Cost: all grids of a cell again for every variant, at more than three times the cost for the long ones. See
+`variants` in `replicate/runs/scales.py` for the scales that train them.
 
 Run: pytest claims/test_robust.py
 """

@@ -1,11 +1,11 @@
-"""Under SGD with momentum the ratio is another, far smaller one.
+"""Under SGD with momentum the ratio is far smaller than under AdamW.
 
-Paper: section 4.4 reports 0.005 (0.003 to 0.007) for three convolutional networks on CIFAR-100; two of its five
+Paper: section 4.4 reports 0.005 (0.003 to 0.007) for three convolutional networks on CIFAR-100; only two of its five
 architectures are convolutional, so two are judged.
 
-Rule: the interval of the ratio lies within a factor 2 of 0.005, and at most a fifth of AdamW's.
+Rule: the interval of the ratio lies within a factor 2 of 0.005, and below a fifth of AdamW's ratio.
 
-Cost: the paper's grid and a bracket for two cells under SGD; the comparison needs their runs of rho as well.
+Cost: the paper's grid and a bracket for two cells under SGD; the comparison also needs their runs of test_rho.py.
 
 Run: pytest claims/test_sgd.py
 """

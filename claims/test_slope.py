@@ -1,11 +1,11 @@
 """The best weight decay grows in proportion to the learning rate: a log-log slope of 1.
 
-Paper: Table 1 gives slopes of 0.95 to 1.06, whose intervals reach from 0.84 to 1.19. Rivals: slope 0 (the best decay
-does not depend on the learning rate) and slope -1 (it falls as one over it).
+Paper: Table 1 gives slopes of 0.95 to 1.06, with intervals from 0.84 to 1.19. Rivals: slope 0 (the best weight decay
+does not depend on the learning rate) and slope -1 (it is proportional to 1 / learning rate).
 
 Rule: the interval of the slope lies in [0.8, 1.2].
 
-Cost: the runs of rho; nothing beyond them.
+Cost: no runs beyond those of test_rho.py.
 
 Run: pytest claims/test_slope.py
 """

@@ -1,11 +1,11 @@
-"""The paper's derivation against the update rule it starts from, by small numerical experiments.
+"""The paper's derivation, checked against the update rule it starts from by small numerical experiments.
 
-Paper: section 3.5 has an effective penalty of wd / lr, and a constant ratio wd / lr that keeps the balance of
-optimisation and regularisation; section 2 has the textbook's closed form for L2.
+Paper: section 3.5 derives an effective penalty of wd / lr, and says that a constant ratio wd / lr keeps optimisation
+and regularisation in balance; section 2 gives the textbook's closed form for L2.
 
-Rule: each statement is tried in float64 on a problem whose answer is known; `consistent` where it comes out.
+Rule: each statement is tested in float64 on a problem with a known answer; `consistent` if it holds there.
 
-Cost: no training; about three seconds.
+Cost: no training, about three seconds.
 
 Run: pytest claims/test_theory.py
 """

@@ -4,7 +4,7 @@ Paper: section 4.1 reports F(4, 45) = 0.72, p = 0.58.
 
 Rule: no two architectures' ratios differ by a factor of 2 or more; the analysis of variance is reported beside it.
 
-Cost: the runs of rho in all ten cells; nothing beyond them.
+Cost: no runs beyond those of test_rho.py in all ten cells.
 
 Run: pytest claims/test_universality.py
 """

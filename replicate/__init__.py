@@ -1,7 +1,7 @@
 """Executable claims: a paper on AdamW's weight decay, judged from real training runs.
 
-`from replicate import judge, Landscape` judges a sweep of one's own; `open_store` gives the runs and models of a store.
-All are loaded when first asked for.
+`judge` judges your own sweep, given as a table, a file or `Landscape`s; `open_store` gives access to the runs and
+models of a store. Each name is imported when it is first used.
 """
 
 import importlib

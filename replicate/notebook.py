@@ -1,4 +1,4 @@
-"""For notebooks: a table of runs in, verdicts with a picture out.
+"""For notebooks: judges a table of runs and shows the verdicts with a picture.
 
 from replicate import judge
 judge(frame)  # columns lr, wd, accuracy or loss; optionally seed, arch, dataset
@@ -28,24 +28,24 @@ from replicate.text import UsageError
 
 @dataclass(frozen=True)
 class Judged:
-    """What the paper's rules say of some landscapes; a notebook shows it as a table and pictures."""
+    """The verdicts on a sweep, as `judge` returns them; a notebook shows them as tables and pictures."""
 
     landscapes: tuple[Landscape, ...]
     cells: tuple[JudgedCell, ...]
-    """One a landscape."""
+    """One per landscape."""
     notes: tuple[str, ...] = ()
-    """What the reader decided on its own, e.g. that accuracies were fractions."""
+    """What the reader assumed, e.g. that accuracies were fractions."""
 
     @property
     def found(self) -> dict[str, Any]:
-        """As `replicate judge --json` prints it."""
+        """The JSON of `replicate judge --json`, as a dict."""
         return {"cells": [cell.to_json() for cell in self.cells]}
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """One row a cell and claim: arch, dataset, claim, verdict, value, low, high, reason.
+        """One row per cell and claim: arch, dataset, claim, verdict, value, low, high, reason.
 
-        A value that does not exist is NaN, and so are the ends of an interval that are open.
+        Open ends of an interval, and values that the data do not single out, are NaN.
         """
         ends = ("value", "low", "high")
         rows = [
@@ -58,9 +58,10 @@ class Judged:
 
     @property
     def by_lr(self) -> pd.DataFrame:
-        """One row a learning rate of each cell, as the table of the answer has them, in numbers.
+        """One row per cell and learning rate, with the numbers of the printed table; missing ones are NaN.
 
-        What does not exist is NaN; `low` is 0 and `high` infinite where nothing bounds the best weight decay.
+        `low` and `high` enclose the best weight decay: 0 or infinite on a side that the runs do not bound. Columns
+        `…_loses` are in percentage points of accuracy, or in the unit of the loss.
         """
         losses = ("least", "tenth", "tenfold", "by_rule")
         rows = []
@@ -78,8 +79,8 @@ class Judged:
 
     @property
     def next_runs(self) -> pd.DataFrame:
-        """The runs to do next, by cell, learning rate and weight decay, as many as `judge` was told: arch, dataset, lr,
-        wd, seed. The index says in which order they tell most, from 1 in each cell."""
+        """The `next_runs` that `judge` was asked for: arch, dataset, lr, wd, seed. The index is the rank in each cell,
+        from 1, the run that would narrow the answer most."""
         found = [
             (rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed)
             for cell in self.cells
@@ -88,11 +89,11 @@ class Judged:
         return pd.DataFrame(found, columns=["order", "arch", "dataset", "lr", "wd", "seed"]).set_index("order")
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
-        """Writes the page that `replicate judge --html` writes.
+        """Write the page of `replicate judge --html`.
 
         Args:
-            path: The file, in a folder that exists; overwritten.
-            source: What the page says it was made from.
+            path: The file to write or overwrite, in an existing folder.
+            source: What the page names as its source.
 
         Returns:
             `path`.
@@ -131,24 +132,25 @@ def judge(
     at: float | Sequence[float] = (),
     next_runs: int = 0,
 ) -> Judged:
-    """The paper's claims on `runs`: a table with one row a run, the path of a file or folder of runs, or landscapes.
+    """Judge the paper's claims on a sweep of your own.
 
     Args:
-        runs: Columns `lr`, `wd` and `accuracy` or `loss`, optionally `seed`, `arch`, `dataset`, by these or other usual
-            names; an empty or NaN score is a diverged run. A path is read as `replicate judge` reads it.
-        metric: `accuracy`, `loss` or a column, as `--metric` has it; by default the score that the names tell.
-        columns: Field → column, where a table's names do not tell, e.g. `{"lr": "step_size"}`.
-        where: Column → value: judge these runs alone.
-        by: Columns that part the runs into cells.
+        runs: A table with one row per run, the path of a file or folder that `replicate judge` reads, or landscapes.
+            Columns are `lr`, `wd`, `accuracy` or `loss`, optionally `seed`, `arch`, `dataset`, under these or other
+            common names; an empty or NaN score means that the run diverged.
+        metric: The score: `accuracy`, `loss` or a column, as for `--metric`; by default found by its name.
+        columns: Field → column, for columns with uncommon names, e.g. `{"lr": "step_size"}`.
+        where: Column → value; only these runs are judged.
+        by: Columns that divide the runs into cells, which are judged separately.
         ignore: Columns in which repeats of a run may differ.
-        take: `last` or `best` score of a run's history.
-        noise: Standard deviation of a score between seeds, in units of the score, where it is known.
-        at: Learning rates at which to say what weight decay to set.
-        next_runs: How many runs to name that would narrow the answer most.
+        take: Which score of a run's history counts, `last` or `best`.
+        noise: Standard deviation of the score between seeds, in its unit, if you know it.
+        at: Learning rates for which to recommend a weight decay.
+        next_runs: How many further runs to suggest, those that would narrow the answer most.
 
     Raises:
-        replicate.text.UsageError: The table cannot be read as a sweep; the message says what to do.
-        TypeError: `runs` is neither a table, a path nor landscapes.
+        replicate.text.UsageError: The runs cannot be read as a sweep; the message says what to do.
+        TypeError: `runs` is not a table, a path or landscapes.
 
     >>> import pandas as pd
     >>> loss = [(lr, wd, 1 + (wd - 0.01) ** 2) for lr in (0.1, 0.2, 0.4) for wd in (0.0, 0.01, 0.1)]
@@ -169,7 +171,7 @@ def judge(
     landscapes = tuple(one for one in given if isinstance(one, Landscape))
     if len(landscapes) != len(given) or not given:
         raise TypeError(
-            f"judge: expected a table (pandas), the path of a CSV file or landscapes, got {type(runs).__name__}"
+            f"judge: expected a pandas table, the path of a file or folder, or landscapes, got {type(runs).__name__}"
         )
     return Judged(landscapes, judge_sweep(landscapes, asked))
 
@@ -179,11 +181,11 @@ _ADVICE = re.compile(
     r"|(?P<text>metric|take) (?P<value>[^\s;)]+)|noise (?P<noise>SD|[\d.e-]+)"
     r"|(?P<bare>columns|where|by|ignore|metric|take|noise)\b|(?P<json>json)\b)"
 )
-"""An option of `replicate judge` in a text, with what stands behind it."""
+"""An option of `replicate judge` in a text, with its value."""
 
 
 def as_keywords(text: str) -> str:
-    """`text` with the options of the command line as arguments of `judge`: `--by epochs` as `by=["epochs"]`."""
+    """`text` with command-line options turned into arguments of `judge`: `--by epochs` into `by=["epochs"]`."""
     return _ADVICE.sub(_keyword, text)
 
 
@@ -207,17 +209,17 @@ def _asked(at: Sequence[float], runs: int) -> Asked:
     if wrong := [lr for lr in at if not 0 < lr < math.inf]:
         raise UsageError(f"at: expected learning rates above 0, e.g. [3e-4, 1e-3], got {wrong[0]!r}")
     if not 0 <= runs <= MOST_NEXT:
-        raise UsageError(f"next_runs: expected 0 to {MOST_NEXT} runs, got {runs}; do these, and ask again")
+        raise UsageError(f"next_runs: expected 0 to {MOST_NEXT} runs, got {runs}; train these first, then judge again")
     return Asked(tuple(at), runs)
 
 
 def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`table` with numbers in `columns`, NaN for None, whatever else stands in them."""
+    """`table` with `columns` as floats, None as NaN, also if all their values are None."""
     return table.astype({name: float for name in columns if table[name].dtype == object})
 
 
 def _table(frame: pd.DataFrame) -> Table:
-    """`frame` as the reader of CSV files would have it."""
+    """`frame` as the reader of CSV files would return it."""
     texts = frame.reset_index(drop=True).astype(object).where(frame.reset_index(drop=True).notna(), "")
     rows = tuple(tuple(text_of(value) for value in row) for row in texts.itertuples(index=False))
     return Table("the table", tuple(str(name) for name in frame.columns), rows, tuple(range(2, len(rows) + 2)))

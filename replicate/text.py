@@ -1,4 +1,4 @@
-"""Texts for people: one line from a text that may hold anything, and numbers as they are read."""
+"""Texts for people: one safe line from any text, and intervals and durations in words."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from enum import Enum
 
 LONGEST = 1200
-"""Characters; a longer message loses its middle, for what it is about stands in front and what to do at the end."""
+"""Characters; a longer message loses its middle, since it begins with its subject and ends with what to do."""
 
 
 class UsageError(Exception):
-    """Something cannot be done as it was asked for: one line that says what was expected, what was given, what to do.
+    """A request that cannot be met: one line that says what was expected, what was given and what to do.
 
-    A program ends with it and exit status 2.
+    Commands print it and end with exit status 2.
     """
 
 
 class Word(str, Enum):
-    """An enumeration of texts, each of which stands for itself where it is printed or filed."""
+    """An enumeration of texts whose members print and serialise as their text."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
 def one_line(text: object) -> str:
-    """`text` without line feeds, cut to `LONGEST`, and nothing in it that steers a terminal or turns its direction."""
+    """`text` on one line, cut to `LONGEST` characters, without characters that control a terminal."""
     words = " ".join(str(text).split())
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
@@ -33,12 +33,12 @@ def one_line(text: object) -> str:
 
 
 def joined(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words in English: `a`, `a and b`, `a, b and c`."""
     return " and ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
 
 
 def interval(low: float, high: float) -> str:
-    """An interval to three digits, an infinite end as open.
+    """An interval to three digits; infinite ends are open.
 
     >>> interval(0.05, 0.2), interval(-math.inf, 1.0)
     ('[0.05, 0.2]', '(−∞, 1]')
@@ -49,7 +49,7 @@ def interval(low: float, high: float) -> str:
 
 
 def bounds(low: float, high: float) -> str:
-    """As `interval`, but with one open end as a bound.
+    """As `interval`, but an interval with one infinite end as a bound.
 
     >>> bounds(0.9, math.inf)
     '≥ 0.9'
@@ -62,12 +62,12 @@ def bounds(low: float, high: float) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` without characters that steer a terminal or turn its direction."""
+    """`text` with characters that control a terminal or reverse the writing direction replaced."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them.
+    """Seconds in words.
 
     >>> duration(8), duration(200), duration(7500)
     ('8 s', '3 min 20 s', '2 h 05 min')

@@ -199,7 +199,7 @@ def test_what_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, caplog: pytes
         file.write(b"\n" + record_seed(2))
     assert path.stat().st_size < 1 << 20
     assert set(recorded.read(path)) == {KEY}
-    assert "MB are no records; the rest is not read" in caplog.text
+    assert "MB of damaged records" in caplog.text
 
 
 def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
 
 def test_a_users_folder_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, "~nobody-has-this-name/x")
-    with pytest.raises(DataError, match="expected a user that exists after ~, got none of that name; name"):
+    with pytest.raises(DataError, match="expected an existing user after ~, got an unknown one; give"):
         cifar100.prepare()
 
 
@@ -226,7 +226,9 @@ def test_a_notice_of_a_store_is_said_once(tmp_path: Path, capsys: pytest.Capture
     assert main(["runs", "list", "--store", str(store.path)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "corrupt" in line]
     assert len(said) == 1
-    assert said[0].startswith(f"replicate: runs/{KEY[:2]}/{KEY}.json is corrupt (expected a record, got an empty file)")
+    assert said[0].startswith(
+        f"replicate: record runs/{KEY[:2]}/{KEY}.json is corrupt (expected a record, got an empty file)"
+    )
 
 
 def test_a_name_that_no_file_system_takes_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_a_sweep_without_names_and_a_page_that_cannot_be_written(
     assert "unnamed" not in text
     assert "The paper’s claims on this sweep" in text
     assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "sweep.csv" / "x.html")]) == 2
-    assert "expected a file in a folder that exists, got none at " in capsys.readouterr().err
+    assert "expected a file in an existing folder, but there is no " in capsys.readouterr().err
     assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path)]) == 2
     assert "expected a file that can be written, got: " in capsys.readouterr().err
     assert main(["judge", str(tmp_path / "sweep.csv"), "--html", str(tmp_path / "new" / "x.html")]) == 2
@@ -140,7 +140,7 @@ def test_a_path_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", [None, 3, {"lr": 1}, [1, 2], []])
 def test_what_cannot_be_judged_gets_a_line(what: object) -> None:
     with pytest.raises(
-        TypeError, match=r"^judge: expected a table \(pandas\), the path of a CSV file or landscapes, got"
+        TypeError, match=r"^judge: expected a pandas table, the path of a file or folder, or landscapes, got"
     ):
         replicate.judge(what)  # type: ignore[arg-type]
 

@@ -1,6 +1,6 @@
 """The command line `replicate`: plan, train, watch, judge, audit, runs, fsck, report.
 
-Standard output carries the answer (with `--json`, JSON alone), standard error all else. Exit 0: done; 1: a claim is
+Answers go to standard output (with `--json` only JSON), all else to standard error. Exit status 0: done; 1: a claim is
 contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.
 """
 
@@ -18,15 +18,15 @@ from replicate.text import UsageError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return its exit status. `arguments`: those after the program's name; default `sys.argv`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an old terminal gets a ? and no traceback
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? instead of failing
     options = parser().parse_args(arguments)
     log_to_notes()
-    # Before numpy is loaded: on matrices as small as ours its threads only wait for each other.
+    # Before numpy is loaded: matrices here are so small that its threads would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    command = importlib.import_module(f"replicate.cli.{options.command}")  # each imports no more than it needs
+    command = importlib.import_module(f"replicate.cli.{options.command}")  # each command imports only what it needs
     try:
         status: int = command.run(options)
         sys.stdout.flush()
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"replicate {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`head`, say) has seen enough; keep Python from complaining about it at exit.
+        # A reader such as `head` has closed the pipe; keep Python from reporting that at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status

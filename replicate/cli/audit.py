@@ -1,4 +1,4 @@
-"""`replicate audit`: what a paper's own figures, design and theory say about it; nothing is trained."""
+"""`replicate audit`: checks a paper's own figures, design and theory by recomputing them; trains nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replicate calibrate`: how often the rules say what, on landscapes and experiments whose truth is known."""
+"""`replicate calibrate`: measures how often the rules err, on landscapes and experiments with known truth."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from replicate.train.cores import slots
 
 PARTS = ["trained", "cells", "experiments"]
 TRAINING = Path(".replicate") / "trained"
-"""The store for what is trained of landscapes and not recorded yet."""
+"""The store for runs of trained landscapes that are not recorded yet."""
 KEPT = Path(".replicate") / "calibration"
-"""Where what was judged is kept: cut off, the next calibration by the same rules goes on."""
+"""Where results are kept, so that an interrupted calibration by the same rules can go on."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,14 +28,14 @@ def run(options: argparse.Namespace) -> int:
     check_folder("--out", options.out)
     numbers = None if out is None else out.with_suffix(".json")
     if out is not None and numbers == out:
-        raise UsageError(f"--out: expected a file for the tables, such as calibration.md, got {options.out}")
+        raise UsageError(f"--out: expected a file for the tables, e.g. calibration.md, got {options.out}")
     parts = options.part or PARTS
     if options.train and parts != ["trained"]:
-        raise UsageError(f"--train: expected --part trained with it, got {' and '.join(parts)}")
+        raise UsageError(f"--train: expected --part trained, got {' and '.join(parts)}; add --part trained")
     kept = numbers is not None and numbers.exists() and len(parts) < len(PARTS)
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
     if found.registry != REGISTRY_HASH:
-        note(f"{numbers}: its rules are not those of today: what is not measured now is dropped")
+        note(f"{numbers} was measured with other rules: its parts that are not measured now are dropped")
         found = measured.Measured()
     processes = options.processes or len(slots())
     started = time.monotonic()
@@ -77,16 +77,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(seeds: int, processes: int | None) -> None:
-    """Train what is not recorded of the landscapes, and record it."""
+    """Train the first `seeds` seeds of every landscape that are not recorded yet, and record them."""
     if not kept_files.in_clone():
         raise UsageError(
-            f"--train: expected a clone of the repository to record in, got an installation in {kept_files.ROOT}"
+            f"--train: expected a clone of the repository to record runs in, got an installation in {kept_files.ROOT}"
         )
     for spec in dict.fromkeys(landscape.data for landscape in LANDSCAPES.values()):
         catalogue.prepare(spec)
-    from replicate.calibration import training  # here and no earlier: it needs the GPU stack
+    from replicate.calibration import training  # not at the top: it needs the GPU stack
 
-    show, whole = progress("calibrate", "seeds of landscapes"), dict.fromkeys(LANDSCAPES, 0)
+    show, whole = progress("calibrate", "seeds of landscapes trained"), dict.fromkeys(LANDSCAPES, 0)
 
     def report(name: str, done: int, of: int) -> None:
         whole[name] = done

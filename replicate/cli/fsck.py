@@ -1,4 +1,4 @@
-"""`replicate fsck`: checks every file of a store, and moves aside what cannot be believed."""
+"""`replicate fsck`: checks every file of a store, and moves aside what is wrong if asked to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate.store import fsck
 
 
 def run(options: argparse.Namespace) -> int:
-    # Read only: to open it otherwise would already repair it.
+    # Opening the store to write would already repair some of it.
     store = to_read(options.store)
     found = fsck.check(store)
     left = list(found.problems)
@@ -29,13 +29,13 @@ def run(options: argparse.Namespace) -> int:
         print_json({"store": str(store.path), "records": found.records, "problems": problems, "quarantine": quarantine})
         return 1 if found.problems else 0
     for problem in found.problems:
-        done = "" if not options.repair else "; in use, left" if problem in left else "; moved aside"
+        done = "" if not options.repair else "; not moved: it is in use" if problem in left else "; moved aside"
         say([f"{problem.kind}: {name(problem.path)}: {problem.why}{done}"])
     for path in found.quarantined:
-        say([f"quarantined before: {name(path)}"])
+        say([f"quarantined earlier: {name(path)}"])
     print(
-        f"{found.records} records can be believed, {len(found.problems)} problems, {len(found.quarantined)} quarantined"
+        f"{found.records} valid records, {len(found.problems)} problems, {len(found.quarantined)} files in quarantine"
     )
     if found.problems and not options.repair:
-        print("move them to quarantine/: the same command with --repair; runs without a record are trained again")
+        print("--repair moves them to quarantine/; runs without a valid record are trained again")
     return 1 if found.problems else 0

@@ -1,4 +1,4 @@
-"""`replicate judge`: the paper's claims on anybody's sweep."""
+"""`replicate judge`: judges the paper's claims on a sweep of your own."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from replicate.train.cores import slots
 
 WIDTH = 110
 SEVERAL = 16
-"""Number of cells from which on several processes are worth starting."""
+"""Number of cells from which it is worth starting several processes."""
 
 
 def run(options: argparse.Namespace) -> int:
     if (options.next or 0) > MOST_NEXT:
-        raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; do these, and ask again")
+        raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; train these and judge again")
     if options.next_csv and not options.next:
-        raise UsageError("--next-csv: expected --next N beside it, which says how many runs; add it")
+        raise UsageError("--next-csv: expected --next N, which says how many runs, got none; add it")
     for option, path in (("--html", options.html), ("--picture", options.picture), ("--next-csv", options.next_csv)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
-            raise UsageError(f"{option} {path}: expected another file than the sweep itself; name a new one")
+            raise UsageError(f"{option} {path}: expected a file to write, got the sweep itself; name another")
         check_folder(option, path)
     asked = Asked(learning_rates(options.at), options.next or 0)
     sweep = read(options)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _judged(landscapes: Sequence[Landscape], asked: Asked) -> list[JudgedCell]:
-    """Every landscape's cell; where there are several, by all cores, and with progress after two seconds."""
+    """Judge every landscape: many of them on all cores, with progress shown after two seconds."""
     count = len(slots()) if len(landscapes) >= SEVERAL else 1
     report = progress("judge", "cells", quiet=2.0)
     found: list[JudgedCell] = []
@@ -73,12 +73,12 @@ def _judged(landscapes: Sequence[Landscape], asked: Asked) -> list[JudgedCell]:
 
 
 def judge_one(landscape: Landscape, asked: Asked) -> JudgedCell:
-    """The cell of one landscape."""
+    """Judge one landscape."""
     return judge_sweep([landscape], asked)[0]
 
 
 def learning_rates(arguments: Sequence[str]) -> tuple[float, ...]:
-    """The learning rates of arguments such as `3e-4,1e-3`."""
+    """The learning rates in `arguments`, e.g. `3e-4,1e-3`; raises `UsageError`."""
     found = []
     for text in (text.strip() for argument in arguments for text in argument.split(",")):
         value = number(text)
@@ -89,7 +89,7 @@ def learning_rates(arguments: Sequence[str]) -> tuple[float, ...]:
 
 
 def read(options: argparse.Namespace) -> Sweep:
-    """The sweep that the options name, read as they say."""
+    """Read the sweep as the options say; raises `UsageError`."""
     return read_sweep(
         read_table(options.sweep),
         options.metric,
@@ -101,8 +101,8 @@ def read(options: argparse.Namespace) -> Sweep:
 
 
 def _page(path: str, sweep: Sweep, found: Sequence[JudgedCell]) -> str:
-    """The page on the sweep read from `path`, with the landscapes' pictures."""
-    from replicate.report import sweep_page  # not at the top: templates and pictures take a second to load
+    """The page on the sweep that was read from `path`, with pictures of the landscapes."""
+    from replicate.report import sweep_page  # not at the top: they take a second to load
 
     source = _source(path if path == "-" else Path(path).name)
     return sweep_page.render(sweep.landscapes, found, source, sweep.notes)
@@ -113,7 +113,7 @@ def _source(path: str) -> str:
 
 
 def _next_csv(found: Sequence[JudgedCell]) -> str:
-    """The runs to do next as a table that `judge` would read, had it scores."""
+    """The runs to do next as a table that `judge` can read once scores are added."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("arch", "dataset", "lr", "wd", "seed"))
@@ -124,14 +124,14 @@ def _next_csv(found: Sequence[JudgedCell]) -> str:
 
 
 def _picture(sweep: Sweep) -> str:
-    from replicate.report.figures.document import document  # as above
+    from replicate.report.figures.document import document
     from replicate.report.figures.landscape import landscape
 
     return document([(f"{one.arch} on {one.dataset}", landscape(one)) for one in sweep.landscapes])
 
 
 def _text(cell: JudgedCell, *, explained: bool) -> str:
-    """One cell: the answer, then the verdicts; `explained`: with what the columns are."""
+    """The text on one cell: the answer, then the verdicts; `explained`: with a caption for the table."""
     lines = [
         answer.title(cell),
         "",

@@ -1,4 +1,4 @@
-"""`replicate landscapes`: where the best weight decays of a scale's stored runs lie, a line a learning rate."""
+"""`replicate landscapes`: shows the best weight decay of a scale's stored runs at each learning rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     frame = pd.DataFrame(rows)
     if frame.empty:
         raise UsageError(
-            f"store {store.path}: expected runs of scale {options.scale}, got none; `replicate train` adds them"
+            f"store {store.path}: expected runs of scale {options.scale}, got none; train them with `replicate train`"
         )
     frame["score"] = pd.to_numeric(frame["accuracy"])
     lines = []
@@ -41,19 +41,19 @@ def run(options: argparse.Namespace) -> int:
         for cell in cells:
             inside = [line["place"] == "interior" for line in lines if line["cell"] == cell]
             note(f"{cell}: the best run is inside the grid at {sum(inside)} of {len(inside)} learning rates")
-        note("whether it can be told from the grid's ends is in the last column")
+        note("the last column shows which weight decays cannot be told from the best one")
     return 0
 
 
 def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
-    """One line a learning rate: the largest mean over seeds, its place on the grid, how it stands to decay 0."""
+    """One line per learning rate: the best mean over seeds, its place on the grid, its gain over weight decay 0."""
     sets = {found.lr: found for found in best_sets(landscape.slices())}
     for cut in landscape.slices():
         rows = np.nonzero(np.isfinite(cut.scores).any(axis=1))[0]
         if not len(rows):
             continue
         means = [float(np.nanmean(cut.scores[row])) for row in rows]
-        # Of equal means the first: weight decays too small to act share one run, and averages differ in the last digit.
+        # The first of equal means, compared with a tolerance: weight decays too small to act share one run.
         best = int(np.argmax(np.round(means, 9)))
         zero = means[0] if cut.wds[rows[0]] == 0 else None
         seeds = [row for row in cut.scores[rows] if np.isfinite(row).sum() > 1]

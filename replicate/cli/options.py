@@ -1,4 +1,4 @@
-"""The options of `replicate` and of the pytest plugin: each is declared once, and what was typed is checked once."""
+"""The options of `replicate` and of the pytest plugin, each declared once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate.train.engine.choice import ENGINES, LOCAL
 
 STORE_VARIABLE = "REPLICATE_STORE"
 STORE = ".replicate/store"
-"""Where the runs are kept unless `--store` or the variable says otherwise: in the current folder."""
+"""The store by default, in the current folder; `--store` and the environment variable take precedence."""
 REPORT = ".replicate/report"
 REPORT_FILES = "report.html, verdicts.json, verdicts.md and summary.md"
 
@@ -23,14 +23,14 @@ SCALES = (
     "smoke, embedded, embedded-deep, probe, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, "
     "imagenet, imagenet-script, synthetic"
 )
-"""As `replicate.runs.scales` has them, which takes long to load."""
+"""The names in `replicate.runs.scales`, which is slow to load."""
 
 Option = dict[str, Any]
-"""How argparse has it, and pytest too."""
+"""Keyword arguments of `add_argument`, for argparse and pytest."""
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """argparse type: an integer of at least 1."""
     try:
         value = int(text)
     except ValueError:
@@ -57,88 +57,88 @@ def _one_of(choices: Sequence[str], text: str, default: str | None = None) -> Op
 
 
 OPTIONS: dict[str, Option] = {
-    "--address": _value("HOST:PORT", "with --engine ray: which cluster (default: as Ray's)"),
-    "--at": {**_value("LR,…", "what to set at these learning rates, e.g. 3e-4", []), "action": "append"},
+    "--address": _value("HOST:PORT", "with --engine ray: address of the cluster (default: Ray's own)"),
+    "--at": {**_value("LR,…", "recommend a weight decay at these learning rates, e.g. 3e-4", []), "action": "append"},
     "--by": {
-        **_value("COLUMN,…", "judge the runs of each value of these columns as a cell of its own", []),
+        **_value("COLUMN,…", "judge the runs of each value of these columns separately", []),
         "action": "append",
     },
-    "--budget": _value("TIME", "train for no longer than this, e.g. 6h or 90m, the most claims for it first"),
+    "--budget": _value("TIME", "train for at most this long, e.g. 6h or 90m, cheapest claims first"),
     "--columns": {
-        **_value("FIELD=COLUMN,…", "which columns are meant, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1", []),
+        **_value("FIELD=COLUMN,…", "which columns to use, e.g. lr=config.opt.lr,wd=l2,accuracy=final_top1", []),
         "action": "append",
     },
     "--data": _value("DIR", f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"),
-    "--delete": _flag("delete it"),
-    "--dry-run": _flag("only say what would go, and how many bytes (default)"),
+    "--delete": _flag("delete them"),
+    "--dry-run": _flag("only list what would be deleted, with its size (default)"),
     "--engine": _one_of(
         ENGINES,
-        "what trains: local (default), the GPUs of this machine, or its cores; ray, those of a Ray cluster",
+        "where to train: local (default), on this machine's GPUs, or else its cores; ray, on a Ray cluster",
         LOCAL,
     ),
-    "--expect": _value("FILE", "a saved verdicts.json: fail where a verdict differs from it, and nowhere else"),
+    "--expect": _value("FILE", "a saved verdicts.json: fail if and only if a verdict differs from it"),
     "--format": _one_of(["csv", "parquet"], "parquet needs pyarrow", "csv"),
     "--how-sure": _flag(
         "also judge each decisive verdict again without each seed, each learning rate and every second weight decay, "
-        "by the best epoch, and at 90 and 99 %% (some twenty times the judging)"
+        "by the best epoch, and at 90 and 99 %% (judging takes about twenty times as long)"
     ),
-    "--ignore": {**_value("COLUMN,…", "runs that differ in these columns alone are repeats", []), "action": "append"},
-    "--json": _flag("print JSON alone on standard output"),
-    "--keep-models": _flag("keep the final weights of every run that is trained, beside its record in the store"),
+    "--ignore": {**_value("COLUMN,…", "runs that differ only in these columns are repeats", []), "action": "append"},
+    "--json": _flag("print only JSON on standard output"),
+    "--keep-models": _flag("keep the final weights of every run that is trained, in the store beside its record"),
     "--landscape": _value("NAME", "a trained landscape of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),
-    "--landscapes": _counts("per study (default: 400)", 400),
+    "--landscapes": _counts("landscapes per study (default: 400)", 400),
     "--markdown": _flag("print the whole audit as a Markdown document"),
-    "--measure": _flag("train a few steps of each architecture on this device to know what a run costs"),
+    "--measure": _flag("train a few steps of each architecture on this device to measure the cost of a run"),
     "--metric": _value(
         "NAME",
-        "what to judge: accuracy, loss, or a column, with :max or :min where its name does not tell, e.g. value:max",
+        "what to judge: accuracy, loss or a column, with :max or :min unless its name tells, e.g. value:max",
     ),
-    "--next": _counts("say which N runs would narrow the answer most"),
+    "--next": _counts("suggest the N runs that would narrow the answer most"),
     "--next-csv": _value("FILE.csv", "with --next: also write these runs as a table"),
-    "--noise": _value("SD", "the standard deviation of a score between seeds, in its unit, where you know it"),
-    "--offline": _flag("train nothing: judge what the store holds"),
+    "--noise": _value("SD", "the standard deviation of the score between seeds, in its unit, if you know it"),
+    "--offline": _flag("train nothing: judge from the stored runs"),
     "--once": _flag("look once and end"),
-    "--other": _value("DIR", "a second store: which of the runs in both differ, by how much"),
-    "--outcomes": _counts("per whole experiment (default: 100)", 100),
+    "--other": _value("DIR", "a second store: show which of the runs in both differ, and by how much"),
+    "--outcomes": _counts("outcomes per whole experiment (default: 100)", 100),
     "--part": {
-        **_one_of(["trained", "cells", "experiments"], "measure this part alone; --out keeps the others as they were"),
+        **_one_of(["trained", "cells", "experiments"], "measure only this part; the others in the file of --out stay"),
         "action": "append",
     },
-    "--picture": _value("FILE.svg", "also write the landscapes' pictures alone"),
-    "--processes": _counts("stacks at once (default: one a GPU, or a physical core)"),
-    "--repair": _flag("move what cannot be believed, or is left over, to quarantine/"),
+    "--picture": _value("FILE.svg", "also write the pictures of the landscapes to this file"),
+    "--processes": _counts("stacks to train at once (default: one per GPU, or else per physical core)"),
+    "--repair": _flag("move damaged and leftover files to quarantine/"),
     "--report": _value("DIR", f"folder for {REPORT_FILES} (default: {REPORT})"),
-    "--retrain": _flag("with --keep-models: train the stored runs again that have no model"),
-    "--sample": _counts("else how many (default: 10)", 10),
+    "--retrain": _flag("with --keep-models: train stored runs without a model again"),
+    "--sample": _counts("how many, if no keys are given (default: 10)", 10),
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),
-    "--studies": _counts("about N of the studies (default: all)"),
-    "--take": _one_of(["last", "best"], "of a history with many rows a run (default: last)", "last"),
-    "--train": _counts("with --part trained: first train N seeds of each landscape, as far as they are not recorded"),
+    "--studies": _counts("only about N of the studies (default: all)"),
+    "--take": _one_of(["last", "best"], "which score of a history with several rows per run (default: last)", "last"),
+    "--train": _counts("with --part trained: first train N seeds of each landscape, those not recorded yet"),
     "--trainer": _one_of(
         list(TRAINERS),
-        "how runs are trained: stacked (default), many in lock-step, or solo, one by one in a plain loop",
+        "how to train: stacked (default), many runs in lock-step, or solo, one after another in a plain loop",
         STACKED,
     ),
     "--until": _one_of(
         ["settled"],
-        "judge a claim at two seeds by a 99 % interval, and further, by 96 %, only where that does not settle it",
+        "judge a claim first on two seeds at 99 %, and only if that does not settle it on all seeds at 96 %",
     ),
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
-    "--verbose": _flag("with what each finding assumes and would take"),
-    "--where": {**_value("COLUMN=VALUE,…", "judge these runs alone, e.g. epochs=8", []), "action": "append"},
+    "--verbose": _flag("also show what each finding assumes and what would make it consistent"),
+    "--where": {**_value("COLUMN=VALUE,…", "judge only these runs, e.g. epochs=8", []), "action": "append"},
     "--weights": _flag("evaluate the models kept in the store again, and compare with their records"),
     "--world": _value(
         "WORLD",
-        "paper (its claims hold), timescale (decay times learning rate is constant) or noise (nothing matters)",
+        "paper (its claims hold), timescale (best decay ∝ 1 / learning rate) or noise (nothing matters)",
     ),
 }
 
 
 def add(to: Callable[..., Any], *names: str, more: str = "", **other: Any) -> None:
-    """Declares options by `to`, which is argparse's `add_argument` or pytest's `addoption`.
+    """Declare the options `names` with `to`, argparse's `add_argument` or pytest's `addoption`.
 
-    `more` is added to what their help says; `other` goes before what the table has.
+    `more` is appended to their help; `other` overrides settings of `OPTIONS`.
     """
     for name in names:
         option = {**OPTIONS[name], **other}
@@ -146,14 +146,14 @@ def add(to: Callable[..., Any], *names: str, more: str = "", **other: Any) -> No
 
 
 def store_named() -> str | None:
-    """The store that the environment names."""
+    """The store named by the environment variable; None if it is unset or empty."""
     return os.environ.get(STORE_VARIABLE) or None
 
 
 def use_images(folder: str | None, here: Path | None = None) -> None:
-    """Have images read from `folder`, as seen from `here`: whatever process trains finds it by the variable."""
+    """Read images from `folder`, relative to `here`: sets the environment variable, for other processes too."""
     if folder is None:
         return
     if not folder:
-        raise UsageError("--data: expected a folder, got an empty name; leave the option out for the usual one")
+        raise UsageError("--data: expected a folder, got an empty name; leave the option out for the default")
     os.environ[DATA_VARIABLE] = str((here or Path.cwd()) / expanded(folder))

@@ -15,17 +15,17 @@ from replicate.text import UsageError, duration, one_line, printable
 
 
 def check_folder(option: str, path: str | None) -> None:
-    """Raises UsageError where the file that `option` names would lie in no folder, or a picture be called no SVG."""
+    """Raise `UsageError` unless the file of `option` would lie in an existing folder and, if a picture, end in .svg."""
     if path and option == "--picture" and Path(path).suffix.lower() != ".svg":
-        raise UsageError(f"{option} {path}: expected a file name that ends in .svg, which is what is drawn; rename it")
+        raise UsageError(f"{option} {path}: expected a name that ends in .svg, as pictures are SVG; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
         raise UsageError(
-            f"{option} {path}: expected a file in a folder that exists, got none at {folder}; make it first"
+            f"{option} {path}: expected a file in an existing folder, but there is no {folder}; make it first"
         )
 
 
 def write_file(option: str, path: str | Path, content: str | bytes) -> None:
-    """Writes the file that `option` names, whole or not at all."""
+    """Write the file that `option` names, whole or not at all; raises `UsageError`."""
     try:
         atomic.write(Path(path), content)
     except OSError as error:
@@ -33,26 +33,25 @@ def write_file(option: str, path: str | Path, content: str | bytes) -> None:
 
 
 def print_json(data: Any) -> None:
-    """`data` as JSON; numbers that JSON has no word for become null."""
+    """Print `data` as JSON; NaN and infinities become null."""
     print(json.dumps(strict.json_types(data), indent=1, allow_nan=False))
 
 
 def say(lines: Iterable[str]) -> None:
-    """Lines on standard output that may hold what a file says: nothing in them steers the terminal."""
+    """Print lines that may quote a file, without characters that control the terminal."""
     for line in lines:
         print(printable(line))
 
 
 def note(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(f"replicate: {one_line(text)}", file=sys.stderr)
 
 
 def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int], None]:
-    """Tells on standard error how far it is; one line that moves on a terminal, some twenty elsewhere.
-
-    Nothing is told in the first `quiet` seconds, nor, elsewhere than on a terminal, so soon after it told something.
-    """
+    """A function of (done, total) that reports progress on standard error: on a terminal in one line that is rewritten,
+    elsewhere in about twenty lines. Nothing is printed in the first `quiet` seconds, and elsewhere than on a terminal
+    nothing within `quiet` seconds of the last line."""
     started, told, last = time.monotonic(), 0, time.monotonic()
 
     def report(done: int, total: int) -> None:
@@ -73,21 +72,21 @@ def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int]
 
 
 class Notes(logging.Handler):
-    """Each warning of the software, such as that of a damaged record, as a note."""
+    """Prints each logged warning of this package with `note`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note(record.getMessage())
 
 
 def log_to_notes() -> None:
-    """Warnings come as notes from now on."""
+    """Print the warnings of this package with `note` from now on."""
     logger = logging.getLogger("replicate")
     if not any(isinstance(handler, Notes) for handler in logger.handlers):
         logger.addHandler(Notes())
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table: numbers to the right, texts to the left."""
+    """A table with numbers aligned to the right, texts to the left."""
     texts = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
     right = [bool(texts) and all(_is_number(row[i]) for row in texts) for i in range(len(header))]
@@ -103,7 +102,7 @@ def _is_number(text: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value for people."""
+    """A value as it is printed for people."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`replicate plan`: the runs that a scale needs, part by part, and the claims they unlock."""
+"""`replicate plan`: counts the runs that a scale needs, part by part, with their cost and the claims that need them."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ def run(options: argparse.Namespace) -> int:
         print(text(plan, options.store))
         if models is not None:
             of = {name: f"{size:,} bytes" for name, size in models.items()}
-            print(f"models: {of['to_train']} for what is to train, {of['needed']} for all, with --keep-models")
+            print(f"models: {of['to_train']} for the runs to train, {of['needed']} for all, with --keep-models")
         print(_milestones_text(reached))
         print(_order_text(steps))
     return 0
 
 
 def _models(plan: Plan) -> dict[str, int]:
-    """Bytes that the models of all runs of `plan` take, and of those to train; one that diverges is counted as well."""
-    from replicate.train.kept_models import bytes_of  # here and no earlier: it needs the GPU stack
+    """Bytes that the models of the runs of `plan` take: of all, and of those to train; diverging runs are included."""
+    from replicate.train.kept_models import bytes_of  # not at the top: it needs the GPU stack
 
     return {"needed": bytes_of(plan.runs), "to_train": bytes_of(plan.missing)}
 
 
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
-    """Seconds of a device for a run of each architecture.
+    """Architecture → device-seconds of a run, measured.
 
-    Beside a training both would be slow, and memory would seem to end early: a GPU is leased meanwhile.
+    A GPU is leased meanwhile, because a training on it would slow the measurement and take part of its memory.
     """
     if scale.why_untrainable:
         raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
     from replicate.train.engine import lease
-    from replicate.train.price import seconds_per_run  # here and no earlier: they need the GPU stack
+    from replicate.train.price import seconds_per_run  # not at the top: they need the GPU stack
     from replicate.train.stacked import FEWEST_LANES, LANES
 
     if why := devices.unseen(runs_at(scale)):
@@ -96,7 +96,7 @@ def _keep(store: Store, scale: scales.Scale, measured: Mapping[str, float]) -> N
     try:
         costs.keep(store.layout, scale.name, measured)
     except OSError as error:
-        note(f"what was measured cannot be kept in {store.path}: {error.strerror}; --budget will not know of it")
+        note(f"cannot keep the measured costs in {store.path}: {error.strerror}; --budget will not use them")
 
 
 def _step(step: priority.Step) -> dict[str, Any]:
@@ -108,17 +108,17 @@ def _step(step: priority.Step) -> dict[str, Any]:
 
 
 WAYS = {"all seeds": False, "--until settled": True}
-"""How claims are trained; whether by two looks."""
+"""Title → whether claims are trained with two looks."""
 
 
 def _milestones_text(reached: Mapping[str, Milestones]) -> str:
-    """When the first and the last verdicts come, without a budget."""
-    header = ("verdicts", "first provisional", "first final", "last, at the earliest", "last, at most")
+    """After how many runs the first and the last verdicts come, without a budget."""
+    header = ("trained with", "first provisional", "first final", "last, at least", "last, at most")
     rows = []
     for name, found in reached.items():
         of_each = (found.first_provisional, found.first_final, found.last_at_least, found.last)
         rows.append((name, *("none" if when is None else _when(when) for when in of_each)))
-    return f"\nverdicts after how many more runs (in hours of one device):\n{columns(header, rows)}"
+    return f"\nruns still to train before each verdict (and hours of one device):\n{columns(header, rows)}"
 
 
 def _when(when: milestones.When) -> str:
@@ -127,11 +127,11 @@ def _when(when: milestones.When) -> str:
 
 
 MOST_STEPS = 12
-"""Shown; all are in the JSON."""
+"""Rows that are printed; the JSON has all."""
 
 
 def _order_text(steps: Sequence[priority.Step]) -> str:
-    """The order in which `--budget` trains, with the claims answered by then and how many of them an hour settles."""
+    """The order in which `--budget` trains, with running totals and the claims per hour of each step."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:
         seconds += step.seconds or 0.0
@@ -143,14 +143,14 @@ def _order_text(steps: Sequence[priority.Step]) -> str:
         rows.append((f"{seconds / 3600:.2f}" if known else "?", runs, claims, an_hour, _families(step.claims)))
     left_out = (f"… {len(rows) - MOST_STEPS} more", "", "", "", "all are in --json")
     shown = rows if len(rows) <= MOST_STEPS else [*rows[: MOST_STEPS - 1], left_out, rows[-1]]
-    header = ("hours", "runs", "claims answered", "claims an hour", "the last of the families")
-    return f"\nmost claims first (--budget TIME trains in this order):\n{columns(header, shown)}"
+    header = ("hours", "runs", "claims judged", "claims per hour", "families of this step")
+    return f"\nmost claims per hour first (the order of --budget TIME; totals so far):\n{columns(header, shown)}"
 
 
 def _store(path: str, scale: scales.Scale) -> Store | None:
-    """The store at `path`, unchanged; None where there is none yet and nothing is recorded for `scale` either."""
+    """The store at `path`, read-only; None if there is none and no runs are recorded for `scale` either."""
     if not _exists(path) and not recorded.of_scale(scale.name):
-        note(f"no store at {path} yet: counting from an empty one")
+        note(f"there is no store at {path} yet: all runs count as missing")
         return None
     return to_read(path, scale)
 
@@ -163,8 +163,8 @@ def text(plan: Plan, store: str) -> str:
         f"scale {scale.name}: {scale.summary} ({kind})",
         f"runs: {at_least(len(plan.runs), plan.most)} needed, {plan.stored} in {store}, "
         f"{at_least(plan.to_train, plan.most - plan.stored)} to train",
-        f"landscape points: {plan.points}, of which {plan.inert} share the run without weight decay (theirs is too "
-        "small to change a float32 weight)",
+        f"landscape points: {plan.points}; {plan.inert} of them share the run without weight decay: theirs is too "
+        "small to change a float32 weight",
         _cost(plan),
         f"claims: {len(plan.trained)} can be judged at this scale, {len(plan.left_out)} cannot",
     ]
@@ -176,12 +176,12 @@ def text(plan: Plan, store: str) -> str:
         runs = str(len(p.runs)) if p.most == len(p.runs) else f"{len(p.runs)}-{p.most}"
         counts = (p.points, runs, p.stored, p.to_train, hours, len(p.claims))
         rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
-    header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "of the families")
-    lines += ["", columns(header, rows), "Parts share runs: the columns add up to more than the totals above."]
+    header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "families")
+    lines += ["", columns(header, rows), "Parts share runs, so the columns add up to more than the totals above."]
     if plan.most > len(plan.runs):
         lines.append(
-            "A bracket goes in rounds, and its results say how far: two numbers are the least and the most that it may "
-            "come to; points, runs to train and hours of a part are the least."
+            "Results decide how far a bracket extends. Where there are two numbers, the second is the most that may be "
+            "needed; points, runs to train and hours of a part are the least."
         )
     reasons: dict[str, list[str]] = {}
     for claim, reason in plan.left_out.items():
@@ -204,7 +204,7 @@ def _cost(plan: Plan) -> str:
     if plan.most > len(plan.runs) and most is not None:
         cost = f"at least {cost} and at most {duration(most)}"
     return (
-        f"cost: {cost} on one {plan.rates.device} for what is to train, {duration(plan.seconds)} for all; "
+        f"cost: {cost} on one {plan.rates.device} for the runs to train, {duration(plan.seconds)} for all; "
         f"{plan.rates.source}"
     )
 
@@ -218,4 +218,4 @@ def _exists(path: str | Path) -> bool:
     try:
         return Path(path).exists()
     except OSError:
-        return True  # the code that opens it says what is wrong with its name
+        return True  # opening it will report what is wrong with its name

@@ -1,4 +1,4 @@
-"""`replicate report`: judges what the store holds and writes its report; `report compare` tells two apart."""
+"""`replicate report`: judges the stored runs and writes a report; `report compare` compares two."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "compare":
         return _compare(options)
     if not options.out:
-        raise UsageError("expected a folder for the report, got none; say --out DIR")
+        raise UsageError("expected a folder for the report, got none; add --out DIR")
     check_folder("--picture", options.picture)
     given = scales.get(options.scale) if options.scale else None
     store = to_read(options.store, given)
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             files.write_picture(Path(options.picture), scale, store)
             written.append(Path(options.picture))
     except OSError as error:
-        raise UsageError(f"{error.filename or out}: expected a place to write to, got: {error.strerror}") from None
+        raise UsageError(f"{error.filename or out}: expected a writable folder, got: {error.strerror}") from None
     for text in notices(file):
         note(text)
     if options.json:
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """0 where two verdict files agree, 1 where they do not."""
+    """Exit status 0 if two verdict files agree, 1 if not."""
     before, after = (_read(Path(name)) for name in (options.before, options.after))
     changes = comparing.compare(before, after)
     if options.json:
@@ -67,12 +67,12 @@ def _read(path: Path) -> VerdictFile:
 
 
 def _most_complete(store: Store) -> tuple[Scale, str]:
-    """The scale of which `store` holds most runs, and the words that say so."""
+    """The scale with most runs in `store`, and why it was chosen."""
     keys = store.keys()
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
             f"store {store.path}: expected runs of one of the scales {', '.join(scales.SCALES)}, got {len(keys)} "
-            "others; train first"
+            "other runs; train first"
         )
     return scale, f"the store holds {held} of its runs"

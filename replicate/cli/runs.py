@@ -1,4 +1,4 @@
-"""`replicate runs`: list, show, compare, export and clear out what the store holds; record and verify runs."""
+"""`replicate runs`: lists, shows, compares, exports, deletes, records and verifies stored runs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
-    """All runs of the store, or those of `scale`, recorded ones too."""
+    """Print all runs of the store, or those of `scale`, including recorded ones."""
     rows = [_row(stored) for stored in (store.records() if scale is None else _of_scale(store, scale).values())]
     if as_json:
         print_json({"runs": rows})
@@ -89,13 +89,13 @@ def _show(store: Store, prefix: str, as_json: bool) -> None:
 
 
 def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
-    """The runs of `scale` that the store holds or that are recorded, by key."""
+    """Key → run of `scale`, stored or recorded."""
     runs = possible_runs(scale)
     return {run.key: stored for run in runs if (stored := store.read(run.key)) is not None}
 
 
 def _gc(store: Store, delete: bool, as_json: bool) -> None:
-    """What nobody will read again, and its deletion where that is asked for."""
+    """List what nobody will read again, and delete it if asked to."""
     items = garbage.find(store)
     left = 0
     if delete:
@@ -115,22 +115,22 @@ def _gc(store: Store, delete: bool, as_json: bool) -> None:
         counted = [(reason, len(sizes), sum(sizes)) for reason, sizes in by_reason.items() if sizes]
         print(columns(("what", "number", "bytes"), counted))
     if not items:
-        say([f"nothing to delete: a scale names everything in {store.path}"])
+        say([f"nothing to delete: all runs in {store.path} belong to a scale"])
     elif delete:
-        say([f"deleted {len(items)} of {store.path}: {size:,} bytes"])
+        say([f"deleted {len(items)} files and folders in {store.path}: {size:,} bytes"])
     else:
-        print(f"{size:,} bytes; nothing was deleted, --delete does that")
+        print(f"{size:,} bytes; nothing was deleted: --delete does that")
     if left:
-        note(f"{left} could not be deleted; make the store writable, or they were gone already")
+        note(f"{left} could not be deleted; make the store writable, unless they were gone already")
 
 
 def _export(fields: Sequence[str], rows: Iterable[dict[str, Any]], form: str, out: str | None) -> None:
     """Write `rows` to `out` or standard output; `form` is `csv` or `parquet`."""
     if form == "parquet":
         if importlib.util.find_spec("pyarrow") is None:
-            raise UsageError("--format parquet: expected pyarrow, which is not installed; pip install pyarrow")
+            raise UsageError("--format parquet: expected pyarrow, got none installed; pip install pyarrow")
         if out is None and sys.stdout.isatty():
-            raise UsageError("--format parquet: expected a file, got a terminal; say --out FILE.parquet")
+            raise UsageError("--format parquet: expected a file, got a terminal; add --out FILE.parquet")
     blob = _parquet(fields, rows) if form == "parquet" else _csv(fields, rows).encode()
     if out is not None:
         write_file("--out", Path(out), blob)
@@ -149,25 +149,25 @@ def _csv(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
-    import pandas as pd  # half a second, and not needed for CSV
+    import pandas as pd  # slow to import, and not needed for CSV
 
     frame = pd.DataFrame(list(rows), columns=list(fields))
     for field in ("accuracy", "best_accuracy", "seconds"):
         if field in frame:
-            frame[field] = frame[field].astype("float64")  # also where every run diverged
+            frame[field] = frame[field].astype("float64")  # even if every run diverged
     blob = io.BytesIO()
     frame.to_parquet(blob, index=False, engine="pyarrow")
     return blob.getvalue()
 
 
 def _record(store: Store, scale: scales.Scale) -> None:
-    """Record with the source all runs of `scale` that the store holds."""
+    """Record all stored runs of `scale` with the source."""
     if not kept.in_clone():
-        raise UsageError(f"expected a clone of the repository to keep runs in, got an installation in {kept.ROOT}")
+        raise UsageError(f"expected a clone of the repository to record runs in, got an installation in {kept.ROOT}")
     found = _of_scale(store, scale)
     if not found:
         raise UsageError(
-            f"store {store.path}: expected runs of scale {scale.name}, got none; `replicate train` adds them"
+            f"store {store.path}: expected runs of scale {scale.name}, got none; train them with `replicate train`"
         )
     path = recorded.path_of(scale.name)
     try:
@@ -179,24 +179,24 @@ def _record(store: Store, scale: scales.Scale) -> None:
 
 
 def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Train those `asked` for by key, or a `sample`, of the recorded runs again, in a store of their own.
+    """Train recorded runs again in a temporary store, the `asked` keys or a `sample`, and compare the results.
 
-    Exit status 1 where one measures something else. The same processor and versions must give the same result to the
-    last digit. Others round differently, and so does a GPU for a run in other company; a training magnifies that, so
-    there a difference of up to `ROUNDING_PP` is no finding.
+    Returns exit status 1 if a result disagrees. The same processor and versions must give equal results to the last
+    digit. Others round differently, as does a GPU when the stack differs, and training magnifies that: there,
+    accuracies may differ by up to `ROUNDING_PP`.
     """
     found = recorded.of_scale(scale.name)
     runs = {run.key: run for run in possible_runs(scale)}
     keys = sorted(found.keys() & runs.keys())
     if not keys:
-        raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, found none")
-    # Spread evenly: neighbours by key have nothing in common, keys being hashes.
+        raise UsageError(f"scale {scale.name}: expected recorded runs in {recorded.path_of(scale.name)}, got none")
+    # Keys are hashes, so every n-th of them is a random sample.
     chosen = _named(keys, asked, scale) if asked else keys[:: max(1, len(keys) // sample)][:sample]
     for spec in dict.fromkeys(runs[key].data for key in chosen):
         catalogue.prepare(spec)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder, "store"))
-        from replicate.train.engine import local  # here and no earlier: the engine needs the GPU stack
+        from replicate.train.engine import local  # not at the top: the engine needs the GPU stack
 
         local.ensure(store, [runs[key] for key in chosen])
         again = {key: stored for key in chosen if (stored := store.read(key)) is not None}
@@ -205,12 +205,12 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """As `_verify`, of a trained landscape, whose runs have no keys to ask for."""
+    """As `_verify`, for a `sample` of the runs of a trained landscape, which have no keys to name."""
     if name not in trained.LANDSCAPES:
         raise UsageError(f"--landscape: expected one of {', '.join(trained.LANDSCAPES)}; got {name!r}")
     if asked:
-        raise UsageError("KEY: expected none with --landscape, whose runs are recorded without; use --sample")
-    from replicate.calibration import training  # here and no earlier: the engine needs the GPU stack
+        raise UsageError("KEY: expected none with --landscape, whose runs have no keys, got some; use --sample")
+    from replicate.calibration import training  # not at the top: the engine needs the GPU stack
 
     landscape = trained.LANDSCAPES[name]
     catalogue.prepare(landscape.data)
@@ -226,18 +226,18 @@ def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Evaluate the kept models of the runs `asked` for, or of a `sample` of all, and compare with their records.
+    """Evaluate kept models again, of the `asked` keys or of a `sample`, and compare with their records.
 
-    As `_verify`, but nothing is trained that could magnify a rounding: on another machine, or for what a GPU trained,
-    accuracies may differ by `EVALUATION_PP`. A model that cannot be believed disagrees.
+    As `_verify`, but no training magnifies rounding errors: on another machine, and for runs trained on a GPU,
+    accuracies may differ by up to `EVALUATION_PP`. A damaged model disagrees.
     """
     chosen = sorted({one_run(store, key).key for key in asked})
     if not asked:
         held = [stored.key for stored in store.records() if store.layout.model(stored.key).is_file()]
         chosen = held[:: max(1, len(held) // sample)][:sample]
     if not chosen:
-        raise UsageError(f"{store.path}: expected kept models, got none; `replicate train --keep-models` keeps them")
-    from replicate.train import kept_models  # here and no earlier: it needs the GPU stack
+        raise UsageError(f"store {store.path}: expected kept models, got none; train with --keep-models")
+    from replicate.train import kept_models  # not at the top: it needs the GPU stack
 
     rows = []
     for key in chosen:
@@ -251,7 +251,7 @@ def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bo
 
 
 def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str, Any]], as_json: bool) -> int:
-    """Print `rows`; 1 where one disagrees, else 0."""
+    """Print `rows`; exit status 1 if one disagrees, else 0."""
     if as_json:
         print_json({**of, "rows": rows})
     else:
@@ -262,7 +262,7 @@ def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str
 
 
 def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) -> list[str]:
-    """The one of `keys` that begins with each of `prefixes`, each once."""
+    """The distinct `keys` that `prefixes` begin; raises `UsageError` unless each begins exactly one."""
     chosen: dict[str, None] = {}
     for prefix in prefixes:
         found = [key for key in keys if key.startswith(prefix)]
@@ -288,7 +288,7 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
 
 
 def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, most_pp: float) -> dict[str, Any]:
-    """`before` beside the accuracy got `again`, with its provenance: elsewhere they may differ by `most_pp`."""
+    """The row of `before` and `again`, an accuracy and its provenance; on another machine `most_pp` apart agree."""
     again_pp, origin = again or (None, {})
     names = ("versions", "device_model", "platform")
     same = all(before.provenance.get(name) == origin.get(name) for name in names)
@@ -300,7 +300,7 @@ def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, 
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
-    """A run as a row; the accuracy of a diverged one is None, which `replicate judge` reads as diverged."""
+    """A run as a row; if it diverged its accuracy is None, which `replicate judge` reads so."""
     run, result = stored.run, stored.result
     row = {**run, "key": stored.key, "dataset": run["data"]["name"], "wd": run["weight_decay"]}
     row |= {"accuracy": None if result.diverged else result.accuracy_pp, "best_accuracy": result.best_accuracy_pp}
@@ -309,7 +309,7 @@ def _row(stored: StoredRun) -> dict[str, Any]:
 
 
 def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
-    """The stored landscape points of `scale` under the paper's names of cells, each point once."""
+    """The distinct stored landscape points of `scale`, with the paper's names of architectures and data sets."""
     trained, _ = split(CLAIMS, scale)
     parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))
     variants = dict.fromkeys(part.variant for part in parts)
@@ -329,5 +329,5 @@ def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterabl
                 _row(stored) | {"arch": cell.arch, "dataset": cell.dataset, "lr": point.lr, "wd": point.weight_decay}
             )
     if missing:
-        note(f"{missing} of {missing + len(rows)} points are not in the store; `replicate train` adds them")
+        note(f"{missing} of {missing + len(rows)} points are not in the store; train them with `replicate train`")
     return rows

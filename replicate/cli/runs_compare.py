@@ -17,7 +17,7 @@ HEADER = ("key", "arch", "dataset", "lr", "wd", "seed", "first", "second", "diff
 
 
 def run(options: argparse.Namespace, store: Store) -> int:
-    """0 where nothing differs in what was measured, 1 where something does."""
+    """Exit status 0 if all results are equal, 1 if any differ."""
     if options.other is not None:
         other = to_read(options.other)
         return _stores(store, other, options.keys, options.json)
@@ -43,7 +43,7 @@ def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> 
     if not found.pairs:
         raise UsageError(
             f"compare: expected runs that {before.path} and {after.path} share, got none "
-            f"({found.only_before} and {found.only_after} others)"
+            f"({found.only_before} only in the first, {found.only_after} only in the second)"
         )
     differing = found.differing
     rows = [_row(pair) for pair in differing]
@@ -59,7 +59,7 @@ def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> 
     if differing:
         print(columns(HEADER, [[shown(row[field]) for field in HEADER] for row in rows[:MOST_ROWS]]))
     if len(rows) > MOST_ROWS:
-        print(f"... and {len(rows) - MOST_ROWS} more, by less; --json has them all")
+        print(f"... and {len(rows) - MOST_ROWS} that differ less; --json has them all")
     return int(bool(differing))
 
 
@@ -76,7 +76,7 @@ def _row(pair: Pair) -> dict[str, Any]:
 
 def _words(pair: Pair) -> str:
     if pair.equal:
-        return "the same was measured, to the last digit"
+        return "equal to the last digit"
     return f"the second is {abs(pair.difference_pp):.2g} pp {'higher' if pair.difference_pp >= 0 else 'lower'}"
 
 

@@ -1,4 +1,4 @@
-"""What a command reads: a store, with the runs recorded for a scale below it, and one run of it by its key."""
+"""Opens the store that a command reads, together with recorded runs, and finds a run in it by its key."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from replicate.text import UsageError
 
 
 def to_read(path: str, scale: Scale | None = None) -> Store:
-    """The store at `path`, unchanged; StoreError where there is none and nothing is recorded for `scale` either."""
+    """The store at `path`, read-only; StoreError if there is none and no runs are recorded for `scale` either."""
     below = recorded.of_scale(scale.name) if scale else None
     return open_store(path, create=False, read_only=True, below=below)
 
 
 def fullest(keys: Set[str]) -> tuple[Scale, int]:
-    """The scale that names most of the runs under `keys`, and how many of them."""
+    """The scale with most of the runs `keys`, and how many it has."""
     held = {name: sum(run.key in keys for run in possible_runs(scale)) for name, scale in scales.SCALES.items()}
     name = max(held, key=lambda n: held[n])
     return scales.get(name), held[name]
 
 
 def one_run(store: Store, prefix: str) -> StoredRun:
-    """The one run whose key begins with `prefix`."""
+    """The run whose key begins with `prefix`; raises `UsageError` unless there is exactly one."""
     keys = store.find(prefix)
     if len(keys) != 1:
         got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
         raise UsageError(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
     stored = store.read(keys[0])
     if stored is None:
-        raise UsageError(f"{keys[0]}: expected a whole record, got a corrupt one; train it again")
+        raise UsageError(f"{keys[0]}: expected a valid record, got a corrupt one; train the run again")
     return stored

@@ -1,4 +1,4 @@
-"""`replicate synthesize`: fills a store with the runs of a made-up world, for `pytest claims/ --scale synthetic`."""
+"""`replicate synthesize`: fills a store with made-up runs, to be judged by `pytest claims/ --scale synthetic`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
                 f"store {store.path}: expected runs of the world {options.world}, got "
                 f"{stored.provenance.get('world')!r}; name another folder with --store"
             )
-    note(f"world {options.world}: {made} runs made, {len(runs) - made} there before")
+    note(f"world {options.world}: {made} runs made, {len(runs) - made} stored before")
     if options.json:
         print_json({"world": options.world, "runs": len(runs), "made": made})
     else:

@@ -1,4 +1,4 @@
-"""`replicate train`: fills the store with what a scale lacks."""
+"""`replicate train`: trains the runs of a scale that the store lacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if scale.why_untrainable:
         raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
     if options.retrain and not options.keep_models:
-        raise UsageError("--retrain: expected --keep-models with it: only for its model is a stored run trained again")
+        raise UsageError("--retrain: expected --keep-models, got none: stored runs are only retrained for their models")
     keep = Keep.NONE if not options.keep_models else Keep.ALL if options.retrain else Keep.NEW
     use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             catalogue.prepare(spec)
     note(f"scale {scale.name}: {len(runs)} runs needed, {before} in {store.path}, {len(runs) - before} to train")
     if keep is Keep.NEW and (without := store.without_model(runs)):
-        note(f"{len(without)} stored runs have no model and are not trained again; --retrain does that")
+        note(f"{len(without)} stored runs have no model; --retrain would train them again")
     until = math.inf if allowed is None else time.monotonic() + allowed
     until_settled = options.until is not None
     if until_settled and (why := looks.why_once(scale)):
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if until_settled:
         claims = training_order.unsettled(claims, scale, store)
         first = runs_for(answerable, scale, store.result, looks.FIRST_SEEDS)
-    # Brackets in rounds have asked for more.
+    # Adaptive brackets have asked for more.
     runs = list({run.key: run for run in (*first, *runs_for(claims, scale, store.result))}.values())
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
     elif status == 0 and present < len(runs):
         answered = len(answerable) - sum(bool(missing_runs(claim, scale, store)) for claim in claims)
         have = f"{present} of {len(runs)} runs are in {store.path}"
-        enough = f"which is enough for {answered} of {len(answerable)} claims"
-        print(f"the budget of {options.budget} is spent: {have}, {enough}; the same command goes on from there")
+        enough = f"enough to judge {answered} of {len(answerable)} claims"
+        print(f"the budget of {options.budget} is spent: {have}, {enough}; run the same command again to continue")
     elif status == 0:
         say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
     return status
@@ -81,9 +81,9 @@ def _train(
     options: argparse.Namespace,
     until: float,
 ) -> int:
-    """Train `parts` of what `claims` need, one after the other; the exit status."""
+    """Train `parts`, the runs that `claims` need, one after the other; returns the exit status."""
     from replicate.train.engine.failed import TrainingFailed
-    from replicate.train.engine.leave import OutOfTime  # here and no earlier: the engine needs the GPU stack
+    from replicate.train.engine.leave import OutOfTime  # not at the top: the engine needs the GPU stack
     from replicate.train.watch import in_flight
     from replicate.train.watch.monitor import Monitor
 
@@ -103,6 +103,6 @@ def _train(
         print(f"replicate train: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        note("interrupted; finished runs are kept, the same command goes on from there")
+        note("interrupted; finished runs are kept, and the same command continues from there")
         return 130
     return 0

@@ -1,4 +1,4 @@
-"""`replicate watch`: how the training of a store goes on, from any shell or machine that sees the store."""
+"""`replicate watch`: shows the progress of training into a store, from any machine that sees the store."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from replicate.train.watch.monitor import Monitor
 from replicate.train.watch.snapshot import Snapshot, line
 
 SECONDS = 1.0
-"""Between two looks."""
+"""Seconds between two updates."""
 LINE_SECONDS = 15.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines if standard output is not a terminal."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
-    """Look until every run is stored, of every round. The view is the answer here: standard output, not error."""
+    """Show progress until every run of every round is stored. It is the answer, so it goes to standard output."""
     monitor = Monitor(
         store,
         runs_at(scale, store.result),
@@ -63,23 +63,23 @@ def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
         return _end(last)
     except KeyboardInterrupt:
         print(line(monitor.poll()))
-        note("no longer watching; what trains goes on")
+        note("stopped watching; the training continues")
         return 130
 
 
 def _end(last: Snapshot) -> int:
     if last.done == last.total:
-        print(f"done: all {last.total} runs are stored, cost {duration(last.device_seconds)} of one device")
+        print(f"done: all {last.total} runs are stored; they took {duration(last.device_seconds)} of one device")
     return 0
 
 
 def _busiest(store: Store) -> Scale:
-    """The scale of which the store holds, or has begun, most runs."""
+    """The scale with most runs stored or begun."""
     keys = store.keys().union(*(stack.keys for stack in in_flight.read(store).stacks))
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} others; say --scale"
+            f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} other runs; add --scale"
         )
     return scale
 

@@ -1,1 +1,1 @@
-"""Data: what a run sees of an image data set, and the data sets as they lie on disk, one module each."""
+"""Data: the images that a run sees, and one module for each data set on disk."""

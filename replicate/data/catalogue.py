@@ -1,4 +1,4 @@
-"""Data sets by checksum: from a DataSpec to arrays or a list of files, the same on every machine, in every process."""
+"""The data sets: from a DataSpec to arrays or a list of files, the same on every machine and in every process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["DATASETS", "DataError", "Info", "Split", "checksum", "files", "info"
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a data set without loading it. `train_images` counts what may be trained on."""
+    """What is known of a data set without loading it."""
 
     train_images: int
     num_classes: int
@@ -31,13 +31,13 @@ class Info:
     image_size: int
     loadable: bool = False
     resident: bool = True
-    """Whether all images fit on a device, as runs that are to be stacked need it; else they are streamed from files."""
+    """Whether all images fit on a device, which stacked training needs; else they are streamed from files."""
     test_images: int | None = None
-    """None: what is not trained on is test."""
+    """None: the images that are not trained on are the test images."""
     parts: int = 1
-    """How many parts a batch is trained in, one after the other, each with batch statistics of its own."""
+    """Into how many parts each batch is split, as over GPUs, each with its own batch statistics."""
     mean: tuple[float, ...] = ()
-    """By channel over the training split, as a share of 255; empty where images come normalised or not at all."""
+    """Per channel over the training split, as a share of 255; empty for `digits` and made-up data."""
     std: tuple[float, ...] = ()
 
 
@@ -56,36 +56,36 @@ DATASETS = {
     "synthetic-cifar100": Info(50_000, 100, 3, 32),
     "synthetic-imagenet": Info(50_000, 1000, 3, 224),
 }
-"""`digits`: without a split of their own: what is not trained on is test. `synthetic-…`: no images at all, see
-`replicate.landscape.world`."""
+"""`digits` has no split of its own: the images that are not trained on are the test images. `synthetic-…` have no
+images at all: see `replicate.landscape.world`."""
 
 TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "fashion-16": "Fashion-MNIST", "imagenet": "ImageNet"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a spec, [N, C, H, W], and their labels, int64 [N]. Read-only: one copy serves the whole process.
+    """The images of a spec, [N, C, H, W], and their labels [N], both read-only, as the whole process shares them.
 
-    Images are float32 and normalised for `digits`; else bytes, to be normalised by `info.mean` and `info.std`.
+    Images are float32 and normalised for `digits`, otherwise uint8, to be normalised with `info.mean` and `info.std`.
     """
 
     train_images: NDArray[np.float32] | NDArray[np.uint8]
     train_labels: NDArray[np.int64]
-    """With the label noise that the spec asks for."""
+    """Including the spec's label noise."""
     test_images: NDArray[np.float32] | NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     info: Info
 
 
 def info(spec: DataSpec) -> Info:
-    """What is known of the data set that `spec` names, loadable or not."""
+    """What is known of the data set that `spec` names; raises `DataError` if there is none of that name."""
     if spec.name not in DATASETS:
         raise DataError(f"data set: expected one of {', '.join(DATASETS)}; got {spec.name!r}")
     return DATASETS[spec.name]
 
 
 def train_size(spec: DataSpec) -> int:
-    """How many images a run on `spec` trains on."""
+    """How many images a run on `spec` trains on; raises `DataError` if the data set has fewer."""
     known = info(spec).train_images
     if spec.train_images is None:
         return known
@@ -95,7 +95,7 @@ def train_size(spec: DataSpec) -> int:
 
 
 def test_size(spec: DataSpec) -> int:
-    """How many images a run on `spec` is tested on."""
+    """How many images a run on `spec` is evaluated on."""
     if spec.test_images is not None:
         return spec.test_images
     known = info(spec)
@@ -103,7 +103,7 @@ def test_size(spec: DataSpec) -> int:
 
 
 def prepare(spec: DataSpec) -> None:
-    """See that the data set lies on this machine, fetching it where that is possible; else raise `DataError`."""
+    """Make sure that the data set is on this machine, downloading it if possible; raises `DataError` otherwise."""
     _require_loadable(spec)
     needed: dict[str, Callable[[], object]] = {
         "digits": digits.read,
@@ -116,7 +116,7 @@ def prepare(spec: DataSpec) -> None:
 
 
 def checksum(spec: DataSpec) -> str:
-    """That of the source that `spec` is drawn from, as read, for provenance."""
+    """The checksum of the data set on this machine, for provenance; raises `DataError` if it cannot be read."""
     _require_loadable(spec)
     if spec.name == "digits":
         digits.read()
@@ -125,7 +125,7 @@ def checksum(spec: DataSpec) -> str:
 
 
 def published(name: str, checksum: str | None) -> bool:
-    """Whether data of this checksum are the data set `name` as its authors published it, as far as that can be told."""
+    """Whether `checksum` is that of the data set `name` as published, as far as that is known."""
     if name == "imagenet":  # by the number of files and classes, see `replicate.data.imagenet`
         return (checksum or "").endswith(f", {imagenet.PUBLISHED}")
     known = {
@@ -138,7 +138,7 @@ def published(name: str, checksum: str | None) -> bool:
 
 
 def load(spec: DataSpec) -> Split:
-    """The training and test images of `spec`; depends on the spec alone, not on any random number generator."""
+    """The training and test images of `spec`, which depend on nothing else; raises `DataError` if unavailable."""
     known = _require_loadable(spec)
     if not known.resident:
         raise DataError(f"{spec.name}: expected a data set that fits in memory; this one is streamed from its files")
@@ -165,7 +165,7 @@ def _load(spec: DataSpec, root: Path) -> Split:
 
 
 def files(spec: DataSpec) -> Listing:
-    """The files and labels of a `spec` that is streamed."""
+    """The files and labels of `spec`, a data set that is streamed; raises `DataError` if unavailable."""
     known = _require_loadable(spec)
     if known.resident:
         raise DataError(f"{spec.name}: expected a data set that is streamed from files; load this one")
@@ -182,18 +182,18 @@ def files(spec: DataSpec) -> Listing:
 
 @lru_cache(maxsize=2)
 def _arrays(name: str, root: Path) -> Arrays:
-    """A whole data set of two splits, below `root`."""
+    """Both splits of a whole data set. `root` is the folder of all data sets, a key of the cache."""
     return {"cifar100": cifar100.read, "fashion": fashion.read, "fashion-16": fashion.halved}[name]()
 
 
 def _digits(spec: DataSpec) -> Split:
-    """What is not trained on is test."""
+    """The split of the digits by hash: the images that are not trained on are the test images."""
     known = info(spec)
     pixels, labels = digits.read()
     size = train_size(spec)
     if size == len(labels):
         raise DataError(f"{spec.name}: expected train_images below {size}, so that some are left to test on")
-    # A hash orders the images and draws the noise: the split cannot drift with a library's generator.
+    # Hashes order the images and choose the wrong labels, so that no library's generator can change them.
     order = np.argsort(_hashes(spec, "split", len(labels)), kind="stable")
     tested = len(labels) - size if spec.test_images is None else spec.test_images
     if not 0 < tested <= len(labels) - size:
@@ -213,7 +213,7 @@ def _digits(spec: DataSpec) -> Split:
 
 
 def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the images of `spec` in splits of `train` and `test` images: all, or those with the least hashes."""
+    """Indices of the images of `spec` in splits of `train` and `test` images: all, or those with the least hashes."""
     trained = train_size(spec)
     if trained > train or (spec.train_images is None and trained != train):
         raise DataError(f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get all")
@@ -230,7 +230,7 @@ def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], N
 
 
 def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_classes: int) -> NDArray[np.int64]:
-    """`labels` with exactly the asked share (rounded) replaced by one of the other classes."""
+    """`labels` with exactly the share `spec.label_noise` (rounded) replaced by another class."""
     if not 0 <= spec.label_noise <= 1:
         raise DataError(f"{spec.name}: expected label_noise from 0 to 1, got {spec.label_noise}")
     noisy = labels.astype(np.int64)
@@ -243,7 +243,7 @@ def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_cl
 
 
 def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
-    """One 64-bit number an image, keyed by the split's seed and the use it is put to."""
+    """One 64-bit number per image, which depends on the split's seed and the purpose `what`."""
     digests = (hashlib.sha256(f"{spec.split_seed}/{what}/{i}".encode()).digest()[:8] for i in range(count))
     return np.array([int.from_bytes(d, "big") for d in digests], dtype=np.uint64)
 
@@ -251,5 +251,5 @@ def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
 def _require_loadable(spec: DataSpec) -> Info:
     known = info(spec)
     if not known.loadable:
-        raise DataError(f"{spec.name}: made up, there are no images to load; use `replicate synthesize`")
+        raise DataError(f"{spec.name}: expected a data set with images, got a made-up one; use `replicate synthesize`")
     return known

@@ -1,8 +1,7 @@
-"""CIFAR-100 as torchvision keeps it: two pickles of Python 2 in `cifar-100-python`, fetched where they are missing.
+"""CIFAR-100 as torchvision keeps it: two pickles of Python 2 in `cifar-100-python`, downloaded if they are missing.
 
-A pickle can run code, so these are read with an unpickler that knows arrays and plain values and nothing else,
-whatever their checksum. The checksum then says whether they are the published images; see
-`replicate.data.catalogue.published`.
+A pickle can run code, so these are always read with an unpickler that makes only arrays and plain values. Their
+checksum then tells whether they are the published images (`replicate.data.catalogue.published`).
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 ARCHIVE = "cifar-100-python.tar.gz"
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
-"""As torchvision.datasets.CIFAR100 lists them."""
+"""As listed in torchvision.datasets.CIFAR100."""
 
 PUBLISHED = f"md5:{MD5['train']}+{MD5['test']}"
 DOWNLOAD_SECONDS = 20.0
-"""Longest silence of the server before a download is given up."""
+"""Seconds without data from the server after which a download is given up."""
 
 
 def prepare() -> None:
-    """See that the files are there; fetch them where they are not, once for all processes."""
+    """Make sure that the files are there, downloading them once for all processes; raises `DataError` if that fails."""
     root = source.root()
     if _folder(root) is None:
         _fetch(root)
 
 
 def read() -> Arrays:
-    """Both splits, [N, 3, 32, 32]."""
+    """Both splits, images [N, 3, 32, 32]; raises `DataError` if the files are missing or damaged."""
     prepare()
     folder = _folder(source.root())
     assert folder is not None
@@ -54,21 +53,21 @@ def read() -> Arrays:
 
 
 def _folder(root: Path) -> Path | None:
-    """Where the files lie: in torchvision's folder below `root`, or in `root` itself."""
+    """The folder of the files: torchvision's below `root`, or `root` itself; None if they are in neither."""
     found = (folder for folder in (root / FOLDER, root) if all((folder / name).is_file() for name in MD5))
     return next(found, None)
 
 
 @lru_cache(maxsize=8)
 def _failure(root: Path) -> str:
-    """Why the files cannot be fetched into `root`; empty where they now are. Tried once a process."""
+    """Download the files into `root`, once per process; returns why that failed, or an empty text."""
     from torchvision.datasets.utils import download_and_extract_archive  # here: verdicts need no GPU stack
 
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Standard output may be somebody's JSON.
+        # torchvision prints, and standard output is for the command's JSON.
         with FileLock(root / f".{FOLDER}.lock"), contextlib.redirect_stdout(sys.stderr):
             if _folder(root) is None:
                 download_and_extract_archive(URL, str(root), filename=ARCHIVE, md5=ARCHIVE_MD5)
@@ -83,8 +82,8 @@ def _fetch(root: Path) -> None:
     why = _failure(root)
     if _folder(root) is None:
         raise DataError(
-            f"cifar100: expected {FOLDER}/train and {FOLDER}/test in {root}, found none, and fetching them failed "
-            f"({why or 'the archive lacks them'}); unpack {URL} there, or name the folder that has them with --data"
+            f"cifar100: expected {FOLDER}/train and {FOLDER}/test in {root}, found none, and the download failed "
+            f"({why or 'the archive lacks them'}); unpack {URL} there, or name their folder with --data"
         )
 
 
@@ -96,52 +95,52 @@ def _split(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
         entry = _Plain(io.BytesIO(blob), encoding="latin1").load()
         pixels, labels = entry["data"], np.asarray(entry["fine_labels"], dtype=np.int64)
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)):
-            raise ValueError("data is no array of bytes [N, 3072] with a label each")
+            raise ValueError("its data are not bytes [N, 3072] with one label each")
         if len(labels) and not 0 <= labels.min() <= labels.max() < 100:
-            raise ValueError("a label is not among 0 to 99")
+            raise ValueError("a label is not from 0 to 99")
     except Exception as error:  # a pickle can fail in any way
         raise DataError(
             f"cifar100: expected a CIFAR-100 pickle at {path}, got {type(error).__name__}: "
-            f"{' '.join(str(error).split())}; delete it and unpack {URL} anew"
+            f"{' '.join(str(error).split())}; delete it and unpack {URL} again"
         ) from error
     # MD5 because that is what is published; nothing rests on its being hard to forge.
     return pixels.reshape(-1, 3, 32, 32), labels, hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
 def _bounded(blob: bytes) -> None:
-    """Raises where reading the pickle `blob` would take more memory than in proportion to its size."""
+    """Raise UnpicklingError if unpickling `blob` could take far more memory than its size."""
     for code, argument, _ in pickletools.genops(blob):
         if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) < len(blob):
             raise pickle.UnpicklingError(f"it numbers a value {argument}")
 
 
 class _Plain(pickle.Unpickler):
-    """Knows numpy's arrays and types; lists, dicts, texts and numbers need no knowing."""
+    """An unpickler that finds only numpy's arrays and types; lists, dicts, texts and numbers need no lookup."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return _empty
         if (module, name) == ("numpy", "ndarray"):
-            return None  # named as what to make, which `_empty` knows; called, it could be of any size
+            return None  # only an argument of `_empty`; calling the real class could allocate any size
         if (module, name) == ("numpy", "dtype"):
             return _bytes_type
         if (module, name) == ("_codecs", "encode"):
             return _encoded
-        raise pickle.UnpicklingError(f"it wants {module}.{name}, which is not data")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
 
 
 def _empty(kind: None, shape: tuple[int, ...], code: Any) -> NDArray[np.uint8]:
-    """What numpy's own function makes: an array to be filled from the pickle."""
+    """Stands in for numpy's `_reconstruct`: an empty array, to be filled from the pickle."""
     return np.ndarray((0,), dtype=np.uint8)
 
 
 def _bytes_type(code: str, align: Any = False, copy: Any = True) -> np.dtype[Any]:
-    """The type that the pickle names, which must be that of bytes; numpy 2.4 warns of Python 2's arguments."""
+    """Stands in for `numpy.dtype`: bytes only; numpy 2.4 warns about the arguments that Python 2 gave it."""
     if code not in ("u1", "|u1"):
         raise pickle.UnpicklingError(f"it holds values of type {code!r}, not bytes")
     return np.dtype(np.uint8)
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 3 writes bytes into a pickle that Python 2 can read."""
+    """Stands in for `codecs.encode`, with which Python 3 pickles bytes for Python 2."""
     return text.encode("latin1")

@@ -1,4 +1,4 @@
-"""The 8 x 8 digits that come with scikit-learn: 1797 images without a split of their own."""
+"""The 8 x 8 digits that come with scikit-learn: 1797 images without a train and test split."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Digest of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
 
 MEAN, STD = 0.3053, 0.3760
-"""Over all pixels, as shares of the largest grey value: constants, so that the split cannot change the inputs."""
+"""Over the pixels of all images, as shares of the largest grey value, so that they do not depend on the split."""
 
 
 @lru_cache(maxsize=1)
 def read() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels [1797, 64] from 0 to 16 and labels [1797], from the file inside scikit-learn, verified.
+    """Pixels [1797, 64] from 0 to 16 and labels [1797]; raises `DataError` if they are not the published ones.
 
-    Read from the file because importing scikit-learn takes seconds, in every worker.
+    Read from the file inside scikit-learn, because importing scikit-learn takes seconds in every worker.
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "digits: expected scikit-learn, which carries the images; not installed: pip install scikit-learn"
+            "digits: expected scikit-learn, which contains the images, got none installed; pip install scikit-learn"
         )
     path = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     if not path.is_file():
-        raise DataError(f"digits: expected the images at {path}, found no file; install scikit-learn anew")
+        raise DataError(f"digits: expected the images at {path}, found no file; reinstall scikit-learn")
     with gzip.open(path, "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float64).astype(np.uint8)
     pixels, labels = np.ascontiguousarray(table[:, :-1]), np.ascontiguousarray(table[:, -1])
     got = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     if got != SHA256:
         raise DataError(
-            f"digits: expected the images in {path} to have SHA-256 {SHA256}, got {got}; install scikit-learn anew"
+            f"digits: expected the images in {path} to have SHA-256 {SHA256}, got {got}; reinstall scikit-learn"
         )
     return pixels, labels

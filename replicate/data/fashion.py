@@ -16,41 +16,41 @@ from replicate.data import source
 from replicate.data.source import Arrays, DataError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-"""Each as it is or with `.gz`."""
+"""Each plain or compressed, with `.gz` added."""
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu puts the files."""
 
 PUBLISHED = "sha256:14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214"
-"""Hash of the four files' contents one after the other, in the order of `FILES`.
+"""Hash of the unpacked contents of the four files, concatenated in the order of `FILES`.
 
-Taken from the package above, whose files are compressed streams that, under the headers of the original ones, have
-the MD5 sums that torchvision.datasets.FashionMNIST lists.
+Computed from the package above. Its compressed streams, given the original gzip headers, have the MD5 sums listed in
+torchvision.datasets.FashionMNIST.
 """
 
 MEAN, STD = (0.2860,), (0.3530,)
-"""Over the training images' own 28 x 28 pixels, as shares of 255, computed from the published files."""
+"""Over the unpadded 28 x 28 pixels of the training images, as shares of 255, from the published files."""
 
 LARGEST_BYTES = 200_000_000
-"""Limit of an unpacked file; the published ones have up to 47 million, and a small file can unpack to any size."""
+"""Limit for an unpacked file, since a small file can unpack to any size; the largest published one has 47 million."""
 
 PADDING = 2
-"""Black pixels on each side, from 28 to 32."""
+"""Black pixels added on each side, from 28 x 28 to 32 x 32."""
 
 
 def prepare() -> None:
-    """See that the files are there."""
+    """Raise `DataError` if the files are missing."""
     _folder(source.root())
 
 
 def halved() -> Arrays:
-    """Both splits at half the size, [N, 1, 16, 16]: each pixel the mean of four of the padded images, rounded."""
+    """Both splits, images [N, 1, 16, 16]: the padded ones with each 2 x 2 pixels averaged and rounded."""
     whole = read()
     return replace(whole, train_images=_halved(whole.train_images), test_images=_halved(whole.test_images))
 
 
 def read() -> Arrays:
-    """Both splits, padded to [N, 1, 32, 32]."""
+    """Both splits, images padded to [N, 1, 32, 32]; raises `DataError` if the files are missing or damaged."""
     folder = _folder(source.root())
     digest = hashlib.sha256()
     arrays = []
@@ -62,14 +62,14 @@ def read() -> Arrays:
             blob = _unpacked(blob) if path.suffix == ".gz" else blob
             arrays.append(_idx(blob))
         except (OSError, ValueError, EOFError, zlib.error) as error:
-            raise DataError(f"fashion: expected an idx file at {path}, got one that is {error}; get it anew") from error
+            raise DataError(f"fashion: expected an idx file at {path}, got one {error}; get it again") from error
         digest.update(blob)
     train_images, train_labels, test_images, test_labels = arrays
     for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         if images.shape != (len(labels), 28, 28) or (len(labels) and labels.max() > 9):
             raise DataError(
                 f"fashion: expected 28 x 28 images with a label from 0 to 9 each in {folder}, got arrays "
-                f"{images.shape} and {labels.shape}; get the files anew"
+                f"{images.shape} and {labels.shape}; get the files again"
             )
     return Arrays(
         train_images=_padded(train_images),
@@ -98,18 +98,18 @@ def _unpacked(blob: bytes) -> bytes:
     with gzip.open(io.BytesIO(blob)) as file:
         found = file.read(LARGEST_BYTES + 1)
     if len(found) > LARGEST_BYTES:
-        raise ValueError(f"larger than {LARGEST_BYTES / 1e6:.0f} MB")
+        raise ValueError(f"of more than {LARGEST_BYTES / 1e6:.0f} MB")
     return found
 
 
 def _idx(blob: bytes) -> NDArray[np.uint8]:
-    """The array of bytes in an idx file: two zeros, type 8, how many dimensions, each as a big-endian 32-bit number."""
+    """The array in an idx file: two zero bytes, type 8 (bytes), number of dimensions, each as a big-endian int32."""
     if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
-        raise ValueError("not of type 8, bytes")
+        raise ValueError("whose type is not 8, bytes")
     head = 4 + 4 * blob[3]
     shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))
     if len(shape) != blob[3] or len(blob) != head + int(np.prod(shape, dtype=np.int64)):
-        raise ValueError("cut off")
+        raise ValueError("that is cut off")
     return np.frombuffer(blob, dtype=np.uint8, offset=head).reshape(shape)
 
 
@@ -120,5 +120,5 @@ def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     count, channels, height, width = images.shape
     blocks = images.reshape(count, channels, height // 2, 2, width // 2, 2)
-    # In whole numbers: the same on every machine. 2 is half of the four that are added up.
+    # In integers, to be the same on every machine; adding 2 before dividing by 4 rounds.
     return ((blocks.sum((3, 5), dtype=np.uint16) + 2) // 4).astype(np.uint8)

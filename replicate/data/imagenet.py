@@ -1,4 +1,4 @@
-"""ImageNet as torchvision's ImageFolder reads it, `train/<class>/*.JPEG` and `val/<class>/*.JPEG`: only listed."""
+"""Lists the files of ImageNet as torchvision's ImageFolder does: `train/<class>/*.JPEG` and `val/<class>/*.JPEG`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from replicate.data import source
 from replicate.data.source import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""As torchvision.datasets.folder lists them."""
+"""As listed in torchvision.datasets.folder."""
 
 CLASSES, TRAIN_IMAGES, TEST_IMAGES = 1000, 1_281_167, 50_000
 PUBLISHED = f"{CLASSES} classes, {TRAIN_IMAGES} + {TEST_IMAGES} images"
-"""How the checksum of the published data ends. Nobody publishes one of the unpacked files: their count must do."""
+"""The end of the checksum of the published data: their numbers of files, as there is no published hash."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of both splits. Paths are relative to `folder`, as bytes [N] (a list of a million texts is slow to
-    share with loader processes); labels int64 [N] count the class folders in order of their names."""
+    """The files of both splits. Paths [N] are relative to `folder`, and bytes because a million texts are slow to share
+    with loader processes. Labels, int64 [N], number the class folders in order of their names."""
 
     folder: Path
     train_paths: NDArray[np.bytes_]
@@ -33,16 +33,16 @@ class Listing:
     test_paths: NDArray[np.bytes_]
     test_labels: NDArray[np.int64]
     checksum: str
-    """Hash of the names of all files, then how many there are."""
+    """Hash of all file names, then the numbers of classes and files."""
 
 
 def prepare() -> None:
-    """See that the folders are there."""
+    """Raise `DataError` if the folders are missing."""
     _folder(source.root())
 
 
 def read() -> Listing:
-    """All files, by name."""
+    """All files, in order of name; raises `DataError` if they are missing or the splits differ in their classes."""
     return _listing(_folder(source.root()))
 
 
@@ -82,7 +82,7 @@ def _split(folder: Path, split: str, classes: list[str]) -> tuple[NDArray[np.byt
 
 
 def _names(folder: Path, directories: bool) -> list[str]:
-    """Names of the folders or else of the images in `folder`, in order."""
+    """Sorted names in `folder`: of the folders if `directories`, else of the images."""
     with os.scandir(folder) as entries:
         if directories:
             return sorted(entry.name for entry in entries if entry.is_dir())

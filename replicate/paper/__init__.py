@@ -1,1 +1,1 @@
-"""The paper as data: protocol, tables and claims, without logic."""
+"""The paper as data: protocol, tables and claims."""

@@ -1,4 +1,4 @@
-"""A cell: one architecture on one data set, the unit that the paper reports."""
+"""A cell: one architecture on one data set, the unit in which the paper reports results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry: every trained claim of the paper with its figure, the runs it needs and the rule that judges it."""
+"""The classes of the registry: a claim with the paper's figure, the runs it needs and the margin it is judged by."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from replicate.paper.cells import Cell
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """A named share of a cell's runs."""
+    """The runs of one grid of a cell in one variant of its training."""
 
     cell: Cell
     variant: str
     """`main`, `sgd`, `batch-256` … `batch-2048`, `schedule-step`, `schedule-linear`, `long`."""
     grid: str
-    """`paper` (6 x 8), `unit` (weight decay 0.1 x lr; 0.005 x lr for `sgd`), `ratio` (kappa x unit) or `bracket`."""
+    """`paper` (its eight weight decays), `unit` (0.1 lr; for `sgd` 0.005 lr), `ratio` (kappa * unit) or `bracket`."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number the paper reports: value, interval (None where it gives none), unit, and where it stands."""
+    """A number that the paper reports: value, interval (None if it gives none), unit, place in the paper."""
 
     value: float
     low: float | None
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Margin:
-    """The values that count as the claim holding, ends included; an infinite end makes it one-sided."""
+    """The values for which the claim holds, ends included; an infinite end makes the margin one-sided."""
 
     low: float
     high: float
@@ -47,39 +47,39 @@ class Margin:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the paper and the decision rule fixed before any data."""
+    """One statement of the paper, and the decision rule, which was fixed before any training."""
 
     id: str
     family: str
-    """First part of the id with `_` for `-`: the test file is claims/test_<family>.py."""
+    """The id up to the first `/`, with `_` for `-`; the test file is claims/test_<family>.py."""
     statement: str
-    """What is claimed, in this project's words."""
+    """The claim in this project's words."""
     source: str
-    """Where in the paper, e.g. `Table 1, row 3` or `section 4.3`."""
+    """Place in the paper, e.g. `Table 1, row 3` or `section 4.3`."""
     quantity: str
-    """Name of the estimate that decides; `replicate.judging.quantities` maps it to an estimator."""
+    """Name of the quantity that decides; `replicate.judging.quantities` maps it to an estimator."""
     unit: str
     margin: Margin
     rule: str
     """The decision rule in one sentence."""
     parts: tuple[Part, ...]
-    """The runs it needs; empty where the claim is counted from the plan."""
+    """The runs it needs; empty if the claim follows from the protocol alone."""
     figure: Figure | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
-    """Further arguments of the quantity, e.g. (("kappa", 0.1),)."""
+    """Further arguments of the estimator, e.g. (("kappa", 0.1),)."""
     strict: Margin | None = None
-    """A narrower band, reported beside the verdict and never deciding it."""
+    """A narrower margin, reported beside the verdict without deciding it."""
     direction: str = ""
-    """`higher` or `lower` where the paper claims a direction; empty where it claims a value."""
+    """`higher` or `lower` if the paper claims a direction, empty if it claims a value."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The paper's cells that the claim speaks of, each once, in order of appearance."""
+        """The distinct cells that the claim is about, in order of appearance."""
         return tuple(dict.fromkeys(part.cell for part in self.parts))
 
 
 def registry_hash(claims: tuple[Claim, ...]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the whole registry: any change to a claim or rule changes it."""
+    """16 hexadecimal digits of the SHA-256 of the whole registry, which change with any claim or rule."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, float) and math.isinf(value):

@@ -1,6 +1,6 @@
-"""CLAIMS: every trained claim of the paper with its figure, its runs and its rule, built from the paper's tables.
+"""The registry: CLAIMS, every claim of the paper that needs training, with its figure, runs, margin and rule.
 
-The statements and rules are this project's words; the figures are the paper's. Margins were fixed before any training.
+Statements and rules are in this project's words, figures are the paper's. Margins were fixed before any training.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ CELLS: tuple[Cell, ...] = tuple(row.cell for row in TABLE_1)
 """The paper's ten cells in the order of Table 1."""
 
 SGD_CELLS = tuple(Cell(arch, "cifar100") for arch in ("resnet50", "convnext_t"))
-"""The paper says three convolutional networks; two of its five architectures are."""
+"""The paper says three convolutional networks, but only two of its five architectures are convolutional."""
 
 FACTOR_2 = Margin(0.05, 0.20)
 """The paper's own tolerance zone around 0.10."""
 STRICT_RHO = Margin(0.08, 0.12)
-"""The paper's interval for the pooled ratio."""
+"""The paper's interval for the ratio pooled over all cells."""
 SMALLEST_DEVIATION_MARGIN_PP = 0.5
-"""Table 2's intervals go down to 0.3 pp, less than one standard deviation over seeds; the margin does not."""
+"""Some of Table 2's intervals are narrower, down to 0.3 pp, which is less than one standard deviation over seeds."""
 
 OPTIMUM = ("paper", "ratio", "bracket")
-"""The grids that locate the best weight decay wherever the hypotheses put it."""
+"""The grids that together locate the best weight decay under the claim and under its rivals."""
 
 
 def _parts(cells: Iterable[Cell], grids: Iterable[str] = OPTIMUM, variant: str = "main") -> tuple[Part, ...]:
@@ -45,13 +45,13 @@ def _interval(figure: Figure) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What decides about a quantity."""
+    """The margin and rule that all claims on a quantity share."""
 
     margin: Margin
     words: str
     strict: Margin | None = None
     direction: str = ""
-    """Where the paper claims one though the margin has two ends; a margin with one end says it by itself."""
+    """As in `Claim`; needed only for a two-sided margin, since a one-sided one implies it."""
     unit: str = ""
 
 
@@ -118,7 +118,7 @@ _RULES = {
     ),
     "sgd_ratio": _Rule(Margin(0.0, 0.2), "the interval of SGD's ratio over AdamW's lies below 0.2", direction="lower"),
 }
-"""By quantity. `drop_pp` and `cost_ratio` have theirs beside the figures that they are made from."""
+"""Quantity → rule. Those of `drop_pp` and `cost_ratio` depend on figures and are made with the claims."""
 
 
 def _claim(
@@ -132,7 +132,7 @@ def _claim(
     rule: _Rule | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> Claim:
-    """A claim with what its id, its quantity and its figure settle: family, unit, rule and source."""
+    """A claim, with family, unit, rule and source filled in from its id, quantity and figure."""
     rule = rule or _RULES[quantity]
     one_sided = "higher" if math.isinf(rule.margin.high) else "lower" if math.isinf(rule.margin.low) else ""
     return Claim(
@@ -153,7 +153,7 @@ def _claim(
 
 
 def _cell_claims() -> Iterable[Claim]:
-    """The claims of Table 1 and its text that speak of one cell each."""
+    """The claims about one cell each: Table 1 and the text on it."""
     p = stated("intercept/p").figure
     p_of_the_line = Figure(p.value, low=p.value, high=1.0, unit="p", source=p.source)
     for row in TABLE_1:
@@ -188,7 +188,7 @@ def _deviation_claims() -> Iterable[Claim]:
             drop = row.drop(dataset)
             low, high = _interval(drop)
             half = max(drop.value - low, high - drop.value, SMALLEST_DEVIATION_MARGIN_PP)
-            half = round(half, 10)  # the table's digits, free of the subtraction's rounding
+            half = round(half, 10)  # without the rounding error of the subtraction
             margin = Margin(round(drop.value - half, 10), round(drop.value + half, 10))
             rule = _Rule(margin, f"the interval of the mean drop lies within {half:g} pp of the table")
             name, arguments = f"deviation/{dataset}/kappa-{row.kappa:g}", {**on, "kappa": row.kappa}
@@ -275,7 +275,7 @@ def _build() -> tuple[Claim, ...]:
 
 
 FAMILIES = ("rho", "slope", "intercept", "r2", "universality", "deviation", "one_dim", "robust", "sgd")
-"""In the paper's order; claims/test_<family>.py holds each."""
+"""In the paper's order; the tests of each are in claims/test_<family>.py."""
 
 
 CLAIMS: tuple[Claim, ...] = _build()
@@ -285,14 +285,14 @@ _BY_ID = {c.id: c for c in CLAIMS}
 
 
 def claim(claim_id: str) -> Claim:
-    """The claim called `claim_id`."""
+    """The claim called `claim_id`; raises KeyError if there is none."""
     if claim_id not in _BY_ID:
         raise KeyError(f"no claim is called {claim_id!r}; replicate.paper.registry.CLAIMS lists the {len(CLAIMS)} ids")
     return _BY_ID[claim_id]
 
 
 def family(name: str) -> tuple[Claim, ...]:
-    """The claims of one family, in the paper's order."""
+    """The claims of the family `name`, in the paper's order; raises KeyError if there is none."""
     found = tuple(c for c in CLAIMS if c.family == name)
     if not found:
         raise KeyError(f"no family is called {name!r}; there are {', '.join(FAMILIES)}")

@@ -1,8 +1,8 @@
-"""Tables 1 and 2 and every figure in the paper's text and its published scripts, as frozen data; no logic.
+"""Tables 1 and 2 and every figure in the paper's text and its published scripts, as frozen data.
 
-Every figure has its unit and the place where it stands; `Stated.printed`, `TABLE_1_DECIMALS` and `TABLE_2_DECIMALS`
-say to how many digits it is printed, which is what a check of the paper's arithmetic has to allow for. Architectures
-and data sets go by the names of `replicate.paper.protocol`.
+Every figure has its unit and its place in the paper. `Stated.printed`, `TABLE_1_DECIMALS` and `TABLE_2_DECIMALS` tell
+with how many digits it is printed, since a check of the paper's arithmetic has to allow for rounding. Architectures and
+data sets have the names of `replicate.paper.protocol`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RatioRow:
     cell: Cell
     rho: Figure
     p_value: float
-    """For the hypothesis that the ratio is 0.10."""
+    """p of the test that the ratio is 0.10."""
     slope: Figure
     r2: float
 
@@ -41,29 +41,29 @@ class DeviationRow:
     cifar100: Figure
     imagenet: Figure
     p_bound: float
-    """The paper prints p as 0.002 at kappa 0.5 and as below 0.001 elsewhere: the printed number."""
+    """The p-value as printed: 0.002 at kappa 0.5, elsewhere the bound 0.001."""
     p_direction: str
-    """`below` or `equal`."""
+    """`equal`, or `below` if `p_bound` is a bound."""
 
     @property
     def source(self) -> str:
         return f"Table 2, row {self.number}"
 
     def drop(self, dataset: str) -> Figure:
-        """The drop on one of the two data sets, in percentage points."""
+        """The drop on `dataset`, `cifar100` or `imagenet`, in percentage points."""
         return {"cifar100": self.cifar100, "imagenet": self.imagenet}[dataset]
 
 
 @dataclass(frozen=True)
 class Stated:
-    """A figure that stands in the text."""
+    """A figure in the text of the paper."""
 
     name: str
     figure: Figure
     direction: str
     """`equal`, `about`, `below` (a claimed upper bound), `above` (a claimed lower bound) or `between` (a range)."""
     printed: str
-    """The digits as the paper prints them: `0.10` is 0.10 to two decimals."""
+    """The figure as printed: `0.10` is 0.10 to two decimals."""
 
 
 _Triple = tuple[float, float, float]
@@ -93,7 +93,7 @@ TABLE_1: tuple[RatioRow, ...] = (
 
 TABLE_1_DECIMALS = {"rho": 3, "p_value": 2, "slope": 2, "r2": 2}
 TABLE_2_DECIMALS = 1
-"""Digits after the point in the printed tables."""
+"""Digits after the decimal point in the printed table."""
 
 
 def _deviation_row(
@@ -122,13 +122,13 @@ def _stated(
 
 
 def _range(name: str, low: str, high: str, unit: str, source: str) -> Stated:
-    """A range without a central value: its middle stands in for one."""
+    """A range for which the paper gives no central value: its middle serves as the value."""
     middle = float((Fraction(low) + Fraction(high)) / 2)
     return Stated(name, Figure(middle, float(low), float(high), unit, source), "between", f"{low}-{high}")
 
 
 STATED: tuple[Stated, ...] = (
-    # How many runs, and of what.
+    # Numbers of runs, and what they are made up of.
     _stated("runs/title", "1200", "runs", "title"),
     _stated("runs/abstract", "1200", "runs", "abstract"),
     _stated("runs/introduction", "1200", "runs", "section 1"),
@@ -163,7 +163,7 @@ STATED: tuple[Stated, ...] = (
     _stated("one-dim/mean-gap", "0.18", "pp", "section 4.3", ci=("0.09", "0.27")),
     _stated("one-dim/max-gap", "0.34", "pp", "section 4.3"),
     _range("one-dim/seed-sd", "0.25", "0.40", "pp", "section 4.3"),
-    # What that saves.
+    # What tuning along the line saves.
     _stated("cost/line-runs", "30", "runs", "section 3.4"),
     _stated("cost/grid-runs", "240", "runs", "section 3.4"),
     _stated("cost/grid-points", "48", "points", "section 3.4"),
@@ -204,7 +204,7 @@ _STATED_BY_NAME = {s.name: s for s in STATED}
 
 
 def stated(name: str) -> Stated:
-    """The figure of the text called `name`."""
+    """The figure of the text called `name`; raises KeyError if there is none."""
     if name not in _STATED_BY_NAME:
         raise KeyError(f"no figure of the text is called {name!r}; replicate.paper.tables.STATED lists them")
     return _STATED_BY_NAME[name]

@@ -1,1 +1,1 @@
-"""Reports of verdicts: the verdict file, terminal text and Markdown; made from verdicts, never from test outcomes."""
+"""Reports of verdicts: terminal text, Markdown and HTML, made from verdicts and never from test outcomes."""

@@ -1,4 +1,4 @@
-"""The answer of a sweep in words: a table by learning rate, and a paragraph that a person can act on."""
+"""The answer of a sweep in words: a table by learning rate, what to set, and a paragraph that explains it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicate.report.wording import estimate_text, margin_text, sentence
 from replicate.text import bounds, joined, printable
 
 UNNAMED = "unnamed"
-"""What `replicate.sweeps` calls an architecture or a data set that a file does not name."""
+"""The name that `replicate.sweeps` gives to an architecture or data set that a file does not name."""
 MOST_NAMED = 4
 MOST_SETTINGS = 6
 NONE = "—"
@@ -29,11 +29,11 @@ WORDS = {
     "r2": "the proportional line explains nearly all of it",
     "one-dim/gap": "tuning the learning rate alone loses less than 0.3 pp",
 }
-"""What each claim says."""
+"""Claim → what it says."""
 
 
 def heads(cell: JudgedCell) -> tuple[str, ...]:
-    """The headings of `table`."""
+    """The column headings of `table`."""
     decay = ("ηλ · steps",) if cell.answer.steps is not None else ()
     losses = ("no decay", "λ/10", "10 λ", f"{RHO:g} lr")
     if cell.answer.searched:
@@ -42,29 +42,29 @@ def heads(cell: JudgedCell) -> tuple[str, ...]:
 
 
 def table(cell: JudgedCell) -> list[tuple[str, ...]]:
-    """One row a learning rate, under `heads`."""
+    """One row per learning rate, with the columns `heads`."""
     return [_row(cell, row) for row in cell.answer.by_lr]
 
 
 def caption(cell: JudgedCell) -> str:
-    """What the columns of `table` are."""
+    """A caption that explains the columns of `table`."""
     score = f"{_score_name(cell)}{', %' if cell.metric == 'accuracy' else ''}"
     unit = "in percentage points" if cell.metric == "accuracy" else "in its unit"
     if cell.answer.searched:
         return (
             "A random search: a smooth surface was fitted to its trials and read at these learning rates. Best λ: "
-            "where it is highest; 95 %: where the best λ lies. The next three columns: what a factor 10 off and the "
-            f"paper's rule lose against it, {unit}, ± standard error. Trials: those nearest in learning rate."
+            "where it is highest; 95 %: interval of the best λ. The next three columns: what a tenth of the best λ, "
+            f"ten times it and the paper's rule lose, {unit}, ± standard error. Trials: those nearest in learning rate."
         )
     return (
-        f"Best λ: of the runs, with its mean {score}. 95 %: where the best λ lies. The next four columns: what no "
-        f"decay (or the smallest that was run, in brackets), a factor 10 off and the paper's rule lose against it, "
-        f"{unit}, ± standard error."
+        f"Best λ: that of the best runs, with their mean {score}. 95 %: interval of the best λ. The next four columns: "
+        "what no decay (or the smallest that was run, in brackets), a tenth of the best λ, ten times it and the "
+        f"paper's rule lose against it, {unit}, ± standard error."
     )
 
 
 def headline(cell: JudgedCell) -> str:
-    """What to set, at the best learning rate first, unless others were asked for."""
+    """Which weight decay to set: at the learning rates that were asked for, else beginning with the best one."""
     found = [one for one in cell.answer.settings if one.asked or not one.why_not]
     best = cell.answer.best
     if found:
@@ -75,7 +75,7 @@ def headline(cell: JudgedCell) -> str:
     if best is None or best.best_wd is None:
         return "To set: no run has a score."
     if _all_equal(cell):
-        return "To set: these runs do not tell, for all have the same score."
+        return "To set: these runs do not tell, because all have the same score."
     return (
         f"To set: these runs do not tell; the best of them is at learning rate {best.lr:.3g} with weight decay "
         f"{best.best_wd:.3g}."
@@ -83,7 +83,7 @@ def headline(cell: JudgedCell) -> str:
 
 
 def paragraph(cell: JudgedCell) -> str:
-    """What weight decay does, how the best one moves, and what the paper's rule would cost."""
+    """What weight decay does, how the best one depends on the learning rate, and what the paper's rule would cost."""
     law = f"{sentence(cell)}{_constant(cell)}."
     parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], *_by_rule(cell)]
     parts.append(f"How much seeds differ is {cell.answer.noise}.")
@@ -91,24 +91,24 @@ def paragraph(cell: JudgedCell) -> str:
 
 
 def title(cell: JudgedCell) -> str:
-    """The name of a cell, and what all its runs share."""
+    """The name of a cell and the settings that all its runs share."""
     named = " on ".join(names(cell)) or "this sweep"
     return printable(f"{named} ({shared(cell)})" if shared(cell) else named)
 
 
 def names(cell: JudgedCell) -> tuple[str, ...]:
-    """Architecture and data set, those that the sweep names."""
+    """Architecture and data set, without those that the sweep does not name."""
     return tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED)
 
 
 def shared(cell: JudgedCell) -> str:
-    """The settings that all runs of the cell share; empty where none are known."""
+    """The settings that all runs of the cell share, in words; empty if none are known."""
     return ", ".join(f"{column} {value}" for column, value in cell.settings[:MOST_SETTINGS])
 
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One of the paper's claims on the cell."""
+    """A claim of the paper with its verdict on the cell."""
 
     name: str
     words: str
@@ -120,7 +120,7 @@ class ClaimRow:
 
 
 def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
-    """One row a claim."""
+    """One row per claim."""
     return tuple(
         ClaimRow(
             name=name,
@@ -136,7 +136,7 @@ def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
 
 
 def remarks(cell: JudgedCell) -> Iterable[str]:
-    """What stands beneath the verdicts: why, where interval and margin do not say it; flags; what would settle."""
+    """The lines below the verdicts: reasons that interval and margin do not show, flags, and what would settle."""
     why: dict[tuple[str, str], list[str]] = {}
     for name, verdict in cell.verdicts.items():
         found = cell.measured[name]
@@ -152,28 +152,28 @@ def remarks(cell: JudgedCell) -> Iterable[str]:
     yield from (f"To settle {', '.join(names)}: {text}." for text, names in settle.items() if text)
     if cell.disagreements:
         yield (
-            f"Of {', '.join(cell.disagreements)} the paper's own method would say otherwise: it takes the best run of "
-            "each learning rate for its optimum, without the error of that (--json has its figures)."
+            f"The paper's own method gives another verdict on {', '.join(cell.disagreements)}: it takes the best run "
+            "of each learning rate as its optimum and ignores the error of that (--json has its figures)."
         )
 
 
 def worth(cell: JudgedCell) -> str:
-    """What the runs to do next are expected to bring."""
+    """A line above the runs to do next: how much they are expected to narrow the answer."""
     plan = cell.answer.plan
     if plan is None or not plan.runs:
-        return "What to run next: nothing of this sweep's kind would narrow the answer."
+        return "What to run next: no further runs of this kind would narrow the answer."
     title = f"What to run next ({len(plan.runs)} runs; rank 1 tells most)"
     if plan.slope_narrows is None or plan.ratio_narrows is None:
-        return f"{title}; without them little can be said:"
+        return f"{title}; without them the answer stays open:"
     slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
-    return f"{title}; they should bring the standard error of the slope to {slope} of today's, of the ratio to {ratio}:"
+    return f"{title}; they should reduce the standard error of the slope to {slope} of now, of the ratio to {ratio}:"
 
 
 NEXT = ("lr", "weight decay", "new seeds", "rank")
 
 
 def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
-    """The runs to do next under `NEXT`, by learning rate and weight decay; those of one such pair together."""
+    """The runs to do next, with the columns `NEXT`: one row per learning rate and weight decay."""
     seeds: dict[tuple[float, float], list[str]] = {}
     for run in cell.answer.plan.runs if cell.answer.plan is not None else ():
         seeds.setdefault((run.lr, run.wd), []).append(str(run.seed))
@@ -182,7 +182,7 @@ def next_runs(cell: JudgedCell) -> list[tuple[str, ...]]:
 
 
 def _unit(cell: JudgedCell) -> str:
-    """What follows a loss in the table's terms: percentage points, or nothing."""
+    """What to write after a difference of scores: ` pp`, or nothing."""
     return " pp" if cell.metric == "accuracy" else ""
 
 
@@ -210,7 +210,7 @@ def _row(cell: JudgedCell, row: RateRow) -> tuple[str, ...]:
 
 
 def place(low: float, high: float) -> str:
-    """Where a weight decay lies: `0.02 to 0.06`, `≤ 0.3`, `≥ 0.02`, `not bounded`."""
+    """An interval of weight decays: `0.02 to 0.06`, `≤ 0.3`, `≥ 0.02`, `not bounded`."""
     if low == 0 and math.isinf(high):
         return "not bounded"
     if low == 0 or math.isinf(high):
@@ -229,7 +229,7 @@ def _loss(loss: Loss | None) -> str:
 
 
 def _no_decay(row: RateRow) -> str:
-    """Where weight decay 0 was not run, the smallest one stands in, and is named."""
+    """The loss without decay; if weight decay 0 was not run, that of the smallest one, which is named."""
     if row.least is None or row.least.wd == 0:
         return _loss(row.least)
     return f"{_loss(row.least)} (λ {row.least.wd:.2g})"
@@ -241,13 +241,13 @@ def _best(cell: JudgedCell) -> str:
         return "No run has a score."
     score = f"{_score(cell, best.best_score)}{' %' if cell.metric == 'accuracy' else ''}"
     if _all_equal(cell):
-        return f"All runs have the same {_score_name(cell)}, {score}, so nothing can be told of weight decay."
+        return f"All runs have the same {_score_name(cell)}, {score}, so they say nothing about weight decay."
     at = f"learning rate {best.lr:.3g} with weight decay {best.best_wd:.3g}"
     return f"The best {_score_name(cell)} of all, {score}, is at {at}."
 
 
 def _all_equal(cell: JudgedCell) -> bool:
-    """Whether no run differs from any other in its score."""
+    """Whether all runs have the same score."""
     if cell.answer.searched:
         return Flag.EQUAL in cell.flags
     scored = [row for row in cell.answer.by_lr if row.best_score is not None]
@@ -255,38 +255,38 @@ def _all_equal(cell: JudgedCell) -> bool:
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
-    """What weight decay does where it is not needed, or where the sweep does not reach its best."""
+    """Sentences on the learning rates at which weight decay hardly matters or the sweep does not enclose the best."""
     unit = _unit(cell)
     rows_of = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
     if rows := rows_of[Where.ANY_BELOW]:
         up_to = min(max(row.alike) for row in rows)
         most = max(row.alike_loses for row in rows)
-        none = "none included" if all(row.alike[0] == 0 for row in rows) else "down to the smallest that was run"
+        none = "including none" if all(row.alike[0] == 0 for row in rows) else "down to the smallest that was run"
         yield (
             f"At {_lrs(rows)} weight decay hardly matters up to {up_to:.2g}, {none}: the means of these runs differ by "
-            f"{most:.2g}{unit} at most, which cannot be told from 0."
+            f"at most {most:.2g}{unit}, which cannot be told from 0."
         )
     if rows := rows_of[Where.FLAT]:
         most = max(row.alike_loses for row in rows)
-        by = "" if cell.answer.searched else f": means differ by {most:.2g}{unit} at most, which cannot be told from 0"
+        by = "" if cell.answer.searched else f": means differ by at most {most:.2g}{unit}, which cannot be told from 0"
         yield f"At {_lrs(rows)} weight decay hardly matters{by}."
     if rows := rows_of[Where.ABOVE]:
-        yield f"At {_lrs(rows)} the best weight decay may lie above all that were run."
+        yield f"At {_lrs(rows)} the best weight decay may be larger than all that were run."
     if rows := rows_of[Where.BELOW]:
         with_zero = all(row.smallest == 0 for row in rows)
-        where = "between 0 and the next that was run" if with_zero else "below all that were run"
-        yield f"At {_lrs(rows)} the best weight decay may lie {where}."
+        where = "lie between 0 and the next that was run" if with_zero else "be smaller than all that were run"
+        yield f"At {_lrs(rows)} the best weight decay may {where}."
     if rows := rows_of[Where.OPEN]:
         at = ", ".join(f"{row.best_wd:.3g}{_end(row)} at learning rate {row.lr:g}" for row in rows[:MOST_NAMED])
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         yield (
-            f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told while nothing "
-            "tells how much seeds differ: a second seed would, or --noise SD where you know it."
+            f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told "
+            "without knowing how much seeds differ: run a second seed, or add --noise SD if you know it."
         )
     if (rows := rows_of[Where.EQUAL]) and not _all_equal(cell):
-        yield f"At {_lrs(rows)} all runs have the same {_score_name(cell)}, so nothing can be told there."
+        yield f"At {_lrs(rows)} all runs have the same {_score_name(cell)}, so they say nothing about weight decay."
     if rows := rows_of[Where.UNKNOWN]:
-        yield f"At {_lrs(rows)} there are too few weight decays to place the best one."
+        yield f"At {_lrs(rows)} there are too few weight decays to locate the best one."
 
 
 def _end(row: RateRow) -> str:
@@ -310,25 +310,25 @@ def _constant(cell: JudgedCell) -> str:
 
 
 def _setting(one: Setting, best_lr: float | None, *, first: bool) -> str:
-    """`first`: with the nouns that those after it go without."""
+    """What to set at one learning rate; only the `first` in a list names learning rate and weight decay in full."""
     which = "" if one.run and one.lr != best_lr else f" ({'the best' if one.run else 'not run'})"
     at, what = f"at {'learning rate ' if first else ''}{one.lr:.3g}{which}", "weight decay " if first else ""
     if one.why_not:
-        return f"{at}: cannot be said, {one.why_not}"
+        return f"{at}: unknown, {one.why_not}"
     if one.any_below:
         return f"{at}: any {what}{'' if one.low == 0 else f'from {one.low:.2g} '}up to {one.high:.2g}"
     best = "" if one.best_run is None else f" (best run: {one.best_run:.2g})"
     if one.low == 0:
-        return f"{at}: {what}{one.high:.2g} at most{best}"
+        return f"{at}: {what}at most {one.high:.2g}{best}"
     if math.isinf(one.high):
-        return f"{at}: {what}{one.low:.2g} at least{best}"
+        return f"{at}: {what}at least {one.low:.2g}{best}"
     return f"{at}: {what}{one.low:.2g} to {one.high:.2g}"
 
 
 def _by_rule(cell: JudgedCell) -> Iterable[str]:
-    """What the paper's rule would cost at the best learning rate."""
+    """A sentence on what the paper's rule would cost at the best learning rate."""
     best = cell.answer.best
-    if cell.answer.searched and best is not None:  # a trial has no others beside it: by the surface, near it
+    if cell.answer.searched and best is not None:  # the surface near the best trial
         of_best = math.log(best.lr)
         best = min(cell.answer.by_lr, key=lambda row: abs(math.log(row.lr) - of_best), default=None)
     if best is None or not best.where.placed:
@@ -336,9 +336,9 @@ def _by_rule(cell: JudgedCell) -> Iterable[str]:
     unit = _unit(cell)
     rule = f"The paper's rule, λ = {RHO:g} lr, that is {RHO * best.lr:.2g} at learning rate {best.lr:g},"
     if best.by_rule is None and best.smallest == 0 and best.least is not None and RHO * best.lr < (best.best_wd or 0):
-        yield f"{rule} lies between 0, which loses {_loss(best.least)}{unit}, and the next weight decay run there."
+        yield f"{rule} lies between 0, which loses {_loss(best.least)}{unit}, and the smallest weight decay run there."
     elif best.by_rule is None:
-        yield f"{rule} lies outside the weight decays run there."
+        yield f"{rule} lies outside the range of weight decays run there."
     elif best.by_rule.error == 0:
         yield f"{rule} costs nothing: it is the best run."
     else:

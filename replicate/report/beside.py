@@ -1,4 +1,4 @@
-"""What stands beside a verdict, in words: a name and a phrase for each criterion that there is."""
+"""The secondary criteria of a verdict in words: name and phrase of each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from replicate.judging.verdict import Secondary
 from replicate.text import interval
 
 MOST_SHOWN = 6
-"""Longer lists are told by their number and ends."""
+"""Longer lists are shortened to their number and ends."""
 
 
 def words(found: Secondary) -> tuple[tuple[str, str], ...]:
-    """Name and phrase of each criterion in `found`."""
+    """Name and phrase of each criterion that `found` has."""
     return tuple(_words(found))
 
 
@@ -26,7 +26,7 @@ def _words(found: Secondary) -> Iterator[tuple[str, str]]:
     if found.cross_fitted_gap_pp is not None:
         yield "cross-fitted over seeds", f"gap {found.cross_fitted_gap_pp:.3g} pp"
     if (anova := found.anova) is not None:
-        yield "ANOVA over architectures", f"F{anova.df} = {_number(anova.f)}, p {anova.p:.3g}, of argmax / lr"
+        yield "ANOVA over architectures", f"F{anova.df} = {_number(anova.f)}, p {anova.p:.3g}, of best run's λ / η"
     if found.indistinguishable:
         sets = (f"at lr {one.lr:g} {_listed(one.wds)}{_flagged(one.flags)}" for one in found.indistinguishable)
         yield "indistinguishable from the best", "; ".join(sets)

@@ -1,4 +1,4 @@
-"""Two verdict files side by side: what differs in claims and rules, evidence, verdicts and estimates."""
+"""Compares two verdict files: claims and rules, evidence, verdicts and estimates."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from replicate.report.wording import estimate_text, margin_text, outcome_text
 REGISTRY, EVIDENCE, VERDICT, ESTIMATE, MARGIN = "registry", "evidence", "verdict", "estimate", "margin"
 KINDS = (REGISTRY, EVIDENCE, VERDICT, MARGIN, ESTIMATE)
 SAME = 1e-9
-"""Numbers that differ by less than this, relatively, are the same."""
+"""Numbers with a smaller relative difference count as equal."""
 ABSENT = "absent"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not the same in both."""
+    """One difference between two files."""
 
     kind: str
     where: str
-    """The claim's id; for what concerns the whole file, the field's name."""
+    """The claim's id, or the name of a field of the whole file."""
     before: str
     after: str
 
 
 def compare(before: VerdictFile, after: VerdictFile) -> list[Change]:
-    """What differs, whole files first. When they were made, and with which versions, is no difference."""
+    """The differences, those of the whole files first; dates and versions of software are ignored."""
     found = list(_whole(before, after))
     old, new = ({e.id: e for e in file.entries} for file in (before, after))
     for claim_id in dict.fromkeys([*old, *new]):
@@ -72,7 +72,7 @@ def _claim(before: Entry, after: Entry) -> Iterator[Change]:
 
 
 def same(one: Estimate | None, other: Estimate | None) -> bool:
-    """Whether two estimates have the same value and interval, up to the last digits."""
+    """Whether two estimates have the same value and interval, within `SAME`."""
     if one is None or other is None:
         return one is other
     if (one.value is None) != (other.value is None):
@@ -87,9 +87,9 @@ def _evidence(found: Evidence) -> str:
 
 
 def lines(changes: list[Change]) -> list[str]:
-    """The changes as text, by kind, the gravest first; a last line that counts them."""
+    """The changes as text, the most serious kind first, and a last line that counts them."""
     if not changes:
-        return ["no difference in claims, rules, evidence, verdicts or estimates"]
+        return ["no differences in claims, rules, evidence, verdicts or estimates"]
     out = []
     for kind in KINDS:
         of_kind = [c for c in changes if c.kind == kind]

@@ -1,4 +1,4 @@
-"""The families of claims in plain words: what is said, why the rule is what it is, in the order of a report."""
+"""The families of claims in plain words, in the order of a report: the claim, and why it is judged as it is."""
 
 from __future__ import annotations
 
@@ -16,33 +16,31 @@ class Family:
     key: str
     title: str
     plain: str
-    """The claim for somebody who has never heard of it."""
+    """The claim, for readers who do not know it."""
     why: str
-    """Why the rule is what it is."""
+    """The reason for the rule."""
     main: str
-    """The kind of claim whose figures stand for the family's: see `kind`."""
+    """The kind of claim whose figures represent the family; see `kind`."""
 
 
 FAMILIES = (
     Family(
         "rho",
         "The ratio",
-        "AdamW pulls the weights towards zero by a factor 1 − ηλ at every step: η is the learning rate, λ the "
-        "weight decay. The paper says that whatever the model and the data, the best λ is a tenth of η, so that ρ = "
-        "λ*/η = 0.10.",
-        "A factor 2 either way is the tolerance that the paper itself claims. The whole interval has to lie inside; "
-        "that a test does not reject 0.10 shows nothing, for a test without data rejects nothing. Where accuracy is "
-        "flat or best at the edge of what was run, the best λ is a range that may be open, never a number.",
+        "AdamW multiplies the weights by 1 − ηλ at every step, where η is the learning rate and λ the weight decay. "
+        "The paper says that the best λ is a tenth of η for every model and data set: ρ = λ*/η = 0.10.",
+        "The paper itself claims a tolerance of a factor 2 either way. The whole interval has to lie inside it; a test "
+        "that does not reject 0.10 shows nothing, since a test without data rejects nothing. If accuracy is flat, or "
+        "best at the edge of what was run, the best λ is a range that may be open, and not a number.",
         "rho",
     ),
     Family(
         "slope",
         "The slope",
-        "If λ* is proportional to η, a plot of the logarithm of one against that of the other has slope b = +1. Two "
-        "rivals say otherwise: b = 0, where λ* does not depend on η, and b = −1, where the product ηλ is what "
-        "counts, for it sets over how many steps the weights average.",
-        "[0.8, 1.2] holds every interval of the paper's Table 1, which reach from 0.84 to 1.19, and leaves out both "
-        "rivals by far.",
+        "If λ* is proportional to η, the plot of log λ* against log η has slope b = +1. Two rivals say otherwise: "
+        "b = 0, if λ* does not depend on η, and b = −1, if only the product ηλ matters, which sets over how many steps "
+        "the weights average their updates.",
+        "[0.8, 1.2] contains every interval of the paper's Table 1, from 0.84 to 1.19, and is far from both rivals.",
         "slope",
     ),
     Family(
@@ -51,42 +49,41 @@ FAMILIES = (
         "Proportional means that the line of λ* against η passes through the origin: no part of the best weight "
         "decay is independent of the learning rate.",
         "An intercept that is not significant may still be large. So its share of the line's value at the middle "
-        "learning rate is held against what would move that value by a factor 2.",
+        "learning rate has to be too small to change that value by a factor 2.",
         "",
     ),
     Family(
         "r2",
         "The fit",
         "The proportional line is said to explain nearly all of how λ* varies over the learning rates.",
-        "R² in the paper's own definition, at or above 0.90; the paper reports 0.94 to 0.97. It is asked with the "
-        "uncertainty of every optimum, over the learning rates that have one.",
+        "R² as the paper defines it, at or above 0.90; the paper reports 0.94 to 0.97. It is computed over the "
+        "learning rates that have an optimum, with the uncertainty of each optimum.",
         "r2",
     ),
     Family(
         "universality",
         "One ratio for all",
         "The ratio is said to be the same for convolutional networks, transformers and mixers.",
-        "A variance analysis that finds nothing does not show equality. So the largest ratio between two "
-        "architectures' ratios has to stay below 2, interval and all.",
+        "An analysis of variance that finds no difference does not show equality. So the whole interval of the largest "
+        "quotient of two architectures' ratios has to lie below 2.",
         "",
     ),
     Family(
         "deviation",
         "What a wrong ratio costs",
-        "Away from 0.1η by a factor κ accuracy is said to drop: hardly within a factor 2, by 2 to 4 percentage "
-        "points (pp) at a factor 5 to 10, about as the square of the logarithm.",
-        "The drop has to lie within the paper's own interval of its Table 2, or within 0.5 pp where that is "
-        "narrower. Runs are compared seed by seed; the six multiples are judged together, so each interval is a "
-        "little wider.",
+        "With λ = κ · 0.1η accuracy is said to drop: hardly for κ within a factor 2 of 1, by 2 to 4 percentage points "
+        "(pp) at a factor 5 to 10, about as the square of log κ.",
+        "The drop has to lie within the paper's own interval in Table 2, widened to 0.5 pp if it is narrower. Runs are "
+        "compared seed by seed. The six multiples are judged together, so each interval is a little wider.",
         "deviation/kappa",
     ),
     Family(
         "one_dim",
         "Tuning the learning rate alone",
-        "If λ* = 0.1η, one need not search over both: the best of the six runs along that line comes within 0.3 pp "
-        "of the best of the whole grid of 48, for an eighth of the price.",
-        "The best of many noisy runs looks better than it is, and the more so the more there are. The interval "
-        "allows for it, and its whole length has to lie below 0.3 pp.",
+        "If λ* = 0.1η, there is no need to search over both: the best of the six points on that line comes within "
+        "0.3 pp of the best of the whole grid of 48, at an eighth of the cost.",
+        "The best of many noisy runs looks better than it is, the more so the more runs there are. The interval allows "
+        "for that, and all of it has to lie below 0.3 pp.",
         "one-dim/gap",
     ),
     Family(
@@ -94,14 +91,14 @@ FAMILIES = (
         "Batch size, schedule, length",
         "The ratio is said to stay 0.10 with other batch sizes, with other schedules of the learning rate and over "
         "300 epochs.",
-        "The same rule as for the ratio: the interval within a factor 2 of 0.10.",
+        "As for the ratio: the whole interval has to lie within a factor 2 of 0.10.",
         "robust",
     ),
     Family(
         "sgd",
         "SGD is different",
-        "With plain momentum SGD the same ratio is said to be twenty times smaller, 0.005.",
-        "A factor 2 around 0.005; and SGD's ratio has to be below a fifth of AdamW's, interval and all.",
+        "With plain momentum SGD the ratio is said to be twenty times smaller, 0.005.",
+        "The interval has to lie within a factor 2 of 0.005, and that of SGD's ratio over AdamW's below a fifth.",
         "sgd/rho",
     ),
 )
@@ -115,7 +112,7 @@ _KAPPA = re.compile(r"^deviation/(?P<dataset>\w+)/kappa-(?P<kappa>[\d.]+)$")
 
 
 def cell_of(claim_id: str) -> str:
-    """The cell a claim's id ends in, empty where it ends in none."""
+    """The cell at the end of a claim's id; empty if there is none."""
     last = claim_id.rpartition("/")[2]
     return last if last in _CELLS else ""
 
@@ -130,12 +127,12 @@ def kind(claim_id: str) -> str:
 
 
 def cell_title(cell: str) -> str:
-    """`ViT-S/16 · CIFAR-100`; the id itself where the paper has no such cell."""
+    """`ViT-S/16 · CIFAR-100`; the id itself if the paper has no such cell."""
     known = _CELLS.get(cell)
     return cell if known is None else f"{TITLES[known.arch]} · {DATASETS[known.dataset]}"
 
 
 def kappa_of(claim_id: str) -> tuple[str, float] | None:
-    """Data set and multiple of a claim on Table 2; None for any other."""
+    """Data set and kappa of a claim on Table 2; None for any other claim."""
     found = _KAPPA.match(claim_id)
     return None if found is None else (found["dataset"], float(found["kappa"]))

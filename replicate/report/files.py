@@ -1,4 +1,4 @@
-"""From judged claims to the files of a report: verdicts.json, verdicts.md, summary.md and report.html in one folder."""
+"""Writes the files of a report into one folder: verdicts.json, verdicts.md, summary.md and report.html."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from replicate.text import UsageError
 
 VERDICTS, TABLES, SUMMARY, PAGE = "verdicts.json", "verdicts.md", "summary.md", "report.html"
 KEPT = "docs/calibration.json"
-"""What `replicate calibrate --out` wrote."""
+"""The saved output of `replicate calibrate --out`."""
 CALIBRATION = kept.path(KEPT)
 
 
 def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
-    """Writes what needs the verdicts alone; the files' paths."""
+    """Write the files that need only the verdicts; returns their paths."""
     verdict_file.write(out / VERDICTS, file)
     atomic.write_text(out / TABLES, markdown.render(file))
     atomic.write_text(out / SUMMARY, markdown.summary(file))
@@ -32,7 +32,7 @@ def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
 
 
 def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
-    """Writes the page, with the landscapes that `store` has; its path."""
+    """Write the page, with the landscapes in `store`; returns its path."""
     from replicate.audit import audits
     from replicate.audit.picture import picture
     from replicate.audit.subject import published
@@ -47,7 +47,7 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
 
 def write_picture(path: Path, scale: Scale, store: Store) -> None:
-    """Writes the landscapes of all cells as one picture, each under what was really trained; raises `UsageError`."""
+    """Write the landscapes of all cells as one picture, titled by what was really trained; raises `UsageError`."""
     from replicate.report.figures.document import document
     from replicate.report.figures.landscape import landscape
 
@@ -58,12 +58,12 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
         if variant == "main"
     ]
     if not pictures:
-        raise UsageError(f"store {store.path}: expected all runs of a cell at scale {scale.name}, got none")
+        raise UsageError(f"store {store.path}: expected all runs of a cell of scale {scale.name}, got none; train more")
     atomic.write_text(path, document(pictures))
 
 
 def calibration(path: Path = CALIBRATION) -> tuple[Sequence[measured.CellRow], str]:
-    """The rates of single cells in a saved calibration of today's rules; else none, and a line that says why."""
+    """The error rates of single cells from a saved calibration of the current rules, or none and the reason."""
     if not path.exists():
         return (), kept.lacking(KEPT, "calibration figures")
     try:
@@ -71,5 +71,5 @@ def calibration(path: Path = CALIBRATION) -> tuple[Sequence[measured.CellRow], s
     except UsageError as error:
         return (), str(error)
     if found.registry != REGISTRY_HASH:
-        return (), f"{path.name} is of other claims or rules: measure it again with `replicate calibrate --out`"
+        return (), f"{path.name} was measured with other claims or rules; repeat `replicate calibrate --out`"
     return found.cells, ""

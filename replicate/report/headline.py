@@ -1,4 +1,4 @@
-"""The answer: a paragraph to act on; in three sentences what held, where the best λ lies, what tuning η alone costs."""
+"""The answer in words: what to set, what held, where the best λ lies, and what tuning η alone costs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from replicate.report.wording import CRASHED, outcome_text
 from replicate.text import joined
 
 TOLD = 2.0
-"""A loss of more standard errors than this is one."""
+"""Standard errors that a loss must exceed to count."""
 
 
 def sentences(file: VerdictFile) -> tuple[str, str, str]:
-    """Three sentences in plain words, from the verdicts alone."""
+    """Three sentences, from the verdicts alone: counts, the ratio, tuning the learning rate alone."""
     return _counted(file), _ratio(file), _use(file)
 
 
 def to_act(file: VerdictFile) -> str:
-    """What the paper's rule costs here, what to set in its place, which law of λ held; empty where nothing is known."""
+    """What the paper's rule costs here, what to set instead, and which law of λ held; empty if nothing is known."""
     if not file.practice:
         return ""
     return " ".join(
@@ -47,11 +47,11 @@ def _rule_costs(cells: Sequence[InPractice]) -> str:
         parts.append(f"cannot be told from the best λ on {_named(free)}")
     if unknown:
         parts.append(f"was not run on {_named(unknown)}")
-    return f"At the best learning rate of each model λ = 0.1η {', '.join(parts)}."
+    return f"At the best learning rate of each model, λ = 0.1η {', '.join(parts)}."
 
 
 def _alike_by_rule(one: InPractice) -> bool:
-    """Whether the rule's λ lies among those that cannot be told from the best."""
+    """Whether the rule's λ is one of those that cannot be told from the best."""
     return one.alike[0] <= RHO * one.lr <= one.alike[1]
 
 
@@ -66,14 +66,14 @@ def _to_set(one: InPractice) -> str:
         helps = one.none is not None and one.none.value > one.none.error
         return f"any λ {from_}up to {one.alike[1]:.2g}{best_run if helps else ''}"
     if one.where is Where.ABOVE:
-        return f"λ of at least {one.low:.2g} (best run: {one.best_wd:.2g}, the largest)"
+        return f"λ ≥ {one.low:.2g} (best run: {one.best_wd:.2g}, the largest)"
     if one.low == 0:
-        return f"λ of {one.high:.2g} at most{best_run}"
+        return f"λ ≤ {one.high:.2g}{best_run}"
     return f"λ from {one.low:.2g} to {one.high:.2g}"
 
 
 def _named(cells: Sequence[InPractice]) -> str:
-    """`vit_s16 and swin_t on digits`."""
+    """The models of `cells` by data set: `vit_s16 and swin_t on digits`."""
     by_data: dict[str, list[str]] = {}
     for one in cells:
         model, _, data = one.trained.partition(" on ")
@@ -88,14 +88,14 @@ def _counted(file: VerdictFile) -> str:
     if not judged:
         return f"None of the paper's {total} claims could be judged from {_evidence(file)}."
     parts = [f"{judged.count(o)} {o}" for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)]
-    text = f"Of the paper's {total} claims {len(judged)} could be judged from {_evidence(file)}: {', '.join(parts)}"
+    text = f"{len(judged)} of the paper's {total} claims could be judged from {_evidence(file)}: {', '.join(parts)}"
     if shown.count(NOT_RUN):
         text += f"; {shown.count(NOT_RUN)} {'was' if shown.count(NOT_RUN) == 1 else 'were'} not run"
     inert = [e for e in file.entries if outcome_text(e) == REPLICATED and _inert(e)]
     if inert:
         text += (
-            f"; {len(inert)} of the {shown.count(REPLICATED)} replicated for a reason that the paper does not give: at "
-            "the best learning rate no weight decay does anything"
+            f"; {len(inert)} of the {shown.count(REPLICATED)} replicated for another reason than the paper's: at the "
+            "best learning rate no weight decay has any effect"
         )
     if shown.count(CRASHED):
         text += f"; judging {shown.count(CRASHED)} of them crashed"
@@ -126,7 +126,7 @@ def _ratio(file: VerdictFile) -> str:
         grows, not_so, unknown = _split(slopes)
         text += f"; it grows in proportion to the learning rate in {_count(len(grows))}"
         text += f", does not in {len(not_so)}" if not_so else ""
-        text += f", and in {len(unknown)} one cannot tell" if unknown else ""
+        text += f", and cannot be told in {len(unknown)}" if unknown else ""
     return text + "."
 
 
@@ -140,7 +140,7 @@ def _use(file: VerdictFile) -> str:
         f"in {_count(len(yes))} of {len(gaps)} cells"
     )
     text += f", more in {len(no)}" if no else ""
-    text += f", and in {len(open_)} one cannot tell" if open_ else ""
+    text += f", and cannot be told in {len(open_)}" if open_ else ""
     drops = _of_kind(file, "deviation/kappa")
     if drops:
         as_printed = _count(len(_split(drops)[0]))
@@ -149,7 +149,7 @@ def _use(file: VerdictFile) -> str:
 
 
 def _of_kind(file: VerdictFile, wanted: str) -> list[Entry]:
-    """The judged claims of a kind."""
+    """The judged claims of the kind `wanted`."""
     return [e for e in file.entries if kind(e.id) == wanted and outcome_text(e) not in (NOT_RUN, CRASHED)]
 
 
@@ -164,7 +164,7 @@ def _count(n: int) -> str:
 
 
 def _plain(x: float) -> str:
-    """Two digits, and no power of ten up to a million."""
+    """`x` to two digits, without a power of ten below a million."""
     return f"{float(f'{x:.2g}'):,.6g}" if x < 1e6 else f"{x:.1e}"
 
 

@@ -1,4 +1,4 @@
-"""report.html: verdicts and landscapes as one page that loads nothing; the same inputs give the same bytes."""
+"""report.html: verdicts and landscapes as one self-contained page; equal inputs give equal bytes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FINDINGS = {
     "inconsistent": "a figure is off",
     "consistent": "the figures fit",
 }
-"""Outcomes of the audit, the gravest first."""
+"""Outcome of the audit → what it means, the most serious first."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what stands above it."""
+    """A picture with its heading."""
 
     name: str
     words: str
@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Illustrated:
-    """A family with its pictures."""
+    """A family of claims with its pictures."""
 
     section: view.Section
     plots: tuple[Picture, ...]
@@ -53,7 +53,7 @@ class Illustrated:
 
 @dataclass(frozen=True)
 class Check:
-    """What tells whether the rules can be trusted."""
+    """A section that shows whether the rules can be trusted."""
 
     title: str
     words: str
@@ -68,11 +68,8 @@ def render(
     findings: Sequence[Mapping[str, Any]] = (),
     lacking: str = "",
 ) -> str:
-    """The page.
-
-    `reachability`: the audit's picture; `rates`: `cells` of `replicate calibrate --json`; `findings`: of the audit, as
-    its JSON has them; `lacking`: why there are no `rates`, where that should be said.
-    """
+    """The page. `reachability`: the audit's picture; `rates`: error rates of single cells from the calibration;
+    `findings`: those of the audit, as in its JSON; `lacking`: why there are no `rates`, or empty."""
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)
@@ -105,7 +102,7 @@ def render(
 
 
 def _plots(family: str, file: VerdictFile) -> list[Picture]:
-    """The pictures of a family that are drawn from its verdicts."""
+    """The pictures of a family that need only its verdicts."""
     from replicate.report.figures import forest
 
     drawn = {
@@ -123,7 +120,7 @@ def _plots(family: str, file: VerdictFile) -> list[Picture]:
     if not entries:
         return []
     paper = "Orange diamond: the paper. " if any(forest.row(e, "").paper for e in entries) else ""
-    words = f"Blue: here, an arrow where the interval is open. {paper}Shaded: the margin. The letter is the verdict."
+    words = f"Blue: here, with arrows at open ends. {paper}Shaded: the margin. The letter is the verdict."
     return [Picture(name, words, page.svg(draw(entries, lambda e: cell_title(cell_of(e.id)))))]
 
 
@@ -144,7 +141,7 @@ def _deviations(file: VerdictFile) -> list[Picture]:
 
 
 def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Picture]:
-    """The landscapes that a family rests on, with the verdict on each cell's ratio."""
+    """The landscapes of a family's cells, with the verdict on each cell's ratio."""
     from replicate.report.figures.landscape import landscape
 
     outcomes = file.outcomes
@@ -165,8 +162,8 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
         out.append(
             Check(
                 "What the paper’s grid can reach",
-                "Every best weight decay that the paper can have found is one of the dots. At most learning rates the "
-                "claimed one, the cross, is not among them: so this suite trains two more grids.",
+                "The paper can only have found best weight decays on its grid, the dots. At most learning rates the "
+                "claimed one, the cross, is not on it, so this suite trains two more grids.",
                 (Picture("", "", page.svg(_described(reachability)), "wide reach"),),
             )
         )
@@ -179,13 +176,13 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
             if found:
                 margin = next(c.margin for c in CLAIMS if c.quantity == quantity)
                 drawn = calibration(found, title, (margin.low, margin.high))
-                where = ", of laws λ ∝ η" if quantity == "rho" else ""
+                where = ", for laws λ ∝ η" if quantity == "rho" else ""
                 pictures.append(Picture(f"The {title}", f"by its true value{where}", page.svg(drawn)))
         out.append(
             Check(
                 "How often the rules err",
-                "Made landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
-                "C contradicted. Where ▸ marks a truth inside the margin, C is wrong; elsewhere R is.",
+                "Made-up landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
+                "C contradicted. ▸ marks truths inside the margin: there C is wrong, in all other rows R is.",
                 tuple(pictures),
             )
         )
@@ -195,7 +192,7 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
 
 
 def _described(picture: str) -> str:
-    """The audit's picture with a text alternative, and no wider than its frame."""
+    """The audit's picture with a text alternative."""
     words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture)[:2])  # title and subtitle, escaped already
     alt = f"The paper’s grid of learning rates and weight decays against the claimed line. {words}"
     return picture.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)

@@ -1,4 +1,4 @@
-"""The verdict file as Markdown, fit for a pull request or a job summary."""
+"""The verdict file as Markdown, for a pull request or a job summary."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from replicate.report.wording import (
 )
 
 MOST_LISTED = 6
-"""More contradicted claims of a family than these are counted in the short form."""
+"""The short form lists this many contradicted claims of a family and counts the others."""
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~])")
 
 
 def summary(file: VerdictFile) -> str:
-    """The short form, fit for a CI job's summary: what it is, the answer, and a line of letters a kind of claim."""
+    """The short form, for the summary of a CI job: notices, the answer, and counts by family."""
     lines = [f"## Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
     lines += [_escaped(text) + "\n" for text in (headline.to_act(file),) if text]
     lines += [f"- {_escaped(text)}" for text in headline.sentences(file)]
@@ -52,7 +52,7 @@ def summary(file: VerdictFile) -> str:
 
 
 def render(file: VerdictFile) -> str:
-    """The report as one text: notices, counts, a table a family, what was not run, provenance."""
+    """The whole report: notices, counts, one table per family, claims that were not run, provenance."""
     lines = [f"# Verdicts at scale {_escaped(file.scale)}", "", *_notices(file)]
     lines += [_escaped(text) + "\n" for text in (headline.to_act(file),) if text]
     lines += [f"**{_escaped(counts_text(file))}.**", "", *_matrix(file), ""]
@@ -78,7 +78,7 @@ def _notices(file: VerdictFile) -> Iterator[str]:
 
 
 def _matrix(file: VerdictFile) -> Iterator[str]:
-    """The claims that speak of one cell each, as letters: a table a data set."""
+    """The claims about one cell each, as letters: one table per data set."""
     rows = view.cells_matrix(file)
     first = 0
     for title, archs in view.headings():
@@ -129,7 +129,7 @@ def _provenance(file: VerdictFile) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """`text` on one line, with nothing in it that Markdown or HTML would take for markup."""
+    """`text` on one line, with the characters escaped that Markdown or HTML would take for markup."""
     plain = " ".join(text.split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", plain)

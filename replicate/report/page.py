@@ -1,4 +1,4 @@
-"""Templates to HTML: everything that is put into one is escaped, and a page may load nothing from anywhere."""
+"""Makes HTML from templates: all texts are escaped, and pages cannot load anything."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_NAME = 80
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ID = re.compile(r"(?:id=\"|url\(#|href=\"#)[mph][0-9a-f]{10}\b")
-"""An id of matplotlib's, or a reference to one."""
+"""An id in matplotlib's SVG, or a reference to one."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-"""Content security policy: styles of the page itself and nothing else, no script, no network."""
+"""Content security policy: the page's own styles, no scripts, no network."""
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,  # whatever the template's name
+        autoescape=True,  # for every template, whatever its name
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -34,35 +34,35 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page made from `template`; texts are escaped, pictures made here (`svg`) are not."""
+    """The page made from `template`; all `values` are escaped except pictures marked by `svg`."""
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     text = _environment().get_template(template).render(policy=POLICY, style=style, **values)
     return _distinct(plain(re.sub(r"\n\s*\n+", "\n", text)))
 
 
 def _distinct(text: str) -> str:
-    """The page with ids inside its pictures that no two of them share, equal as they may be."""
+    """The page with ids made distinct between its pictures, which may be equal."""
     first, *pictures = text.split("<svg ")
     renamed = (_ID.sub(rf"\g<0>-{i}", picture) for i, picture in enumerate(pictures, 1))
     return "<svg ".join([first, *renamed])
 
 
 def svg(picture: str) -> Markup:
-    """A picture drawn by `replicate.report.figures`, which escapes what it is given, as part of a page."""
+    """Mark a picture by `replicate.report.figures`, whose texts are escaped already, as safe to insert."""
     return Markup(picture)
 
 
 def plain(text: object) -> str:
-    """`text` without characters that a page may not hold."""
+    """`text` without characters that are not allowed in a page."""
     return _CONTROL.sub("�", str(text))
 
 
 def short(text: object, longest: int = LONGEST_NAME) -> str:
-    """`text` on one line, cut where it is much too long for a name, saying how long it was."""
+    """`text` on one line; if it is too long for a name, cut, with its length."""
     line = " ".join(plain(text).split())
     return line if len(line) <= longest else f"{line[:longest]}… ({len(line):,} characters)"
 
 
 def slug(text: object) -> str:
-    """`text` as the name of a place in the page."""
+    """`text` as an id in the page."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", short(text)).strip("-")

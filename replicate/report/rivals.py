@@ -1,4 +1,4 @@
-"""The rival laws of the best weight decay: the case for each with its sources, what it predicts here, and what held."""
+"""The rival laws of the best weight decay: the argument for each, what it predicts here, and whether it held."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicate.report.families import TITLES
 
 @dataclass(frozen=True)
 class Case:
-    """Why a law might hold."""
+    """The argument for a law, with its sources."""
 
     law: str
     says: str
@@ -28,29 +28,29 @@ CASES = {
         "the best λ grows in proportion to η: b = +1",
         "At a constant λ/η the norm at which the weights of normalised layers settle, √(ηd/2λ), and the share of the "
         "gradient in them, √(2λ/η), do not depend on η (theory/constant-ratio-keeps-norm in the audit).",
-        "2604.01145; that decay a step goes as η² also Defazio 2025, arXiv 2506.02285, within a schedule, and Chou "
-        "2025, arXiv 2512.08217",
+        "2604.01145; for decay per step proportional to η² also Defazio 2025, arXiv 2506.02285, within a schedule, and "
+        "Chou 2025, arXiv 2512.08217",
     ),
     "independent": Case(
         "λ* constant",
-        "the best λ does not move with η: b = 0",
-        "In PyTorch's convention the fixed point of AdamW has λ as its penalty, free of η (theory/effective-l2).",
+        "the best λ does not depend on η: b = 0",
+        "In PyTorch's convention the fixed point of AdamW has the penalty λ, independent of η (theory/effective-l2).",
         "Loshchilov and Hutter 2019, arXiv 1711.05101",
     ),
     "timescale": Case(
         "λ* = c / (η · steps)",
-        "the product ηλ is what counts, over a training ηλ · steps = c: b = −1",
+        "only the product ηλ matters, over a training ηλ · steps = c: b = −1",
         "The weights are a moving average of their updates over 1/(ηλ) steps, and a step turns them by √(2ηλ) "
         "(theory/equilibrium-norm).",
         "Wang and Aitchison 2024, arXiv 2405.13698; Kosson et al. 2023, arXiv 2305.17212; Bergsma et al. 2025, arXiv "
-        "2505.13738, where c moves with the length of training",
+        "2505.13738, where c depends on the length of training",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a law predicts in one cell, and what came of it."""
+    """What a law predicts in one cell, and whether it held."""
 
     cell: str
     law: str
@@ -60,7 +60,7 @@ class Prediction:
 
 
 def predictions(file: VerdictFile) -> list[Prediction]:
-    """Cell by cell, law by law."""
+    """The predictions of all laws, cell by cell."""
     slopes = {e.id.rpartition("/")[2]: e.verdict.estimate for e in file.entries if e.family == "slope"}
     out = []
     for one in file.practice:
@@ -73,7 +73,7 @@ def predictions(file: VerdictFile) -> list[Prediction]:
 
 
 def _predicts(law: Law, one: InPractice) -> str:
-    """`λ* = 4 (2.8 to 7.1) / (η · 240), so 0.56 at η = 0.03`: the law with the constant that the runs give it."""
+    """The law with its constant from the runs: `λ* = 4 (2.8 to 7.1) / (η · 240), so 0.56 at η = 0.03`."""
     exponent = f"b = {'+' if law.exponent > 0 else ''}{law.exponent}".replace("-", "−")
     if law.name == "coupled":
         measured = "" if law.constant is None else f"; measured {number(law.constant)} · η"
@@ -89,7 +89,7 @@ def _predicts(law: Law, one: InPractice) -> str:
 
 
 def _held(law: Law) -> str:
-    return "did not hold" if law.excluded else "held, alone" if law.supported else "cannot be told"
+    return "did not hold" if law.excluded else "only this one held" if law.supported else "cannot be told"
 
 
 def _bounded(low: float, high: float) -> str:
@@ -97,13 +97,13 @@ def _bounded(low: float, high: float) -> str:
 
 
 def summary(file: VerdictFile) -> str:
-    """One sentence: of how many cells each law was excluded or singled out; empty where nothing is known."""
+    """One sentence on the number of cells in which each law was excluded or singled out; empty if nothing is known."""
     if not file.practice:
         return ""
     parts = []
     for name, case in CASES.items():
         laws = [law for one in file.practice for law in one.laws if law.name == name]
         out, alone = sum(law.excluded for law in laws), sum(law.supported for law in laws)
-        said = [f"did not hold in {out}"] * (out > 0) + [f"is the only one to hold in {alone}"] * (alone > 0)
-        parts.append(f"{case.law} {' and '.join(said)}" if said else f"{case.law} could be told nowhere")
-    return f"Of {len(file.practice)} cells: {'; '.join(parts)}; elsewhere these runs cannot tell."
+        said = [f"did not hold in {out}"] * (out > 0) + [f"was the only one to hold in {alone}"] * (alone > 0)
+        parts.append(f"{case.law} {' and '.join(said)}" if said else f"{case.law} cannot be told in any")
+    return f"Of {len(file.practice)} cells: {'; '.join(parts)}; in the others these runs cannot tell."

@@ -1,4 +1,4 @@
-"""Somebody's own sweep as a page, or as a piece of one for a notebook: answer, verdicts, landscape, cell by cell."""
+"""The page on your own sweep, whole or as a fragment for a notebook: answer, verdicts, landscape, cell by cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate.report.answer import ClaimRow
 from replicate.report.wording import sentence
 
 MOST_PICTURES = 60
-"""A file with more cells than these is read as a table."""
+"""With more cells than this there are no pictures."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class SweepCell:
     sentence: str
     heads: tuple[str, ...]
     by_lr: list[tuple[str, ...]]
-    """A table by learning rate, under `heads`."""
+    """The table by learning rate, with the columns `heads`."""
     caption: str
     headline: str
     """What to set."""
     paragraph: str
     worth: str
-    """What the runs to do next are expected to bring."""
+    """See `answer.worth`."""
     next_heads: tuple[str, ...]
     next_runs: list[tuple[str, ...]]
     rows: tuple[ClaimRow, ...]
@@ -43,7 +43,7 @@ class SweepCell:
 
 
 def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source: str, notes: Sequence[str] = ()) -> str:
-    """The page. `found`: what `judge_sweep` says of `landscapes`; `source`: where they come from."""
+    """The page. `found`: the verdicts of `judge_sweep` on `landscapes`; `source`: where these come from."""
     return page.render(
         "sweep.html",
         cells=cells(landscapes, found),
@@ -57,16 +57,16 @@ def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source:
 
 
 def fragment(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], words: Callable[[str], str]) -> str:
-    """The same for a notebook: with a background of its own, for the notebook's is not known.
+    """The same for a notebook, with its own background, since the notebook's is not known.
 
-    `words`: what to make of texts, in which options are those of a command line.
+    `words`: turns texts that name command-line options into texts for a notebook.
     """
     shown = [replace(cell, paragraph=words(cell.paragraph)) for cell in cells(landscapes, found)]
     return page.render("fragment.html", cells=shown)
 
 
 def cells(landscapes: Sequence[Landscape], found: Sequence[JudgedCell]) -> list[SweepCell]:
-    """What the templates show."""
+    """The cells as the templates show them."""
     from replicate.report.figures.landscape import landscape
 
     drawn = len(landscapes) <= MOST_PICTURES

@@ -1,4 +1,4 @@
-"""The verdict table as lines of text that fit a terminal of a given width."""
+"""The summary of verdicts as lines of text that fit the width of a terminal."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ HEADINGS = ("claim", "verdict", "estimate [interval]", "margin", "from", "eviden
 GAP = "  "
 INDENT = " " * 4
 REASON_WIDTH = 48
-"""A reason gets a column of its own where at least this many characters are left for it."""
+"""A reason gets its own column if at least this many characters are left for it."""
 SMALLEST_WIDTH = 40
 FEW = 20
-"""Up to this many judged claims, each has a line with what would settle it; for more there is the matrix first."""
+"""Up to this many judged claims each gets a line that says what would settle it; more are shown as a matrix."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of text; `outcome` lets the caller colour it and is empty for plain lines."""
+    """One line of text; `outcome`, by which the caller colours it, is empty for plain lines."""
 
     text: str
     outcome: str = ""
 
 
 def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = True) -> list[Line]:
-    """Notices, the matrix, the answer, the table of judged claims, those that were not run by reason, and the counts.
+    """Notices, matrix, answer, the table of judged claims, claims that were not run by reason, and counts.
 
-    `settle`: whether the reasons of open verdicts say what would settle them. `listed`: whether there is a line a
-    claim; where there are no more than `FEW` there is no matrix then.
+    `settle`: whether open verdicts say what would settle them. `listed`: whether there is one line per claim; with at
+    most `FEW` of them the matrix is left out.
     """
     width = max(width, SMALLEST_WIDTH)
     out = [Line(text) for notice in notices(file) for text in textwrap.wrap(notice, width)]
@@ -60,7 +60,7 @@ def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = T
     for reason, entries in same_reason(e for e in file.entries if e.selected):
         out.append(Line(""))
         out += [Line(t, NOT_RUN) for t in textwrap.wrap(f"not run ({len(entries)}): {reason}", width)]
-        if listed:  # ids are there to be copied
+        if listed:  # whole ids, which can be copied
             out += map(Line, _indented(", ".join(e.id for e in entries), width, breaks=False))
     if provisional := [(e.id, text) for e in file.entries if (text := provisional_text(e))]:
         out += [Line(""), *(Line(t, NOT_RUN) for t in textwrap.wrap(f"{PROVISIONAL} ({len(provisional)})", width))]
@@ -69,7 +69,7 @@ def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = T
 
 
 def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]:
-    """Every claim as a letter: by cell, by multiple of the claimed decay, and the others by name."""
+    """Every claim as a letter: by cell, by kappa, and the others by name."""
     rows = view.cells_matrix(file)
     name = max(len(words) for words, _ in rows)
     pad = 5 if width >= name + len(GAP) + 30 else 3
@@ -100,15 +100,15 @@ def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]
     yield from textwrap.wrap(", ".join(others), width, break_on_hyphens=False)
     key = "R replicated, C contradicted, I inconclusive, N not run, E crashed"
     unsure = any(e.verdict.survives is False for e in file.entries)
-    key += "; ? does not survive leaving something out" * unsure
+    key += "; ? changes when something is left out" * unsure
     more = "" if listed else " -v lists every claim with its estimate and reason."
     yield from textwrap.wrap(f"{key}.{more}", width)
 
 
 def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Line]:
-    """The table of `entries`: one line a claim where it fits, the reason beneath it where it does not.
+    """The table of `entries`: one line per claim, with the reason below it if it does not fit.
 
-    Evidence that is the same for every claim stands above the table and not in it.
+    Evidence that is the same for all claims is put above the table.
     """
     width = max(width, SMALLEST_WIDTH)
     rows = [_columns(e) for e in entries]
@@ -177,7 +177,7 @@ def _reason_beneath(
 
 
 def _narrow(headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequence[int], width: int) -> Iterator[Line]:
-    """Claim, verdict and estimate on the first line, if need be on two; all else beneath."""
+    """Claim, verdict and estimate on the first line, or two if needed; everything else below."""
     top = _row(headings[:3], widths)
     yield Line(top if len(top) <= width else ", ".join(headings[:3]))
     yield Line(f"{INDENT}{', '.join(headings[3:])}: reason")
@@ -194,7 +194,7 @@ def _narrow(headings: tuple[str, ...], claims: Sequence[_Claim], widths: Sequenc
 
 
 def _indented(text: str, width: int, *, breaks: bool = True) -> list[str]:
-    """`text` beneath a row; without `breaks` no word of it is parted, not even at a hyphen."""
+    """`text` below a row; unless `breaks`, it is not broken at hyphens or inside words."""
     return textwrap.wrap(
         text,
         width,

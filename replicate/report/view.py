@@ -1,4 +1,4 @@
-"""What a report shows, as plain data for the templates: matrix, families, rows, provenance."""
+"""The content of a report as plain data for templates: matrix, families, rows, provenance."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from replicate.report.wording import (
 MEANINGS = (
     (REPLICATED, "the whole interval lies inside the margin"),
     (CONTRADICTED, "the whole interval lies outside"),
-    (INCONCLUSIVE, "the interval reaches across the margin's edge: these data cannot tell"),
-    (NOT_RUN, "the runs are not there"),
-    (CRASHED, "judging ended in an error; no verdict"),
+    (INCONCLUSIVE, "the interval crosses an edge of the margin: these data cannot tell"),
+    (NOT_RUN, "runs are missing"),
+    (CRASHED, "judging failed with an error; there is no verdict"),
 )
 ROWS = (
     ("rho", "ratio"),
@@ -41,14 +41,14 @@ ROWS = (
     ("one-dim/gap", "η alone"),
     ("sgd/rho", "SGD"),
 )
-"""Kinds of claims that speak of one cell each, and their names in the matrix."""
+"""Kinds of claims about one cell each, and their names in the matrix."""
 COLUMNS = tuple(cell for dataset in DATASETS for cell in CELLS if cell.dataset == dataset)
 SHORT = {"resnet50": "RN", "vit_s16": "ViT", "convnext_t": "CN", "mixer_s16": "Mix", "swin_t": "Swin"}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A verdict as a letter in a matrix, `?` where it does not survive; `outcome` is empty where no claim is made."""
+    """A verdict as a letter in a matrix, with `?` if it is not robust; `outcome` is empty if there is no claim."""
 
     id: str = ""
     outcome: str = ""
@@ -58,7 +58,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """One claim in its family's table."""
+    """One claim in the table of its family."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class Row:
     letter: str
     evidence: str
     kind: str
-    """`probe`, `synthetic` or `paper`: what sort of evidence."""
+    """The kind of evidence: `probe`, `synthetic` or `paper`."""
     reason: str
     settle: str
     n: str
@@ -79,7 +79,7 @@ class Row:
     rule: str
     method: str
     beside: tuple[tuple[str, str], ...]
-    """Criteria that do not decide: name and figures."""
+    """Name and figures of the criteria that do not decide."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ class Section:
     not_run: tuple[tuple[str, tuple[str, ...]], ...]
     """Reason and ids."""
     provisional: tuple[tuple[str, str], ...]
-    """Ids of claims that were not run, and what those seeds say that are there."""
+    """Id and provisional verdict of claims that were not run."""
     settle: tuple[tuple[str, tuple[str, ...]], ...]
-    """What would settle which claims."""
+    """What would settle claims, and their ids."""
 
 
 def mark(e: Entry, name: str = "") -> Mark:
-    """The claim as a letter."""
+    """The claim as a letter. `name`: what to show for its id."""
     outcome = outcome_text(e)
     unsure = e.verdict.survives is False
     return Mark(e.id, outcome, LETTERS[outcome] + "?" * unsure, (name or e.id) + ", does not survive" * unsure)
 
 
 def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
-    """Row by row of `ROWS`, the marks under `COLUMNS`."""
+    """The matrix with the rows `ROWS` and the columns `COLUMNS`."""
     by = {(kind(e.id), cell_of(e.id)): e for e in file.entries if cell_of(e.id)}
     out = []
     for key, words in ROWS:
@@ -117,7 +117,7 @@ def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
 
 
 def kappa_matrix(file: VerdictFile) -> tuple[list[str], list[tuple[str, list[Mark]]]]:
-    """Table 2: its multiples, and by data set the marks under them."""
+    """The claims on Table 2: the values of kappa, and for each data set its marks."""
     found = {where: e for e in file.entries if (where := kappa_of(e.id)) is not None}
     kappas = sorted({kappa for _, kappa in found})
     rows = []
@@ -128,13 +128,13 @@ def kappa_matrix(file: VerdictFile) -> tuple[list[str], list[tuple[str, list[Mar
 
 
 def other_marks(file: VerdictFile) -> list[Mark]:
-    """The claims that stand in neither matrix."""
+    """The claims that are in neither matrix."""
     rows = {key for key, _ in ROWS}
     return [mark(e) for e in file.entries if not (cell_of(e.id) and kind(e.id) in rows) and kappa_of(e.id) is None]
 
 
 def headings() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Data sets, and under each the short and the whole names of its architectures."""
+    """Data set and its architectures, with short and full names."""
     return [
         (title, [(SHORT[c.arch], TITLES[c.arch]) for c in COLUMNS if c.dataset == dataset])
         for dataset, title in DATASETS.items()
@@ -142,7 +142,7 @@ def headings() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def sections(file: VerdictFile) -> list[Section]:
-    """One section a family, in the order of `FAMILIES`; families of other papers after them."""
+    """One section per family, in the order of `FAMILIES`, then families of other papers."""
     keys = [f.key for f in FAMILIES] + list(dict.fromkeys(e.family for e in file.entries if e.family not in BY_KEY))
     out = []
     for key in keys:
@@ -180,17 +180,17 @@ def _value(e: Entry) -> float | None:
 
 
 def _here(main: Sequence[Entry]) -> str:
-    """What the judged ones among `main` came to."""
+    """The range of the estimates of `main`, in words."""
     judged = [e for e in main if e.verdict.estimate is not None]
     values = [v for e in judged if (v := _value(e)) is not None]
     rest = len(judged) - len(values)
     if not values:
-        return "no single value in any" if judged else ""
-    return _range(values, main) + (f"; no single value in {rest} more" if rest else "")
+        return "no claim has a single value" if judged else ""
+    return _range(values, main) + (f"; {rest} more without a single value" if rest else "")
 
 
 def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
-    """`0.094 to 0.112 in 10 claims`; empty where there is nothing to say."""
+    """`0.094 to 0.112 in 10 claims`; empty without values."""
     found = sorted(values)
     if not found:
         return ""
@@ -200,7 +200,7 @@ def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
 
 
 def row(e: Entry) -> Row:
-    """One claim as texts."""
+    """A claim as texts."""
     v = e.verdict
     estimate = v.estimate
     outcome = outcome_text(e)
@@ -227,7 +227,7 @@ def row(e: Entry) -> Row:
 
 
 def provenance(file: VerdictFile) -> list[tuple[str, str]]:
-    """Where the evidence comes from: name and words."""
+    """Where the evidence comes from: pairs of name and text."""
     out = [
         ("Scale", f"{file.scale} ({file.why}): {file.summary}"),
         ("Trained", trained_text(file)),

@@ -1,4 +1,4 @@
-"""The phrases that every report shares: numbers, intervals, margins, and the notice that evidence is a probe."""
+"""Phrases that all reports share: numbers, intervals, margins, verdicts, and the notice that evidence is a probe."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from replicate.paper.claim import Figure, Margin
 from replicate.text import bounds, interval
 
 CRASHED = "crashed"
-"""Shown in place of an outcome where judging ended in an error; never a verdict."""
+"""Shown instead of an outcome if judging failed with an error; not a verdict."""
 
 
 SENTENCES = {
     1: "the best weight decay grows in proportion to the learning rate",
     0: "the best weight decay does not depend on the learning rate",
-    -1: "the best weight decay falls as the learning rate grows: their product stays the same",
+    -1: "the best weight decay falls as the learning rate grows, so that their product stays the same",
     None: "how the best weight decay depends on the learning rate cannot be told from these runs",
 }
-"""Exponent of the learning rate in the best weight decay → what that says."""
+"""Exponent of the learning rate in the best weight decay → that law in words."""
 
 
 AS_SURE = 0.2
-"""How far around a law's exponent its interval may reach for the law to be stated: as the paper's margin does."""
+"""A law is stated only if the exponent's interval lies within this distance of it, as in the paper's margin."""
 
 
 def sentence(cell: JudgedCell) -> str:
-    """What a judged cell of a sweep says, in one sentence: the law, and whether the paper's factor goes with it.
+    """One sentence on how the best weight decay of a sweep depends on the learning rate, without the full stop.
 
-    A law is stated where the exponent's interval holds it alone and closely; else what is sure of the exponent is.
+    A law, with the paper's factor or another, is stated only if the exponent's interval contains it alone and closely;
+    otherwise only the interval is.
     """
     rho, slope, exponent = cell.measured["rho"], cell.measured["slope"], cell.exponent
     close = exponent is not None and exponent - AS_SURE <= slope.low and slope.high <= exponent + AS_SURE
     if exponent == 1 and close and cell.outcomes["rho"] == REPLICATED:
         return f"{SENTENCES[1]}, about 0.1 times it, as the paper says"
     if exponent == 1 and close and cell.outcomes["rho"] == CONTRADICTED and rho.value:
-        return f"{SENTENCES[1]}, but about {rho.value:.2g} times it and not 0.1"
+        return f"{SENTENCES[1]}, but it is about {rho.value:.2g} times it and not 0.1"
     if close:
         return SENTENCES[exponent]
     law = f"λ* ∝ η^b with b {_between(slope.low, slope.high)} ({100 * slope.level:g} %)"
@@ -63,24 +64,24 @@ def _between(low: float, high: float) -> str:
 
 
 def outcome_text(entry: Entry) -> str:
-    """The outcome, or `crashed`."""
+    """The outcome as text, or `crashed`."""
     return CRASHED if entry.crashed else entry.verdict.outcome
 
 
 def reason_text(entry: Entry, settle: bool = True) -> str:
-    """Why the verdict is what it is and, with `settle`, what would settle it where that is known."""
+    """The reason of the verdict and, with `settle`, what would settle it if that is known."""
     if entry.crashed:
         return entry.crashed
     verdict = entry.verdict
     return f"{verdict.reason}; to settle: {verdict.settle}" if settle and verdict.settle else verdict.reason
 
 
-PROVISIONAL = "provisional, counted as not run: by the seeds that are complete, fewer than the claim needs"
-"""Above a list of provisional verdicts."""
+PROVISIONAL = "provisional, counted as not run: judged from the complete seeds, fewer than the claim needs"
+"""Heading of a list of provisional verdicts."""
 
 
 def provisional_words(verdict: Verdict) -> str:
-    """`contradicted by 3 seeds, -0.9 [-1.2, -0.6]`; empty where there is no provisional verdict."""
+    """`contradicted by 3 seeds, -0.9 [-1.2, -0.6]`; empty if there is no provisional verdict."""
     found = verdict.provisional
     return "" if found is None else f"{found.outcome} by {found.seeds} seeds, {estimate_text(found.estimate)}"
 
@@ -92,7 +93,7 @@ def provisional_text(entry: Entry) -> str:
 
 
 def estimate_text(estimate: Estimate | None) -> str:
-    """`0.0983 [0.081, 0.115] pp`; the interval alone where the data single out no value."""
+    """`0.0983 [0.081, 0.115] pp`; only the interval if the data single out no value."""
     if estimate is None:
         return "—"
     if estimate.value is None or not estimate.closed:
@@ -112,11 +113,11 @@ N_OF = {
     ),
     "cost_ratio": "runs",
 }
-"""What `Estimate.n` counts (pairs: of runs); elsewhere the learning rates whose optimum is closed on both sides."""
+"""Quantity → what `Estimate.n` counts (pairs are of runs); for others, learning rates with a bounded optimum."""
 
 
 def n_text(estimate: Estimate | None) -> str:
-    """`25 pairs`, `3 rates`: what an estimate rests on, for people."""
+    """How many observations an estimate is based on: `25 pairs`, `3 rates`."""
     if estimate is None:
         return "—"
     unit = N_OF.get(estimate.quantity, "rates")
@@ -133,7 +134,7 @@ KINDS = {
 
 
 def sure_text(verdict: Verdict) -> str:
-    """`survives all 16`, or what it becomes where: `inconclusive without seed 2, 4, at level 0.99`; or nothing."""
+    """How robust a verdict is: `survives all 16`, or `14 of 16: inconclusive without seed 2 or 4`; empty if unknown."""
     if verdict.how_sure is None:
         return ""
     changed = verdict.how_sure.changed(verdict.outcome)
@@ -152,7 +153,7 @@ def sure_text(verdict: Verdict) -> str:
 
 
 def figure_text(figure: Figure | None) -> str:
-    """The paper's figure as `0.098 [0.081, 0.115] pp`; a test's as `p = 0.82`."""
+    """The paper's figure: `0.098 [0.081, 0.115] pp`, or `p = 0.82` for a test."""
     if figure is None:
         return "-"
     ends = "" if figure.low is None or figure.high is None else f" {interval(figure.low, figure.high)}"
@@ -162,29 +163,27 @@ def figure_text(figure: Figure | None) -> str:
 
 
 def margin_text(margin: Margin) -> str:
-    """`[0.05, 0.2]`, or one-sided `≤ 0.3`; an exact value (a margin of rounding errors only) as `= 0.125`."""
+    """The margin: `[0.05, 0.2]`, one-sided `≤ 0.3`, or `= 0.125` if it only allows for rounding errors."""
     if f"{margin.low:.6g}" == f"{margin.high:.6g}":
         return f"= {margin.low:.3g}"
     return bounds(margin.low, margin.high)
 
 
 def notices(file: VerdictFile) -> list[str]:
-    """What a reader must know before any verdict: that the evidence is a probe, or made up."""
+    """Warnings that come before all verdicts: the evidence is a probe, or made up."""
     out = []
     if file.probe:
         out.append(
             f"PROBE: scale {file.scale} is not the paper's protocol ({file.summary}). Trained: {trained_text(file)}. "
-            "The paper's own cells were not run; no verdict here speaks for them."
+            "The paper's own cells were not run, and no verdict here applies to them."
         )
     if file.synthetic:
-        out.append(
-            "SYNTHETIC: landscapes made by a formula are among the evidence; nothing here is about real training."
-        )
+        out.append("SYNTHETIC: some of the evidence was made up by a formula; nothing here is about real training.")
     return out
 
 
 def trained_text(file: VerdictFile) -> str:
-    """`resnet50, vit_s16 on digits`: what was really trained, by data set."""
+    """What was really trained, by data set: `resnet50, vit_s16 on digits`."""
     by_data: dict[str, list[str]] = {}
     for text in file.trained:
         arch, _, data = text.partition(" on ")
@@ -193,14 +192,14 @@ def trained_text(file: VerdictFile) -> str:
 
 
 def counts_text(file: VerdictFile) -> str:
-    """`94 claims: 1 replicated, 3 contradicted, …`: every claim of the registry, once."""
+    """Counts over all claims of the registry: `94 claims: 1 replicated, 3 contradicted, …`."""
     shown = [outcome_text(e) for e in file.entries]
     parts = [f"{shown.count(o)} {o}" for o in (*OUTCOMES, CRASHED) if o != CRASHED or o in shown]
     return f"{len(shown)} claims: {', '.join(parts)}"
 
 
 def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Claims that were not run, grouped by reason in order of appearance, however many runs each of them lacks."""
+    """Reason → claims that were not run for it, in order of appearance; numbers of missing runs become a range."""
     groups: dict[str, list[Entry]] = {}
     for e in entries:
         if outcome_text(e) == NOT_RUN:
@@ -209,7 +208,7 @@ def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
 
 
 def _missing_text(group: list[Entry]) -> str:
-    """How many runs the claims of one reason lack; empty where that is not the reason."""
+    """How many runs the claims of one reason lack; empty if the reason is not a lack of runs."""
     lacking = [e.verdict.evidence for e in group if reason_text(e).startswith(e.verdict.evidence.missing_text)]
     if len({evidence.missing_text for evidence in lacking}) == 1:
         return lacking[0].missing_text

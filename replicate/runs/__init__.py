@@ -1,1 +1,1 @@
-"""Runs: one training described by a frozen record, what each scale trains, and which runs a claim needs."""
+"""Runs: a training described by a frozen record, what each scale trains, and which runs a claim needs."""

@@ -38,30 +38,30 @@ SMALL_MODELS = tuple(
         ),
     }.items()
 )
-"""The five families of timm for 8 x 8 images: as little as learns them in a hundred steps of 3-4 ms on a CPU.
+"""The five families in timm for 8 x 8 images: the smallest that learn them in a hundred steps of 3-4 ms on a CPU.
 
-8 pixels are 1 after three halvings, so two of the four stages of the convolutional networks hold no block. Patches of 4
-pixels leave a 2 x 2 grid of tokens: Swin has one window, then merges its patches; nothing is left to shift. The ViT
-pools its tokens because a class token learns too slowly. ConvNeXt goes without layer scale, which starts at 1e-6 and
-needs thousands of steps to open its blocks.
+Three halvings leave 1 of 8 pixels, so two of the four stages of the convolutional networks hold no block. Patches of 4
+pixels leave a 2 x 2 grid of tokens: Swin has one window and then merges its patches, so there is nothing to shift. The
+ViT pools its tokens because a class token learns too slowly. ConvNeXt has no layer scale, which starts at 1e-6 and
+would need thousands of steps to open its blocks.
 """
 
 
 def _coarser(model: ModelSpec) -> ModelSpec:
-    """The model with patches twice as large; one that takes single pixels, or has no patches, as it is."""
+    """The model with patches twice as large; unchanged if it takes single pixels or has no patches."""
     arguments = {name: 2 * value if name == "patch_size" and value > 1 else value for name, value in model.arguments}
     return ModelSpec(model.name, tuple(arguments.items()))
 
 
 SMALL_MODELS_16 = tuple((arch, _coarser(model)) for arch, model in SMALL_MODELS)
-"""The same for 16 x 16 images: as many tokens, and convolutions on four times as many places."""
+"""The same for 16 x 16 images: as many tokens, and convolutions at four times as many positions."""
 
 PAPER_MODELS = tuple((a.name, ModelSpec(a.timm_name)) for a in ARCHITECTURES)
-"""As registered in timm: ImageNet stems, patches of 16, and the image size of the data where the model asks for one.
+"""As registered in timm: ImageNet stems, patches of 16, and the data's image size for the models that take one.
 
-At 32 px that is the published script, repaired where it fails (it tells ViT alone how large the images are, and Mixer
-and Swin refuse them): little is left of an image after the stem. Patches of 16 give 4 tokens; Swin has 8 x 8 of them,
-fewer than a window and a half; ResNet-50 and ConvNeXt-T begin at 8 x 8 and end at 1 x 1.
+At 32 px this is the published script, repaired where it fails: it passes the image size to ViT only, so that Mixer and
+Swin reject the images. The stems leave little of an image: patches of 16 give 4 tokens, Swin has 8 x 8 tokens, fewer
+than a window and a half, and ResNet-50 and ConvNeXt-T begin at 8 x 8 and end at 1 x 1.
 """
 
 STEM32_MODELS = (
@@ -71,10 +71,10 @@ STEM32_MODELS = (
     ("mixer_s16", _model("class:MlpMixer", patch_size=4, num_blocks=8, embed_dim=512)),
     ("swin_t", _model("swin_tiny_patch4_window7_224", patch_size=2, window_size=4)),
 )
-"""The paper's models with stems fit for 32 px; all behind the stem is the same.
+"""The paper's models with stems made for 32 px; everything after the stem is unchanged.
 
 ResNet-50 begins with a 3 x 3 convolution without stride or pooling, as is usual on CIFAR, and ConvNeXt-T with single
-pixels (patches of 2 would not do: timm then halves once more): both begin at 32 x 32 and end at 4 x 4. ViT and Mixer
-have 64 tokens of 4 x 4 pixels (Mixer by its class, whose registered name fixes the patches), Swin 16 x 16 of 2 x 2 in
-windows of 4.
+pixels, because with patches of 2 timm would halve once more: both begin at 32 x 32 and end at 4 x 4. ViT and Mixer
+have 64 tokens of 4 x 4 pixels (Mixer by its class, since its registered name fixes the patches), Swin 16 x 16
+tokens of 2 x 2 pixels in windows of 4.
 """

@@ -1,9 +1,9 @@
-"""A bracket in rounds: from what is known of one learning rate to the weight decays that it needs, and how it ended.
+"""The adaptive bracket: which weight decays one learning rate needs next, given the results so far, and when to stop.
 
-Weight decays lie on a lattice: at place k, λ · η · steps = 3^k, whatever the machine. What comes next is decided when
-all runs that decide it are there, and by nothing else, so in which order they came, and what else is known, makes no
-difference. The first seed explores. All others follow its places, surely, so they are asked for with it; three of them,
-then all, may ask for more.
+Weight decays lie on a lattice: at place k, λ · η · steps = 3^k. Each round is decided once all runs of the rounds
+before it are known, and from those alone, so the order in which results arrive does not matter. The first seed
+explores. The other seeds repeat all its places and are asked for at the same time; the results of the first three
+seeds, then of all, may add places.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from functools import cache
 import numpy as np
 
 FACTOR = 3
-"""From a weight decay of the lattice to the next."""
+"""Ratio of neighbouring weight decays on the lattice."""
 LOOKS = (1, 3)
-"""With how many seeds it is asked whether the bracket is wide enough, before it is asked with all."""
+"""Numbers of seeds with which the width of the bracket is checked before it is checked with all."""
 SURELY = 2.0
-"""Standard errors by which accuracy has surely fallen, and below which there is nothing but guessing."""
+"""Standard errors that a difference must exceed: from the best accuracy to count as fallen, from guessing to count."""
 
 Place = int | None
-"""The exponent k of a weight decay on the lattice; None: no weight decay."""
+"""The exponent k of a weight decay on the lattice; None is weight decay 0."""
 Scores = Callable[[Place, int], float | None]
-"""Accuracy in percent at a place with a seed, that of guessing where training diverged; None: not known yet."""
+"""(Place, seed) → accuracy in percent, that of guessing if the run diverged; None if it is not known yet."""
 
 
 class End(str, Enum):
-    """Why a bracket goes no further on one side."""
+    """Why a bracket stops on one side."""
 
     FALLEN = "fallen"
-    """Accuracy has surely fallen there."""
+    """Accuracy has fallen there by more than `SURELY` standard errors."""
     FLAT = "flat"
-    """None does as well as the best one, and as the smallest that was run: there is nothing between."""
+    """Weight decay 0 and the smallest one tried cannot be told from the best: nothing is to be found between them."""
     LIMIT = "limit"
-    """A smaller one would not move the weights, with a larger one nothing is learnt, or nothing is learnt at all."""
+    """The rule's limit: smaller would not move the weights, larger prevents learning; or nothing is learnt anywhere."""
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """The rule of a bracket, in places of the lattice."""
+    """Where a bracket starts and how far it may go, in places of the lattice."""
 
     start: tuple[int, ...] = (-1, 1)
     lowest: int = -4
-    """Decay at 3^-4 takes less than a hundredth of the weights away over a training."""
+    """Decay at 3^-4 shrinks the weights by about a hundredth over a training."""
     highest: int = 7
 
     def __post_init__(self) -> None:
@@ -56,59 +56,61 @@ class Rounds:
             raise ValueError(f"start: expected places from {self.lowest} to {self.highest}, got {self.start}")
 
     def within(self, steps: int) -> Rounds:
-        """The rule for trainings of `steps` steps: a decay that takes all of a weight at a step is beyond the limit."""
+        """The rule for trainings of `steps` steps, without decays that would remove a weight in a single step."""
         highest = max((k for k in range(self.lowest, self.highest + 1) if at(k) < steps), default=self.lowest)
         start = tuple(k for k in self.start if k <= highest) or (highest,)
         return Rounds(start, self.lowest, highest)
 
     @property
     def places(self) -> range:
-        """All that it may ask for."""
+        """All places that the rule may ask for."""
         return range(self.lowest, self.highest + 1)
 
 
 RULE = Rounds()
-"""That of every scale which does not say otherwise."""
+"""The default of all scales."""
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """What one learning rate needs, as far as it is known."""
+    """The runs that one learning rate needs, given the results so far."""
 
     runs: tuple[tuple[Place, int], ...]
-    """Place and seed of the runs of all rounds so far, seed by seed."""
+    """(Place, seed) of the runs of all rounds so far, seed by seed."""
     low: End | None
-    """Why it goes no further down; None while that is not decided."""
+    """Why it stops at the low end; None while undecided."""
     high: End | None
 
     @property
     def done(self) -> bool:
-        """Whether the runs so far are all."""
+        """Whether no further runs are needed."""
         return self.low is not None and self.high is not None
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is seen once a round is there."""
+    """What the scores of a round decide."""
 
     low: End | None
     high: End | None
     more: frozenset[int]
-    """The places of the next round; none where the bracket is wide and close enough."""
+    """The places of the next round; empty once the bracket is wide and fine enough."""
 
 
 def at(place: int) -> float:
-    """λ · η · steps at `place`."""
+    """λ · η · steps at `place`: 3^place."""
     return float(FACTOR**place) if place >= 0 else 1 / FACTOR**-place
 
 
 def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chance_pp: float) -> Bracket:
-    """The runs that the bracket of one learning rate needs by what `scores` knows, for `seeds`, the explorer first.
+    """The runs that the bracket of one learning rate needs, given the scores known so far.
 
-    `tested`: images that an accuracy is taken on; `chance_pp`: that of guessing. At most every place of the rule, and
-    none, with every seed: each round asks for a place that was not there, or for more seeds.
+    Each round adds places or seeds, until at most all seeds have run at weight decay 0 and all places of the rule.
+
+    `seeds`: the exploring one first; `scores`: in percent; `tested`: how many images an accuracy is measured on;
+    `chance_pp`: the accuracy of guessing, in percent.
     """
-    scores = cache(scores)  # a look at more seeds, or at one place more, asks for the others again
+    scores = cache(scores)  # each look asks again for the scores of the looks before it
     grid = set(rule.start)
     for count in [n for n in LOOKS if n < len(seeds)] + [len(seeds)]:
         while True:
@@ -126,7 +128,7 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
 
 
 def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chance_pp: float) -> Look:
-    """What the scores of all places, [seeds] each, say of the bracket, and what it lacks."""
+    """What the scores decide. `table`: place → scores of its seeds, in percent; the rest as in `expand`."""
     grid = sorted(place for place in table if place is not None)
     mean = {place: math.fsum(of) / len(of) for place, of in table.items()}
     best = max(grid, key=lambda place: mean[place])
@@ -159,9 +161,9 @@ def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chan
 
 
 def _error_pp(one: Sequence[float], other: Sequence[float], tested: int) -> float:
-    """Standard error of the difference between two means of the same seeds.
+    """Standard error, in pp, of the difference between two means over the same seeds.
 
-    That of the images tested on, or what the seeds themselves show where that is more and there are enough of them.
+    From the finite number of test images, or from the spread between three or more seeds if that is larger.
     """
     middle = (math.fsum(one) + math.fsum(other)) / (len(one) + len(other))
     sampling = math.sqrt(2) * _sampling_pp(middle, tested, len(one))
@@ -172,6 +174,6 @@ def _error_pp(one: Sequence[float], other: Sequence[float], tested: int) -> floa
 
 
 def _sampling_pp(mean_pp: float, tested: int, seeds: int) -> float:
-    """Standard error of a mean accuracy because the number of images that it is tested on is finite."""
+    """Standard error, in pp, of a mean accuracy due to the finite number of test images."""
     share = (mean_pp / 100 * tested + 1) / (tested + 2)  # an accuracy of 0 or 100 % is not known exactly either
     return 100 * math.sqrt(share * (1 - share) / (tested * seeds))

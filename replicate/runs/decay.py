@@ -1,4 +1,4 @@
-"""How much weight decay alone shrinks the weights over a training: a run to the exponent of that."""
+"""How much weight decay alone shrinks the weights over a training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from replicate.runs.schedule import factors
 
 
 def exponent(run: Run) -> float:
-    """c = λ · Σηₜ: without gradients the weights would end as exp(-c) of what they began as."""
+    """c = λ · Σηₜ: without gradients the weights would shrink by the factor exp(-c) over the training."""
     return run.weight_decay * exponent_of_one(run)
 
 
 def exponent_of_one(run: Run) -> float:
-    """`exponent` were the weight decay of `run` 1: Σηₜ, of which with momentum a step counts for 1 / (1 - momentum)."""
+    """`exponent` for a weight decay of 1: Σηₜ, divided by 1 - momentum for SGD."""
     steps = scales.steps(run)
     total = run.lr * _learning_rates(run.schedule, steps, run.warmup_epochs * steps // run.epochs)
     return total / (1 - SGD_MOMENTUM) if run.optimizer == "sgd" else total
@@ -24,5 +24,5 @@ def exponent_of_one(run: Run) -> float:
 
 @lru_cache(maxsize=256)
 def _learning_rates(schedule: str, steps: int, warmup_steps: int) -> float:
-    """The sum of the learning rates of a training, over its peak."""
+    """The sum of the learning rates of a training as a multiple of its peak learning rate."""
     return sum(factors(schedule, steps, warmup_steps))

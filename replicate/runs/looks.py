@@ -1,9 +1,8 @@
-"""Looks: after how many seeds of each cell a claim is judged before all are there, and at which level.
+"""Interim looks: after how many seeds a claim is judged before all its runs are stored, and at which level.
 
-A *provisional* verdict is what the seeds say that are there. A claim that is trained until it is settled has two
-looks: a strict one at its first seeds, which ends it where it is decisive, and the last at all of them. The two
-together are wrong no more often than the one look of 95 %: 1 % and 4 % (Bonferroni, however the looks depend on each
-other).
+A *provisional* verdict is judged from the seeds that are complete. With `--until settled` a claim is judged twice: at
+its first seeds at a strict level, where a decisive verdict is final, and otherwise at all seeds. The two looks together
+err no more often than a single one at 95 %: 1 % and 4 % (Bonferroni, which holds however the looks are correlated).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from replicate.runs.needed import STAGE_SEEDS, Key, first_seeds, first_seeds_of
 from replicate.runs.scales import Scale
 
 FIRST_SEEDS = 2
-"""At the first look of `--until settled`: one seed has no noise of its own to know."""
+"""Seeds at the first look of `--until settled`: from one seed alone the noise could not be estimated."""
 FIRST_LEVEL, LAST_LEVEL = 0.99, 0.96
 
 
 def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
-    """The seeds of each cell and variant at the first look; empty where `claim` is judged once.
+    """(Cell, variant) → seeds of the first look; empty if `claim` is judged only once.
 
-    It is where nothing is trained for it, and where a cell has so few seeds that none has a provisional verdict.
+    That is so if it needs no training, or if some cell has too few seeds for a provisional verdict.
     """
     first = first_seeds_of(claim, scale, FIRST_SEEDS)
     return first if all(provisional(scale, where) for where in first) else {}
@@ -40,13 +39,13 @@ def why_once(scale: Scale) -> str:
 
 
 def provisional(scale: Scale, where: Key) -> tuple[int, ...]:
-    """The seeds of a cell that suffice for a provisional verdict; empty where it has no more than these anyway."""
+    """The seeds of a cell that suffice for a provisional verdict; empty if it has no seeds beyond these."""
     first = first_seeds(scale, where[0])
     return first if len(first) < len(scale.protocol(where[0].dataset).seeds) else ()
 
 
 def enough(scale: Scale, complete: Mapping[Key, tuple[int, ...]]) -> bool:
-    """Whether the seeds that are `complete` in each cell and variant suffice for a provisional verdict."""
+    """Whether the `complete` seeds of all cells and variants suffice for a provisional verdict."""
     return bool(complete) and all(
         (least := provisional(scale, where)) and len(seeds) >= len(least) for where, seeds in complete.items()
     )

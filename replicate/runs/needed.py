@@ -1,7 +1,7 @@
 """Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them.
 
-Where a bracket goes in rounds that depends on the results so far (`replicate.runs.rounds`). By default nothing is
-known, and the runs are those that are needed in any case.
+For an adaptive bracket that depends on the results so far (`replicate.runs.rounds`). Without results, these are the
+runs that are needed in any case.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
 
 Key = tuple[Cell, str]
-"""A cell and the variant of its training: what one landscape is of."""
+"""A cell and the variant of its training, which together have one landscape."""
 STAGE_SEEDS = 3
-"""Seeds of every cell that are trained before any further one: enough for a provisional verdict."""
+"""This many seeds of every cell are trained before any others: enough for a provisional verdict."""
 
 
 def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str, str]]:
-    """The claims that `scale` trains all parts of, and by id the reason why not for the others."""
+    """The claims that can be judged at `scale`, and id → reason for those that cannot."""
     trained, left_out = [], {}
     for claim in claims:
         try:
@@ -40,16 +40,16 @@ def first_seeds(scale: Scale, cell: Cell, count: int = STAGE_SEEDS) -> tuple[int
 
 
 def first_seeds_of(claim: Claim, scale: Scale, count: int) -> dict[Key, tuple[int, ...]]:
-    """The first `count` seeds of each cell and variant that `claim` speaks of."""
+    """(Cell, variant) → first `count` seeds, for all that `claim` is about."""
     return {(part.cell, part.variant): first_seeds(scale, part.cell, count) for part in parts_at(claim, scale)}
 
 
 def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
-    """The distinct runs that `claims` need: first `STAGE_SEEDS` seeds of all cells, then the others.
+    """The distinct runs that `claims` need: those of the first `STAGE_SEEDS` seeds of all cells, then the others.
 
-    Each stage goes cell by cell as the claims name them, and there seed by seed. `seeds`: of the first seeds of each
-    cell alone, this many, by what is known of these. All of them are known, where brackets go in rounds, as soon as
-    none of them is missing. Raises `NotTrained` where the scale leaves out a part; see `split`.
+    Each stage goes cell by cell, in the order of the claims, and there seed by seed. `known`: run → result; an adaptive
+    bracket asks for more once all its runs so far are known. `seeds`: only this many of the first seeds of each cell,
+    with brackets as if there were no others. Raises `NotTrained` if the scale leaves out a part; see `split`.
     """
     found = (
         points_of(claim, scale, known, None if seeds is None else first_seeds_of(claim, scale, seeds))
@@ -59,22 +59,22 @@ def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seed
 
 
 def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
-    """The distinct runs of all claims that `scale` trains."""
+    """The distinct runs of all claims that can be judged at `scale`; see `runs_for`."""
     return runs_for(split(CLAIMS, scale)[0], scale, known)
 
 
 def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
-    """As `runs_at`, with all that brackets in rounds may come to need."""
+    """As `runs_at`, with all runs that adaptive brackets may still ask for."""
     claims, _ = split(CLAIMS, scale)
     found = (_points_of(claim, scale, lambda part: rounds.possible(scale, part, known)) for claim in claims)
     return _in_order(found, scale)
 
 
 def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int | None = None) -> Iterator[list[Run]]:
-    """The runs that `claims` need, again with those of the next rounds whenever what was given last is known.
+    """The runs that `claims` need, round by round: each list has those of all rounds so far.
 
-    `seeds` as for `runs_for`. Ends where nothing new is needed. The caller trains what is missing before it asks for
-    more.
+    The caller trains the missing ones before it asks for the next list; ends when nothing new is needed. Arguments as
+    for `runs_for`.
     """
     before = None
     while (runs := runs_for(claims, scale, known, seeds)) != before:
@@ -83,7 +83,7 @@ def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int 
 
 
 def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Run]:
-    """The distinct runs of some claims' points: by stages, there cell by cell as they are named, there seed by seed."""
+    """The distinct runs of some claims' points, in the order of `runs_for`."""
     by_cell: dict[Key, dict[str, Run]] = {}
     for of_claim in points:
         for where, of_cell in of_claim.items():
@@ -103,8 +103,8 @@ def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Ru
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
     """The parts of `claim` that `scale` trains.
 
-    A claim over both data sets is judged on the one that the scale has (`replicate.judging.store_verdicts` says so in
-    the verdict); anything else that the scale leaves out raises `NotTrained`.
+    A claim over both data sets is judged on the one that the scale has, and the verdict says so
+    (`replicate.judging.store_verdicts`); any other part that the scale leaves out raises `NotTrained`.
     """
     trained = {dataset for dataset, _ in scale.data}
     kept = tuple(part for part in claim.parts if part.cell.dataset in trained)
@@ -114,9 +114,9 @@ def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
 def points_of(
     claim: Claim, scale: Scale, known: Known = nothing, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> dict[Key, list[Point]]:
-    """The points of each cell and variant, each once although grids overlap, in order of lr, weight decay, seed.
+    """(Cell, variant) → points, each once although grids overlap, by learning rate, weight decay, seed.
 
-    `seeds`: of these of each cell and variant alone, by what is known of these, as if there were no others.
+    `seeds`: (cell, variant) → the only seeds to consider.
     """
     if seeds is None:
         return _points_of(claim, scale, lambda part: rounds.points(scale, part, known))
@@ -147,6 +147,6 @@ def _points_of(claim: Claim, scale: Scale, points: Callable[[Part], Iterable[Poi
 
 
 def label(where: Key) -> str:
-    """`resnet50-cifar100`, or `resnet50-cifar100 sgd` of another variant than the main one."""
+    """`resnet50-cifar100`, or `resnet50-cifar100 sgd` for a variant other than `main`."""
     cell, variant = where
     return cell.id if variant == "main" else f"{cell.id} {variant}"

@@ -1,4 +1,4 @@
-"""What a training returns, in plain values that fit a JSON record."""
+"""The result of a training, in plain values that fit a JSON record."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from replicate.data.spec import Number
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one run. Accuracies are in percent of the test images."""
+    """The result of one run. Accuracies are in percent of the test images."""
 
     accuracy_pp: Number
-    """At the end of training; of a diverged run, that of guessing: 100 / number of classes."""
+    """At the end of training; for a diverged run that of guessing, 100 / number of classes."""
     best_accuracy_pp: Number
-    """The largest of `history` (and of guessing, where diverged): chosen on the test images, as the paper's script
-    does; never judged on."""
+    """The largest of `history` (if diverged, at least that of guessing). It is chosen on the test images, as in the
+    paper's script, so no verdict rests on it."""
     diverged: bool
-    """True where the loss or a weight stopped being finite; training ended there."""
+    """Whether the loss or a weight became infinite or NaN, which ended the training."""
     train_loss: Number | None
-    """Mean over the last epoch's batches; None where diverged."""
+    """Mean over the batches of the last epoch; None if diverged."""
     history: tuple[Number, ...]
-    """Test accuracy at each evaluation, the last one at the end of training; a diverged run's ends where it did."""
+    """Test accuracy at each evaluation, the last at the end of training or the last before it diverged."""
     seconds: Number
 
     def __post_init__(self) -> None:
         for name in ("accuracy_pp", "best_accuracy_pp", "train_loss", "history", "seconds"):
             values = getattr(self, name)
             for value in values if isinstance(values, tuple) else (values,):
-                if value is not None and not abs(value) <= sys.float_info.max:  # also a whole number beyond all floats
+                if value is not None and not abs(value) <= sys.float_info.max:  # an int may exceed all floats
                     raise ValueError(f"{name}: expected a finite number, got {value!r:.80}")
         for name in ("accuracy_pp", "best_accuracy_pp"):
             value = getattr(self, name)
@@ -38,9 +38,9 @@ class Result:
                 raise ValueError(f"{name}: expected a percentage from 0 to 100, got {value}")
         if (self.train_loss is None) != self.diverged:
             raise ValueError(
-                f"expected a train_loss exactly where not diverged, got {self.train_loss}, {self.diverged}"
+                f"expected train_loss None if and only if diverged, got {self.train_loss} and {self.diverged}"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """The result as JSON types."""
         return {**asdict(self), "history": list(self.history)}

@@ -1,7 +1,7 @@
-"""Points that depend on results: from a part of a claim and what is known of its runs to the points that it needs.
+"""The points that a part of a claim needs, given the results so far.
 
-A grid that is fixed has its points whatever is known. A bracket in rounds has those of its rounds so far: all of them
-are known exactly where it is done, so a session that trains what is missing, until nothing is, has trained it.
+A fixed grid always has the same points. An adaptive bracket has those of its rounds so far, and adds a round once all
+of them are known; so a session that trains missing runs until none are missing has completed it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from replicate.runs.run import Point, Run, point
 from replicate.runs.scales import Scale
 
 Known = Callable[[Run], Result | None]
-"""The result of a run; None where there is none."""
+"""Run → result; None if there is none yet."""
 
 
 def nothing(run: Run) -> None:
-    """As of an empty store."""
+    """`Known` of an empty store."""
 
 
 def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """The points that `part` needs at `scale` by what is `known`, by learning rate, weight decay, seed; none twice.
+    """The distinct points that `part` needs at `scale` given `known`, by learning rate, weight decay, seed.
 
-    Raises `NotTrained` where the scale leaves the part out.
+    Raises `NotTrained` if the scale leaves the part out.
     """
     if not _in_rounds(scale, part):
         return scales.points(scale, part)
@@ -37,7 +37,7 @@ def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
 
 
 def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """As `points`, of all that `part` may come to need: every place of the brackets that are not done."""
+    """As `points`, with every place that an unfinished bracket may still ask for."""
     if not _in_rounds(scale, part):
         return scales.points(scale, part)
     found: list[Point] = []
@@ -49,7 +49,7 @@ def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
 
 @dataclass(frozen=True)
 class _Rate:
-    """One learning rate of a part that goes in rounds."""
+    """One learning rate of a part with an adaptive bracket."""
 
     lr: float
     rule: Rounds
@@ -57,7 +57,7 @@ class _Rate:
     tested: int
     chance_pp: float
     points: Mapping[tuple[Place, int], Point]
-    """By place and seed, all that the rule may ask for."""
+    """(Place, seed) → point, for all that the rule may ask for."""
 
     def bracket(self, known: Known) -> Bracket:
         def score(place: Place, seed: int) -> float | None:

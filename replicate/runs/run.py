@@ -1,4 +1,4 @@
-"""A run: one training, wholly described by a frozen record, and the key under which its result is stored."""
+"""A run: one training, fully described by a frozen record, and the key under which its result is stored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from replicate.data.spec import DataSpec, Number, is_synthetic
 
 RESULT_VERSION = 2
-"""Raised whenever a change of the training code changes the result of an unchanged record."""
+"""Increase it whenever a change of the training code changes the result of an unchanged run."""
 
 _FLOAT32_HALF_ULP_BELOW_ONE = 2.0**-25
-"""Half the distance from 1 to the next smaller float32: 1 - x rounds to exactly 1 for any x below it."""
+"""Half the distance from 1 to the next smaller float32: for x below it, 1 - x rounds to 1."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A timm model: a class of timm (`class:ResNet`) or a registered name (`resnet50`), with its arguments."""
+    """A timm model: a registered name (`resnet50`) or a class of timm (`class:ResNet`), with arguments."""
 
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
@@ -30,13 +30,13 @@ class ModelSpec:
 
 
 def _frozen(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
+    """`value` with JSON's lists turned back into tuples."""
     return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. Two runs with equal records have equal results on one machine, whatever ran beside them."""
+    """One training. On one machine, equal runs have equal results, whatever is trained beside them."""
 
     arch: str
     model: ModelSpec
@@ -48,22 +48,22 @@ class Run:
     """Peak learning rate."""
     weight_decay: Number
     seed: int
-    """Decides initialisation, data order and augmentation."""
+    """Seeds initialisation, data order and augmentation."""
     schedule: str
     """`cosine`, `step` or `linear`, after a linear warm-up of `warmup_epochs`."""
     epochs: int
     warmup_epochs: int
     batch_size: int
     augment: tuple[str, ...] = ()
-    """Names of the augmentations, in order; empty: none."""
+    """Names of the augmentations, in order."""
     eval_every_epochs: int = 1
-    """Epochs between tests of accuracy; the last one is tested anyway. Decides the history and its best value only."""
+    """Epochs between evaluations; there is always one at the end. Affects only the history and its best value."""
     precision: str = "float32"
-    """Forward and backward pass: `float32` or `bf16`; weights, moments, statistics and losses are float32."""
+    """`float32` or `bf16` in the forward and backward pass; weights, moments, statistics and losses are float32."""
 
     @property
     def synthetic(self) -> bool:
-        """Whether its result is made up by `replicate.landscape.world`, never trained."""
+        """Whether the result is made up by `replicate.landscape.world` and never trained."""
         return is_synthetic(self.data.name)
 
     @property
@@ -72,24 +72,24 @@ class Run:
         return f"{self.arch} on {self.data.name}"
 
     def record(self) -> dict[str, Any]:
-        """The run as plain JSON types: what the key is computed from, and what provenance stores."""
+        """The run as JSON types, from which the key is computed."""
         return json.loads(json.dumps(self._fields()))
 
     @cached_property
     def key(self) -> str:
-        """24 hexadecimal digits of the SHA-256 of the record, defaults included."""
+        """The first 24 hexadecimal digits of the SHA-256 of the record, defaults included."""
         text = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _fields(self) -> dict[str, Any]:
-        """To be read, not kept: `dataclasses.asdict` copies what is in it too, and takes four fifths of a plan's time."""
+        """The record without copies, only for reading: copying with `asdict` took four fifths of a plan's time."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"result_version": RESULT_VERSION, **own, "model": vars(self.model), "data": vars(self.data)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Run):
-    """`Run.record` of any result version: a field that the first ones lacked has a default in `Run`."""
+    """`Run.record` of any result version; fields that older records lack have defaults in `Run`."""
 
     result_version: int
 
@@ -98,7 +98,7 @@ class RunRecord(Run):
 class Point:
     """One (learning rate, weight decay, seed) of a landscape and the run that measures it.
 
-    The run's weight decay differs from the point's where decay cannot act: see `weight_decay_is_inert`.
+    The run has weight decay 0 if the point's cannot act: see `weight_decay_is_inert`.
     """
 
     lr: float
@@ -108,10 +108,10 @@ class Point:
 
 
 def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
-    """True where AdamW's shrinkage factor 1 - lr * weight_decay is exactly 1 in float32.
+    """Whether AdamW's shrinkage factor 1 - lr * weight_decay rounds to 1 in float32.
 
-    Such a run is bit for bit the run with weight decay 0 (`tests/runs/test_run.py` trains both), so it is trained once.
-    The peak learning rate is the largest of every schedule here, so it decides.
+    Such a run equals the run with weight decay 0 bit for bit (`tests/runs/test_run.py` trains both), so only that one
+    is trained. `lr` is the peak learning rate, which no schedule exceeds.
 
     >>> weight_decay_is_inert(lr=5e-5, weight_decay=1e-4), weight_decay_is_inert(lr=1e-3, weight_decay=1e-4)
     (True, False)
@@ -120,7 +120,7 @@ def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
 
 
 def point(run: Run) -> Point:
-    """The landscape point of `run`, with decay that cannot act replaced by 0 in the run that is trained."""
+    """The landscape point of `run`; a weight decay that cannot act becomes 0 in the run that is trained."""
     trained = run
     if run.optimizer == "adamw" and not run.synthetic and weight_decay_is_inert(run.lr, run.weight_decay):
         trained = dataclasses.replace(run, weight_decay=0.0)

@@ -1,4 +1,4 @@
-"""Scales: how large a copy of the paper's experiment is trained, and which runs each part of a claim needs there."""
+"""Scales: copies of the paper's experiment of different sizes, and the runs that each part of a claim needs there."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ __all__ = [
 
 
 class NotTrained(Exception):
-    """A part that a scale does not train; the message is the reason, fit for a verdict."""
+    """The scale does not train a part; the message is the reason, ready to be shown in a verdict."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is trained on a data set, for how long, and with which seeds."""
+    """Models, length of training and seeds on one data set."""
 
     models: tuple[tuple[str, ModelSpec], ...]
     """Paper architecture → timm model."""
@@ -61,14 +61,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scale:
-    """One copy of the experiment."""
+    """One copy of the paper's experiment."""
 
     name: str
     probe: bool
-    """True unless it is the paper's protocol: its verdicts then never speak for the paper's own cells."""
+    """Whether it departs from the paper's protocol: its verdicts then say nothing of the paper's own cells."""
     summary: str
     data: tuple[tuple[str, DataSpec], ...]
-    """Paper data set → what is trained in its place; a data set left out is not trained at this scale."""
+    """Paper data set → what is trained in its place; data sets left out are not trained at this scale."""
     models: tuple[tuple[str, ModelSpec], ...]
     """Paper architecture → timm model."""
     epochs: int
@@ -76,33 +76,32 @@ class Scale:
     batch_size: int
     seeds: tuple[int, ...] = SEEDS
     protocols: tuple[tuple[str, Protocol], ...] = ()
-    """Paper data set → models, epochs, batch size and seeds there, where they differ from those above."""
+    """Paper data set → models, epochs, batch size and seeds, if they differ from those above."""
     lrs: tuple[float, ...] = LRS
     lrs_sgd: tuple[float, ...] = ()
-    """Learning rates of the variant `sgd`; empty: `lrs`."""
+    """Learning rates of the variant `sgd`; empty for the same as `lrs`."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
     kappas: tuple[float, ...] = KAPPAS
     bracket: tuple[float, ...] | Rounds = RULE
-    """Weight decays as multiples of 1 / (lr * steps), the scale on which decay moves the weights at all; with SGD's
-    momentum a step counts for 1 / (1 - momentum). A fixed list, or the rule by which results extend it
-    (`replicate.runs.rounds`)."""
+    """Weight decays as multiples of 1 / (lr * steps), at which decay begins to matter (for SGD lr / (1 - momentum)
+    replaces lr): a fixed list, or the rule by which results extend it (`replicate.runs.rounds`)."""
     augment: tuple[str, ...] = ()
-    """For every architecture, in order; names of `replicate.train.augment`."""
+    """Augmentations of all architectures, in order: names in `replicate.train.augment`."""
     augment_vit: tuple[str, ...] = ()
-    """Added for the vision transformers, ViT and Swin."""
+    """Further augmentations for the vision transformers, ViT and Swin."""
     eval_every_epochs: int = 1
     precision: str = "float32"
-    """Forward and backward pass: `float32`, or `bf16` as on an accelerator of today."""
+    """Precision of the forward and backward pass: `float32` or `bf16`."""
     variants: tuple[str, ...] = ("main",)
-    """`main`, `sgd`, `batch`, `schedule`, `long`: the kinds of variant that are trained."""
+    """The kinds of variant that are trained, of `ALL_VARIANTS`."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None
-    """Architecture → seconds of one core for a run of `main`, measured on a 2-core EPYC server in its quiet moments (a
-    busy one takes twice to four times as long); None where no rate has been measured."""
+    """Architecture → seconds of one core for a run of `main`, measured on an idle 2-core EPYC server (a busy one takes
+    two to four times as long); None if it has not been measured."""
     why_untrainable: str = ""
-    """Non-empty: the scale is planned and counted, and this line says why it cannot be trained."""
+    """Why the scale cannot be trained, only planned; empty if it can."""
 
     def protocol(self, dataset: str) -> Protocol:
-        """What is trained for a paper's data set, and for how long."""
+        """The protocol on the paper's data set `dataset`."""
         common = Protocol(self.models, self.epochs, self.warmup_epochs, self.batch_size, self.seeds)
         return dict(self.protocols).get(dataset, common)
 
@@ -112,7 +111,7 @@ class Scale:
 
 
 def _by_architecture(*seconds: float) -> tuple[tuple[str, float], ...]:
-    """In the paper's order of architectures."""
+    """Architecture → seconds, given in the paper's order of architectures."""
     return tuple(zip((a.name for a in ARCHITECTURES), seconds, strict=True))
 
 
@@ -138,7 +137,7 @@ SMOKE = Scale(
     seeds=(0, 1),
     lrs=(1e-4, 1e-3, 1e-2),
     weight_decays=(0.0, 0.1),
-    bracket=Rounds(start=(1,), lowest=1),  # only the longer runs have room for a second round
+    bracket=Rounds(start=(1,), lowest=1),  # only the long variant has room for a second round
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
     seconds_per_run=_by_architecture(0.037, 0.03, 0.044, 0.027, 0.041),
@@ -148,16 +147,16 @@ EMBEDDED = Scale(
     name="embedded",
     probe=True,
     summary="small models of the five families, 80 steps on 192 digits of 8 x 8 pixels, two labels in five wrong",
-    # So few images, two labels in five wrong: a model can learn them by heart and loses by it, so that decay has
-    # something to mend. The wrong labels and the split are the same for every seed.
+    # With so few images a model memorises the wrong labels, which costs accuracy that weight decay can win back. The
+    # wrong labels and the split are the same for every seed.
     data=(("cifar100", DataSpec("digits", train_images=192, label_noise=0.4)),),
     models=SMALL_MODELS,
     epochs=20,
     warmup_epochs=3,
     batch_size=48,
     seeds=(0, 1, 2),
-    # The paper's six, all ten times as large. AdamW moves a weight by about the learning rate a step; in 80 steps in
-    # place of the paper's 78,200 the paper's smallest would move none by more than 0.004, and no model would learn.
+    # The paper's six times ten. AdamW moves a weight by about the learning rate per step: over 80 steps instead of the
+    # paper's 78,200, the paper's smallest rate would move no weight by more than 0.004, and no model would learn.
     lrs=(5e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     eval_every_epochs=10,
     variants=("main", "sgd"),
@@ -176,7 +175,7 @@ EMBEDDED_DEEP = replace(
     bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     seconds_per_run=None,
 )
-"""For a record with the source (`replicate.store.recorded`): more to go by than what a first visit can wait for."""
+"""For runs recorded with the source (`replicate.store.recorded`): more evidence than anybody waits for."""
 
 PROBE = Scale(
     name="probe",
@@ -197,14 +196,14 @@ PROBE = Scale(
             Protocol(SMALL_MODELS_16, epochs=20, warmup_epochs=2, batch_size=64, seeds=tuple(range(100, 105))),
         ),
     ),
-    # The paper's 1e-3 and 1e-2, and others around them: in 300 steps its smaller ones would move no weight by 0.1.
+    # The paper's 1e-3 and 1e-2 and others around them: over 300 steps its smaller rates would move no weight by 0.1.
     lrs=(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
     lrs_sgd=(1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2),
     bracket=(0.3, 0.8, 2.0, 5.0, 12.0, 30.0, 75.0, 190.0),
     eval_every_epochs=5,
     variants=ALL_VARIANTS,
 )
-"""For a record with the source: every claim of the paper, both data sets' parts."""
+"""For runs recorded with the source: every claim of the paper, on stand-ins for both data sets."""
 
 FASHION = Scale(
     name="fashion",
@@ -224,7 +223,7 @@ FASHION_SHORT = replace(
     FASHION,
     name="fashion-short",
     summary="the paper's models on 2,048 images of Fashion-MNIST, two labels in five wrong: 512 steps",
-    # As at embedded: few enough images, and often enough, that models learn wrong labels by heart.
+    # As at embedded, few enough images that models memorise the wrong labels.
     data=(("cifar100", DataSpec("fashion", train_images=2048, label_noise=0.4)),),
     epochs=32,
     warmup_epochs=4,
@@ -232,7 +231,7 @@ FASHION_SHORT = replace(
     seeds=(0, 1, 2),
     variants=("main",),
 )
-"""For a record with the source (`replicate.store.recorded`) that a GPU trains in minutes for each architecture."""
+"""For runs recorded with the source (`replicate.store.recorded`): minutes on a GPU for each architecture."""
 
 CIFAR100 = Scale(
     name="cifar100",
@@ -243,8 +242,8 @@ CIFAR100 = Scale(
     epochs=EPOCHS["cifar100"],
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["cifar100"],
-    # Section 3.1 names jitter "for CNNs", "additionally" RandAugment for ViTs. So the ViTs have both, and Mixer, which
-    # it does not name, jitter, as on ImageNet in the script.
+    # Section 3.1 names jitter "for CNNs" and "additionally" RandAugment for ViTs, so the ViTs get both. It does not
+    # mention Mixer, which gets jitter, as it does in the script on ImageNet.
     augment=CROP_AND_FLIP + JITTER,
     augment_vit=RANDAUGMENT,
     precision="bf16",
@@ -319,7 +318,7 @@ SCALES: dict[str, Scale] = {
 
 
 def get(name: str) -> Scale:
-    """The scale called `name`; raises `UsageError` where there is none.
+    """The scale called `name`; raises `UsageError` if there is none.
 
     >>> get("smoke").protocol("cifar100").seeds
     (0, 1)
@@ -330,11 +329,10 @@ def get(name: str) -> Scale:
 
 
 def points(scale: Scale, part: Part) -> list[Point]:
-    """The landscape points that `part` consists of at `scale`, by learning rate, weight decay, seed; none twice.
+    """The distinct landscape points of `part` at `scale`, by learning rate, weight decay, seed.
 
-    Of a bracket in rounds those of the first round, which are needed in any case: `rounds.points` has the others.
-    Raises `NotTrained` where the scale leaves the part out. A scale that cannot be trained has its points all the same:
-    `why_untrainable` tells.
+    For an adaptive bracket, those of the first round, which are always needed; `rounds.points` adds the others. Scales
+    that cannot be trained have points too. Raises `NotTrained` if the scale leaves the part out.
     """
     return list(_points(scale, part))
 
@@ -344,7 +342,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     _require_trained(scale, part)
     found = []
     for lr in scale.learning_rates(part.variant):
-        # The batch-size check scales the learning rate with the batch; a point is filed under the rate really used.
+        # The batch-size variants scale the learning rate with the batch; the point has the rate that is really used.
         lr = rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
             for seed in scale.protocol(part.cell.dataset).seeds:
@@ -353,7 +351,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
 
 
 def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: float, seed: int) -> Run:
-    """The run of `cell` under `variant` with the peak learning rate `lr`."""
+    """The run of `cell` in the variant `variant` with the peak learning rate `lr`."""
     part = Part(cell, variant, "paper")
     protocol = scale.protocol(cell.dataset)
     epochs = protocol.epochs
@@ -379,14 +377,14 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
 
 
 def steps(run: Run) -> int:
-    """How many optimiser steps `run` takes; the last batch of an epoch may be smaller, as in the paper's script."""
+    """The number of optimiser steps of `run`; as in the paper's script, the last batch of an epoch may be smaller."""
     return run.epochs * math.ceil(catalogue.train_size(run.data) / run.batch_size)
 
 
 def relative_cost(scale: Scale, run: Run) -> float:
-    """What `run` costs, as a multiple of a run of its architecture in the variant `main` on the scale's first data set.
+    """The cost of `run` relative to a run of its architecture in the variant `main` on the scale's first data set.
 
-    A training costs as much as it looks at pixels, whatever the batch.
+    Cost is taken as proportional to the number of pixels trained on, whatever the batch size.
     """
     dataset, data = scale.data[0]
     return _pixels(run.data, run.epochs) / _pixels(data, scale.protocol(dataset).epochs)
@@ -417,15 +415,15 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
 
 
 def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
-    """lr * steps, over which a bracket's weight decays are counted, and the steps of a run."""
+    """The divisor that gives a bracket's weight decays, lr * steps (for SGD over 1 - momentum), and the steps."""
     taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
-    # Momentum sums the gradient, decay included, over 1 / (1 - momentum) steps.
+    # Momentum multiplies the effect of each gradient, decay included, by 1 / (1 - momentum).
     per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
     return per_step * taken, taken
 
 
 def _require_trained(scale: Scale, part: Part) -> None:
-    """Raise `NotTrained` with the reason where `scale` leaves `part` out."""
+    """Raise `NotTrained`, with the reason, if `scale` leaves `part` out."""
     kind = part.variant.partition("-")[0]
     if kind not in ALL_VARIANTS:
         raise ValueError(f"expected a variant of {', '.join(ALL_VARIANTS)}; got {part.variant!r}")
@@ -444,11 +442,11 @@ def _require_trained(scale: Scale, part: Part) -> None:
 
 
 def _batch_ratio(part: Part) -> float:
-    """The batch of a part's variant as a multiple of the standard batch of its data set in the paper."""
+    """The batch size of a part's variant as a multiple of the paper's standard one for its data set."""
     kind, _, size = part.variant.partition("-")
     return int(size) / BATCH_SIZE[part.cell.dataset] if kind == "batch" else 1.0
 
 
 def rounded(value: float) -> float:
-    """To three digits, so that equal points of different grids are equal numbers."""
+    """`value` to three digits, so that equal points of different grids are equal numbers."""
     return float(f"{value:.3g}")

@@ -1,9 +1,8 @@
 """Learning-rate schedules: the factor on the peak learning rate at each step, after a linear warm-up.
 
-Every schedule moves once a step. The paper does not say whether its own does so too or, as in its script, once an
-epoch; over hundreds of epochs the two agree to a percent, while over the few epochs of a small scale one value an
-epoch would be a staircase. No factor exceeds 1, so the peak learning rate of a run is the largest it ever uses
-(`runs.weight_decay_is_inert` rests on that).
+Every schedule changes at each step. The paper does not say whether its own does, or changes once per epoch as in its
+script; over hundreds of epochs the two agree to a percent, but over the few epochs of a small scale one value per
+epoch would be a staircase. No factor exceeds 1, which `run.weight_decay_is_inert` relies on.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ STEP_FACTOR = 0.1
 def factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:
     """The factor in (0, 1] on the peak learning rate at `step` (from 0) of `steps`.
 
-    Warm-up rises linearly and reaches 1 on its last step. `cosine` and `linear` fall from 1 on the first step after
-    it towards 0 at `steps`, a step past the last; `step` multiplies by 0.1 at 30/90, 60/90 and 80/90 of all steps.
+    Warm-up rises linearly and reaches 1 on its last step. `cosine` and `linear` then fall from 1 towards 0, which they
+    would reach one step after the last; `step` multiplies by 0.1 at 30/90, 60/90 and 80/90 of all steps. Raises
+    ValueError for an unknown schedule or a step out of range.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}; got {schedule!r}")

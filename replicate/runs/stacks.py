@@ -1,4 +1,4 @@
-"""Which runs can be trained in one stack: from runs to groups, without loading what trains them."""
+"""Groups runs into stacks, which are trained together, without loading what trains them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from replicate.runs.run import Run
 
 
 def stack_key(run: Run) -> Run:
-    """Equal for runs that can be trained in one stack: they differ in what a lane has for itself."""
+    """Equal for runs that fit in one stack: those that differ only in learning rate, weight decay and schedule."""
     return dataclasses.replace(run, lr=0.0, weight_decay=0.0, schedule="")
 
 
 def stacks(runs: Sequence[Run], most: int) -> list[list[Run]]:
-    """`runs` in groups of one `stack_key` and at most `most` runs: in order, and groups in the order of their first.
+    """Group `runs` by `stack_key` into stacks of at most `most` runs, keeping their order.
 
-    Groups are filled one by one, so that dropping whole groups leaves the others as they are: their checkpoints are
-    found again.
+    Stacks are filled one after another, so leaving out the runs of a finished stack does not change the others, and
+    these find their checkpoints. Raises ValueError if `most` is below 1.
     """
     if most < 1:
         raise ValueError(f"most: expected 1 or more, got {most}")

@@ -14,15 +14,15 @@ SUFFIX = ".tmp"
 
 
 def temporary_of(target: Path) -> Path:
-    """A new name beside `target`, which no other writer chooses: hidden, and known by its suffix."""
+    """A new name beside `target` that no other writer chooses: hidden, with the suffix of temporary files."""
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}{SUFFIX}")
 
 
 @contextlib.contextmanager
 def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `target` at the end, or leaves it as it was where that fails.
+    """A file to write to that replaces `target` at the end of the block; on an error `target` stays as it was.
 
-    Its folder must be there. `durable` False leaves out the wait for the disk, for what can be made again.
+    The folder must exist. With `durable` False there is no wait for the disk: for files that can be made again.
     """
     temporary = temporary_of(target)
     try:
@@ -39,15 +39,15 @@ def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def write(target: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Write `content`, text as UTF-8."""
+    """Write `content` (text as UTF-8) to `target`, whole or not at all; see `written`."""
     with written(target, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def clock(folder: Path) -> float:
-    """The time by the clock that the files in `folder` are dated by, which need not be this machine's.
+    """The time by the clock of the file system of `folder`, which need not be this machine's.
 
-    Of a file that is made and deleted there; where none can be made, this machine's time.
+    Taken from a file that is made there and deleted; if none can be made, this machine's time.
     """
     probe = temporary_of(folder / "clock")
     try:
@@ -61,7 +61,7 @@ def clock(folder: Path) -> float:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where folders can be synced at all."""
+    """Make a rename in `folder` survive a power cut, on systems that can sync folders."""
     if os.name == "posix":
         fd = os.open(folder, os.O_RDONLY)
         try:
@@ -71,6 +71,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path`, whole or not at all; makes its folder."""
+    """Write `text` to `path`, whole or not at all, making its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, text)

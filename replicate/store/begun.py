@@ -1,7 +1,7 @@
-"""Stacks that were begun: a folder in the store for each, so that an interrupted one is put together again.
+"""Stacks in progress: one folder in the store for each, so that an interrupted stack is formed again.
 
-Checkpoints belong to a stack, not to a run: to go on with one is to train the same runs in the same order. The
-folder of a stack says which, and holds what its trainer saves.
+Checkpoints belong to a stack, not to a run: resuming one takes the same runs in the same order. The folder of a stack
+names them, and holds what its trainer saves.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from replicate.store.strict import Malformed, decode
 
 RUNS = "runs.json"
 STALE_SECONDS = 30 * 24 * 3600.0
-"""After so long nobody will go on with a stack."""
+"""A stack untouched for this long is abandoned."""
 
 
 def begin(store: Store, runs: Sequence[Run]) -> Path:
-    """The folder for training `runs`: that of a stack in which they were begun before, else a new one."""
+    """The folder in which to train `runs`: that of an interrupted stack of them, else a new one."""
     keys = [run.key for run in runs]
     for folder, begun in _begun(store):
         if set(keys) <= set(begun):
             store.sign(store.layout.holder(folder.name))
             if keys != begun and any(folder.glob("*.checkpoint")):
                 store.note(
-                    f"a stack of {len(begun)} runs was interrupted and goes on with {len(keys)} of them: "
-                    "what was not finished may start over"
+                    f"a stack of {len(begun)} runs was interrupted; {len(keys)} of them are trained now, "
+                    "and those not finished may start over"
                 )
             return folder
     folder = store.layout.checkpoints / key_of_stack(keys)
@@ -50,13 +50,13 @@ def begin(store: Store, runs: Sequence[Run]) -> Path:
 
 
 def holder(store: Store, key: str) -> Holder | None:
-    """The process that was the last to begin a stack with the run under `key`; None where that is not known."""
+    """The process that last began a stack with the run `key`; None if that is not known."""
     signed = [locks.holder(store.layout.holder(folder.name)) for folder, keys in _begun(store) if key in keys]
     return signed[-1] if signed else None
 
 
 def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
-    """The stacks among `missing` that were begun before, oldest first, and the runs that were not."""
+    """Split `missing` into the interrupted stacks found in it, oldest first, and the runs of none."""
     left = {run.key: run for run in missing}
     stacks = []
     for _, keys in _begun(store):
@@ -66,7 +66,7 @@ def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list
 
 
 def prune(store: Store) -> None:
-    """Delete the folders of stacks that are done or given up: long untouched, by the file system's clock, and free."""
+    """Delete the folders of stacks that are done, or abandoned: untouched for a month, with no run locked."""
     for folder, keys in _begun(store):
         if all(store.has(key) for key in keys):
             _forget(store, folder)
@@ -78,16 +78,16 @@ def prune(store: Store) -> None:
 
 
 def keys_of(folder: Path) -> list[str]:
-    """The keys of the runs of the stack in `folder`; OSError or `Malformed` where nothing says so."""
+    """The keys of the runs of the stack in `folder`; raises OSError or `Malformed` if its list cannot be read."""
     found = decode((folder / RUNS).read_bytes(), list[str])
-    # Keys become names of files: anything else could name one outside the store.
+    # Keys become file names: anything else could lead outside the store.
     if not found or not all(map(is_key, found)):
         raise Malformed("got something other than a list of keys")
     return found
 
 
 def _begun(store: Store) -> list[tuple[Path, list[str]]]:
-    """Folder and keys of every stack in progress or interrupted, in the order of their beginning."""
+    """Folder and keys of every stack in progress or interrupted, oldest first."""
     found = []
     for path in store.layout.checkpoints.glob(f"*/{RUNS}"):
         try:
@@ -96,7 +96,7 @@ def _begun(store: Store) -> list[tuple[Path, list[str]]]:
         except FileNotFoundError:
             continue
         except (OSError, Malformed):
-            _forget(store, path.parent)  # nobody can know what it is of
+            _forget(store, path.parent)  # its runs are unknown
     return [(folder, keys) for _, folder, keys in sorted(found)]
 
 
@@ -114,7 +114,7 @@ def _forget(store: Store, folder: Path) -> None:
 
 
 def age_seconds(path: Path, now: float) -> float:
-    """Seconds until `now` since a file, or anything in a folder, was written; 0 where it is gone."""
+    """Seconds before `now` at which a file, or the newest file in a folder, was written; 0 if it is gone."""
     try:
         inner = list(path.iterdir()) if path.is_dir() else []
         newest = max(found.stat().st_mtime for found in [path, *inner])

@@ -1,4 +1,4 @@
-"""Differences between stored runs: of two runs field by field, and of two stores run by run."""
+"""Compares two stored runs field by field, and two stores run by run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from replicate.store.strict import text_of
 _DEFAULTS = json.loads(
     json.dumps({f.name: f.default for f in dataclasses.fields(Run) if f.default is not dataclasses.MISSING})
 )
-"""Defaults of the fields of `Run`: a record written before a field was added leaves it out and means the default."""
+"""Defaults of the fields of `Run`. A record written before a field was added lacks it and means its default."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that two runs do not have in common; None where one of them lacks it."""
+    """A field in which two runs differ; None where a run lacks it."""
 
     name: str
-    """The part of the record and the field in it: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
+    """Part of the record and field: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
     before: Any
     after: Any
 
@@ -37,18 +37,18 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether the same was measured, to the last digit; the time it took does not count."""
+        """Whether the results are equal to the last digit; the time taken does not count."""
         return self.before.measured == self.after.measured
 
     @property
     def difference_pp(self) -> float:
-        """By how much the accuracy is higher in the second store; that of a diverged run is that of guessing."""
+        """Accuracy in the second store minus that in the first; a diverged run has that of guessing."""
         return self.after.result.accuracy_pp - self.before.result.accuracy_pp
 
 
 @dataclass(frozen=True)
 class Stores:
-    """What two stores have in common."""
+    """The runs that two stores share, and how many each has alone."""
 
     pairs: tuple[Pair, ...]
     only_before: int
@@ -56,13 +56,13 @@ class Stores:
 
     @property
     def differing(self) -> list[Pair]:
-        """The largest difference first."""
+        """The pairs that are not equal, the largest difference first."""
         found = [pair for pair in self.pairs if not pair.equal]
         return sorted(found, key=lambda pair: (-abs(pair.difference_pp), pair.before.key))
 
 
 def of_stores(before: Iterable[StoredRun], after: Iterable[StoredRun]) -> Stores:
-    """Pairs of the runs that are described alike, also where they are of different result versions, and so keys."""
+    """Pair the runs of two stores by their settings, even if their result versions, and so their keys, differ."""
     first = {_identity(stored): stored for stored in before}
     second = {_identity(stored): stored for stored in after}
     shared = [name for name in first if name in second]
@@ -71,7 +71,7 @@ def of_stores(before: Iterable[StoredRun], after: Iterable[StoredRun]) -> Stores
 
 
 def of_runs(before: StoredRun, after: StoredRun) -> list[Field]:
-    """Every field in which two runs differ: what was asked for, what was measured, where it comes from."""
+    """Every field in which two runs differ: settings, result, provenance."""
     found = []
     for part in ("run", "result", "provenance"):
         old, new = (dict(_flat(_part(stored, part), part)) for stored in (before, after))

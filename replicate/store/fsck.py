@@ -1,7 +1,7 @@
-"""Checking a store: from its directory to what is wrong in it, each piece with the reason; and moving that aside.
+"""Checks every file of a store, lists what is wrong with it and why, and can move that to the quarantine.
 
-A record is believed or not as `Store` does when it reads one. All else in a store can be made again, so what cannot be
-believed of it, or what nobody will use any more, may be moved to the quarantine.
+Records are checked as `Store` checks them when it reads one. Everything else in a store can be made again, so files
+that are damaged or that nobody will use any more may be moved too.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class Problem:
     """One file or folder that is not as it should be."""
 
     kind: str
-    """`record`, `model`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (of trainings)."""
+    """`record`, `model`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (the log of trainings)."""
     path: Path
     why: str
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found."""
+    """The result of `check`."""
 
     records: int
-    """That can be believed."""
+    """How many records are valid."""
     problems: tuple[Problem, ...]
     quarantined: tuple[Path, ...]
-    """Moved aside before: no problem, and safe to delete."""
+    """Files that were moved aside earlier: safe to delete."""
 
 
 def check(store: Store, now: float | None = None) -> Check:
-    """Look at every file of `store`, changing none. Whatever others are using or writing at the moment is no problem.
+    """Look at every file of `store` and change none. Files that some process is using or writing are not problems.
 
-    `now`: the time by the file system's clock; default: what that says.
+    `now`: the time by the file system's clock, which is asked by default.
     """
     now = store.clock() if now is None else now
     good: set[str] = set()
@@ -69,7 +69,7 @@ def check(store: Store, now: float | None = None) -> Check:
 
 
 def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
-    """Move what is wrong to the quarantine and write the marker anew; returns what was left because it is in use."""
+    """Move what is wrong to the quarantine and write the marker again; returns the problems left because in use."""
     left = []
     for problem in problems:
         if problem.kind == "lock":
@@ -84,11 +84,11 @@ def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
                 target.parent.mkdir(exist_ok=True)
                 problem.path.replace(target)
             except FileNotFoundError:
-                pass  # by now somebody else has
+                pass  # another process has moved it
             except OSError as error:
                 raise StoreError(f"cannot move {problem.path} to {target}: {error.strerror}") from error
     store.layout.runs.mkdir(exist_ok=True)
-    open_store(store.path)  # writes a marker where there is none
+    open_store(store.path)  # writes the marker if there is none
     return left
 
 
@@ -98,7 +98,7 @@ def _marker(store: Store) -> Iterator[Problem]:
         blob = path.read_bytes()
         found = decode(blob, marker.Marker)
         if marker.text(found.locks, found.software) != blob:
-            raise Malformed("got another text than was written")
+            raise Malformed("got a text that replicate does not write")
     except FileNotFoundError:
         yield Problem("marker", path, "missing")
     except (OSError, Malformed) as error:
@@ -106,7 +106,7 @@ def _marker(store: Store) -> Iterator[Problem]:
 
 
 def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """What lies under `runs/` and is no record that can be believed; the keys of the others go into `good`."""
+    """The files under `runs/` that are not valid records; the keys of the valid ones are added to `good`."""
     for shard in _entries(store.layout.runs):
         if not shard.is_dir():
             yield Problem("stray", shard, "expected a folder of records, got a file")
@@ -117,7 +117,7 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
             elif _MODEL.fullmatch(path.name) and path == store.layout.model(path.stem):
                 continue
             elif not _RECORD.fullmatch(path.name) or path != store.layout.record(path.stem):
-                yield Problem("stray", path, "expected a record under the name of its key, got another name or place")
+                yield Problem("stray", path, "expected a record in the file named for its key, got another file")
             else:
                 try:
                     parse(path.read_bytes(), path.stem)
@@ -131,15 +131,15 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 
 def _models(store: Store, good: set[str]) -> Iterator[Problem]:
-    """Kept models that cannot be believed, and such without a record unless they are just being kept."""
+    """Kept models that are damaged, or that have no record and whose run nobody is training."""
     for path in sorted(store.layout.runs.glob(f"*/*{model_file.SUFFIX}")):
         key = path.stem
         if not _MODEL.fullmatch(path.name) or path != store.layout.model(key):
-            continue  # a stray, among the records
+            continue  # reported by `_records`
         stored = store.read(key) if key in good else None
         if stored is None:
             if not store.is_run_held(key):
-                yield Problem("model", path, "orphaned: no record of its run that can be believed")
+                yield Problem("model", path, "orphaned: its run has no valid record")
             continue
         try:
             model_file.check(path.read_bytes(), key, stored.content)
@@ -152,12 +152,12 @@ def _models(store: Store, good: set[str]) -> Iterator[Problem]:
 
 
 def _top(store: Store, now: float) -> Iterator[Problem]:
-    """Names that are not the store's own."""
+    """Files and folders at the top that do not belong to a store."""
     for path in _entries(store.path):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
         elif path.name not in OWN_NAMES:
-            yield Problem("stray", path, "not a name of a store")
+            yield Problem("stray", path, "it does not belong to a store")
 
 
 def _temporary(path: Path, now: float) -> Iterator[Problem]:
@@ -166,19 +166,19 @@ def _temporary(path: Path, now: float) -> Iterator[Problem]:
     except FileNotFoundError:
         return
     if age > STALE_SECONDS:
-        yield Problem("temporary", path, f"its writer has been gone for {age / 3600:.0f} hours")
+        yield Problem("temporary", path, f"abandoned: untouched for {age / 3600:.0f} hours")
 
 
 def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """Stacks in progress: which runs they are of, whether these are wanting, and whether their files are whole."""
+    """Stacks in progress that are unreadable, finished or abandoned, and checkpoints that are damaged."""
     for folder in _entries(store.layout.checkpoints):
         try:
             keys = begun.keys_of(folder)
             if folder.name != key_of_stack(keys):
-                raise Malformed("got other runs than those that the folder is named for")
+                raise Malformed("got other runs than the folder is named for")
         except FileNotFoundError:
             if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
-                yield Problem("checkpoint", folder, f"orphaned: no {begun.RUNS} says of which runs it is")
+                yield Problem("checkpoint", folder, f"orphaned: it has no {begun.RUNS} that names its runs")
             continue
         except (OSError, Malformed) as error:
             yield Problem("checkpoint", folder, f"expected the keys of its runs in {begun.RUNS}: {error}")
@@ -193,7 +193,7 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 
 def _broken(path: Path) -> str:
-    """Why a trainer will not believe a checkpoint; empty where it will, or where the file is gone."""
+    """Why a trainer would reject a checkpoint; empty if it would not, or if the file is gone."""
     digest, named = hashlib.sha256(), False
     identity, tail = path.name.partition(".")[0].encode(), b""
     try:
@@ -209,11 +209,11 @@ def _broken(path: Path) -> str:
         return f"cannot be read: {error.strerror}"
     if head != digest.hexdigest().encode() + b"\n":
         return f"expected SHA-256 {digest.hexdigest()[:12]}… in its first line: cut off or altered"
-    return "" if named else "expected the work it is named for, got another's"
+    return "" if named else "expected the checkpoint of the work it is named for, got that of another"
 
 
 def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """Files of locks on stored runs that nobody holds. Others are no problem: they are used again."""
+    """Lock files of stored runs that nobody holds. Those of other runs are used again."""
     for path in _entries(store.layout.locks):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
@@ -222,13 +222,13 @@ def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
         elif path.stem in good:
             with _held(store, path.stem) as ours:
                 if ours:
-                    yield Problem("lock", path, "orphaned: its run is stored and nobody holds it")
+                    yield Problem("lock", path, "orphaned: its run is stored and no process holds it")
 
 
 @contextlib.contextmanager
 def _held(store: Store, key: str) -> Iterator[bool]:
-    """Hold the lock on a run while inside, if nobody else does: whether that is so."""
-    if store.kind == HEARTBEAT:  # to take one over takes a while, and for a run that is stored there is no need
+    """Hold the lock on a run inside the block; gives False if another process holds it."""
+    if store.kind == HEARTBEAT:  # taking one over takes a minute, and a stored run needs no lock
         yield not store.is_run_held(key)
         return
     lock = store.lock_of(key)
@@ -243,7 +243,7 @@ def _held(store: Store, key: str) -> Iterator[bool]:
 
 
 def _log(store: Store) -> Iterator[Problem]:
-    """The log of trainings is read for estimates alone; lines that are none are passed over."""
+    """Lines of the log of trainings in a wrong form; the log is only used to estimate times, without them."""
     try:
         lines = store.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError:
@@ -253,7 +253,7 @@ def _log(store: Store) -> Iterator[Problem]:
         return
     bad = [i for i, line in enumerate(lines, 1) if not TRAINING.fullmatch(line)]
     if bad:
-        why = f"{len(bad)} lines are no training (the first is line {bad[0]}); they are passed over"
+        why = f"{len(bad)} lines do not name a training (the first is line {bad[0]}); they are ignored"
         yield Problem("log", store.layout.trainings, why)
 
 

@@ -1,7 +1,7 @@
-"""Garbage: what lies in a store that nobody will read again, found without changing anything, and its deletion.
+"""Finds the files of a store that nobody will read again, changing nothing, and deletes them on request.
 
-Kept in any case: every run that a scale of today names, whatever a newer version has written, stacks that are being
-trained, and whatever is younger than an hour where a process may still be writing it.
+Always kept: every run that a current scale names, whatever a newer version has written, stacks that are being trained,
+and files younger than an hour that a process may still be writing.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class _RunVersion:
 
 @dataclass(frozen=True)
 class _Record:
-    """What a record of any result version says."""
+    """The part of a record that is the same in every result version."""
 
     run: _RunVersion
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file, or the folder of a stack, that can go."""
+    """A file, or the folder of a stack, that may be deleted."""
 
     path: Path
     reason: str
@@ -53,7 +53,7 @@ class Item:
 
 
 def find(store: Store, now: float | None = None) -> list[Item]:
-    """Everything that can go, in the order of `REASONS`, there by path."""
+    """Everything that may be deleted, in the order of `REASONS`, then by path."""
     now = store.clock() if now is None else now
     named = _named()
     records = list(_records(store, named))
@@ -68,7 +68,7 @@ def find(store: Store, now: float | None = None) -> list[Item]:
 
 
 def delete(items: Iterable[Item]) -> list[Item]:
-    """Delete what was found; returns what is gone. What cannot be deleted, or is gone already, is left out."""
+    """Delete `items` and return those deleted, without those that could not be or were gone already."""
     gone = []
     for item in items:
         try:
@@ -83,7 +83,7 @@ def delete(items: Iterable[Item]) -> list[Item]:
 
 
 def _named() -> set[str]:
-    """The keys of all runs that the scales of today name, also those that no bracket asks for by what is stored now."""
+    """The keys of all runs that the current scales may ever ask for."""
     return {run.key for scale in scales.SCALES.values() for run in possible_runs(scale)}
 
 
@@ -100,18 +100,18 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
 
 
 def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]:
-    """Models of the `records` that can go, for their reason, and such as nobody is just about to write a record of."""
+    """The models of `records`, for the same reason, and models without a record unless their run is in training."""
     reasons = {item.path.stem: item.reason for item in records}
     for path in store.layout.runs.glob(f"*/*{model_file.SUFFIX}"):
         if path.stem in reasons:
             yield Item(path, reasons[path.stem], _size(path))
         elif is_key(path.stem) and not store.has(path.stem) and not store.is_run_held(path.stem):
-            age = begun.age_seconds(path, now)  # a young one: perhaps its trainer is just going on
+            age = begun.age_seconds(path, now)  # a young one's trainer may be about to write its record
             yield from [Item(path, MODELS, _size(path))] if age > STALE_SECONDS else []
 
 
 def _why(blob: bytes) -> str | None:
-    """Why a record under a key that no scale names can go; None where a newer version has written it."""
+    """Why a record that no scale names may be deleted; None if a newer version has written it."""
     try:
         if format_of(blob) > FORMAT:
             return None
@@ -136,13 +136,13 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
         try:
             keys = set(begun.keys_of(folder))
         except (OSError, Malformed):
-            if begun.age_seconds(folder, now) > STALE_SECONDS:  # else perhaps just being made
+            if begun.age_seconds(folder, now) > STALE_SECONDS:  # a younger one may be in the making
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue
         left = {key for key in keys if not store.has(key)}
         if any(store.is_run_held(key) for key in keys):
             continue
-        # What has been left for a month is what the engine, too, starts afresh.
+        # After a month the engine, too, would start the stack afresh.
         if not left & named or begun.age_seconds(folder, now) > begun.STALE_SECONDS:
             yield Item(folder, CHECKPOINTS, _size(folder))
 

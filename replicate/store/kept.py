@@ -1,4 +1,4 @@
-"""What is kept with the source and not in the package: where it is in a clone, and one line for who has no clone."""
+"""Files that are in the repository and not in the package: their place in a clone, and a message without one."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The clone's root; for an installed package the folder that it lies in."""
+"""The root of the clone; for an installed package, the folder it is installed in."""
 
 log = logging.getLogger(__name__)
 
 
 def path(name: str) -> Path:
-    """Where the file or folder `name` of the repository is, or would be."""
+    """The path of the file or folder `name` of the repository, whether or not it exists."""
     return ROOT / name
 
 
 def in_clone() -> bool:
-    """Whether this package is part of a clone."""
+    """Whether this package runs from a clone of the repository."""
     return path("pyproject.toml").is_file()
 
 
 def lacking(name: str, what: str) -> str:
-    """The line on what is lacking without the file `name`, and where to get it; empty where the file is there."""
+    """A line that says where to get `what`, if the file `name` is missing; else empty."""
     if path(name).exists():
         return ""
-    return f"{what}: kept with the source, in {name}, which this installation lacks; run in a clone of the repository"
+    return f"{what}: expected {name}, which only a clone of the repository has, got an installation; run in a clone"
 
 
 @lru_cache
 def look_for(name: str, what: str) -> None:
-    """Says once, as a warning, where `name` is lacking."""
+    """Log the line of `lacking` as a warning, once per process."""
     if line := lacking(name, what):
         log.warning(line)

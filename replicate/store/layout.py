@@ -1,4 +1,4 @@
-"""Layout: every name in a store's directory."""
+"""The names of all files in a store's directory."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ OWN_NAMES = {"store.json", "runs", "locks", "leases", "quarantine", "trainings.l
 
 
 class Layout:
-    """Every name on disk."""
+    """The paths in the store at `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.marker = root / "store.json"
-        """What makes a directory a store: its format."""
+        """Makes the directory a store: its format and kind of locks."""
         self.runs = root / "runs"
         self.locks = root / "locks"
         self.leases = root / "leases"
         self.quarantine = root / "quarantine"
         self.trainings = root / "trainings.log"
-        """One line a training: key, process id, seconds."""
+        """One line per training: key, process id, seconds."""
         self.checkpoints = root / "checkpoints"
-        """A folder for each stack that was begun and is not done."""
+        """One folder for each stack in progress or interrupted."""
         self.rates = root / "rates"
-        """What was measured of the devices that trained into this store."""
+        """Measured speeds of devices."""
 
     def price(self, scale: str) -> Path:
-        """What a run of `scale` was measured to cost."""
+        """The measured cost of a run of `scale`."""
         return self.rates / f"price-{scale}.json"
 
     def record(self, key: str) -> Path:
         return self.runs / key[:2] / f"{key}.json"
 
     def model(self, key: str) -> Path:
-        """The weights that a run ended with, where they were kept."""
+        """The final weights of a run, if they are kept."""
         return self.record(key).with_suffix(model_file.SUFFIX)
 
     def run_lock(self, key: str) -> Path:
@@ -47,7 +47,7 @@ class Layout:
         return self.leases / f"{slot}.lock"
 
     def holder(self, name: str) -> Path:
-        """Which process took the lease on a slot, or began a stack, of this name last."""
+        """Names the process that last took the lease on the slot, or began the stack, called `name`."""
         return self.leases / f"{name}.holder"
 
     def set_aside(self, path: Path) -> Path:

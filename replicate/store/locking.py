@@ -1,4 +1,4 @@
-"""Who may train what: the locks of a store, of the kind that its marker names, on runs and on shares of machines."""
+"""The locks of a store: on runs, so that each is trained once, and on devices; their kind stands in its marker."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock"}
-"""Options of an NFS mount with which a lock is known to this machine alone."""
+"""Options of an NFS mount with which no other machine sees a lock."""
 
 
 class StoreError(UsageError):
-    """A store that cannot be used as asked; the message is one line that says what to do."""
+    """The store cannot be used as asked; the message is one line that says what to do."""
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:
-    """What to raise where `path` could not be written."""
+    """The error to raise when `path` could not be written because of `error`."""
     return StoreError(
         f"cannot write {path}: {error.strerror or error}; make room or make it writable, or name another directory "
         "with --store (finished runs are kept)"
@@ -40,16 +40,16 @@ def unwritable(path: Path, error: OSError) -> StoreError:
 
 
 class Locking:
-    """The part of a store that shares out work among processes."""
+    """The part of a store that divides work among processes."""
 
     layout: Layout
     kind: str = locks.KERNEL
-    """Kind of the store's locks: the operating system's, or files with a heartbeat (`replicate.store.locks`)."""
+    """`kernel`, the operating system's locks, or `heartbeat`, those of `replicate.store.locks`."""
     read_only: bool
     note: Callable[[str], None]
 
     def lock(self, run: Run) -> Lock:
-        """The lock on training `run`; the death of its holder frees it, at once or after a while without heartbeat."""
+        """The lock to hold while training `run`. It is released if its holder dies, with heartbeats after a minute."""
         return self.lock_of(run.key)
 
     def lock_of(self, key: str) -> Lock:
@@ -57,12 +57,12 @@ class Locking:
         return self._lock_at(self._place(self.layout.run_lock(key)))
 
     def lease(self, slot: str) -> Lock:
-        """The lock on `slot`, a share of this machine that one training at a time may use."""
+        """The lock on `slot`, a device or part of one that a single training may use at a time."""
         return self._lock_at(self._place(self.layout.lease(slot)))
 
     def take(self, lock: Lock) -> bool:
-        """Take `lock` without waiting; False where it is another's, StoreError where it cannot be had at all."""
-        from filelock import Timeout  # not needed to read, and slow to import
+        """Take `lock` without waiting; False if another process holds it. Raises `StoreError` if locking fails."""
+        from filelock import Timeout  # slow to import, and readers do not need it
 
         try:
             lock.acquire(blocking=False)
@@ -77,40 +77,40 @@ class Locking:
         return True
 
     def is_run_held(self, key: str) -> bool | None:
-        """Whether somebody holds the lock on the run under `key`; None where that cannot be found out here."""
+        """Whether some process holds the lock on the run `key`; None if this system cannot tell."""
         return self._is_held(self._place(self.layout.run_lock(key)))
 
     def held_slots(self) -> list[str]:
-        """The shares of machines that are in use, sorted."""
+        """The slots in use, on all machines, sorted."""
         leases = self._place(self.layout.lease("x"))
         return sorted(path.stem for path in leases.parent.glob(f"*{leases.suffix}") if self._is_held(path))
 
     def drop_lock_file(self, run: Run) -> None:
-        """Delete the file of the lock that the caller holds on `run`, once the run is stored."""
+        """Delete the file of the lock that the caller holds on `run`, which is stored by now."""
         self.drop_lock_file_of(run.key)
 
     def drop_lock_file_of(self, key: str) -> None:
         """As `drop_lock_file`, by key.
 
-        Another process may hold the deleted file open and lock it after all; it then finds the run stored, which
-        each process that takes the lock checks first.
+        A process that has the deleted file open may still lock it; it then finds the run stored, which every process
+        checks after taking the lock.
         """
-        if self.kind == locks.KERNEL:  # the others go when they are given back, unless they are another's by then
-            with contextlib.suppress(PermissionError):  # an open file that cannot be deleted here
+        if self.kind == locks.KERNEL:  # a heartbeat lock deletes its own file when it is released
+            with contextlib.suppress(PermissionError):  # Windows deletes no open file
                 self.layout.run_lock(key).unlink(missing_ok=True)
 
     def clock(self) -> float:
-        """The time by the clock that the store's files are dated by; this machine's where the store is only read."""
+        """The time by the clock of the store's file system; by this machine's if the store is read-only."""
         return time.time() if self.read_only else atomic.clock(self.layout.root)
 
     def sign(self, path: Path) -> None:
-        """Write down at `path` that this process holds what it stands for, for `locks.holder`. Never raises OSError."""
+        """Write into `path` that this process holds it, for `locks.holder` to read. Never raises OSError."""
         with contextlib.suppress(OSError):
             path.parent.mkdir(exist_ok=True)
             atomic.write(path, json.dumps(locks.this_process()), durable=False)
 
     def _place(self, path: Path) -> Path:
-        """Where the lock is: the two kinds must not take one's file for the other's."""
+        """The path of the lock: the two kinds must not share a file."""
         return path if self.kind == locks.KERNEL else path.with_suffix(f".{locks.HEARTBEAT}")
 
     def _lock_at(self, path: Path) -> Lock:
@@ -135,7 +135,7 @@ class Locking:
 
 
 def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Whether `folder` is on NFS, mounted such that no other machine hears of locks (`nolock`, `local_lock`)."""
+    """Whether `folder` is on NFS mounted so that no other machine sees its locks (`nolock`, `local_lock`)."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
@@ -155,12 +155,12 @@ def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -
 
 
 def kernel_lock(path: Path) -> FileLock:
-    """The operating system's lock at `path`, which the death of its holder frees; not yet taken.
+    """The operating system's lock at `path`, not yet taken; it is released when its holder dies.
 
-    Taking it raises OSError or NotImplementedError where there is no such lock: newer releases of filelock would leave
-    a file there instead, and it would stay when its holder dies.
+    Taking it raises OSError or NotImplementedError if the file system has no locks: newer releases of filelock would
+    fall back to a plain file, which stays when its holder dies.
     """
-    from filelock import FileLock  # not needed to read, and slow to import
+    from filelock import FileLock  # slow to import, and readers do not need it
 
     options: dict[str, Any] = {"thread_local": False}
     if "fallback_to_soft" in signature(FileLock.__init__).parameters:
@@ -169,7 +169,7 @@ def kernel_lock(path: Path) -> FileLock:
 
 
 def has_kernel_locks(folder: Path) -> bool:
-    """Whether the file system of `folder` grants locks at all. That they bind other machines, nobody can tell."""
+    """Whether the file system of `folder` has locks. Whether other machines see them cannot be tested."""
     path = atomic.temporary_of(folder / "lock")
     try:
         with kernel_lock(path):
@@ -189,10 +189,10 @@ def _refuses_locks(error: OSError) -> bool:
 
 
 def is_locked_by_kernel(path: Path) -> bool | None:
-    """Whether the file at `path` is locked, by a shared lock, taken and given back at once; None: not to be known."""
+    """Whether the file at `path` is locked, tried with a shared lock that is released at once; None if unknown."""
     try:
         import fcntl
-    except ImportError:  # no such locks on this system
+    except ImportError:  # Windows
         return None
     try:
         fd = os.open(path, os.O_RDONLY)

@@ -1,12 +1,12 @@
-"""Locks by heartbeat, for file systems whose own cannot be relied on: from a path to who may work, without any clock.
+"""Locks by heartbeat, for file systems whose own locks cannot be relied on.
 
-A lock is a file that names its holder, which touches it every few seconds. A process that has seen it untouched for
-long, by its own monotonic clock, may take it over. No two clocks are ever compared: neither a machine's nor
-a file server's that jumps can take a lock away. A holder that hung and wakes up works on beside its successor, so this
-is for work that costs time when done twice and harms nothing.
+A lock is a file that names its holder, and the holder touches it every few seconds. Another process may take it over
+once it has seen the file untouched for a minute by its own monotonic clock. Clocks of two machines are never compared,
+so a clock that jumps cannot take a lock away. A holder that hung and wakes up goes on working beside its successor:
+these locks suit work that may be done twice without harm.
 
-The lease of filelock is not used: of a machine that is lost in the moment after taking one an empty file is left, which
-filelock takes for held for ever.
+filelock's own lease is not used: a machine that dies just after taking one leaves an empty file, which filelock
+regards as held for ever.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from replicate.store.strict import Malformed, decode
 KERNEL, HEARTBEAT = "kernel", "heartbeat"
 KINDS = (KERNEL, HEARTBEAT)
 VARIABLE = "REPLICATE_LOCKS"
-"""Names the kind of locks of a store that is made."""
+"""The environment variable that names the kind of locks of a new store."""
 
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0
-"""Without a heartbeat, after which a lock is taken over. It must be more than a file system keeps old attributes of an
-opened file, and more than a holder may hang that is to keep it."""
+"""Seconds without a heartbeat after which a lock is taken over. Longer than network file systems cache the attributes
+of an open file, and longer than a healthy holder ever hangs."""
 POLL_SECONDS = 0.05
 
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 Seen = tuple[int, bytes]
-"""When a lock's file was touched, by the file system's clock in nanoseconds, and what it says."""
+"""A lock file's modification time, in nanoseconds by the file system's clock, and its content."""
 
 
 class Lock(Protocol):
-    """What locks of all kinds can do; `filelock.Timeout` is raised where one is another's."""
+    """The interface of all locks."""
 
     def acquire(self, timeout: float | None = None, *, blocking: bool | None = None) -> Any:
-        """Take the lock, waiting `timeout` seconds, for ever by default, or not at all if not `blocking`."""
+        """Take the lock within `timeout` seconds (None: wait for ever), or at once, else raise `filelock.Timeout`."""
 
     def release(self) -> None:
-        """Give it back; nothing where it isn't held."""
+        """Release the lock; does nothing if it is not held."""
 
     def __enter__(self) -> Any: ...
 
@@ -65,12 +65,12 @@ class Lock(Protocol):
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds something, as it has written down itself."""
+    """A process that holds a lock, as it has signed the file."""
 
     host: str
     pid: Annotated[int, Meta(gt=0, lt=2**31)]
     since: str
-    """By its own clock, in UTC."""
+    """When it took it, in UTC by its own clock."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})"
@@ -78,20 +78,20 @@ class Holder:
 
 @dataclass(frozen=True)
 class _LockHolder(Holder):
-    """What the file of a lock says, beside its token."""
+    """The content of a lock's file, without the token."""
 
     space: str
     """See `_process_space`."""
 
 
 def this_process() -> dict[str, Any]:
-    """What `holder` reads."""
+    """This process, as `holder` reads it back."""
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     return {"host": platform.node(), "pid": os.getpid(), "since": since}
 
 
 def holder(path: Path) -> Holder | None:
-    """Who has signed the file at `path`; None where nobody, or nobody that can be made out."""
+    """The process that has signed the file at `path`; None if there is no such file or it cannot be read."""
     try:
         return decode(path.read_bytes(), Holder)
     except (OSError, Malformed):
@@ -99,10 +99,10 @@ def holder(path: Path) -> Holder | None:
 
 
 class HeartbeatLock:
-    """The lock at `path`, whose folder must be there; one object may hold it once. Raises OSError as writing does."""
+    """The lock at `path`, whose folder must exist. One object cannot take it twice. OSError if it cannot be written."""
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` takes a line where a silent holder's lock is taken over, or this one lost, also from another thread."""
+        """`say` gets a line when a lock is taken over from a silent holder or lost to a successor; from any thread."""
         self.path = path
         self._say = say
         self._token = ""
@@ -110,13 +110,13 @@ class HeartbeatLock:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this object took the lock and has not given it back; another may have taken it over."""
+        """Whether this object took the lock and has not released it; a successor may have taken it over since."""
         return bool(self._token)
 
     def acquire(
         self, timeout: float | None = None, *, blocking: bool | None = None
     ) -> AbstractContextManager[HeartbeatLock]:
-        """As `Lock.acquire`; what is returned gives the lock back at the end of a `with` block."""
+        """As `Lock.acquire`; returns a context manager that releases the lock."""
         from filelock import Timeout  # slow to import
 
         deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
@@ -127,7 +127,7 @@ class HeartbeatLock:
         return _releasing(self)
 
     def release(self) -> None:
-        """Give the lock back; one that was taken over stays its new holder's."""
+        """Release the lock; if it was taken over, its new holder keeps it."""
         if not self._token:
             return
         _heartbeats.forget(self)
@@ -143,22 +143,22 @@ class HeartbeatLock:
         self.release()
 
     def beat(self) -> bool:
-        """Touch the file; False once the lock is lost, of which `say` is told."""
+        """Touch the file; False, and a line to `say`, once the lock is lost."""
         try:
             seen = _look(self.path)
             if self._is_ours(seen):
                 os.utime(self.path)
                 self._missed = False
-            elif self._missed:  # once may be a successor who looks whom it has got
+            elif self._missed:  # a single miss may be another process that moves the file aside to look at it
                 self._say(
-                    f"{self.path.name}: was silent for {SILENT_SECONDS:g} s and is taken over; what both have begun "
-                    "is done twice, with equal results"
+                    f"lock {self.path.name}: taken over by another process, since this one was silent for "
+                    f"{SILENT_SECONDS:g} s; what both have begun is done twice, with equal results"
                 )
                 return False
             else:
                 self._missed = True
         except OSError:
-            pass  # of a file server that is away for a moment; if for long, the lock is found lost
+            pass  # the file server is away; if for long, the lock is found lost later
         return True
 
     def _is_ours(self, seen: Seen | None) -> bool:
@@ -166,7 +166,7 @@ class HeartbeatLock:
 
     def _try(self) -> bool:
         if self._token:
-            raise RuntimeError(f"{self.path}: held by this object already")
+            raise RuntimeError(f"{self.path}: this object already holds the lock")
         seen = _look(self.path)
         gone = seen is not None and _is_gone(seen)
         if seen is not None and not gone and _silent_seconds(self.path, seen) < SILENT_SECONDS:
@@ -180,7 +180,7 @@ class HeartbeatLock:
         self._token, self._missed = token, False
         _heartbeats.remember(self)
         if seen is not None and not gone:
-            self._say(f"{self.path.name}: taken over; nothing was heard of its holder for {SILENT_SECONDS:g} s")
+            self._say(f"lock {self.path.name}: taken over because its holder was silent for {SILENT_SECONDS:g} s")
         return True
 
 
@@ -193,20 +193,17 @@ def _releasing(lock: HeartbeatLock) -> Iterator[HeartbeatLock]:
 
 
 def is_held(path: Path, now: float) -> bool:
-    """Whether the lock at `path` was touched lately; `now`: the time by the file system's clock (`atomic.clock`).
-
-    For who looks once: taking a lock over asks for more.
-    """
+    """Whether the lock at `path` was touched in the minute before `now`, by `atomic.clock`; enough for reports only."""
     seen = _look(path)
     return seen is not None and not _is_gone(seen) and now - seen[0] / 1e9 < SILENT_SECONDS
 
 
 _watched: dict[Path, tuple[Seen, float]] = {}
-"""Lock that this process wants → how it was seen last, and since when, by the monotonic clock, it has been so."""
+"""Lock that this process waits for → its file as last seen, and since when (monotonic clock) it has been so."""
 
 
 def _silent_seconds(path: Path, seen: Seen) -> float:
-    """For how long this process has seen the file as it is."""
+    """For how long this process has seen the file unchanged."""
     now = time.monotonic()
     before, since = _watched.get(path, (None, now))
     if before != seen:
@@ -217,7 +214,7 @@ def _silent_seconds(path: Path, seen: Seen) -> float:
 
 @lru_cache(maxsize=1)
 def _process_space() -> str:
-    """Where process ids mean what they mean here: this start of the machine, this container; empty: unknown."""
+    """An id of this boot of the machine and this container, in which process ids are unique; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -226,7 +223,7 @@ def _process_space() -> str:
 
 
 def _is_gone(seen: Seen) -> bool:
-    """Whether the holder was a process of this machine that has ended: then there is no need to wait."""
+    """Whether the holder was a process of this machine that has ended: then nobody needs to wait."""
     try:
         found = decode(seen[1], _LockHolder)
         if _process_space() and found.space == _process_space():
@@ -239,7 +236,7 @@ def _is_gone(seen: Seen) -> bool:
 
 
 def _look(path: Path) -> Seen | None:
-    """The file at `path`, opened: a network file system answers for a file that is not from what it remembers."""
+    """The file at `path`, opened to look: for a file that is not open, a network file system answers from its cache."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns, file.read(4096)
@@ -248,7 +245,7 @@ def _look(path: Path) -> Seen | None:
 
 
 def _removed(path: Path, seen: Seen) -> bool:
-    """Remove the file that was `seen` at `path`; False where it is another by now, which stays."""
+    """Remove the file that was `seen` at `path`; False if it has been replaced since, and then it stays."""
     aside = atomic.temporary_of(path)
     try:
         path.rename(aside)
@@ -257,7 +254,7 @@ def _removed(path: Path, seen: Seen) -> bool:
     try:
         if _look(aside) == seen:
             return True
-        with contextlib.suppress(OSError):  # its holder then notices
+        with contextlib.suppress(OSError):  # if this fails, its holder notices
             os.link(aside, path)
         return False
     finally:
@@ -265,11 +262,11 @@ def _removed(path: Path, seen: Seen) -> bool:
 
 
 def _created(path: Path, content: bytes) -> bool:
-    """Make the file at `path`, with its content from the start where there are hard links; False if there is one."""
+    """Make the file at `path`, complete at once if there are hard links; False if there is one already."""
     temporary = atomic.temporary_of(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content)  # and not synced: what a power cut leaves of it is taken over as any other
+            file.write(content)  # not synced: what a power cut leaves of it is taken over like any other
         try:
             os.link(temporary, path)
         except OSError as error:
@@ -285,7 +282,7 @@ def _created(path: Path, content: bytes) -> bool:
 
 
 class _Heartbeats:
-    """One thread that touches the files of all locks this process holds."""
+    """A thread that touches the files of all locks that this process holds."""
 
     def __init__(self) -> None:
         self._locks: set[HeartbeatLock] = set()
@@ -317,7 +314,7 @@ _heartbeats = _Heartbeats()
 
 
 def _without_parent() -> None:
-    """In a fork: its parent's locks, and the thread that beats for them, are not its own."""
+    """After a fork: the child has neither its parent's locks nor the thread that touches them."""
     global _heartbeats
     _heartbeats = _Heartbeats()
 

@@ -1,4 +1,4 @@
-"""The marker: the file that makes a directory a store of a format and a kind of locks; read, and written if missing."""
+"""The marker: the file that makes a directory a store and names its format and kind of locks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicate.store.strict import Malformed, decode, format_of, text_of
 
 @dataclass(frozen=True)
 class Marker:
-    """What the file says."""
+    """The content of the file."""
 
     format: Annotated[int, Meta(ge=1)]
     software: str = "unknown"
@@ -26,9 +26,9 @@ class Marker:
 
 
 def check(store: Locking) -> bool:
-    """Whether the store has its marker; StoreError where the directory is another's or of a newer format."""
+    """Whether the store has a valid marker; StoreError if its format is newer, or the directory is not a store."""
     marker = store.layout.marker
-    anew = "every record is checked by itself" + ("" if store.read_only else "; written anew")
+    anew = "each record is still checked" + ("" if store.read_only else "; it is written again")
     try:
         content = marker.read_bytes()
         if (newer := format_of(content)) > FORMAT:
@@ -39,7 +39,7 @@ def check(store: Locking) -> bool:
             )
         found = decode(content, Marker)
     except FileNotFoundError:
-        # The marker is the first thing written: without it, only what a killed opener left may be here.
+        # The marker is written first: without it there may only be what a killed process left while opening.
         names = sorted(e.name for e in store.layout.root.iterdir() if not Layout.is_temporary(e.name))
         if marker.name in names:
             return check(store)  # another process has just made it
@@ -52,7 +52,7 @@ def check(store: Locking) -> bool:
             store.note(f"{marker.name} is missing: {anew}")
         elif store.read_only:
             raise StoreError(
-                f"store {store.layout.root}: expected a store, got an empty directory; train first, or check the path"
+                f"store {store.layout.root}: expected a store, got an empty directory; train first, or correct the path"
             ) from None
         return False
     except Malformed as error:
@@ -68,9 +68,9 @@ def check(store: Locking) -> bool:
 
 
 def write_test(store: Locking, marked: bool) -> float:
-    """Write to the store: the marker if it has none, else a file that is deleted at once. OSError where that fails.
+    """Try whether the store can be written: write its marker unless it is `marked`, else a file that is deleted.
 
-    Returns the time by the file system's clock.
+    Returns the time by the file system's clock. Raises OSError if writing fails.
     """
     wanted = os.environ.get(locks.VARIABLE)
     if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
@@ -97,25 +97,23 @@ def write_test(store: Locking, marked: bool) -> float:
 
 
 def _kind_found(store: Locking) -> str:
-    """The kind of locks that a store without a marker has, or must have."""
+    """The kind of locks that a store without a marker uses already or, failing that, has to use."""
     for folder in (store.layout.locks, store.layout.leases):
         if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
             return locks.HEARTBEAT
     if locks_stay_here(store.layout.root.resolve()):
-        why = "has locks that no other machine hears of"
+        why = "has locks that other machines do not see"
     elif not has_kernel_locks(store.layout.root):
         why = "has no locks"
     else:
         return locks.KERNEL
-    store.note(
-        f"the file system of {store.layout.root} {why}: the store is shared by {locks.HEARTBEAT} (docs/store.md)"
-    )
+    store.note(f"the file system of {store.layout.root} {why}: the store uses {locks.HEARTBEAT} locks (docs/store.md)")
     return locks.HEARTBEAT
 
 
 def text(kind: str, software: str) -> bytes:
-    """What makes a directory a store with locks of `kind`."""
+    """The content of the marker of a store with locks of `kind`."""
     body: dict[str, Any] = {"format": FORMAT, "software": software}
-    if kind != locks.KERNEL:  # versions that know no others read it as theirs, at the cost of time
+    if kind != locks.KERNEL:  # an older version ignores the field and uses kernel locks, which costs time only
         body["locks"] = kind
     return text_of(body).encode() + b"\n"

@@ -1,7 +1,7 @@
-"""The file of a kept model: safetensors beside the record of its run, believed only if whole and of that very result.
+"""The file of a kept model: safetensors beside the record of its run.
 
-Its metadata names the run (`key`), what was measured of it (`content`), and the SHA-256 of the whole file, taken with
-64 zeros in its place. So a file that is cut off or altered is noticed, and so is the model of another training.
+Its metadata names the run (`key`), the result (`content`), and the SHA-256 of the whole file, computed with 64 zeros in
+its place. So a file that is cut off or altered is detected, and so is the model of another training of the run.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Keep(Enum):
-    """Which models are kept by those who train into a store."""
+    """Which models training into a store keeps."""
 
     NONE = "none"
     NEW = "new"
-    """Those of runs that are trained; a run that is stored already without its own is left as it is."""
+    """Those of newly trained runs; runs that are stored without a model stay so."""
     ALL = "all"
-    """As `NEW`, and a run that is stored without its model counts as missing."""
+    """All: a run that is stored without its model counts as missing and is trained again."""
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What the header of a safetensors file says beside its tensors."""
+    """The header of a safetensors file, without its tensors."""
 
     __metadata__: dict[str, str] = field(default_factory=dict)
 
 
 def labels(key: str, content: str) -> dict[str, str]:
-    """The metadata to write the model of the run `key` with, whose result is `content`; `seal` comes after it."""
+    """The metadata with which to write the model of the run `key` with the result `content`, before `seal`."""
     return {"format": "pt", "key": key, "content": content, "sha256": _BLANK}
 
 
 def seal(blob: bytes) -> bytes:
-    """The bytes of a safetensors file with `labels`, its checksum filled in."""
+    """Fill in the checksum of a safetensors file that was written with `labels`."""
     end = _end_of_header(blob)
     return _with_sha256(blob[:end], _BLANK, hashlib.sha256(blob).hexdigest()) + blob[end:]
 
 
 def check(blob: bytes, key: str, content: str) -> None:
-    """Raise `Corrupt` where `blob` is not, byte for byte, the model kept of the run `key` with the result `content`."""
+    """Raise `Corrupt` unless `blob` is a whole, unaltered model of the run `key` with the result `content`."""
     end = _end_of_header(blob)
     try:
         said = decode(blob[_LENGTH_BYTES:end], _Header).__metadata__
@@ -78,7 +78,7 @@ def _end_of_header(blob: bytes) -> int:
 
 
 def _with_sha256(head: bytes, old: str, new: str) -> bytes:
-    """`head` with the checksum `old` replaced, which it must name once."""
+    """`head` with its checksum `old` replaced; raises `Corrupt` unless it occurs exactly once."""
     before = f'"sha256":"{old}"'.encode()
     if head.count(before) != 1:
         raise Corrupt("expected one SHA-256 in the header as it was written, got another text")

@@ -1,4 +1,4 @@
-"""Provenance: where a result comes from, without the names of users, hosts and paths."""
+"""Provenance: what a result was made with, without names of users, hosts and paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "timm", "numpy")
 
 
 def collect(run: Run, device: str, seconds: float, how: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored beside the result of `run`, trained on `device` in `seconds`; `how` is the trainer's word."""
+    """The provenance of the result of `run`, trained on `device` in `seconds`, with what the trainer adds in `how`."""
     return {
         **how,
         "code": {"replicate": __version__, "result_version": RESULT_VERSION},
@@ -46,13 +46,13 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a result depends on; imports none of them."""
+    """Versions of Python and the libraries that a result depends on, without importing these."""
     return dict(_versions())
 
 
 @lru_cache(maxsize=8)
 def device_model(device: str) -> str:
-    """The make of the processor or accelerator behind `device`."""
+    """The model name of the processor or accelerator `device`."""
     torch = sys.modules.get("torch")
     if not device.startswith("cpu"):
         return str(torch.cuda.get_device_name(device)) if torch is not None else "unknown"
@@ -60,12 +60,12 @@ def device_model(device: str) -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    # The kernels that torch chooses by it decide the last bits of a result.
+    # Decides which kernels torch uses, and so the last bits of a result.
     capability = torch.backends.cpu.get_cpu_capability() if torch is not None else "unknown"
     return f"{model} ({capability})"
 
 
 def _checksum(run: Run) -> str | None:
-    """Checksum of the run's data; None where they are not among those that this version can load."""
+    """Checksum of the data that the run was trained on; None if this version cannot load them."""
     known = catalogue.DATASETS.get(run.data.name)
     return catalogue.checksum(run.data) if known is not None and known.loadable else None

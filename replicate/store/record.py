@@ -1,4 +1,4 @@
-"""A record: the bytes in which the store keeps one finished run, believed only if every one is as it was written."""
+"""A record: the bytes in which the store keeps one finished run, valid only if each is as it was written."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _KEY = re.compile(r"[0-9a-f]{24}")
 
 
 class Corrupt(Exception):
-    """Bytes that are not the record they stand for; the message says why."""
+    """Bytes that are not the record they should be; the message says why."""
 
 
 class NewerFormat(Exception):
-    """A record of a format that this version cannot read; the message is one line."""
+    """A record in a newer format than this version can read; the message is one line."""
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What a record holds beside its checksum."""
+    """A record without its checksum."""
 
     format: int
     key: str
@@ -48,7 +48,7 @@ class StoredRun:
     result: Result
     provenance: dict[str, Any]
     synthetic: bool
-    """True where the result was made up, not trained."""
+    """True if the result was made up, not trained."""
 
     @property
     def title(self) -> str:
@@ -62,23 +62,23 @@ class StoredRun:
 
     @cached_property
     def content(self) -> str:
-        """SHA-256 of what was measured, and of which run."""
+        """SHA-256 of the key and the result without its time: equal for equal results of one run."""
         text = text_of({"key": self.key, "result": self.measured, "synthetic": self.synthetic})
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def content_of(run: Run, result: Result) -> str:
-    """`StoredRun.content` of the record that `run` with this `result` will have."""
+    """`StoredRun.content` of the record that `put` would write for `run` and `result`."""
     return StoredRun(run.key, run.record(), result, {}, run.synthetic).content
 
 
 def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
-    """The bytes of the record of `run`."""
+    """The bytes of the record of a run that has just been trained."""
     return seal_stored(StoredRun(run.key, run.record(), result, provenance, run.synthetic))
 
 
 def seal_stored(stored: StoredRun) -> bytes:
-    """The bytes of the record of a run that is stored: those it was read from."""
+    """The bytes of the record of a stored run: those that it was read from."""
     return seal(
         {
             "format": FORMAT,
@@ -92,13 +92,13 @@ def seal_stored(stored: StoredRun) -> bytes:
 
 
 def seal(body: dict[str, Any]) -> bytes:
-    """The file of a record: its text, with the checksum of it as a first field put in front of the others."""
+    """The bytes of a record: its JSON text, with the checksum of that text put in front as the first field."""
     text = text_of(body)
     return f'{{"checksum":"{hashlib.sha256(text.encode()).hexdigest()}",{text[1:]}\n'.encode()
 
 
 def parse(blob: bytes, key: str) -> StoredRun:
-    """The record in `blob`, believed only if these are exactly the bytes that `seal_run` makes for `key`."""
+    """The record of the run `key`; raises `Corrupt` unless `seal_run` makes exactly `blob`, or `NewerFormat`."""
     if not blob:
         raise Corrupt("expected a record, got an empty file")
     try:
@@ -107,7 +107,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
         if (whole := seal(body)) != blob:
             if given != (expected := whole[len(b'{"checksum":"') :][:64].decode()):
                 raise Corrupt(f"expected checksum {expected[:12]}…, got {str(given)[:12]}…")
-            raise Corrupt("expected the text as it was written, got one that differs outside its values")
+            raise Corrupt("expected the text as it was written, got one with the same values in another layout")
         if type(form := body.get("format")) is int and form > FORMAT:
             raise NewerFormat(f"expected record format {FORMAT} or older, got {form}")
         found = decode(blob, _Record)
@@ -115,7 +115,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
         if not key == found.key == key_of(stored.run):
             raise Corrupt(f"expected the run with key {key}, got that of {key_of(stored.run)}")
         if found.synthetic is not found.run.synthetic:
-            raise Corrupt(f"expected synthetic data exactly where marked, got {found.run.data.name}")
+            raise Corrupt(f"expected synthetic {found.run.synthetic} on {found.run.data.name}, got {found.synthetic}")
         if seal_stored(stored) != blob:
             raise Corrupt(f"expected record format {FORMAT} and its fields, got format {form!r} with {sorted(body)}")
     except Malformed as error:
@@ -124,7 +124,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
 
 
 def run_from_record(record: dict[str, Any]) -> Run:
-    """Inverse of `Run.record`, for records of the present result version; ValueError otherwise."""
+    """Inverse of `Run.record`; ValueError unless `record` is one of the current result version."""
     if (version := record.get("result_version")) != RESULT_VERSION:
         raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
     run = convert(record, Run)
@@ -134,15 +134,15 @@ def run_from_record(record: dict[str, Any]) -> Run:
 
 
 def is_key(text: str) -> bool:
-    """Whether `text` has the form of a key: what else stands where a key should may name any file."""
+    """Whether `text` has the form of a key, so that it is safe to use in a file name."""
     return _KEY.fullmatch(text) is not None
 
 
 def key_of_stack(keys: Sequence[str]) -> str:
-    """24 hexadecimal digits for the runs under `keys`, in this order."""
+    """The key of the stack of the runs `keys`, in this order: 24 hexadecimal digits."""
     return hashlib.sha256(text_of(list(keys)).encode()).hexdigest()[:24]
 
 
 def key_of(record: dict[str, Any]) -> str:
-    """The key of the run that has `record`; equals `Run.key`."""
+    """The key of the run with this `record`: as `Run.key`, 24 hexadecimal digits."""
     return hashlib.sha256(text_of(record).encode()).hexdigest()[:24]

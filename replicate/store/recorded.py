@@ -1,7 +1,7 @@
-"""Recorded evidence: finished runs kept with the source, in one compact file a scale, read as a layer under a store.
+"""Recorded evidence: finished runs kept with the source, one compact file per scale, read as a layer under a store.
 
-`fixtures/recorded/<scale>/runs.jsonl.gz` holds a line a run: the very bytes of its record in a store, by key. So a row
-carries its own provenance and checksum, and is believed as a store's record is: whole or not at all.
+`fixtures/recorded/<scale>/runs.jsonl.gz` holds one line per run, in order of key: the bytes of its record in a store.
+So each line carries its own provenance and checksum, and is checked like a record in a store.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from replicate.store.record import Corrupt, NewerFormat, StoredRun, parse, seal_
 FILE = "runs.jsonl.gz"
 LONGEST_LINE = 1 << 20
 MOST_LOST_BYTES = 64 << 20
-"""A few kilobytes can unpack to gigabytes: after so much that is no record, nothing more is read."""
+"""Reading stops after this many bytes of invalid lines, since a few kilobytes can unpack to gigabytes."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
 SCALES = ("embedded-deep", "probe")
-"""Those with recorded runs: the package alone could not tell that it lacks them."""
+"""The scales with recorded runs, listed so that an installation without the files knows that it lacks them."""
 
 log = logging.getLogger(__name__)
 
 
 def path_of(scale: str, folder: Path = FOLDER) -> Path:
-    """Where the runs of `scale` are recorded, whether or not they are."""
+    """The file for the recorded runs of `scale`, whether or not it exists."""
     return folder / scale / FILE
 
 
 def of_scale(scale: str) -> Mapping[str, StoredRun]:
-    """The runs recorded for `scale` by key; none where none are. A warning where this installation lacks them."""
+    """Key → recorded run of `scale`; empty if there are none. Warns if this installation lacks the file."""
     if scale in SCALES:
         kept.look_for(f"{KEPT}/{scale}/{FILE}", f"recorded runs of scale {scale}")
     return read(path_of(scale))
 
 
 def read(path: Path) -> Mapping[str, StoredRun]:
-    """The runs recorded in `path` by key; none where there is no file. Rows that cannot be believed are left out."""
+    """Key → run recorded in `path`, without damaged lines; empty if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -61,33 +61,33 @@ def _read(path: Path, time: int, size: int) -> Mapping[str, StoredRun]:
             lost += 1
             lost_bytes += len(line)
             if lost_bytes > MOST_LOST_BYTES:
-                log.warning("%s: more than %d MB are no records; the rest is not read", path, lost_bytes // 10**6)
+                log.warning("%s: stopped reading after %d MB of damaged records", path, lost_bytes // 10**6)
                 break
     if lost:
-        log.warning("%s: %d recorded runs cannot be believed and count as missing; get the file anew", path, lost)
+        log.warning("%s: %d recorded runs are damaged and count as missing; get the file again", path, lost)
     return found
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines that can be unpacked, one too long in pieces; a damaged file gives those before the damage."""
+    """The lines that can be unpacked, up to any damage; a line that is too long comes in pieces."""
     try:
         with gzip.open(path, "rb") as file:
             while line := file.readline(LONGEST_LINE):
                 yield line
     except (OSError, EOFError, zlib.error) as error:
-        log.warning("%s: expected a whole gzip file, got %s: %s; get the file anew", path, type(error).__name__, error)
+        log.warning("%s: expected a whole gzip file, got %s: %s; get it again", path, type(error).__name__, error)
 
 
 def _key(line: bytes) -> str:
-    """The key that a line says it is of; `parse` checks it."""
+    """The key that a line names, unchecked: `parse` checks it."""
     _, found, rest = line.partition(b'"key":"')
     return rest[:24].decode("ascii", errors="replace") if found else ""
 
 
 def write(path: Path, records: Iterable[StoredRun]) -> int:
-    """Record runs in `path`, whole or not at all; equal runs give equal bytes. How many there are."""
+    """Record runs in `path`, whole or not at all, and return how many; equal runs give equal bytes."""
     by_key = {stored.key: seal_stored(stored) for stored in records}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # without name and time
+    with atomic.written(path) as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:  # no name, no time
         packed.writelines(by_key[key] for key in sorted(by_key))
     return len(by_key)

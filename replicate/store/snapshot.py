@@ -1,4 +1,4 @@
-"""A store as it was when it was asked, while others go on writing to it."""
+"""A view of a store that stays the same while other processes write to the store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from replicate.store.store import Store, StoredRun
 
 
 class Snapshot:
-    """Looks each run up once: what others store afterwards is not seen.
+    """Looks each run up once, so runs that are stored later are not seen.
 
-    Which runs a bracket in rounds needs depends on those that are there. Asked twice, a store that is being filled
-    answers with the needs of an earlier moment and the runs of a later one, and a bracket that is not done passes for
-    one that is.
+    The runs that an adaptive bracket needs depend on those that are stored. If a store is filled between asking for
+    needs and looking for runs, all runs needed earlier may be there, and an unfinished bracket seems to be finished.
     """
 
     def __init__(self, store: Store | Snapshot) -> None:

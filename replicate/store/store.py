@@ -1,8 +1,8 @@
 """The store: finished runs, one sealed JSON record each, in a directory that many processes share.
 
-A record is the only truth about a run: there is no index to fall out of step. It is written whole or not at all, and
-what is read back is believed only if every byte is as it was written. Anything else is moved to `quarantine/`, a notice
-says so, and the run counts as missing.
+The record is all that the store knows of a run; there is no index that could disagree with it. A record is written
+whole or not at all, and is valid only if every byte is as it was written. A damaged one is moved to `quarantine/`, a
+notice reports it, and the run counts as missing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from replicate.store.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_k
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
 
 STALE_SECONDS = 3600.0
-"""A temporary file this old, by the file system's own clock, has lost its writer: a write takes milliseconds."""
+"""Age, by the file system's clock, at which a temporary file is abandoned: a write takes milliseconds."""
 
 WRITE_ATTEMPTS = 3
 
 TRAINING = re.compile(r"([0-9a-f]{24}) ([0-9]{1,18}) ([0-9]{1,18}\.[0-9]{3})")
-"""A line of the log of trainings; lines that are none are passed over."""
+"""A line of the log of trainings: key, process id, seconds. Lines of any other form are ignored."""
 
 _RECORD_NAME = re.compile(r"([0-9a-f]{24})\.json")
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Store(Locking):
-    """A store that is open; `open_store` makes one. Safe to share between threads."""
+    """An open store, as returned by `open_store`. Safe to share between threads."""
 
     def __init__(
         self,
@@ -51,26 +51,26 @@ class Store(Locking):
         self.path = path
         self.read_only = read_only
         self.keep = keep
-        """Which models those who train into it keep; by `Keep.ALL` a run without its model counts as missing."""
+        """Which models training into this store keeps; with `Keep.ALL` a run without its model counts as missing."""
         self.below: Mapping[str, StoredRun] = below or {}
-        """Runs that count as stored and are kept elsewhere (`replicate.store.recorded`); the store's own go before."""
+        """Runs kept elsewhere that count as stored (`replicate.store.recorded`); the store's own come first."""
         self.layout = Layout(path)
         self.notices: list[str] = []
-        """What readers should be told of this store: one line an event, in order, none twice."""
+        """Events that users of this store should know about: one line each, in order, without duplicates."""
         self._read: dict[str, tuple[tuple[int, int, int], StoredRun]] = {}
-        """What was read, with time, size and inode of the file; read again only where they have changed."""
+        """Key → (modification time, size, inode) of the file, and its record; read again only if those change."""
         self._matched: dict[str, StoredRun] = {}
-        """What was compared with the run asked for."""
+        """Key → record that has already been compared with the run that was asked for."""
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}{', read_only=True' if self.read_only else ''})"
 
     def has(self, key: str) -> bool:
-        """Whether a file for `key` is there; `get` tells whether it can be believed."""
+        """Whether there is a record for `key`, valid or not: `get` checks it."""
         return (key in self.below or self.layout.record(key).is_file()) and not self._lacks_model(key)
 
     def keys(self) -> set[str]:
-        """The keys of all files that are there, in one pass over the directories, and of what lies below."""
+        """The keys of all records, valid or not, including those in `below`; one pass over the directories."""
         own = {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
         return {key for key in own | self.below.keys() if not self._lacks_model(key)}
 
@@ -79,16 +79,16 @@ class Store(Locking):
         return sorted(key for key in self.keys() if key.startswith(prefix))
 
     def records(self) -> Iterator[StoredRun]:
-        """Every run that can be believed, by key."""
+        """Every valid record, in order of key."""
         for key in sorted(self.keys()):
             if (stored := self.read(key)) is not None:
                 yield stored
 
     def get(self, run: Run) -> StoredRun | None:
-        """The stored result of `run`, or None where there is none that can be believed.
+        """The record of `run`, or None if there is no valid one.
 
-        A damaged record is moved aside and noted in `notices`. Raises `StoreError` where the file cannot be read or is
-        of a newer format.
+        A damaged record is moved to the quarantine and reported in `notices`. Raises `StoreError` if the file cannot be
+        read or has a newer format.
         """
         stored = None if self._lacks_model(run.key) else self.read(run.key)
         if stored is None or self._matched.get(run.key) is stored:
@@ -100,12 +100,12 @@ class Store(Locking):
         return stored
 
     def result(self, run: Run) -> Result | None:
-        """What `run` came to, or None where that is not known: what the next round of a bracket depends on."""
+        """The result of `run`, or None if it is not stored: what the next round of a bracket depends on."""
         stored = self.get(run)
         return None if stored is None else stored.result
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, by `key`: the record under it is checked to be the one that has this key."""
+        """As `get`, for the run with the key `key`; a record filed under another run's key is damaged."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
@@ -136,13 +136,13 @@ class Store(Locking):
         return self.below.get(key)
 
     def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
-        """Store `result` as that of `run`, whole or not at all. A second writer of one key writes the same result.
+        """Store the result of `run`, whole or not at all, and return its record. A second writer of a key is harmless.
 
         Args:
             run: What was trained.
             result: What came out.
-            provenance: Where it comes from: plain JSON types, as `replicate.store.provenance` collects them.
-            durable: Wait for the disk; False for what can be made again in a moment.
+            provenance: Where the result comes from, as `replicate.store.provenance.collect` returns it: JSON types.
+            durable: Wait until the record is on disk; False for results that are quickly made again.
 
         Raises:
             StoreError: The store is read-only or cannot be written.
@@ -152,17 +152,17 @@ class Store(Locking):
         return parse(blob, run.key)
 
     def put_sealed(self, run: Run, blob: bytes) -> StoredRun:
-        """As `put`, for `blob`, a record of `run` sealed elsewhere; raises `Corrupt` where it cannot be believed."""
+        """As `put`, for `blob`, the sealed record of `run`; raises `Corrupt` if it is not valid."""
         stored = parse(blob, run.key)
         self._write(self.layout.record(run.key), blob)
         return stored
 
     def put_model(self, key: str, blob: bytes) -> None:
-        """Keep `blob`, a sealed model, for the run under `key`; before its record: a recorded run is not looked at."""
+        """Keep `blob`, the sealed model of the run `key`. Call it before `put`: a run that has its record is done."""
         self._write(self.layout.model(key), blob)
 
     def model_file(self, key: str) -> bytes:
-        """The file of the model kept of the run under `key`, as `model_file.seal` made it; StoreError for its lack."""
+        """The bytes of the model kept for the run `key`, checked; raises `StoreError` if there is no valid one."""
         stored, path = self.read(key), self.layout.model(key)
         if stored is None:
             raise StoreError(f"run {key}: expected a record in {self.path}, got none; see `replicate runs list`")
@@ -179,16 +179,16 @@ class Store(Locking):
         return blob
 
     def without_model(self, runs: Iterable[Run]) -> list[Run]:
-        """Those of `runs` that are stored without the model that they could have: not those that diverged."""
+        """Those of `runs` that are stored without their model; a run that diverged has none and is left out."""
         return [run for run in runs if self._without_model(run.key)]
 
     @property
     def keeps_models(self) -> bool:
-        """Whether those who train into it keep models."""
+        """Whether training into this store keeps models."""
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
-        """Whether the run under `key` counts as missing for want of its model; a diverged one has none."""
+        """Whether the run `key` counts as missing because its model is; a run that diverged has none."""
         return self.keep is Keep.ALL and self._without_model(key)
 
     def _without_model(self, key: str) -> bool:
@@ -198,7 +198,7 @@ class Store(Locking):
         return stored is not None and not stored.result.diverged and not stored.synthetic
 
     def log_training(self, key: str, seconds: float) -> None:
-        """Log that training the run `key` took `seconds`: a line this short is written whole if others append too."""
+        """Log that training the run `key` took `seconds`. Short lines stay whole when several processes append."""
         try:
             fd = os.open(self.layout.trainings, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -209,7 +209,7 @@ class Store(Locking):
             raise unwritable(self.layout.trainings, error) from error
 
     def trainings(self) -> list[tuple[str, int, float]]:
-        """Key, process id and seconds of every training that ended in this store, in order."""
+        """Key, process id and seconds of every training that ended in this store, oldest first."""
         try:
             lines = self.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
         except FileNotFoundError:
@@ -218,7 +218,7 @@ class Store(Locking):
         return [(line[1], int(line[2]), float(line[3])) for line in found if line]
 
     def content_hash(self, keys: Iterable[str]) -> str:
-        """16 hexadecimal digits over what the runs under `keys` measured; equal results give equal hashes."""
+        """A hash, 16 hexadecimal digits, of the results of the runs `keys`, in any order; a missing run changes it."""
         digest = hashlib.sha256()
         for key in sorted(set(keys)):
             stored = self.read(key)
@@ -226,13 +226,13 @@ class Store(Locking):
         return digest.hexdigest()[:16]
 
     def note(self, text: str) -> None:
-        """Add `text` to the notices and the log, once."""
+        """Add `text` to the notices and log it as a warning, unless it is there already."""
         if text not in self.notices:
             self.notices.append(text)
             log.warning(text)
 
     def clear_temporaries(self, now: float) -> int:
-        """Delete temporary files whose writers are long dead; `now` is the file system's time. Returns how many."""
+        """Delete abandoned temporary files and return how many; `now` is the time by the file system's clock."""
         swept = 0
         with os.scandir(self.path) as entries:
             top = [(e.name, self.path) for e in entries]
@@ -248,7 +248,7 @@ class Store(Locking):
         return swept
 
     def _files(self) -> Iterator[tuple[str, Path]]:
-        """Name and folder of every file two levels under `runs/`."""
+        """Name and folder of every file in the subfolders of `runs/`."""
         try:
             with os.scandir(self.layout.runs) as entries:
                 shards = [Path(e.path) for e in entries]
@@ -267,29 +267,29 @@ class Store(Locking):
             yield from ((name, shard) for name in names)
 
     def _set_aside(self, path: Path, key: str, why: str) -> bool:
-        """Move a record that cannot be believed to the quarantine; False where it is whole by now."""
+        """Move a damaged record to the quarantine; False if another process has replaced it with a valid one."""
         self._read.pop(key, None)
         name = path.relative_to(self.path).as_posix()
         if self.read_only:
-            self.note(f"{name} is corrupt ({why}): the run counts as missing; the store is read-only, so it stays")
+            self.note(f"record {name} is corrupt ({why}): its run counts as missing; not moved: the store is read-only")
             return True
         target = self.layout.set_aside(path)
         try:
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
         except FileNotFoundError:
-            return False  # another reader was faster
+            return False  # another process has moved it
         except OSError as error:
             raise unwritable(path, error) from error
         try:
             parse(target.read_bytes(), key)
         except (Corrupt, OSError):
             place = target.relative_to(self.path).as_posix()
-            self.note(f"{name} is corrupt ({why}): moved to {place}; the run counts as missing and is trained again")
+            self.note(f"record {name} is corrupt ({why}): moved to {place}; the run is trained again")
             return True
         except NewerFormat:
             pass
-        target.replace(path)  # what was moved is a good record that another process had put there in the meantime
+        target.replace(path)  # another process had just written a valid record: put it back
         return False
 
     def _write(self, target: Path, blob: bytes, durable: bool = True) -> None:
@@ -301,7 +301,7 @@ class Store(Locking):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 atomic.write(target, blob, durable=durable)
                 return
-            except FileNotFoundError as error:  # swept by a process whose clock had jumped
+            except FileNotFoundError as error:  # deleted as abandoned by a process whose clock had jumped
                 if attempt == WRITE_ATTEMPTS:
                     raise unwritable(target, error) from error
             except OSError as error:
@@ -315,21 +315,21 @@ def open_store(
     below: Mapping[str, StoredRun] | None = None,
     keep: Keep = Keep.NONE,
 ) -> Store:
-    """The store at `path`.
+    """Open the store at `path`.
 
-    Whether it can be written is found out by writing: permissions alone say nothing about read-only file systems, full
-    disks and the superuser.
+    Unless `read_only`, a file is written to find out whether that is possible: permissions do not tell of a full disk
+    or a read-only file system.
 
     Args:
-        path: Its directory.
-        create: Make the directory where there is none.
-        read_only: Write nothing; a damaged record then stays where it is.
-        below: Runs that count as stored although they are kept elsewhere; with some, a directory that is to be read and
-            is not there is an empty store, which `notices` says.
-        keep: Which models those who train into it keep.
+        path: The store's directory.
+        create: Make the directory if it does not exist.
+        read_only: Write nothing; damaged records stay where they are.
+        below: Key → run kept elsewhere that counts as stored. If there are any, a missing directory that is opened
+            `read_only` is an empty store, and `notices` reports it.
+        keep: Which models are kept by training into the store.
 
     Raises:
-        StoreError: The store cannot be read or, unless `read_only`, written.
+        StoreError: The store cannot be read or, unless `read_only`, cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -337,16 +337,16 @@ def open_store(
     0
     """
     if not os.fspath(path):
-        raise StoreError("store: expected a directory, got an empty name; name one with --store")
+        raise StoreError("store: expected the name of a directory, got an empty one; name one with --store")
     root = Path(path).absolute()
     try:
         exists = _directory_exists(root)
         if not exists and read_only and below:
             found = Store(root, read_only, below, keep)
-            found.note(f"store {path}: nothing there yet; {len(below)} recorded runs are all there is")
+            found.note(f"store {path} does not exist: only the {len(below)} runs recorded with the source are used")
             return found
         if not exists and (read_only or not create):
-            raise StoreError(f"store {path}: expected a directory, got nothing there; train first, or check the path")
+            raise StoreError(f"store {path}: expected a directory, but there is none; train first, or check the path")
         if not exists:
             root.mkdir(parents=True, exist_ok=True)
         store = Store(root, read_only, below, keep)

@@ -1,4 +1,4 @@
-"""Somebody's JSON, to a checked value of a dataclass or type, or one error that says what is wrong and where."""
+"""Reads and writes JSON: text to a checked value of a given type, or one error that says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 else:
 
     class Low(float):
-        """The lower end of an interval, minus infinity where it is open: null in JSON."""
+        """The lower end of an interval; minus infinity if open, which is null in JSON."""
 
         open = -math.inf
 
     class High(float):
-        """The upper end of an interval, infinity where it is open: null in JSON."""
+        """The upper end of an interval; infinity if open, which is null in JSON."""
 
         open = math.inf
 
 
 class Malformed(ValueError):
-    """Content that is not what was asked for; the message is one line."""
+    """JSON that is not of the expected type; the message is one line."""
 
 
 def decode(content: bytes | str, kind: type[T]) -> T:
-    """The value of a JSON text, checked to be one of `kind`; fields that `kind` does not name are passed over."""
+    """Read a JSON text as a value of `kind`, ignoring fields that `kind` lacks. Raises `Malformed`."""
     with _one_error():
         return msgspec.json.decode(content, type=kind, dec_hook=_end)
 
 
 def convert(value: Any, kind: type[T]) -> T:
-    """`decode` of JSON that is parsed already."""
-    with _one_error():  # by way of the text, for msgspec.convert lets NaN and infinity through
+    """As `decode`, from JSON that is parsed already."""
+    with _one_error():  # through the text, because msgspec.convert accepts NaN and infinity
         return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind, dec_hook=_end)
 
 
@@ -54,17 +54,17 @@ class _Format:
 
 
 def format_of(content: bytes | str) -> int:
-    """The number of the format that a file names, whatever else it holds: a newer one may change all of it."""
+    """The format number in a file. Nothing else is read, because a newer format may change all of it."""
     return decode(content, _Format).format
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it: dataclasses and structs as objects, numbers that are not finite as null."""
+    """`value` as JSON types: dataclasses and structs become objects, numbers that are not finite null."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_of_numpy))
 
 
 def json_types(value: Any) -> Any:
-    """JSON types: tuples and arrays as lists, keys as text, NaN and infinities as null."""
+    """`value` as JSON types: tuples and arrays become lists, keys text, NaN and infinities null. Raises TypeError."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         value = value.tolist()
     if isinstance(value, bool | int | str) or value is None:
@@ -79,7 +79,7 @@ def json_types(value: Any) -> Any:
 
 
 def schema(kind: type, title: str) -> dict[str, Any]:
-    """The JSON Schema of what `plain` makes of `kind`: no other fields than it has."""
+    """The JSON Schema of what `plain` makes of `kind`; other fields are not allowed."""
     (found,), definitions = msgspec.json.schema_components(
         [kind], schema_hook=lambda _: {"type": ["number", "null"]}, ref_template="#/$defs/{name}"
     )
@@ -92,7 +92,7 @@ def schema(kind: type, title: str) -> dict[str, Any]:
 
 
 def _end(kind: Any, value: Any) -> Any:
-    """An end of an interval from JSON; anything else as it is."""
+    """msgspec's hook: an end of an interval from JSON, anything else unchanged."""
     if kind not in (Low, High):
         return value
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -101,7 +101,7 @@ def _end(kind: Any, value: Any) -> Any:
 
 
 def _of_numpy(value: Any) -> Any:
-    if isinstance(value, float):  # also the end of an interval
+    if isinstance(value, float):  # `Low` and `High` too
         return float(value)
     if hasattr(value, "tolist"):
         return value.tolist()
@@ -109,7 +109,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """The one way this project writes a JSON value: two equal values have equal texts. `Malformed` where it is none."""
+    """`value` as JSON text; equal values have equal texts. Raises `Malformed` if it has no JSON."""
     with _one_error():
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

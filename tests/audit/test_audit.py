@@ -300,7 +300,7 @@ class TestCommand:
         ElementTree.parse(path)
         assert f"written: {path}" in capsys.readouterr().err
         assert main(["audit", small, "--picture", str(ROOT / "README.md" / "x.svg")]) == 2
-        assert "expected a file in a folder that exists, got none at " in capsys.readouterr().err
+        assert "expected a file in an existing folder, but there is no " in capsys.readouterr().err
 
     @pytest.mark.slow
     def test_loads_no_gpu_stack(self, small: str) -> None:

@@ -270,4 +270,4 @@ def test_the_command_needs_no_file(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_training_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "--train", "2", "--part", "cells"]) == 2
-    assert "--train: expected --part trained with it, got cells" in capsys.readouterr().err
+    assert "--train: expected --part trained, got cells" in capsys.readouterr().err

@@ -169,9 +169,9 @@ class TestJudge:
         options = ("--next", "7", "--next-csv", str(runs), "--at", "0.002,1", "--html", str(page))
         assert main(["judge", str(sweep), *options]) in (0, 1)
         out = " ".join(capsys.readouterr().out.split())
-        assert "What to run next (7 runs; rank 1 tells most); they should bring" in out
+        assert "What to run next (7 runs; rank 1 tells most); they should reduce" in out
         assert "To set: at learning rate 0.002 (not run): weight decay 0.00" in out
-        assert "; at 1 (not run): cannot be said, more than a factor 3 beyond those that were run." in out
+        assert "; at 1 (not run): unknown, more than a factor 3 beyond those that were run." in out
         with runs.open() as file:
             named = list(csv.DictReader(file))
         assert len(named) == 7 and named[0].keys() == {"arch", "dataset", "lr", "wd", "seed"}
@@ -180,7 +180,9 @@ class TestJudge:
         (cell,) = json.loads(capsys.readouterr().out)["cells"]
         assert len(cell["answer"]["plan"]["runs"]) == 3
         assert [row["lr"] for row in cell["answer"]["by_lr"]] == [0.001, 0.003, 0.01]
-        assert "expected --next N beside it" in fails(capsys, "judge", str(sweep), "--next-csv", str(runs))
+        assert "expected --next N, which says how many runs" in fails(
+            capsys, "judge", str(sweep), "--next-csv", str(runs)
+        )
         assert "--at: expected learning rates above 0" in fails(capsys, "judge", str(sweep), "--at", "fast")
 
     def test_several_cells_are_judged_by_all_cores_as_one_by_one(
@@ -243,8 +245,8 @@ class TestPlan:
         assert f"scale {scale}: " in out
         assert ("not yet trainable: " in out) == bool(scales.get(scale).why_untrainable)
         recorded_runs = len(recorded.of_scale(scale))
-        assert ("counting from an empty one" in err) == (not recorded_runs)
-        assert (f"{recorded_runs} recorded runs are all there is" in err) == (recorded_runs > 0)
+        assert ("all runs count as missing" in err) == (not recorded_runs)
+        assert (f"only the {recorded_runs} runs recorded with the source are used" in err) == (recorded_runs > 0)
         assert not (tmp_path / "none").exists()
 
     def test_auto(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,7 +318,9 @@ class TestTrain:
 
         monkeypatch.setattr(local, "ensure", ensure)
         assert main(["train", "--scale", "smoke", "--store", str(store)]) == 130
-        assert "interrupted; finished runs are kept, the same command goes on from there" in capsys.readouterr().err
+        assert (
+            "interrupted; finished runs are kept, and the same command continues from there" in capsys.readouterr().err
+        )
 
     def test_unusable(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -388,7 +392,7 @@ class TestRuns:
     ) -> None:
         assert main(["runs", "export", "--scale", "smoke", "--store", str(store)]) == 0
         out, err = capsys.readouterr()
-        assert "points are not in the store; `replicate train` adds them" in err
+        assert "points are not in the store; train them with `replicate train`" in err
         lines = out.splitlines()
         assert len(lines) > 1 + len(CELL)  # a run without weight decay measures several points
         path = tmp_path / "exported.csv"
@@ -401,7 +405,7 @@ class TestRuns:
         )
 
     def test_unusable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "expected a directory, got nothing there; train first" in fails(
+        assert "expected a directory, but there is none; train first" in fails(
             capsys, "runs", "list", "--store", str(tmp_path / "none")
         )
         assert "required: ACTION" in fails(capsys, "runs")
@@ -428,7 +432,7 @@ class TestReport:
 
     def test_unusable(self, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").touch()
-        assert "expected a place to write to, got: " in fails(
+        assert "expected a writable folder, got: " in fails(
             capsys, "report", "--store", str(store), "--out", str(tmp_path / "file"), "--scale", "smoke"
         )
         none = str(tmp_path / "none")
@@ -505,12 +509,12 @@ def test_a_sweep_is_not_overwritten(tmp_path: Path, option: str, capsys: pytest.
     path = tmp_path / "sweep.csv"
     path.write_text("lr,wd,accuracy\n0.001,0.1,70\n")
     assert main(["judge", str(path), option, str(tmp_path / "." / "sweep.csv")]) == 2
-    assert "expected another file than the sweep itself; name a new one" in capsys.readouterr().err
+    assert "expected a file to write, got the sweep itself; name another" in capsys.readouterr().err
     assert path.read_text().startswith("lr,wd")
 
 
 def test_a_picture_is_an_svg(csv_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (("judge", str(csv_file)), ("report", "--out", str(tmp_path / "out")), ("audit",)):
         path = tmp_path / "picture.png"
-        assert "expected a file name that ends in .svg" in fails(capsys, *command, "--picture", str(path))
+        assert "expected a name that ends in .svg" in fails(capsys, *command, "--picture", str(path))
         assert not path.exists()

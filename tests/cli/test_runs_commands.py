@@ -74,7 +74,7 @@ class TestCompare:
         assert "run.weight_decay" in out
         assert "run.arch" not in out  # what they have in common
         assert main(["runs", "compare", first.key, first.key, "--store", str(store.path)]) == 0
-        assert capsys.readouterr().out.endswith("the same was measured, to the last digit\n")
+        assert capsys.readouterr().out.endswith("equal to the last digit\n")
 
     def test_two_stores(self, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         other = open_store(tmp_path / "other")
@@ -117,7 +117,7 @@ class TestCompare:
         assert "expected the key of one run" in refused(capsys, "runs", "compare", "zz", CELL[1].key, *where)
         open_store(tmp_path / "empty")
         words = refused(capsys, "runs", "compare", *where, "--other", str(tmp_path / "empty"))
-        assert "share, got none (8 and 0 others)" in words
+        assert "share, got none (8 only in the first, 0 only in the second)" in words
 
 
 class TestGc:
@@ -154,19 +154,19 @@ class TestGc:
         assert main([*command, "--dry-run"]) == 0
         out = capsys.readouterr().out
         size = sum(item.size_bytes for item in found)
-        assert out.endswith(f"\n{size:,} bytes; nothing was deleted, --delete does that\n")
+        assert out.endswith(f"\n{size:,} bytes; nothing was deleted: --delete does that\n")
         assert f"\n{garbage.OLD}" in out
         assert all(item.path.exists() for item in found)
         assert main([*command, "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["deleted"], told["bytes"], len(told["items"])) == (False, size, 7)
         assert main([*command, "--delete"]) == 0
-        assert f"deleted 7 of {store.path}: {size:,} bytes" in capsys.readouterr().out
+        assert f"deleted 7 files and folders in {store.path}: {size:,} bytes" in capsys.readouterr().out
         assert not any(item.path.exists() for item in found)
         assert newer.exists() and wanted.exists() and fresh.exists()
         assert {run.key for run in CELL} <= store.keys()
         assert main(command) == 0
-        assert capsys.readouterr().out.startswith("nothing to delete: a scale names everything")
+        assert capsys.readouterr().out.startswith("nothing to delete: all runs")
 
     def test_what_is_gone_by_then_is_not_counted(self, store: Store) -> None:
         path = put_old(store, CELL[1], version=1)
@@ -196,7 +196,7 @@ class TestExport:
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         words = refused(capsys, "runs", "export", "--format", "parquet", "--store", str(store.path))
         assert words == (
-            "replicate runs: --format parquet: expected pyarrow, which is not installed; pip install pyarrow\n"
+            "replicate runs: --format parquet: expected pyarrow, got none installed; pip install pyarrow\n"
         )
 
     def test_parquet(self, store: Store, tmp_path: Path) -> None:

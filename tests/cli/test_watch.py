@@ -104,12 +104,12 @@ def test_once_and_json(store: Store, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_stack_begun_tells_the_scale_of_an_empty_store(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "--store", str(store.path)]) == 2
-    assert "expected runs of a scale, stored or begun, got 0 others; say --scale" in capsys.readouterr().err
+    assert "expected runs of a scale, stored or begun, got 0 other runs; add --scale" in capsys.readouterr().err
     begun.begin(store, RUNS[:2])
     assert main(["watch", "--once", "--store", str(store.path)]) == 0
     assert "watching scale smoke" in capsys.readouterr().err
     assert main(["watch", "--store", str(store.path / "none")]) == 2
-    assert "expected a directory, got nothing there" in capsys.readouterr().err
+    assert "expected a directory, but there is none" in capsys.readouterr().err
 
 
 def test_it_ends_when_all_is_there(
@@ -123,9 +123,9 @@ def test_it_ends_when_all_is_there(
     assert main(["watch", "--scale", "smoke", "--store", str(store.path)]) == 0
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("training 1/4 runs")
-    assert last == "done: all 4 runs are stored, cost 8 s of one device"
+    assert last == "done: all 4 runs are stored; they took 8 s of one device"
     assert main(["watch", "--scale", "smoke", "--store", str(store.path)]) == 0  # and at once where it already is
-    assert capsys.readouterr().out.endswith("cost 8 s\ndone: all 4 runs are stored, cost 8 s of one device\n")
+    assert capsys.readouterr().out.endswith("cost 8 s\ndone: all 4 runs are stored; they took 8 s of one device\n")
 
 
 @needs_locks
@@ -140,5 +140,5 @@ def test_ctrl_c_leaves(store: Store) -> None:
     out, err = watching.communicate(timeout=20)
     assert watching.returncode == 130
     assert out.startswith("training 3/")
-    assert err.endswith("replicate: no longer watching; what trains goes on\n")
+    assert err.endswith("replicate: stopped watching; the training continues\n")
     assert "Traceback" not in err

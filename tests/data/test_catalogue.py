@@ -104,14 +104,14 @@ def test_checksum() -> None:
 def test_altered_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "SHA256", "0" * 64)
     digits.read.cache_clear()
-    with pytest.raises(catalogue.DataError, match=r"to have SHA-256 0{64}, got 87ff0c9e.*; install scikit-learn anew$"):
+    with pytest.raises(catalogue.DataError, match=r"to have SHA-256 0{64}, got 87ff0c9e.*; reinstall scikit-learn$"):
         catalogue.checksum(SPEC)
 
 
 def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits.importlib.util, "find_spec", lambda _: None)
     digits.read.cache_clear()
-    with pytest.raises(catalogue.DataError, match=r"^digits: expected scikit-learn.*: pip install scikit-learn$"):
+    with pytest.raises(catalogue.DataError, match=r"^digits: expected scikit-learn.*; pip install scikit-learn$"):
         catalogue.load(DataSpec("digits", train_images=31))
 
 
@@ -129,7 +129,7 @@ def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         (DataSpec("mnist"), f"data set: expected one of {', '.join(catalogue.DATASETS)}; got 'mnist'"),
         (
             DataSpec("synthetic-cifar100"),
-            "synthetic-cifar100: made up, there are no images to load; use `replicate synthesize`",
+            "synthetic-cifar100: expected a data set with images, got a made-up one; use `replicate synthesize`",
         ),
     ],
 )

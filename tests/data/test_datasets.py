@@ -80,9 +80,8 @@ class TestCifar100:
     def test_missing(self, folder: Path) -> None:
         expected = (
             f"cifar100: expected cifar-100-python/train and cifar-100-python/test in {folder}, found none, and "
-            "fetching them failed (<urlopen error no route to host>); unpack "
-            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz there, or name the folder that has them with "
-            "--data"
+            "the download failed (<urlopen error no route to host>); unpack "
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz there, or name their folder with --data"
         )
         assert refusal(CIFAR) == expected
         archives.cifar100(folder)
@@ -109,8 +108,8 @@ class TestCifar100:
         inside = archives.cifar100(folder) / "cifar-100-python"
         (inside / "train").write_bytes(pickle.dumps({"data": Harm(), "fine_labels": []}))
         assert refusal(CIFAR) == (
-            f"cifar100: expected a CIFAR-100 pickle at {inside / 'train'}, got UnpicklingError: it wants "
-            f"{os.mkdir.__module__}.mkdir, which is not data; delete it and unpack {cifar100.URL} anew"
+            f"cifar100: expected a CIFAR-100 pickle at {inside / 'train'}, got UnpicklingError: it asks for "
+            f"{os.mkdir.__module__}.mkdir, which is not data; delete it and unpack {cifar100.URL} again"
         )
         assert not (folder / "harm").exists()
 
@@ -122,8 +121,8 @@ class TestCifar100:
                 "it holds values of type 'f8', not bytes",
             ),
             ({"data": np.array([{}], dtype=object), "fine_labels": [0]}, "it holds values of type 'O8', not bytes"),
-            ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, "data is no array of bytes [N, 3072]"),
-            ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [100]}, "a label is not among 0 to 99"),
+            ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, "its data are not bytes [N, 3072]"),
+            ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [100]}, "a label is not from 0 to 99"),
             ({"data": np.zeros((1, 3072), np.uint8)}, "'fine_labels'"),
         ],
     )
@@ -180,11 +179,11 @@ class TestFashion:
             "dataset-fashion-mnist, or name their folder with --data"
         )
 
-    @pytest.mark.parametrize(("keep", "words"), [(100, "cut off"), (2, "not of type 8, bytes")])
+    @pytest.mark.parametrize(("keep", "words"), [(100, "that is cut off"), (2, "whose type is not 8, bytes")])
     def test_broken(self, folder: Path, keep: int, words: str) -> None:
         path = archives.fashion(folder, compressed=False) / fashion.FILES[0]
         path.write_bytes(path.read_bytes()[:keep])
-        assert refusal(FASHION) == f"fashion: expected an idx file at {path}, got one that is {words}; get it anew"
+        assert refusal(FASHION) == f"fashion: expected an idx file at {path}, got one {words}; get it again"
 
 
 class TestImagenet:

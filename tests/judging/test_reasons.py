@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from replicate.estimate.details import Ratio, RatioAt
 from replicate.estimate.estimate import Estimate, unknown
 from replicate.estimate.flags import Flag
 from replicate.judging import quantities, reasons
@@ -39,13 +41,24 @@ def of(quantity: str, low: float, high: float) -> Estimate:
         (of("drop_pp", -0.25, 0.45), Margin(2.8, 4), True, "the accuracy lost is −0.25 to 0.45 pp (claimed: 2.8 to 4)"),
         (
             unknown("asymmetry_pp", "pp", 0.95, "m", (Flag.NO_PAIRS,)), Margin(0, INF), False,
-            "what too much costs beyond too little is not bounded, for runs to compare are missing "
+            "the cost of too much decay minus that of too little is not bounded, because runs to compare are missing "
             "(claimed: at least 0)",
         ),
     ],
 )  # fmt: skip
 def test_sentences(estimate: Estimate, margin: Margin, can_tell: bool, said: str) -> None:
     assert reasons.sentence(estimate, margin, can_tell) == said
+
+
+def test_a_ratio_that_varies_with_the_learning_rate_is_said_to() -> None:
+    rows = tuple(
+        RatioAt(lr, value, None, None) for lr, value in ((1e-3, 16_700.0), (3e-3, None), (1e-2, 300.0), (3e-2, 12.0))
+    )
+    found = replace(of("rho", 1200.0, 2900.0), flags=(Flag.RATIO_VARIES,), details=Ratio((), rows))
+    assert reasons.sentence(found, FACTOR_2, can_tell=True) == (
+        "best λ is 1200 to 2900 times η on average, but the ratio varies with η: 12 at η = 0.03, 17000 at η = 0.001 "
+        "(claimed: 0.05 to 0.2)"
+    )
 
 
 def test_every_quantity_has_words() -> None:

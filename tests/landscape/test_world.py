@@ -44,7 +44,7 @@ def test_a_record_marked_against_its_data_is_corrupt() -> None:
     del body["checksum"]
     parse(seal(body), RUN.key)
     body["synthetic"] = False
-    with pytest.raises(Corrupt, match="expected synthetic data exactly where marked, got synthetic-cifar100"):
+    with pytest.raises(Corrupt, match="expected synthetic True on synthetic-cifar100, got False"):
         parse(seal(body), RUN.key)
 
 

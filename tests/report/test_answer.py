@@ -76,14 +76,14 @@ def test_a_loss_is_shown_as_it_was_measured_and_decay_over_a_training_where_step
     [
         (
             Where.ANY_BELOW,
-            "At learning rate 0.001 weight decay hardly matters up to 0.3, none included: the means of these runs "
-            "differ by 0.21 pp at most, which cannot be told from 0.",
+            "At learning rate 0.001 weight decay hardly matters up to 0.3, including none: the means of these runs "
+            "differ by at most 0.21 pp, which cannot be told from 0.",
         ),
-        (Where.FLAT, "weight decay hardly matters: means differ by 0.21 pp at most, which cannot be told from 0."),
-        (Where.ABOVE, "the best weight decay may lie above all that were run."),
+        (Where.FLAT, "weight decay hardly matters: means differ by at most 0.21 pp, which cannot be told from 0."),
+        (Where.ABOVE, "the best weight decay may be larger than all that were run."),
         (Where.BELOW, "the best weight decay may lie between 0 and the next that was run."),
         (Where.OPEN, "The best runs have weight decay 0.3 at learning rate 0.001. How near the optimum is to them"),
-        (Where.UNKNOWN, "there are too few weight decays to place the best one."),
+        (Where.UNKNOWN, "there are too few weight decays to locate the best one."),
     ],
 )
 def test_what_is_said_where_the_best_is_not_inside(where: Where, expected: str) -> None:
@@ -109,7 +109,7 @@ def test_what_to_set() -> None:
     said = answer.headline(cell(ROW, settings=settings))
     assert said == (
         "To set: at learning rate 0.001 (the best): weight decay 0.2 to 0.61; at 0.0003 (not run): 0.5 to 2; at 0.002 "
-        "(not run): 0.4 at most; at 0.004 (not run): 0.1 at least; at 1 (not run): cannot be said, too far away."
+        "(not run): at most 0.4; at 0.004 (not run): at least 0.1; at 1 (not run): unknown, too far away."
     )
     assert "To set" not in answer.paragraph(cell(ROW, settings=settings))
 
@@ -127,27 +127,30 @@ def test_where_runs_do_not_tell_what_to_set_the_headline_says_so() -> None:
     )
     assert answer.headline(cell(ROW, best=None)) == "To set: no run has a score."
     equal = dataclasses.replace(ROW, where=Where.EQUAL)
-    assert answer.headline(cell(equal)) == "To set: these runs do not tell, for all have the same score."
+    assert answer.headline(cell(equal)) == "To set: these runs do not tell, because all have the same score."
 
 
 def test_equal_scores_are_called_equal() -> None:
     equal = dataclasses.replace(ROW, where=Where.EQUAL)
     said = answer.paragraph(cell(equal))
-    assert said.startswith("All runs have the same accuracy, 71.23 %, so nothing can be told of weight decay.")
+    assert said.startswith("All runs have the same accuracy, 71.23 %, so they say nothing about weight decay.")
     assert answer.table(cell(equal))[0][2:4] == ("—", "equal")
     other = dataclasses.replace(equal, lr=0.01, best_score=60.0)
     said = answer.paragraph(cell(equal, other))
-    assert "At learning rates 0.001 and 0.01 all runs have the same accuracy, so nothing can be told there." in said
+    assert (
+        "At learning rates 0.001 and 0.01 all runs have the same accuracy, so they say nothing about weight decay."
+        in said
+    )
 
 
 def test_what_the_papers_rule_costs() -> None:
     said = "The paper's rule, λ = 0.1 lr, that is 0.0001 at learning rate 0.001,"
     assert f"{said} would cost 2.9 ± 0.2 pp." in answer.paragraph(cell(ROW))
     beyond = dataclasses.replace(ROW, by_rule=None)
-    said_of_zero = f"{said} lies between 0, which loses 3.1 ± 0.2 pp, and the next weight decay run there."
+    said_of_zero = f"{said} lies between 0, which loses 3.1 ± 0.2 pp, and the smallest weight decay run there."
     assert said_of_zero in answer.paragraph(cell(beyond))
     beyond = dataclasses.replace(beyond, smallest=0.01)
-    assert f"{said} lies outside the weight decays run there." in answer.paragraph(cell(beyond))
+    assert f"{said} lies outside the range of weight decays run there." in answer.paragraph(cell(beyond))
     same = dataclasses.replace(ROW, by_rule=Loss(1e-4, 0.0, 0.0))
     assert f"{said} costs nothing: it is the best run." in answer.paragraph(cell(same))
 
@@ -195,6 +198,6 @@ def test_any_weight_decay_is_advised_only_where_small_ones_do_as_well() -> None:
     even = Setting(0.003, True, 0.0, 0.4, any_below=True)
     open_above = Setting(0.01, True, 0.2, math.inf, best_run=0.5)
     said = answer.headline(cell(ROW, settings=(open_below, even, open_above)))
-    assert "at learning rate 0.001 (the best): weight decay 0.4 at most (best run: 0.1)" in said
+    assert "at learning rate 0.001 (the best): weight decay at most 0.4 (best run: 0.1)" in said
     assert "at 0.003: any up to 0.4" in said
-    assert "at 0.01: 0.2 at least (best run: 0.5)" in said
+    assert "at 0.01: at least 0.2 (best run: 0.5)" in said

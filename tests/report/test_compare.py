@@ -30,7 +30,7 @@ def with_overall(file: VerdictFile, **changes: object) -> VerdictFile:
 def test_equal_files_whenever_and_with_whatever_they_were_made() -> None:
     later = dataclasses.replace(FILE, created="2027-01-01", versions={"python": "4"}, why="auto")
     assert compare(FILE, later) == []
-    assert lines([]) == ["no difference in claims, rules, evidence, verdicts or estimates"]
+    assert lines([]) == ["no differences in claims, rules, evidence, verdicts or estimates"]
 
 
 def test_each_kind_of_difference_has_its_word() -> None:
@@ -86,4 +86,4 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "compare", a, str(tmp_path / "none")]) == 2
     assert "expected a verdict file, found no such file" in capsys.readouterr().err
     assert main(["report"]) == 2
-    assert "expected a folder for the report, got none; say --out DIR" in capsys.readouterr().err
+    assert "expected a folder for the report, got none; add --out DIR" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_a_verdict_is_never_colour_alone(mixed: str) -> None:
     ("changes", "words", "badge"),
     [
         ({"probe": True}, "PROBE: scale", "PROBE"),
-        ({"probe": True, "synthetic": True}, "SYNTHETIC: landscapes made by a formula", None),
+        ({"probe": True, "synthetic": True}, "SYNTHETIC: some of the evidence was made up", None),
         ({"scale": "cifar100", "probe": False}, "PAPER’S PROTOCOL: the runs", "PAPER’S PROTOCOL"),
     ],
 )
@@ -163,7 +163,7 @@ def test_the_answer_in_three_sentences() -> None:
     )
     first, second, third = headline.sentences(file)
     assert first == (
-        f"Of the paper's {len(CLAIMS)} claims 5 could be judged from this probe: 3 replicated, 2 contradicted, "
+        f"5 of the paper's {len(CLAIMS)} claims could be judged from this probe: 3 replicated, 2 contradicted, "
         f"0 inconclusive; {len(CLAIMS) - 5} were not run."
     )
     assert second == (
@@ -207,7 +207,7 @@ def test_no_calibration_is_no_section(tmp_path: Path) -> None:
     stale = measured.Measured(measured.read(files.CALIBRATION).cells[:1], registry="another")
     measured.write(tmp_path / "stale.json", stale)
     rates, why = files.calibration(tmp_path / "stale.json")
-    assert not rates and why.startswith("stale.json is of other claims or rules: measure it again with `replicate")
+    assert not rates and why.startswith("stale.json was measured with other claims or rules; repeat `replicate")
     measured.write(tmp_path / "good.json", dataclasses.replace(stale, registry=REGISTRY_HASH))
     assert files.calibration(tmp_path / "good.json") == (stale.cells, "")
     assert "How often the rules err" not in html.render(made_file({}))
@@ -236,7 +236,7 @@ def test_the_paper_s_own_figures_are_on_the_page() -> None:
     found = read(written)
     assert "Of 3 findings" in found.text
     assert "&lt;b&gt;Twelve&lt;/b&gt; runs are missing." in written
-    assert "It would fit if they exist." in found.text
+    assert "It would be consistent if they exist." in found.text
     places = [written.index(f">audit/{name}<") for name in ("on-grid", "run-count", "saving")]
     assert places == sorted(places)  # the gravest first
     assert "The paper’s own figures" not in html.render(made_file({}))

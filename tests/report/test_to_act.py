@@ -48,7 +48,7 @@ def test_what_the_rule_costs_and_what_to_set_instead() -> None:
     assert "Swin-T on digits at η = 0.01: λ from 0.2 to 1.5" in said
     assert "any λ up to 0.9" in said
     assert "λ* = 0.1η did not hold in 1" in said
-    assert "λ* = c / (η · steps) is the only one to hold in 1" in said
+    assert "λ* = c / (η · steps) was the only one to hold in 1" in said
     assert headline.to_act(whole()) == ""
 
 
@@ -60,7 +60,7 @@ def test_a_cost_within_its_error_is_none() -> None:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        (Where.ABOVE, "λ of at least 0.2 (best run: 0.5, the largest)"),
+        (Where.ABOVE, "λ ≥ 0.2 (best run: 0.5, the largest)"),
         (Where.FLAT, "any λ from 0.3 up to 0.9 (best run: 0.5)"),
         (Where.INSIDE, "λ from 0.2 to 1.5"),
     ],
@@ -75,7 +75,11 @@ def test_predictions_have_the_measured_constant_and_what_came_of_them() -> None:
     assert coupled.predicts == "b = +1, λ* = 0.1η, so 0.001 at η = 0.01; measured 50 · η"
     assert independent.predicts == "b = 0; these runs do not bound its constant"
     assert timescale.predicts == "b = −1, λ* = c / (η · 200) with c = 4 (2 to 8), so 2 at η = 0.01"
-    assert [one.held for one in (coupled, independent, timescale)] == ["did not hold", "cannot be told", "held, alone"]
+    assert [one.held for one in (coupled, independent, timescale)] == [
+        "did not hold",
+        "cannot be told",
+        "only this one held",
+    ]
 
 
 def test_both_sides_are_named_with_their_sources() -> None:

@@ -64,12 +64,12 @@ def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     runs = filled(store)
     where = ["--store", str(store.path)]
     assert main(["fsck", *where]) == 0
-    assert "12 records can be believed, 0 problems, 0 quarantined" in capsys.readouterr().out
+    assert "12 valid records, 0 problems, 0 files in quarantine" in capsys.readouterr().out
     store.layout.record(runs[3].key).write_bytes(b"")
     assert main(["fsck", *where]) == 1
     said = capsys.readouterr().out
     assert f"record: runs/{runs[3].key[:2]}/{runs[3].key}.json: expected a record, got an empty file\n" in said
-    assert "the same command with --repair" in said
+    assert "--repair moves them" in said
     assert main(["fsck", *where, "--repair"]) == 1
     assert "moved aside" in capsys.readouterr().out
     assert main(["fsck", *where, "--json"]) == 0

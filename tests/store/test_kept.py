@@ -25,8 +25,8 @@ from replicate.store.store import open_store
 from tests.support.faketrainer import fake_result
 
 RUNS = (
-    "recorded runs of scale embedded-deep: kept with the source, in fixtures/recorded/embedded-deep/runs.jsonl.gz, "
-    "which this installation lacks; run in a clone of the repository"
+    "recorded runs of scale embedded-deep: expected fixtures/recorded/embedded-deep/runs.jsonl.gz, "
+    "which only a clone of the repository has, got an installation; run in a clone"
 )
 
 
@@ -60,7 +60,7 @@ def test_nothing_is_recorded_beside_an_installed_package(no_clone: Path, capsys:
     store = open_store(no_clone / "store").path
     assert main(["runs", "record", "--scale", "smoke", "--store", str(store)]) == 2
     assert capsys.readouterr().err == (
-        f"replicate runs: expected a clone of the repository to keep runs in, got an installation in {no_clone}\n"
+        f"replicate runs: expected a clone of the repository to record runs in, got an installation in {no_clone}\n"
     )
     assert [p.name for p in no_clone.iterdir()] == ["store"]
 
@@ -83,7 +83,7 @@ def test_an_installed_package_says_what_it_lacks(tmp_path: Path) -> None:
             check=False,
         )
 
-    refused = "replicate report: store none: expected a directory, got nothing there; train first, or check the path"
+    refused = "replicate report: store none: expected a directory, but there is none; train first, or check the path"
     done = run("report", "--scale", "embedded-deep", "--store", "none", "--out", "out")
     assert (done.returncode, done.stderr.splitlines()) == (2, [f"replicate: {RUNS}", refused])
     done = run("runs", "verify", "--scale", "embedded-deep")
@@ -91,6 +91,6 @@ def test_an_installed_package_says_what_it_lacks(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"replicate: {RUNS}\nreplicate runs: scale embedded-deep: expected recorded runs in ")
     assert run("report", "--scale", "smoke", "--store", "store", "--out", "out").returncode in (0, 1)
     assert (
-        "<p>Calibration figures: kept with the source, in docs/calibration.json, which this installation lacks; run in "
-        "a clone of the repository.</p>"
+        "<p>Calibration figures: expected docs/calibration.json, which only a clone of the repository has, "
+        "got an installation; run in a clone.</p>"
     ) in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -87,7 +87,7 @@ def test_a_lock_excludes_until_it_is_given_back(path: Path) -> None:
     with other.acquire(blocking=False):
         lock.release()  # which it does not hold
         assert other.is_locked and path.exists()
-        with pytest.raises(RuntimeError, match="held by this object already"):
+        with pytest.raises(RuntimeError, match="this object already holds the lock"):
             other.acquire()
 
 
@@ -116,7 +116,7 @@ def test_a_lock_without_a_heartbeat_is_taken_over_whatever_it_says(path: Path, c
     began = time.monotonic()
     with HeartbeatLock(path, said.append).acquire(timeout=10):
         assert SILENT <= time.monotonic() - began < SILENT + 5
-    assert said == [f"{path.name}: taken over; nothing was heard of its holder for {SILENT:g} s"]
+    assert said == [f"lock {path.name}: taken over because its holder was silent for {SILENT:g} s"]
     assert not list(path.parent.iterdir())
 
 
@@ -189,7 +189,9 @@ def test_a_holder_that_hangs_loses_its_lock_and_says_so_when_it_wakes(path: Path
     finally:
         holder.send_signal(signal.SIGCONT)
     told = holder.stdout.readline().decode()
-    assert told.startswith(f"{path.name}: was silent for {SILENT:g} s and is taken over; what both have begun is done")
+    assert told.startswith(
+        f"lock {path.name}: taken over by another process, since this one was silent for {SILENT:g} s; what"
+    )
     assert holder.stdout.readline() == b"let go\n" and holder.wait(10) == 0
     holder.stdout.close()
     assert path.exists() and lock.is_locked
@@ -255,7 +257,7 @@ def test_a_file_system_that_refuses_locks_is_noticed(
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     new = open_store(tmp_path / "new")
-    assert new.kind == HEARTBEAT and "has no locks: the store is shared by heartbeat" in new.notices[0]
+    assert new.kind == HEARTBEAT and "has no locks: the store uses heartbeat locks" in new.notices[0]
     with pytest.raises(StoreError, match=r"expected a file system with locks, got .*REPLICATE_LOCKS=heartbeat set and"):
         ensure(plain, [fake_run()], in_process=True, trainer=NAME)
 
@@ -274,7 +276,7 @@ def test_where_the_system_knows_no_flock_no_file_is_taken_for_a_lock(
 
     monkeypatch.setattr(fcntl, "flock", unknown)
     new = open_store(tmp_path / "new")
-    assert new.kind == HEARTBEAT and "has no locks: the store is shared by heartbeat" in new.notices[0]
+    assert new.kind == HEARTBEAT and "has no locks: the store uses heartbeat locks" in new.notices[0]
     with pytest.raises(StoreError, match="expected a file system with locks, got 'Function not implemented'"):
         ensure(plain, [fake_run()], in_process=True, trainer=NAME)
     ensure(new, [fake_run()], in_process=True, trainer=NAME)
@@ -313,7 +315,7 @@ def test_locks_that_no_other_machine_hears_of(
     monkeypatch.setattr("replicate.store.marker.locks_stay_here", lambda _: answer)
     store = open_store(tmp_path / "store")
     assert store.kind == (HEARTBEAT if answer else locks.KERNEL)
-    assert [("no other machine hears of" in notice) for notice in store.notices] == [True] * answer
+    assert [("other machines do not see" in notice) for notice in store.notices] == [True] * answer
 
 
 def test_what_is_held_is_in_flight_and_no_garbage(store: Store) -> None:

@@ -126,7 +126,7 @@ def test_commands_name_it(store: Store, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["fsck", *where]) == 0
     path.unlink()
     assert main(["runs", "verify", "--weights", *where]) == 2
-    assert "expected kept models, got none; `replicate train --keep-models` keeps them" in capsys.readouterr().err
+    assert "expected kept models, got none; train with --keep-models" in capsys.readouterr().err
 
 
 WRITER = """

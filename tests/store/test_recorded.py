@@ -76,7 +76,7 @@ def test_a_row_with_a_flipped_bit_is_missing_and_no_other(
         found = recorded.read(path)
     assert sorted(found) == [key for i, key in enumerate(sorted(BY_KEY)) if i != 2]
     assert all(found[key] == BY_KEY[key] for key in found)
-    assert "1 recorded runs cannot be believed and count as missing; get the file anew" in caplog.text
+    assert "1 recorded runs are damaged and count as missing; get the file again" in caplog.text
 
 
 @given(st.data())
@@ -116,10 +116,10 @@ def test_a_store_that_is_not_there_is_empty_above_recorded_runs(tmp_path: Path) 
     assert store.keys() == set(BY_KEY)
     assert [stored.key for stored in store.records()] == sorted(BY_KEY)
     assert store.notices == [
-        f"store {tmp_path / 'none'}: nothing there yet; {len(BY_KEY)} recorded runs are all there is"
+        f"store {tmp_path / 'none'} does not exist: only the {len(BY_KEY)} runs recorded with the source are used"
     ]
     assert not (tmp_path / "none").exists()
-    with pytest.raises(StoreError, match="got nothing there"):
+    with pytest.raises(StoreError, match="but there is none"):
         open_store(tmp_path / "none", create=False, read_only=True, below={})
 
 

@@ -172,9 +172,9 @@ def assert_set_aside(store: Store, run: Run, *words: str) -> None:
     [
         (lambda blob: b"", "got an empty file"),
         (lambda blob: blob[: len(blob) // 2], "expected a whole record: input data was truncated"),
-        (lambda blob: blob[:-1], "differs outside its values"),
+        (lambda blob: blob[:-1], "the same values in another layout"),
         (lambda blob: blob + blob, "expected a whole record: JSON is malformed: trailing characters (byte "),
-        (lambda blob: b" " + blob, "differs outside its values"),
+        (lambda blob: b" " + blob, "the same values in another layout"),
         (lambda blob: b"\xff" * 40, "expected a whole record: JSON is malformed: invalid character (byte 0)"),
         (lambda blob: b"[" * 100_000, "expected a whole record: expected `object`, got `array`"),
         (lambda blob: b'{"a":' * 100_000, "expected a whole record: nested too deep"),
@@ -319,13 +319,13 @@ def test_names_that_no_directory_can_have(tmp_path: Path, name: str) -> None:
 
 
 def test_an_empty_name_is_not_the_working_directory() -> None:
-    with pytest.raises(StoreError, match="got an empty name"):
+    with pytest.raises(StoreError, match="got an empty one"):
         open_store("")
 
 
 def test_a_store_that_is_not_there_is_not_made_to_be_read(tmp_path: Path) -> None:
     for options in ({"create": False}, {"read_only": True}):
-        with pytest.raises(StoreError, match="got nothing there; train first, or check the path"):
+        with pytest.raises(StoreError, match="but there is none; train first, or check the path"):
             open_store(tmp_path / "gone", **options)
     assert not (tmp_path / "gone").exists()
     (tmp_path / "empty").mkdir()
@@ -369,9 +369,9 @@ def test_a_corrupt_or_missing_marker_is_said_and_written_anew(store: Store, text
     readonly = open_store(store.path, read_only=True)
     assert readonly.get(fake_run()) is not None
     assert "store.json is" in readonly.notices[0]
-    assert "written anew" not in readonly.notices[0]
+    assert "written again" not in readonly.notices[0]
     again = open_store(store.path)
-    assert "written anew" in again.notices[0]
+    assert "written again" in again.notices[0]
     assert open_store(store.path).notices == []
 
 
@@ -399,7 +399,7 @@ def test_a_store_that_cannot_be_written_can_be_read(store: Store, monkeypatch: p
     assert reader.get(bad) is None
     assert reader.get(bad) is None
     (notice,) = reader.notices
-    assert "the store is read-only, so it stays" in notice
+    assert "not moved: the store is read-only" in notice
     with pytest.raises(StoreError, match="opened read-only"):
         reader.put(run, fake_result(run), {})
     with pytest.raises(StoreError, match=r"cannot write .*: Read-only file system; make room"):

@@ -255,7 +255,7 @@ def test_a_damaged_checkpoint_starts_over_with_a_word(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"accuracy_pp": 101.0}, "accuracy_pp: expected a percentage from 0 to 100, got 101.0"),
-        ({"train_loss": None}, "expected a train_loss exactly where not diverged, got None, False"),
+        ({"train_loss": None}, "expected train_loss None if and only if diverged, got None and False"),
         ({"train_loss": math.inf}, "train_loss: expected a finite number, got inf"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Pictures of landscapes and verdicts as inline SVG; matplotlib is loaded when the first one is drawn."""
+"""Pictures of landscapes and verdicts as inline SVG; matplotlib is imported when the first one is drawn."""

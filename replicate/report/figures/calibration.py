@@ -1,4 +1,4 @@
-"""Operating characteristics: how often the rules say what, against the truth of made landscapes."""
+"""The picture of the calibration: how often the rules give each outcome, by the truth of made-up landscapes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WIDTH = 480
 ROW = 22
 OUTCOMES = ("replicated", "inconclusive", "contradicted")
 Shares = dict[float, dict[str, float]]
-"""Truth → share of each outcome, 0 to 1."""
+"""Truth → outcome → share, 0 to 1."""
 
 
 def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
-    """Over all studies of a quantity, weighted by their landscapes; studies without a truth are left out.
+    """The shares over all studies of `quantity`, weighted by their landscapes.
 
-    So are those of a ratio that varies with the learning rate: no single value is the truth there.
+    Left out are studies without a truth, and of the ratio those where it varies with the learning rate.
     """
     sums: dict[float, dict[str, float]] = {}
     for rate in rates:
@@ -33,7 +33,7 @@ def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
 
 
 def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> str:
-    """The picture of one quantity as SVG: a bar of shares for each truth, those inside the margin marked."""
+    """The picture of one quantity as SVG: a bar of shares for each truth; truths inside `margin` are marked."""
     height = 8 + 42 + ROW * len(found)
     with canvas(WIDTH, height, _alternative(found, quantity)) as drawn:
         ax = drawn.axes(100, 8, 28, 42)
@@ -42,7 +42,7 @@ def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> st
             for outcome in OUTCOMES:
                 ax.barh(y, share[outcome], 0.82, left, color=COLOURS[outcome], edgecolor=COLOURS["paper"], lw=0.8)
                 if share[outcome] >= 0.06:
-                    # Black on all three hues, in light and in dark.
+                    # Black is legible on all three hues, in light and dark mode.
                     style: dict[str, Any] = {"color": "black", "fontsize": 10, "fontweight": "bold"}
                     ax.text(left + share[outcome] / 2, y, outcome[0].upper(), ha="center", va="center", **style)
                 left += share[outcome]
@@ -54,11 +54,11 @@ def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> st
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
         ax.tick_params(axis="y", length=0, pad=14)
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel("share of made landscapes", labelpad=3)
+        ax.set_xlabel("share of made-up landscapes", labelpad=3)
         ax.set_ylabel(f"true {quantity}", labelpad=4)
     return drawn.svg
 
 
 def _alternative(found: Shares, quantity: str) -> str:
     parts = [f"truth {t:g}: " + ", ".join(f"{o} {100 * s[o]:.0f} percent" for o in OUTCOMES) for t, s in found.items()]
-    return f"How often the rule on the {quantity} says what, on made landscapes. {'; '.join(parts)}."
+    return f"How often the rule on the {quantity} gives each outcome, on made-up landscapes. {'; '.join(parts)}."

@@ -1,6 +1,6 @@
-"""From a matplotlib figure to inline SVG: colours as CSS variables, text as text, the same bytes every time.
+"""Turns a matplotlib figure into inline SVG: colours as CSS variables, text as text, the same bytes every time.
 
-A page decides on light or dark through the variables; where none are set, as in a notebook, their fallbacks hold.
+A page sets the variables for light or dark mode; without them, as in a notebook, their fallback colours are used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PX = 1 / 72
-"""Inches a pixel: matplotlib's SVG has 72 units an inch."""
+"""Inches per pixel: matplotlib's SVG has 72 units per inch."""
 
 COLOURS = {
     "ink": "#1c1c21",
@@ -42,11 +42,11 @@ COLOURS = {
     "heat-4": "#d3e3f3",
     "heat-5": "#edf3fa",
 }
-"""CSS variable → colour where it is not set. Okabe and Ito's hues, darkened for thin lines; each value only once."""
+"""CSS variable → fallback colour, each different: Okabe and Ito's hues, darkened for thin lines."""
 
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a $ in a name is a $
+    "text.parse_math": False,  # a $ in a name is no formula
     "axes.unicode_minus": True,
     "font.family": "sans-serif",
     "font.size": 11,
@@ -76,7 +76,7 @@ LONGEST_LABEL = 28
 
 @dataclass
 class Canvas:
-    """A figure being drawn; `svg` is there once the `with` block of `canvas` has ended."""
+    """A figure being drawn; `svg` is set when the `with` block of `canvas` ends."""
 
     figure: Figure
     width: float
@@ -84,7 +84,7 @@ class Canvas:
     svg: str = ""
 
     def axes(self, left: float, top: float, right: float, bottom: float) -> Axes:
-        """Axes with these margins, in pixels."""
+        """Add axes with these margins, in pixels."""
         box = (
             left / self.width,
             bottom / self.height,
@@ -95,36 +95,36 @@ class Canvas:
 
 
 def note(ax: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
-    """Words `offset` points away from a place of the picture."""
+    """Write `words` into the picture, `offset` points away from the position `at`."""
     ax.annotate(words, at, offset, textcoords="offset points", **{"va": "center", **style})
 
 
 @contextmanager
 def canvas(width: float, height: float, alt: str) -> Iterator[Canvas]:
-    """A figure of `width` x `height` pixels whose text alternative is `alt`."""
+    """A `Canvas` of `width` x `height` pixels with the text alternative `alt`."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    # The salt makes the ids of two pictures on one page differ; it depends on what is said of them alone.
+    # The salt gives two pictures on one page different ids, and one picture always the same.
     settings: Any = {**_RC, "svg.hashsalt": alt}
     with matplotlib.rc_context(settings):
         drawn = Canvas(Figure(figsize=(width * PX, height * PX)), width, height)
         yield drawn
         out = io.StringIO()
         with warnings.catch_warnings():
-            # The browser has fonts for what matplotlib's own lacks.
+            # Browsers have fonts for the characters that matplotlib's font lacks.
             warnings.filterwarnings("ignore", message=".*missing from font")
             drawn.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
         drawn.svg = _inline(out.getvalue(), width, height, alt)
 
 
 def _inline(document: str, width: float, height: float, alt: str) -> str:
-    """matplotlib's SVG document as an element of a page."""
+    """matplotlib's SVG document as an element that can be put into a page."""
     text = document[document.index("<svg") :]
     body = text[text.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", body)  # names of the drawing's parts, the same in every drawing
+    body = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", body)  # ids of parts, the same in every picture
     body = body.replace("xlink:href", "href")
     body = re.sub(r"font: (?:(?:bold|italic|\d+) )*([\d.]+)px [^;\"]*", _font, body)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), body)
@@ -142,14 +142,14 @@ def _font(found: re.Match[str]) -> str:
 
 
 def label(text: str, longest: int = LONGEST_LABEL) -> str:
-    """`text` fit for a picture: on one line, cut short, and with its own direction of writing kept to itself."""
+    """`text` for a picture: on one line, cut to `longest` characters, its writing direction isolated."""
     plain = " ".join(_CONTROL.sub(" ", text).split())
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return short if short.isascii() else f"\u2068{short}\u2069"
 
 
 def number(x: float) -> str:
-    """`3e-5`, `0.02`, `1`, `500`: a tick's label without a row of zeros."""
+    """The label of a tick, without long rows of zeros: `3e-5`, `0.02`, `1`, `500`."""
     if x == 0:
         return "0"
     if not 1e-3 <= abs(x) < 1e4:
@@ -159,9 +159,9 @@ def number(x: float) -> str:
 
 
 def log_ticks(ax: Any, axis: str, low: float, high: float, most: int = 7) -> None:
-    """Ticks at powers of ten of a logarithmic axis whose data are decadic logarithms."""
+    """Put at most about `most` ticks on an axis whose data are base-10 logarithms, from `low` to `high`."""
     first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
-    if last - first < 2:  # less than three powers of ten: 1, 2 and 5 times them
+    if last - first < 2:  # fewer than three powers of ten: add 2 and 5 times each
         values = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
         inside = [x for x in values if low <= math.log10(x) <= high]
         getattr(ax, f"set_{axis}ticks")([math.log10(x) for x in inside], [number(x) for x in inside])

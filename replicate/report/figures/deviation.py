@@ -1,4 +1,4 @@
-"""The deviation curve: accuracy lost at multiples of the claimed weight decay, over the paper's Table 2."""
+"""The deviation curve: accuracy lost at multiples of the claimed weight decay, here and in the paper's Table 2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 366, 300
 
 
 def deviation(dataset: str, found: Mapping[float, tuple[Estimate, Margin]], title: str) -> str:
-    """The picture of one data set as SVG. `found`: kappa → estimate and margin of its claim."""
+    """The picture of `dataset` as SVG. `found`: kappa → estimate and margin of its claim, in pp."""
     table = {row.kappa: row.drop(dataset) for row in TABLE_2}
     with canvas(WIDTH, HEIGHT, _alternative(found, title)) as drawn:
         ax = drawn.axes(48, 12, 14, 44)

@@ -1,4 +1,4 @@
-"""Pictures as one SVG file that stands alone: side by side, each under its name, in the colours of a light page."""
+"""Puts pictures side by side in one SVG file, each under its name, in the colours of light mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ID = re.compile(r"((?:\bid=\"|url\(#|href=\"#)[mph][0-9a-f]{10})\b")
 
 
 def document(pictures: Sequence[tuple[str, str]]) -> str:
-    """The file. `pictures`: (name, SVG element as `canvas` makes it), all of one size."""
+    """The SVG file. `pictures`: name and SVG element as `canvas` makes it, all of one size; raises ValueError."""
     sizes = [_size(picture) for _, picture in pictures]
     width, height = max(w for w, _ in sizes), max(h for _, h in sizes) + HEADING_HEIGHT
     columns = min(A_ROW, len(pictures))
@@ -34,7 +34,7 @@ def document(pictures: Sequence[tuple[str, str]]) -> str:
             f'<text x="{x:g}" y="{y + 16:g}" font-family="system-ui, sans-serif" font-size="14" font-weight="bold" '
             f'fill="{COLOURS["ink"]}">{escape(label(name, 44))}</text>'
         )
-        # Two pictures that say the same have the same ids; in one file they must not.
+        # Pictures with the same text alternative share ids, which must differ in one file.
         own = _ID.sub(rf"\g<1>-{i}", _VARIABLE.sub(r"\1", picture))
         out.append(own.replace("<svg ", f'<svg x="{x:g}" y="{y + HEADING_HEIGHT:g}" ', 1))
     return "\n".join([*out, "</svg>"]) + "\n"

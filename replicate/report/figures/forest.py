@@ -11,7 +11,7 @@ from replicate.report.wording import outcome_text
 
 
 def forest(entries: Sequence[Entry], scale: Scale, title: str, name: Callable[[Entry], str]) -> str:
-    """The picture of the judged `entries`; an empty text where there are none."""
+    """The picture of the judged `entries` as SVG; empty if there are none. `name`: entry → name of its row."""
     rows = [row(e, name(e)) for e in entries if e.verdict.estimate is not None]
     return intervals(rows, scale, title) if rows else ""
 
@@ -24,7 +24,7 @@ def row(e: Entry, name: str) -> Row:
 
 
 def _paper(figure: Figure | None) -> tuple[float, float, float] | None:
-    """The paper's value and interval where it gives both in the quantity's own unit."""
+    """The paper's value and interval, if it gives both in the unit of the quantity."""
     if figure is None or figure.low is None or figure.high is None or figure.unit not in ("", "pp"):
         return None
     return figure.value, figure.low, figure.high

@@ -1,6 +1,6 @@
-"""A forest plot: a name a cell, its interval beneath, the paper's beneath that; the margin as a band.
+"""A forest plot: for each cell its name, below it our interval, below that the paper's; the margin is a band.
 
-As wide as a phone shows it, for a picture that is scaled down takes its letters with it.
+It is as wide as a phone's screen, because scaling it down would shrink its text.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ WIDTH = 366
 ROW = 42
 TOP, BOTTOM, LEFT, RIGHT = 26, 40, 10, 26
 NAME, OURS, PAPER = -0.28, 0.06, 0.34
-"""Where they stand in a row, whose middle is 0 and whose height is 1."""
+"""Vertical positions in a row of height 1 with its centre at 0."""
 LETTERS = {"replicated": "R", "contradicted": "C", "inconclusive": "I", "not run": "N", "crashed": "E"}
-"""As on the terminal."""
+"""Outcome → letter, as on the terminal."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a forest plot; infinite ends are open."""
+    """One row of a forest plot; infinite ends are open."""
 
     name: str
     value: float | None
@@ -39,21 +39,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the rows are drawn against."""
+    """The axis and what is marked on it."""
 
     quantity: str
-    """What the axis shows."""
+    """The label of the axis."""
     band: tuple[float, float]
     """The margin; infinite ends are open."""
     log: bool = False
     marks: tuple[tuple[float, str, str], ...] = ()
-    """Upright lines: value, words, colour."""
+    """Vertical lines: value, label, name of the colour."""
     furthest: tuple[float, float] = (-math.inf, math.inf)
-    """The axis ends here at the latest."""
+    """Limits that the axis never exceeds."""
 
 
 def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
-    """The picture as SVG. `title`: what its text alternative begins with."""
+    """The picture as SVG. `title`: the beginning of its text alternative."""
     height = TOP + BOTTOM + ROW * len(rows)
     with canvas(WIDTH, height, alternative(rows, scale, title)) as drawn:
         ax = drawn.axes(LEFT, TOP, RIGHT, BOTTOM)
@@ -79,7 +79,7 @@ def intervals(rows: Sequence[Row], scale: Scale, title: str) -> str:
 
 
 def alternative(rows: Sequence[Row], scale: Scale, title: str) -> str:
-    """The picture in words."""
+    """The text alternative: the picture in words."""
     ends = [f"{x:g}" if math.isfinite(x) else "open" for x in scale.band]
     parts = []
     for row in rows:
@@ -90,14 +90,14 @@ def alternative(rows: Sequence[Row], scale: Scale, title: str) -> str:
 
 
 def _at(x: float, scale: Scale, low: float, high: float) -> float:
-    """Where the value `x` stands on the axis, at its ends at the furthest."""
+    """The position of the value `x` on the axis, limited to its ends."""
     if scale.log:
         x = math.log10(x) if 0 < x < math.inf else -math.inf if x <= 0 else math.inf
     return min(max(x, low), high)
 
 
 def _ends(rows: Sequence[Row], scale: Scale) -> tuple[float, float]:
-    """The axis: all finite ends, the band and the marks, with a little room."""
+    """The ends of the axis: they enclose all finite ends, the band and the marks, with some room."""
     values = [x for row in rows for x in (row.low, row.high, *([] if row.value is None else [row.value]))]
     values += [x for row in rows if row.paper for x in row.paper] + [*scale.band] + [m[0] for m in scale.marks]
     shown = [min(max(x, scale.furthest[0]), scale.furthest[1]) for x in values if math.isfinite(x)]

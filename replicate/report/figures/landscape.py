@@ -1,4 +1,4 @@
-"""The landscape of a cell: where each learning rate's accuracy is best, the claimed line, the rivals' lines."""
+"""The picture of a cell's landscape: accuracy, the best weight decay at each learning rate, and the laws as lines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 366, 350
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Edges of the shades, in percentage points below the best of the learning rate."""
+"""Edges of the shades, in percentage points below the best of the same learning rate."""
 LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 LABEL_HEIGHT = 16
 ZERO_ROW = 0.75
-"""Height of the row of weight decay 0, in decades."""
+"""Height of the row for weight decay 0, in decades."""
 
 
 _Box = tuple[float, float, float, float]
@@ -33,18 +33,18 @@ _Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where things stand, in decadic logarithms."""
+    """Positions in the picture, as base-10 logarithms."""
 
     lrs: tuple[float, ...]
     edges: tuple[float, ...]
-    """Edges of the columns, half-way between neighbours; one more than there are learning rates."""
+    """Edges of the columns, half-way between learning rates; one more than there are of these."""
     low: float
     high: float
     has_zero: bool
 
     @property
     def zero(self) -> float:
-        """Centre of the row of weight decay 0."""
+        """Centre of the row for weight decay 0."""
         return self.low - 0.35 - ZERO_ROW / 2
 
     @property
@@ -81,7 +81,7 @@ def landscape(found: Landscape, rho: float = RHO) -> str:
 
 
 def alternative(found: Landscape, fit: LineFit | None, rho: float = RHO) -> str:
-    """The picture in words: the best weight decay at each learning rate."""
+    """The text alternative: the best weight decay at each learning rate."""
     from replicate.report.figures.canvas import label
 
     name = f"{label(found.arch)} on {label(found.dataset)}"
@@ -114,7 +114,7 @@ def _frame(slices: list[Slice], rho: float) -> _Frame:
 
 
 def _shades(ax: Axes, slices: list[Slice], frame: _Frame, steps: tuple[float, ...]) -> None:
-    """One rectangle a learning rate and weight decay; hatched where most seeds diverged."""
+    """Draw one rectangle per learning rate and weight decay; hatched if most seeds diverged."""
     boxes: dict[int, list[_Box]] = {}
     lost_boxes: list[_Box] = []
     for left, right, cut in zip(frame.edges[:-1], frame.edges[1:], slices, strict=True):
@@ -135,7 +135,7 @@ def _shades(ax: Axes, slices: list[Slice], frame: _Frame, steps: tuple[float, ..
 
 
 def _fill(ax: Axes, boxes: list[_Box], **style: Any) -> None:
-    """The rectangles as one path: hundreds of patches would take matplotlib a second."""
+    """Draw the rectangles as one path: hundreds of patches would take matplotlib a second."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -148,7 +148,7 @@ def _fill(ax: Axes, boxes: list[_Box], **style: Any) -> None:
 
 
 def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
-    """Bottom and top of each weight decay's rectangle: half-way to its neighbours."""
+    """Bottoms and tops of the rectangles of the weight decays, half-way between neighbours."""
     logs = np.log10(cut.wds[cut.wds > 0])
     middle = (logs[1:] + logs[:-1]) / 2
     bottoms: list[float] = [*(logs[:1] - 0.15), *middle]
@@ -160,7 +160,7 @@ def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
 
 
 def _grid_points(ax: Axes, slices: list[Slice], frame: _Frame) -> None:
-    """The weight decays of the paper's grid, where this landscape has them."""
+    """Mark the weight decays of the paper's grid that this landscape has."""
     points = [
         (0.8 * left + 0.2 * x, np.log10(wd) if wd > 0 else frame.zero)
         for left, x, cut in zip(frame.edges[:-1], frame.lrs, slices, strict=True)
@@ -191,7 +191,7 @@ def _lines(ax: Axes, frame: _Frame, rho: float, fit: LineFit | None) -> None:
 
 
 def _apart(at: list[float], gap: float) -> list[float]:
-    """The places `at`, the upper ones moved up until all are `gap` apart."""
+    """The positions `at`, moved up where needed so that all are at least `gap` apart."""
     out = list(at)
     order = sorted(range(len(at)), key=lambda i: at[i])
     for lower, upper in pairwise(order):
@@ -200,7 +200,7 @@ def _apart(at: list[float], gap: float) -> list[float]:
 
 
 def _level(fit: LineFit) -> float | None:
-    """Decadic logarithm of the best weight decay at the centre of the learning rates; None where nothing bounds it."""
+    """log10 of the best weight decay, averaged over the learning rates with a bounded one; None if there are none."""
     values = [c.middle(CLOSED_DEVIANCE) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     if not values:
         return None
@@ -208,7 +208,7 @@ def _level(fit: LineFit) -> float | None:
 
 
 def _optima(ax: Axes, fit: LineFit, frame: _Frame) -> None:
-    """At each learning rate the interval of the best weight decay; an arrow where the runs leave it open."""
+    """Draw the interval of the best weight decay at each learning rate, with arrows at open ends."""
     at = dict(zip(np.round(frame.lrs, 9), frame.lrs, strict=True))
     for curve in fit.curves:
         x = at[np.round(np.log10(curve.lr), 9)]

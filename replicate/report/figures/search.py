@@ -1,4 +1,4 @@
-"""The picture of a random search: its trials, and where the fitted surface has its best weight decay."""
+"""The picture of a random search: its trials, and the best weight decay by the fitted surface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks, n
 
 WIDTH, HEIGHT = 366, 350
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.7)
-"""Shades end at losses of these shares of the largest one."""
+"""Edges of the shades, as shares of the largest loss."""
 MARGIN = 0.2
 
 
@@ -55,7 +55,7 @@ def search(found: Landscape, rho: float) -> str:
 
 
 def alternative(found: Landscape, fitted: bool) -> str:
-    """What the picture shows, in words, for readers who cannot see it."""
+    """The text alternative of the picture."""
     named = f"{label(found.arch)} on {label(found.dataset)}"
-    what = "with where a smooth surface through them has its best weight decay" if fitted else "too few for a surface"
+    what = "with the best weight decay by a smooth surface fitted to them" if fitted else "too few to fit a surface"
     return f"{named}: {len(found.frame)} trials of a random search over learning rate and weight decay, {what}"

@@ -427,7 +427,7 @@ def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store:
     (folder / "x.checkpoint").touch()
     assert begun.begin(store, [runs[4], runs[3]]) == folder
     assert store.notices == [
-        "a stack of 3 runs was interrupted and goes on with 2 of them: what was not finished may start over"
+        "a stack of 3 runs was interrupted; 2 of them are trained now, and those not finished may start over"
     ]
     begun.prune(store)
     assert folder.exists()
