@@ -26,6 +26,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -118,16 +119,21 @@ def tested(name: str) -> int:
 
 def invented(shape: str, rng: np.random.Generator) -> list[Rate]:
     rule, made = Rounds(), synthetic.Truth(shape=shape)
-    x = math.log(FACTOR) * np.arange(rule.lowest, rule.highest + 1)
+    x: Floats = math.log(FACTOR) * np.arange(rule.lowest, rule.highest + 1, dtype=np.float64)
     found = []
     for lr in LRS:
         best, unit = math.log(FACTOR) * rng.uniform(*BEST_PLACES), 1 / (lr * STEPS)
         wds = [0.0, *np.exp(x - best) * made.best_wd(lr)]
-        drawn = synthetic.draw(made, lambda _, wds=wds: wds, rng, lrs=[lr], seeds=range(SEEDS))
+        drawn = synthetic.draw(made, partial(_same, wds), rng, lrs=[lr], seeds=range(SEEDS))
         scores = drawn.frame["score"].to_numpy().reshape(len(wds), SEEDS)
         truth = trained_studies.Truth(best + math.log(unit), 0.0, gain_pp=5.0, gain_error=0.0)
         found.append(Rate(lr, x, scores[1:], scores[0], truth, unit, 0.0))
     return found
+
+
+def _same(wds: Sequence[float], lr: float) -> Sequence[float]:
+    """`wds` at every learning rate."""
+    return wds
 
 
 def trained(name: str, rng: np.random.Generator) -> list[Rate]:
