@@ -125,8 +125,8 @@ def inert_decay(paper: Reported) -> Finding:
         if dead:
             acts = ", ".join(f"{k:.0f} at lr {lr}" for lr, k in first.items())
             evidence += (
-                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} every kappa from {kappas[0]:g} to {kappas[-1]:g} is the "
-                f"run without decay, so no best weight decay can be found there (the smallest kappa that acts: {acts})"
+                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} every kappa from {kappas[0]:g} to {kappas[-1]:g} is "
+                f"the run without decay, so no best weight decay can be found there (first kappa that acts: {acts})"
             )
         evidence += "."
     return from_checks(

@@ -1,4 +1,4 @@
-"""The gap between the grid and a search along the claimed line: is it within its bound, above noise, possible at all?"""
+"""The gap between grid and a search along the claimed line: is it within its bound, within noise, possible at all?"""
 
 from __future__ import annotations
 

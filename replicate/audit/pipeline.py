@@ -90,7 +90,8 @@ def simulate(
 ) -> Outcome:
     """The pipeline on `cells` simulated cells.
 
-    `lost(lr, wds)` is the accuracy lost at each weight decay, and `sd` the standard deviation between seeds, both in pp.
+    `lost(lr, wds)` is the accuracy lost at each weight decay, and `sd` the standard deviation between seeds, both in
+    pp.
     """
     shares, probability = resamples(seeds)
     lrs = np.array([lr for lr, _ in grid])

@@ -23,7 +23,8 @@ MOST = 4_000_000
 """Grids with more assignments are not enumerated: they would take too much memory."""
 
 NEAR_R2 = 0.1
-"""A conclusion changes if no fit inside the row's intervals has an R² within this much of the reported one, or above."""
+"""A conclusion changes if no fit inside the row's intervals has an R² within this much of the reported one, or
+above."""
 
 FITS = ("origin", "origin, R² about 0", "intercept")
 """Line through the origin, with R² about the mean (as in the published script) or about 0; line with an intercept."""
@@ -55,7 +56,7 @@ class Fits:
 
 
 def _over_assignments(columns: list[Floats]) -> Floats:
-    """[N], sum over learning rates of `columns` for every assignment; the last learning rate's choice varies fastest."""
+    """[N], sum of `columns` over learning rates for every assignment; that of the last one varies fastest."""
     total = np.zeros(1)
     for column in columns:
         total = (total[:, None] + column[None, :]).ravel()
@@ -159,7 +160,7 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
 
 
 def _within_intervals(row: RatioRow, grid: Grid) -> bool:
-    """Whether any assignment, under any fit, has ratio and slope inside the row's intervals and R² up to NEAR_R2 below."""
+    """Whether any assignment has, under any fit, ratio and slope in the row's intervals and R² up to NEAR_R2 below."""
     fits = enumerate_fits(grid)
     ok = np.ones(len(fits.slope), dtype=bool)
     if row.slope and row.slope.has_interval:

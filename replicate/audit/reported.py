@@ -154,7 +154,7 @@ class StatedFigure:
     def check(
         self, what: str, low: float, high: float | None = None, *, recomputed: str = "", decides: bool = False
     ) -> Check:
-        """Compares this figure with the recomputed range [low, high], or the number `low`; it holds if any rounds to it."""
+        """Compares this figure with [low, high], or with `low`; holds if a number in it rounds to the figure."""
         recomputed, holds = recomputed or span(low, low if high is None else high), self.value.meets(low, high)
         return Check(what, self.value.text, recomputed, holds=holds, source=self.source, decides=decides)
 
@@ -234,7 +234,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Reported:
-    """A paper under audit. Only the grid and the table of ratios are required; audits raise NotStated if they lack data."""
+    """A paper under audit. Only grid and table of ratios are required; an audit that lacks data raises NotStated."""
 
     name: str
     grid: tuple[tuple[float, tuple[float, ...]], ...]

@@ -80,7 +80,8 @@ EXPERIMENTS = (
 )
 
 GROWTH = {"quadratic": 2.0, "asymmetric": 2.0, "tolerance": 2.0, "kinked": 1.0, "quartic": 4.0}
-"""Exponent of the shapes whose drop is a power of the distance from the edge of a tolerance zone (or from kappa = 1)."""
+"""Exponent of the shapes whose drop is a power of the distance from the edge of a tolerance zone (or from kappa =
+1)."""
 
 
 _LINE = {(lr, ratio_grid(lr)[KAPPAS.index(1.0)]) for lr in LRS}

@@ -1,4 +1,4 @@
-"""A hash of the source code on which a module's answers depend: its own and that of all it imports from this package."""
+"""A hash of the source code on which a module's answers depend: its own and that of its imports from this package."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ which also writes the numbers to `calibration.json` beside it.
 *Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted although it
 lies inside; if the truth has no value, such as the best weight decay of a flat landscape, every decisive verdict. If a
 wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that pass
-through it lies outside, and `contradicted` if any lies inside. A ratio also counts as outside if the ratio at any of the
-learning rates it is averaged over does. [evidence.md](evidence.md) says what these figures mean, and where coverage
+through it lies outside, and `contradicted` if any lies inside. A ratio also counts as outside if the ratio at any of
+the learning rates it is averaged over does. [evidence.md](evidence.md) says what these figures mean, and where coverage
 differs from the nominal level.
 """
 

@@ -34,7 +34,7 @@ LEAST_SEEDS = 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """A kind of cell: the landscape it is drawn from, its law, number of seeds, and that it has every n-th weight decay."""
+    """A kind of cell: its landscape, its law, its number of seeds, and that it has every `every`-th weight decay."""
 
     landscape: str
     law: str
@@ -100,7 +100,7 @@ def studies(name: str) -> list[Drawn]:
 
 
 def digest(name: str) -> str:
-    """Digest of the recorded file of the landscape `name`: part of the cache's key, so that new runs are judged anew."""
+    """Digest of the recorded file of the landscape `name`, part of the cache's key so that new runs are judged anew."""
     return hashlib.sha256(recording.path_of(name).read_bytes()).hexdigest()[:16]
 
 

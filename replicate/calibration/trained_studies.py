@@ -73,8 +73,8 @@ class Curve:
 def oracle(x: Floats, mean: Floats) -> float:
     """Position, in `x`, of the peak of the accuracies `mean` [W] at `x` [W], by a quartic around the best one.
 
-    The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place: fitted to the loss itself,
-    one run beyond the collapse at large decay would pull the peak away.
+    The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place: fitted to the loss
+    itself, one run beyond the collapse at large decay would pull the peak away.
     """
     best = int(np.nanargmax(mean))
     near = slice(max(0, best - REACH), best + REACH + 1)
@@ -163,7 +163,7 @@ class Choice:
 
 
 def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
-    """The `index`-th random choice of `seeds` seeds and every `every`-th weight decay, a function of its arguments only.
+    """The `index`-th random choice of `seeds` seeds and every `every`-th weight decay; depends on its arguments only.
 
     The first weight decay of each learning rate is drawn too.
     """

@@ -43,8 +43,8 @@ def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None,
 def again(name: str, sample: int, folder: Path) -> list[tuple[Row, Row, bool]]:
     """Trains up to `sample` recorded runs of the landscape `name` again, in the store `folder`.
 
-    Returns, for each, the recorded row, the new row, and whether machine and versions are the same. The sample is random
-    but always the same. Raises UsageError if nothing is recorded, and what `train` raises.
+    Returns, for each, the recorded row, the new row, and whether machine and versions are the same. The sample is
+    random but always the same. Raises UsageError if nothing is recorded, and what `train` raises.
     """
     recorded = recording.read(name)
     if not recorded.rows:

@@ -2,8 +2,8 @@
 
 A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2). Its length scale is
 averaged over by marginal likelihood, jointly for all learning rates of the cell, and its amplitude separately for each.
-Large losses count by their logarithm (`softening`), which makes a curve that falls off a cliff smooth; the loss at which
-this sets in is averaged over like the length scale.
+Large losses count by their logarithm (`softening`), which makes a curve that falls off a cliff smooth; the loss at
+which this sets in is averaged over like the length scale.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from replicate.landscape.landscape import Floats, Slice
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""
 ZERO_GAP = 40.0
-"""Weight decay 0 is placed this far below the smallest other one in ln(weight decay): too far to affect the curve between
-the others, but it can be the best. An optimum there counts as beyond the grid."""
+"""Weight decay 0 is placed this far below the smallest other one in ln(weight decay): too far to affect the curve
+between the others, but it can be the best. An optimum there counts as beyond the grid."""
 LEAST_DOF = 6.0
 """With fewer degrees of freedom in a whole cell, seeds may agree by chance: with three, the variance estimate is below
 an eighth of the truth in 5 % of cases. It is then used only if it exceeds the scatter around smooth curves."""
@@ -154,7 +154,7 @@ class Fit:
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
-    """One fit per slice: softening and length scale are common to all slices of a cell, the amplitude is each slice's."""
+    """One fit per slice: softening and length scale are common to the cell, each slice has its own amplitude."""
     noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
     covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
@@ -334,5 +334,5 @@ def _least_variance(cells: list[Points]) -> float:
 
 
 def _near(points: Points) -> Floats:
-    """`points.x` with weight decay 0 moved up to a factor 10 below the smallest other one, since errors there correlate."""
+    """`points.x` with weight decay 0 a factor 10 below the smallest other one, as the errors there correlate."""
     return np.maximum(points.x, points.low - np.log(10))

@@ -36,7 +36,8 @@ class BestSet:
     lr: float
     wds: tuple[float, ...]
     low: float
-    """The next smaller weight decay, which is excluded; 0 if there is none. A unimodal curve has its optimum above it."""
+    """The next smaller weight decay, which is excluded; 0 if there is none. A unimodal curve has its optimum above
+    it."""
     high: float
     """The next larger weight decay, which is excluded or diverged; infinite if there is none."""
     level: float

@@ -61,9 +61,9 @@ def largest_distance(parts: Sequence[Span], parts_strict: Sequence[Span]) -> Spa
     """Largest absolute difference between any two parts; raises ValueError if there are fewer than two.
 
     Upper limit: the largest upper limit of any pair of `parts`. To show that all pairs lie below a bound needs no
-    adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit over
-    `parts_strict`, the same values with intervals adjusted for the number of pairs, as showing that some pair exceeds a
-    bound requires.
+    adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit
+    over `parts_strict`, the same values with intervals adjusted for the number of pairs, as showing that some pair
+    exceeds a bound requires.
     """
     if len(parts) < 2:
         raise ValueError(f"largest distance: expected at least two parts, got {len(parts)}")

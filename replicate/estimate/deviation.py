@@ -153,7 +153,7 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
 
 
 def _asymmetries(drops: Drops) -> list[Floats]:
-    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, one [S] per cell; above 0, too much costs more."""
+    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, [S] per cell; above 0, too much costs more."""
     pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
     if not pairs:
         return []

@@ -54,7 +54,7 @@ def line(landscape: Landscape) -> LineFit | None:
 
 
 def ridge(landscape: Landscape) -> Ridge | None:
-    """The best weight decays of a random search; None under the same conditions as `replicate.estimate.surface.ridge`."""
+    """The best weight decays of a random search; None if `replicate.estimate.surface.ridge` returns None."""
     return _ridge(_ByContent.of(landscape))
 
 

@@ -26,7 +26,8 @@ class FittedCurve:
     process: Fit
     shape: RiseAndFall
     share: float
-    """Posterior probability of the model of a rise and a fall, against the process alone; the same for the whole cell."""
+    """Posterior probability of the model of a rise and a fall, against the process alone; the same for the whole
+    cell."""
 
     def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
         """Draws [K, len(grid)] at ln(weight decay) `grid`, in units of `process.scale` relative to the best mean."""

@@ -21,7 +21,10 @@ class Flag(Word):
     DIVERGED = "diverged", "some runs ended without a finite loss"
     CEILING = "ceiling", "the best accuracy of some learning rate is above 99.5 %"
     CHANCE = "chance", "the best accuracy of some learning rate is below twice that of guessing"
-    TWO_PEAKS = "two-peaks", "at some learning rate a mean lies significantly below one on its left and one on its right"
+    TWO_PEAKS = (
+        "two-peaks",
+        "at some learning rate a mean lies significantly below one on its left and one on its right",
+    )
     ONE_SEED = "one-seed", "there is only one seed, so the noise between seeds is unknown"
     ONE_ARCHITECTURE = "one-architecture", "there is only one architecture, so the spread between them is unknown"
     MISFIT = "misfit", "no line fits the optima (p < 0.01); intervals are widened accordingly"

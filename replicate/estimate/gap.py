@@ -1,8 +1,8 @@
 """The cost of tuning only the learning rate: best of the two-dimensional grid minus best of the line wd = 0.1 * lr, pp.
 
 The maximum of noisy means is biased upwards, more so the more means there are: 48 on the grid, 6 on the line. Here both
-maxima are taken over posterior draws of smooth accuracy curves, the same draws for grid and line, so their biases cancel
-if both peak at the same place. `cross_fitted` estimates the gap without that bias, from held-out seeds.
+maxima are taken over posterior draws of smooth accuracy curves, the same draws for grid and line, so their biases
+cancel if both peak at the same place. `cross_fitted` estimates the gap without that bias, from held-out seeds.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
 
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """Leave-one-seed-out gap, pp: configurations are chosen on the other seeds, the gap is measured on the held-out one.
+    """Leave-one-seed-out gap, pp: configurations are chosen on the other seeds and compared on the held-out one.
 
     None if grid or line was not run, or there are fewer than two seeds.
     """
@@ -148,7 +148,7 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
 
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """The paper's gap, pp: largest mean over seeds on the grid minus largest on the line; None if either was not run."""
+    """The paper's gap, pp: largest mean over seeds on the grid minus largest on the line; None if one was not run."""
     of_grid, of_line = _tops(landscape, grid)
     return None if of_grid is None or of_line is None else of_grid[0] - of_line[0]
 

@@ -22,7 +22,8 @@ METHOD = "exponent past the zone's edge, delta method over seeds, at either end 
 EDGE, NEAR, FAR = (math.log(factor) for factor in (2, 5, 10))
 SIDES = ((2.0, 5.0, 10.0), (0.5, 0.2, 0.1))
 DIFFER = 0.5
-"""If exponents of two sides differ by more than this, half the width of the claim's margin, their mean describes neither."""
+"""If exponents of two sides differ by more than this, half the width of the claim's margin, their mean describes
+neither."""
 _GAMMAS = np.linspace(0.0, EDGE, 2001)
 
 

@@ -82,8 +82,8 @@ class LineFit:
     def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[Flag, ...]:
         """The flag `law-breaks` if the best law, with values `places` [E], misfits by an amount that matters.
 
-        That is, its p, `misfit_p`, is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS` away from
-        it, at a level simultaneous over all bounded optima (Bonferroni).
+        That is, its p, `misfit_p`, is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS` away
+        from it, at a level simultaneous over all bounded optima (Bonferroni).
         """
         if not misfit_p < MISFIT_P:
             return ()
@@ -132,7 +132,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
 
 
 def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
-    """[H, B], log-likelihood of the optimum at every height plus shift; `heights` are evenly spaced by `HEIGHT_STEP`."""
+    """[H, B], log-likelihood of the optimum at every height plus shift; `heights` are spaced by `HEIGHT_STEP`."""
     first = heights[0] + shifts
     start = curve.start + STEP * np.floor((first.min() - curve.start) / STEP)
     every = round(HEIGHT_STEP / STEP)
@@ -162,7 +162,7 @@ def _is_closed(curve: OptimumCurve) -> bool:
 
 
 def _heights(curves: Sequence[OptimumCurve]) -> Floats:
-    """Heights tried; if an optimum is not bounded, they go beyond the grids farther than any line tried can come back."""
+    """Heights tried; if an optimum is not bounded, they extend far enough beyond the grids for all slopes tried."""
     ends = [c.interval(CLOSED_DEVIANCE) for c in curves]
     past_low = 12.0 if any(np.isinf(low) for low, _ in ends) else 2.0
     past_high = 12.0 if any(np.isinf(high) for _, high in ends) else 2.0
@@ -228,7 +228,8 @@ def settle(fit: LineFit) -> str:
 def narrower(fit: LineFit, width: float, half_margin: float) -> str:
     """What would narrow an interval of `width` to `half_margin`: more closely spaced weight decays, or more seeds.
 
-    If the optima are already known to within the runs around them, more seeds would not help. Empty for an infinite width.
+    If the optima are already known to within the runs around them, more seeds would not help. Empty for an infinite
+    width.
     """
     if not np.isfinite(width):
         return ""

@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass
 class _End:
-    """The smallest or largest weight decay of a learning rate if it cannot be told from the best, so does not bound it."""
+    """An end of the weight decays of a learning rate that cannot be told from the best and so does not bound it."""
 
     at: int
     """Index of this weight decay among the candidates."""
@@ -238,7 +238,7 @@ def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: f
 
 
 def _places(curve: OptimumCurve, diverges: Divergence) -> Iterator[float]:
-    """Candidates, ln(weight decay): the runs, midpoints between them, and points beyond them if the best may lie there."""
+    """Candidates, ln(weight decay): the runs, midpoints between them, and points beyond if the best may lie there."""
     assert curve.fitted is not None
     points = curve.fitted.points
     yield from points.x[points.x >= points.low]

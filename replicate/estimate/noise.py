@@ -1,4 +1,4 @@
-"""Noise of a landscape: means over seeds of a slice's scores [W, S], adjusted for seed effects, and their covariance."""
+"""Noise of a landscape: a slice's mean scores over seeds, adjusted for seed effects, and their covariance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class SliceNoise:
     count: NDArray[np.int64]
     """[W], number of finite scores."""
     residual_variance: Floats
-    """[W], unbiased variance of one run around the additive fit, for each weight decay separately; NaN with one seed."""
+    """[W], unbiased variance of one run around the additive fit, for each weight decay separately; NaN with one
+    seed."""
     dof: Floats
     """[W], degrees of freedom of `residual_variance`."""
     level_variance: float
@@ -137,10 +138,10 @@ def level_covariance(noise: SliceNoise, variance: float) -> Floats:
 def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
     """Upper limit of the variance of a seed's level in one slice, for `level_covariance`.
 
-    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows. A seed may have the same level
-    in all slices, so all slices together count for no more degrees of freedom than one. If linked rows never have two
-    seeds in common, it is `unknown`. If no seed links any two rows it is 0, as the scatter of a row then includes that
-    of the levels.
+    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows. A seed may have the same
+    level in all slices, so all slices together count for no more degrees of freedom than one. If linked rows never have
+    two seeds in common, it is `unknown`. If no seed links any two rows it is 0, as the scatter of a row then includes
+    that of the levels.
     """
     if not any(parts_apart(n).any() for n in noises):
         return 0.0
@@ -152,7 +153,7 @@ def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> floa
 
 
 def unknown_level_variance(noises: Sequence[SliceNoise]) -> float:
-    """Variance of a seed's level if unknown: so large that rows that are not linked by seeds say nothing to each other."""
+    """Variance of a seed's level if unknown: so large that rows not linked by seeds cannot be compared."""
     return (10 * max(float(np.ptp(n.mean)) for n in noises)) ** 2
 
 

@@ -32,8 +32,8 @@ STEP = 0.02
 FLOOR = 2e-3
 """Smallest Bayes factor: a single slice can make a position no less likely than this."""
 PLATEAU = float(np.log(8))
-"""Runs that cannot be told from the best are a plateau if they span this much in ln(weight decay): the paper's accuracies
-fall by 0.7 pp at a factor 2 either way, which three seeds can detect."""
+"""Runs that cannot be told from the best are a plateau if they span this much in ln(weight decay): the paper's
+accuracies fall by 0.7 pp at a factor 2 either way, which three seeds can detect."""
 MOST_ALIKE = 5
 """Up to this many neighbouring grid points of the likelihood may tie for the maximum and still count as one optimum."""
 
@@ -79,7 +79,7 @@ class OptimumCurve:
         return value
 
     def interval(self, deviance: float) -> tuple[float, float]:
-        """The interval of ln(weight decay) with log-likelihood within `deviance` / 2 of the maximum; may be infinite."""
+        """Interval of ln(weight decay) with log-likelihood within `deviance` / 2 of the maximum; may be infinite."""
         if deviance not in self._intervals:
             self._intervals[deviance] = self._interval(deviance)
         return self._intervals[deviance]
@@ -156,7 +156,7 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
-    """Argmax of each draw on an evenly spaced grid, refined by a parabola through its neighbours; infinite at the ends."""
+    """Argmax of each draw on an even grid, refined by a parabola through its neighbours; infinite at the ends."""
     index = draws.argmax(axis=1)
     inner = np.clip(index, 1, len(grid) - 2)
     rows = np.arange(len(draws))

@@ -1,4 +1,4 @@
-"""Plateaus, on which no single weight decay is best: the runs of a slice that cannot be told apart, and its flat top."""
+"""Plateaus, on which no single weight decay is best: runs that cannot be told from the best, and flat tops."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from replicate.estimate.best_set import indistinguishable
 from replicate.landscape.landscape import Floats
 
 SET_LEVEL = 0.99
-"""Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is bounded."""
+"""Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is
+bounded."""
 LEAST_DOF_OF_SLICE = 8.0
-"""Smallest number of degrees of freedom used for that set. A slice may have fewer (two seeds of seven weight decays leave
-6, one seed none), but its variances come from the whole cell, widened by the t quantile of the cell's degrees of freedom,
-or are the largest that smooth curves allow."""
+"""Smallest number of degrees of freedom used for that set. A slice may have fewer (two seeds of seven weight decays
+leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the cell's degrees of
+freedom, or are the largest that smooth curves allow."""
 LATE_FALL = 1 / 5
-"""Accuracy has not begun to fall at a run whose loss is at most this share of the next run's loss. For a quadratic curve
-with its peak at a run that share is a quarter."""
+"""Accuracy has not begun to fall at a run whose loss is at most this share of the next run's loss. For a quadratic
+curve with its peak at a run that share is a quarter."""
 FLAT_TOP = float(np.log(2))
 """A top at least this wide in ln(weight decay), between two falls, is flat and has no single optimum."""
 

@@ -155,7 +155,7 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     between, within = len(groups) - 1, total - len(groups)
     if between < 1 or within < 1:
         raise ValueError(
-            f"anova: expected at least two groups and more values than groups, got {len(groups)} groups and {total} values"
+            f"anova: expected at least two groups and more values than groups, got {len(groups)} groups, {total} values"
         )
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)

@@ -1,8 +1,8 @@
-"""A parametric model of accuracy over ln(weight decay), a rise and a fall, fitted jointly to all learning rates of a cell.
+"""A parametric model of accuracy over ln(weight decay), a rise and a fall, fitted to all learning rates of a cell.
 
 Accuracy rises as a logistic function and then falls off a cliff, down to that of a model that learns nothing. All
-learning rates share the width of the rise, the steepness of the cliff and the sharpness of its edges, so the runs of one
-learning rate inform the curve between the runs of another. A Gaussian process models the rest, as in
+learning rates share the width of the rise, the steepness of the cliff and the sharpness of its edges, so the runs of
+one learning rate inform the curve between the runs of another. A Gaussian process models the rest, as in
 `accuracy_curve.py`, and the evidence decides between this model and that process alone.
 """
 
@@ -22,7 +22,8 @@ from replicate.landscape.landscape import Floats
 
 OWN = 4
 """Number of parameters of one learning rate: accuracy without decay, relative to the best mean, and the height of the
-rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the smallest."""
+rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the
+smallest."""
 COMMON = 4
 """Number of shared parameters: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
 exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of the means' span."""
@@ -112,8 +113,8 @@ class RiseAndFall:
 def curve(parameters: Floats, x: Floats) -> Floats:
     """[..., N], accuracy at ln(weight decay) `x` [..., N] for `parameters` [..., OWN + COMMON], in units of the span.
 
-    a(x) (1 - k(x)) - d k(x), with rise a(x), depth d and the fall k(x) = (1 + exp((f - x) / w) / n)^-n at position f with
-    width w and exponent n: a generalised logistic function (Richards 1959).
+    a(x) (1 - k(x)) - d k(x), with rise a(x), depth d and the fall k(x) = (1 + exp((f - x) / w) / n)^-n at position f
+    with width w and exponent n: a generalised logistic function (Richards 1959).
     """
     without, added, rise, fall = (parameters[..., i, None] for i in range(OWN))
     common = np.exp(np.minimum(np.maximum(parameters[..., OWN:], -6), 6))
@@ -140,7 +141,7 @@ class _Together:
         return [one[:, :size] for one, size in zip(found, self._sizes, strict=True)]
 
     def slopes(self, parameters: Floats) -> list[Floats]:
-        """Derivatives at `parameters` [E, OWN + COMMON] by central differences, one [N, OWN + COMMON] per learning rate."""
+        """Derivatives at `parameters` [E, OWN + COMMON], one [N, OWN + COMMON] per learning rate."""
         step = 1e-4 * np.maximum(1.0, np.abs(parameters))
         moved = step[:, None] * np.eye(OWN + COMMON)
         found = self.at(np.concatenate([parameters[:, None] + moved, parameters[:, None] - moved], axis=1))

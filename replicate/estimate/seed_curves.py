@@ -22,8 +22,8 @@ SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
 LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
 """Length scales tried, in ln(weight decay), for a seed's curve and for the mean curve of all seeds."""
 ONE_SEED = (0.8, 2.4)
-"""Share and length assumed without repeated seeds, when they cannot be estimated: the share is the upper end of those of
-the recorded runs (`seed_curve_share` in the verdict files)."""
+"""Share and length assumed without repeated seeds, when they cannot be estimated: the share is the upper end of those
+of the recorded runs (`seed_curve_share` in the verdict files)."""
 LEAST_FACTOR = 1e-12
 """Variance, relative to that of one run, below which runs count as identical."""
 MOST_RUNS = 160
@@ -82,8 +82,8 @@ def one_seed_covariance(x: Floats, white: Floats) -> Floats:
 def known_covariance(x: Floats, variance: float) -> Floats:
     """Covariance [W, W] of runs of one seed each, whose `variance` is known.
 
-    The seed curve's share of it is unknown: to be safe, the white noise gets the whole variance, and the curve the share
-    of `ONE_SEED` in addition.
+    The seed curve's share of it is unknown: to be safe, the white noise gets the whole variance, and the curve the
+    share of `ONE_SEED` in addition.
     """
     return _with_curve(x, np.full(len(x), np.sqrt(variance)), ONE_SEED[0])
 
@@ -109,7 +109,7 @@ def _correlations_at(places: tuple[float, ...]) -> Floats:
 
 
 def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
-    """Posterior weights [A, L] of share and length, the common factor [A, L] of variances, and whether data inform them.
+    """Posterior weights [A, L] of share and length, common factor [A, L] of variances, and whether data inform them.
 
     By restricted likelihood: that of the scores' residuals when every weight decay has its own mean and every seed of a
     slice its own level.

@@ -25,7 +25,7 @@ def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -
 
 
 def soft(above: Floats, softening: float) -> Floats:
-    """-s ln(1 + loss / s), s = `softening`, for losses; `above` (any shape) is relative to the best mean, so loss < 0."""
+    """-s ln(1 + loss / s) with loss = -`above` (any shape) and s = `softening`; an `above` of at least 0 is kept."""
     return np.where(above > 0, above, -softening * np.log1p(np.maximum(-above, 0.0) / softening))
 
 

@@ -1,4 +1,4 @@
-"""The best weight decay as a straight line in the learning rate: its intercept, and R² of the line through the origin."""
+"""The best weight decay as a straight line in the learning rate: its intercept, and R² of a line through 0."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Minus the sum of squares in ln between bounded optima and the line of each share, and which shares are near the best.
+    """Minus the sum of squares, in ln, of bounded optima around each share's line, and which shares are near the best.
 
     `shape` [shares, curves] is ln of each line, up to its height. The likelihoods cannot rank lines here: they are flat
     far from an optimum, so a line that meets one or two optima would be as good as one that is nearer to all of them.

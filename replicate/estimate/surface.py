@@ -32,8 +32,8 @@ LEAST_WDS = 5
 ZERO_GAP = float(np.log(10))
 """Weight decay 0 is placed this far below the smallest other one, in ln."""
 LEAN = 0.15
-"""The interval of a ratio is widened by this, in ln: the position of an asymmetric peak has the same bias at all learning
-rates, on trained landscapes 0.11 and 0.23 on average (`benchmarks/random_search.py`)."""
+"""The interval of a ratio is widened by this, in ln: the position of an asymmetric peak has the same bias at all
+learning rates, on trained landscapes 0.11 and 0.23 on average (`benchmarks/random_search.py`)."""
 THINNED = 3
 """Every third point of `GRID` is a candidate for a further trial."""
 RATES = 5
@@ -248,7 +248,7 @@ class _Softened:
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats], tilt: float, across: float, along: float) -> Floats:
-    """[N, M], covariance of surface plus learning rate's level between points `a` [N] and `b` [M]; the surface's is 1."""
+    """[N, M], covariance between points `a` [N] and `b` [M] of the surface, of variance 1, plus its levels."""
     dz, dx = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     surface = matern(np.abs(dz), along) * matern(np.abs(dx - tilt * dz), across)
     return surface + LEVEL * matern(np.abs(dz), float(ALONG[-1]))
@@ -286,7 +286,7 @@ def slope(found: Ridge, level: float = 0.95) -> Estimate:
 
 
 def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the learning rates where it lies inside the range tried.
+    """Best weight decay over learning rate, geometric mean over learning rates where it lies inside the range tried.
 
     Args:
         found: The best weight decays, as `ridge` gives them.
@@ -332,7 +332,7 @@ def _estimate(quantity: str, found: Ridge, values: Floats, level: float, widened
 
 
 def _between(values: Floats, level: float, widened: float = 0.0) -> tuple[Floats, Floats]:
-    """Lower and upper quantiles [N] of draws `values` [K, N]; NaN counts as -inf for the lower and inf for the upper."""
+    """Lower and upper quantiles [N] of draws `values` [K, N]; NaN counts as -inf below and as inf above."""
     tail, lacking = (1 - level) / 2, np.isnan(values)
     low = np.quantile(np.where(lacking, -np.inf, values), tail, axis=0, method="inverted_cdf")
     high = np.quantile(np.where(lacking, np.inf, values), 1 - tail, axis=0, method="inverted_cdf")

@@ -63,7 +63,7 @@ def _kept(frame: pd.DataFrame, half: int) -> pd.Series[bool]:
 
 
 def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
-    """The alterations that apply to `claim` and its landscapes; none for a claim that is counted rather than measured."""
+    """The alterations that apply to `claim` and its landscapes; none for a claim that is counted, not measured."""
     frames = [landscape.frame for landscape in landscapes.values()]
     if not frames:
         return ()

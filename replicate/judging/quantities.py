@@ -115,7 +115,7 @@ def _gap(selected: Selected, level: float) -> Estimate:
 
 
 def cell_gap(landscape: Landscape, grid: tuple[float, ...], level: float = LEVEL) -> Estimate:
-    """The cost, pp, of tuning only the learning rate of one cell instead of searching the weight decays of `grid` too."""
+    """The cost, pp, of tuning only a cell's learning rate instead of searching the weight decays of `grid` too."""
     seeds = len(landscape.seeds)
     plug_in = gap.plug_in(landscape, grid)
     found = gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, level, plug_in)
@@ -137,7 +137,7 @@ def _mean_gap(selected: Selected, level: float) -> Estimate:
 
 
 def _max_gap(selected: Selected, level: float) -> Estimate:
-    """Largest gap: upper limit, the largest of all cells; lower limit, the largest of all cells at a Bonferroni level."""
+    """Largest gap; its limits are the largest over cells, the lower ones at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):

@@ -31,7 +31,16 @@ from replicate.runs.bracket import RULE, Rounds
 from replicate.runs.run import ModelSpec, Point, Run, point
 from replicate.text import UsageError
 
-__all__ = ["PAPER_MODELS", "SCALES", "SMALL_MODELS", "SMALL_MODELS_16", "STEM32_MODELS", "NotTrained", "Scale", "points"]
+__all__ = [
+    "PAPER_MODELS",
+    "SCALES",
+    "SMALL_MODELS",
+    "SMALL_MODELS_16",
+    "STEM32_MODELS",
+    "NotTrained",
+    "Scale",
+    "points",
+]
 
 
 class NotTrained(Exception):

@@ -47,7 +47,7 @@ class Walk:
 def random_walk(
     lr: float, wd: float, size: int, steps: int, rng: np.random.Generator, start_share: float = 1.0
 ) -> Walk:
-    """AdamW on pure noise, averaged over the second half of the steps; `start_share` times the expected norm at start."""
+    """AdamW on pure noise, averaged over the second half of the steps, from `start_share` times the expected norm."""
     beta_1, beta_2 = ADAMW_BETAS
     expected = math.sqrt(lr * size / (2 * wd))
     w = rng.normal(size=size)
@@ -90,7 +90,7 @@ def walks() -> tuple[Walk, ...]:
 
 
 def equilibrium(paper: Reported) -> Finding:
-    """`theory/equilibrium-norm`: norm and rotation of the random walk, started off equilibrium, against the formulas."""
+    """`theory/equilibrium-norm`: norm and rotation of a random walk, started off equilibrium, against formulas."""
     paper.figure("theory/balance-exponent")  # a paper without this theory makes no such claim
     checks, turns, errors = [], [], []
     for (lr, wd), walk in zip(SETTINGS, walks(), strict=True):
@@ -140,14 +140,14 @@ def constant_ratio(paper: Reported) -> Finding:
         checks,
         claimed="a constant wd / lr keeps the weights' norm and its ratio to the gradient's, whatever lr",
         evidence=f"Over a factor {factor:g} in lr at the same wd / lr, norms differ by {_spread(norms)} and the ratio "
-        f"of gradient to weights by {_spread(shares)}, as the formulas predict; at the same lr x wd the norm changes by "
-        f"a factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio keeps "
-        "something that a constant product does not. But with it a step rotates the weights by "
-        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two gives "
-        "the best accuracy.",
-        assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about 1 / (2 lr wd) "
-        "steps; a norm matters only through what is not scale-invariant, such as epsilon or layers without a "
-        "normalisation after them",
+        f"of gradient to weights by {_spread(shares)}, as the formulas predict; at the same lr x wd the norm changes "
+        f"by a factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio "
+        "keeps something that a constant product does not. But with it a step rotates the weights by "
+        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two "
+        "gives the best accuracy.",
+        assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about "
+        "1 / (2 lr wd) steps; a norm matters only through what is not scale-invariant, such as epsilon or layers without "
+        "a normalisation after them",
         consistent_if="gradients have a persistent direction",
         details={"rotation": {f"lr {lr:g}": walk.turn for lr, walk in zip(LRS, found, strict=True)}},
     )

@@ -83,7 +83,7 @@ def angle(a: Floats, b: Floats) -> float:
 
 @lru_cache(maxsize=16)
 def largest_angle(exponent: int, scaled: bool = True) -> float:
-    """Largest angle, over FACTORS k, by which the trajectory deviates if lr becomes k lr and wd becomes k^exponent wd."""
+    """Largest angle (radians), over FACTORS k, by which the trajectory deviates with k lr and k^exponent wd."""
     task, start = problem()
     wd = WD if scaled else WD * LR
     base = adamw(task, start, LR, wd, EPSILON, scaled=scaled)
