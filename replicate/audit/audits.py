@@ -1,4 +1,4 @@
-"""AUDITS: every audit and theory check by its id, and running those that a paper gives enough for."""
+"""Every audit and theory check by its id; `run` performs those for which a paper states enough."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Audit:
 
     id: str
     recompute: Callable[[], Finding]
-    """Raises NotStated where the paper does not say enough."""
+    """Raises NotStated if the paper does not say enough."""
 
     def find(self) -> Finding:
-        """What comes of it, under its id."""
+        """Performs the check and returns its finding under this audit's id; raises NotStated as `recompute` does."""
         return dataclasses.replace(self.recompute(), id=self.id)
 
     @property
@@ -95,28 +95,28 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
 
 
 def audits(paper: Reported) -> tuple[Audit, ...]:
-    """Every audit of `paper`, in a fixed order; none has run yet."""
+    """Every audit of `paper`, in a fixed order; none has been performed yet."""
     cells = (Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios)
     return (*cells, *(Audit(name, partial(find, paper)) for name, find in PER_PAPER))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of the audits of one paper."""
+    """The findings of the audits of one paper."""
 
     paper: str
     findings: tuple[Finding, ...]
     left_out: tuple[tuple[str, str], ...] = ()
-    """(id, what the paper does not give)."""
+    """(id of an audit, what the paper does not state)."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of findings by outcome, all three present."""
+        """Number of findings for each of the three outcomes."""
         return {o: sum(f.outcome == o for f in self.findings) for o in OUTCOMES}
 
 
 def _without_sections(finding: Finding) -> Finding:
-    """The finding on a paper whose sections are not those of this project's paper."""
+    """The finding without section numbers: those are of this project's paper, and another paper has others."""
     checks = tuple(
         dataclasses.replace(c, source="the paper" if "section" in c.source else c.source) for c in finding.checks
     )
@@ -125,7 +125,7 @@ def _without_sections(finding: Finding) -> Finding:
 
 
 def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
-    """The findings of all audits of `paper`, or of those `chosen`."""
+    """The findings of all audits of `paper`, or of those in `chosen`."""
     findings, left_out = [], []
     for audit in audits(paper) if chosen is None else chosen:
         try:

@@ -1,4 +1,4 @@
-"""Counts: runs, grid points, savings and architectures against what the design comes to."""
+"""Counts of runs, grid points, savings and architectures, compared with those that follow from the design."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from replicate.audit.reported import Reported, need
 
 
 def _compared(paper: Reported, name: str, what: str, expected: float) -> Check:
-    """The figure called `name` against what it should be."""
+    """The stated figure called `name` compared with the `expected` value."""
     recomputed = f"{expected:,.4g}" if expected < 1000 else f"{expected:,.0f}"
     return paper.figure(name).check(what, expected, recomputed=recomputed)
 
 
 def _all(paper: Reported, table: Iterable[tuple[str, str, float]]) -> list[Check]:
-    """The comparisons of those figures that the paper states; NotStated where it states none."""
+    """Comparisons of the figures that the paper states; raises NotStated if it states none."""
     rows = list(table)
     checks = [_compared(paper, *row) for row in rows if paper.states(row[0])]
     need(checks, f"the figures {', '.join(name for name, _, _ in rows)}")
@@ -48,7 +48,7 @@ def run_count(paper: Reported) -> Finding:
         ("count/architectures", "architectures", len(paper.architectures)),
         ("count/learning-rates", "learning rates", len(paper.grid)),
         ("count/weight-decays", "weight decays", wds),
-        ("runs/per-dataset", "runs a data set", one),
+        ("runs/per-dataset", "runs per data set", one),
         ("runs/total", "runs in all", all_),
         *((f"runs/{place}", f"runs in all, {place}", all_) for place in ("title", "abstract", "introduction")),
     ]
@@ -56,11 +56,11 @@ def run_count(paper: Reported) -> Finding:
     wrong = failing(checks)
     evidence = (
         f"{len(paper.architectures)} architectures, {_points(paper)} grid points and {_seeds(paper)} seeds make "
-        f"{one:,} runs a data set and {all_:,} on {len(paper.datasets)}"
+        f"{one:,} runs per data set and {all_:,} on {len(paper.datasets)}"
     )
     if wrong:
         where, printed = (", ".join(dict.fromkeys(x)) for x in ([c.source for c in wrong], [c.printed for c in wrong]))
-        evidence += f"; {where} have {printed}"
+        evidence += f"; the paper states {printed} ({where})"
     return from_checks(
         checks,
         source="title, abstract, sections 1 and 3.1",
@@ -72,7 +72,7 @@ def run_count(paper: Reported) -> Finding:
 
 
 def grid_count(paper: Reported) -> Finding:
-    """`audit/grid-count`: whether a count that is said to leave out weight decay 0 does."""
+    """`audit/grid-count`: whether a count that is said to exclude weight decay 0 really excludes it."""
     points, seeds = _points(paper), _seeds(paper)
     without = sum(sum(w > 0 for w in wds) for _, wds in paper.grid)
     rows = [
@@ -94,7 +94,7 @@ def grid_count(paper: Reported) -> Finding:
 
 
 def saving(paper: Reported) -> Finding:
-    """`audit/saving`: every factor and share that the one-dimensional search is said to save."""
+    """`audit/saving`: every factor and share by which the one-dimensional search is said to cost less."""
     seeds, rates = _seeds(paper), len(paper.grid)
     line, full = rates * seeds, _points(paper) * seeds
     rows: list[tuple[str, str, float]] = [
@@ -123,9 +123,9 @@ def saving(paper: Reported) -> Finding:
         ]
     checks = _all(paper, rows)
     wrong = [f"{c.printed} ({c.source})" for c in failing(checks)]
-    evidence = f"{line} runs against {full} are a share of 1/{full / line:g}: {holding(checks)} figures follow"
+    evidence = f"{line} runs are 1/{full / line:g} of {full}: {holding(checks)} figures agree with that"
     if wrong:
-        evidence += f", {', '.join(wrong)} do not"
+        evidence += f"; {', '.join(wrong)} do not"
     details = {}
     if paper.states("cost/typical-grid/seeds"):
         like = rates * paper.value("cost/typical-grid/weight-decays") / rates
@@ -136,7 +136,7 @@ def saving(paper: Reported) -> Finding:
         claimed=_listed(checks),
         evidence=evidence + ".",
         assumes="cost is counted in runs; both searches use the same epochs",
-        consistent_if="one sixth is meant as a lower bound on what is saved",
+        consistent_if="one sixth is meant as a lower bound on the saving",
         details=details,
     )
 
@@ -159,13 +159,12 @@ def uncounted(paper: Reported) -> Finding:
         [check],
         source="sections 3.1 and 4.2 to 4.4",
         claimed=f"{counted:,.0f} runs in all",
-        evidence=f"Beyond the grids' {grid:,} runs the paper's statements need {extra:,} more ({each})."
+        evidence=f"Beyond the grids' {grid:,} runs, the paper's statements need {extra:,} more ({each})."
         if extra
-        else f"The {counted:,.0f} runs that are counted are all that the statements need.",
-        assumes="a best weight decay is found on a whole grid, a drop at every learning rate, each in every cell with "
+        else f"The statements need no more than the {counted:,.0f} runs that the paper counts.",
+        assumes="a best weight decay is found on a whole grid and a drop at every learning rate, in every cell with "
         "every seed",
-        consistent_if="the robustness checks and drops were made on fewer runs than the grid, at some learning rates "
-        "only",
+        consistent_if="the robustness checks and drops rest on fewer runs than the grid, at some learning rates only",
         details=parts,
     )
 
@@ -179,7 +178,7 @@ def three_cnns(paper: Reported) -> Finding:
         [check],
         claimed=f"{check.printed} convolutional networks",
         evidence=f"{len(cnns)} of the {len(paper.learners)} architectures are convolutional networks "
-        f"({', '.join(cnns)}); the paper has {check.printed}.",
-        assumes="an MLP-Mixer is no convolutional network, nor is a Swin transformer",
-        consistent_if="one of the others is counted among them, and named",
+        f"({', '.join(cnns)}); the paper says {check.printed}.",
+        assumes="neither an MLP-Mixer nor a Swin transformer is a convolutional network",
+        consistent_if="the paper counts another architecture as convolutional, and says which",
     )

@@ -1,4 +1,4 @@
-"""The table of accuracy drops against what abstract and text say about it: range, zone, growth, asymmetry."""
+"""The table of accuracy drops compared with what abstract and text say of it: range, zone, growth, asymmetry."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from replicate.audit.reported import DropRow, Floats, Printed, Reported, need
 GROWTH = (1.5, 2.5)
 """Exponents of ln kappa that count as about 2."""
 LEVEL = 0.01
+"""Significance level of the test of fit, over all data sets."""
 
 
 def _zone(paper: Reported) -> tuple[float, float]:
-    """The smallest and the largest kappa of the tolerance zone: a factor 2 where the text gives none."""
+    """The smallest and the largest kappa of the tolerance zone; [0.5, 2] if the text states none."""
     if not paper.states("deviation/zone"):
         return 0.5, 2.0
     low, high = paper.figure("deviation/zone").measured.interval
@@ -40,7 +41,7 @@ def _ends(rows: list[DropRow]) -> tuple[Printed, Printed]:
 
 
 def deviation_range(paper: Reported) -> Finding:
-    """`audit/deviation-range`: the range of drops in the abstract against the rows of which it speaks."""
+    """`audit/deviation-range`: the range of drops in the abstract compared with the rows that it summarises."""
     figure = paper.figure("deviation/factor-2")
     low, high = figure.measured.interval
     inside, beyond = _split(paper)
@@ -51,7 +52,7 @@ def deviation_range(paper: Reported) -> Finding:
         checks.append(Check(what, printed.text, found.text, holds=fits, source=figure.source))
     evidence = (
         f"Beyond a factor 2 the table's drops run from {smallest.text} to {largest.text} pp; "
-        f"the abstract has {low.text} to {high.text}"
+        f"the abstract says {low.text} to {high.text}"
     )
     if inside:
         evidence += f" (at a factor 2 exactly: {' to '.join(drop.text for drop in _ends(inside))})"
@@ -65,7 +66,7 @@ def deviation_range(paper: Reported) -> Finding:
 
 
 def tolerance_zone(paper: Reported) -> Finding:
-    """`audit/tolerance-zone`: drops below one bound inside the zone, above another beyond it; about 1 at a factor 2."""
+    """`audit/tolerance-zone`: the stated bounds on drops inside and beyond the zone, and the drop at a factor 2."""
     inside, beyond = _split(paper)
     checks = []
     note = ""
@@ -78,7 +79,7 @@ def tolerance_zone(paper: Reported) -> Finding:
             fits = drop.low < limit if side == "below" else drop.high > limit
             checks.append(Check(r.name, printed, drop.text, holds=fits, source=bound.source, decides=True))
             if side == "below" and drop.value >= limit:
-                note += f"; {r.name} prints the bound itself"
+                note += f"; {r.name} is printed as the bound itself"
     if paper.states("deviation/factor-2/script") and inside:
         about = paper.figure("deviation/factor-2/script")
         mean = float(np.mean([r.drop.value.value for r in inside]))
@@ -89,10 +90,10 @@ def tolerance_zone(paper: Reported) -> Finding:
         checks,
         source="section 4.2, published script",
         claimed="bounds on the drops inside and beyond the zone",
-        evidence=f"{holding(checks)} statements about drops inside and beyond the tolerance zone hold in the "
-        f"table{note}.",
+        evidence=f"The table agrees with {holding(checks)} statements about drops inside and beyond the tolerance "
+        f"zone{note}.",
         assumes="a bound is exact and a drop may be anything that rounds to the printed one; the drops' intervals are "
-        "left aside",
+        "ignored",
         consistent_if="a bound or a drop is misprinted",
     )
 
@@ -106,9 +107,10 @@ def _arrays(rows: list[DropRow]) -> tuple[Floats, Floats, Floats]:
 
 
 def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], float]:
-    """Smallest chi square of beta * (abs(ln kappa) - gamma)^2 beyond gamma, 0 inside; beta below and above 1, gamma.
+    """Least-squares fit of drop = beta * (abs(ln kappa) - gamma)^2 beyond gamma, 0 inside.
 
-    Each side has a beta of its own, which is more than the paper's curve allows and what its asymmetry asks for.
+    Returns chi square, beta (pp) for kappa below and above 1, and gamma. The paper's curve has one beta; two are
+    fitted because the paper calls the drops asymmetric.
     """
     sides = [_arrays([r for r in rows if (r.kappa > 1) == above]) for above in (False, True)]
 
@@ -131,7 +133,7 @@ def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], f
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """(side, exponent of ln kappa between its two outermost kappas, standard error), for each side that has them."""
+    """(side, exponent of ln kappa between its two outermost kappas, standard error), for each side with two kappas."""
     out = []
     for side in ("below", "above"):
         outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))
@@ -146,7 +148,7 @@ def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
 
 
 def growth(paper: Reported) -> Finding:
-    """`audit/deviation-growth`: does the table grow as (ln kappa)^2, or as the paper's own fit does?"""
+    """`audit/deviation-growth`: do the table's drops grow as (ln kappa)^2, or as the paper's own fit does?"""
     need(paper.drops, "a table of accuracy drops")
     checks, exponents, fits = [], [], {}
     datasets = list(dict.fromkeys(row.dataset for row in paper.drops))
@@ -173,7 +175,7 @@ def growth(paper: Reported) -> Finding:
         details["exponents"] = {name: [value, error] for name, value, error in exponents}
         details["exponent"] = [mean, mean - half, mean + half]
         what, found = "exponent between the outermost kappas", f"{mean:.2f} {span(mean - half, mean + half)}"
-        # A tolerance zone makes the outer growth steeper than quadratic, so only too flat a growth speaks against it.
+        # A tolerance zone makes the outer growth steeper than quadratic, so only too small an exponent contradicts it.
         steep = mean + half >= GROWTH[0]
         checks.append(Check(what, "about 2", found, holds=steep, source="section 4.2", decides=True))
         evidence += (
@@ -183,17 +185,18 @@ def growth(paper: Reported) -> Finding:
     return from_checks(
         checks,
         source="sections 3.3 and 4.2",
-        claimed="growth about as (ln kappa)^2 past a tolerance zone",
+        claimed="growth as about (ln kappa)^2 beyond a tolerance zone",
         evidence=evidence + ".",
-        assumes="independent normal errors of the interval's half width over 1.96 (the reference that all drops share "
-        "makes their ratios more certain, not less); gamma and a beta for each side are fitted to each data set",
+        assumes="independent normal errors, with the interval's half width over 1.96 as standard error (the reference "
+        "that all drops share makes their ratios more certain, not less); gamma and one beta per side are fitted to "
+        "each data set",
         consistent_if="the statement is about kappas beyond those of the table",
         details=details,
     )
 
 
 def asymmetry(paper: Reported) -> Finding:
-    """`audit/asymmetry`: at which kappas too much weight decay costs more than too little."""
+    """`audit/asymmetry`: whether too much weight decay costs more than too little, where the paper says so."""
     need(paper.drops, "a table of accuracy drops")
     sources = {f.name.partition("/")[2]: f.source for f in paper.figures if f.name.startswith("asymmetry/")}
     claimed = list(sources)
@@ -229,9 +232,8 @@ def asymmetry(paper: Reported) -> Finding:
         checks,
         source="section 4.2",
         claimed=f"too much weight decay costs more on {', '.join(claimed)}, less so elsewhere",
-        evidence=f"Drop at kappa less drop at 1/kappa, pp: {each}.",
-        assumes="the printed drops and their rounding; the drops' intervals, wider than these differences, are left "
-        "aside",
+        evidence=f"Drop at kappa minus drop at 1/kappa, pp: {each}.",
+        assumes="the printed drops and their rounding; the drops' intervals, wider than these differences, are ignored",
         consistent_if="the statement is about the mean over kappas, or about factors up to 5",
         details={"differences": rows_of, "means": means},
     )

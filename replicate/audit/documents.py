@@ -1,4 +1,4 @@
-"""Text against script, text against text, and citations against the list of references, point by point."""
+"""The text compared with the script, with itself and with the works it cites; citations with the reference list."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ def _checks(points: Sequence[Point]) -> list[Check]:
 
 
 def script(paper: Reported) -> Finding:
-    """`audit/script`: the published script against the described protocol."""
+    """`audit/script`: the published script compared with the described protocol."""
     need(paper.script, "a published script")
     checks = _checks(paper.script)
     wrong = failing(checks)
     severe = [c.what for c in wrong if c.decides]
-    evidence = f"{holding(checks)} points of the described protocol are what the published script does"
+    evidence = f"The published script follows {holding(checks)} points of the described protocol"
     if wrong:
         evidence += f"; it differs in: {'; '.join(c.what for c in wrong)}"
     if severe:
-        evidence += f"; results that the script cannot give: {'; '.join(severe)}"
+        evidence += f"; results that the script cannot produce: {'; '.join(severe)}"
     return from_checks(
         checks,
         source="sections 3 and 4, published scripts",
         claimed=f"{len(checks)} points of the protocol",
         evidence=evidence + ".",
-        assumes="the script is the one that made the results; that timm's models refuse 32 x 32 images was tried "
+        assumes="the results were produced by this script; that timm's models refuse 32 x 32 images was tested "
         "(ci/count_flops.py)",
-        consistent_if="the results were made with another script than the published one",
+        consistent_if="the results were produced by another script than the published one",
     )
 
 
 def contradictions(paper: Reported) -> Finding:
-    """`audit/contradictory-statements`: pairs of statements that exclude each other."""
+    """`audit/contradictory-statements`: pairs of statements that contradict each other."""
     need(paper.contradictions, "pairs of statements on one thing")
     checks = _checks(paper.contradictions)
     wrong = "; ".join(f"{c.what}: {c.printed}, but {c.recomputed}" for c in failing(checks))
     return from_checks(
         checks,
         claimed="; ".join(c.printed for c in checks),
-        evidence=f"{wrong[:1].upper()}{wrong[1:]}." if wrong else f"{len(checks)} pairs of statements go together.",
+        evidence=f"{wrong[:1].upper()}{wrong[1:]}." if wrong else f"{len(checks)} pairs of statements agree.",
         assumes="each statement is meant as generally as it is worded",
         consistent_if="one of each pair is withdrawn or confined to a case",
     )
 
 
 def cited_work(paper: Reported) -> Finding:
-    """`audit/cited-work`: what a cited work is said to show against what it shows."""
+    """`audit/cited-work`: what a cited work is said to show compared with what it shows."""
     need(paper.cited_work, "what cited work is said to show")
     checks = _checks(paper.cited_work)
     wrong = "; ".join(f"{c.what}: {c.printed}, while {c.recomputed}" for c in failing(checks))
@@ -63,7 +63,7 @@ def cited_work(paper: Reported) -> Finding:
 
 
 def references(paper: Reported) -> Finding:
-    """`audit/references`: works cited and not listed, listed and not cited, and years that disagree."""
+    """`audit/references`: works cited but not listed, listed but not cited, and years that disagree."""
     bibliography = need(paper.bibliography, "citations and references")
     cited, listed = bibliography.cited, bibliography.listed
 
@@ -85,7 +85,7 @@ def references(paper: Reported) -> Finding:
         ],
         claimed=f"{len(cited)} works cited, {len(listed)} listed",
         evidence=f"Of {len(cited)} works cited {len(unlisted)} are not in the list of {len(listed)}, {len(uncited)} "
-        f"are listed and not cited, and {len(years)} have another year than their venue.",
-        assumes="a work goes by author and year",
+        f"are listed but not cited, and {len(years)} have another year than their venue.",
+        assumes="a work is identified by author and year",
         consistent_if="the list is completed and its years are corrected",
     )

@@ -1,4 +1,4 @@
-"""A finding: what the paper says in one place, what follows when it is recomputed, and how far the two are apart."""
+"""A finding: what the paper says, the same recomputed, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CONSISTENT = "consistent"
 INCONSISTENT = "inconsistent"
 DECISION_INCONSISTENT = "decision-inconsistent"
 OUTCOMES = (CONSISTENT, INCONSISTENT, DECISION_INCONSISTENT)
-"""From mild to severe: the figures fit; a figure is off; a conclusion of the paper changes."""
+"""From mild to severe: the figures agree; a figure is wrong; a conclusion of the paper changes."""
 
 
 class NotStated(Exception):
-    """A paper without what an audit needs; the message says what is missing."""
+    """The paper does not state what an audit needs; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Check:
     holds: bool
     source: str = ""
     decides: bool = False
-    """Whether a conclusion of the paper falls with it."""
+    """Whether a conclusion of the paper depends on it."""
 
     @property
     def outcome(self) -> str:
@@ -52,20 +52,20 @@ class Finding:
     """The result of one audit."""
 
     id: str = ""
-    """That of the audit, which gives it to what it finds."""
+    """The audit's id, set by `Audit.find`."""
     outcome: str
     evidence: str
-    """One plain sentence with the numbers."""
+    """One sentence with the numbers."""
     source: str
     """Where in the paper."""
     claimed: str
     """The paper's figures, as printed."""
     recomputed: str
-    """The same figures recomputed, with the interval that rounding leaves."""
+    """The same figures recomputed, as the interval compatible with rounding."""
     assumes: str
     """The reference distribution or the reading of the paper that the check rests on."""
     consistent_if: str = ""
-    """What would make the figures fit after all; empty where they do."""
+    """What would make the figures agree after all; empty if they do."""
     checks: tuple[Check, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,12 +76,12 @@ class Finding:
             raise ValueError(f"{self.id}: expected what would make it consistent exactly where it is not")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types, but for numbers of NumPy and NaN inside `details`."""
+        """The finding as JSON types, except that `details` may hold NumPy numbers and NaN."""
         return {**vars(self), "checks": [c.to_json() for c in self.checks], "details": dict(self.details)}
 
 
 def worst(outcomes: Iterable[str]) -> str:
-    """The most severe of some outcomes; `consistent` where there are none."""
+    """The most severe of `outcomes`; `consistent` if there are none."""
     return max(outcomes, key=OUTCOMES.index, default=CONSISTENT)
 
 
@@ -95,7 +95,7 @@ def from_checks(
     source: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
-    """What several checks add up to. `source`: the checks' own where empty; `consistent_if`: dropped where all hold."""
+    """The finding of several checks; `source` defaults to the checks' own, `consistent_if` is dropped if all hold."""
     outcome = worst(c.outcome for c in checks)
     return Finding(
         outcome=outcome,
@@ -115,18 +115,18 @@ def failing(checks: Iterable[Check]) -> list[Check]:
 
 
 def holding(checks: Sequence[Check]) -> str:
-    """`9 of 10`."""
+    """How many checks hold, as in `9 of 10`."""
     return f"{sum(c.holds for c in checks)} of {len(checks)}"
 
 
 def number(x: float, digits: int = 3) -> str:
-    """`x` to some digits; `undefined` where it is not finite, 0 where only rounding keeps it from that."""
+    """`x` to `digits` significant digits; `undefined` if it is not finite, `0` if it is 0 up to rounding error."""
     if not math.isfinite(x):
         return "undefined"
     return f"{0.0 if abs(x) < 1e-12 else x:.{digits}g}"
 
 
 def span(low: float, high: float, digits: int = 3) -> str:
-    """`[0.58, 0.586]`, or one number where both ends print alike."""
+    """The interval as `[0.58, 0.586]`, or as one number if both ends print alike."""
     ends = number(low, digits), number(high, digits)
     return ends[0] if ends[0] == ends[1] else f"[{ends[0]}, {ends[1]}]"

@@ -1,4 +1,4 @@
-"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py."""
+"""Floating-point operations per training image of timm's models, counted by ci/count_flops.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Flops(NamedTuple):
-    """Operations for one image; a multiply and an add are two."""
+    """Operations per image; a multiply-add counts as two."""
 
     forward: int
     training: int
@@ -33,4 +33,4 @@ REFUSES_32: dict[str, str] = {
     "mixer_s16": "Input height (32) doesn't match model (224).",
     "swin_t": "Input height (32) doesn't match model (224).",
 }
-"""Architecture → the error with which it meets a 32 x 32 image, built as the paper's script builds it."""
+"""Architecture → the error it raises on a 32 x 32 image when built as the paper's script builds it."""

@@ -1,17 +1,17 @@
-"""A paper from a folder of CSV files, so that anybody's grid search can be audited.
+"""Reads a paper from a folder of CSV files, so that any grid search can be audited.
 
-- `grid.csv`: columns `lr`, `wd`: one row a point of the grid (more columns and repeated rows are ignored, so a sweep's
-  own table of runs will do).
-- `table-1.csv`: a row a cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`,
+- `grid.csv`: one row per grid point with `lr`, `wd` (other columns and repeated rows are ignored, so a sweep's own
+  table of runs will do).
+- `table-1.csv`: one row per cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`,
   `slope_low`, `slope_high`, `r2`.
-- `table-2.csv` (optional): a row a drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p` (`0.002` or
-  `<0.001`).
-- `figures.csv` (optional): figures of the text with `name`, `value`, and optionally `low`, `high`, `source`. The names
-  are those of `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` let most audits run.
+- `table-2.csv` (optional): one row per drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p`
+  (`0.002` or `<0.001`).
+- `figures.csv` (optional): figures stated in the text with `name`, `value`, and optionally `low`, `high`, `source`.
+  The names are those of `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` allow most audits.
 
-Write every number as the paper prints it: 0.10 stands for all that rounds to it, and 0.1 for more. A range without a
-middle has `low` and `high` only. The shorter the folder, the fewer audits: those that lack something are named with
-what they lack.
+Write every number as the paper prints it: the digits say how it was rounded, so 0.10 is more precise than 0.1. For a
+range without a middle value, leave `value` empty and give `low` and `high`. An audit whose data are missing is listed
+with what it lacks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRID, RATIOS, DROPS, FIGURES = "grid.csv", "table-1.csv", "table-2.csv", "figure
 
 
 def read(folder: str) -> Reported:
-    """The paper in `folder`."""
+    """The paper in `folder`; raises `UsageError` if a required file is missing or a row is unusable."""
     path = Path(folder)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
@@ -101,7 +101,7 @@ def _rows(path: Path, needed: Iterable[str], make: Callable[[_Row], T]) -> list[
         if column not in table.header:
             raise UsageError(f"{path}: expected a column {column}, found {table.columns}")
     if not table.rows:
-        raise UsageError(f"{path}: expected a row at least, got none")
+        raise UsageError(f"{path}: expected at least one row, got none")
     return [make(_Row(table, i)) for i in range(len(table.rows))]
 
 
@@ -123,7 +123,7 @@ def _drop_row(row: _Row) -> DropRow:
 
 
 def _p(row: _Row) -> tuple[Printed | None, bool]:
-    """The printed p and whether the paper says `below` it."""
+    """The printed p, and whether the paper says that p is below it."""
     text = row.optional("p")
     if not text.startswith("<"):
         return row.printed("p"), False

@@ -1,4 +1,4 @@
-"""What of the claims lies on the grid at all, and where on it weight decay can change a float32 weight."""
+"""Which claims the grid's points can support at all, and where on it weight decay can change a float32 weight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate.audit.reported import Reported, need
 from replicate.runs.run import weight_decay_is_inert
 
 CLOSE = 5e-3
-"""Two weight decays that differ by less, relatively, count as one."""
+"""Two weight decays with a smaller relative difference count as equal."""
 
 
 def wds_at(paper: Reported, lr: float) -> tuple[float, ...]:
@@ -29,7 +29,7 @@ def rates_on_line(paper: Reported, rho: float) -> list[float]:
 
 
 def pairs_on_grid(paper: Reported) -> list[tuple[float, float]]:
-    """(learning rate, kappa), kappa = 1 included, that lie on the grid."""
+    """The pairs (learning rate, kappa) that lie on the grid, kappa = 1 included."""
     kappas = sorted({*paper.kappas, 1.0})
     return [(lr, k) for lr, _ in paper.grid for k in kappas if on_grid(paper, lr, k * paper.rho * lr)]
 
@@ -40,7 +40,7 @@ def _line_on_grid(paper: Reported, rho: str, line: list[float], source: str) -> 
 
 
 def line_and_drops(paper: Reported) -> Finding:
-    """`audit/on-grid`: the claimed line and the kappas of the table of drops against the grid."""
+    """`audit/on-grid`: whether the claimed line and the kappas of the table of drops are on the grid."""
     need(paper.drops, "a table of accuracy drops")
     line, pairs, total = rates_on_line(paper, paper.rho), pairs_on_grid(paper), len(paper.grid)
     checks = [_line_on_grid(paper, f"{paper.rho:g}", line, "sections 3.1 and 3.4")]
@@ -49,7 +49,7 @@ def line_and_drops(paper: Reported) -> Finding:
         found, source = f"{len(at)} of {total}", next(r.source for r in paper.drops if r.kappa == kappa)
         checks.append(Check(what, "a measured drop", found, holds=bool(at), source=source, decides=True))
     missing = [f"{k:g}" for k, c in zip(paper.kappas, checks[1:], strict=True) if not c.holds]
-    where = f"at lr {', '.join(f'{lr:g}' for lr in line)} alone" if line else "nowhere"
+    where = f"only at lr {', '.join(f'{lr:g}' for lr in line)}" if line else "at no learning rate"
     evidence = (
         f"{paper.rho:g} x lr is a weight decay of the grid {where}; of {total * (len(paper.kappas) + 1)} pairs (lr, "
         f"kappa) {len(pairs)} are on the grid"
@@ -63,14 +63,14 @@ def line_and_drops(paper: Reported) -> Finding:
         source="section 3.1, section 3.4, table of drops",
         claimed=f"drops at kappa {', '.join(f'{k:g}' for k in paper.kappas)}; a search along {paper.rho:g} x lr",
         evidence=evidence + ".",
-        assumes="a drop is a difference between two runs of the grid, and a line needs two points at least",
-        consistent_if="further runs off the grid were made that the paper neither describes nor counts",
+        assumes="a drop is a difference between two runs of the grid, and a line needs at least two points",
+        consistent_if="there were further runs off the grid, which the paper neither describes nor counts",
         details={"pairs on the grid": [[lr, k] for lr, k in pairs], "on the line": line},
     )
 
 
 def sgd_line(paper: Reported) -> Finding:
-    """`audit/sgd-on-grid`: the ratio claimed for SGD against the same grid."""
+    """`audit/sgd-on-grid`: whether the ratio claimed for SGD is on the same grid."""
     figure = paper.figure("sgd/rho")
     rho = figure.value
     line = rates_on_line(paper, rho.value)
@@ -96,11 +96,12 @@ def sgd_line(paper: Reported) -> Finding:
 
 
 def inert_decay(paper: Reported) -> Finding:
-    """`audit/inert-decay`: where AdamW's factor 1 - lr * wd is exactly 1 in float32, runs differ in nothing.
+    """`audit/inert-decay`: where AdamW's factor 1 - lr * wd is exactly 1 in float32, weight decay changes nothing.
 
     PyTorch multiplies each weight by the float32 number nearest to 1 - lr * wd (or subtracts lr * wd * w, which rounds
-    to w no later). The float32 numbers below 1 are 2^-24 apart, so lr * wd < 2^-25 leaves every weight as it is: the
-    run is bit for bit the run without decay. Warm-up and cosine only lower lr.
+    to w for every lr * wd for which the product does). The float32 numbers just below 1 are 2^-24 apart, so
+    lr * wd < 2^-25 leaves every weight unchanged: the run is bit for bit the run without decay. Warm-up and the cosine
+    schedule only lower lr.
     """
     need(paper.drops, "a table of accuracy drops")
     kappas = sorted({*paper.kappas, 1.0})
@@ -124,8 +125,8 @@ def inert_decay(paper: Reported) -> Finding:
         if dead:
             acts = ", ".join(f"{k:.0f} at lr {lr}" for lr, k in first.items())
             evidence += (
-                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} all of kappa {kappas[0]:g} to {kappas[-1]:g} is the "
-                f"run without decay, so no best weight decay can be found there (the first kappa that acts: {acts})"
+                f"; at lr {', '.join(f'{lr:g}' for lr in dead)} every kappa from {kappas[0]:g} to {kappas[-1]:g} is "
+                f"the run without decay, so no best weight decay can be found there (first kappa that acts: {acts})"
             )
         evidence += "."
     return from_checks(
@@ -135,6 +136,6 @@ def inert_decay(paper: Reported) -> Finding:
         evidence=evidence,
         assumes="PyTorch's AdamW on float32 weights, as in the published script (mixed precision keeps them in "
         "float32)",
-        consistent_if="the weights were kept in float64, or these learning rates were left out of table and fit",
+        consistent_if="the weights were kept in float64, or table and fit exclude these learning rates",
         details={"inert": [[float(lr), k] for lr, k in inert], "smallest kappa that acts": first},
     )

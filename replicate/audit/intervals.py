@@ -1,4 +1,4 @@
-"""The paper's intervals by themselves: do they look like percentile bootstraps of a few seeds, and do they add up?"""
+"""The paper's intervals: do they look like percentile bootstraps of a few seeds, and do they agree when pooled?"""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from replicate.estimate.published import resamples
 LEVEL = 0.001
 """An interval is called unlikely where its probability is below this."""
 CELLS = 20_000
-"""Simulated cells."""
+"""Number of simulated cells."""
 
 
 def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Floats]:
-    """Ends of the 95 % percentile interval of each row of `values` [K, R], each [K]."""
+    """Lower and upper ends [K] of the 95 % percentile interval of each row of `values` [K, R].
+
+    `probability` [R] is that of each resample.
+    """
     order = np.argsort(values, axis=1)
     weight = np.cumsum(probability[order], axis=1)
     ascending = np.take_along_axis(values, order, axis=1)
@@ -30,9 +33,9 @@ def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Fl
 
 @lru_cache(maxsize=4)
 def bootstrap_intervals(seeds: int) -> tuple[Floats, Floats, Floats]:
-    """Mean of `seeds` normal values and the ends of its 95 % percentile interval, each [CELLS], all resamples counted.
+    """Means of `seeds` normal values and the ends of their 95 % percentile intervals, each [CELLS], over all resamples.
 
-    The mean is the smoothest statistic there is: an argmax over a grid gives lumpier intervals, not more regular ones.
+    A mean gives the most regular intervals; an argmax over a grid gives lumpier ones.
     """
     values = np.random.default_rng(0).normal(size=(CELLS, seeds))
     shares, probability = resamples(seeds)
@@ -46,7 +49,7 @@ def symmetric(measured: Measured) -> bool:
 
 
 def chance_of_symmetry(measured: Measured, seeds: int) -> float:
-    """How often a percentile bootstrap interval this wide prints symmetrically about its value."""
+    """Probability that a percentile bootstrap interval this wide is printed symmetric about its value."""
     mean, low, high = bootstrap_intervals(seeds)
     half = sum(measured.half_width) / 2
     unit = 2 * measured.value.half
@@ -57,7 +60,7 @@ def chance_of_symmetry(measured: Measured, seeds: int) -> float:
 
 
 def _bootstrapped(paper: Reported) -> list[tuple[str, Measured]]:
-    """The intervals of the table of ratios."""
+    """The intervals of the table of ratios, each with a name; raises NotStated if there are none."""
     rows = [(f"ratio, {row.cell}", row.rho) for row in paper.ratios if row.rho.has_interval]
     rows += [(f"slope, {row.cell}", row.slope) for row in paper.ratios if row.slope and row.slope.has_interval]
     need(rows, "intervals in the table of ratios")
@@ -76,7 +79,7 @@ def symmetry(paper: Reported) -> Finding:
     rows = _bootstrapped(paper)
     chances = [chance_of_symmetry(m, seeds) for _, m in rows]
     seen = [symmetric(m) for _, m in rows]
-    # Probability of at least this number: the distribution of a sum of independent yes-or-no draws.
+    # Poisson binomial: a sum of independent Bernoulli variables with these probabilities.
     distribution = np.ones(1)
     for p in chances:
         distribution = np.convolve(distribution, [1 - p, p])
@@ -88,20 +91,20 @@ def symmetry(paper: Reported) -> Finding:
         source="section 3.2, table of ratios",
         claimed=f"{len(rows)} intervals by the bootstrap over seeds",
         evidence=f"{found} intervals of the table of ratios are symmetric about their value to the last digit; of "
-        f"percentile bootstraps over {seeds} seeds about {expected} would be (chance of {found} or more: {tail:.1g}).",
-        assumes=f"intervals between percentiles of resamples of {seeds} independent seeds, of a statistic as smooth as "
-        "a mean",
-        consistent_if="the intervals are an estimate plus and minus a multiple of a standard error, and not "
-        "percentiles",
+        f"percentile bootstraps over {seeds} seeds about {expected} would be (probability of {found} or more: "
+        f"{tail:.1g}).",
+        assumes=f"intervals are percentiles over resamples of {seeds} independent seeds, of a statistic as smooth as a "
+        "mean",
+        consistent_if="the intervals are an estimate plus or minus a multiple of a standard error, not percentiles",
         details={"probability": tail},
     )
 
 
 def _spread_of_widths(measured: Sequence[Measured]) -> float:
-    """Largest standard deviation of the log half widths that print like these."""
+    """Largest standard deviation of log half widths that is compatible with the printed, rounded ones."""
     ranges = np.array([m.half_width for m in measured])
     middle = np.median(ranges.mean(axis=1))
-    # Each width as far from the middle as its rounding allows.
+    # Each width is taken as far from the middle as its rounding allows.
     low, high = np.log(np.maximum(ranges[:, 0], 1e-300) / middle), np.log(ranges[:, 1] / middle)
     return float(np.std(np.where(np.abs(low) > np.abs(high), low, high), ddof=1))
 
@@ -137,15 +140,15 @@ def widths(paper: Reported) -> Finding:
         claimed="intervals from 5 seeds a cell",
         evidence=f"Intervals from {seeds} seeds vary in width between cells by about {100 * by_chance:.0f} % by chance "
         f"alone; {each}.",
-        assumes=f"independent cells, {seeds} normal seeds each with one variance for all, which makes the widths as "
-        "alike as they can be; a standard deviation of log widths",
-        consistent_if="one standard error, pooled over the cells, stands behind all intervals",
+        assumes=f"independent cells of {seeds} normal seeds with the same variance in all, which makes the widths as "
+        "alike as possible; the variation is the standard deviation of log widths",
+        consistent_if="all intervals use one standard error, pooled over the cells",
         details={"probability": {k: v[2] for k, v in parts.items()}},
     )
 
 
 def pooled(paper: Reported) -> Finding:
-    """`audit/pooled-interval`: the pooled ratio and its interval against the table they summarise."""
+    """`audit/pooled-interval`: the pooled ratio and its interval compared with the table they summarise."""
     figure = paper.figure("rho")
     need(all(row.rho.has_interval for row in paper.ratios), "intervals in the table of ratios")
     values = np.array([row.rho.value.value for row in paper.ratios])
@@ -166,9 +169,8 @@ def pooled(paper: Reported) -> Finding:
         ],
         claimed=figure.measured.text,
         evidence=f"The mean of the {len(values)} cells is {mean:.4f}; pooling them gives an interval of plus or minus "
-        f"{span(*usual, 2)}, the paper's is {printed} (that of a single cell: {halves.mean():.2g}).",
-        assumes="independent cells: either their intervals are added in quadrature, or a t interval is taken over the "
-        "cells",
+        f"{span(*usual, 2)}; the paper's is plus or minus {printed} (a single cell's: {halves.mean():.2g}).",
+        assumes="independent cells, pooled by adding their intervals in quadrature or by a t interval over the cells",
         consistent_if=f"the cells' errors are correlated by at least {max(correlation, 0):.2f}, or the interval is "
         "meant for one cell",
         details={"mean": mean, "half width from the intervals": independent, "half width over cells": between},

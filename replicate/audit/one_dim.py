@@ -1,4 +1,4 @@
-"""The search along the claimed line: its gap to the grid against its bound, seeds' noise, and what it can be at all."""
+"""The gap between grid and a search along the claimed line: is it within its bound, within noise, possible at all?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from replicate.audit.reported import Floats, Reported, need
 
 DRAWS = 20_000
 LEVEL = 0.05
+"""A reported gap counts as impossible if chance reaches it with a probability below this."""
 
 
 def within_bound(paper: Reported) -> Finding:
-    """`audit/within-0.3`: a bound for every cell against the largest gap."""
+    """`audit/within-0.3`: the bound stated for every cell compared with the largest gap."""
     largest = paper.figure("one-dim/max-gap")
     value = largest.value
     bounds = [paper.figure(name) for name in ("one-dim/gap", "one-dim/gap/abstract") if paper.states(name)]
@@ -37,10 +38,10 @@ def within_bound(paper: Reported) -> Finding:
 
 
 def mean_gap(paper: Reported) -> Finding:
-    """`audit/mean-gap`: mean, interval and maximum of the gaps among themselves."""
+    """`audit/mean-gap`: whether mean, interval and maximum of the gaps are compatible."""
     figure, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap").value
     n = len(paper.ratios)
-    need(n >= 2, "two cells at least")
+    need(n >= 2, "at least two cells")
     mean, text, (low, high) = figure.value, figure.measured.text, figure.measured.interval
     sd = figure.measured.half_width[1] / float(stats.norm.ppf(0.975)) * math.sqrt(n)
     # Samuelson's inequality: no value lies farther from the mean than (n - 1) / sqrt(n) standard deviations.
@@ -54,14 +55,14 @@ def mean_gap(paper: Reported) -> Finding:
         ],
         claimed=f"mean {text}, largest {largest.text} pp",
         evidence=f"{n} gaps with mean {text} can be as large as {most:.2g} pp; the largest is {largest.text}.",
-        assumes="the interval is 1.96 standard errors of a mean over cells; Samuelson's inequality (1968), free of any "
-        "distribution",
+        assumes="the interval is 1.96 standard errors of a mean over cells; Samuelson's inequality (1968), which holds "
+        "for any distribution",
         consistent_if="mean, interval or maximum is misprinted",
     )
 
 
 def noise_floor(paper: Reported) -> Finding:
-    """`audit/noise-floor`: mean and largest gap against the standard deviation between seeds."""
+    """`audit/noise-floor`: mean and largest gap compared with the standard deviation between seeds."""
     mean, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap")
     low, high = paper.figure("one-dim/seed-sd").measured.interval
     gap, most, noise = mean.value, largest.value, f"{low.text} to {high.text}"
@@ -77,8 +78,9 @@ def noise_floor(paper: Reported) -> Finding:
         claimed=f"gaps of {gap.text} and {most.text} pp within the noise of {noise}",
         evidence=f"The mean gap {gap.text} pp is {'below' if checks[0].holds else 'not below'} the smallest standard "
         f"deviation between seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} "
-        f"(range to {high.text}); two means of {seeds} seeds differ with a standard error of {span(*errors, 2)}.",
-        assumes="the noise floor is the standard deviation between single seeds; a bound holds where it holds for the "
+        f"(the largest standard deviation is {high.text}); the difference of two means of {seeds} seeds has a standard "
+        f"error of {span(*errors, 2)}.",
+        assumes="the noise floor is the standard deviation between single seeds; a gap is within it if it is below the "
         "smallest",
         consistent_if="the cell with the largest gap is one with a standard deviation near the upper end",
         details={"standard error of a difference of two means": errors},
@@ -86,10 +88,10 @@ def noise_floor(paper: Reported) -> Finding:
 
 
 def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rng: np.random.Generator) -> Floats:
-    """Draws of the mean gap over `cells`: maximum over noisy means of the grid less that of the line, [DRAWS].
+    """Draws [DRAWS] of the mean gap over `cells`: maximum over noisy means of the grid minus that over the line.
 
-    `truth`: expected accuracies of the grid's points, any shape; `line`: of the line's. Runs of the line are trained
-    anew, which is the reading under which the gap comes out largest.
+    `truth` and `line` are expected accuracies (pp) of the grid's and the line's points, any shape; `sd` (pp) is between
+    seeds. The line's runs are simulated afresh, the reading under which the gap comes out largest.
     """
     error = sd / math.sqrt(seeds)
     pool = DRAWS  # cells are drawn from a pool of simulated ones
@@ -99,12 +101,12 @@ def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rn
 
 
 def gap_sign(paper: Reported) -> Finding:
-    """`audit/gap-sign`: where the line holds the best weight decay of every learning rate, no grid can beat it.
+    """`audit/gap-sign`: if the line contains the best weight decay of every learning rate, no grid can beat it.
 
     Let a(lr, wd) be the expected accuracy and rho * lr its argmax over wd at each learning rate. Then
     max over the grid <= max over lr of a(lr, rho * lr): the true gap is at most 0. A cell whose own ratio is rho'
-    instead of rho loses at most the drop at kappa = rho / rho'. The plug-in gap, a maximum over many noisy means less
-    one over few, can be above 0 by optimism; how far is simulated under the paper's own drops, and under no effect of
+    instead of rho loses at most the drop at kappa = rho / rho'. The plug-in gap, a maximum over many noisy means minus
+    one over few, can be above 0 by optimism; its size is simulated with the paper's own drops, and with no effect of
     weight decay.
     """
     figure = paper.figure("one-dim/mean-gap")
@@ -133,9 +135,9 @@ def gap_sign(paper: Reported) -> Finding:
         [Check("mean gap", printed, most, holds=fits, source=figure.source, decides=True)],
         claimed=f"mean gap {printed} pp",
         evidence=evidence + ".",
-        assumes="the claim itself, the drops of the paper's table between its rows in a straight line over ln kappa, "
-        "and independent normal seeds with the stated standard deviation; a gap that their own optimism reaches with "
-        f"probability {LEVEL:g} is let pass",
+        assumes="the claim itself, the drops of the paper's table interpolated linearly over ln kappa, "
+        "and independent normal seeds with the stated standard deviation; a gap that optimism alone reaches with "
+        f"probability {LEVEL:g} is accepted",
         consistent_if="the gap is the optimism of a maximum over noisy means, or the best weight decays lie off the "
         "line",
         details=details,
@@ -143,12 +145,12 @@ def gap_sign(paper: Reported) -> Finding:
 
 
 def _simulated(paper: Reported, reported: float) -> tuple[str, dict[str, object], float]:
-    """What the plug-in mean gap comes to at the largest stated noise: words, numbers, chance of the `reported` one."""
+    """The plug-in mean gap simulated at the largest stated noise: text, numbers, probability of the `reported` gap."""
     _, sd = paper.figure("one-dim/seed-sd").measured.interval
     seeds, cells = int(paper.value("count/seeds")), len(paper.ratios)
     rng = np.random.default_rng(0)
     best, likely = -math.inf, 0.0
-    for lr, wds in paper.grid:  # the learning rate that is best, all others far behind
+    for lr, wds in paper.grid:  # each learning rate in turn as the best one, all others far behind
         with np.errstate(divide="ignore"):
             x = np.log(np.array(wds) / (paper.rho * lr))
         truth = -expected_drop(paper, paper.drops[0].dataset, x, "level")

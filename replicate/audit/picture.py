@@ -1,4 +1,4 @@
-"""One picture: the grid against the claimed line, with every reachable best weight decay marked, as SVG."""
+"""A picture (SVG) of the grid and the claimed line, with every weight decay that the grid can find to be best."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _legend(paper: Reported) -> list[str]:
     rows = [
         ('<line x1="0" y1="0" x2="18" y2="0" stroke="#c1440e" stroke-width="2"/>', f"wd = {paper.rho:g} x lr, claimed"),
         ('<rect x="0" y="-6" width="18" height="12" fill="#f3c9a5"/>', "within a factor 2 of it"),
-        ('<path d="M5 -4L13 4M5 4L13 -4" stroke="#c1440e" stroke-width="2"/>', "what the claim needs"),
+        ('<path d="M5 -4L13 4M5 4L13 -4" stroke="#c1440e" stroke-width="2"/>', "best wd by the claim"),
         ('<circle cx="9" cy="0" r="4.5" fill="#2a5d8f" stroke="#2a5d8f"/>', "reachable best wd"),
         ('<circle cx="9" cy="0" r="4.5" fill="#c1440e" stroke="#2a5d8f"/>', "reachable and claimed"),
         ('<circle cx="9" cy="0" r="4.5" fill="white" stroke="#2a5d8f"/>', "reachable, no decay"),

@@ -1,9 +1,9 @@
-"""The paper's pipeline on its own claim as the truth: what ratio, R², slope and interval come out on its grid?
+"""Simulates the paper's pipeline with its claim as the truth: which ratio, R², slope and interval would its grid give?
 
-The truth: at each learning rate the best weight decay is rho * lr, and other ones lose what the table of drops says, in
-a straight line over ln kappa between its rows (several courses next to kappa 1 and beyond the table). Seeds add
+The truth: at each learning rate the best weight decay is rho * lr, and others lose what the table of drops says,
+interpolated linearly over ln kappa (next to kappa 1 and beyond the table several curves are tried). Seeds add
 independent normal noise. The pipeline: mean over seeds, argmax over the grid's weight decays, least squares through the
-origin, and percentiles over resampled seeds, all resamples counted.
+origin, and percentiles over all possible resamples of the seeds.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from replicate.audit.reported import Floats, Reported, need
 from replicate.estimate.published import resamples
 
 BEYOND = ("level", "grow", "level at 0")
-"""Beyond the table's kappas the drop stays as it is, grows on at the last slope, or grows on above and stays below."""
+"""Beyond the table's kappas, the drop stays constant, goes on at the last slope, or does so only for kappa above 1."""
 
 INSIDE = ("straight", "quadratic", "flat")
-"""Between kappa 1 and its neighbours in the table: straight over ln kappa, a parabola, or nothing lost in ZONE."""
+"""Between kappa 1 and its neighbours in the table, the drop is linear in ln kappa, a parabola, or 0 within ZONE."""
 ZONE = math.log(2)
 
 CELLS = 200
-"""Simulated cells a truth."""
+"""Number of simulated cells per truth."""
 GROUPS = 2_000
-"""Simulated papers: as many cells each as the real one has."""
+"""Number of simulated papers, each with as many cells as the real one."""
 FINE = tuple(np.logspace(-1, 1, 33))
-"""Kappas of a grid on which the claim could be seen."""
+"""Kappas of a grid fine enough to show the claimed line."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class Outcome:
 
 
 def expected_drop(paper: Reported, dataset: str, x: Floats, beyond: str) -> Floats:
-    """Accuracy lost, pp, at x = ln kappa (minus infinity for weight decay 0) by the table of drops of `dataset`."""
+    """Accuracy lost, pp, at x = ln kappa (minus infinity for weight decay 0), from the table of drops of `dataset`.
+
+    `beyond`: one of `BEYOND`.
+    """
     rows = paper.drops_on(dataset)
     kappas = sorted({*rows, 1.0})
     need(min(kappas) < 1 < max(kappas), f"drops at kappas below and above 1 on {dataset}")
@@ -59,13 +62,13 @@ def expected_drop(paper: Reported, dataset: str, x: Floats, beyond: str) -> Floa
         out = np.where(x > at[-1], drops[-1] + slope * (np.maximum(x, at[-1]) - at[-1]), out)
     if beyond == "grow":
         slope = max((drops[0] - drops[1]) / (at[1] - at[0]), 0.0)
-        far = np.maximum(x, -50.0)  # weight decay 0 is far away, and finite
+        far = np.maximum(x, -50.0)  # keeps weight decay 0, at minus infinity, finite
         out = np.where(x < at[0], drops[0] + slope * (at[0] - np.minimum(far, at[0])), out)
     return np.asarray(out)
 
 
 def inside_table(paper: Reported, dataset: str, x: Floats, drop: Floats, inside: str) -> Floats:
-    """`drop` with another course between the two kappas nearest to 1, about which the table says nothing."""
+    """`drop` with the curve `inside` (of `INSIDE`) between the two kappas nearest to 1, where the table has no rows."""
     if inside == "flat":
         return np.where(np.abs(x) <= ZONE + 1e-9, 0.0, drop)
     if inside == "quadratic":
@@ -85,7 +88,11 @@ def simulate(
     cells: int,
     rng: np.random.Generator,
 ) -> Outcome:
-    """The pipeline on `cells` draws; `lost(lr, wds)` is the accuracy lost at each weight decay, pp."""
+    """The pipeline on `cells` simulated cells.
+
+    `lost(lr, wds)` is the accuracy lost at each weight decay, and `sd` the standard deviation between seeds, both in
+    pp.
+    """
     shares, probability = resamples(seeds)
     lrs = np.array([lr for lr, _ in grid])
     best, resampled = [], []
@@ -118,7 +125,7 @@ def _lost(paper: Reported, dataset: str, beyond: str, inside: str) -> Callable[[
 
 
 def median_range(values: Floats, size: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Range of the median over `size` cells in simulated papers; an undefined slope counts as lower than any number."""
+    """Range of the median over `size` cells in simulated papers; an undefined slope (NaN) counts as minus infinity."""
     filled = np.where(np.isnan(values), -np.inf, values)
     middle = np.sort(rng.choice(filled, size=(GROUPS, size)), axis=1)[:, [(size - 1) // 2, size // 2]]
     medians = np.where(np.isinf(middle[:, 0]), middle[:, 0], middle.mean(axis=1))
@@ -126,7 +133,7 @@ def median_range(values: Floats, size: int, rng: np.random.Generator) -> tuple[f
 
 
 def _reported(paper: Reported) -> dict[str, tuple[float, float]]:
-    """Name → range of the median over cells that prints like the table's."""
+    """Name → range of the median over cells that is compatible with the rounding of the table."""
 
     def of(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return float(np.median([v[0] for v in values])), float(np.median([v[1] for v in values]))
@@ -186,9 +193,9 @@ def on_truth(paper: Reported) -> Finding:
         evidence="With its claim and its drops as the truth, the paper's pipeline on the paper's grid gives medians "
         f"over {size} cells of {each}; on a grid of {len(FINE)} kappas the interval's half width is about "
         f"{seen['table']:.2g} with the table's drops and {seen['flat']:.2g} if nothing is lost within a factor 2.",
-        assumes=f"independent normal seeds of the stated standard deviation; {CELLS} simulated cells a truth, "
-        f"{GROUPS:,} papers of them; beyond its kappas the table's drop stays level, grows on, or grows on above and "
-        "stays level below; next to kappa 1 it is straight, a parabola, or 0 within a factor 2",
+        assumes=f"independent normal seeds with the stated standard deviation; {CELLS} simulated cells per truth, "
+        f"{GROUPS:,} papers drawn from them; beyond the table's kappas the drop stays constant, grows on, or grows on "
+        "above 1 only; next to kappa 1 it is linear in ln kappa, a parabola, or 0 within a factor 2",
         consistent_if="the best weight decays were searched on another grid than the one described",
         details={
             "ranges": ranges,
@@ -199,7 +206,7 @@ def on_truth(paper: Reported) -> Finding:
 
 
 def visible(paper: Reported, dataset: str, seeds: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Median half width of the interval on a fine grid about the line, with the table's drops and with a flat zone."""
+    """Medians over cells on a fine grid around the line, with the table's drops and with a flat zone about kappa 1."""
     grid = [(float(lr), [k * paper.rho * float(lr) for k in FINE]) for lr in paper.lrs]
     sd = float(np.mean(_noise(paper)))
     out: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the paper says of its own robustness checks and of others' recipes, against its table and those recipes."""
+"""Statements on robustness checks and on published recipes, compared with the paper's table and with those recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASELINE = (("resnet50", "imagenet"), ("vit_s16", "imagenet"))
 
 
 def robust_range(paper: Reported) -> Finding:
-    """`audit/robust-range`: ratios of the robustness checks against the pooled interval and the table."""
+    """`audit/robust-range`: ratios of the robustness checks compared with the pooled interval and the table."""
     low, high = paper.figure("rho").measured.interval
     claimed, checks = f"{low.text} to {high.text}", []
     for figure in paper.figures:
@@ -34,14 +34,15 @@ def robust_range(paper: Reported) -> Finding:
         checks,
         source="section 4.4",
         claimed=f"ratios within {claimed}",
-        evidence=f"{holding(checks)} ratios of the robustness checks lie in the pooled interval and fit the table.",
-        assumes="the printed figures alone",
+        evidence=f"{holding(checks)} ratios of the robustness checks lie in the pooled interval and agree with the "
+        "table.",
+        assumes="only the printed figures",
         consistent_if="a ratio is misprinted",
     )
 
 
 def baseline(paper: Reported) -> Finding:
-    """`audit/300-epochs-baseline`: the ratio from which more epochs are said to move, against the table's cells."""
+    """`audit/300-epochs-baseline`: the ratio stated before more epochs compared with the table's cells."""
     figure = paper.figure("robust/long/before")
     rows = [row for row in paper.ratios if (row.arch, row.dataset) in BASELINE]
     need(len(rows) == len(BASELINE), f"the cells {', '.join('-'.join(cell) for cell in BASELINE)}")
@@ -51,8 +52,8 @@ def baseline(paper: Reported) -> Finding:
     return from_checks(
         [figure.check("mean of the two cells", mean - slack, mean + slack, recomputed=f"{mean:.4f}")],
         claimed=f"{text} before more epochs",
-        evidence=f"The two cells of the check have ratios of {each}, {mean:.4f} on average, where the check starts "
-        f"from {text}.",
+        evidence=f"The two cells of the check have ratios of {each}, {mean:.4f} on average, but the check is said to "
+        f"start from {text}.",
         assumes="the check starts from the table's own runs, averaged over the two cells",
         consistent_if="the baseline is that of ResNet-50 alone, or the pooled ratio",
     )
@@ -75,14 +76,14 @@ def recipe_arithmetic(paper: Reported) -> Finding:
         checks,
         source="section 5",
         claimed=", ".join(f"{c.what} {c.printed}" for c in checks),
-        evidence=f"{holding(checks)} figures of the comparison with a published recipe follow.",
+        evidence=f"{holding(checks)} figures of the comparison with a published recipe are correct.",
         assumes="a step of AdamW shrinks the weights by lr x wd",
         consistent_if="a figure is misprinted",
     )
 
 
 def recipes(paper: Reported) -> Finding:
-    """`audit/recipes`: is the claimed ratio close to that of published recipes, as section 5 begins?"""
+    """`audit/recipes`: is the claimed ratio close to that of published recipes, as section 5 says?"""
     need(paper.recipes, "published recipes")
     checks, ratios = [], {}
     for recipe in paper.recipes:
@@ -99,5 +100,5 @@ def recipes(paper: Reported) -> Finding:
         claimed=f"{paper.rho:g} is close to what published recipes use",
         evidence=f"Published recipes have {ratios_are} {paper.rho:g}: {each} it.",
         assumes=f"AdamW recipes in the same convention; close is within a factor {CLOSE:g}",
-        consistent_if="the recipes meant are others, and named",
+        consistent_if="other recipes are meant, and the paper names them",
     )

@@ -15,18 +15,18 @@ from replicate.store import strict
 FORMAT = 1
 TITLES = {
     DECISION_INCONSISTENT: "A conclusion changes",
-    INCONSISTENT: "A figure or statement is off",
+    INCONSISTENT: "A figure or statement is wrong",
     CONSISTENT: "Consistent",
 }
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~<>])")
 
 
 def to_json(report: Report, ids: Sequence[str] | None = None) -> dict[str, Any]:
-    """The report as JSON types. `ids`: every audit there is, so that those that were not run can be named.
+    """The report as JSON types. `ids`: all audits there are; those that were not run are listed as `not_run`.
 
     `format` 1, `paper`, `counts` by outcome, `findings` (`id`, `outcome`, `evidence`, `source`, `claimed`,
     `recomputed`, `assumes`, `consistent_if`, `checks`, `details`), `left_out` (`id`, `missing`: what the paper does not
-    give) and `not_run`.
+    state) and `not_run`.
     """
     done = {f.id for f in report.findings} | {name for name, _ in report.left_out}
     return {
@@ -44,7 +44,7 @@ def json_text(report: Report, ids: Sequence[str] | None = None) -> str:
 
 
 def by_severity(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
-    """Outcome and its findings, the most severe first, those without any left out."""
+    """Each outcome that occurs with its findings, the most severe outcome first."""
     for outcome in reversed(OUTCOMES):
         group = [f for f in findings if f.outcome == outcome]
         if group:
@@ -52,13 +52,16 @@ def by_severity(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding
 
 
 def counts_text(report: Report) -> str:
-    """`62 findings: 23 consistent, 16 inconsistent, 23 decision-inconsistent`."""
+    """The counts as in `62 findings: 23 consistent, 16 inconsistent, 23 decision-inconsistent`."""
     each = ", ".join(f"{n} {outcome}" for outcome, n in report.counts.items())
     return f"{len(report.findings)} findings: {each}"
 
 
 def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
-    """The report for a terminal: the severe first, a sentence each; `verbose` adds source, assumption and remedy."""
+    """The report for a terminal, one sentence per finding, the most severe first.
+
+    `verbose` adds the figures claimed and recomputed, the assumptions, and what would make them agree.
+    """
     width = max(width, 40)
 
     def indented(text: str, by: int = 4) -> list[str]:
@@ -80,7 +83,7 @@ def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
                 yield from indented(f"consistent if: {finding.consistent_if}")
         yield ""
     if report.left_out:
-        yield from textwrap.wrap(f"Not audited ({len(report.left_out)}): the paper does not give", width)
+        yield from textwrap.wrap(f"Not audited ({len(report.left_out)}), because the paper does not state", width)
         for missing in dict.fromkeys(text for _, text in report.left_out):
             names = [name for name, text in report.left_out if text == missing]
             yield from indented(f"{missing}: {', '.join(names)}", 2)
@@ -89,7 +92,7 @@ def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
 
 
 def _first_of_cells(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:
-    """Findings of one audit on several cells as one, the others beside it: (finding, those like it)."""
+    """The first finding of each audit, with the findings of the same audit on other cells."""
     out: list[tuple[Finding, list[Finding]]] = []
     first: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -105,7 +108,7 @@ def _first_of_cells(findings: Sequence[Finding]) -> list[tuple[Finding, list[Fin
 
 
 def markdown(report: Report) -> str:
-    """The report as a document: counts, then a section a severity with every finding in full."""
+    """The report as a document: counts, then one section per outcome with every finding in full."""
     out = [f"# Audit of {_escaped(report.paper)}", "", f"{_escaped(counts_text(report))}.", ""]
     for outcome, group in by_severity(report.findings):
         out += [f"## {TITLES[outcome]} ({outcome})", ""]
@@ -118,16 +121,16 @@ def markdown(report: Report) -> str:
             out.append("")
     if report.left_out:
         out += ["## Not audited", ""]
-        out += [f"- {_code(name)}: the paper does not give {_escaped(missing)}" for name, missing in report.left_out]
+        out += [f"- {_code(name)}: the paper does not state {_escaped(missing)}" for name, missing in report.left_out]
         out.append("")
     return "\n".join(out)
 
 
 def _code(name: str) -> str:
-    """A name as code, in which nothing is markup but the mark that ends it."""
+    """`name` as inline code; backticks in it, which would end the code, become apostrophes."""
     return f"`{' '.join(name.replace('`', chr(39)).split())}`"
 
 
 def _escaped(text: str) -> str:
-    """`text` on one line, with nothing in it that Markdown or HTML would take for markup."""
+    """`text` on one line, with everything escaped that Markdown or HTML would take for markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()).replace("&", "&amp;"))

@@ -1,9 +1,9 @@
-"""Can the table of ratios come from the grid? Every assignment of its weight decays to the learning rates is tried.
+"""Can the table of ratios come from the grid? Tries every assignment of its weight decays to the learning rates.
 
 The pipeline picks one weight decay of the grid at each learning rate and fits a line, so a reported ratio, R squared
-and log-log slope are functions of that choice, and there are finitely many: 8^6 = 262,144 on the paper's grid. Noise,
-seeds and the size of the effect do not matter. (The idea of enumerating what can be reported: Brown and Heathers' GRIM
-test, 2017.)
+and log-log slope are functions of that choice, of which there are finitely many: 8^6 = 262,144 on the paper's grid.
+Noise, seeds and the size of the effect do not matter. (Enumerating all values that can be reported is the idea of the
+GRIM test, Brown and Heathers 2017.)
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from replicate.audit.reported import Floats, Printed, RatioRow, Reported
 Grid = tuple[tuple[float, tuple[float, ...]], ...]
 
 MOST = 4_000_000
-"""More assignments than these are not enumerated: they would not fit into memory comfortably."""
+"""Grids with more assignments are not enumerated: they would take too much memory."""
 
 NEAR_R2 = 0.1
-"""A conclusion changes where not even an R² this much below the reported one can be had inside the row's intervals."""
+"""A conclusion changes if no fit inside the row's intervals has an R² within this much of the reported one, or
+above."""
 
 FITS = ("origin", "origin, R² about 0", "intercept")
-"""Line through the origin with R² about the mean (the published script's) or about 0; line with an intercept."""
+"""Line through the origin, with R² about the mean (as in the published script) or about 0; line with an intercept."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fits:
     rho: Floats
     """Slope of the line through the origin."""
     r2_mean: Floats
-    """Its R², residuals over the variance about the mean; 0 where that is 0, as in the published script."""
+    """Its R² about the mean; 0 if all weight decays are equal, as in the published script."""
     r2_zero: Floats
     """Its R² about 0."""
     rho_free: Floats
@@ -55,7 +56,7 @@ class Fits:
 
 
 def _over_assignments(columns: list[Floats]) -> Floats:
-    """Sums of one value a learning rate over every assignment, the last learning rate's varying fastest, [N]."""
+    """[N], sum of `columns` over learning rates for every assignment; that of the last one varies fastest."""
     total = np.zeros(1)
     for column in columns:
         total = (total[:, None] + column[None, :]).ravel()
@@ -64,12 +65,15 @@ def _over_assignments(columns: list[Floats]) -> Floats:
 
 @lru_cache(maxsize=4)
 def enumerate_fits(grid: Grid) -> Fits:
-    """The fits of every assignment of a weight decay of `grid` to each of its learning rates."""
+    """The fits of every assignment of a weight decay of `grid` to each of its learning rates.
+
+    Raises NotStated if there are more than `MOST` assignments or fewer than two learning rates.
+    """
     number = int(np.prod([len(wds) for _, wds in grid], dtype=np.float64))
     if number > MOST:
         raise NotStated(f"a grid of at most {MOST:,} assignments of weight decays to learning rates, not {number:,}")
     if len(grid) < 2:
-        raise NotStated("a grid of two learning rates at least")
+        raise NotStated("a grid of at least two learning rates")
     lrs = np.array([lr for lr, _ in grid])
     wds = [np.array(values) for _, values in grid]
     centred, logs = lrs - lrs.mean(), np.log(lrs) - np.log(lrs).mean()
@@ -79,7 +83,7 @@ def enumerate_fits(grid: Grid) -> Fits:
     with np.errstate(divide="ignore", invalid="ignore"):
         cross_centred = cross - total * lrs.mean()
         spread = np.maximum(squares - total**2 / len(lrs), 0.0)
-        spread[spread < 1e-12 * np.maximum(squares, 1e-300)] = 0.0  # all equal, but for rounding
+        spread[spread < 1e-12 * np.maximum(squares, 1e-300)] = 0.0  # all equal up to rounding error
         rho = cross / (lrs @ lrs)
         left = np.maximum(squares - cross**2 / (lrs @ lrs), 0.0)
         slope = _over_assignments([x * np.log(w) for x, w in zip(logs, wds, strict=True)]) / (logs @ logs)
@@ -109,28 +113,27 @@ def _prints_like(values: Floats, printed: Printed) -> np.ndarray[Any, np.dtype[n
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the grid reaches what one row reports, under one fit."""
+    """How closely the grid's assignments come to the figures of one row, under one fit."""
 
     rho: int
-    """Assignments whose ratio prints like the reported one."""
+    """Number of assignments whose rounded ratio is the reported one."""
     rho_r2: int
-    """... and R² too (where reported)."""
+    """Number of assignments with the reported ratio and R² (if reported)."""
     all_three: int
-    """... and the slope too (where reported)."""
+    """Number of assignments with the reported ratio, R² and slope (if reported)."""
     best_r2: float | None
     """Largest R² among those with the reported ratio."""
     closest: tuple[float, ...] | None
-    """The assignment, among those that have a slope, with the smallest of its largest distances: that of the ratio in
-    shares of the reported one, those of R² and slope as they are.
-    """
+    """The assignment at the smallest `distance` among those that have a slope."""
     closest_rho: float
     closest_r2: float
     closest_slope: float
     distance: float
+    """The largest of three: the relative difference of the ratio, and the differences of R² and of the slope."""
 
 
 def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
-    """What of `row` the assignments of `grid` reach under one of FITS."""
+    """How closely the assignments of `grid` come to the figures of `row` under `fit`, one of FITS."""
     fits = enumerate_fits(grid)
     rho, r2 = fits.of(fit)
     like_rho = _prints_like(rho, row.rho.value)
@@ -157,7 +160,7 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
 
 
 def _within_intervals(row: RatioRow, grid: Grid) -> bool:
-    """Whether any assignment has ratio and slope inside the row's own intervals and about its R², under any fit."""
+    """Whether any assignment has, under any fit, ratio and slope in the row's intervals and R² up to NEAR_R2 below."""
     fits = enumerate_fits(grid)
     ok = np.ones(len(fits.slope), dtype=bool)
     if row.slope and row.slope.has_interval:
@@ -212,13 +215,14 @@ def find(paper: Reported, row: RatioRow) -> Finding:
             evidence += f", with R² at most {first.best_r2:.2f}"
         if smallest is not None and row.slope:
             evidence += (
-                f"; every way that has a slope, all weight decays above 0, has a ratio of at least {smallest:.3g}"
+                f"; with all weight decays above 0, without which there is no slope, the ratio is at least "
+                f"{smallest:.3g}"
             )
             like_slope = _prints_like(fits.slope, row.slope.value)
             if like_slope.any():
                 least = float(fits.rho[like_slope].min())
                 details["smallest ratio with the reported slope"] = least
-                evidence += f", with this slope of at least {least:.3g}"
+                evidence += f", and with this slope at least {least:.3g}"
         evidence += "."
     closest = first.closest
     remedy = (
@@ -230,7 +234,8 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         evidence=evidence,
         source=row.source,
         claimed=", ".join(statistics),
-        recomputed=f"ways with ratio, R² too, slope too: {counts}; closest: ratio {first.closest_rho:.3g}, R² "
+        recomputed=f"ways that give the ratio; also R²; also the slope: {counts}; closest: ratio "
+        f"{first.closest_rho:.3g}, R² "
         f"{first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),
         assumes="the best weight decay of each learning rate is one of the grid's, and one line is fitted to them; no "

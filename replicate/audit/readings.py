@@ -1,4 +1,4 @@
-"""What was read off the paper's text, its reference list and its published scripts by hand, as data without logic."""
+"""Data read by hand from the paper's text, its reference list and its published scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from replicate.audit.reported import Bibliography, Measured, Point, Printed, Rec
 
 
 def _works(text: str) -> tuple[Work, ...]:
-    """The works of a list `author year` or `author year/year of the venue`, parted by `; `."""
+    """The works in a list of `author year` or `author year/year of the venue`, separated by `; `."""
     entries = (entry.rpartition(" ") for entry in text.split("; "))
     return tuple(Work(author, *(int(year) for year in years.split("/"))) for author, _, years in entries)
 
@@ -33,7 +33,7 @@ _agrees, _differs = partial(Point, agrees=True), partial(Point, agrees=False)
 SCRIPT = (
     _agrees("learning rates, weight decays, seeds, architectures", "6, 8, 5 and 5 of them", "the same ones", _SHELL),
     _agrees("optimiser", "AdamW, beta 0.9 and 0.999, epsilon 1e-8", "the same", _TRAINING),
-    _agrees("schedule", "cosine with 10 warm-up epochs", "the same, one value an epoch", _TRAINING),
+    _agrees("schedule", "cosine with 10 warm-up epochs", "the same, one value per epoch", _TRAINING),
     _agrees("epochs", "200 on CIFAR-100, 90 on ImageNet", "the same", _TRAINING),
     _agrees("batch size on CIFAR-100", "128", "128", _TRAINING),
     _agrees("resamples of the bootstrap", "10,000 over seeds, reselecting and refitting", "the same", _ANALYSIS),
@@ -58,7 +58,7 @@ SCRIPT = (
     _differs(
         "runs at kappa x 0.1 x lr",
         "Table 2",
-        "the loop runs the eight weight decays of the grid only",
+        "the loop runs only the eight weight decays of the grid",
         _SHELL,
         decides=True,
     ),
@@ -69,13 +69,13 @@ SCRIPT = (
     _differs("gap of the one-dimensional search", "section 4.3", "not computed", _ANALYSIS),
     _differs("SGD, step and linear schedules", "section 4.4", "neither can be chosen", _TRAINING),
 )
-"""Described protocol against published script."""
+"""The described protocol compared with the published script."""
 
 CONTRADICTIONS = (
     _differs(
         "effect of stronger augmentation on the best weight decay",
         "section 5: it may move the ratio upward",
-        "section 6: it lessens the need for explicit regularisation, which moves it downward",
+        "section 6: it reduces the need for explicit regularisation, which moves the ratio downward",
         "sections 5 and 6",
     ),
     _differs(
@@ -86,21 +86,21 @@ CONTRADICTIONS = (
         decides=True,
     ),
 )
-"""Statements that exclude each other."""
+"""Statements that contradict each other."""
 
 CITED_WORK = (
     _differs(
         "Lewkowycz and Gur-Ari (2020)",
         "section 2: on the catapult phase, which the ratio wd / lr controls",
-        "the work listed is on the time scale of L2 (the best accuracy comes after a number of steps that falls as "
-        "1/wd, NeurIPS 2020, arXiv 2006.08643); the catapult phase is another paper, arXiv 2003.02218",
+        "the work listed is on the time scale of L2 (the number of steps to the best accuracy falls as 1/wd, "
+        "NeurIPS 2020, arXiv 2006.08643); the catapult phase is the subject of another paper, arXiv 2003.02218",
         "section 2",
     ),
     _differs(
         "Zhang et al.",
         "section 2: a theory in which weight decay is a key part of generalisation",
-        "the work listed is an experimental one, and finds explicit regularisation neither necessary nor sufficient "
-        "for generalisation (ICLR 2017, arXiv 1611.03530)",
+        "the work listed is experimental and finds explicit regularisation neither necessary nor sufficient for "
+        "generalisation (ICLR 2017, arXiv 1611.03530)",
         "section 2",
     ),
 )
@@ -111,7 +111,7 @@ RECIPES = (
     Recipe("Swin", 1e-3, 0.05, "arXiv 2103.14030, section 4.1"),
     Recipe("ConvNeXt", 4e-3, 0.05, "arXiv 2201.03545, appendix A"),
 )
-"""Published AdamW recipes, all in the convention where a step shrinks the weights by lr x wd."""
+"""Published AdamW recipes, all in the convention in which a step shrinks the weights by lr x wd."""
 
 
 def _figure(name: str, printed: str, source: str) -> StatedFigure:
@@ -127,11 +127,11 @@ FIGURES = (
     _figure("cost/example-grid/learning-rates", "5", "section 1"),
     _figure("cost/example-grid/weight-decays", "5", "section 1"),
     _figure("cost/example-grid/seeds", "5", "section 1"),
-    # Weight decay is said to hurt more above the optimum than below: the difference of drops lies above this.
+    # The paper says that weight decay costs more above the optimum than below: the difference of drops exceeds this.
     _figure("asymmetry/imagenet", "0", "section 4.2"),
     # Exponents of the learning rate, from section 3.5: the penalty is wd * lr^-1, and wd proportional to lr^1 keeps
     # the balance of optimisation and regularisation.
     _figure("theory/penalty-exponent", "-1", "section 3.5"),
     _figure("theory/balance-exponent", "1", "abstract, section 3.5"),
 )
-"""What the text says without a number of its own in `replicate.paper.tables`."""
+"""Figures of the text that `replicate.paper.tables` does not contain."""

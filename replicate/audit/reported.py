@@ -1,4 +1,4 @@
-"""What a paper reports, as the audit reads it: printed figures with the interval that their rounding leaves."""
+"""What a paper reports, as the audit reads it: printed figures, each with the interval of values that round to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 _SLACK = 1e-9
-"""Relative to a figure's last digit: two ends that meet exactly meet in floating point as well."""
+"""Relative to a figure's last digit: makes ends that are equal in decimals compare as equal in floating point."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A number as printed. A measured one stands for all that round to it; a fraction such as `1/6` for itself."""
+    """A number as printed. A decimal stands for all numbers that round to it, a fraction such as `1/6` for itself."""
 
     text: str
 
@@ -32,7 +32,7 @@ class Printed:
 
     @cached_property
     def half(self) -> float:
-        """Half a unit of the last printed digit: what rounding can have hidden."""
+        """Half a unit of the last printed digit, the largest rounding error; 0 for a fraction."""
         if "/" in self.text:
             return 0.0
         exponent = Decimal(self.text).as_tuple().exponent
@@ -47,14 +47,14 @@ class Printed:
         return self.value + self.half
 
     def meets(self, low: float, high: float | None = None) -> bool:
-        """Whether some number that prints like this lies in [low, high]."""
+        """Whether some number that rounds to this one lies in [low, high], or is `low` if `high` is None."""
         high = low if high is None else high
         slack = _SLACK * (2 * self.half or abs(self.value) or 1.0)
         return low <= self.high + slack and high >= self.low - slack
 
     @classmethod
     def parse(cls, text: str) -> Printed:
-        """The printed number `text`; ValueError where it is none."""
+        """The printed number `text`; raises ValueError if it is not a number."""
         text = text.strip()
         try:
             if "/" in text:
@@ -76,7 +76,7 @@ class Measured:
 
     @property
     def interval(self) -> tuple[Printed, Printed]:
-        """The interval; NotStated where there is none."""
+        """The interval; raises NotStated if there is none."""
         if self.low is None or self.high is None:
             raise NotStated(f"an interval for the figure {self.value.text}")
         return self.low, self.high
@@ -87,7 +87,7 @@ class Measured:
 
     @property
     def half_width(self) -> tuple[float, float]:
-        """Smallest and largest half width that print like this interval; not below 0."""
+        """Smallest (at least 0) and largest half width compatible with the rounding of this interval."""
         low, high = self.interval
         middle = (high.value - low.value) / 2
         slack = (high.half + low.half) / 2
@@ -109,7 +109,7 @@ class RatioRow:
     rho: Measured
     _: KW_ONLY
     p: Printed | None = None
-    """For the hypothesis that the ratio is the claimed one."""
+    """p-value of the hypothesis that the ratio is the claimed one."""
     slope: Measured | None = None
     """Slope of ln(best weight decay) on ln(learning rate)."""
     r2: Printed | None = None
@@ -131,7 +131,7 @@ class DropRow:
     _: KW_ONLY
     p: Printed | None = None
     p_below: bool = False
-    """Whether the paper says `below` the printed p."""
+    """Whether the paper states p as below the printed number."""
     source: str = "table 2"
 
     @property
@@ -154,7 +154,7 @@ class StatedFigure:
     def check(
         self, what: str, low: float, high: float | None = None, *, recomputed: str = "", decides: bool = False
     ) -> Check:
-        """Whether some number in [low, high], or `low` alone, prints like this figure."""
+        """Compares this figure with [low, high], or with `low`; holds if a number in it rounds to the figure."""
         recomputed, holds = recomputed or span(low, low if high is None else high), self.value.meets(low, high)
         return Check(what, self.value.text, recomputed, holds=holds, source=self.source, decides=decides)
 
@@ -185,7 +185,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that a statement rests on and that are not in the grid."""
+    """Runs outside the grid on which a statement rests."""
 
     what: str
     runs: int
@@ -194,7 +194,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Work:
-    """A reference: the author and year it goes by, and the year of the venue in the list, where it names one."""
+    """A reference: the author and year of its citation, and the year of the venue in the list, if it names one."""
 
     author: str
     year: int
@@ -203,7 +203,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Bibliography:
-    """What the text cites and what the list holds."""
+    """The works that the text cites and those that the reference list contains."""
 
     cited: tuple[Work, ...]
     listed: tuple[Work, ...]
@@ -224,7 +224,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training recipe of somebody else."""
+    """A training recipe published by others."""
 
     name: str
     lr: float
@@ -234,7 +234,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Reported:
-    """A paper under audit. Only the grid and the table of ratios are needed; audits that lack something say so."""
+    """A paper under audit. Only grid and table of ratios are required; an audit that lacks data raises NotStated."""
 
     name: str
     grid: tuple[tuple[float, tuple[float, ...]], ...]
@@ -248,12 +248,12 @@ class Reported:
     bibliography: Bibliography | None = None
     script: tuple[Point, ...] = ()
     contradictions: tuple[Point, ...] = ()
-    """Pairs of statements on one thing."""
+    """Pairs of statements about the same thing."""
     cited_work: tuple[Point, ...] = ()
     """What cited work is said to show, and what it shows."""
     recipes: tuple[Recipe, ...] = ()
     sectioned: bool = False
-    """Whether its sections are numbered like those of the paper of this project, which the findings name."""
+    """Whether the section numbers in the findings, which are those of this project's paper, apply."""
 
     @property
     def lrs(self) -> Floats:
@@ -274,20 +274,20 @@ class Reported:
 
     @property
     def rho(self) -> float:
-        """The claimed ratio; where the text states none, the median of the table's."""
+        """The claimed ratio; if the text states none, the median of the table's ratios."""
         if self.states("rho"):
             return self.figure("rho").measured.value.value
         return float(np.median([row.rho.value.value for row in self.ratios]))
 
     def drops_on(self, dataset: str) -> dict[float, DropRow]:
-        """The drops on one data set by kappa; NotStated where there are none."""
+        """The drops on one data set by kappa; raises NotStated if there are none."""
         found = {row.kappa: row for row in self.drops if row.dataset == dataset}
         if not found:
             raise NotStated(f"accuracy drops on {dataset}")
         return found
 
     def figure(self, name: str) -> StatedFigure:
-        """The figure of the text called `name`; NotStated where there is none."""
+        """The figure of the text called `name`; raises NotStated if there is none."""
         for figure in self.figures:
             if figure.name == name:
                 return figure
@@ -297,12 +297,12 @@ class Reported:
         return any(figure.name == name for figure in self.figures)
 
     def value(self, name: str) -> float:
-        """The value of the figure called `name`."""
+        """The value of the figure called `name`; raises NotStated if there is none."""
         return self.figure(name).measured.value.value
 
 
 def need(present: T | None, what: str) -> T:
-    """`present`; NotStated unless it holds anything."""
+    """Returns `present`; raises NotStated with `what` if it is None or empty."""
     if not present:
         raise NotStated(what)
     return present

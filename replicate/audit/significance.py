@@ -1,4 +1,4 @@
-"""The paper's tests: p-values against estimates and intervals, analysis of variance against degrees of freedom."""
+"""The paper's tests: p-values compared with estimates and intervals, and the analysis of variance recomputed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate.audit.reported import DropRow, Printed, RatioRow, Reported, need
 
 ALPHA = 0.05
 REFERENCES: tuple[float, ...] = (np.inf, 4, 20)
-"""Degrees of freedom tried: normal; 5 seeds or 6 learning rates less 2; those of the methods section."""
+"""Degrees of freedom tried: normal; 5 seeds minus 1 or 6 learning rates minus 2; those of the methods section."""
 
 
 def reference_name(dof: float) -> str:
@@ -18,9 +18,10 @@ def reference_name(dof: float) -> str:
 
 
 def p_range(distance: tuple[float, float], half_width: tuple[float, float], dof: float) -> tuple[float, float]:
-    """Two-sided p-values that an estimate this far from the hypothesis can have, with a 95 % interval this wide.
+    """Smallest and largest two-sided p-value of an estimate, t distributed with `dof` (infinite: normal).
 
-    The standard error is the half width over the same distribution's 97.5 % point: 1.96 for the normal.
+    `distance`: smallest and largest distance of the estimate from the hypothesis; `half_width`: that of its 95 %
+    interval. The standard error is the half width over the distribution's 97.5 % point, 1.96 for the normal.
     """
     q = float(stats.t.ppf(0.975, dof))
     low, high = half_width
@@ -31,13 +32,13 @@ def p_range(distance: tuple[float, float], half_width: tuple[float, float], dof:
 
 
 def distance_from(value: Printed, hypothesis: float) -> tuple[float, float]:
-    """Smallest and largest distance of what prints like `value` from the hypothesis."""
+    """Smallest and largest distance from the hypothesis of numbers that round to `value`."""
     middle = abs(value.value - hypothesis)
     return max(middle - value.half, 0.0), middle + value.half
 
 
 def ratio_p(row: RatioRow, rho: float, dof: float) -> tuple[float, float]:
-    """p-values of the claimed ratio that the row's estimate and interval allow."""
+    """Smallest and largest p-value of the claimed ratio compatible with the row's estimate and interval."""
     return p_range(distance_from(row.rho.value, rho), row.rho.half_width, dof)
 
 
@@ -50,27 +51,27 @@ def p_value(paper: Reported, row: RatioRow) -> Finding:
     flips = everything[0] > ALPHA >= p.value or everything[1] < ALPHA <= p.value
     each = ", ".join(f"{reference_name(dof)} {span(*r)}" for dof, r in ranges.items())
     names = ", ".join(reference_name(dof) for dof in fitting)
-    fit = f"(reference: {names})" if fitting else "none of them"
+    fit = f"agrees (reference: {names})" if fitting else "agrees with none of them"
     return from_checks(
         [Check("p", p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
         claimed=f"{row.rho.text}, p = {p.text}",
-        evidence=f"{row.rho.text} gives p for {paper.rho:g} of {each}: p = {p.text} fits {fit}.",
+        evidence=f"For {paper.rho:g}, {row.rho.text} gives a p of {each}: p = {p.text} {fit}.",
         assumes="an estimate with a normal or t distribution, whose standard error is the half width of its 95 % "
         "interval over that distribution's 97.5 % point",
-        consistent_if="the standard error of the test is another one than that of the interval",
+        consistent_if="the test uses another standard error than the interval",
         details={"intervals": {reference_name(dof): list(r) for dof, r in ranges.items()}},
     )
 
 
 def _with_p(paper: Reported) -> list[tuple[RatioRow, Printed]]:
-    """The rows of the table of ratios that have a p-value, with it."""
+    """The rows of the table of ratios that have a p-value, each with it; raises NotStated if there are none."""
     rows = [(row, row.p) for row in paper.ratios if row.p is not None]
     need(rows, "p-values in the table of ratios")
     return rows
 
 
 def one_reference(paper: Reported) -> Finding:
-    """`audit/p-reference`: is there one reference distribution under which all p-values fit at once?"""
+    """`audit/p-reference`: is there one reference distribution with which all p-values agree?"""
     rows = [(row, p) for row, p in _with_p(paper) if row.rho.has_interval]
     need(rows, "p-values in the table of ratios")
     fits = {
@@ -80,40 +81,41 @@ def one_reference(paper: Reported) -> Finding:
     whole = [dof for dof, n in fits.items() if n == len(rows)]
     best = max(fits.values())
     what, number, found = "rows whose p fits under one reference", f"{len(rows)} p-values", f"{best} of {len(rows)}"
-    where = f"a t distribution with {whole[0]:g} to {whole[-1]:g} degrees of freedom" if whole else "under no reference"
+    where = f"t distributions with {whole[0]:g} to {whole[-1]:g} degrees of freedom" if whole else ""
+    agree = f"All {number} agree with {where}" if whole else f"No reference distribution agrees with all {number}"
     return from_checks(
         [Check(what, number, found, holds=bool(whole))],
         source="section 3.6, table of ratios",
         claimed=f"p-values of {paper.rho:g}",
-        evidence=f"All {number} fit {where}; {fits[np.inf]} of them fit the normal one.",
-        assumes="one test is used for all rows; degrees of freedom from 2 to 100 are tried, and the normal "
-        "distribution",
+        evidence=f"{agree}; {fits[np.inf]} of them agree with the normal distribution.",
+        assumes="all rows use the same test; t distributions with 2 to 100 degrees of freedom and the normal "
+        "distribution are tried",
         consistent_if="the rows were tested in different ways",
         details={"rows that fit by degrees of freedom": {f"{k:g}": v for k, v in fits.items()}},
     )
 
 
 def none_rejects(paper: Reported) -> Finding:
-    """`audit/none-rejects`: no p below 5 %, and every interval holds the claimed ratio."""
+    """`audit/none-rejects`: no p is below 5 %, and every interval contains the claimed ratio."""
     checks = []
     for row, p in _with_p(paper):
         low, high = row.rho.interval
         inside = low.low <= paper.rho <= high.high
-        found, holds = f"interval {'holds' if inside else 'leaves out'} {paper.rho:g}", p.value >= ALPHA and inside
+        found, holds = f"interval {'contains' if inside else 'excludes'} {paper.rho:g}", p.value >= ALPHA and inside
         checks.append(Check(row.cell, f"p = {p.text}", found, holds=holds, source=row.source, decides=True))
     return from_checks(
         checks,
         source="section 4.1",
         claimed=f"none of {len(checks)} rejects {paper.rho:g} at 5 %",
-        evidence=f"{holding(checks)} rows have p of at least 0.05 and an interval that holds {paper.rho:g}.",
-        assumes="a 95 % interval and a test at 5 % belong together; that a test does not reject is no evidence for the "
+        evidence=f"{holding(checks)} rows have p of at least 0.05 and an interval that contains {paper.rho:g}.",
+        assumes="a test at 5 % and a 95 % interval are equivalent; a test that does not reject is no evidence for the "
         "hypothesis",
         consistent_if="a row's p or interval is misprinted",
     )
 
 
 def slopes_hold_one(paper: Reported) -> Finding:
-    """`audit/slopes-hold-one`: every interval of a log-log slope holds 1."""
+    """`audit/slopes-hold-one`: every interval of a log-log slope contains 1."""
     checks, said = [], "consistent with 1"
     for row in paper.ratios:
         if row.slope is not None and row.slope.has_interval:
@@ -125,20 +127,20 @@ def slopes_hold_one(paper: Reported) -> Finding:
         checks,
         source="section 4.1",
         claimed=f"all slopes are {said}",
-        evidence=f"{holding(checks)} intervals of the log-log slope hold 1.",
-        assumes="nothing beyond the printed intervals",
+        evidence=f"{holding(checks)} intervals of the log-log slope contain 1.",
+        assumes="only the printed intervals",
         consistent_if="an interval is misprinted",
     )
 
 
 def drop_ps(row: DropRow, dof: float) -> tuple[float, float]:
-    """One- and two-sided p-values of a drop of 0 that the row allows, as one range."""
+    """Smallest one-sided and largest two-sided p-value of the hypothesis of no drop compatible with the row."""
     low, high = p_range(distance_from(row.drop.value, 0.0), row.drop.half_width, dof)
     return low / 2, high
 
 
 def drop_p(paper: Reported) -> Finding:
-    """`audit/drop-p`: p of no drop against drop and interval, for every row and data set."""
+    """`audit/drop-p`: the p-value of no drop compared with drop and interval, for every row and data set."""
     checks = []
     for row, p in ((row, row.p) for row in paper.drops if row.p is not None):
         ranges = [drop_ps(row, dof) for dof in (*REFERENCES, 24)]
@@ -150,15 +152,15 @@ def drop_p(paper: Reported) -> Finding:
     return from_checks(
         checks,
         source="table of drops",
-        claimed="p of no drop",
-        evidence=f"{holding(checks)} p-values of the table of drops lie in the range that drop and interval allow.",
-        assumes="normal, or t with 4, 20 or 24 degrees of freedom (the 25 values less one); one- or two-sided",
+        claimed="p-values of no drop",
+        evidence=f"{holding(checks)} p-values of the table of drops are compatible with drop and interval.",
+        assumes="normal, or t with 4, 20 or 24 degrees of freedom (25 values minus one); one- or two-sided",
         consistent_if="the p-values belong to other intervals",
     )
 
 
 def anova_p(paper: Reported) -> Finding:
-    """`audit/anova-p`: p against F and its degrees of freedom."""
+    """`audit/anova-p`: p compared with F and its degrees of freedom."""
     f, p = paper.figure("anova/f"), paper.figure("anova/p").value
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
     low, high = (float(stats.f.sf(x, between, within)) for x in (f.value.high, f.value.low))
@@ -167,14 +169,14 @@ def anova_p(paper: Reported) -> Finding:
     return from_checks(
         [Check("p", p.text, found, holds=holds, source=f.source, decides=decides)],
         claimed=f"{statistic}, p = {p.text}",
-        evidence=f"{statistic} has p in {found}; the paper prints {p.text}.",
+        evidence=f"{statistic} has a p in {found}; the paper says {p.text}.",
         assumes="the F distribution with the printed degrees of freedom",
         consistent_if="F, p or a degree of freedom is misprinted",
     )
 
 
 def anova_df(paper: Reported) -> Finding:
-    """`audit/anova-df`: the degrees of freedom in the results, in the methods, and of the table itself."""
+    """`audit/anova-df`: the degrees of freedom stated in results and methods compared with those of the table."""
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
     groups, estimates = len(paper.architectures), len(paper.ratios)
     table = (groups - 1, estimates - groups)
@@ -185,8 +187,8 @@ def anova_df(paper: Reported) -> Finding:
         methods = (paper.value("anova/df-between/methods"), paper.value("anova/df-within/methods"))
         stated.append(methods)
         printed, found = (f"({a:g}, {b:g})" for a, b in stated)
-        checks.append(Check("results against methods", printed, found, holds=results == methods, source=source))
-    possible = [table]  # of one value a cell, or of one a cell and seed
+        checks.append(Check("results and methods", printed, found, holds=results == methods, source=source))
+    possible = [table]  # with one value per cell, or per cell and seed
     if paper.states("count/seeds"):
         possible.append((groups - 1, int(estimates * paper.value("count/seeds")) - groups))
     ways = " or ".join(f"{df[1]}" for df in possible)
@@ -202,7 +204,7 @@ def anova_df(paper: Reported) -> Finding:
         claimed=f"({between:g}, {within:g})",
         evidence=f"The results use {named} degrees of freedom, and the table's {estimates} estimates have ({table[0]}, "
         f"{table[1]}); F = {f:g} is {verdict} (p = {each}).",
-        assumes="a one-way analysis of variance over architectures, of one value a cell or one value a cell and seed",
-        consistent_if="methods and results describe one analysis, whose values are named",
+        assumes="a one-way analysis of variance over architectures, with one value per cell or per cell and seed",
+        consistent_if="methods and results describe the same analysis, and say of which values",
         details={"p": ps},
     )

@@ -14,7 +14,7 @@ IMAGE_SIZE = {"cifar100": 32, "imagenet": 224}
 
 @lru_cache(maxsize=1)
 def published() -> Reported:
-    """The paper, as it was published."""
+    """The paper as published."""
     return Reported(
         name="2604.01145",
         grid=tuple((lr, protocol.WEIGHT_DECAYS) for lr in protocol.LRS),

@@ -1,4 +1,4 @@
-"""Whole made-up experiments, all cells at once: how often the rules err on the claims that no single cell answers."""
+"""Simulated experiments of all cells: how often the rules err on claims that need more than one cell."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Key = tuple[Cell, str]
 RATIOS = ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
 DROPS = ("drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp")
 QUANTITIES = (*RATIOS, *DROPS, "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp")
-"""Those of claims over several cells, or that compare runs of one landscape with each other."""
+"""Quantities of claims over several cells, or that compare runs of one landscape with each other."""
 
 CLAIMS_JUDGED = tuple(
     c for c in CLAIMS if c.quantity in QUANTITIES and {p.variant for p in c.parts} <= {"main", "sgd"}
-)  # the robustness checks ask for a ratio, as `rho` does
+)  # without the robustness checks, whose quantity is a ratio like `rho`
 
 
 _ARCHS = tuple(dict.fromkeys(c.arch for c in CELLS))
@@ -44,13 +44,13 @@ class Experiment:
 
     name: str
     truth: Truth = field(default_factory=Truth)
-    """The truth of every cell under AdamW, but for its ratio."""
+    """The truth of every cell under AdamW, except its ratio."""
     ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
     """True ratio by architecture, in the paper's order."""
     sgd_ratio: float = RHO_SGD / RHO
     """SGD's ratio over AdamW's."""
     imagenet_shape: str = ""
-    """Shape of the cells on ImageNet, where it is another than that of the others."""
+    """Shape of the cells on ImageNet; empty: the same as that of the others."""
     breaks: tuple[float, float] = (0.0, 1.0)
     """(η, factor): at η the first architecture's best weight decay under AdamW is `factor` times the law's."""
 
@@ -80,7 +80,8 @@ EXPERIMENTS = (
 )
 
 GROWTH = {"quadratic": 2.0, "asymmetric": 2.0, "tolerance": 2.0, "kinked": 1.0, "quartic": 4.0}
-"""Exponent of the growth of the shapes that are a power of the distance from some edge within the tolerance zone."""
+"""Exponent of the shapes whose drop is a power of the distance from the edge of a tolerance zone (or from kappa =
+1)."""
 
 
 _LINE = {(lr, ratio_grid(lr)[KAPPAS.index(1.0)]) for lr in LRS}
@@ -93,9 +94,9 @@ _POINTS = {
 def landscapes(
     experiment: Experiment, seeds: int, index: int, *, noise: bool = True
 ) -> dict[str, dict[Key, Landscape]]:
-    """The `index`-th outcome: for each set of grids that claims name, the landscape of every cell and variant.
+    """The `index`-th simulated outcome: for each set of grids that claims use, the landscape of every cell and variant.
 
-    Without `noise`, the expected accuracies.
+    Without `noise`, scores are the expected accuracies.
     """
     out: dict[str, dict[Key, Landscape]] = {"optimum": {}, "ratio": {}, "line": {}}
     for number, (cell, variant) in enumerate([*((c, "main") for c in CELLS), *((c, "sgd") for c in SGD_CELLS)]):
@@ -117,7 +118,7 @@ def _grid(truth: Truth) -> Callable[[float], Sequence[float]]:
 
 
 def grids_of(claim: Claim) -> str:
-    """Which of the landscapes of `landscapes` the claim is judged on: those of its own parts."""
+    """The set of grids (key of `landscapes`) on which the claim is judged: that of its own parts."""
     grids = {part.grid for part in claim.parts}
     return "ratio" if grids == {"ratio"} else "line" if "unit" in grids else "optimum"
 
@@ -129,9 +130,10 @@ def _expected(experiment: Experiment) -> dict[str, dict[Key, Landscape]]:
 
 @lru_cache(maxsize=4096)
 def true_value(experiment: Experiment, claim: Claim) -> float:
-    """What the claim's quantity is in truth; NaN where it has no value, as the ratio on flat landscapes.
+    """True value of the claim's quantity; NaN if it has none, such as the ratio of flat landscapes.
 
-    All in closed form from the truths of the cells, but for the gap, which is that of the expected accuracies.
+    In closed form from the truths of the cells, except the gap, which is computed from the expected accuracies. Raises
+    ValueError for a quantity that is not in `QUANTITIES`.
     """
     ratios = {cell: experiment.of(cell, "main").rho for cell in claim.cells}
     if claim.quantity in RATIOS and not experiment.truth.depth:
@@ -162,7 +164,7 @@ def _own_ratios(experiment: Experiment, claim: Claim) -> list[float]:
 
 
 def _drop(experiment: Experiment, cells: Sequence[Cell], kappa: float) -> float:
-    """Expected accuracy at the claimed weight decay less that at kappa times it, averaged over learning rates, pp."""
+    """Expected accuracy at the claimed weight decay minus that at kappa times it, averaged over learning rates, pp."""
     truths = [experiment.of(cell, "main") for cell in cells]
     lost = [-np.diff(truth.accuracy(lr, [RHO * lr, kappa * RHO * lr])) for truth in truths for lr in LRS]
     return float(np.mean(lost))
@@ -195,7 +197,7 @@ def _asymmetry(experiment: Experiment, claim: Claim) -> float:
 
 
 def _growth(experiment: Experiment, claim: Claim) -> float:
-    """NaN where costs do not grow as a power of the distance from kappa = 1, less some edge."""
+    """True exponent of growth; NaN if drops are no power of the distance from kappa = 1 or from an edge beyond it."""
     shapes = {experiment.of(cell, "main").shape for cell in claim.cells}
     centred = all(math.isclose(ratio, RHO) for ratio in _own_ratios(experiment, claim))
     exponents = {GROWTH.get(shape, math.nan) for shape in shapes}
@@ -203,9 +205,9 @@ def _growth(experiment: Experiment, claim: Claim) -> float:
 
 
 def growth_between(experiment: Experiment, claim: Claim) -> tuple[float, float]:
-    """The least and the largest exponent of growth from kappa 5 to 10, and 1/5 to 1/10, whatever edge up to 2 it has.
+    """Smallest and largest exponent of growth from kappa 5 to 10 and 1/5 to 1/10, over all zone edges from 1 to 2.
 
-    Averaged over sides and data sets; NaN where costs do not grow at all.
+    Averaged over sides and data sets; NaN if there is no drop at some of these kappas.
     """
     found = []
     for cells in _by_dataset(claim).values():
@@ -229,7 +231,7 @@ _OF_DROPS: dict[str, Callable[[Experiment, Claim], float]] = {
 
 
 def _gap(experiment: Experiment, cell: Cell) -> float:
-    """Largest expected accuracy on the paper's grid less the largest on the line, pp."""
+    """Largest expected accuracy on the paper's grid minus the largest on the line, pp."""
     frame = _expected(experiment)["line"][cell, "main"].frame
     on_grid = frame["wd"].isin(WEIGHT_DECAYS)
     on_line = [at in _LINE for at in zip(frame["lr"], frame["wd"], strict=True)]
@@ -238,25 +240,25 @@ def _gap(experiment: Experiment, cell: Cell) -> float:
 
 @dataclass(frozen=True)
 class FamilyRate:
-    """What the rules for the claims of one quantity said over all outcomes of one experiment."""
+    """Verdict rates (shares, 0 to 1) of the claims of one quantity over all outcomes of one experiment."""
 
     experiment: str
     seeds: int
     quantity: str
     claims: int
     outcomes: int
-    """Made-up outcomes of the experiment."""
+    """Number of simulated outcomes of the experiment."""
     replicated: float
     contradicted: float
     inconclusive: float
     wrong: float
-    """Share of verdicts that are decisive and wrong; every decisive one where the truth has no value."""
+    """Share of verdicts that are decisive and wrong; if the truth has no value, every decisive one is wrong."""
     any_wrong: float
-    """Share of outcomes with such a verdict on any of the claims."""
+    """Share of outcomes with such a verdict on at least one of the claims."""
     coverage: float | None
-    """Share of intervals that hold the truth; None where it has no value."""
+    """Share of intervals that contain the truth; None if it has no value."""
     all_covered: float | None
-    """Share of outcomes in which those of all claims do; None likewise."""
+    """Share of outcomes in which the intervals of all claims contain it; None if it has no value."""
 
 
 Verdicts = list[tuple[str, bool, bool | None]]
@@ -271,9 +273,9 @@ def rates(
     report: Progress | None = None,
     kept: Path | None = None,
 ) -> list[FamilyRate]:
-    """`n` outcomes of every experiment, judged in `processes` processes; `report(done, all)` after each.
+    """Verdict rates over `n` outcomes of every experiment and seed count, judged in `processes` processes.
 
-    What was judged is kept in the folder `kept`, and not judged again.
+    `report(done, all)` is called after each pair of them. Answers are cached in the folder `kept`.
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)
@@ -291,7 +293,7 @@ def rates(
 
 
 def _judged(task: tuple[Experiment, int, int, int]) -> list[dict[str, Verdicts]]:
-    """The verdicts of each outcome from the first index to before the second, by quantity."""
+    """Verdicts by quantity for each outcome with an index in [start, stop)."""
     experiment, seeds, start, stop = task
     out = []
     for index in range(start, stop):
@@ -306,7 +308,7 @@ def _judged(task: tuple[Experiment, int, int, int]) -> list[dict[str, Verdicts]]
 def _one(
     experiment: Experiment, claim: Claim, found: Mapping[Key, Landscape], seeds: int
 ) -> tuple[str, bool, bool | None]:
-    """Outcome, whether it is wrong, whether the interval holds the truth (None: there is none)."""
+    """Outcome, whether it is wrong, and whether the interval contains the truth (None if the truth has no value)."""
     verdict = judge(claim, found, Evidence("synthetic", probe=True, seeds=seeds, synthetic=True))
     truth = true_value(experiment, claim)
     stands = _place(experiment, claim, truth)
@@ -326,9 +328,10 @@ def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
 
 
 def _place(experiment: Experiment, claim: Claim, truth: float) -> str:
-    """Where the truth lies; empty where there is none. Any ratio but 0.10 may rightly be told from it (`rho_rejects`).
+    """Where the truth lies relative to the margin (see `rates.place`); empty if it has no value.
 
-    A number pooled from ratios that hold at all learning rates but one is no law's: it may not be replicated.
+    For `rho_rejects`, rejecting any ratio but 0.10 is right. A number pooled from ratios that differ between learning
+    rates describes no law, so replicating it is wrong.
     """
     if claim.quantity == "growth_exponent" and math.isnan(truth) and experiment.truth.depth:
         ends = {place(claim.quantity, end, claim.margin) for end in growth_between(experiment, claim)}

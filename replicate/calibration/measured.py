@@ -1,4 +1,4 @@
-"""What a calibration measured, as a JSON file: written by one command, read by the tables and the report."""
+"""The results of a calibration as a JSON file, which the tables and the report read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**31)]
 
 @dataclass(frozen=True)
 class CellRow:
-    """A study and quantity. Shares, not percent; widths of a ratio in ln; None where there is no such number."""
+    """Rates for one study and quantity, as shares (0 to 1); widths of a ratio are in ln; None: not defined."""
 
     group: str
     study: str
@@ -47,7 +47,7 @@ class CellRow:
 
 @dataclass(frozen=True)
 class _File:
-    """What is read of a calibration's file."""
+    """The fields read from a calibration's file."""
 
     format: int
     registry: str
@@ -64,10 +64,10 @@ class Measured:
     experiments: tuple[FamilyRate, ...] = ()
     trained: tuple[TrainedRow, ...] = ()
     registry: str = field(default=REGISTRY_HASH)
-    """Hash of the registry whose rules were tried."""
+    """Hash of the claims registry whose rules were calibrated."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """The calibration as JSON types."""
         return {
             "format": FORMAT,
             "registry": self.registry,
@@ -79,7 +79,7 @@ class Measured:
 
 
 def error(rate: Rate) -> float:
-    """Share of wrong decisive verdicts: every decisive one where the truth has no value."""
+    """Share of wrong decisive verdicts; if the truth has no value, every decisive one is wrong."""
     return rate.decisive if math.isnan(rate.wrong) else rate.wrong
 
 
@@ -90,7 +90,7 @@ def worst(measured: Measured) -> float:
 
 
 def cell_rows(found: Sequence[Rate]) -> tuple[CellRow, ...]:
-    """A row a rate."""
+    """One row for each rate."""
     return tuple(
         CellRow(
             group=r.study.group,
@@ -113,19 +113,19 @@ def cell_rows(found: Sequence[Rate]) -> tuple[CellRow, ...]:
 
 
 def write(path: Path, measured: Measured) -> None:
-    """Whole or not at all."""
+    """Writes `measured` to `path` atomically."""
     atomic.write(path, json.dumps(measured.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Measured:
-    """Inverse of `write`; raises `UsageError`."""
+    """The calibration in the file `path`; raises `UsageError` if it is none."""
     try:
         found = decode(path.read_bytes(), _File)
         if found.format != FORMAT:
             raise Malformed(f"format {found.format}")
     except (OSError, Malformed) as problem:
         raise UsageError(
-            f"{path}: expected a calibration (format {FORMAT}) that `replicate calibrate --out` wrote, got "
-            f"another file: {problem}; measure it again"
+            f"{path}: expected a calibration (format {FORMAT}) written by `replicate calibrate --out`, got "
+            f"another file: {problem}; run that command again"
         ) from problem
     return Measured(found.cells, found.experiments, found.trained, found.registry)

@@ -1,4 +1,4 @@
-"""A function over tasks in several processes, its answers kept: cut off, the next time goes on."""
+"""Applies a function to tasks in several processes and caches its answers, so that an interrupted job can resume."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 CHUNK = 50
-"""Number of landscapes or outcomes that are judged, and kept, at a time."""
+"""Number of landscapes or outcomes that are judged and cached together."""
 
 
 def chunks(n: int) -> list[tuple[int, int]]:
-    """Start and stop of `CHUNK` out of `n`, and of what is left."""
+    """Start and stop of consecutive ranges of `CHUNK` indices that cover 0 to `n`; the last may be shorter."""
     return [(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
 
 
@@ -36,11 +36,10 @@ def in_processes(
     *,
     kind: type[Answer],
 ) -> Iterator[Answer]:
-    """`function` of each task, of `kind`, in the order of the tasks, in `count` processes; 1: in this one.
+    """Yields `function(task)`, of type `kind`, in the order of the tasks, from `count` processes; 1: from this one.
 
-    Answers, in which no number may be infinite or NaN, are kept in `folder`, by function, task (its repr) and the
-    source that they depend on, and those that are there are taken from it. Where they cannot be kept they are given
-    all the same.
+    Answers, in which no number may be infinite or NaN, are cached in `folder` by function, task (its repr) and the
+    source code that they depend on. If the folder cannot be written, they are not cached.
     """
     ask = function if folder is None else partial(_kept, function, folder, kind)
     yield from processes.in_processes(ask, tasks, count)
@@ -51,7 +50,7 @@ def _kept(function: Callable[[Task], Answer], folder: Path, kind: type[Answer], 
     path = folder / sources.code(function.__module__) / f"{name}.json"
     try:
         return decode(path.read_bytes(), kind)
-    except (OSError, Malformed):  # not there, or cut off by a full disk: worked out anew
+    except (OSError, Malformed):  # not there, or cut short by a full disk: computed again
         pass
     answer = function(task)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Rates of every verdict: studies to one row a study and quantity, each landscape judged as `replicate judge` does."""
+"""Verdict rates on simulated landscapes, one row per study and quantity; they are judged as `replicate judge` does."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
 
 Progress = Callable[[int, int], None]
-"""Is told how many are done, of how many."""
+"""Called with the number done and the number of all."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What the rule for one quantity said over all landscapes of one study."""
+    """Verdict rates (shares, 0 to 1) of the rule for one quantity over all landscapes of one study."""
 
     study: Study
     quantity: str
@@ -39,20 +39,20 @@ class Rate:
     contradicted: float
     inconclusive: float
     wrong: float
-    """Share replicated though the truth is outside the margin by more than a tenth of it, or contradicted though
-    inside; see `wrong_of_sets` where a range of values is true; NaN where nothing is (then every decisive verdict is
-    wrong: see `decisive`)."""
+    """Share replicated although the truth is outside the margin by more than a tenth of it, or contradicted although
+    it is inside. If a range of values is true: see `wrong_of_sets`. NaN if none is, and every decisive verdict is
+    wrong."""
     decisive: float
     coverage: float
-    """Share of intervals that hold the truth over the learning rates they are over; NaN where it has no value."""
+    """Share of intervals that contain the truth of the learning rates they rest on; NaN if it has no value."""
     width: float
-    """Median width of the interval (ratio quantities: of its logarithm), inf where open."""
+    """Median width of the interval (of `rho`: in ln), inf if not bounded."""
 
 
 def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] = ()) -> str:
-    """`inside`, `outside` (by more than a tenth of the margin) or `near` its edge from without.
+    """Where `truth` lies: `inside` the margin, `outside` it by more than a tenth of its width, or `near` in between.
 
-    A ratio is outside also where any of `ratios` is, those of the learning rates that it is averaged over.
+    `rho` is also outside if any of `ratios` is, the ratios at the learning rates that it is averaged over.
     """
     if quantity == "rho" and any(place(quantity, ratio, margin) == "outside" for ratio in ratios):
         return "outside"
@@ -79,9 +79,9 @@ def errs(outcome: str, where: str) -> bool:
 def wrong_of_sets(
     quantity: str, allowed: tuple[float, float], margin: Margin, replicated: float, contradicted: float
 ) -> float:
-    """Share of wrong verdicts where all values of `allowed` are equally true (see `studies.identified`).
+    """Share of wrong verdicts if all values in [low, high] = `allowed` are equally true (see `studies.identified`).
 
-    `contradicted` is wrong where one of them lies inside the margin, `replicated` where one lies outside it.
+    `contradicted` is wrong if one of them lies inside the margin, `replicated` if one lies outside it.
     """
     low, high = allowed
     if low > high:
@@ -92,14 +92,14 @@ def wrong_of_sets(
 
 
 def informative(ratio: Estimate) -> tuple[float, ...]:
-    """The learning rates whose optimum is closed on both sides, over which the ratio is averaged; else all."""
+    """The learning rates whose optimum is bounded on both sides, over which the ratio is averaged; all if below two."""
     rows = ratio.details.per_lr if isinstance(ratio.details, details.Ratio) else ()
     closed = tuple(row.lr for row in rows if row.low is not None and row.high is not None)
     return closed if len(closed) >= 2 else LRS
 
 
 def landscape(study: Study, index: int) -> Landscape:
-    """The `index`-th landscape of `study`; the generator depends on nothing else."""
+    """The `index`-th landscape of `study`; its random numbers depend on nothing else."""
     rng = np.random.default_rng([index, study.seeds, int(1000 * study.truth.slope) + 5000])
     above = None
     if study.diverged_factor is not None:
@@ -109,23 +109,23 @@ def landscape(study: Study, index: int) -> Landscape:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a landscape was found to say: verdicts, intervals and the learning rates that tell, all by name."""
+    """Verdicts and intervals of one landscape by quantity's name, and its informative learning rates."""
 
     verdicts: dict[str, str]
     intervals: dict[str, tuple[float | None, float | None]]
-    """None where open."""
+    """None: not bounded."""
     informative: tuple[float, ...]
 
 
 def of_cell(cell: JudgedCell) -> Judged:
-    """What is kept of a judged cell."""
+    """The part of a judged cell that the rates need."""
     intervals = {name: (finite(found.low), finite(found.high)) for name, found in cell.measured.items()}
     outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
     return Judged(outcomes, intervals, informative(cell.measured["rho"]))
 
 
 def _judged(task: tuple[Study, int, int]) -> list[Judged]:
-    """The landscapes from the first index to before the second, judged."""
+    """The judged landscapes of a study with indices in [start, stop)."""
     study, start, stop = task
     return [of_cell(judge_sweep([landscape(study, i)])[0]) for i in range(start, stop)]
 
@@ -133,9 +133,9 @@ def _judged(task: tuple[Study, int, int]) -> list[Judged]:
 def rates(
     found: Sequence[Study], n: int, processes: int, report: Progress | None = None, kept: Path | None = None
 ) -> list[Rate]:
-    """`n` landscapes of every study, judged in `processes` processes; `report(done, all)` after each study.
+    """Verdict rates over `n` landscapes of every study, judged in `processes` processes.
 
-    What was judged is kept in the folder `kept`, and not judged again.
+    `report(done, all)` is called after each study. Answers are cached in the folder `kept`.
     """
     parts = chunks(n)
     answers = in_processes(
@@ -151,6 +151,7 @@ def rates(
 
 
 def summaries(study: Study, cells: Sequence[Judged]) -> list[Rate]:
+    """The rates of each quantity that was judged in `cells`, the landscapes of `study`."""
     from replicate.paper.registry import CLAIMS
 
     truths = true_values(study)

@@ -1,8 +1,8 @@
-"""Trained landscapes as they are recorded with the source: a row a run, a few bytes each once packed, and where from.
+"""Files of trained landscapes, recorded with the source: one row per run, with its provenance.
 
-`fixtures/recorded/landscapes/<name>.csv.gz` begins with a line of JSON behind `# `: what all its runs have in common,
-and the different origins (versions, processor, data) that its rows name by number. A row is a learning rate, a weight
-decay, a seed, how many test images the trained model classifies as labelled (none where it diverged), and an origin.
+`fixtures/recorded/landscapes/<name>.csv.gz` begins with `# ` and a line of JSON: what all its runs have in common, and
+the list of origins (versions, processor, data) to which its rows refer by index. A row is a learning rate, a weight
+decay, a seed, how many test images the trained model classifies as labelled (empty if it diverged), and an origin.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FORMAT = 1
 KEPT = "fixtures/recorded/landscapes"
 COLUMNS = ("lr", "weight_decay", "seed", "right", "origin")
 VARIED = ("lr", "weight_decay", "seed")
-"""In what the runs of a landscape differ."""
+"""Settings in which the runs of a landscape differ."""
 ORIGIN = ("code", "versions", "device_model", "platform", "data_checksum")
-"""What of a run's provenance decides its result; the rest is the same for all, or speaks of time."""
+"""The fields of a run's provenance that affect its result; the others are the same for all, or are about time."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class Row:
     weight_decay: float
     seed: int
     right: int | None
-    """Test images classified as labelled; None: diverged."""
+    """Number of test images classified as labelled; None: diverged."""
     origin: int
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A landscape's runs, as far as they have been trained."""
+    """A landscape's runs that have been trained so far."""
 
     landscape: Trained
     rows: tuple[Row, ...]
     origins: tuple[Mapping[str, Any], ...]
 
     def accuracy_pp(self, row: Row) -> float | None:
-        """In percent of the test images; None: diverged."""
+        """Accuracy in percent of the test images; None: diverged."""
         return self.landscape.accuracy_pp(row.right)
 
 
 def path_of(name: str) -> Path:
-    """Where the landscape `name` is recorded, whether or not it is."""
+    """The file for the landscape `name`, which need not exist."""
     return kept.path(KEPT) / f"{name}.csv.gz"
 
 
@@ -69,7 +69,7 @@ def missing(recorded: Recorded, seed: int) -> list[Run]:
 
 
 def added(recorded: Recorded, runs: Iterable[StoredRun]) -> Recorded:
-    """`recorded` and `runs` of its landscape, which it lacks."""
+    """`recorded` with `runs` added, which must be runs of the same landscape that it lacks."""
     origins, rows = list(recorded.origins), list(recorded.rows)
     for found in runs:
         origin = {name: found.provenance.get(name) for name in ORIGIN}
@@ -90,7 +90,7 @@ def added(recorded: Recorded, runs: Iterable[StoredRun]) -> Recorded:
 
 
 def write(path: Path, recorded: Recorded) -> None:
-    """Record `recorded` in `path`, whole or not at all; equal runs give equal bytes."""
+    """Writes `recorded` to `path` atomically; equal runs give equal bytes."""
     common = recorded.landscape.runs(0)[0].record()
     head = {"format": FORMAT, "landscape": recorded.landscape.name, "tested": recorded.landscape.tested}
     head |= {"run": {name: value for name, value in common.items() if name not in VARIED}, "origins": recorded.origins}
@@ -106,7 +106,10 @@ def write(path: Path, recorded: Recorded) -> None:
 
 
 def read(name: str, path: Path | None = None) -> Recorded:
-    """The landscape `name` as far as it is recorded. UsageError where that was by another definition than today's."""
+    """The recorded runs of the landscape `name`, none if there is no file.
+
+    Raises UsageError if the file is damaged, or if its runs do not match today's definition of the landscape.
+    """
     path = path or path_of(name)
     landscape = LANDSCAPES[name]
     try:
@@ -116,11 +119,11 @@ def read(name: str, path: Path | None = None) -> Recorded:
     except FileNotFoundError:
         return Recorded(landscape, (), ())
     except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
-        raise UsageError(f"landscape {name}: expected its runs in {path}, got {error}; get the file anew") from error
+        raise UsageError(f"landscape {name}: expected its runs in {path}, got {error}; restore the file") from error
     today = landscape.runs(0)[0].record()
     if head.get("run") != {field: value for field, value in today.items() if field not in VARIED}:
         raise UsageError(
-            f"landscape {name}: expected runs of today's definition in {path}, got others; delete the file"
+            f"landscape {name}: expected runs with its current settings in {path}, got others; delete the file"
         )
     return Recorded(landscape, rows, tuple(head["origins"]))
 

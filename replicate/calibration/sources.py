@@ -1,4 +1,4 @@
-"""The source on which a module's answers depend: its own and that of all it imports from this package, as one hash."""
+"""A hash of the source code on which a module's answers depend: its own and that of its imports from this package."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _read() -> dict[str, str]:
 
 
 SOURCES: Mapping[str, str] = _read()
-"""As they were when this process began: what it answers later is of that code, whatever has been written meanwhile."""
+"""Read once, at import: this process goes on running that code even if the files are edited meanwhile."""
 
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """The modules of this package that `module` imports itself, also those that it imports inside a function."""
+    """The modules of this package that `module` imports directly, including those imported inside a function."""
     return frozenset(_imported(SOURCES[module]))
 
 
@@ -42,14 +42,14 @@ def _imported(source: str) -> Iterator[str]:
         else:
             continue
         for name in names:
-            while name and name not in SOURCES:  # a function or a class: the module that it stands in
+            while name and name not in SOURCES:  # a function or a class: the module that defines it
                 name = name.rpartition(".")[0]
             if name:
                 yield name
 
 
 def closure(module: str) -> list[str]:
-    """`module` and all that it imports from this package, directly or not, by name; empty where it is not of it."""
+    """Names of `module` and all that it imports from this package, directly or not; empty if it is not part of it."""
     found: set[str] = set()
     pending = [module] if module in SOURCES else []
     while pending:
@@ -62,7 +62,7 @@ def closure(module: str) -> list[str]:
 
 @cache
 def code(module: str) -> str:
-    """16 hexadecimal digits that change with the source of `module`, of what it imports, and with what computes."""
+    """16 hexadecimal digits that depend on the source of `module` and its imports, and the NumPy and SciPy versions."""
     digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
     for name in closure(module):
         digest.update(f"\n{name}\n{SOURCES[name]}".encode())

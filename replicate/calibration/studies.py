@@ -1,4 +1,4 @@
-"""The studies of the calibration: which truths, shapes, grids, noises and seed counts the rules are tried on."""
+"""The studies of the calibration: the truths, shapes, grids, noise and seed counts on which the rules are tested."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WITHOUT_OPTIMUM = {
     "mesa": (-math.log(5), math.log(5)),
     "tolerance": (-math.log(2), math.log(2)),
 }
-"""Shapes of which a whole range of weight decays is best, so that no single ratio or slope is true; and that range, in
-ln(weight decay / best weight decay)."""
+"""Shapes with a whole range of best weight decays, so that no single ratio or slope is true → that range, in
+ln(weight decay / nominal best weight decay)."""
 BROKEN = ("tent", "ridge")
-"""Shapes that no smooth curve fits, tried where a wrong place of the peak would tell."""
+"""Shapes that no smooth curve fits, tested near the margin, where misplacing the peak would change the verdict."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
     "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),
@@ -46,7 +46,7 @@ class Study:
     seeds: int = 5
     missing: float = 0.0
     diverged_factor: float | None = None
-    """Runs with weight decay above this multiple of the best one (at the largest learning rates) diverged."""
+    """Runs diverge if η·λ exceeds this multiple of its best value at η = 0.01."""
     factor: float = 3.0
     """Spacing of the bracket."""
 
@@ -92,7 +92,7 @@ def studies() -> list[Study]:
         for shape in SHAPES
         for seeds in SEED_COUNTS
         if shape not in BROKEN and (shape != "mesa" or b == 1.0)
-        # Of a steep law a mesa rightly excludes the slope 1, though it has none itself.
+        # A mesa with a steep law rightly excludes the slope 1, although the mesa itself has no slope.
     ]
     out += [
         Study("peaks that break", Truth(shape=shape, slope=b, rho=rho, noise_sd_pp=sd), seeds=n, factor=factor)
@@ -117,7 +117,7 @@ def studies() -> list[Study]:
         for noise in ("curves", "shifted", "two-faced")
         for b, shape, sd in ((1.0, "table-2", 0.3), (1.0, "asymmetric", 1.0), (1.0, "mesa", 1.0), (-1.0, "cliff", 1.0))
         for n in (1, 3, 5, 10)
-        if (noise, shape) != ("two-faced", "mesa")  # half of whose seeds would fall off a cliff
+        if (noise, shape) != ("two-faced", "mesa")  # half of its seeds would fall off a cliff
     ]
     out += [
         Study("laws that break at one learning rate", Truth(off_lr=lr, off_times=times, noise_sd_pp=sd), seeds=n)
@@ -145,7 +145,7 @@ def studies() -> list[Study]:
 
 
 def power_studies() -> list[Study]:
-    """Seeds and spacing against power, at Table 2's drops: the claim true, and the timescale rival true."""
+    """Studies of power by seeds and spacing, with Table 2's drops: once with slope 1 true, once with slope -1."""
     return [
         Study("power", Truth(slope=b), seeds=n, factor=factor)
         for b in (1.0, -1.0)
@@ -156,13 +156,12 @@ def power_studies() -> list[Study]:
 
 @lru_cache(maxsize=4096)
 def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str, float]:
-    """The true value of every quantity a sweep is judged by; NaN where the truth has none.
+    """The true value of every quantity of a sweep; NaN if the truth has none.
 
-    `rho` and `r2` are those over the `informative` learning rates, which are what they are estimated over: where the
-    slope is not 1, the ratio depends on the learning rates it is averaged over. `r2` of a constant optimum is minus
-    infinity, its limit. `intercept_share` is that of the straight line nearest to the true optima in ln, which is how
-    it is estimated; where no straight line fits (see `has_straight_line`) that is a matter of definition. So is the
-    `slope` where no power law fits: that of least squares in ln-ln.
+    `rho` and `r2` are over the `informative` learning rates, as their estimates are: if the slope is not 1, the ratio
+    depends on the learning rates it is averaged over. `r2` of a constant optimum is minus infinity, its limit. If no
+    power law or straight line fits (see `has_straight_line`), `slope` and `intercept_share` are defined as those of the
+    nearest one by least squares of ln(weight decay).
     """
     truth = study.truth
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
@@ -186,12 +185,12 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
 
 
 def identified(study: Study, quantity: str) -> tuple[float, float] | None:
-    """The lowest and the highest value of `quantity` whose law runs through best weight decays at all learning rates.
+    """Smallest and largest value of `quantity` whose law passes through best weight decays at all learning rates.
 
-    Of a shape with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
-    `intercept_share` (straight lines), tried on a grid. (inf, -inf) where no such law does; None for other shapes and
-    quantities, and where accuracy does not depend on weight decay at all. `r2` of best weight decays chosen at will has
-    no least value; the largest is that of choices as near to a proportional law as they may be.
+    For shapes with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
+    `intercept_share` (straight lines), searched on a grid. (inf, -inf) if no such law does; None for other shapes and
+    quantities, and if accuracy does not depend on weight decay at all. `r2` has no smallest value, as any best weight
+    decays may be chosen; its largest is that of the choice nearest to a proportional law.
     """
     if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in (*TRIED, "r2"):
         return None
@@ -213,7 +212,7 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
     possible = np.isfinite(laws).all(axis=1)
     tried, laws = tried[possible], laws[possible]
     above, below = (laws - best - down).min(axis=1), (laws - best - up).max(axis=1)
-    # A ratio says how high its law runs; the other laws may be moved up and down.
+    # A ratio fixes its line's height; a line of the other two kinds may have any height.
     found = tried[(above >= 0) & (below <= 0) if quantity == "rho" else above >= below]
     return (float(found.min()), float(found.max())) if len(found) else (math.inf, -math.inf)
 
@@ -245,6 +244,6 @@ def _intercept_share(lrs: np.ndarray, best: np.ndarray) -> float:
 
 
 def thin(found: Sequence[Study], keep: int) -> list[Study]:
-    """Every n-th study so that about `keep` are left, spread over all groups; for a quick look."""
+    """Every n-th study, such that about `keep` are left, spread over all groups; for a quick look."""
     stride = max(1, len(found) // keep)
     return list(found[::stride])

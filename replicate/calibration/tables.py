@@ -1,4 +1,4 @@
-"""Tables of the calibration: what was measured to Markdown."""
+"""Tables of the calibration's results as Markdown."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ POWER = "power"
 POWER_OF_GAP = "power of the gap"
 
 INTRODUCTION = """\
-Landscapes with known truth, judged as `replicate judge` judges a sweep: cells of landscapes that were really trained,
-and such as `replicate.landscape.synthetic` draws; and whole experiments of ten cells, judged as `pytest claims/` judges
-the paper's. Made by
+Landscapes with known truth, judged as `replicate judge` judges a sweep: cells of trained landscapes, and simulated ones
+drawn by `replicate.landscape.synthetic`; and simulated experiments of ten cells, judged as `pytest claims/` judges the
+paper's. Made by
 
     {command}
 
 which also writes the numbers to `calibration.json` beside it.
 
 *Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted although it
-lies inside; where the truth has no value, as the best weight decay of a flat landscape, every decisive verdict. Where a
-wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that run
-through it lies outside, and `contradicted` if any lies inside. A ratio is outside also where that of any learning rate
-it is averaged over is. What these figures mean, and where an interval covers less or more than it says, stands in
-[evidence.md](evidence.md).
+lies inside; if the truth has no value, such as the best weight decay of a flat landscape, every decisive verdict. If a
+wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that pass
+through it lies outside, and `contradicted` if any lies inside. A ratio also counts as outside if the ratio at any of
+the learning rates it is averaged over does. [evidence.md](evidence.md) says what these figures mean, and where coverage
+differs from the nominal level.
 """
 
 CELL_HEADER = ("study", "seeds", "quantity", "truth", "replicated", "contradicted", "inconclusive", "wrong", "covers")
 TRAINED = """\
-Small models on a few hundred images with wrong labels (`replicate.calibration.trained`), {cells} cells a row: some
-seeds and every k-th weight decay, each learning rate's weight decays multiplied so that the optimum of all seeds
-together lies on the law. *Oracle*: how wide the interval of one would be who knows the curve's shape, a quartic around
+Small models on a few hundred images, many with wrong labels (`replicate.calibration.trained`), {cells} cells per row. A
+cell is some seeds and every k-th weight decay, each learning rate's weight decays multiplied so that the optimum of all
+seeds together lies on the law. *Oracle*: the width of an interval from the known shape of the curve, a quartic around
 the peak, at the learning rates at which decay helps. Widths of a ratio are in ln. A learning rate at which decay helps
-is left out of all cells where the standard error of its optimum, from all seeds together, is above {known:g} in ln. The
+is left out of all cells if the standard error of its optimum, from all seeds together, is above {known:g} in ln. The
 constants of `rise_and_fall.py` were set from the perceptrons; no rule was set from another family.
 """
 TRAINED_HEADER = (
@@ -59,7 +59,7 @@ def markdown(measured: Measured) -> str:
             of_landscape = [row for row in measured.trained if row.landscape == name]
             out += ["", f"### {name}", "", *_table(TRAINED_HEADER, map(_trained_row, of_landscape))]
     if measured.cells:
-        out += ["", "## Summary", "", _counted({row.landscapes for row in measured.cells}, "landscapes a study"), ""]
+        out += ["", "## Summary", "", _counted({row.landscapes for row in measured.cells}, "landscapes per study"), ""]
         out += _summary(measured.cells)
         out += _power(measured.cells)
     if measured.experiments:
@@ -81,7 +81,7 @@ def markdown(measured: Measured) -> str:
 
 
 def _commands(measured: Measured) -> str:
-    """The command that measures this much; one of its own for trained landscapes that had another number of cells."""
+    """The command that measures this much; two if trained landscapes had another number of cells."""
     if measured.cells and measured.trained and measured.cells[0].landscapes != measured.trained[0].cells:
         return f"{_command(replace(measured, trained=()))}\n    {_command(Measured(trained=measured.trained))}"
     return _command(measured)
@@ -112,7 +112,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _summary(rows: Sequence[CellRow]) -> list[str]:
-    """A line a quantity: errors over all studies, coverage by number of seeds."""
+    """One line per quantity: errors over all studies, coverage by number of seeds."""
     counts = sorted({row.seeds for row in rows} & {1, 3, 5, 10})
     header = ["quantity", "rows", "largest wrong", *(f"covers at {n} seeds: least, median" for n in counts)]
     lines = []
@@ -127,12 +127,12 @@ def _summary(rows: Sequence[CellRow]) -> list[str]:
 
 
 def _power(rows: Sequence[CellRow]) -> list[str]:
-    """Share of right decisive verdicts by number of seeds, a line a truth, spacing and quantity."""
+    """Share of correct decisive verdicts by number of seeds, one line per truth, spacing and quantity."""
     out: list[str] = []
     of_power = [row for row in rows if row.group == POWER]
     if of_power:
-        out += ["", "## Power: right decisive verdicts at Table 2's drops, SD 0.3 pp", ""]
-        out += ["Grid: seven weight decays around the optimum, the given factor apart.", ""]
+        out += ["", "## Power: correct decisive verdicts at Table 2's drops, SD 0.3 pp", ""]
+        out += ["Grid: seven weight decays around the optimum, spaced by the given factor.", ""]
 
         def name(row: CellRow) -> tuple[str, ...]:
             return f"{row.slope:g}", f"{row.factor:g}", row.quantity
@@ -146,7 +146,7 @@ def _power(rows: Sequence[CellRow]) -> list[str]:
 
 
 def _right(row: CellRow) -> float:
-    """The claims are true at slope 1 and false at any other."""
+    """Share of correct decisive verdicts: the claims are true at slope 1 and false at any other."""
     return row.replicated if row.slope == 1 else row.contradicted
 
 

@@ -1,9 +1,9 @@
-"""Landscapes that are really trained, densely and with many seeds, so that their truth is known: which, and their runs.
+"""The trained landscapes of the calibration, with a dense grid and many seeds so that their truth is known.
 
-Small models of the paper's five families and a plain perceptron learn a few hundred images with many wrong labels by
-heart, and lose by it: decay has something to mend. Every learning rate has the same weight decays in terms of
-c = λ · Σηₜ, the exponent by which decay alone would have shrunk the weights at the end: from none over such that does
-nothing to such that leaves nothing to learn with.
+Small models of the paper's five families and a plain perceptron memorise a few hundred images with many wrong labels,
+which costs them test accuracy: weight decay can help. Every learning rate has the same weight decays in terms of
+c = λ · Σηₜ, the exponent by which decay alone would shrink the weights over training: from none, over values without
+effect, to values at which nothing is learnt.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from replicate.runs.architectures import SMALL_MODELS, SMALL_MODELS_16
 from replicate.runs.run import ModelSpec, Run
 
 SEEDS = 40
-"""The truth is the optimum of all seeds together; its own error is known from halves of them."""
+"""The truth is the optimum of all seeds together; its standard error comes from halves of them."""
 FACTOR = 1.6
-"""From a weight decay to the next."""
+"""Ratio of a weight decay to the one below it."""
 IDLE = (0.0, 0.001, 0.004, 0.016)
-"""Values of c at which decay does nothing that could be seen: 1.6 % of the weights over a training, or less."""
+"""Values of c without visible effect: decay shrinks the weights by at most 1.6 % over training."""
 LEAST = 0.04
-"""The value of c at which the dense grid begins."""
+"""Smallest c of the dense grid."""
 EPOCHS, WARMUP_EPOCHS, BATCH_SIZE, TRAIN_IMAGES = 25, 2, 24, 288
 """300 steps."""
 TESTED = 1500
-"""Images that a run is tested on, where there are more."""
+"""Number of test images, for data sets that have more."""
 WRONG_LABELS = 0.4
 FINER = tuple(FACTOR ** (k / 3) for k in (-2, -1, 1, 2))
-"""Further weight decays around the best one, by which the truth is known more closely than any study can tell."""
+"""Further weight decays around the best one, as multiples of it: they make the truth more precise than any estimate."""
 
 ADAMW_LRS = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
 SGD_LRS = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
-"""From such that 300 steps hardly suffice for, to such that some models do not bear: by pilot runs of one seed."""
+"""From rates for which 300 steps hardly suffice to rates at which some models diverge, in pilot runs with one seed."""
 
 COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 11.0, 18.0, 29.0, 70.0)}
-"""By learning rate, the least c at which nothing is learnt any more: there the grid ends. Pilot runs of one seed."""
+"""By learning rate, the smallest c at which nothing is learnt in pilot runs with one seed: the grid ends there."""
 
 DIGITS = DataSpec("digits", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS)
 FASHION = DataSpec("fashion-16", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS, test_images=TESTED)
@@ -58,8 +58,8 @@ class Trained:
     data: DataSpec
     optimizer: str
     peaks: tuple[int | None, ...] = ()
-    """By learning rate, which weight decay of the dense grid is best of all seeds; None where decay does not
-    help. Empty until twenty seeds have shown it."""
+    """By learning rate, the index in the dense grid of the best weight decay over all seeds; None where decay does not
+    help. Empty until twenty seeds have been trained."""
 
     @property
     def lrs(self) -> tuple[float, ...]:
@@ -68,11 +68,11 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """By which it is asked for and filed, e.g. `vit_s16-digits-adamw`."""
+        """Name on the command line and of the file, e.g. `vit_s16-digits-adamw`."""
         return f"{self.family}-{self.data.name}-{self.optimizer}"
 
     def weight_decays(self, lr: float) -> tuple[float, ...]:
-        """Those at the peak learning rate `lr`, ascending."""
+        """The weight decays at the peak learning rate `lr`, ascending."""
         most = COLLAPSE[self.optimizer][self.lrs.index(lr)]
         dense: list[float] = []
         while not dense or dense[-1] < most:
@@ -89,11 +89,11 @@ class Trained:
         return tuple(float(f"{c / of_one:.4g}") for c in exponents)
 
     def exponent(self, lr: float, weight_decay: float) -> float:
-        """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over a training."""
+        """c = λ · Σηₜ: decay alone would multiply the weights by exp(-c) over training."""
         return decay.exponent(self._run(lr, weight_decay, 0))
 
     def runs(self, seed: int) -> list[Run]:
-        """Those of `seed`, by learning rate and weight decay."""
+        """The runs with `seed`, ordered by learning rate."""
         return [self._run(lr, wd, seed) for lr in self.lrs for wd in (*self.weight_decays(lr), *self.finer(lr))]
 
     def _run(self, lr: float, weight_decay: float, seed: int) -> Run:
@@ -114,11 +114,11 @@ class Trained:
 
     @property
     def tested(self) -> int:
-        """How many images a run is tested on."""
+        """Number of images on which a run is tested."""
         return catalogue.test_size(self.data)
 
     def accuracy_pp(self, right: int | None) -> float | None:
-        """`right` images classified as labelled, in percent of those tested; None for a diverged run."""
+        """Accuracy in percent if `right` test images are classified as labelled; None for a diverged run."""
         return None if right is None else 100 * right / self.tested
 
 

@@ -1,4 +1,4 @@
-"""Rates of every verdict on cells of trained landscapes: a row for all cells that are drawn alike and each quantity."""
+"""Verdict rates on cells drawn from trained landscapes, one row per kind of cell and quantity."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from replicate.paper.registry import CLAIMS
 QUANTITIES = ("slope", "rho")
 SEED_COUNTS = (1, 2, 3, 5, 10, 20)
 PAPERS = "0.1 η"
-"""The law that the paper claims, tried with all numbers of seeds and all spacings; the others with `USUAL`."""
+"""The paper's law, tried with all seed counts and spacings; the other laws are tried with `USUAL` only."""
 EVERY = (1, 2, 3)
-"""Which weight decays a sweep has: all, every second, every third."""
+"""A cell has all weight decays of the dense grid, every second, or every third."""
 USUAL = (5, 2)
-"""Seeds, and which weight decays."""
+"""(seeds, n: every n-th weight decay)."""
 LEAST_SEEDS = 20
-"""Seeds that a landscape needs for its optima to be known."""
+"""Seeds a landscape must have for its true optima to be known."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Cells that are drawn alike."""
+    """A kind of cell: its landscape, its law, its number of seeds, and that it has every `every`-th weight decay."""
 
     landscape: str
     law: str
@@ -43,13 +43,13 @@ class Drawn:
 
     @property
     def factor(self) -> float:
-        """From a weight decay to the next."""
+        """Ratio of a weight decay to the one below it."""
         return FACTOR**self.every
 
 
 @dataclass(frozen=True)
 class TrainedRow:
-    """What the rule for one quantity said over all cells that are drawn alike. Shares; widths of a ratio in ln."""
+    """Verdict rates (shares, 0 to 1) of one quantity over all cells of one kind; widths of a ratio are in ln."""
 
     landscape: str
     law: str
@@ -61,19 +61,22 @@ class TrainedRow:
     contradicted: float
     inconclusive: float
     right: float
-    """Replicated where the law is inside of the margin, contradicted where it is outside."""
+    """Share replicated with the truth inside the margin, or contradicted with the truth outside."""
     wrong: float
     coverage: float
     width: float | None
-    """Median; None: open."""
+    """Median width of the intervals; None: not bounded."""
     oracle_width: float
-    """Width of the interval of one who knows the curve's shape: 3.92 standard deviations of what a quartic finds."""
+    """Width of an interval from the known shape of the curve: 3.92 standard deviations of a quartic's estimate."""
 
 
 def rates(
     names: Iterable[str], n: int, processes: int, report: Progress | None = None, kept: Path | None = None
 ) -> list[TrainedRow]:
-    """`n` cells of each kind, judged in `processes` processes; landscapes that lack seeds are left out."""
+    """Verdict rates over `n` cells of each kind, judged in `processes` processes; see `studies` for the kinds.
+
+    `report(done, all)` is called after each kind. Answers are cached in the folder `kept`.
+    """
     drawn = [study for name in names for study in studies(name)]
     parts = chunks(n)
     tasks = [(study, digest(study.landscape), *part) for study in drawn for part in parts]
@@ -88,7 +91,7 @@ def rates(
 
 
 def studies(name: str) -> list[Drawn]:
-    """What is drawn of the landscape `name`; nothing where too few of its seeds are recorded."""
+    """The kinds of cells of the landscape `name`; none if fewer than `LEAST_SEEDS` of its seeds are recorded."""
     seeds = len({row.seed for row in recording.read(name).rows})
     if seeds < LEAST_SEEDS:
         return []
@@ -97,7 +100,7 @@ def studies(name: str) -> list[Drawn]:
 
 
 def digest(name: str) -> str:
-    """Digest of what is recorded of the landscape `name`: what was judged of other runs is not taken for these."""
+    """Digest of the recorded file of the landscape `name`, part of the cache's key so that new runs are judged anew."""
     return hashlib.sha256(recording.path_of(name).read_bytes()).hexdigest()[:16]
 
 
@@ -140,12 +143,12 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
 
 
 def where(law: str, quantity: str, lrs: Sequence[float], margin: Margin) -> str:
-    """`place` of the truth over the learning rates `lrs`."""
+    """`rates.place` of the truth over the learning rates `lrs`."""
     return place(quantity, true_value(law, quantity, lrs), margin, (LAWS[law](lr) / lr for lr in lrs))
 
 
 def true_value(law: str, quantity: str, lrs: Sequence[float]) -> float:
-    """That of a law over the learning rates `lrs`: the slope in ln-ln, or the geometric mean of the ratios."""
+    """True value for a law over the learning rates `lrs`: the slope in ln-ln, or the geometric mean of the ratios."""
     best = np.array([LAWS[law](lr) for lr in lrs])
     if quantity == "slope":
         return float(np.polyfit(np.log(lrs), np.log(best), 1)[0])

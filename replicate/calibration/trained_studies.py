@@ -1,7 +1,7 @@
 """Studies on trained landscapes: cells drawn from their runs, each learning rate's optimum moved onto a known law.
 
 A cell is some of the seeds and every k-th weight decay. Each learning rate keeps its curve and its noise; its weight
-decays are multiplied by one number, such that the optimum of all seeds together lies on the law of the study.
+decays are multiplied by a number such that the optimum of all seeds together lies on the law of the study.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ LAWS: Mapping[str, Callable[[float], float]] = {
     "constant": lambda lr: RHO * 1e-3,
     "1/η": lambda lr: RHO * 1e-3 * (lr / 1e-3) ** -1,
 }
-"""Name → best weight decay at a learning rate. Those that are not proportional agree with the paper's at 0.001."""
+"""Name → best weight decay at a learning rate. Laws that are not proportional agree with the paper's at η = 0.001."""
 
 REACH = 3
-"""Weight decays on either side of the best one that the oracle's curve goes through."""
+"""Number of weight decays on either side of the best one to which the oracle's curve is fitted."""
 RUN_SD = 1.0
-"""Percentage points by which two seeds differ where decay is best: 0.6 to 1.5 in most landscapes."""
+"""Typical standard deviation between seeds at the best decay, pp: 0.6 to 1.5 in most landscapes."""
 KNOWN = 0.2
-"""Standard error in ln(weight decay), up to which the place of an optimum is known."""
+"""An optimum counts as known up to this standard error of its ln(weight decay)."""
 HALVES = 200
-"""Random halves of the seeds, from which the error of the truth is known."""
+"""Number of random splits of the seeds into halves, from which the truth's standard error is estimated."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One learning rate of a trained landscape, on its dense weight decays."""
+    """The runs of one learning rate of a trained landscape."""
 
     lr: float
     wds: Floats
-    """[W], ascending, without those at which decay does nothing."""
+    """[W], weight decays of the dense grid, ascending."""
     scores: Floats
-    """[W, S], accuracy in percent; NaN where a run diverged."""
+    """[W, S], accuracy in percent at `wds` by seed; NaN where a run diverged."""
     idle: Floats
-    """[I, S], of the weight decays at which decay does nothing, none first."""
+    """[I, S], accuracy at the weight decays without effect (`trained.IDLE`), 0 first."""
     finer_wds: Floats
-    """[F], further ones around the best, for the truth alone."""
+    """[F], further weight decays around the best, used only for the truth."""
     finer_scores: Floats
-    """[F, S]."""
+    """[F, S], accuracy at `finer_wds`."""
 
     @property
     def x(self) -> Floats:
@@ -71,10 +71,10 @@ class Curve:
 
 
 def oracle(x: Floats, mean: Floats) -> float:
-    """The place of the peak of `mean` [W] at `x` [W]: of a quartic through the runs around the best one.
+    """Position, in `x`, of the peak of the accuracies `mean` [W] at `x` [W], by a quartic around the best one.
 
-    Through ln(1 + loss / `RUN_SD`), which has its least at the same place: through the loss itself, one run beyond
-    the cliff that decay ends in would draw the quartic's peak away from it.
+    The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place: fitted to the loss
+    itself, one run beyond the collapse at large decay would pull the peak away.
     """
     best = int(np.nanargmax(mean))
     near = slice(max(0, best - REACH), best + REACH + 1)
@@ -88,30 +88,30 @@ def oracle(x: Floats, mean: Floats) -> float:
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the optimum of one learning rate lies."""
+    """The true optimum at one learning rate."""
 
     place: float
     """ln(weight decay)."""
     error: float
     """Its standard error, from halves of the seeds."""
     gain_pp: float
-    """Accuracy there beyond that of no decay."""
+    """Accuracy there minus that without decay, pp."""
     gain_error: float
     """Standard error of `gain_pp`."""
 
     @property
     def interior(self) -> bool:
-        """Whether decay surely helps: else the optimum may as well be none."""
+        """Whether decay helps beyond doubt (three standard errors): otherwise the optimum may be weight decay 0."""
         return self.gain_pp > 3 * self.gain_error
 
     @property
     def known(self) -> bool:
-        """Whether a cell can have it on a law: all seeds together place it, or decay does not surely help."""
+        """Whether a cell can include this learning rate: its optimum is known to `KNOWN`, or decay may not help."""
         return self.error <= KNOWN or not self.interior
 
 
 def truth(curve: Curve) -> Truth:
-    """The optimum of all seeds together."""
+    """The optimum of the mean over all seeds."""
     rng = np.random.default_rng(0)
     x, scores = curve.with_finer()
     seeds = scores.shape[1]
@@ -130,7 +130,7 @@ def truth(curve: Curve) -> Truth:
 
 @lru_cache(maxsize=16)
 def curves(name: str) -> tuple[Curve, ...]:
-    """The landscape `name` as it is recorded, by learning rate; only seeds of which every run is there."""
+    """The recorded landscape `name` by learning rate; only seeds with every run of the basic grid."""
     landscape: Trained = LANDSCAPES[name]
     recorded = recording.read(name)
     found = {(row.lr, row.weight_decay, row.seed): recorded.accuracy_pp(row) for row in recorded.rows}
@@ -156,16 +156,16 @@ def truths(name: str) -> tuple[Truth, ...]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The runs of one cell: seeds, and rows of each learning rate's weight decays."""
+    """The runs of one cell: seeds, and for each learning rate a slice of its weight decays."""
 
     seeds: tuple[int, ...]
     rows: tuple[slice, ...]
 
 
 def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
-    """The `index`-th choice of `seeds` seeds and every `every`-th weight decay; depends on nothing else.
+    """The `index`-th random choice of `seeds` seeds and every `every`-th weight decay; depends on its arguments only.
 
-    With which weight decay each learning rate begins is drawn too.
+    The first weight decay of each learning rate is drawn too.
     """
     rng = np.random.default_rng([index, seeds, every, *law.encode(), *name.encode()])
     of_landscape = curves(name)
@@ -176,7 +176,7 @@ def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
 
 
 def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
-    """A cell of the landscape `name`, the optima of all its learning rates on `law`, where they are known."""
+    """A cell of the landscape `name` with the optimum of every learning rate on `law`; unknown optima are left out."""
     chosen = choice(name, law, seeds, every, index)
     frames = []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):
@@ -190,7 +190,7 @@ def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
 
 
 def oracle_of(name: str, law: str, seeds: int, every: int, index: int, quantity: str) -> float:
-    """What `oracle` finds in a cell, less the truth: slope or ln(ratio), where decay helps."""
+    """Error of `oracle` in a cell: its slope or ln(ratio) minus the truth, over learning rates where decay helps."""
     chosen = choice(name, law, seeds, every, index)
     x, error = [], []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):

@@ -1,7 +1,7 @@
-"""Training the landscapes of the calibration, some seeds at a time: cut off at any moment, the next call goes on.
+"""Trains the landscapes of the calibration, some seeds at a time; it can be interrupted and resumed at any moment.
 
-What a session trains goes into a store first and is added to the record when these seeds are whole, so a record from
-another machine grows here; runs that are recorded are not trained again.
+Runs go into a store first and are added to the recorded file when all runs of these seeds are there, so a file from
+another machine can be extended here. Recorded runs are not trained again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from replicate.text import UsageError
 from replicate.train.engine import local
 
 AT_ONCE = 5
-"""Seeds that are trained together: fewer, and processes start more often."""
+"""Number of seeds trained together; with fewer, processes would be started more often."""
 
 Progress = Callable[[str, int, int], None]
-"""Is told the landscape, how many of its seeds are whole, of how many."""
+"""Called with the landscape's name, the number of its seeds that are recorded, and the number wanted."""
 
 
 def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None, report: Progress) -> None:
-    """Train and record `seeds` seeds of the landscapes called `names`; `folder` is the store for what is not whole.
+    """Trains and records `seeds` seeds of the landscapes `names`; `folder` is the store for runs not yet recorded.
 
-    Raises `TrainingFailed`, `StoreError` and `DataError` as any training does.
+    Raises `TrainingFailed`, `StoreError` and `DataError`, like any training.
     """
     store = open_store(folder)
     for first in range(0, seeds, AT_ONCE):
@@ -41,10 +41,10 @@ def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None,
 
 
 def again(name: str, sample: int, folder: Path) -> list[tuple[Row, Row, bool]]:
-    """At most `sample` recorded runs of the landscape `name`, drawn at random but always the same: as recorded, as
-    trained again in the store `folder`, and whether by the same machine and versions.
+    """Trains up to `sample` recorded runs of the landscape `name` again, in the store `folder`.
 
-    Raises UsageError where nothing is recorded, and as `train` does.
+    Returns, for each, the recorded row, the new row, and whether machine and versions are the same. The sample is
+    random but always the same. Raises UsageError if nothing is recorded, and what `train` raises.
     """
     recorded = recording.read(name)
     if not recorded.rows:

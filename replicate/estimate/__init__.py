@@ -1,1 +1,1 @@
-"""Statistics of landscapes: numpy and scipy only, no input or output, one statistic a module."""
+"""Statistics of landscapes, one per module, with NumPy and SciPy only and without input or output."""

@@ -1,8 +1,9 @@
-"""Accuracy over ln(weight decay) at one learning rate: scores of a slice to draws of the smooth curve behind them.
+"""Posterior of the smooth curve of accuracy over ln(weight decay) at one learning rate, given the scores of a slice.
 
-A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2), its length scale
-weighed by marginal likelihood over all learning rates of the cell, its amplitude learning rate by learning rate. So is
-weighed from which loss on accuracies count by the logarithm of it: softened, what falls off a cliff is smooth too.
+A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2). Its length scale is
+averaged over by marginal likelihood, jointly for all learning rates of the cell, and its amplitude separately for each.
+Large losses count by their logarithm (`softening`), which makes a curve that falls off a cliff smooth; the loss at
+which this sets in is averaged over like the length scale.
 """
 
 from __future__ import annotations
@@ -41,51 +42,52 @@ from replicate.landscape.landscape import Floats, Slice
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
 """Amplitudes tried, in standard errors of a mean."""
 ZERO_GAP = 40.0
-"""Weight decay 0 stands this far below the smallest other one in ln(weight decay): too far to shape the curve between
-the others, near enough to be the best. An optimum there counts as beyond the grid."""
+"""Weight decay 0 is placed this far below the smallest other one in ln(weight decay): too far to affect the curve
+between the others, but it can be the best. An optimum there counts as beyond the grid."""
 LEAST_DOF = 6.0
-"""With fewer degrees of freedom in a whole cell, runs may agree by chance: a variance of three is below an eighth of
-the true one in 5 % of cases. It then counts only where it is more than the scatter around smooth curves allows."""
+"""With fewer degrees of freedom in a whole cell, seeds may agree by chance: with three, the variance estimate is below
+an eighth of the truth in 5 % of cases. It is then used only if it exceeds the scatter around smooth curves."""
 JITTER = 1e-7
 CEILING_PP = 99.5
-"""Above it, accuracies can't tell good from better."""
+"""Above this accuracy, good and better weight decays cannot be told apart."""
 MIN_TIMES_CHANCE = 2.0
 """A learning rate whose best accuracy is below this multiple of chance learned next to nothing."""
 DIP_P = 1e-4
-"""A curve dips where both its falling before and its rising after are surer than this, over all means of a slice."""
+"""A slice has a dip if both the fall before it and the rise after it are significant at this level (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """What the process is fitted to at one learning rate."""
+    """The data of one learning rate to which the process is fitted."""
 
     x: Floats
     """[N], ln(weight decay), ascending."""
     noise: SliceNoise
     """Means and variances of the scores at `x`."""
     scores: Floats
-    """[N, S], the scores themselves."""
+    """[N, S], the scores."""
     low: float
-    """ln of the smallest positive weight decay: what lies below is beyond the grid."""
+    """ln of the smallest positive weight decay, the lower end of the grid."""
     high: float
+    """ln of the largest weight decay."""
     ceiling: float
-    """ln of the smallest weight decay above the grid at which training diverged; inf where none did."""
+    """ln of the smallest weight decay above the grid at which training diverged; inf if there is none."""
     floor: float
-    """The same below the grid; -inf where none did."""
+    """ln of the largest weight decay below the grid at which training diverged; -inf if there is none."""
     rows: NDArray[np.intp]
     """Rows of the slice that are usable."""
     stands_for: NDArray[np.intp]
-    """For each of `rows`, which point stands for it: equal measurements are one point."""
+    """For each of `rows`, the index of its point: equal measurements are merged into one point."""
     flags: tuple[Flag, ...]
     noise_sd: float | None
-    """Standard deviation between seeds that is known from elsewhere."""
+    """Standard deviation between seeds, if known from elsewhere."""
 
 
 def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) -> list[Floats]:
-    """Draws of the mean accuracy at every run weight decay, one [count, W] array a slice, from the same process.
+    """Posterior draws of the mean accuracy at every weight decay that was run, one [count, W] array per slice.
 
-    What the seeds share within a slice is added to all its draws alike, so slices can be compared. Weight decays at
-    which training diverged are NaN; a slice with fewer than three usable ones is NaN altogether.
+    The error that all weight decays of a slice share is included, so draws of slices can be compared. Weight decays at
+    which training diverged are NaN; a slice with fewer than three usable ones is all NaN.
     """
     found = [usable_points(s) for s in slices]
     points = [p for p in found if p is not None]
@@ -103,12 +105,12 @@ def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) ->
 
 
 def usable_points(cut: Slice) -> Points | None:
-    """The usable weight decays of a slice, equal measurements merged; None where fewer than three are left."""
+    """The usable weight decays of a slice, equal measurements merged; None if fewer than three remain."""
     finite = np.isfinite(cut.scores).sum(axis=1)
     diverged = cut.diverged.sum(axis=1)
     usable = (finite > 0) & (diverged * 2 < finite + diverged)
-    # Runs in which decay cannot act, the lowest of all, are one and the same training: one measurement, not several.
-    # Equals further up are equally good runs (at 100 %, say) and stay what they are.
+    # At the smallest weight decays, where decay has no effect, runs are identical: one measurement, not several.
+    # Equal scores further up are equally good runs (all at 100 %, say) and stay separate.
     rows = [int(i) for i in np.nonzero(usable)[0]]
     kept: list[int] = []
     stands_for = []
@@ -137,12 +139,12 @@ def usable_points(cut: Slice) -> Points | None:
 
 @dataclass(frozen=True)
 class Fit:
-    """Weights of softening, length scale and amplitude together of one slice, and the noise they were found with."""
+    """Posterior weights of the process's hyperparameters for one slice, and the noise they were computed with."""
 
     weights: Floats
-    """[S, L, A], sums to 1."""
+    """[S, L, A], joint over softenings, length scales and amplitudes; sums to 1."""
     covariance: Floats
-    """[N, N], of the means."""
+    """[N, N], noise covariance of the means."""
     scale: float
     """Typical standard error of a mean."""
     share: float
@@ -152,7 +154,7 @@ class Fit:
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
-    """Posterior weights of softening and length scale (shared by the cell) and of amplitude (slice by slice)."""
+    """One fit per slice: softening and length scale are common to the cell, each slice has its own amplitude."""
     noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
     covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
@@ -172,22 +174,25 @@ def fit_process(cells: list[Points]) -> list[Fit]:
 
 
 def softened_mean(points: Points, fit: Fit) -> Floats:
-    """Means [N] in standard errors, large losses softened as they likeliest are."""
+    """Means [N] in standard errors, with large losses softened by the likeliest softening."""
     softening = float(SOFTENINGS[int(fit.weights.sum(axis=(1, 2)).argmax())])
     return softened(points.noise.mean, fit.covariance, fit.scale, softening)[0]
 
 
 def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
-    """Log marginal likelihood, [L, A], of the means with a free constant level."""
+    """Log marginal likelihood, [L, A], of the means with a constant level of nearly flat prior."""
     y, noise, jacobian = softened(points.noise.mean, covariance, scale, softening)
     level = (10 * (np.ptp(y) + 1)) ** 2
-    # Of a level that may be anything, the prior is the same however large losses count.
+    # The prior's width depends on the softening; correct for it, so that softenings are compared under the same prior.
     jacobian += float(np.log((np.ptp(y) + 1) / (np.ptp(points.noise.mean) / scale + 1)))
     return log_likelihood(points.x, y, noise + level) + jacobian
 
 
 def log_likelihood(x: Floats, y: Floats, noise: Floats) -> Floats:
-    """[L, A], of `y` [N] at `x` [N] as a process plus `noise` [N, N], for each of `LENGTHS` and `AMPLITUDES`."""
+    """[L, A], log-likelihood of `y` [N] at `x` [N] under the process plus noise of covariance `noise` [N, N].
+
+    For each of `LENGTHS` and `AMPLITUDES`.
+    """
     kernel = AMPLITUDES[None, :, None, None] ** 2 * _among(x.tobytes())[:, None] + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]
@@ -196,31 +201,31 @@ def log_likelihood(x: Floats, y: Floats, noise: Floats) -> Floats:
 
 
 def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
-    """Flags of a learning rate whose best accuracy carries no information: `ceiling`, near 100 %, or `chance`."""
+    """Flags of a learning rate whose best accuracy is uninformative: `ceiling` (near 100 %) or `chance`."""
     if best_pp > CEILING_PP:
         return (Flag.CEILING,)
     return (Flag.CHANCE,) if 0 < best_pp < MIN_TIMES_CHANCE * chance_pp else ()
 
 
 def has_dip(points: Points, fit: Fit) -> bool:
-    """Whether some mean lies surely below another on its left and another on its right: two peaks, or a stray one.
+    """Whether some mean lies significantly below one on its left and one on its right: two peaks, or an outlier.
 
-    What is said of *the* optimum then rests on which peak is the higher; Bonferroni over the means, normal quantiles.
+    An optimum then depends on which peak is higher. Tested with normal quantiles and Bonferroni over the means.
     """
     mean, variance = points.noise.mean, np.diagonal(fit.covariance)
     error = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fit.covariance, 1e-12))
-    above = (mean[:, None] - mean[None, :]) / error  # [i, j]: how surely i is above j
+    above = (mean[:, None] - mean[None, :]) / error  # [i, j]: z score of i above j
     left, right = np.triu(above).max(axis=0), np.tril(above).max(axis=0)
     return bool((np.minimum(left, right) ** 2 > chi2_quantile(1 - 2 * DIP_P / len(mean), 1)).any())
 
 
 def _residual_variances(cells: list[Points]) -> Floats:
-    """[E], noise variance of a single run around smooth curves, where no seed is repeated: the largest that they allow.
+    """[E], noise variance of a single run around smooth curves, for cells without repeated seeds.
 
-    A smooth curve can pass for noise and noise for a curve, so the likeliest variance is often much too small: a
-    plateau then shows a summit. The upper end of its 95 % interval by evidence is not. Learning rates may differ in
-    their noise, and a few runs show little of it: the larger counts of one level for all and of one share, for all, of
-    each one's own spread. Where no learning rate's runs are smoother than noise would be, that share is all of it.
+    A smooth curve can pass for noise and noise for a curve, so the likeliest variance is often much too small, and a
+    plateau then shows a peak. The upper end of its 95 % interval is used instead. Since learning rates may differ in
+    noise, it is computed twice, as one level for all and as one share of each learning rate's spread, and the larger
+    counts. If no learning rate's runs are smoother than pure noise, that share is 1.
     """
     spreads = np.array([float(np.std(p.noise.mean)) for p in cells])
     typical = float(np.median(spreads)) or float(spreads.max()) or 1.0
@@ -229,7 +234,7 @@ def _residual_variances(cells: list[Points]) -> Floats:
 
 
 def _largest_allowed(cells: list[Points], unit: Floats) -> Floats:
-    """[E], the largest variance by evidence of all cells together, as one share of the square of `unit` [E]."""
+    """[E], upper 95 % limit of the variance (share * `unit`)², `unit` [E], with one share for all learning rates."""
     shares = np.geomspace(0.01, 1.0, 9)
     evidence = []
     for share in shares:
@@ -243,7 +248,7 @@ def _largest_allowed(cells: list[Points], unit: Floats) -> Floats:
 
 
 def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats, count: int) -> Floats:
-    """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors above the best mean."""
+    """Draws [K, len(grid)] of the accuracy curve from its posterior, in standard errors relative to the best mean."""
     weights = np.where(fit.weights > 0.01, fit.weights, 0)
     counts = rng.multinomial(count, weights.ravel() / weights.sum()).reshape(weights.shape)
     unit = JITTER * np.eye(len(grid))
@@ -270,14 +275,14 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
 
 @lru_cache(maxsize=256)
 def _among(x: bytes) -> Floats:
-    """[L, N, N], among the runs at `x`, for each of `LENGTHS`."""
+    """[L, N, N], kernel among the runs at `x`, for each of `LENGTHS`."""
     runs = np.frombuffer(x)
     return np.stack([matern(np.abs(runs[:, None] - runs[None, :]), length) for length in LENGTHS])
 
 
 @lru_cache(maxsize=256)
 def _correlations(x: bytes, grid: bytes, length: float) -> tuple[Floats, Floats, Floats]:
-    """Among the runs at `x`, from the `grid` to them, and among the grid's places; cells often share both."""
+    """Kernel among the runs at `x`, between `grid` and runs, and among `grid`; cached, as cells often share both."""
     runs, places = np.frombuffer(x), np.frombuffer(grid)
     pairs = ((runs, runs), (places, runs), (places, places))
     among, to_runs, to_grid = (matern(np.abs(a[:, None] - b[None, :]), length) for a, b in pairs)
@@ -285,9 +290,9 @@ def _correlations(x: bytes, grid: bytes, length: float) -> tuple[Floats, Floats,
 
 
 def _noise(cells: list[Points]) -> tuple[Shared, float]:
-    """Covariance of the means of every slice, moderated over all slices of a cell, and the variance of seeds' levels.
+    """Covariance of the means of every slice, moderated over all slices of a cell, and the variance of seed levels.
 
-    The latter matters only where a slice falls into parts that no seed links.
+    The latter matters only if a slice consists of parts that have no seed in common.
     """
     noises = [p.noise for p in cells]
     known = cells[0].noise_sd
@@ -307,7 +312,7 @@ def _noise(cells: list[Points]) -> tuple[Shared, float]:
 
 
 def _noise_without_repeats(cells: list[Points], known: float | None) -> tuple[Shared, float]:
-    """As `_noise`, where no seed is repeated, or too few are for their scatter to be the noise."""
+    """As `_noise`, for cells with too few repeated seeds, or none, to estimate the noise from them."""
     noises, least = [p.noise for p in cells], _least_variance(cells)
     if known is None:
         seen = [float(np.nanmax(n.residual_variance, initial=0.0)) for n in noises]
@@ -316,18 +321,18 @@ def _noise_without_repeats(cells: list[Points], known: float | None) -> tuple[Sh
     else:
         variances = np.full(len(cells), max(known**2, least))
         alone = [known_covariance(_near(p), float(v)) for p, v in zip(cells, variances, strict=True)]
-    # Where most neighbours have other seeds, the scatter around smooth curves is that of the levels too.
+    # If most neighbours have different seeds, the scatter around smooth curves includes that of the seed levels.
     apart = np.concatenate([parts_apart(n) for n in noises if parts_apart(n).any()] or [np.zeros(1, dtype=bool)])
     most = float(variances.max()) if apart.mean() >= 0.5 else unknown_level_variance(noises)
     return Shared(tuple(alone), float("nan")), level_variance_between(noises, most)
 
 
 def _least_variance(cells: list[Points]) -> float:
-    """Variance below which nothing is told apart: scores that agree to the last digit are not that exact."""
+    """Smallest variance assumed: scores that agree to the last digit are not as precise as that suggests."""
     spread = max(float(np.ptp(p.noise.mean)) for p in cells)
     return max(1e-4 * spread, 1e-9) ** 2
 
 
 def _near(points: Points) -> Floats:
-    """`points.x` with weight decay 0 a factor 10 below the smallest other one, where its runs' errors are alike."""
+    """`points.x` with weight decay 0 a factor 10 below the smallest other one, as the errors there correlate."""
     return np.maximum(points.x, points.low - np.log(10))

@@ -1,8 +1,8 @@
-"""The weight decays that cannot be told from the best: a slice's scores to a set that holds the best at a stated level.
+"""The set of weight decays of a slice that contains the best one at a stated confidence level.
 
 Subset selection (S. Gupta, "On some multiple decision (selection and ranking) rules", 1965; J. Hsu, "Multiple
-Comparisons", 1996, chapter 4): a weight decay is left out when some other one is better by more than a one-sided
-Dunnett bound. Scores are paired by seed through the additive fit; variances are moderated over the cell.
+Comparisons", 1996, chapter 4): a weight decay is excluded if another is better by more than a one-sided Dunnett bound.
+Scores are paired by seed through the additive fit; variances are moderated over the cell.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from replicate.landscape.landscape import Floats, Slice
 
 @dataclass(frozen=True)
 class BestSet:
-    """The weight decays of one learning rate that hold the best one at `level`."""
+    """The weight decays of one learning rate that contain the best one at confidence `level`."""
 
     lr: float
     wds: tuple[float, ...]
     low: float
-    """The next smaller weight decay that is left out, 0 where none is: the optimum of a unimodal curve lies above."""
+    """The next smaller weight decay, which is excluded; 0 if there is none. A unimodal curve has its optimum above
+    it."""
     high: float
-    """The next larger one that is left out (or diverged), infinite where none is."""
+    """The next larger weight decay, which is excluded or diverged; infinite if there is none."""
     level: float
     flags: tuple[Flag, ...]
-    """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is left out; `one-seed`;
-    `ceiling`: the best score is within 0.5 of 100."""
+    """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is excluded; `one-seed`; `ceiling`:
+    the best score is above 99.5; `chance`: it is below twice chance."""
 
 
 @lru_cache(maxsize=1024)
 def dunnett_bound(others: int, dof: float, level: float) -> float:
-    """d with P(max over `others` of (Z_j - Z_0) / sqrt 2 <= d * s) = `level`, s² a mean square with `dof`.
+    """d with P(max over `others` of (Z_j - Z_0) / sqrt 2 <= d * s) = `level`, where s² is a mean square with `dof`.
 
-    Dunnett's one-sided bound at equal sample sizes (Dunnett 1955), by Gauss-Hermite and quantile quadrature; infinite
-    `dof` means a known variance.
+    Dunnett's one-sided bound for equal sample sizes (Dunnett 1955), by Gauss-Hermite and quantile quadrature. An
+    infinite `dof` means a known variance.
     """
     if others < 1:
         return 0.0
@@ -70,7 +71,7 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
 
 
 def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
-    """One set a slice; slices without a usable score are left out."""
+    """One set per slice; slices without a usable score are left out."""
     kept = []
     for cut in slices:
         finite = np.isfinite(cut.scores).sum(axis=1)
@@ -96,9 +97,9 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
 
 
 def indistinguishable(mean: Floats, covariance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
-    """[W], which means are not below some other one by more than the bound; all of them where nothing repeats.
+    """[W], which means are not below another by more than the bound; all of them if no seed is repeated.
 
-    `covariance`: [W, W], of the means.
+    `mean`: [W]; `covariance`: [W, W], of the means.
     """
     if np.isnan(covariance).any():
         return np.ones(len(mean), dtype=bool)

@@ -1,4 +1,4 @@
-"""What each learning rate of a sweep says by itself: a landscape to one row a learning rate."""
+"""Summary of each learning rate of a landscape by itself: its best weight decay, and the losses at others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Landscape, Slice
 
 FACTOR = 10.0
+"""Losses are reported at the best weight decay times and divided by this."""
 ROUNDING = 1e-6
+"""Tolerance in ln(weight decay) at the ends of the grid."""
 
 
 class Where(str, Enum):
@@ -25,7 +27,7 @@ class Where(str, Enum):
     ABOVE = "upper edge"
     BELOW = "lower edge"
     ANY_BELOW = "any below"
-    """The smallest that were run do as well as any."""
+    """The smallest weight decays that were run do as well as any."""
     FLAT = "flat"
     OPEN = "open"
     """Not bounded, because the noise between seeds is not known."""
@@ -35,45 +37,45 @@ class Where(str, Enum):
 
     @property
     def placed(self) -> bool:
-        """Whether anything could be said of the place of the best weight decay."""
+        """Whether the data say anything about where the best weight decay lies."""
         return self not in (Where.EQUAL, Where.UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How much a weight decay loses against the best one that was run, in units of the score."""
+    """The loss of a weight decay: the best run's score minus its own, in units of the score."""
 
     wd: float
     value: float
     error: float
-    """Standard error; where no seed is repeated, of the noise that smooth curves allow."""
+    """Standard error; without repeated seeds, from the scatter around smooth curves."""
 
 
 @dataclass(frozen=True)
 class RateRow:
-    """One learning rate."""
+    """The summary of one learning rate."""
 
     lr: float
     where: Where
     best_wd: float | None
-    """The weight decay that was run with the best mean score; None where every run diverged."""
+    """The weight decay with the best mean score; None if every run diverged."""
     best_score: float | None
     low: float
-    """The best weight decay lies above this (95 %); 0 where nothing bounds it below."""
+    """Lower 95 % bound on the best weight decay; 0 if not bounded."""
     high: float
-    """The same above; infinite where nothing bounds it."""
+    """Upper 95 % bound on the best weight decay; infinite if not bounded."""
     alike: tuple[float, ...]
     """Weight decays that were run and cannot be told from the best one (99 %)."""
     alike_loses: float
-    """The most that one of `alike` loses, by its mean."""
+    """The largest loss, by means, among `alike`."""
     least: Loss | None
-    """What no weight decay loses, or the smallest that was run; None where `where` is not `placed`, as below."""
+    """Loss of the smallest weight decay that was run, often 0; this and the losses below are None if not `placed`."""
     tenth: Loss | None
-    """What a tenth of `best_wd` loses; None where it is smaller than all that were run."""
+    """Loss of a tenth of `best_wd`; None if smaller than all that were run."""
     tenfold: Loss | None
-    """What ten times `best_wd` loses; None where it is larger than all that were run."""
+    """Loss of ten times `best_wd`; None if larger than all that were run."""
     by_rule: Loss | None
-    """What the ratio times the learning rate loses; None where no runs surround it."""
+    """Loss of the rule's weight decay, ratio times learning rate; None if outside those that were run."""
     smallest: float
     """The smallest weight decay that was run."""
     largest: float
@@ -83,14 +85,17 @@ class RateRow:
 
 
 def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
-    """Every learning rate of `landscape`, ascending; `fit`: the line through its optima; `ratio`: the rule's."""
+    """One row per learning rate of `landscape`, ascending.
+
+    `fit`: the line through its optima, None if there is none; `ratio`: weight decay over learning rate by the rule.
+    """
     curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
     found = (_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
     return tuple(row if landscape.unit == 1 else _times(row, landscape.unit) for row in found)
 
 
 def _times(row: RateRow, unit: float) -> RateRow:
-    """`row`, whose scores are in `unit`, with scores as the sweep has them."""
+    """`row`, whose scores are in units of `unit`, with scores in the sweep's own units."""
 
     def loss(one: Loss | None) -> Loss | None:
         return None if one is None else Loss(one.wd, one.value * unit, one.error * unit)
@@ -107,14 +112,14 @@ def _times(row: RateRow, unit: float) -> RateRow:
 
 
 def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
-    """What `wd` loses against the best run, interpolated in ln(weight decay) between the means of runs around it.
+    """Loss of `wd` against the best run, interpolated in ln(weight decay) between the means of the runs around it.
 
-    None where it lies beyond them.
+    None if `wd` lies outside the runs.
     """
     if curve.fitted is None:
         return None
     points, covariance = curve.fitted.points, curve.fitted.process.covariance
-    first = int(points.x[0] < points.low)  # past weight decay 0
+    first = int(points.x[0] < points.low)  # skip weight decay 0
     x = points.x[first:]
     contrast = np.zeros(len(points.x))
     contrast[int(points.noise.mean.argmax())] = 1.0
@@ -179,7 +184,7 @@ def _where(curve: OptimumCurve, low: float, high: float) -> Where:
     if np.isfinite(low) and np.isfinite(high):
         return Where.INSIDE
     if np.isinf(low) and np.isinf(high):
-        # Where no seed is repeated, a fall may be noise for all that is known: open, but not flat.
+        # Without repeated seeds, a fall may be noise: the curve need not be flat, so the optimum is only not bounded.
         return Where.FLAT if curve.noise_known else Where.OPEN
     if np.isinf(high):
         return Where.ABOVE
@@ -187,13 +192,13 @@ def _where(curve: OptimumCurve, low: float, high: float) -> Where:
 
 
 def best_of(found: tuple[RateRow, ...]) -> RateRow | None:
-    """The learning rate with the best score; None where nothing was finite."""
+    """The row with the best score; None if no row has one."""
     known = [row for row in found if row.best_score is not None]
     return max(known, key=lambda row: row.best_score or 0.0, default=None)
 
 
 def of_trial(lr: float, wd: float, score: float) -> RateRow:
-    """A single trial of a random search as a row: of the others at its learning rate nothing is known."""
+    """A single trial of a random search as a row: nothing is known about other weight decays at its learning rate."""
     return RateRow(
         lr=lr,
         where=Where.UNKNOWN,
@@ -216,7 +221,10 @@ def of_trial(lr: float, wd: float, score: float) -> RateRow:
 
 
 def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, ...]:
-    """One row for each learning rate at which the surface of a random search was read; `frame`: its trials."""
+    """One row for each learning rate at which a random search's surface is evaluated.
+
+    `frame`: the trials; `ratio`: weight decay over learning rate by the rule.
+    """
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)

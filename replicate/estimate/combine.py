@@ -1,8 +1,8 @@
 """Intervals of sums, means, differences and largest ratios from the intervals of their parts.
 
 Method of variance estimates recovery (Zou and Donner, "Construction of confidence limits about effect measures", 2008):
-the distances of a part's value to its own limits stand for its standard errors, so skewed and one-sidedly open
-intervals keep their shape. Parts are independent; open ends stay open.
+the distances of a part's value to its own limits take the place of standard errors, so skewed and half-bounded
+intervals keep their shape. Parts are independent; an infinite limit stays infinite.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Span:
 
 
 def mean(parts: Sequence[Span]) -> Span:
-    """Mean of independent parts.
+    """Mean of independent parts; raises ValueError if there are none.
 
     >>> both = mean([Span(1.0, 0.0, 2.0), Span(3.0, 2.0, 4.0)])
     >>> both.value, round(both.high, 3)
@@ -39,7 +39,10 @@ def mean(parts: Sequence[Span]) -> Span:
 
 
 def mean_in_step(parts: Sequence[Span]) -> Span:
-    """Mean of parts whose errors may all go the same way, so that averaging does not make them smaller."""
+    """Mean of parts whose errors may be fully correlated, so that averaging does not reduce them.
+
+    Raises ValueError if there are none.
+    """
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)
@@ -47,7 +50,7 @@ def mean_in_step(parts: Sequence[Span]) -> Span:
 
 
 def difference(first: Span, second: Span) -> Span:
-    """`first` minus `second`, independent."""
+    """`first` minus `second`, which are independent."""
     value = first.value - second.value
     down = math.hypot(first.value - first.low, second.high - second.value)
     up = math.hypot(first.high - first.value, second.value - second.low)
@@ -55,11 +58,12 @@ def difference(first: Span, second: Span) -> Span:
 
 
 def largest_distance(parts: Sequence[Span], parts_strict: Sequence[Span]) -> Span:
-    """Largest absolute difference between any two parts.
+    """Largest absolute difference between any two parts; raises ValueError if there are fewer than two.
 
-    Upper end: the largest upper end of any pair's `parts` (that all pairs lie below a bound needs no adjustment:
-    intersection-union test, Berger and Hsu 1996). Lower end: the largest lower end over `parts_strict`, the same values
-    with intervals at a level adjusted for the number of pairs (that some pair exceeds a bound does).
+    Upper limit: the largest upper limit of any pair of `parts`. To show that all pairs lie below a bound needs no
+    adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit
+    over `parts_strict`, the same values with intervals adjusted for the number of pairs, as showing that some pair
+    exceeds a bound requires.
     """
     if len(parts) < 2:
         raise ValueError(f"largest distance: expected at least two parts, got {len(parts)}")

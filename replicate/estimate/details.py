@@ -1,6 +1,6 @@
-"""What estimates say beside value and interval: one class a kind of estimate, as it stands in verdict files.
+"""What estimates say beside value and interval, as written to verdict files: one class per kind of estimate.
 
-They are msgspec's structs and not dataclasses because a file has to say which of them it holds: `kind`.
+They are msgspec structs rather than dataclasses because the file has to say which class it contains (`kind`).
 """
 
 from __future__ import annotations
@@ -11,48 +11,49 @@ from replicate.store.strict import High, Low
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row of a table inside details; what has its default is left out of files."""
+    """A row of a table inside details; fields with their default value are left out of files."""
 
 
 class Details(Row, frozen=True, tag_field="kind"):
-    """What one kind of estimate says beside value and interval."""
+    """Base class: what one kind of estimate says beside value and interval."""
 
 
 class OptimumAt(Row, frozen=True):
-    """The set-valued optimum of one learning rate."""
+    """The optimum of one learning rate with its interval."""
 
     lr: float
     wd: float | None
-    """The likeliest weight decay; None where no single one is."""
+    """The likeliest weight decay; None if no single one is."""
     low: float | None
-    """None: open."""
+    """None: not bounded."""
     high: float | None
 
 
 class RatioAt(Row, frozen=True):
-    """Best weight decay over learning rate at one learning rate, whatever the others say."""
+    """Best weight decay over learning rate at one learning rate, estimated without the others."""
 
     lr: float
     value: float | None
     low: float | None
-    """Lower end of an interval that holds for all learning rates together; None: open."""
+    """Lower end of an interval that holds for all learning rates simultaneously; None: not bounded."""
     high: float | None
     likely: tuple[float | None, float | None] = (None, None)
-    """Where it is as likely as not to lie."""
+    """Its 50 % interval."""
     cell: str = ""
-    """The cell that the row belongs to, where several are pooled."""
+    """The cell of the row, if several are pooled."""
 
     @property
     def where(self) -> str:
-        """`lr 0.01`, or `vit_s16-cifar100 at lr 0.01`."""
+        """The learning rate, and the cell if given: `lr 0.01`, `vit_s16-cifar100 at lr 0.01`."""
         return f"{self.cell} at lr {self.lr:g}" if self.cell else f"lr {self.lr:g}"
 
 
 class Slope(Details, frozen=True, tag="slope"):
     per_lr: tuple[OptimumAt, ...]
     misfit_p: float | None
-    """p of the best line against free optima; None with fewer than three closed ones."""
+    """p of the best line against free optima; None with fewer than three optima bounded on both sides."""
     seed_curve_share: float | None
+    """See `seed_curves.Shared.share`."""
 
 
 class Interval(Row, frozen=True):
@@ -64,18 +65,18 @@ class Ratio(Details, frozen=True, tag="ratio"):
     per_lr: tuple[OptimumAt, ...]
     ratios_together: tuple[RatioAt, ...]
     family: Interval | None = None
-    """The interval at the level that holds for all ten cells together, where the claim is about a rejection."""
+    """The interval at a level that holds for all ten cells simultaneously, if the claim is about a rejection."""
 
 
 class PooledRatio(Details, frozen=True, tag="pooled-ratio"):
     ratios: dict[str, float]
-    """By cell; those whose ratio is closed."""
+    """Ratio by cell, of cells whose ratio is bounded on both sides."""
     ratios_together: tuple[RatioAt, ...]
 
 
 class RatioByArchitecture(Details, frozen=True, tag="ratio-by-architecture"):
     ratios: dict[str, float]
-    """By architecture; those whose ratio is closed."""
+    """Ratio by architecture, of those whose ratio is bounded on both sides."""
 
 
 class Value(Interval, frozen=True):
@@ -87,14 +88,14 @@ class GrowthSide(Row, frozen=True):
 
     dataset: str
     near: float
-    """The kappas between which they grow, e.g. 5 and 10."""
+    """The exponent is that of the growth from kappa `near` to `far`, e.g. 5 to 10."""
     far: float
     exponent: float
     gamma: float
-    """Edge of the zone without loss, as ln kappa."""
+    """Edge of the zone without loss, as abs(ln kappa)."""
     gamma_interval: tuple[float, float]
     squared_gamma: Value
-    """gamma and beta of the paper's own form, the square."""
+    """gamma, and below beta, of the paper's own form, with exponent 2."""
     squared_beta_pp: Value
 
 
@@ -104,7 +105,7 @@ class Growth(Details, frozen=True, tag="growth"):
 
 class Terms(Details, frozen=True, tag="terms"):
     terms: dict[str, float]
-    """Value of each quantity of which the smallest counts, pp."""
+    """Value of each quantity whose minimum is the estimate, pp."""
     smallest: str
 
 
@@ -115,11 +116,11 @@ class Asymmetry(Details, frozen=True, tag="asymmetry"):
 
 class Gaps(Details, frozen=True, tag="gaps"):
     gaps_pp: tuple[float, ...]
-    """One a cell."""
+    """One per cell."""
 
 
 class Measured(Value, frozen=True):
-    """One of two estimates that a third is made from."""
+    """One of the two estimates that another is computed from."""
 
     level: float
     n: int
@@ -130,9 +131,9 @@ class GapAndSeedNoise(Details, frozen=True, tag="gap-and-seed-noise"):
     mean_gap_pp: Measured
     seed_sd_pp: Measured
     gaps_pp: tuple[float, ...]
-    """One a cell."""
+    """One per cell."""
     seed_sd_by_the_paper: str
-    """Where the standard deviation over seeds lies by the paper's range of it: an outcome."""
+    """Outcome of comparing the standard deviation over seeds with the paper's range."""
 
 
 class RunCounts(Details, frozen=True, tag="run-counts"):

@@ -1,8 +1,8 @@
-"""What a wrong ratio costs: paired accuracy drops at kappa times the claimed weight decay, and what follows from them.
+"""The cost of a wrong ratio: paired accuracy drops at kappa times the claimed weight decay, and statistics of them.
 
-A drop is the accuracy at kappa = 1 less that at kappa, same learning rate and seed, averaged over learning rates; a
-cell gives one value a seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds within
-cells.
+A drop is the accuracy at kappa = 1 minus that at kappa, at the same learning rate and seed, averaged over learning
+rates; a cell has one value per seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds
+within cells.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from replicate.landscape.landscape import Floats, Landscape
 from replicate.paper.protocol import KAPPAS, RHO
 
 Drops = Mapping[float, Sequence[Floats]]
-"""kappa → one [S] array of drops (pp) a cell."""
+"""kappa → one [S] array of drops (pp) per cell."""
 
 METHOD = "paired by seed, t over seeds within cells"
 
 
 def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, Floats]:
-    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed none of whose pairs is complete.
+    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed without a complete pair.
 
-    `together`: over the learning rates alone that have all kappas, so that these can be compared with each other.
+    `together`: only learning rates with all kappas are averaged, so that drops can be compared between kappas.
     """
     found: dict[float, list[Floats]] = {kappa: [] for kappa in KAPPAS if kappa != 1}
     for cut in landscape.slices():
@@ -57,11 +57,10 @@ def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, F
 
 
 def seed_means(table: Floats) -> Floats:
-    """Mean over learning rates, [S] from [E, S], every learning rate weighing the same; NaN for a seed without any.
+    """Mean over learning rates with equal weights, [S] from [E, S]; NaN for a seed without any.
 
-    Where a pair is missing, its learning rate's mean stands for it. That draws the seed towards the others, by the
-    share of its pairs that are there; its distance from them is drawn out again by as much, so the spread keeps its
-    size.
+    A missing pair is replaced by its learning rate's mean. That shrinks the seed's distance from the other seeds to the
+    share of its pairs that are present; the distance is divided by that share, so the spread over seeds is unbiased.
     """
     finite = np.isfinite(table)
     filled = np.where(finite, table, np.nanmean(table, axis=1, keepdims=True)).mean(axis=0)
@@ -72,13 +71,13 @@ def seed_means(table: Floats) -> Floats:
 
 
 def _row(wds: Floats, wd: float) -> int | None:
-    """Index of `wd` among `wds` to within rounding to three digits, None where it was not run."""
+    """Index of `wd` among `wds`, up to rounding to three digits; None if it was not run."""
     close = np.nonzero(np.abs(wds - wd) <= 6e-3 * wd)[0]
     return int(close[0]) if len(close) else None
 
 
 def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float, float, int]:
-    """Mean over cells of [S] values: mean, low, high and number of values; infinite ends with one seed.
+    """Mean over cells of their seeds' values [S]: mean, low, high and number of values; infinite ends with one seed.
 
     t interval with Satterthwaite's degrees of freedom (Satterthwaite 1946).
     """
@@ -97,7 +96,7 @@ def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float
 
 
 def measured(values: Sequence[Floats]) -> bool:
-    """Whether any of the cells' values is there."""
+    """Whether any cell has a finite value."""
     return any(np.isfinite(v).any() for v in values)
 
 
@@ -105,14 +104,14 @@ def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Es
     """Accuracy lost at `kappa` times the claimed weight decay, percentage points, averaged over cells.
 
     Args:
-        drops: kappa → one [S] array a cell, percentage points by seed, as `cell_drops` gives them.
+        drops: kappa → one [S] array per cell, percentage points by seed, as `cell_drops` gives them.
         kappa: Multiple of the claimed weight decay.
-        level: Level, 0 to 1, at which the intervals of all kappas of the family hold together (Bonferroni).
+        level: Level, 0 to 1, at which the intervals of all kappas of the family hold simultaneously (Bonferroni).
         family: Number of kappas in the family.
 
     Returns:
-        Mean over cells with its t interval over the seeds within cells (see `cells_interval`); open with one seed
-        (`one-seed`) and where `kappa` was not run (`no-pairs`).
+        Mean over cells with its t interval over the seeds within cells (see `cells_interval`); not bounded with one
+        seed (`one-seed`) or if `kappa` was not run (`no-pairs`).
 
     >>> round(drop({2.0: [np.array([1.0, 1.2, 1.4])]}, 2.0, family=1).low, 3)
     0.703
@@ -130,12 +129,13 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
 
     Args:
         quantity: Name of the estimate.
-        terms: (name, sign, one [S] array a cell, offset) of each; arrays and offset in percentage points.
+        terms: (name, sign, one [S] array per cell, offset) of each; arrays and offset in percentage points.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        Its lower end is the smallest lower end, for that all lie above a bound needs no adjustment (Berger and Hsu
-        1996). Its upper end is the smallest upper end at a Bonferroni level, for that one lies below a bound does.
+        Its lower end is the smallest lower end: to show that all lie above a bound needs no adjustment (Berger and Hsu
+        1996). Its upper end is the smallest upper end at a Bonferroni level, as showing that one lies below a bound
+        requires. Not bounded as in `drop`.
     """
     rows = []
     for name, sign, values, offset in terms:
@@ -153,7 +153,7 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
 
 
 def _asymmetries(drops: Drops) -> list[Floats]:
-    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, one [S] a cell; above 0, too much costs more."""
+    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, [S] per cell; above 0, too much costs more."""
     pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
     if not pairs:
         return []
@@ -161,16 +161,16 @@ def _asymmetries(drops: Drops) -> list[Floats]:
 
 
 def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
-    """By how much more too much weight decay costs than too little, on one data set and against another one.
+    """How much more too much weight decay costs than too little, on one data set and compared with another.
 
     Args:
-        drops: As in `drop`: the data set that is to have the asymmetry.
-        others: As in `drop`: the data set whose absolute asymmetry is to be smaller.
+        drops: As in `drop`, of the data set that is claimed to have the asymmetry.
+        others: As in `drop`, of the data set whose absolute asymmetry is claimed to be smaller.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        The smaller of the asymmetry of `drops` and its excess over that of `others`, percentage points; ends as in
-        `least`.
+        The smaller of the asymmetry of `drops` and its excess over the absolute one of `others`, percentage points;
+        ends as in `least`.
     """
     method = f"{METHOD}; recovered variances"
     here, there = _asymmetries(drops), _asymmetries(others)

@@ -1,4 +1,4 @@
-"""What every estimator returns: a value with its interval, and what a reader must know about it."""
+"""What every estimator returns: a value with its interval, and flags that qualify it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from replicate.store.strict import High, Low
 class Estimate:
     """A value and its confidence interval.
 
-    An infinite end says that the data do not bound the value on that side. `value` is None where the data single out
-    no number at all.
+    An infinite end means that the data do not bound the value on that side. `value` is None if the data determine no
+    number. Raises ValueError if the ends are NaN or in the wrong order.
     """
 
     quantity: str
@@ -27,45 +27,45 @@ class Estimate:
     high: High
     level: float
     n: int
-    """How many independent observations (runs, seeds or cells, as `method` says) the estimate rests on."""
+    """Number of independent observations (runs, seeds or cells, depending on `method`) used for the estimate."""
     method: str
     flags: tuple[Flag, ...] = ()
     settle: str = ""
-    """What more data would narrow the interval, in a few words; empty where nothing is known to."""
+    """Which further data would narrow the interval, in a few words; empty if unknown."""
     details: AnyDetails | None = None
 
     def __post_init__(self) -> None:
         if math.isnan(self.low) or math.isnan(self.high) or self.low > self.high:
             raise ValueError(
                 f"{self.quantity}: expected an interval with low <= high, got ({self.low}, {self.high}); "
-                "use -inf and inf for ends that the data leave open"
+                "use -inf and inf for ends that are not bounded"
             )
 
     @property
     def closed(self) -> bool:
-        """Whether both ends are known."""
+        """Whether the interval is bounded on both sides."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types; open ends become null."""
+        """The estimate as JSON types; infinite ends become null."""
         return dict(strict.plain(self))
 
 
 def finite(x: float) -> float | None:
-    """`x` as JSON has it: null where it is infinite or no number."""
+    """`x` for JSON: None (null) if it is infinite or NaN."""
     return float(x) if math.isfinite(x) else None
 
 
 def unknown(quantity: str, unit: str, level: float, method: str, flags: tuple[Flag, ...], settle: str = "") -> Estimate:
-    """The estimate that says nothing: no value, and the whole line as its interval.
+    """An estimate without a value whose interval is the whole real line.
 
     Args:
         quantity: Name of the estimate.
         unit: As in `Estimate`: `pp`, or empty for a ratio.
         level: Level of the interval, 0 to 1.
         method: The method that could not be used.
-        flags: Why it says nothing.
-        settle: What would settle it; empty where nothing is known to.
+        flags: Why there is no value.
+        settle: Which further data would give one; empty if unknown.
 
     >>> unknown("slope", "", 0.95, "profile likelihood", ()).high
     inf

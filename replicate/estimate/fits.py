@@ -1,4 +1,4 @@
-"""What several claims of one cell rest on, computed once a process: its line, its gap draws, its ridge."""
+"""Fits that several claims of a cell share, computed once per process: its line, its gap draws, its ridge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 
 @dataclass(frozen=True)
 class _ByContent:
-    """A landscape as a cache key: equal rows, equal key."""
+    """A landscape as a cache key: equal rows make equal keys."""
 
     landscape: Landscape = field(compare=False)
     digest: bytes
@@ -29,7 +29,7 @@ class _ByContent:
         return cls(landscape, landscape.digest, landscape.chance_pp, landscape.noise_sd)
 
     def rng(self) -> np.random.Generator:
-        """A generator that depends on the rows alone: the same landscape gets the same verdict, always."""
+        """A generator seeded from the rows alone, so that the same landscape always gets the same verdict."""
         return np.random.default_rng(int.from_bytes(self.digest[:8], "little"))
 
 
@@ -49,20 +49,20 @@ def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
 
 
 def line(landscape: Landscape) -> LineFit | None:
-    """The line through the landscape's optima; None where no learning rate has three usable weight decays."""
+    """The line through the landscape's optima; None if no learning rate has three usable weight decays."""
     return _line(_ByContent.of(landscape))
 
 
 def ridge(landscape: Landscape) -> Ridge | None:
-    """Where the best weight decay lies in a random search; None as `replicate.estimate.surface.ridge` has it."""
+    """The best weight decays of a random search; None if `replicate.estimate.surface.ridge` returns None."""
     return _ridge(_ByContent.of(landscape))
 
 
 def generator(landscape: Landscape) -> np.random.Generator:
-    """A generator that depends on the landscape's rows alone."""
+    """A random generator seeded from the landscape's rows alone."""
     return _ByContent.of(landscape).rng()
 
 
 def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> Floats | None:
-    """Draws of the one-dimensional gap against `grid`: see `replicate.estimate.gap.gap_draws`."""
+    """Draws [K] of the gap, pp, of the one-dimensional search: see `replicate.estimate.gap.gap_draws`."""
     return _gap_draws(_ByContent.of(landscape), grid)

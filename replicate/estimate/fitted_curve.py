@@ -1,4 +1,4 @@
-"""What is known of the accuracy curves of a cell: slices to a rise and a fall, a process, and the share of each."""
+"""Posteriors of the accuracy curves of a cell, averaged over two models: a rise and a fall, and a Gaussian process."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from replicate.landscape.landscape import Floats, Slice
 
 DRAWS = 800
 LEAST_SHARE = 1e-3
-"""A model of the curve that has less than this share of the evidence is left out."""
+"""A model with a smaller posterior probability than this is left out."""
 
 
 @dataclass(frozen=True)
 class FittedCurve:
-    """What is known of the accuracy curve of one learning rate."""
+    """Posterior of the accuracy curve of one learning rate."""
 
     lr: float
     points: Points
     process: Fit
     shape: RiseAndFall
     share: float
-    """How far the cell's scores are those of a rise and a fall, and not of a process alone: by evidence."""
+    """Posterior probability of the model of a rise and a fall, against the process alone; the same for the whole
+    cell."""
 
     def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
-        """Draws [K, len(grid)] at ln(weight decay) `grid`, in units of `process.scale` above the best mean."""
+        """Draws [K, len(grid)] at ln(weight decay) `grid`, in units of `process.scale` relative to the best mean."""
         parts = []
         if self.share > LEAST_SHARE:
             by_shape = self.shape.draw(rng, grid)
@@ -41,7 +42,7 @@ class FittedCurve:
 
 
 def fitted_curves(slices: list[Slice], rng: np.random.Generator) -> list[FittedCurve]:
-    """One curve a slice; slices with fewer than three usable weight decays are left out."""
+    """One curve per slice; slices with fewer than three usable weight decays are left out."""
     found = [(s.lr, p) for s in slices if (p := usable_points(s)) is not None]
     if not found:
         return []

@@ -1,8 +1,8 @@
-"""What tuning the learning rate alone costs: best of the two-dimensional grid less best of the line wd = 0.1 * lr, pp.
+"""The cost of tuning only the learning rate: best of the two-dimensional grid minus best of the line wd = 0.1 * lr, pp.
 
-The maximum of noisy means is too high, the more so the more there are: 48 against 6. Here both maxima are taken over
-draws of smooth accuracy curves given the data, the same curves for grid and line, so the optimism of both is that of
-the smooth curve and cancels where they peak together; `cross_fitted` is the estimate without it, from held-out seeds.
+The maximum of noisy means is biased upwards, more so the more means there are: 48 on the grid, 6 on the line. Here both
+maxima are taken over posterior draws of smooth accuracy curves, the same draws for grid and line, so their biases
+cancel if both peak at the same place. `cross_fitted` estimates the gap without that bias, from held-out seeds.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from replicate.paper.protocol import RHO
 
 DRAWS = 2000
 SHRINKAGE = 1.2
-"""Without it the interval holds a gap of 0.22 pp 85 times in a hundred and one of 0.44 pp 92 times; with it, 90 to 97
-and 95 (`replicate calibrate`, group `one-dimensional tuning`; more seeds, less cover)."""
+"""Without it, intervals cover a gap of 0.22 pp with 85 % and one of 0.44 pp with 92 %; with it, 90 to 97 % and 95 %
+(`replicate calibrate`, group `one-dimensional tuning`; coverage falls with the number of seeds)."""
 INERT = 0.02
-"""Share of the weights that decay alone takes away over a training, below which it is as good as none."""
+"""A decay that alone would shrink the weights by a smaller share than this over training has no effect."""
 METHOD = "difference of maxima over draws of a smooth accuracy surface"
 
 
 def on_line(cut: Slice) -> NDArray[np.bool_]:
-    """[W], which weight decays are 0.1 * lr to within rounding."""
+    """[W], which weight decays are 0.1 * lr up to rounding to three digits."""
     return np.isclose(cut.wds, RHO * cut.lr, rtol=6e-3, atol=0)
 
 
 def _on_grid(cut: Slice, grid: Sequence[float]) -> NDArray[np.bool_]:
-    """[W], which are weight decays of the `grid`, likewise."""
+    """[W], which weight decays are in `grid` up to rounding to three digits."""
     return np.asarray(np.isclose(cut.wds[:, None], np.asarray(grid), rtol=6e-3, atol=0).any(axis=1))
 
 
 def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Generator) -> Floats | None:
-    """Draws [K] of the gap, pp; None where grid or line was not run, or no slice can be fitted.
+    """Draws [K] of the gap, pp; None if grid or line was not run, or no slice can be fitted.
 
     `grid`: the weight decays of the two-dimensional search (the paper's eight).
     """
@@ -63,16 +63,16 @@ def summarise(
 ) -> Estimate:
     """Median and equal-tailed interval of draws of a gap, percentage points.
 
-    Smoothing draws a gap towards 0. So the upper end is `SHRINKAGE` times as far from the median, and never below
-    `plug_in`, which errs upwards: a small gap is believed only where both say so.
+    Smoothing biases a gap towards 0. So the upper end is moved `SHRINKAGE` times as far from the median, and never lies
+    below `plug_in`, which is biased upwards: a gap counts as small only if both say so.
 
     Args:
         quantity: Name of the estimate.
-        draws: [K], percentage points, as `gap_draws` gives them; None where nothing could be compared (`no-pairs`).
-        n: Number of observations that the estimate rests on.
-        seeds: Seeds a configuration; with fewer than two the interval is open (`one-seed`).
+        draws: [K], percentage points, as `gap_draws` gives them; None if nothing could be compared (`no-pairs`).
+        n: Number of observations used for the estimate.
+        seeds: Seeds per configuration; with fewer than two the interval is not bounded (`one-seed`).
         level: Level of the interval, 0 to 1.
-        plug_in: The gap of the raw means, percentage points; None where there is none.
+        plug_in: The gap of the raw means, percentage points; None if there is none.
 
     >>> found = summarise("gap_pp", np.linspace(0.0, 0.2, 1001), n=5, seeds=5)
     >>> round(found.low, 3), round(found.high, 3)
@@ -89,15 +89,15 @@ def summarise(
 
 
 def _seeds(width: float, seeds: int) -> str:
-    """Seeds that make an interval of `width` as narrow as 0.3 pp, at least one more."""
+    """How many more seeds would make an interval of `width` as narrow as 0.3 pp; at least one."""
     needed = int(np.ceil(seeds * max(1.0, (width / 0.3) ** 2)))
     return f"about {max(needed - seeds, 1)} more seeds"
 
 
 def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
-    """Whether nothing was compared: at the best learning rates of grid and line no weight decay moves the weights.
+    """Whether the comparison is empty because, at the best learning rates of grid and line, no decay has any effect.
 
-    False where the landscape does not say how much its runs' decay shrinks them (column `shrinkage`).
+    False if the landscape does not say by how much decay shrinks the weights (column `shrinkage`).
     """
     if "shrinkage" not in landscape.frame.columns:
         return False
@@ -108,7 +108,10 @@ def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
 
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """Gap, pp, of the configurations chosen on all seeds but one, measured on that one, averaged over seeds."""
+    """Leave-one-seed-out gap, pp: configurations are chosen on the other seeds and compared on the held-out one.
+
+    None if grid or line was not run, or there are fewer than two seeds.
+    """
     whole = [(cut, np.isfinite(cut.scores).all(axis=1)) for cut in landscape.slices()]
     grid_rows = np.array([row for cut, rows in whole for row in cut.scores[rows & _on_grid(cut, grid)]])
     line_rows = np.array([row for cut, rows in whole for row in cut.scores[rows & on_line(cut)]])
@@ -127,16 +130,16 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
     """Mean over cells of their cross-fitted gaps, percentage points.
 
     Args:
-        gaps: One gap a cell, percentage points, as `cross_fitted` gives them.
-        cells: Number of cells that there should be; with fewer gaps, or one, the interval is open (`no-pairs`).
-        level: Level of the t interval, 0 to 1, which takes the spread between cells as noise.
+        gaps: One gap per cell, percentage points, as `cross_fitted` gives them.
+        cells: Number of cells expected; with fewer gaps, or only one, the interval is not bounded (`no-pairs`).
+        level: Level of the t interval, 0 to 1, whose standard error comes from the spread between cells.
 
     >>> round(mean_over_cells([0.1, 0.2, 0.3], cells=3).high, 3)
     0.448
     """
     method = "cross-fitted over seeds, t over cells"
     if len(gaps) < cells or len(gaps) < 2:
-        return unknown("mean_gap_pp", "pp", level, method, (Flag.NO_PAIRS,), "two seeds in each of two cells at least")
+        return unknown("mean_gap_pp", "pp", level, method, (Flag.NO_PAIRS,), "at least two cells with two seeds each")
     value = float(np.mean(gaps))
     half = t_quantile(0.5 + level / 2, len(gaps) - 1) * float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
     low, high = value - half, value + half
@@ -145,13 +148,13 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
 
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """The paper's gap, pp: largest mean over seeds on the grid less largest on the line."""
+    """The paper's gap, pp: largest mean over seeds on the grid minus largest on the line; None if one was not run."""
     of_grid, of_line = _tops(landscape, grid)
     return None if of_grid is None or of_line is None else of_grid[0] - of_line[0]
 
 
 def _tops(landscape: Landscape, grid: Sequence[float]) -> tuple[tuple[float, Slice] | None, tuple[float, Slice] | None]:
-    """The largest mean over seeds on the grid and the one on the line, each with its slice; None where none was run."""
+    """The largest mean over seeds on the grid and on the line, each with its slice; None if it was not run."""
     found: tuple[list[tuple[float, Slice]], list[tuple[float, Slice]]] = ([], [])
     for cut in landscape.slices():
         usable = np.isfinite(cut.scores).any(axis=1)

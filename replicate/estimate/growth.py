@@ -1,8 +1,8 @@
-"""How the loss grows beyond the tolerance zone: drop = beta * (abs(ln kappa) - gamma) ** p past gamma, 0 inside.
+"""How drops grow beyond the tolerance zone: drop = beta * (abs(ln kappa) - gamma) ** p beyond gamma, 0 inside.
 
-The paper's form, section 4.2, with its exponent free. On each side of kappa = 1 three drops are there, at factors 2, 5
-and 10: those at 5 and 10, beyond the zone, give the exponent once gamma is known, and the one at 2, which is the zone's
-edge, how far the zone reaches. Where it costs more than a power law from 5 and 10 says, there is no zone, gamma = 0.
+The paper's form, section 4.2, with its exponent free. Each side of kappa = 1 has three drops, at factors 2, 5 and 10:
+those at 5 and 10, beyond the zone, give the exponent once gamma is known, and the one at 2, where the paper puts the
+zone's edge, gives gamma. If the drop at 2 exceeds that of a power law through 5 and 10, there is no zone: gamma = 0.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ METHOD = "exponent past the zone's edge, delta method over seeds, at either end 
 EDGE, NEAR, FAR = (math.log(factor) for factor in (2, 5, 10))
 SIDES = ((2.0, 5.0, 10.0), (0.5, 0.2, 0.1))
 DIFFER = 0.5
-"""By so much, half of the claim's margin, the exponents of two sides must differ for their mean to be nobody's."""
+"""If exponents of two sides differ by more than this, half the width of the claim's margin, their mean describes
+neither."""
 _GAMMAS = np.linspace(0.0, EDGE, 2001)
 
 
 def _step(gamma: float) -> float:
-    """ln of how much farther from the zone's edge a factor 10 is than a factor 5."""
+    """ln of the ratio of the distances, in ln kappa, of factors 10 and 5 from the zone's edge."""
     return math.log((FAR - gamma) / (NEAR - gamma))
 
 
 def zone_edge(at_edge: float, near: float, far: float) -> float:
-    """gamma in [0, ln 2] from the drops at factors 2, 5 and 10 of one side; the last two above 0.
+    """gamma in [0, ln 2] from the drops at factors 2, 5 and 10 of one side; the last two must be above 0.
 
-    The smallest for which the power law through the drops at 5 and 10 costs no more at 2 than was measured.
+    The smallest gamma for which the power law through the drops at 5 and 10 is at most the measured drop at 2.
     """
     exponent = math.log(far / near) / np.log((FAR - _GAMMAS) / (NEAR - _GAMMAS))
     excess = ((EDGE - _GAMMAS) / (NEAR - _GAMMAS)) ** np.maximum(exponent, 0.0) - at_edge / near
@@ -47,7 +48,7 @@ def zone_edge(at_edge: float, near: float, far: float) -> float:
 def squared_form(near: float, far: float) -> tuple[float, float]:
     """gamma and beta (pp) of drop = beta * (abs(ln kappa) - gamma) ** 2 through the drops at factors 5 and 10.
 
-    gamma below 0: the drops grow less than the square even without a zone.
+    A gamma below 0 means that the drops grow more slowly than the square even without a zone.
 
     >>> gamma, beta = squared_form(near=1.0, far=2.0)
     >>> round(gamma, 3), round(beta * (math.log(10) - gamma) ** 2, 3)
@@ -60,28 +61,29 @@ def squared_form(near: float, far: float) -> tuple[float, float]:
 def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     """Exponent p of the growth beyond the zone, averaged over the sides of kappa = 1 and over data sets.
 
-    The errors of the drops at 5 and 10 by the delta method on each seed's drops, at either end of gamma's interval:
-    that of the drop at 2, for all sides together. A gamma that can't be negative errs to one side, which does not
-    average out.
+    The interval goes from the exponent at the upper end of gamma's interval to that at its lower end, widened by the
+    errors of the drops at 5 and 10 (delta method over seeds). Gamma's interval follows from that of the drop at 2,
+    simultaneous over all sides: as gamma cannot be negative, its errors are one-sided and do not average out.
 
     Args:
-        by_dataset: Data set → its drops, kappa → one [S] array a cell, percentage points by seed.
+        by_dataset: Data set → its drops, kappa → one [S] array per cell, percentage points by seed.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        Flagged `sides-differ` where the exponents of two sides are surely more than `DIFFER` apart, and `zone-off`
-        where a factor 2 surely costs more than a factor 5, or is surely better than the claimed decay by a quarter of
-        that.
+        Flagged `sides-differ` if the exponents of two sides differ significantly by more than `DIFFER`, and `zone-off`
+        if a factor 2 significantly costs more than a factor 5, or improves on the claimed decay by more than a quarter
+        of that. Not bounded if runs are missing (`no-pairs`) or the drops at 5 and 10 cannot be told from 0
+        (`no-drop`, `one-seed`).
     """
     values: list[float] = []
     ends: list[tuple[float, float]] = []
-    """The exponent of each side at the farthest and at the nearest edge of the zone."""
+    """The exponent of each side at the upper and at the lower end of gamma's interval."""
     half = 0.0
     n = 0
     rows: list[GrowthSide] = []
     sides = 2 * len(by_dataset)
     of_sides: list[tuple[float, float]] = []
-    """The interval of each side's own exponent; they hold for all sides together."""
+    """The interval of each side's own exponent, simultaneous over all sides."""
     flags: dict[Flag, None] = {}
     for dataset, given in by_dataset.items():
         drops = _of_whole_cells(given)
@@ -96,7 +98,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
                 settle = f"drops at kappa {near_at:g} and {far_at:g} that differ from 0 on {dataset}"
                 return unknown("growth_exponent", "", level, METHOD, (why,), settle)
             ratio = math.log(far[0] / near[0])
-            # The farther the zone reaches, the smaller the exponent: the ends of the drop at its edge are its ends.
+            # gamma is monotonic in the drop at 2, and the exponent in gamma: their ends map onto each other.
             gamma, gamma_high, gamma_low = (zone_edge(e, near[0], far[0]) for e in edge[:3])
             p = ratio / _step(gamma)
             ends.append((min(ratio / _step(gamma_high), p), max(ratio / _step(gamma_low), p)))
@@ -135,7 +137,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
 
 
 def _of_whole_cells(drops: Drops) -> Drops:
-    """The drops of cells that have all kappas: means over different cells would differ by more than kappa."""
+    """The drops of cells that have all kappas: means over different cells would not be comparable between kappas."""
     wanted = [kappa for side in SIDES for kappa in side]
     if not all(kappa in drops for kappa in wanted):
         return drops
@@ -145,12 +147,12 @@ def _of_whole_cells(drops: Drops) -> Drops:
 
 
 def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
-    """Sides of one data set share their seeds' reference runs: their influences are added before they are pooled."""
+    """Adds the influences of a data set's sides seed by seed before pooling, as they share their reference runs."""
     return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
 
 def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> tuple[Value, Value]:
-    """`squared_form` of one side: gamma and beta (pp), each with its interval."""
+    """`squared_form` of one side: gamma and beta (pp), each with its interval by the delta method."""
     at = np.array([cells_interval(near, level)[0], cells_interval(far, level)[0]])
 
     def with_interval(form: Callable[[Floats], float]) -> Value:

@@ -1,9 +1,9 @@
-"""All power laws through the optima of a cell: likelihoods of optima to the profile over lines in ln-ln.
+"""Profile likelihood of power laws, lines in ln-ln, through the optima of a cell, from the likelihood of each optimum.
 
-Every interval is a profile likelihood one: the values of the quantity for which some curve of the family is within the
-chi-squared quantile of the best (Venzon and Moolgavkar 1988). Optima that are only bounded, or not determined at all,
-enter through their likelihoods, as in interval-censored regression; so a quantity that the data leave open stays open.
-Where no line fits, the deviance is scaled by its excess over the residual degrees of freedom (Birge ratio).
+Every interval is a profile likelihood interval: the values of the quantity for which some law of the family is within
+the chi-squared quantile of the best (Venzon and Moolgavkar 1988). Optima that are bounded on one side or not at all
+enter through their likelihoods, as in interval-censored regression, so what the data do not bound stays unbounded. If
+no line fits, deviances are divided by the deviance per residual degree of freedom (Birge ratio).
 """
 
 from __future__ import annotations
@@ -22,43 +22,45 @@ from replicate.landscape.landscape import Floats
 from replicate.text import joined
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
-"""Slopes tried; an interval that reaches an end counts as open there."""
+"""Slopes tried; an interval that reaches an end counts as not bounded there."""
 MISFIT_P = 0.01
+"""A line with a smaller p than this counts as a misfit."""
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
 BREAKS = float(np.log(1.5))
-"""How far from the best line, in ln, all of an optimum's interval must lie for a misfit to be one that matters: with
-little noise any law misfits, by as much as a lopsided peak is placed wrongly."""
+"""A misfit matters only if an optimum's whole interval is farther than this, in ln, from the best line: with little
+noise any law misfits, by the bias in the position of an asymmetric peak."""
 MIN_INFORMATIVE = 3
-"""Fewer learning rates with a closed optimum than this, and no line is called measured."""
+"""A line through fewer bounded optima than this does not count as measured."""
 MOST_TIMES = 10
-"""Where more than this many times the seeds would be needed, more seeds are not advised."""
+"""If more than this many times the seeds would be needed, more seeds are not advised."""
 TOO_MANY = (
-    f"more than {MOST_TIMES} times as many seeds, so not by a sweep of this kind: by longer training or a harder task, "
-    "on which weight decay matters more"
+    f"more than {MOST_TIMES} times as many seeds, too many for a sweep of this kind; instead a longer training or a "
+    "harder task, on which weight decay matters more"
 )
 WITHIN_RUNS = 2.0
-"""An optimum's interval this many spacings wide (from the run before the best one to the run after it) is as narrow as
-less noise can make it."""
+"""Less noise does not make an optimum's interval narrower than this many spacings of the runs: from the run before the
+best one to the run after it."""
 
 
 @dataclass(frozen=True)
 class LineFit:
-    """Profile of the line ln wd = height + slope * (ln lr - center) over all slices of a cell."""
+    """Log-likelihood of lines ln wd = height + slope * (ln lr - center) through the optima of all slices of a cell."""
 
     curves: tuple[OptimumCurve, ...]
     center: float
-    """ln(learning rate) at which `heights` is the line's value."""
+    """ln(learning rate) at which the line has its `height`."""
     heights: Floats
+    """[H], the values of `height` tried, ln(weight decay)."""
     loglik: Floats
     """[H, B], log-likelihood over `heights` and `SLOPES`."""
     scale: float
-    """Factor by which deviances are divided: 1 where a line fits."""
+    """Factor by which deviances are divided: 1 if a line fits."""
     misfit_p: float
     """p of the line against free optima, chi-squared; NaN with fewer than three informative slices."""
     informative: tuple[bool, ...]
-    """Which slices have an optimum closed on both sides at 95 %."""
+    """Which slices have an optimum bounded on both sides at 95 %."""
 
     @cached_property
     def of_slopes(self) -> Floats:
@@ -67,7 +69,7 @@ class LineFit:
 
     @cached_property
     def of_heights(self) -> Floats:
-        """[H], the same at each of `heights`."""
+        """[H], the largest log-likelihood at each of `heights`."""
         return np.asarray(self.loglik.max(axis=1))
 
     @cached_property
@@ -78,10 +80,10 @@ class LineFit:
         return np.asarray(self.heights[height] + SLOPES[slope] * (x - self.center))
 
     def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[Flag, ...]:
-        """The flag `law-breaks` where the best law, at `places` [E], misfits (p `misfit_p`) by what matters.
+        """The flag `law-breaks` if the best law, with values `places` [E], misfits by an amount that matters.
 
-        Some optimum's interval lies wholly more than `BREAKS` away from it, at a level that holds for all closed
-        optima together (Bonferroni).
+        That is, its p, `misfit_p`, is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS` away
+        from it, at a level simultaneous over all bounded optima (Bonferroni).
         """
         if not misfit_p < MISFIT_P:
             return ()
@@ -94,11 +96,12 @@ class LineFit:
 
     @cached_property
     def bounded(self) -> int:
-        """How many slices bound their optimum on at least one side; the others are plateaus."""
+        """Number of slices with an optimum bounded on at least one side; the others are plateaus."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @cached_property
     def flags(self) -> tuple[Flag, ...]:
+        """Flags of the slices and of the line, each once."""
         found = [flag for curve in self.curves for flag in curve.flags]
         for curve, informative in zip(self.curves, self.informative, strict=True):
             low, high = curve.interval(CLOSED_DEVIANCE)
@@ -112,7 +115,7 @@ class LineFit:
 
 
 def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
-    """The profile over lines; None where no slice has an optimum curve."""
+    """The likelihood of lines through the optima of `curves`, one per slice; None if there are none."""
     if not curves:
         return None
     x = np.log([c.lr for c in curves])
@@ -120,7 +123,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
     heights = _heights(curves)
     total = np.zeros((len(heights), len(SLOPES)))
-    # Two optima lie on a line wherever they are, so nothing tells that one of them is placed wrongly.
+    # Any two optima lie on a line, so a wrongly placed one would go unnoticed.
     sure = curves if closed.sum() >= MIN_INFORMATIVE else [curve.among_alike() for curve in curves]
     for curve, xi in zip(sure, x, strict=True):
         total += _along(curve, heights, SLOPES * (xi - center))
@@ -129,7 +132,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
 
 
 def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
-    """[H, B], log-likelihood of the optimum at every height plus shift: `heights` are evenly apart by `HEIGHT_STEP`."""
+    """[H, B], log-likelihood of the optimum at every height plus shift; `heights` are spaced by `HEIGHT_STEP`."""
     first = heights[0] + shifts
     start = curve.start + STEP * np.floor((first.min() - curve.start) / STEP)
     every = round(HEIGHT_STEP / STEP)
@@ -142,9 +145,10 @@ def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
 def misfit(
     curves: Sequence[OptimumCurve], closed: Sequence[bool] | NDArray[np.bool_], best: float
 ) -> tuple[float, float]:
-    """Factor by which deviances are divided, and p, of the best line of two parameters, with log-likelihood `best`.
+    """Scale factor of deviances (Birge ratio, at least 1) and p of the best line, which has log-likelihood `best`.
 
-    Against free optima, chi-squared on the `closed` ones; 1 and NaN with fewer than three of these.
+    Likelihood ratio test against free optima, chi-squared, with the number of `closed` (bounded) optima minus two
+    degrees of freedom; 1 and NaN with fewer than three of them.
     """
     deviance = 2 * (sum(float(c.table.max()) for c in curves) - best)
     dof = int(np.sum(closed)) - 2
@@ -158,7 +162,7 @@ def _is_closed(curve: OptimumCurve) -> bool:
 
 
 def _heights(curves: Sequence[OptimumCurve]) -> Floats:
-    """Heights tried: past the grids by more than any slope tried can bring a line back, where an optimum is open."""
+    """Heights tried; if an optimum is not bounded, they extend far enough beyond the grids for all slopes tried."""
     ends = [c.interval(CLOSED_DEVIANCE) for c in curves]
     past_low = 12.0 if any(np.isinf(low) for low, _ in ends) else 2.0
     past_high = 12.0 if any(np.isinf(high) for _, high in ends) else 2.0
@@ -168,26 +172,28 @@ def _heights(curves: Sequence[OptimumCurve]) -> Floats:
 
 
 def within(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:
+    """Indices of `profile` within the chi-squared quantile of its maximum, deviances being divided by `scale`."""
     threshold = scale * float(chi2_quantile(level, 1)) / 2
     return np.nonzero(profile >= profile.max() - threshold)[0]
 
 
 def likeliest(profile: Floats) -> int:
-    """Index of the largest value; the middle one where several are as large, as on an unbounded side."""
+    """Index of the largest value; the middle one of several equal ones, as on a side that is not bounded."""
     top = np.nonzero(profile >= profile.max() - 1e-9)[0]
     return int(top[len(top) // 2])
 
 
 def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
+    """The values of `grid` just outside the indices `inside`; infinite at an end of the grid."""
     low = -np.inf if inside[0] == 0 else float(grid[inside[0] - 1])
     high = np.inf if inside[-1] == len(grid) - 1 else float(grid[inside[-1] + 1])
     return low, high
 
 
 def settle(fit: LineFit) -> str:
-    """What would pin the line down, from the slices that do not."""
+    """Which further runs would determine the line, from the slices whose optimum is not bounded."""
     wanted: dict[str, list[str]] = {}
-    """What is wanted → the learning rates at which it is."""
+    """Advice → the learning rates to which it applies."""
     noise_unknown = not fit.curves[0].noise_known
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
         if informative:
@@ -196,7 +202,7 @@ def settle(fit: LineFit) -> str:
         end = curve.start + STEP * (len(curve.table) - 3)
         below, above = bool(np.isinf(low)), bool(np.isinf(high))
         if below and above and noise_unknown:
-            # The best run may be at the optimum, for all that is known: it only lies elsewhere if it is at the end.
+            # With unknown noise the best run may be the optimum; advise runs beyond it only if it is at an end.
             below, above = abs(curve.best_run - curve.start) < STEP, curve.best_run > end - STEP
         text = ""
         if below and above:
@@ -205,34 +211,35 @@ def settle(fit: LineFit) -> str:
             text = f"weight decays above {np.exp(max(end, low)):.1g} at {{}}"
         elif below and curve.even_below:
             up_to = f"up to {np.exp(high):.1g} " if np.isfinite(high) else ""
-            text = f"more seeds at {{}}, where none {up_to}can be told from the best"
+            text = f"more seeds at {{}}, where no weight decay {up_to}can be told from the best"
         elif below:
             has_zero = curve.fitted is not None and curve.fitted.points.x[0] < curve.start
             between = "between 0 and" if has_zero else "below"
             text = f"weight decays {between} {np.exp(min(curve.start, high)):.1g} at {{}}"
         if text:
             wanted.setdefault(text, []).append(f"{curve.lr:g}")
-    words = [f"{MIN_INFORMATIVE} learning rates, at least"] if len(fit.curves) < MIN_INFORMATIVE else []
+    words = [f"at least {MIN_INFORMATIVE} learning rates"] if len(fit.curves) < MIN_INFORMATIVE else []
     words += [text.format(f"lr {joined(lrs)}") for text, lrs in wanted.items()]
     if noise_unknown and not all(fit.informative):
-        words.append("a second seed, for nothing tells how much seeds differ")
+        words.append("a second seed, as the noise between seeds is unknown")
     return "; ".join(words)
 
 
 def narrower(fit: LineFit, width: float, half_margin: float) -> str:
-    """What would make an interval of `width` half as wide as the margin: closer weight decays or more seeds.
+    """What would narrow an interval of `width` to `half_margin`: more closely spaced weight decays, or more seeds.
 
-    Where the optima are known to within the runs around them, seeds say no more of their places.
+    If the optima are already known to within the runs around them, more seeds would not help. Empty for an infinite
+    width.
     """
     if not np.isfinite(width):
         return ""
     factor = (width / half_margin) ** 2
     if factor <= 1:
-        return "a true value further from the margin's edge"
+        return "a true value farther from the margin's edge"
     deviance = float(chi2_quantile(0.95, 1))
     closed = [c for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
     known = [high - low <= WITHIN_RUNS * c.spacing for c in closed for low, high in [c.interval(deviance)]]
     if known and 2 * sum(known) >= len(known):
         apart = float(np.exp(np.median([c.spacing for c in closed])))
-        return f"weight decays closer together around the best ones, now a factor {apart:.2g} apart"
+        return f"more closely spaced weight decays around the best ones (now a factor {apart:.2g} apart)"
     return TOO_MANY if factor > MOST_TIMES else f"about {max(factor, 1.1):.2g} times as many seeds"

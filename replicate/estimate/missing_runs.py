@@ -1,4 +1,4 @@
-"""Runs without which a sweep says nothing, and the seeds that runs to do get."""
+"""Runs that a sweep needs before anything can be estimated, and the seeds for further runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from replicate.estimate.line_fit import LineFit
 from replicate.landscape.landscape import Landscape, Slice
 
 SAME = 1e-6
-"""Values that differ by no more than this share are one."""
+"""Values with a relative difference up to this count as equal."""
 LEAST_WDS = 3
+"""Weight decays a learning rate needs for an optimum."""
 LEAST_LRS = 3
+"""Learning rates a line needs."""
 MOST_NEW = 10_000
+"""Limit on the number of new seeds."""
 NEAR = 1.25
-"""A run within this factor of one that diverged, in learning rate times weight decay, is as good as it."""
+"""A run is expected to diverge from this factor below a diverged one on, in learning rate times weight decay."""
 
 
 @dataclass(frozen=True)
 class NextRun:
-    """A run to do."""
+    """A suggested run."""
 
     lr: float
     wd: float
@@ -30,10 +33,10 @@ class NextRun:
 
 
 class Divergence:
-    """Where training is known to diverge, by all runs of a landscape.
+    """The region where training diverges, from all runs of a landscape.
 
-    Above a place, in learning rate and in the product of both, at which most runs diverged and beyond which none was
-    trained to its end.
+    That is, wherever both learning rate and its product with weight decay are at least those of a point at which most
+    runs diverged and beyond which no run finished.
     """
 
     def __init__(self, landscape: Landscape) -> None:
@@ -48,12 +51,12 @@ class Divergence:
         self._lr, self._decay = lr[lost][first], decay[lost][first]
 
     def at(self, lr: float, wd: float) -> bool:
-        """Whether a run there can be expected to diverge."""
+        """Whether a run at `lr` and `wd` can be expected to diverge."""
         return bool(((self._lr <= lr * (1 + SAME)) & (self._decay <= lr * wd * NEAR)).any())
 
 
 def missing(landscape: Landscape, fit: LineFit | None) -> Iterator[tuple[float, float]]:
-    """Runs without which nothing can be said: of learning rates with too few weight decays, or of too few."""
+    """(lr, wd) of runs needed before anything can be estimated: more weight decays, learning rates, or second seeds."""
     diverges = Divergence(landscape)
     yield from (run for run in _missing(landscape, fit, diverges) if not diverges.at(*run))
 
@@ -77,7 +80,7 @@ def _missing(landscape: Landscape, fit: LineFit | None, diverges: Divergence) ->
 
 
 def _repeats(fit: LineFit) -> Iterator[tuple[float, float]]:
-    """A second seed of every learning rate's best run, then of its neighbours: how much seeds differ comes first."""
+    """A second seed of every learning rate's best run, then of its neighbours, to learn the noise between seeds."""
     for step in (0, -1, 1):
         for curve in fit.curves:
             assert curve.fitted is not None
@@ -92,7 +95,7 @@ def _near(lr: float, others: Sequence[float]) -> bool:
 
 
 def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
-    """Weight decays around the best run of `cut`, a factor 3 apart, that it lacks (or whether or not it does)."""
+    """Weight decays a factor 3 apart around the best run of `cut`: those that it lacks, or with `all_of_them` all."""
     finite = np.isfinite(cut.scores)
     means = np.array([row[ok].mean() if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)])
     positive = cut.wds > 0
@@ -105,7 +108,7 @@ def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
 
 
 def numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Iterator[NextRun]:
-    """`chosen` with weight decays as they would be typed, and each with a seed that it does not have yet."""
+    """The runs `chosen` with rounded weight decays, each with a seed that has not been run there yet."""
     seeds = [seed.item() if isinstance(seed, np.generic) else seed for seed in landscape.seeds]
     taken: dict[tuple[float, float], set[Any]] = {}
     for run in landscape.frame[["lr", "wd", "seed"]].to_dict("records"):
@@ -121,7 +124,7 @@ def numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Ite
 
 
 def _more_seeds(seeds: Sequence[Any]) -> Iterator[Any]:
-    """Seeds beyond `seeds`: the next whole numbers, or names."""
+    """New seeds: the next integers, or names if `seeds` are not all integers."""
     if all(isinstance(seed, int) for seed in seeds):
         return iter(range(max(seeds, default=-1) + 1, max(seeds, default=-1) + 1 + MOST_NEW))
     return (f"new {i + 1}" for i in range(MOST_NEW))

@@ -1,8 +1,8 @@
-"""Which runs would narrow a sweep's answer most: fitted curves of a cell to learning rates, weight decays and seeds.
+"""Which further runs (learning rate, weight decay, seed) would narrow the intervals of slope and ratio most.
 
-Curves are drawn from what is known of each learning rate. A run is worth what it is expected to take off the variance
-of slope and ratio: the expected value of sample information, by regression of the draws' optima on the scores that they
-would give (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen one after the other, each beside those before it.
+Curves are drawn from the posterior of each learning rate. A run's value is the expected reduction of the variance of
+slope and ratio: the expected value of sample information, by regression of the draws' optima on the scores that they
+would give (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen greedily, each given those before it.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Floats, Landscape
 
 FINE = 129
+"""Points at which a drawn curve is evaluated to find its optimum."""
 SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
-"""Half-widths of the paper's margins: a variance counts by how it compares with them."""
+"""Half-widths of the paper's margins, in units of which the errors of slope and ratio are added."""
 LEAST_VARIANCE = 0.05**2
-"""No optimum is known better than this, in ln(weight decay) squared."""
+"""Smallest variance assumed for an optimum, in ln(weight decay) squared."""
 LEAST_GAP = float(np.log(1.25))
-"""Weight decays closer together than this are not told apart by another one between them."""
+"""No candidate is closer to a run than this, in ln(weight decay)."""
 TOLD = 2.6
-"""Standard errors from which two runs are told apart: about `plateau.SET_LEVEL` among a handful of runs."""
+"""Standard errors at which two runs are told apart: about `plateau.SET_LEVEL` among a handful of runs."""
 BEYOND_END = float(np.log(10))
-"""How far off an optimum may be, in ln, that is open on one side."""
+"""Standard deviation assumed, in ln, for an optimum that is not bounded on one side."""
 BEYOND = float(np.log(3))
-"""How far past the runs the first candidate lies; the second lies twice as far."""
+"""Distance, in ln, of the first candidate beyond the runs; the second lies twice as far."""
 APART = 0.1
-"""How far, in ln, a trial's learning rate is drawn from that of its candidate."""
+"""Largest distance, in ln, of a trial's learning rate from that of its candidate."""
 LEAST_DRAWS = 100
-"""Fewer surfaces with a line than these, and nothing can be told apart."""
+"""With fewer surfaces that have a line, no trials are suggested."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs to do, most telling first."""
+    """Suggested runs, the most informative first."""
 
     runs: tuple[NextRun, ...]
     slope_narrows: float | None
-    """Expected standard error of the slope after them, as a share of today's; None where too little is known."""
+    """Expected standard error of the slope after these runs over today's; None if too little is known to say."""
     ratio_narrows: float | None
+    """The same for ln(ratio)."""
 
     @property
     def ranked(self) -> list[tuple[int, NextRun]]:
@@ -59,21 +61,21 @@ class Plan:
 
 @dataclass
 class _End:
-    """The smallest or largest weight decay of a learning rate, which cannot be told from the best: open beyond it."""
+    """An end of the weight decays of a learning rate that cannot be told from the best and so does not bound it."""
 
     at: int
-    """Index of its candidate."""
+    """Index of this weight decay among the candidates."""
     best: int
-    """Index of the best run's candidate."""
+    """Index of the best run among the candidates."""
     lead: float
-    """By which the best run's mean is above its mean, in standard errors."""
+    """The best run's mean minus this one's, in units of the process's scale."""
     runs: list[float]
-    """How many runs each of the two has, those of the plan included."""
+    """Number of runs at this weight decay and at the best one, planned ones included."""
     before: float
-    """Variance of `lead` of the runs that were done."""
+    """Variance of `lead` with the runs that exist."""
 
     def open(self, noise: float, at: int = -1, more: int = 0) -> float:
-        """Probability that it still cannot be told from the best, with `more` runs at candidate `at`."""
+        """Probability that it still cannot be told from the best after `more` runs at candidate `at`."""
         now = sum(
             noise**2 / (n + more * (at == place)) for n, place in zip(self.runs, (self.at, self.best), strict=True)
         )
@@ -82,11 +84,12 @@ class _End:
         return float(ndtr((TOLD * np.sqrt(now) - self.lead) / np.sqrt(self.before - now)))
 
     def take(self, at: int, more: int) -> None:
+        """Adds `more` planned runs at candidate `at`."""
         self.runs = [n + more * (at == place) for n, place in zip(self.runs, (self.at, self.best), strict=True)]
 
 
 class _Rate:
-    """What is known of one learning rate, and what a run there would add."""
+    """Posterior draws of one learning rate's curve and optimum, and how runs there would reduce its variance."""
 
     def __init__(
         self,
@@ -97,9 +100,9 @@ class _Rate:
         noise: float,
         ends: Sequence[_End],
     ) -> None:
-        """`places`: [C], candidates, and `sizes` [C]: how many runs each is; `noise`: SD of a run's score.
+        """`places` [C]: candidates; `sizes` [C]: number of runs that each stands for; `noise`: SD of a run's score.
 
-        `draws`: [K, C], of the curve at `places`, and [K], their argmaxes.
+        `draws`: [K, C], curves at `places`, and [K], their optima.
         """
         scores, best = draws
         self._ends = ends
@@ -107,9 +110,9 @@ class _Rate:
         self.places, self.sizes = places, sizes
         self._scores, self._noise = scores, noise
         self._known = np.full((len(best), 1), len(best) ** -0.5)
-        """[K, P], orthonormal: functions of what the chosen runs may turn out to be."""
+        """[K, P], orthonormal: the regressors, functions of the chosen runs' simulated scores."""
         self._left = best - best.mean()
-        """[K], what these do not tell of `best`."""
+        """[K], residual of the optima after regression on `_known`."""
 
     @property
     def variance(self) -> float:
@@ -117,13 +120,13 @@ class _Rate:
         return self._variance(float(self._left @ self._left), self._known.shape[1]) + self._open()
 
     def _open(self, candidate: int = -1) -> float:
-        """Variance of an optimum that may lie anywhere beyond an end."""
+        """Additional variance because the optimum may lie beyond an end, after one more run at `candidate`."""
         more = int(self.sizes[candidate])
         return BEYOND_END**2 * sum(end.open(self._noise, candidate, more) for end in self._ends)
 
     def after(self, rng: np.random.Generator) -> Floats:
         """[C], expected variance of the optimum after one more run at each candidate."""
-        # The same noise for all: candidates are compared, not their luck.
+        # Common random numbers, so that differences between candidates are not due to chance.
         noise = rng.standard_normal(len(self._left))
         told = [self._told(c, noise) for c in range(len(self.places))]
         rss = float(self._left @ self._left)
@@ -131,7 +134,7 @@ class _Rate:
         return np.array([self._variance(left[c], self._size(q)) + self._open(c) for c, q in enumerate(told)])
 
     def take(self, candidate: int, rng: np.random.Generator) -> None:
-        """As though a run were done at `candidate`."""
+        """Updates the state as if the runs of `candidate` had been done."""
         told = self._told(candidate, rng.standard_normal(len(self._left)))
         self._left = self._left - told @ (told.T @ self._left)
         self._known = np.hstack([self._known, told])
@@ -140,7 +143,7 @@ class _Rate:
         self.sizes[candidate] = 1
 
     def _told(self, candidate: int, noise: Floats) -> Floats:
-        """[K, 2], orthonormal: what a score, drawn for each draw, adds to `_known`, linearly and by its square."""
+        """[K, 2], orthonormal to `_known`: the candidate's simulated score for each draw, and its square."""
         score = self._scores[:, candidate] + self._noise / np.sqrt(self.sizes[candidate]) * noise
         score = (score - score.mean()) / score.std()
         added = np.column_stack([score, score**2])
@@ -156,7 +159,10 @@ class _Rate:
 
 
 def next_runs(landscape: Landscape, fit: LineFit | None, count: int, rng: np.random.Generator) -> Plan:
-    """The `count` runs that narrow what is known of slope and ratio most; `fit`: the line through the optima."""
+    """The `count` runs that are expected to narrow the intervals of slope and ratio most.
+
+    `fit`: the line through the optima, None if there is none; `rng` draws the curves and the simulated scores.
+    """
     first = list(missing(landscape, fit))[:count]
     if fit is None or len(first) == count:
         return Plan(tuple(numbered(landscape, first)), None, None)
@@ -206,14 +212,13 @@ def _rate(curve: OptimumCurve, diverges: Divergence, rng: np.random.Generator) -
     low, high = min(places[0], fitted.points.low), max(places[-1], fitted.points.high)
     grid = np.concatenate([np.linspace(low, high, FINE), places])
     order = np.argsort(grid, kind="stable")
-    drawn = np.empty((0, 0))
     sorted_draws = fitted.draw(rng, np.maximum.accumulate(grid[order] + 1e-9 * np.arange(len(grid))))
     drawn = np.empty_like(sorted_draws)
     drawn[:, order] = sorted_draws
     best = grid[:FINE][drawn[:, :FINE].argmax(axis=1)]
     seeds = np.isfinite(fitted.points.scores).sum(axis=1)
     noise = float(np.sqrt(np.median(np.diag(fitted.process.covariance) * seeds)))
-    # A weight decay with fewer seeds than the others says little and can pass for one as good as the best.
+    # A new weight decay gets as many seeds as the others: with fewer it could hardly be told from the best.
     new = np.abs(places[:, None] - fitted.points.x[None, :]).min(axis=1) > SAME
     sizes = np.where(new, max(int(np.median(seeds)), 1), 1)
     noise /= fitted.process.scale
@@ -233,7 +238,7 @@ def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: f
 
 
 def _places(curve: OptimumCurve, diverges: Divergence) -> Iterator[float]:
-    """Candidates: the runs, half-way between them, and beyond them where the best may lie there."""
+    """Candidates, ln(weight decay): the runs, midpoints between them, and points beyond if the best may lie there."""
     assert curve.fitted is not None
     points = curve.fitted.points
     yield from points.x[points.x >= points.low]
@@ -253,7 +258,7 @@ def _new_places(curve: OptimumCurve, points: Points) -> Iterator[float]:
 
 
 def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.Generator) -> Plan:
-    """The `count` further trials of a random search that narrow what is known of slope and ratio most."""
+    """The `count` further trials of a random search expected to narrow slope and ratio most; see `next_runs`."""
     known = np.isfinite(found.lines[:, 0])
     if known.sum() < LEAST_DRAWS:
         return Plan((), None, None)
@@ -273,7 +278,7 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
         best = int(np.sum([one.after(rng) for one in of], axis=0).argmin())
         for one in of:
             one.take(best, rng)
-        # A learning rate of its own for each: else they would be a grid's.
+        # Each trial gets a learning rate of its own; otherwise the search would become a grid.
         lr = np.exp(points[best, 0] + rng.uniform(-APART, APART))
         chosen.append((float(f"{lr:.4g}"), float(np.exp(points[best, 1]))))
     slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))

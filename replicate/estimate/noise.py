@@ -1,4 +1,4 @@
-"""Noise of a landscape: scores of a slice, [W, S], to means freed of the seeds' own level and their standard errors."""
+"""Noise of a landscape: a slice's mean scores over seeds, adjusted for seed effects, and their covariance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 ROUNDING = 1e-9
-"""Below this a weight is a rounding error."""
+"""A smaller weight is a rounding error."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,24 @@ class SliceNoise:
     """The additive fit score[w, s] = mean[w] + seed[s] + residual[w, s] of one slice."""
 
     mean: Floats
-    """[W], score, on the level of the average seed."""
+    """[W], mean score, at the level of the average seed."""
     count: NDArray[np.int64]
-    """[W], finite scores."""
+    """[W], number of finite scores."""
     residual_variance: Floats
-    """[W], unbiased variance of one run around the additive fit, each weight decay by itself; NaN with one seed."""
+    """[W], unbiased variance of one run around the additive fit, for each weight decay separately; NaN with one
+    seed."""
     dof: Floats
     """[W], degrees of freedom of `residual_variance`."""
     level_variance: float
-    """Variance of the slice's common level: what the choice of seeds adds to all means of the slice alike."""
+    """Variance that the choice of seeds adds to all means of the slice in common."""
     weights: Floats | None
-    """[W, W, S], what each score adds to each mean; None where no score is missing and a mean is the plain one."""
+    """[W, W, S], weight of each score in each mean; None if no score is missing, so that means are plain averages."""
     level_squares: float
-    """Sum of squares of the seeds' levels around the average level of the seeds that the same rows share."""
+    """Sum of squares of the seeds' levels around the average of the seeds in the same linked rows."""
     level_dof: int
-    """Degrees of freedom of that sum of squares."""
+    """Degrees of freedom of `level_squares`."""
     linked: bool
-    """Whether any seed has a score in two rows."""
+    """Whether any seed has scores in two rows."""
 
 
 def additive_fit(scores: Floats) -> SliceNoise:
@@ -71,10 +72,11 @@ def additive_fit(scores: Floats) -> SliceNoise:
 
 
 def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """Where scores are missing: means, seed effects, 1 - leverage of each score, weights, degrees of freedom of levels.
+    """With missing scores: means, seed effects, 1 - leverage of each score, weights, degrees of freedom of levels.
 
-    Rows that no chain of shared seeds links are compared as though the seeds of each had the same mean effect, for
-    nothing else is known; a row that shares no seed with any other keeps its scatter as its noise.
+    Two sets of rows not linked by a chain of shared seeds are compared as if the seeds of both had the same mean
+    effect, since nothing else is known. A row that shares no seed with any other has no seed effects: all its scatter
+    is noise.
     """
     w, s = np.nonzero(finite)
     n_wd, n_seed = scores.shape
@@ -103,7 +105,7 @@ def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, F
 
 
 def _linked(finite: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """[W + S], a number for each row and each seed of `finite` [W, S], the same for those that shared seeds link."""
+    """[W + S], connected components of rows and seeds: a number for each, equal for those linked by shared seeds."""
     n_wd, n_seed = finite.shape
     rows, none = np.arange(n_wd), n_wd + np.arange(n_seed)
     while True:
@@ -115,17 +117,17 @@ def _linked(finite: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:
-    """Covariance [W, W] of `noise.mean`, from that of the runs of one seed, `among` [W, W], without their level."""
+    """Covariance [W, W] of `noise.mean`, given that among the runs of one seed, `among` [W, W], without seed levels."""
     if noise.weights is None:
         return among / noise.count
     return np.asarray(np.einsum("iws,wv,jvs->ij", noise.weights, among, noise.weights, optimize=True))
 
 
 def level_covariance(noise: SliceNoise, variance: float) -> Floats:
-    """What the seeds' levels, each of `variance`, add to the covariance [W, W] of the means.
+    """Contribution of the seeds' levels, each of `variance`, to the covariance [W, W] of the means.
 
-    The same everywhere where some chain of shared seeds links all rows, and then left out: [W, W] of zeros. Between
-    rows that none links it is what makes their difference uncertain.
+    If shared seeds link all rows, it is common to all means and left out (zeros). Between rows that are not linked it
+    is what makes their difference uncertain.
     """
     if noise.weights is None:
         return np.zeros((len(noise.mean), len(noise.mean)))
@@ -134,12 +136,12 @@ def level_covariance(noise: SliceNoise, variance: float) -> Floats:
 
 
 def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
-    """Variance of a seed's level in one slice, for `level_covariance`: what it may be, not what it likeliest is.
+    """Upper limit of the variance of a seed's level in one slice, for `level_covariance`.
 
-    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows; a seed may have the same
-    level in all slices, so the slices together count for no more degrees of freedom than one of them. Where no two
-    seeds ever share a row of linked ones it is `unknown`; 0 where no seed links any two rows, for then the scatter of
-    a row is that of the levels too.
+    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows. A seed may have the same
+    level in all slices, so all slices together count for no more degrees of freedom than one. If linked rows never have
+    two seeds in common, it is `unknown`. If no seed links any two rows it is 0, as the scatter of a row then includes
+    that of the levels.
     """
     if not any(parts_apart(n).any() for n in noises):
         return 0.0
@@ -151,32 +153,32 @@ def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> floa
 
 
 def unknown_level_variance(noises: Sequence[SliceNoise]) -> float:
-    """Variance of a seed's level where nothing tells it: so large that rows which no seed links are not compared."""
+    """Variance of a seed's level if unknown: so large that rows not linked by seeds cannot be compared."""
     return (10 * max(float(np.ptp(n.mean)) for n in noises)) ** 2
 
 
 def parts_apart(noise: SliceNoise) -> NDArray[np.bool_]:
-    """[W - 1], whether no chain of shared seeds links a row and the next one."""
+    """[W - 1], whether a row and the next one are not linked by a chain of shared seeds."""
     if noise.weights is None:
         return np.zeros(len(noise.mean) - 1, dtype=bool)
     return np.asarray((np.abs(np.diff(_of_levels(noise.weights), axis=0)) > ROUNDING).any(axis=1))
 
 
 def _of_levels(weights: Floats) -> Floats:
-    """[W, S], what each seed's level adds to each mean, less what it adds to all of them alike."""
+    """[W, S], weight of each seed's level in each mean, minus its average over means."""
     of_seed = weights.sum(axis=1)
     apart = of_seed - of_seed.mean(axis=0)
-    # Of linked rows the differences are rounding errors, which a large variance would make more of.
+    # Between linked rows the differences are rounding errors, which a large variance would magnify.
     return np.where(np.abs(apart) > ROUNDING, apart, 0.0)
 
 
 def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     """Variances [N] shrunk towards their common level, and the degrees of freedom of that level.
 
-    Empirical Bayes with a scaled inverse chi-squared prior fitted by the moments of the log variances: G. Smyth,
-    "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. The log of
-    a variance with less than one degree of freedom says next to nothing and weighs accordingly; entries without any
-    get the common level itself. Less than one degree of freedom in all: NaN comes back.
+    Empirical Bayes with a scaled inverse chi-squared prior fitted to the moments of the log variances: G. Smyth,
+    "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. The log of a
+    variance with less than one degree of freedom is hardly informative and gets little weight; entries without any
+    degrees of freedom get the common level. NaN if there is less than one degree of freedom in total.
     """
     usable = (dof > 1e-9) & np.isfinite(variance)
     if dof[usable].sum() < 1 - 1e-9:
@@ -188,8 +190,8 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     v = np.maximum(variance[usable], 1e-3 * typical)
     d = dof[usable]
     e = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
-    # The variance of a log variance is trigamma(d / 2), at few degrees of freedom about 4 / d²; this makes such an
-    # entry's share in the moments vanish with d, so that no threshold decides.
+    # The variance of a log variance is trigamma(d / 2), for few degrees of freedom about 4 / d²; these weights make
+    # such an entry's share in the moments vanish smoothly with d.
     expected = special.polygamma(1, d / 2)
     weight = np.minimum(1.0, (float(special.polygamma(1, 0.5)) / expected) ** 2)
     total = float(weight.sum())
@@ -209,9 +211,9 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
 
 
 def variances_by_slice(noises: Sequence[SliceNoise]) -> list[Floats]:
-    """Variance of one run at every row, [W] of each slice: moderated towards its slice's, and that towards the cell's.
+    """Variance of one run at every row, one [W] array per slice, moderated towards the slice's and the cell's level.
 
-    Learning rates may differ in their noise by more than the weight decays of one of them do.
+    In two steps, as learning rates may differ in their noise by more than the weight decays of one learning rate do.
     """
     dof = [n.dof for n in noises]
     pooled = np.array([_pooled(n.residual_variance, n.dof) for n in noises])
@@ -249,11 +251,14 @@ def seed_sd(cells: list[Floats], level: float = 0.95) -> Estimate:
     """Seed-to-seed standard deviation, in units of the scores (percentage points), pooled over cells.
 
     The configurations of a cell share their seeds, so together they count for no more degrees of freedom than one of
-    them: seeds less one. The interval is the chi-squared one of normal runs with that count.
+    them: the number of seeds minus one. The interval is the chi-squared interval of normal data.
 
     Args:
-        cells: One [C, S] array of scores a cell, configuration by seed, NaN where missing.
+        cells: One [C, S] array of scores per cell, configuration by seed, NaN where missing.
         level: Level of the interval, 0 to 1.
+
+    Returns:
+        Without a value, and not bounded above (`one-seed`), if no configuration has two seeds.
 
     >>> seed_sd([np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])]).value
     1.0

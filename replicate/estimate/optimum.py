@@ -1,9 +1,9 @@
-"""Where the best weight decay of one learning rate lies: scores of a slice to the likelihood of every ln(weight decay).
+"""The best weight decay of one learning rate: the likelihood of every ln(weight decay), given the scores of a slice.
 
-Draws of the accuracy curve (`accuracy_curve.py`) have an argmax each; how much more often it falls at a place than
-where nothing is known is the likelihood of that place (a Bayes factor): first among the weight decays that were run,
-then in the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the
-grid speaks for all that lies beyond.
+Each posterior draw of the accuracy curve has an argmax. The likelihood of a position is how often argmaxes fall there
+in the posterior relative to the prior (a Bayes factor): first among the weight decays that were run, then in the
+neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid stands
+for everything beyond.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from replicate.estimate.seed_curves import LENGTHS, matern
 from replicate.landscape.landscape import Floats, Slice
 
 PRIOR_DRAWS = 2000
+"""Draws that give the prior probability of each run to be the best."""
 FINE = 97
 """Points at which a draw is evaluated; its argmax is then refined by a parabola."""
 STEP = 0.02
 """Spacing of the likelihood's grid in ln(weight decay)."""
 FLOOR = 2e-3
-"""Share of doubt: no slice alone can make a place less likely than this against knowing nothing."""
+"""Smallest Bayes factor: a single slice can make a position no less likely than this."""
 PLATEAU = float(np.log(8))
-"""Width in ln(weight decay) from which runs that cannot be told from the best are a plateau: the paper's accuracies
-fall by 0.7 pp at a factor 2 either way, which three seeds can tell."""
+"""Runs that cannot be told from the best are a plateau if they span this much in ln(weight decay): the paper's
+accuracies fall by 0.7 pp at a factor 2 either way, which three seeds can detect."""
 MOST_ALIKE = 5
-"""Up to this number of neighbouring places of the likelihood's grid may be equally likely and still count as one."""
+"""Up to this many neighbouring grid points of the likelihood may tie for the maximum and still count as one optimum."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +46,32 @@ class OptimumCurve:
     start: float
     """ln(weight decay) of the first grid point; the grid's spacing is `STEP`."""
     table: Floats
-    """[G + 2], log-likelihood against knowing nothing: below the grid, on it, above it."""
+    """[G + 2], log Bayes factor relative to the prior: below the grid, on it, above it."""
     draws: Floats
     """[K], argmaxes of posterior draws; -inf and inf beyond the grid."""
     ceiling: float
+    """ln of the smallest weight decay at which training diverged, above the grid; inf if there is none."""
     floor: float
+    """ln of the largest weight decay at which training diverged, below the grid; -inf if there is none."""
     spacing: float
-    """Distance in ln(weight decay) between the runs around the likeliest place."""
+    """Distance in ln(weight decay) between the runs around the likeliest position."""
     best_run: float
-    """ln(weight decay) of the run with the best mean; below the grid where that is weight decay 0."""
+    """ln(weight decay) of the run with the best mean; below the grid if that is weight decay 0."""
     straight: float
-    """`straight_peak`: where the optimum would be if accuracy fell in straight lines."""
+    """The optimum if accuracy fell in straight lines: see `straight_peak`."""
     flags: tuple[Flag, ...]
     seed_curve_share: float
-    """Share of a run's variance that is its seed's own smooth curve; NaN where no seed is repeated."""
+    """Share of a run's variance due to its seed's own smooth curve; NaN without repeated seeds."""
     fitted: FittedCurve | None = None
-    """What the draws were made from."""
+    """The posterior of which `draws` are the argmaxes."""
     alike: tuple[int, ...] = ()
-    """Indices of the runs' weight decays that cannot be told from the best one."""
+    """Indices of the weight decays that were run and cannot be told from the best one."""
 
     def at(self, x: Floats) -> Floats:
         """Log-likelihood that the best ln(weight decay) is `x` (any shape, infinities allowed)."""
         index = np.clip(np.asarray(x) * (1 / STEP) + (1.5 - self.start / STEP), 0, len(self.table) - 1)
         value = self.table[index.astype(np.int32)]
-        # A ceiling or a floor that is infinite is none: an `x` of minus infinity lies below the grid, no more.
+        # An infinite ceiling or floor means none; without this check an infinite `x` would count as beyond it.
         if np.isfinite(self.ceiling):
             value = np.where(x >= self.ceiling, np.log(FLOOR), value)
         if np.isfinite(self.floor):
@@ -76,7 +79,7 @@ class OptimumCurve:
         return value
 
     def interval(self, deviance: float) -> tuple[float, float]:
-        """Where the log-likelihood is within `deviance` / 2 of its largest; open ends are infinite."""
+        """Interval of ln(weight decay) with log-likelihood within `deviance` / 2 of the maximum; may be infinite."""
         if deviance not in self._intervals:
             self._intervals[deviance] = self._interval(deviance)
         return self._intervals[deviance]
@@ -94,13 +97,13 @@ class OptimumCurve:
 
     @cached_property
     def best(self) -> float:
-        """The likeliest ln(weight decay), the middle of the likeliest ones where several places are.
+        """The likeliest ln(weight decay); if several positions tie, the middle of them.
 
-        Infinite where they reach beyond the grid on one side, unless divergence bounds it there.
+        Infinite if they extend beyond the grid on one side and divergence does not bound them there.
         """
         likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
         first, last, end = int(likeliest[0]), int(likeliest[-1]), len(self.table) - 1
-        # What lies beyond the grid ends where training diverged further on.
+        # Beyond the grid, positions extend only as far as training does not diverge.
         low = self.floor if first == 0 else self.start + (min(first, end - 1) - 1) * STEP
         high = self.ceiling if last == end else self.start + (max(last, 1) - 1) * STEP
         if np.isinf(low) and np.isinf(high):
@@ -109,24 +112,24 @@ class OptimumCurve:
 
     @cached_property
     def single(self) -> float | None:
-        """The likeliest ln(weight decay) where one place is; None where a set is, or what lies beyond the grid."""
+        """The likeliest ln(weight decay); None if many positions tie or it may lie beyond the grid."""
         likeliest = np.nonzero(self.table >= self.table.max() - 1e-9)[0]
         inside = likeliest[0] > 0 and likeliest[-1] < len(self.table) - 1
         return self.best if inside and likeliest[-1] - likeliest[0] < MOST_ALIKE else None
 
     @property
     def even_below(self) -> bool:
-        """Whether the two smallest weight decays do as well as any: nothing is to be found below them."""
+        """Whether the two smallest weight decays do as well as any, so that smaller ones need not be run."""
         return self.alike[:2] == (0, 1)
 
     @property
     def noise_known(self) -> bool:
-        """Whether it is known how much seeds differ: from repeated seeds, or given by the user."""
+        """Whether the noise between seeds is known, from repeated seeds or from the user."""
         given = self.fitted is not None and self.fitted.points.noise_sd is not None
         return given or not np.isnan(self.seed_curve_share)
 
     def among_alike(self) -> OptimumCurve:
-        """The curve, but with all places from the first to the last of the runs that cannot be told apart alike."""
+        """This curve with all positions between the first and the last of the runs in `alike` equally likely."""
         if self.fitted is None or not self.alike:
             return self
         x = np.maximum(self.fitted.points.x[[self.alike[0], self.alike[-1]]], self.start)
@@ -136,7 +139,7 @@ class OptimumCurve:
         return replace(self, table=table)
 
     def middle(self, deviance: float) -> float:
-        """`single`; where there is none, the middle of the interval within `deviance`, or `best` if that is open."""
+        """`single`; if None, the middle of `interval(deviance)`, or `best` if that is not bounded."""
         if self.single is not None:
             return self.single
         low, high = self.interval(deviance)
@@ -144,7 +147,7 @@ class OptimumCurve:
 
 
 def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[OptimumCurve]:
-    """One curve a slice; slices with fewer than three usable weight decays are left out."""
+    """One curve per slice; slices with fewer than three usable weight decays are left out."""
     fitted = fitted_curves(slices, rng)
     points = [f.points for f in fitted]
     best = [best_runs(f.points, f.process) for f in fitted]
@@ -153,7 +156,7 @@ def optimum_curves(slices: list[Slice], rng: np.random.Generator) -> list[Optimu
 
 
 def _argmax(grid: Floats, draws: Floats) -> Floats:
-    """Argmax of each draw on an even grid, refined by the parabola through its neighbours; infinite at the ends."""
+    """Argmax of each draw on an even grid, refined by a parabola through its neighbours; infinite at the ends."""
     index = draws.argmax(axis=1)
     inner = np.clip(index, 1, len(grid) - 2)
     rows = np.arange(len(draws))
@@ -167,7 +170,7 @@ def _argmax(grid: Floats, draws: Floats) -> Floats:
 
 @lru_cache(maxsize=512)
 def _prior_argmax(width_over_length: float) -> Floats:
-    """Density over [0, 1], in 40 bins, of the argmax of a process of which nothing is known."""
+    """Prior density over [0, 1], in 40 bins, of the argmax of the process."""
     grid = np.linspace(0, 1, FINE)
     rng = np.random.default_rng(0)
     covariance = matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
@@ -180,7 +183,7 @@ def _prior_argmax(width_over_length: float) -> Floats:
 
 @lru_cache(maxsize=512)
 def _prior_best(x: bytes, length: float) -> Floats:
-    """How often each of the runs at `x` is the best one if nothing is known of the process: [N], of `PRIOR_DRAWS`."""
+    """[N], in how many of `PRIOR_DRAWS` prior draws of the process each of the runs at `x` is the best."""
     runs = np.frombuffer(x)
     among = matern(np.abs(runs[:, None] - runs[None, :]), length)
     root = np.linalg.cholesky(among + JITTER * np.eye(len(runs)))
@@ -189,10 +192,10 @@ def _prior_best(x: bytes, length: float) -> Floats:
 
 
 def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
-    """[N], how much more likely each weight decay that was run is the best of them than if nothing were known.
+    """[N], Bayes factor, relative to the prior, of each weight decay that was run to be the best of them.
 
-    Only what was measured speaks here. Between two runs the process is free, most of all beside a steep fall, where it
-    would find a summit that no run has seen; so it may place an optimum among the runs around it, not choose them.
+    Evaluated only at the runs: between two runs the process is unconstrained, especially beside a steep fall, where it
+    would find a peak that no run supports. So it may place an optimum between runs, but not choose between which ones.
     """
     best = draw_curves(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
@@ -242,7 +245,7 @@ def _curve(
 
 
 def _places(points: Points, draw: Callable[[Floats], Floats]) -> Floats:
-    """[K], argmaxes of curves that `draw` draws on a grid; minus infinity where weight decay 0 is better."""
+    """[K], argmaxes of the curves that `draw` returns on a grid; minus infinity where weight decay 0 is better."""
     grid = np.linspace(points.low, points.high, FINE)
     if points.x[0] >= points.low:
         return _argmax(grid, draw(grid))
@@ -251,7 +254,7 @@ def _places(points: Points, draw: Callable[[Floats], Floats]) -> Floats:
 
 
 def _density(places: Floats, inside: Floats, before: Floats) -> tuple[Floats, Floats]:
-    """Densities of `places` and `before`, what it was beforehand [G], at `inside` [G], smoothed alike."""
+    """Density [G] of `places` at `inside` [G], and the prior density `before` [G], smoothed with the same kernel."""
     finite = places[np.isfinite(places)]
     counts, _ = np.histogram(finite, bins=np.append(inside - STEP / 2, inside[-1] + STEP / 2))
     density = counts / (len(places) * STEP)
@@ -262,7 +265,7 @@ def _density(places: Floats, inside: Floats, before: Floats) -> tuple[Floats, Fl
 
 
 def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
-    """[G + 2], how much more likely every place is by the rise and the fall than beforehand; see `OUTSIDE`."""
+    """[G + 2], Bayes factor of every position under the rise and fall; its prior beyond either end is `OUTSIDE`."""
     before = np.full(len(inside), (1 - 2 * OUTSIDE) / (points.high - points.low))
     density, prior = _density(places, inside, before)
     ratio = density / np.maximum(prior, 1e-12)
@@ -271,14 +274,14 @@ def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
 
 
 def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: np.random.Generator) -> Floats:
-    """[G + 2], as `_by_shape`, by the process alone."""
+    """[G + 2], as `_by_shape`, under the process."""
     width = points.high - points.low
     prior = np.zeros(len(inside))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=(0, 2)), strict=True):
         if weight > 0.01:
             density = _prior_argmax(max(0.1, float(np.round(width / length, 1))))
             prior += weight * np.interp((inside - points.low) / width, (np.arange(40) + 0.5) / 40, density) / width
-    # The prior smoothed alike cancels what the kernel loses over the grid's ends.
+    # Smoothing the prior with the same kernel cancels the mass that the kernel loses at the grid's ends.
     density, prior = _density(places, inside, prior)
     ratio = density / np.maximum(prior, 1e-12)
     support = _run_support(points, fit, rng)
@@ -287,7 +290,7 @@ def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: n
     shape = (1 - FLOOR) * ratio + FLOOR
     placed = np.zeros(len(inside))
     for k, run_support in enumerate(positive):
-        # From the run before to the run after: on a lopsided curve the best run need not be the nearest to the optimum.
+        # From the run before to the run after: on an asymmetric curve the run nearest the optimum need not be the best.
         near = (inside >= runs[max(k - 1, 0)] - STEP) & (inside <= runs[min(k + 1, len(runs) - 1)] + STEP)
         placed[near] = np.maximum(placed[near], run_support * shape[near] / shape[near].max())
     # An optimum at the first or last run may lie beyond it, and one at weight decay 0 lies below all others.
@@ -296,11 +299,11 @@ def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: n
 
 
 def straight_peak(x: Floats, mean: Floats) -> float:
-    """Where the peak would lie if accuracy fell from it in straight lines: means [N] at `x` [N] to a place.
+    """Position of the peak if accuracy fell from it in straight lines, from means [N] at `x` [N].
 
-    A curve that bends downwards everywhere stays below the lines through two runs on one side, drawn on. On either
-    side of the best run these leave a triangle above it; this is the centre of the two tips, weighed by their heights.
-    Of a symmetric peak the triangles are alike, of one with a steep side the one towards that side is the larger.
+    A concave curve lies below the extrapolated lines through pairs of runs on either side. On each side of the best run
+    these lines bound a triangle above it; the result is the mean position of the two tips, weighted by their heights.
+    For a symmetric peak the triangles are equal; for one with a steep side, the triangle on that side is larger.
     """
     best = int(mean.argmax())
     tips = [(0.0, float(x[best]))]
@@ -321,17 +324,17 @@ def straight_peak(x: Floats, mean: Floats) -> float:
 def _unbounded(
     table: Floats, points: Points, best: NDArray[np.intp], flat: tuple[float, float], inside: Floats
 ) -> Floats:
-    """`table` where runs that cannot be told from the best one are as likely as the best, wherever they are a plateau.
+    """`table` with all positions on a plateau, of runs that cannot be told from the best, made as likely as the best.
 
-    Runs that are equally good up to the grid's end bound the optimum on one side only, whatever summit a smooth curve
-    shows among them. Between two cliffs it shows one too, in the middle, at every learning rate alike: so three equals
-    or more that span `PLATEAU` are a set, each as good as any other.
+    Runs that are equally good up to the grid's end do not bound the optimum on that side, whatever peak a smooth curve
+    has among them. Between two cliffs a smooth curve has a peak in the middle, and so at every learning rate: therefore
+    three or more equal runs that span `PLATEAU` count as equally likely.
     """
     x = np.maximum(points.x, points.low)
     out = table.copy()
     top = table.max()
     if len(best) >= 3 and x[best[-1]] - x[best[0]] >= PLATEAU:
-        # Its ends lie between its last runs and the next ones: halfway.
+        # The plateau is taken to end halfway between its outer runs and the next ones.
         first, last = max(best[0] - 1, 0), min(best[-1] + 1, len(x) - 1)
         low, high = (x[first] + x[best[0]]) / 2, (x[last] + x[best[-1]]) / 2
         out[1:-1][(inside >= low - STEP) & (inside <= high + STEP)] = top
@@ -348,7 +351,7 @@ def _unbounded(
 
 
 def _spacing(x: Floats, place: float) -> float:
-    """Mean distance of the two gaps of `x` [N] nearest to `place`."""
+    """Mean width of the two gaps between neighbours in `x` [N] that are nearest to `place`."""
     nearest = np.argsort(np.abs((x[1:] + x[:-1]) / 2 - place))[:2]
     return float(np.diff(x)[nearest].mean())
 
@@ -360,7 +363,7 @@ def _smooth(density: Floats, kernel: Floats) -> Floats:
 
 
 def _kernel(sample: Floats) -> Floats:
-    """A Gaussian on the likelihood's grid, as wide as is fit for `sample`."""
+    """A Gaussian kernel on the likelihood's grid, its width proportional to the spread of `sample`."""
     quartiles = np.percentile(sample, [25, 75])
     spread = min(float(np.std(sample)), float(quartiles[1] - quartiles[0]) / 1.34 + 1e-3)
     width = max(1.5 * STEP, 0.35 * spread)

@@ -1,4 +1,4 @@
-"""Where no single weight decay is the best: a slice to its runs that cannot be told apart and to its flat top."""
+"""Plateaus, on which no single weight decay is best: runs that cannot be told from the best, and flat tops."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from replicate.estimate.best_set import indistinguishable
 from replicate.landscape.landscape import Floats
 
 SET_LEVEL = 0.99
-"""Level of the set of runs that cannot be told from the best, where it decides whether an optimum is bounded."""
+"""Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is
+bounded."""
 LEAST_DOF_OF_SLICE = 8.0
-"""Degrees of freedom of that set's bound, at least, though two seeds of seven weight decays leave 6 and one seed none:
-the variances are those of the whole cell, widened by the t quantile of its degrees of freedom, or else the largest
-guess that smooth curves allow."""
+"""Smallest number of degrees of freedom used for that set. A slice may have fewer (two seeds of seven weight decays
+leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the cell's degrees of
+freedom, or are the largest that smooth curves allow."""
 LATE_FALL = 1 / 5
-"""Where a run falls short of the best by no more than this share of what the next one does, accuracy has not begun to
-fall there. Of a quadratic curve with its peak at a run it is a quarter."""
+"""Accuracy has not begun to fall at a run whose loss is at most this share of the next run's loss. For a quadratic
+curve with its peak at a run that share is a quarter."""
 FLAT_TOP = float(np.log(2))
-"""Width in ln(weight decay) from which a top between two falls is flat and has no single best place."""
+"""A top at least this wide in ln(weight decay), between two falls, is flat and has no single optimum."""
 
 
 def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
@@ -29,10 +30,10 @@ def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
 
 
 def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
-    """`flat_top` of every slice; where most are flat, noise alone has made the others look otherwise.
+    """`flat_top` of every slice; if most are flat, all are, and the others only look different because of noise.
 
-    Those are then as wide as the widest, around their own middle. Only slices in which accuracy falls on both sides
-    have a say, and are widened.
+    Then all are made as wide as the widest, around their own middle. Only slices in which accuracy falls on both sides
+    are counted, and widened.
     """
     found, closed = [], []
     for points, runs in zip(cell, best, strict=True):
@@ -47,11 +48,11 @@ def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[fl
 
 
 def flat_top(x: Floats, mean: Floats) -> tuple[float, float]:
-    """Where accuracy begins to fall on either side of the best run, from the runs at `x` [N] and their means [N].
+    """Positions (low, high) at which accuracy begins to fall on either side, from runs at `x` [N] with means [N].
 
-    As though it fell with the square of the distance from there: the line through the roots of the first two losses
-    that count (`LATE_FALL`), drawn back to no loss. Of a curve with a peak both are the peak; where the lines cross,
-    `low` is above `high`. With no two such runs it is the last one before the fall.
+    The loss is taken as quadratic from there on: the line through the square roots of the first two losses beyond
+    `LATE_FALL` is extrapolated to 0. For a peak both positions are the peak; if the lines cross, `low` is above `high`.
+    Without two such runs it is the last run before the fall.
     """
     loss = mean.max() - mean
     best = int(mean.argmax())
@@ -59,7 +60,7 @@ def flat_top(x: Floats, mean: Floats) -> tuple[float, float]:
 
 
 def _begin(x: Floats, loss: Floats) -> float:
-    """As `flat_top`, of one side: `x` [N] from the best run outwards."""
+    """`flat_top` for one side: `x` [N], ascending, from the best run outwards."""
     last = int(np.nonzero(loss[:-1] <= LATE_FALL * loss[1:])[0].max(initial=0))
     if last + 2 >= len(x) or loss[last + 2] <= loss[last + 1]:
         return float(x[last])

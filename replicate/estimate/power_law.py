@@ -25,18 +25,18 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
-"""How far from its mean, in ln, the likeliest line may take the ratio of an informative learning rate before the ratio
-counts as one that may vary: less than the margin's factor 2, because the slope is not known exactly."""
+"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some informative
+learning rate: less than the margin's factor 2, because the slope is not known exactly."""
 RESOLUTION = 0.1
-"""Share of the grid's spacing by which a ratio is widened: an asymmetric curve's peak between two grid points can't be
-placed better, whatever the noise, and the error is the same at every learning rate."""
+"""Share of the grid's spacing by which the interval of a ratio is widened: an asymmetric curve's peak between two grid
+points cannot be located better, whatever the noise, and the error is the same at every learning rate."""
 PROFILE = "profile likelihood over set-valued optima"
 RIVALS = {"coupled": 1, "independent": 0, "timescale": -1}
 """Exponents of the learning rate in the best weight decay, in PyTorch's convention (a step shrinks by lr * wd)."""
 
 
 def slope_span(fit: LineFit, level: float) -> tuple[float | None, float, float]:
-    """Slope of ln(best weight decay) on ln(learning rate): value, low, high."""
+    """Slope of ln(best weight decay) on ln(learning rate): value (None if not bounded at all), low, high."""
     profile = fit.of_slopes
     inside = within(profile, fit.scale, level)
     low, high = ends(SLOPES, inside) if fit.bounded >= MIN_INFORMATIVE else (-np.inf, np.inf)
@@ -48,12 +48,12 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
     """Slope of ln(best weight decay) on ln(learning rate), by profile likelihood (Venzon and Moolgavkar 1988).
 
     Args:
-        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
+        fit: The likelihood of lines, as `replicate.estimate.fits.line` gives it.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        1 where weight decay should grow in proportion to the learning rate, 0 where it should not change. The interval
-        is open with fewer than `MIN_INFORMATIVE` optima bounded on a side.
+        1 if the best weight decay is proportional to the learning rate, 0 if it does not depend on it. The interval is
+        not bounded with fewer than `MIN_INFORMATIVE` optima that are bounded on at least one side.
     """
     value, low, high = slope_span(fit, level)
     n = sum(fit.informative)
@@ -69,9 +69,9 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
-    """Where the lines that the optima allow have ln(best weight decay) at `lr`: low and high, infinite where open.
+    """Interval of ln(best weight decay) at `lr` over all lines compatible with the optima; ends may be infinite.
 
-    Widened as a ratio is: see `log_ratio`.
+    Widened like the interval of a ratio: see `log_ratio`.
     """
     away = float(np.log(lr)) - fit.center
     allowed = fit.loglik >= fit.loglik.max() - fit.scale * float(chi2_quantile(level, 1)) / 2
@@ -88,8 +88,8 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
     """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
 
     The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
-    constant; where no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is
-    widened by `RESOLUTION`, and by what a lopsided peak may be placed wrongly (`_lean`).
+    constant; if no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is widened by
+    `RESOLUTION`, and by the possible bias in the position of an asymmetric peak (`_lean`).
     """
     profile = fit.of_heights
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -100,27 +100,27 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
         value = float(fit.heights[likeliest(profile)]) - fit.center
     below, above = _widening(fit)
     if fit.misfit_p < MISFIT_P and sum(fit.informative) >= MIN_INFORMATIVE:
-        # No line fits, so none may speak for a learning rate: the mean of the closed optima themselves.
+        # No line fits, so the line's value at a learning rate means nothing: average the bounded optima themselves.
         deviance = float(chi2_quantile(level, 1))
         parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
-        # Their errors may all go one way, and a set has no middle that is likelier than its ends.
+        # Their errors may be fully correlated, and within a set-valued optimum the middle is no likelier than the ends.
         found = combine.mean_in_step(parts)
         return found.value, found.low - below, found.high + above
     return value, low - fit.center - below, high - fit.center + above
 
 
 def _widening(fit: LineFit) -> tuple[float, float]:
-    """By how much, below and above, grid and lopsided peaks may displace all optima alike."""
+    """Possible common bias of all optima, below and above, in ln, from the grid's spacing and asymmetric peaks."""
     spacing = float(np.mean([c.spacing for c in fit.curves]))
     down, up = _lean(fit)
     return RESOLUTION * spacing + down, RESOLUTION * spacing + up
 
 
 def _lean(fit: LineFit) -> tuple[float, float]:
-    """How far below and above the smooth curves' optima straight sides have theirs, mean of the closed ones, both >= 0.
+    """How far below and above (both >= 0) a peak with straight sides lies from the smooth one; mean of bounded optima.
 
-    A smooth curve rounds off a peak that is steeper on one side and puts it on the other, at all learning rates alike:
-    that error does not average out in a ratio, and cancels in a slope.
+    A smooth curve rounds off an asymmetric peak and moves it away from the steeper side, equally at all learning rates:
+    this bias does not average out in a ratio, but cancels in a slope.
     """
     lean = [c.straight - c.best for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     mean = float(np.mean(lean)) if lean and np.isfinite(lean).all() else 0.0
@@ -128,7 +128,7 @@ def _lean(fit: LineFit) -> tuple[float, float]:
 
 
 def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
-    """ln(best weight decay / learning rate) of one learning rate, whatever the others say."""
+    """ln(best weight decay / learning rate) of one learning rate, without using the others."""
     low, high = curve.interval(deviance)
     log_lr = float(np.log(curve.lr))
     return combine.Span(min(max(curve.middle(deviance), low), high) - log_lr, low - log_lr, high - log_lr)
@@ -143,7 +143,7 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
         quantity: Name of the estimate.
 
     Returns:
-        Flagged `ratio-varies` or `ratio-may-vary` where the slope says that one ratio is not it.
+        Flagged `ratio-varies` or `ratio-may-vary` if the slope implies that the ratio depends on the learning rate.
     """
     value, low, high = log_ratio(fit, level)
     n = sum(fit.informative)
@@ -163,21 +163,21 @@ def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
 
 
 def varying(slope: float | None, low: float, high: float, x: Floats, displaced: float = 0.0) -> Flag | None:
-    """The flag of a ratio that changes, or may change, over ln(learning rate) `x` [E], by a slope and its interval.
+    """Flag for a ratio that varies, or may vary, over ln(learning rate) `x` [E], given the slope and its interval.
 
-    `displaced`: by how much all ratios may be placed wrongly alike, in ln.
+    `displaced`: possible common bias of all ratios, in ln.
     """
     if low > 1.2 or high < 0.8:
         return Flag.RATIO_VARIES
-    # How far ln(ratio) moves from its mean to the last learning rate, if the slope is the likeliest one.
+    # With the likeliest slope: change of ln(ratio) from its mean to the last learning rate.
     drift = abs(slope - 1) * float(np.ptp(x)) / 2 if slope is not None and len(x) else 0.0
     return Flag.RATIO_MAY_VARY if drift + displaced > MAY_DRIFT else None
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
-    """Each informative learning rate's own ratio, whatever the others say.
+    """Each informative learning rate's own ratio, without assuming a line.
 
-    The intervals hold together at `level` (Bonferroni); no line is assumed.
+    The intervals hold simultaneously at `level` (Bonferroni).
     """
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
@@ -198,7 +198,7 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt,
 
 
 def optima(fit: LineFit, level: float = 0.95) -> tuple[details.OptimumAt, ...]:
-    """The set-valued optimum of every learning rate."""
+    """The optimum of every learning rate with its interval at `level`."""
     deviance = float(chi2_quantile(level, 1))
     rows = []
     for curve in fit.curves:
@@ -211,28 +211,28 @@ def optima(fit: LineFit, level: float = 0.95) -> tuple[details.OptimumAt, ...]:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Which of the rival exponents the data exclude and which they support."""
+    """The rival exponents that the data exclude, and the one they support."""
 
     exponent: int | None
-    """Exponent of the rival that is supported."""
+    """Exponent of the rival that is supported; None if none is."""
     supported: str | None
     excluded: tuple[str, ...]
     exponent_of_lr_times_wd: int | None
-    """Loshchilov and Hutter's decay is lr * wd in PyTorch's: its exponent is one larger."""
+    """Exponent in the convention of Loshchilov and Hutter, whose decay is PyTorch's lr * wd: one larger."""
 
 
 def rivals(fit: LineFit, level: float = 0.95) -> Rivals:
     """Which of `RIVALS` the data exclude and which they support.
 
-    A rival is excluded where the interval of the slope leaves it out; it is supported where it alone is left in and
-    the interval is narrower than the distance between rivals.
+    A rival is excluded if the slope's interval does not contain it. It is supported if it is the only one contained and
+    the interval is narrower than the distance between rivals, 1.
     """
     _, low, high = slope_span(fit, level)
     return rivals_within(low, high)
 
 
 def rivals_within(low: float, high: float) -> Rivals:
-    """As `rivals`, by the interval of the slope."""
+    """As `rivals`, given the slope's interval [low, high]."""
     excluded = tuple(name for name, b in RIVALS.items() if not low <= b <= high)
     left = [name for name in RIVALS if name not in excluded]
     if len(left) != 1 or high - low >= 1:

@@ -1,7 +1,7 @@
-"""The paper's own pipeline: mean over seeds, argmax, least squares, and its bootstrap, enumerated instead of drawn.
+"""The paper's own pipeline: mean over seeds, argmax, least squares, and its bootstrap by enumeration of all resamples.
 
-It is reported beside every verdict, to compare with the paper's figures, and never decides one: an argmax at the edge
-of the grid or on a plateau enters as if it were measured, and a percentile interval of five seeds is too short.
+It is reported beside every verdict for comparison with the paper's figures, and never decides one: it treats an argmax
+at the edge of the grid or on a plateau as a measurement, and a percentile interval of five seeds is too short.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from replicate.landscape.landscape import Floats, Slice
 
 @dataclass(frozen=True)
 class BestAt:
-    """A weight decay that is best at a learning rate."""
+    """The best weight decay at a learning rate."""
 
     lr: float
     wd: float
@@ -29,16 +29,16 @@ class BestAt:
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper's own method says of a cell: see `replicate.estimate.published`. None: it has no such number."""
+    """The paper's estimates for a cell by its own method (see this module); None: not defined."""
 
     rho: float
     rho_low: float
     rho_high: float
     """95 % percentile interval over resampled seeds."""
     p_rho: float | None
-    """p of a ratio of 0.10, normal reference, standard error from the resamples; None where that is 0."""
+    """p of a ratio of 0.10, from the normal distribution and the resamples' standard error; None if that is 0."""
     slope: float | None
-    """Least squares of ln wd on ln lr; None where an argmax is weight decay 0."""
+    """Least squares of ln wd on ln lr; None if an argmax is weight decay 0."""
     intercept: float | None
     intercept_p: float | None
     r2: float
@@ -49,7 +49,7 @@ class Published:
 def resamples(n_seeds: int) -> tuple[Floats, Floats]:
     """Every distinct resample of `n_seeds` seeds with replacement: shares [R, S] and probabilities [R].
 
-    C(2S - 1, S) of them, each with its multinomial probability.
+    There are R = C(2S - 1, S), each with its multinomial probability. Raises ValueError for more than 8 seeds.
 
     >>> shares, probability = resamples(5)
     >>> shares.shape, round(float(probability.sum()), 6)
@@ -65,9 +65,9 @@ def resamples(n_seeds: int) -> tuple[Floats, Floats]:
 
 
 def argmax_wds(slices: Sequence[Slice], shares: Floats) -> Floats:
-    """Weight decay of the largest mean score, [R, E], for seeds weighted by `shares` [R, S].
+    """[R, E], weight decay with the largest mean score at each learning rate, for seeds weighted by `shares` [R, S].
 
-    A missing or diverged run leaves the mean to the other seeds; ties go to the smallest weight decay.
+    The mean is over the seeds with a finite score; ties go to the smallest weight decay.
     """
     columns = []
     for cut in slices:
@@ -81,12 +81,12 @@ def argmax_wds(slices: Sequence[Slice], shares: Floats) -> Floats:
 
 
 def origin_slope(lrs: Floats, wds: Floats) -> Floats:
-    """rho of wd = rho * lr by least squares, [R] from [R, E]."""
+    """[R], rho of wd = rho * lr by least squares, from `lrs` [E] and `wds` [R, E]."""
     return np.asarray(wds @ lrs / (lrs @ lrs))
 
 
 def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
-    """Smallest value whose cumulated weight reaches `q` percent."""
+    """Smallest of `values` [N] whose cumulative weight reaches `q` percent."""
     order = np.argsort(values, kind="stable")
     cumulated = np.cumsum(weights[order])
     index = int(np.searchsorted(cumulated, q / 100 * cumulated[-1] - 1e-12))
@@ -97,7 +97,7 @@ def published_fit(slices: Sequence[Slice]) -> Published:
     """The paper's estimates of one cell, by its own method.
 
     Args:
-        slices: One a learning rate, two at least; seeds are resampled together at all of them.
+        slices: One per learning rate, at least two; seeds are resampled jointly for all of them.
 
     Raises:
         ValueError: There are fewer than two slices.
@@ -131,7 +131,7 @@ def published_fit(slices: Sequence[Slice]) -> Published:
 def _intercept(x: Floats, y: Floats) -> tuple[float, float]:
     """Intercept of the least-squares line through `y` [N] at `x` [N], and its standard error.
 
-    As `scipy.stats.linregress` has it, whose module takes longer to import than a small sweep to judge.
+    The same as `scipy.stats.linregress`, but importing that takes longer than judging a small sweep.
     """
     spread = float(((x - x.mean()) ** 2).sum())
     slope = float((x - x.mean()) @ y) / spread
@@ -141,21 +141,26 @@ def _intercept(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def _drawn(n_seeds: int) -> tuple[Floats, Floats]:
-    """10,000 resamples drawn with a fixed generator, where enumerating them would be too many."""
+    """10,000 resamples drawn with a fixed random generator, for seeds too many to enumerate; as `resamples`."""
     counts = np.random.default_rng(0).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=10_000)
     return counts / n_seeds, np.full(10_000, 1e-4)
 
 
 def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
-    """One-way analysis of variance: F, p and both degrees of freedom."""
+    """One-way analysis of variance of `groups`: F, p, degrees of freedom between and within.
+
+    Raises ValueError with fewer than two groups or no more values than groups.
+    """
     total = int(sum(len(g) for g in groups))
     between, within = len(groups) - 1, total - len(groups)
     if between < 1 or within < 1:
-        raise ValueError(f"anova: expected two groups and more values than groups, got {len(groups)} and {total}")
+        raise ValueError(
+            f"anova: expected at least two groups and more values than groups, got {len(groups)} groups, {total} values"
+        )
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)
     ss_within = sum(((g - g.mean()) ** 2).sum() for g in groups)
-    # Equal groups without scatter, but for rounding, differ in nothing: no evidence, not the strongest there could be.
+    # Groups that are equal and without scatter up to rounding give 0 / 0: that is no evidence of a difference.
     rounding = total * (1e-12 * max(float(np.abs(g).max()) for g in groups if len(g))) ** 2
     if ss_between <= rounding and ss_within <= rounding:
         return 0.0, 1.0, between, within

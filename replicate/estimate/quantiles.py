@@ -1,4 +1,4 @@
-"""Quantiles and tails of the standard distributions, from scipy.special: scipy.stats takes half a second to import."""
+"""Quantiles and tail probabilities from scipy.special, because scipy.stats takes half a second to import."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from replicate.landscape.landscape import Floats
 
 
 def chi2_quantile(p: float | Floats, dof: float) -> Floats:
-    """Value below which a share `p` of a chi-squared variable with `dof` degrees of freedom lies."""
+    """Quantile at probability `p` of the chi-squared distribution with `dof` degrees of freedom."""
     return np.asarray(special.chdtri(dof, 1 - np.asarray(p)))
 
 
 def chi2_tail(x: float, dof: float) -> float:
-    """Share of a chi-squared variable above `x`."""
+    """Upper tail probability at `x` of the chi-squared distribution with `dof` degrees of freedom."""
     return float(special.chdtrc(dof, x))
 
 
 def t_quantile(p: float, dof: float) -> float:
-    """Value below which a share `p` of Student's t lies; infinite `dof` is the normal distribution."""
+    """Quantile at probability `p` of Student's t distribution; with infinite `dof`, of the normal distribution."""
     return float(special.ndtri(p) if np.isinf(dof) else special.stdtrit(dof, p))
 
 
 def t_tail(x: float, dof: float) -> float:
-    """Share of Student's t above `x`."""
+    """Upper tail probability at `x` of Student's t distribution."""
     return float(special.stdtr(dof, -x))
 
 
 def normal_tail(x: float) -> float:
-    """Share of the standard normal above `x`."""
+    """Upper tail probability at `x` of the standard normal distribution."""
     return float(special.ndtr(-x))
 
 
 def f_tail(x: float, between: float, within: float) -> float:
-    """Share of F above `x`."""
+    """Upper tail probability at `x` of the F distribution with `between` and `within` degrees of freedom."""
     return float(special.fdtrc(between, within, x))
 
 
 def root(function: Callable[[float], float], low: float, high: float, width: float = 1e-12) -> float:
-    """Where `function` is 0 between `low`, at which it is below, and `high`, at which it is above, to within `width`.
+    """Root of `function` between `low`, where it is negative, and `high`, where it is positive, to within `width`.
 
-    By inverse quadratic interpolation where that is safe, by halving elsewhere (Chandrupatla 1997): scipy.optimize
-    takes a quarter of a second to import.
+    Chandrupatla's method (1997): inverse quadratic interpolation where that is safe, otherwise bisection. Not from
+    scipy.optimize, which takes a quarter of a second to import.
     """
     old, old_value = high, function(high)
     new, new_value = low, function(low)

@@ -1,9 +1,9 @@
-"""The shape that trained accuracy curves have: scores of a cell to a rise and a fall at every learning rate.
+"""A parametric model of accuracy over ln(weight decay), a rise and a fall, fitted to all learning rates of a cell.
 
-Over ln(weight decay) accuracy rises as a logistic function and then falls off a cliff, down to what a model has that
-learns nothing. All learning rates share the width of the rise, the steepness of the cliff and the sharpness of its
-edges, so the runs of one tell what lies between the runs of another, which no smooth curve of one learning rate could
-know. A Gaussian process takes up the rest, as in `accuracy_curve.py`, and evidence decides between the two.
+Accuracy rises as a logistic function and then falls off a cliff, down to that of a model that learns nothing. All
+learning rates share the width of the rise, the steepness of the cliff and the sharpness of its edges, so the runs of
+one learning rate inform the curve between the runs of another. A Gaussian process models the rest, as in
+`accuracy_curve.py`, and the evidence decides between this model and that process alone.
 """
 
 from __future__ import annotations
@@ -21,36 +21,35 @@ from replicate.estimate.softening import hardened, soft, softened
 from replicate.landscape.landscape import Floats
 
 OWN = 4
-"""Parameters of one learning rate: accuracy without decay, relative to the best mean, and the most that decay could
-add, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the smallest
-one."""
+"""Number of parameters of one learning rate: accuracy without decay, relative to the best mean, and the height of the
+rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the
+smallest."""
 COMMON = 4
-"""Parameters shared by all: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
+"""Number of shared parameters: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
 exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of the means' span."""
 EXPECTED = np.array([-0.3, -0.7, 1.0])
 """Prior means of the first three shared parameters."""
 SPREAD = np.array([0.7, 0.8, 1.5])
-"""Their prior standard deviations, larger than the differences between the trained perceptrons."""
+"""Prior standard deviations of these, larger than the differences between the trained perceptrons."""
 DEPTH = (1.2, 0.5)
 """Prior mean of the fall's depth, and the prior standard deviation of its logarithm."""
 SOFTENING = 10.0
 """Losses count by their logarithm from this size on, in standard errors of a mean: see `softening.py`."""
 MISFIT = 0.003
-"""How far trained curves depart from this shape: standard deviation as a share of the depth, varying over
-`MISFIT_LENGTH` in ln(weight decay). Too little for runs to show, yet enough to displace a peak. Set from the trained
-perceptrons."""
+"""Standard deviation, as a share of the depth, by which trained curves deviate from this shape, with correlation length
+`MISFIT_LENGTH` in ln(weight decay). Too small to be seen in runs, yet large enough to displace a peak. Set from the
+trained perceptrons."""
 MISFIT_LENGTH = 0.5
 APART = 0.2
-"""Standard deviation by which the shared parameters still differ between learning rates. Set from the trained
-perceptrons."""
+"""Standard deviation of the shared parameters between learning rates. Set from the trained perceptrons."""
 OUTSIDE = 0.2
-"""Probability beforehand that the best weight decay lies below all that were run, and that it lies above."""
+"""Prior probability that the best weight decay lies below all that were run; the same for above."""
 FIT_STEPS = 60
 GAINED = 1e-3
-"""The fit ends with a step that lowers the sum of squares by less than this."""
+"""The fit stops when a step lowers the sum of squares by less than this."""
 CHAINS = 64
 MOVES, SETTLING, KEPT = 40, 15, 4
-"""Moves of each chain; those dropped at its start; of the others every fourth state is kept."""
+"""Moves of each chain; moves discarded at its start (burn-in); of the rest, every fourth state is kept."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,20 @@ class RiseAndFall:
 
     points: Points
     scale: float
-    """Percentage points: curves are drawn in units of it above the best mean."""
+    """Unit of drawn curves, percentage points; curves are relative to the best mean."""
     span_pp: float
-    """What the means span at the learning rate at which they span most."""
+    """Range of the means, at the learning rate where it is largest."""
     parameters: Floats
-    """[OWN + COMMON], the likeliest ones."""
+    """[OWN + COMMON], the likeliest values."""
     expected: Floats
-    """[OWN + COMMON], the mean of what is known of them without the scores of this learning rate."""
+    """[OWN + COMMON], prior mean: given the other learning rates, without the scores of this one."""
     precision: Floats
-    """[OWN + COMMON, OWN + COMMON], the inverse covariance of that."""
+    """[OWN + COMMON, OWN + COMMON], prior precision matrix."""
     noise: Floats
-    """[N, N], softened covariance of the means."""
+    """[N, N], covariance of the softened means."""
     length: float
     amplitude: float
-    """Length and amplitude of the process that takes up what the shape leaves, in addition to `MISFIT`."""
+    """Length and amplitude of the process that models deviations from the shape, in addition to `MISFIT`."""
     posterior: Floats
     """[K, OWN + COMMON], draws of the parameters."""
 
@@ -91,13 +90,13 @@ class RiseAndFall:
         return _Together([self]).slopes(parameters[None])[0]
 
     def left_over(self, x: Floats, others: Floats) -> Floats:
-        """[N, M], covariance of what the shape leaves at `x` with what it leaves at `others`."""
+        """[N, M], covariance of the deviations from the shape at `x` [N] with those at `others` [M]."""
         distance = np.abs(x[:, None] - others[None, :])
         misfit = MISFIT * np.exp(self.parameters[-1]) * self.span_pp / self.scale
         return self.amplitude**2 * matern(distance, self.length) + misfit**2 * matern(distance, MISFIT_LENGTH)
 
     def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
-        """Draws [K, len(grid)] of the accuracy curve, in standard errors above the best mean."""
+        """Posterior draws [K, len(grid)] of the accuracy curve, in units of `scale` relative to the best mean."""
         x, noise, parameters = self.points.x, self.covariance(), self.posterior
         across = self.left_over(grid, x)
         gain = np.linalg.solve(noise, across.T).T
@@ -107,15 +106,15 @@ class RiseAndFall:
         return hardened(self.at(parameters, grid) + left, SOFTENING)
 
     def covariance(self) -> Floats:
-        """[N, N], of the softened means around the shape."""
+        """[N, N], covariance of the softened means around the shape."""
         return self.noise + self.left_over(self.points.x, self.points.x) + JITTER * np.eye(len(self.noise))
 
 
 def curve(parameters: Floats, x: Floats) -> Floats:
-    """[..., N], accuracy of `parameters` [..., OWN + COMMON] at ln(weight decay) `x` [..., N], in the units of these.
+    """[..., N], accuracy at ln(weight decay) `x` [..., N] for `parameters` [..., OWN + COMMON], in units of the span.
 
-    a(x) (1 - k(x)) - d k(x), with rise a(x), depth d, and as what is lost k(x) = (1 + exp((f - x) / w) / n)^-n, of the
-    fall's place f, width w and exponent n: a generalised logistic function (Richards 1959).
+    a(x) (1 - k(x)) - d k(x), with rise a(x), depth d and the fall k(x) = (1 + exp((f - x) / w) / n)^-n at position f
+    with width w and exponent n: a generalised logistic function (Richards 1959).
     """
     without, added, rise, fall = (parameters[..., i, None] for i in range(OWN))
     common = np.exp(np.minimum(np.maximum(parameters[..., OWN:], -6), 6))
@@ -127,22 +126,22 @@ def curve(parameters: Floats, x: Floats) -> Floats:
 
 
 class _Together:
-    """The curves of all learning rates at once, at their runs: a cell's are too small to be worth a call each."""
+    """Evaluates the curves of all learning rates at their runs in one call, which is faster than one call for each."""
 
     def __init__(self, curves: Sequence[RiseAndFall]) -> None:
         self._sizes = [len(c.points.x) for c in curves]
         width = max(self._sizes)
-        # Padded with a run of their own, which is then left out.
+        # Padded to equal length with copies of the last run, which `at` removes again.
         self._x = np.array([np.pad(c.points.x - c.points.low, (0, width - len(c.points.x)), "edge") for c in curves])
         self._unit = np.array([c.span_pp / c.scale for c in curves])
 
     def at(self, parameters: Floats) -> list[Floats]:
-        """[K, N] of each, softened curves of `parameters` [E, K, OWN + COMMON]."""
+        """Softened curves of `parameters` [E, K, OWN + COMMON], one [K, N] array per learning rate."""
         found = soft(curve(parameters, self._x[:, None]) * self._unit[:, None, None], SOFTENING)
         return [one[:, :size] for one, size in zip(found, self._sizes, strict=True)]
 
     def slopes(self, parameters: Floats) -> list[Floats]:
-        """[N, OWN + COMMON] of each, derivatives at `parameters` [E, OWN + COMMON] by central differences."""
+        """Derivatives at `parameters` [E, OWN + COMMON], one [N, OWN + COMMON] per learning rate."""
         step = 1e-4 * np.maximum(1.0, np.abs(parameters))
         moved = step[:, None] * np.eye(OWN + COMMON)
         found = self.at(np.concatenate([parameters[:, None] + moved, parameters[:, None] - moved], axis=1))
@@ -155,7 +154,8 @@ class _Together:
 def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) -> tuple[list[RiseAndFall], float]:
     """A curve for every learning rate of a cell, and their joint log-evidence, comparable to `Fit.log_evidence`.
 
-    By Laplace's approximation; the prior of the shared parameters counts once. `fits`: where the noise is taken from.
+    The evidence is by Laplace's approximation, with the prior of the shared parameters counted once. The noise is taken
+    from `fits`; `rng` draws the posteriors.
     """
     curves, common = _expected(cells, fits)
     curves = _likeliest(curves, common)
@@ -179,9 +179,9 @@ def fit(cells: Sequence[Points], fits: Sequence[Fit], rng: np.random.Generator) 
 
 
 def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Floats:
-    """[E, K, OWN + COMMON], draws of the parameters of every learning rate, by differential evolution.
+    """[E, K, OWN + COMMON], draws of the parameters of every learning rate, by differential evolution MCMC.
 
-    ter Braak 2006. Each half of the chains moves by differences within the other half; all curves move at once.
+    ter Braak 2006. Each half of the chains moves by differences within the other half.
     """
     width = max(len(c.points.x) for c in curves)
     x, y, whiten, roots = [], [], np.zeros((len(curves), width, width)), []
@@ -193,7 +193,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
         roots.append(np.linalg.cholesky(np.linalg.inv(c.precision + slopes.T @ slopes)))
         x.append(np.pad(c.points.x - c.points.low, missing))
         y.append(np.pad(c.y, missing))
-    # In single precision: the chains must not depend on how a unit or an order of rows rounded the last digits.
+    # Single precision, so that the chains do not depend on rounding errors from the unit or the order of rows.
     at, target = _single(np.array(x))[:, None], _single(np.array(y))[:, None]
     whitened, root = _single(whiten).transpose(0, 2, 1), _single(np.array(roots)).transpose(0, 2, 1)
     precision = _single(np.array([c.precision for c in curves]))
@@ -211,7 +211,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
     density = [log_density(one) for one in chains]
     rows, kept = np.arange(len(curves))[:, None], []
     for move in range(MOVES):
-        # Every eighth jump can lead from one mode to another; the others are as long as that paper advises.
+        # Every eighth jump can lead from one mode to another; the others have the length advised by ter Braak.
         jump = 1.0 if move % 8 == 7 else 2.38 / np.sqrt(2 * (OWN + COMMON)) * rng.uniform(0.5, 1.3)
         for moving in (0, 1):
             others = chains[1 - moving]
@@ -241,7 +241,7 @@ class _Common:
 
 
 def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAndFall], _Common]:
-    """Curves that start from parameters read off the means, and the prior of the shared parameters."""
+    """Curves with starting parameters read off the means, and the prior of the shared parameters."""
     span = max(float(np.ptp(p.noise.mean)) for p in cells) or 1.0
     common = _Common(np.append(EXPECTED, np.log(DEPTH[0])), np.diag(np.append(1 / SPREAD**2, 1 / DEPTH[1] ** 2)))
     curves = []
@@ -313,7 +313,7 @@ def _likeliest(curves: list[RiseAndFall], common: _Common) -> list[RiseAndFall]:
 
 
 def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[L, A] over lengths and amplitudes, of one learning rate, with the shared parameters fixed."""
+    """[L, A], log-evidence of one learning rate by length and amplitude of the process; shared parameters are fixed."""
     own = slopes[:, :OWN]
     left = c.y - c.at(c.parameters[None], c.points.x)[0] + own @ (c.parameters - c.expected)[:OWN]
     base = replace(c, amplitude=0.0).covariance() + (own / np.diagonal(c.precision)[:OWN]) @ own.T
@@ -322,7 +322,7 @@ def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
 
 
 def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[COMMON, COMMON], what one learning rate tells of the shared parameters, its own ones marginalised out."""
+    """[COMMON, COMMON], information of one learning rate on the shared parameters, its own being marginalised out."""
     information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
     own, across = information[:OWN, :OWN], information[:OWN, OWN:]
     told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)
@@ -330,12 +330,12 @@ def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
 
 
 def _loosened(information: Floats) -> Floats:
-    """`information` [COMMON, COMMON] on one learning rate's parameters as that on the common ones, or the reverse."""
+    """`information` [COMMON, COMMON] reduced by the spread `APART` of the shared parameters between learning rates."""
     return np.asarray(np.linalg.solve(np.eye(COMMON) + APART**2 * information, information))
 
 
 def _knowing(c: RiseAndFall, others: Floats) -> RiseAndFall:
-    """`c` with `others`, [COMMON, COMMON]: what the other learning rates tell of the shared parameters."""
+    """`c` with the prior of its shared parameters given by the information of the other learning rates, `others`."""
     precision = c.precision.copy()
     precision[OWN:, OWN:] = _loosened(others)
     return replace(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))

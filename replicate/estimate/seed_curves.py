@@ -1,9 +1,9 @@
-"""What runs of one seed share: scores of a cell to the covariance of the means of every slice.
+"""Errors shared by runs of one seed, and the covariance of the means of every slice of a cell that follows from them.
 
-Two runs that differ a little in weight decay and in nothing else have the same initialisation and the same batches, and
-so similar errors: each seed has a curve of its own, and averaging over neighbouring weight decays does not remove it.
-The errors of a seed's runs are modelled as white noise and a smooth curve (Matérn-5/2) over ln(weight decay); share and
-length of the curve are weighed by restricted likelihood (Patterson and Thompson 1971) over all slices of a cell.
+Two runs of one seed with slightly different weight decays have the same initialisation and the same batches, and so
+similar errors: each seed has a curve of its own, which averaging over neighbouring weight decays does not remove. The
+errors of a seed's runs are modelled as white noise plus a smooth curve (Matérn-5/2) over ln(weight decay); the curve's
+share and length are averaged over by restricted likelihood (Patterson and Thompson 1971) from all slices of a cell.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from replicate.estimate.noise import additive_fit, covariance_of_means
 from replicate.landscape.landscape import Floats
 
 SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
-"""Shares of a run's variance tried for the seed's own curve."""
+"""Values tried for the seed curve's share of a run's variance."""
 LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
-"""Length scales tried, for it as for the curve of all seeds, in units of ln(weight decay)."""
+"""Length scales tried, in ln(weight decay), for a seed's curve and for the mean curve of all seeds."""
 ONE_SEED = (0.8, 2.4)
-"""Share and length assumed where no seed is repeated and nothing can be told: the upper end of the shares that the
-recorded runs show (`seed_curve_share` in the verdict files)."""
+"""Share and length assumed without repeated seeds, when they cannot be estimated: the share is the upper end of those
+of the recorded runs (`seed_curve_share` in the verdict files)."""
 LEAST_FACTOR = 1e-12
+"""Variance, relative to that of one run, below which runs count as identical."""
 MOST_RUNS = 160
-"""About how many runs of a slice are looked at: two seeds at least, those with most runs."""
+"""About how many runs of a slice are used: those of the seeds with most runs, at least two seeds."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Scores:
     scores: Floats
     """[W, S], NaN where missing."""
     variance: Floats
-    """[W], variance of one run, up to a factor that the cell has in common."""
+    """[W], variance of one run, up to a factor common to the cell."""
 
 
 def matern(distance: Floats, length: Floats | float) -> Floats:
-    """Matérn-5/2 correlation at `distance`."""
+    """Matérn-5/2 correlation at `distance` (any shape) with length scale `length` in the same units."""
     r = np.sqrt(5) * distance / length
     return (1 + r + r**2 / 3) * np.exp(-r)
 
@@ -52,16 +53,15 @@ class Shared:
     """The noise of a cell."""
 
     covariances: tuple[Floats, ...]
-    """Covariance [W, W] of the means of every slice (`additive_fit`), less what all runs of a seed and slice share."""
+    """Covariance [W, W] of the means of every slice (`additive_fit`), without the level common to a seed's slice."""
     share: float
-    """Share of a run's variance that is its seed's own curve, averaged over what the data allow; NaN where they say
-    nothing of it."""
+    """Posterior mean of the seed curve's share of a run's variance; NaN if the data say nothing about it."""
 
 
 def shared_noise(cell: Sequence[Scores], of_known_size: bool = False) -> Shared:
-    """The noise of a cell, averaged over shares and lengths by their likelihood, none preferred beforehand.
+    """The noise of a cell, averaged over shares and lengths by their likelihood, with a flat prior.
 
-    `of_known_size`: variances are what they are said to be, and not only up to a factor in common.
+    `of_known_size`: variances are known exactly, not only up to a common factor.
     """
     weights, factor, informed = _weights(cell)
     if of_known_size:
@@ -73,7 +73,7 @@ def shared_noise(cell: Sequence[Scores], of_known_size: bool = False) -> Shared:
 def one_seed_covariance(x: Floats, white: Floats) -> Floats:
     """Covariance [W, W] of runs of one seed each, from the variance [W] of their scatter around a smooth curve.
 
-    The seed's own curve can't be told from the truth; it is assumed to have the share and length of `ONE_SEED`.
+    The seed's own curve cannot be told from the true one; it is assumed to have the share and length of `ONE_SEED`.
     """
     share, _ = ONE_SEED
     return _with_curve(x, np.sqrt(white), share / (1 - share))
@@ -82,8 +82,8 @@ def one_seed_covariance(x: Floats, white: Floats) -> Floats:
 def known_covariance(x: Floats, variance: float) -> Floats:
     """Covariance [W, W] of runs of one seed each, whose `variance` is known.
 
-    Not known is its share of the seed's own curve: the scatter is taken as if there were none, the curve as large as
-    `ONE_SEED` has it.
+    The seed curve's share of it is unknown: to be safe, the white noise gets the whole variance, and the curve the
+    share of `ONE_SEED` in addition.
     """
     return _with_curve(x, np.full(len(x), np.sqrt(variance)), ONE_SEED[0])
 
@@ -94,13 +94,13 @@ def _with_curve(x: Floats, sd: Floats, smooth: float) -> Floats:
 
 
 def _correlations(x: Floats) -> Floats:
-    """[A, L, W, W] over `SHARES` and `LENGTHS`."""
+    """[A, L, W, W], correlation of one seed's runs at `x` [W], over `SHARES` and `LENGTHS`."""
     return _correlations_at(tuple(np.round(x - x[0], 9).tolist()))
 
 
 @lru_cache(maxsize=64)
 def _correlations_at(places: tuple[float, ...]) -> Floats:
-    """As `_correlations`; the learning rates of a cell often share their grid."""
+    """As `_correlations`, cached because the learning rates of a cell often share their grid."""
     x = np.array(places)
     distance = np.abs(x[:, None] - x[None, :])
     smooth = np.stack([matern(distance, length) for length in LENGTHS])
@@ -109,9 +109,9 @@ def _correlations_at(places: tuple[float, ...]) -> Floats:
 
 
 def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
-    """Posterior weights [A, L] of share and length, the factor of all variances under each, and whether any was told.
+    """Posterior weights [A, L] of share and length, common factor [A, L] of variances, and whether data inform them.
 
-    Restricted likelihood: of what is left of the scores when every weight decay has its own mean and every seed of a
+    By restricted likelihood: that of the scores' residuals when every weight decay has its own mean and every seed of a
     slice its own level.
     """
     shape = (len(SHARES), len(LENGTHS))
@@ -130,7 +130,7 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
         dof += found.size
     if not dof:
         return np.full(shape, 1 / np.prod(shape)), np.ones(shape), False
-    if square.max() / dof < LEAST_FACTOR:  # runs that agree to the last digit: nothing is left to share
+    if square.max() / dof < LEAST_FACTOR:  # runs agree to the last digit: there is no variance to divide
         return np.full(shape, 1 / np.prod(shape)), np.full(shape, LEAST_FACTOR), False
     factor_of = square / dof
     log_likelihood = -0.5 * (dof * np.log(factor_of) + log_det)
@@ -139,9 +139,9 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
 
 
 def _freed_of_means_and_levels(s: Scores, runs: Floats) -> tuple[Floats, Floats, int]:
-    """Combinations of `runs` [W, S] that no weight decay's mean and no seed's level enters, in units of one run's SD.
+    """Contrasts of `runs` [W, S] that contain no weight decay's mean and no seed's level, in units of one run's SD.
 
-    [N, K], K independent vectors; their correlation [A, L, N, N] over `SHARES` and `LENGTHS`; K.
+    Returns K independent vectors [N, K], their correlation [A, L, N, N] over `SHARES` and `LENGTHS`, and K.
     """
     root = np.sqrt(s.variance)
     if np.isfinite(runs).all():
@@ -160,7 +160,7 @@ def _freed_of_means_and_levels(s: Scores, runs: Floats) -> tuple[Floats, Floats,
 
 
 def _complement(design: Floats) -> Floats:
-    """Orthonormal basis [N, N - rank] of what is orthogonal to the columns of `design` [N, P]."""
+    """Orthonormal basis [N, N - rank] of the orthogonal complement of the columns of `design` [N, P]."""
     basis, singular, _ = np.linalg.svd(design)
     return np.asarray(basis[:, int((singular > 1e-9 * singular[0]).sum()) :])
 
@@ -170,11 +170,11 @@ def _of_means(s: Scores, weights: Floats, factor: Floats) -> Floats:
     root = np.sqrt(s.variance[:, None] * s.variance[None, :])
     if np.isfinite(s.scores).all():
         return _centred(root * (1 / s.scores.shape[1]) * correlation)
-    # Means freed of the seeds' levels by least squares are weighted sums of the scores of all weight decays.
+    # With missing scores, least-squares means are weighted sums of the scores of all weight decays.
     return _centred(covariance_of_means(additive_fit(s.scores), root * correlation))
 
 
 def _centred(covariance: Floats) -> Floats:
-    """`covariance` of the deviations from the slice's mean: what a whole slice shares is not asked for here."""
+    """Covariance of the deviations from the slice's mean; the error common to the whole slice is removed."""
     rows = covariance.mean(axis=0)
     return np.asarray(covariance - rows[:, None] - rows[None, :] + rows.mean())

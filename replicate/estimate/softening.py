@@ -1,4 +1,4 @@
-"""Losses that count by their logarithm from some size on: softened, a cliff is smooth enough for a smooth curve."""
+"""A transform that makes large losses count by their logarithm, so that a smooth curve can follow a cliff."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from replicate.landscape.landscape import Floats
 
 SOFTENINGS = np.array([np.inf, 100.0, 30.0, 10.0, 3.0])
-"""Losses, in standard errors of a mean, from which on they count by their logarithm: tried, as lengths are. On trained
-landscapes accuracy falls off a cliff beyond the best weight decay, and no smooth curve of one length follows both."""
+"""Values tried for the loss, in standard errors of a mean, beyond which losses count by their logarithm. On trained
+landscapes accuracy falls off a cliff beyond the best weight decay, and no curve of one length scale fits both sides."""
 
 
 def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
-    """Means [N] and their covariance [N, N], in standard errors and with losses beyond `softening` by their logarithm.
+    """Means [N] and their covariance [N, N], softened: see `soft`; and the logarithm of the transform's Jacobian.
 
-    And the logarithm of the Jacobian, for the evidence. An infinite `softening` leaves the losses as they are.
+    `scale` is the unit (a standard error); the transformed means are centred. An infinite `softening` changes nothing.
     """
     loss = (mean.max() - mean) / scale
     if np.isinf(softening):
@@ -25,7 +25,7 @@ def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -
 
 
 def soft(above: Floats, softening: float) -> Floats:
-    """`above` (any shape, standard errors above the best mean), with losses by their logarithm."""
+    """-s ln(1 + loss / s) with loss = -`above` (any shape) and s = `softening`; an `above` of at least 0 is kept."""
     return np.where(above > 0, above, -softening * np.log1p(np.maximum(-above, 0.0) / softening))
 
 

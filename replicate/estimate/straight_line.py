@@ -1,4 +1,4 @@
-"""The best weight decay as a straight line of the learning rate: its intercept, and R² of the proportional one."""
+"""The best weight decay as a straight line in the learning rate: its intercept, and R² of a line through 0."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from replicate.estimate.quantiles import chi2_quantile, t_quantile
 from replicate.landscape.landscape import Floats
 
 SAME_DEVIANCE = 1e-3
-"""Places that differ by less are equally likely."""
+"""Positions with a smaller difference in deviance are equally likely."""
 R2_MARGIN = 0.05
-"""Half of the distance from the claim's bound on R² to 1."""
+"""Half the distance from the claim's bound on R² to 1."""
 SAMPLES = 500
-"""Drawn for each kind of corner of the joint region of the optima."""
+"""Number of samples of each kind within the joint region of the optima."""
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )
-"""Tried; falling lines, above 1, end where one is 0 at the largest learning rate: see `shares`."""
+"""Intercept shares tried. Those above 1 are falling lines, up to the one that is 0 at the largest learning rate: see
+`shares`."""
 
 
 def shares(relative: Floats) -> Floats:
-    """`INTERCEPT_SHARES`, and those up to the last falling line of learning rates [E] `relative` to their mean.
+    """`INTERCEPT_SHARES`, extended to the steepest falling line, for learning rates [E] `relative` to their mean.
 
-    At the paper's learning rates that is 1.08; the closer together they are, the farther off.
+    That is 1.08 for the paper's learning rates, and larger for learning rates that are closer together.
     """
     last = float(relative.max() / (relative.max() - 1)) if relative.max() > 1 else 1.0
     further = 1 + np.geomspace(0.081, max(last - 1, 0.081), 60)
@@ -50,14 +51,17 @@ NEAREST = "straight line nearest to the likeliest optima in ln, t from their sca
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     """delta / (rho * g + delta) of best weight decay = rho * lr + delta, g the geometric mean of the learning rates.
 
-    0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above: falling.
-    Profiled over the line's value at g, all optima weighing by their likelihoods (in ln), not by ordinary least
-    squares, which sees the largest learning rates only. Where a power law fits and no straight line does, it is that of
-    the nearest one (`no-straight-line`): that can be off, and never confirm anything.
+    0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above 1: falling.
+    Profiled over the line's value at g with the likelihoods of all optima (in ln), as ordinary least squares would only
+    see the largest learning rates. If a power law fits and no straight line does, it is the share of the nearest line
+    (`no-straight-line`), which may be wrong and never confirms a claim.
 
     Args:
-        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
+        fit: The likelihood of lines in ln-ln, as `replicate.estimate.fits.line` gives it.
         level: Level of the interval, 0 to 1.
+
+    Returns:
+        Not bounded with fewer than `MIN_INFORMATIVE` optima that are bounded on at least one side.
     """
     lrs = np.array([c.lr for c in fit.curves])
     relative = lrs / np.exp(np.log(lrs).mean())
@@ -70,7 +74,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     profile = total.max(axis=1)
     if fit.bounded < MIN_INFORMATIVE:
         return unknown("intercept_share", "", level, PROFILE, fit.flags, settle(fit))
-    # Against what fits best of straight lines and power laws: a straight line need not be a power law, nor the reverse.
+    # Compare with the best of straight lines and power laws, as neither family contains the other.
     best = max(float(profile.max()), float(fit.of_slopes.max()))
     scale, misfit_p = misfit(fit.curves, fit.informative, best)
     share, height = np.unravel_index(int(total.argmax()), total.shape)
@@ -85,11 +89,11 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
         profile, inside = _nearest(fit, shape, level)
         flags, method = tuple(dict.fromkeys((*flags, Flag.MISFIT, Flag.NO_STRAIGHT_LINE))), NEAREST
         if misfit_p >= MISFIT_P and Flag.FEW_OPTIMA not in flags:
-            to_do = "nothing: the best weight decays lie on a power law and on no straight line"
+            to_do = "nothing: the best weight decays lie on a power law, not on a straight line"
     low, high = ends(tried, inside)
     _, least, most = slope_span(fit, level)
     if least <= 1 <= most:
-        # A proportional line is among the power laws that fit, so no straight line that fits better excludes it.
+        # The proportional law is among the power laws that fit, so better-fitting straight lines do not exclude it.
         low, high = min(low, 0.0), max(high, 0.0)
     value = float(tried[likeliest(profile)]) if np.isfinite([low, high]).any() else None
     to_do = to_do or narrower(fit, high - low, 0.75)
@@ -97,11 +101,10 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
-    """How near each share is (larger is nearer), and which are about as near as the nearest one.
+    """Minus the sum of squares, in ln, of bounded optima around each share's line, and which shares are near the best.
 
-    Least squares in ln over the closed optima, a line's `shape` at each of them [shares, curves]. The likelihoods would
-    not tell: to each all places far from its optimum are alike, so a line that meets one or two optima is as good as
-    one that is nearer to all of them.
+    `shape` [shares, curves] is ln of each line, up to its height. The likelihoods cannot rank lines here: they are flat
+    far from an optimum, so a line that meets one or two optima would be as good as one that is nearer to all of them.
     """
     closed = np.array(fit.informative)
     dof = int(closed.sum()) - 2
@@ -118,17 +121,20 @@ def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray
 
 
 def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Estimate:
-    """R² of best weight decay = rho * lr over the learning rates with a closed optimum, in the paper's definition.
+    """R² of best weight decay = rho * lr over the learning rates with a bounded optimum, in the paper's definition.
 
-    The range of R² over the joint confidence region of the optima (deviance within the chi-squared quantile with one
-    degree of freedom an optimum), searched over posterior draws, drawn in towards and out from the likeliest optima,
-    the proportional lines, places in sets of equally likely optima, and the ends of these and of the intervals. R² is
-    bounded, so a region is projected rather than a profile cut: it covers R² = 1 too.
+    The interval is the range of R² over the joint confidence region of the optima (deviance within the chi-squared
+    quantile with one degree of freedom per optimum). The region is searched by samples: posterior draws, scaled towards
+    and away from the likeliest optima; proportional lines; positions within sets of equally likely optima; and the ends
+    of these sets and of the intervals. A projected region, unlike a profile, also covers the bound R² = 1.
 
     Args:
-        fit: The profile over lines, as `replicate.estimate.fits.line` gives it.
-        rng: Draws the corners that are searched.
+        fit: The likelihood of lines, as `replicate.estimate.fits.line` gives it.
+        rng: Draws the samples.
         level: Level of the region, 0 to 1.
+
+    Returns:
+        Without a value (`few-optima`) if fewer than four optima are bounded.
     """
     curves = [c for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     method = "range of R² over the joint region of the optima"
@@ -142,7 +148,7 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
     towards = [best + t * (draws - best) for t in (0.3, 0.6, 1.0, 1.3, 1.6)]
     lines = fit.heights[:, None] + (np.log(lrs) - fit.center)[None, :]
     limits = np.array([c.interval(deviance) for c in curves for deviance in (SAME_DEVIANCE, CLOSED_DEVIANCE)])
-    limits = limits.reshape(len(curves), 4)[:, [2, 0, 1, 3]]  # ascending: of the interval, and of the likeliest within
+    limits = limits.reshape(len(curves), 4)[:, [2, 0, 1, 3]]  # ascending: the interval's ends around those of the set
     among = rng.uniform(limits[:, 1], limits[:, 2], (SAMPLES, len(curves)))
     corners = np.take_along_axis(limits, rng.integers(4, size=(len(curves), SAMPLES)), axis=1).T
     candidates = np.concatenate([best[None, :], *towards, lines, among, corners])
@@ -159,7 +165,7 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
 def origin_r_squared(lrs: Floats, wds: Floats) -> Floats:
     """R² of the least-squares line through the origin, [N] from optima [N, E]: 1 - residual / total around the mean.
 
-    As the published analysis computes it; it is negative where a constant fits better, and 0 where all optima agree.
+    As the published analysis computes it: negative if a constant fits better, and 0 if all optima are equal.
     """
     rho = wds @ lrs / (lrs @ lrs)
     residual = ((wds - rho[:, None] * lrs) ** 2).sum(axis=1)

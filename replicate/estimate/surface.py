@@ -1,8 +1,8 @@
-"""A random search: trials at points of (ln learning rate, ln weight decay) to where the best weight decay lies.
+"""The best weight decay by learning rate from a random search over (ln learning rate, ln weight decay).
 
-Scores are a smooth surface, a Gaussian process whose correlations run along straight lines of an unknown slope, plus
-noise. Surfaces are drawn from its posterior; on each, the best weight decay is read off at some learning rates. A
-surface on which it lies inside of what was tried at too few of them says nothing of a slope.
+Scores are modelled as a smooth surface plus noise. The surface is a Gaussian process whose correlations extend along
+straight lines of an unknown slope. Surfaces are drawn from its posterior; on each, the best weight decay is read off at
+several learning rates. A surface on which too few of these lie inside the range tried has no slope.
 """
 
 from __future__ import annotations
@@ -24,63 +24,64 @@ from replicate.landscape.landscape import Floats, Landscape
 
 METHOD = "surfaces drawn from the posterior of a Gaussian process over ln(learning rate) and ln(weight decay)"
 LEAST_TRIALS = 8
-"""Fewer finite scores than these, and nothing is fitted."""
+"""Smallest number of finite scores to which a surface is fitted."""
 LEAST_ALONE = 5
-"""Learning rates with one weight decay each that make a random search."""
+"""Smallest number of learning rates with one weight decay each that counts as a random search."""
 LEAST_WDS = 5
-"""Fewer different weight decays than these, and no surface can place the best one."""
+"""Smallest number of different weight decays to which a surface is fitted."""
 ZERO_GAP = float(np.log(10))
-"""How far below the smallest other weight decay 0 stands, in ln."""
+"""Weight decay 0 is placed this far below the smallest other one, in ln."""
 LEAN = 0.15
-"""By how much a ratio is widened, in ln: the peak of a lopsided surface is placed wrongly at all learning rates alike,
-on trained landscapes by 0.11 and 0.23 on the average (`benchmarks/random_search.py`)."""
+"""The interval of a ratio is widened by this, in ln: the position of an asymmetric peak has the same bias at all
+learning rates, on trained landscapes 0.11 and 0.23 on average (`benchmarks/random_search.py`)."""
 THINNED = 3
 """Every third point of `GRID` is a candidate for a further trial."""
 RATES = 5
-"""Number of learning rates at which surfaces are read, evenly spaced in ln."""
+"""Number of learning rates at which surfaces are evaluated, evenly spaced in ln."""
 LEAST_RATES = 3
-"""A surface on which fewer of them have their best weight decay inside of what was tried has no slope."""
+"""A surface has a slope if the best weight decay lies inside the range tried at this many of them."""
 TRIMMED = 0.08
-"""Share of the trials on either side of the learning rates at which surfaces are read."""
+"""Share of the trials outside these learning rates, on either side."""
 GRID = 48
-"""Weight decays at which a surface is drawn."""
+"""Number of weight decays at which a surface is drawn."""
 SLOPES = np.linspace(-3.0, 3.0, 13)
-"""Slopes of the lines of correlation, in ln-ln."""
+"""Slopes, in ln-ln, of the lines along which correlations extend."""
 ACROSS = np.array([0.7, 1.4, 2.8, 5.6])
 """Length scales across these lines, in ln(weight decay)."""
 ALONG = np.array([1.5, 4.0, 10.0])
 """Length scales along these lines, in ln(learning rate)."""
 LEVEL = 1.0
-"""Variance of the level of a learning rate, that of the surface being 1; varies over the last of `ALONG`."""
+"""Variance of a learning rate's level, relative to the surface's; its length scale is the last of `ALONG`."""
 NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
-"""Standard deviations of a trial's noise, that of the surface being 1, where it is not known."""
+"""Standard deviations tried for a trial's noise, relative to the surface's, if it is not known."""
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])
-"""Losses, as shares of the largest one, from which on they count by their logarithm: tried, as lengths are."""
+"""Values tried for the loss, as a share of the largest, beyond which losses count by their logarithm."""
 KINDS, EACH = 60, 20
-"""Numbers of draws: of models, by their evidence, and of surfaces from each model."""
+"""Number of models drawn, in proportion to their evidence, and of surfaces drawn from each."""
 JITTER = 1e-8
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Where the best weight decay lies along the learning rates, by draws of the surface."""
+    """The best weight decay at several learning rates, on posterior draws of the surface."""
 
     lrs: Floats
-    """[R], the learning rates at which it is read."""
+    """[R], the learning rates at which surfaces are evaluated."""
     places: Floats
-    """[K, R], ln(best weight decay); infinite where it lies at the end of what was tried."""
+    """[K, R], ln(best weight decay); infinite where it lies at the end of the range tried."""
     points: Floats
     """[C, 2], ln(learning rate) and ln(weight decay) of candidates for a further trial."""
     scores: Floats
-    """[K, C], the surfaces there, in `unit`."""
+    """[K, C], scores of the surfaces at `points`, in `unit`."""
     noise: float
     """Standard deviation of a trial's noise where the surface is highest, in `unit`."""
     unit: float
-    """That of the landscape: `Landscape.unit`."""
+    """The landscape's unit: `Landscape.unit`."""
     trials: int
+    """Number of trials with a finite score."""
 
     def losses(self, rate: int, wd: float) -> Floats:
-        """[K], in `unit`: what `wd` loses against the best at the `rate`-th learning rate; NaN beyond those tried."""
+        """[K], in `unit`: loss of `wd` against the best at the `rate`-th learning rate; NaN outside the range tried."""
         of_rate = slice(rate * len(self.points) // RATES, (rate + 1) * len(self.points) // RATES)
         grid, scores = self.points[of_rate, 1], self.scores[:, of_rate]
         place = np.log(wd)
@@ -89,27 +90,27 @@ class Ridge:
         return np.array([row.max() - np.interp(place, grid, row) for row in scores])
 
     def at(self, lrs: Sequence[float], level: float = 0.95) -> tuple[Floats, Floats]:
-        """[N] and [N]: between which the best weight decay lies at `lrs` [N], in ln; infinite where open.
+        """Lower and upper limits [N] of ln(best weight decay) at `lrs` [N]; infinite if not bounded.
 
-        Read off each surface between the learning rates of `places`, and off its line beyond.
+        From each surface by interpolation between the learning rates of `places`, and by its line beyond them.
         """
         x, wanted = np.log(self.lrs), np.log(np.asarray(lrs, dtype=np.float64))
         lines = self.lines
         found = np.full((len(self.places), len(wanted)), np.nan)
         for k, row in enumerate(self.places):
             by_line = lines[k, 2] + lines[k, 0] * (wanted - x.mean())
-            with np.errstate(invalid="ignore"):  # between an open place and another there is none
+            with np.errstate(invalid="ignore"):  # interpolation next to an infinite place gives NaN
                 between = np.interp(wanted, x, row)
             found[k] = np.where((wanted < x[0]) | (wanted > x[-1]), by_line, between)
         low, high = _between(found, level, widened=LEAN)
-        # All draws beyond one end of what was tried: the end is the bound.
+        # If all draws lie beyond one end of the range tried, that end is the bound.
         return np.minimum(low, self.points[:, 1].max()), np.maximum(high, self.points[:, 1].min())
 
     @cached_property
     def lines(self) -> Floats:
         """[K, 3], slope, mean ln(weight decay / learning rate), and ln(weight decay) at the mean ln(learning rate).
 
-        NaN where a surface has no line.
+        NaN for a surface without a line.
         """
         x = np.log(self.lrs)
         out = np.full((len(self.places), 3), np.nan)
@@ -122,30 +123,33 @@ class Ridge:
 
 
 def is_search(landscape: Landscape) -> bool:
-    """Whether it is no grid but points drawn at random: most of them are alone at their learning rate."""
+    """Whether the landscape is a random search rather than a grid: most points are alone at their learning rate."""
     levels = landscape.frame.groupby("lr")["wd"].nunique()
     alone = int((levels == 1).sum())
     return alone >= LEAST_ALONE and alone * 2 >= int(levels.sum())
 
 
 def all_equal(landscape: Landscape) -> bool:
-    """Whether two trials or more have scores, all of them the same."""
+    """Whether at least two trials have scores, all of them equal."""
     score = landscape.frame["score"].to_numpy(dtype=np.float64)
     known = score[np.isfinite(score)]
     return len(known) > 1 and bool((known == known[0]).all())
 
 
 def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
-    """The ridge of a random search; None where too few of its trials have a score, all are equal, or too few decays."""
+    """The ridge of a random search, drawn with `rng`.
+
+    None with fewer than `LEAST_TRIALS` scores or `LEAST_WDS` weight decays, or if all scores are equal.
+    """
     lr, wd, score = (landscape.frame[name].to_numpy(dtype=np.float64) for name in ("lr", "wd", "score"))
     known = np.isfinite(score)
     if known.sum() < LEAST_TRIALS or all_equal(landscape) or len(np.unique(wd[known])) < LEAST_WDS:
         return None
     smallest = float(np.log(wd[wd > 0].min()))
     z, x = np.log(lr), np.where(wd > 0, np.log(np.where(wd > 0, wd, 1.0)), smallest - ZERO_GAP)
-    score = score / landscape.unit  # first, for what lies between two huge scores may overflow
+    score = score / landscape.unit  # first, as the difference of two huge scores may overflow
     unit = float(np.ptp(score[known]))
-    # What diverged is no better than the worst: how bad it is cannot be said.
+    # A diverged trial gets the worst finite score, as its own is unknown.
     score = (np.where(known, score, score[known].min()) - score[known].max()) / unit
     noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / landscape.unit / unit
     first, last = np.quantile(z[known], [TRIMMED, 1 - TRIMMED])
@@ -178,19 +182,19 @@ class _Model:
     along: float
     amplitude: float
     noise: Floats
-    """[N], variances, the amplitude being 1."""
+    """[N], variances of the trials' noise, relative to the surface's."""
     softened: _Softened
 
 
 def _models(z: Floats, x: Floats, score: Floats, noise_sd: float | None) -> tuple[list[_Model], Floats]:
-    """Every model, and its log-evidence, the amplitude of the surface by its likeliest value."""
+    """Every model and its log-evidence, with the likeliest amplitude of the surface."""
     models: list[_Model] = []
     evidence: list[float] = []
     softened = [_Softened.of(score, share) for share in SOFTENINGS]
     for tilt, across, along in product(SLOPES, ACROSS, ALONG):
         among = _correlation((z, x), (z, x), tilt, across, along)
         if noise_sd is None:
-            values, vectors = np.linalg.eigh(among)  # serves all softenings and all levels of the noise
+            values, vectors = np.linalg.eigh(among)  # shared by all softenings and noise levels
         for one in softened:
             levels, shape = NOISES**2, np.ones(len(z))
             if noise_sd is not None:
@@ -210,22 +214,22 @@ def _models(z: Floats, x: Floats, score: Floats, noise_sd: float | None) -> tupl
 
 @dataclass(frozen=True)
 class _Softened:
-    """Scores with large losses by their logarithm."""
+    """Scores with large losses softened: see `softening.py`."""
 
     y: Floats
     """[N], with mean 0."""
     slope: Floats
-    """[N], by how much a small change of a score changes `y`."""
+    """[N], derivative of `y` with respect to the score."""
     best: float
     """The best score."""
     top: float
-    """The value of `y` that `best` has."""
+    """The value of `y` at the best score."""
     softening: float
-    """Loss from which on losses count by their logarithm."""
+    """Loss beyond which losses count by their logarithm."""
 
     @classmethod
     def of(cls, score: Floats, share: float) -> _Softened:
-        """`share`: of the largest loss, from which losses count by their logarithm; infinite: all as they are."""
+        """`score` [N] with losses beyond `share` of the largest one softened; an infinite `share` softens none."""
         loss = score.max() - score
         if np.isinf(share):
             return cls(loss.mean() - loss, np.ones(len(loss)), float(score.max()), float(loss.mean()), np.inf)
@@ -234,24 +238,24 @@ class _Softened:
         return cls(y - y.mean(), 1 / (1 + loss / softening), float(score.max()), float(-y.mean()), softening)
 
     def raw(self, y: Floats) -> Floats:
-        """Scores that have these values of `y`."""
+        """The scores with values `y`, any shape: the inverse transform."""
         return self.best + hardened(y - self.top, self.softening)
 
     @property
     def jacobian(self) -> float:
-        """Its logarithm."""
+        """Logarithm of the transform's Jacobian."""
         return float(np.log(self.slope).sum())
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats], tilt: float, across: float, along: float) -> Floats:
-    """[N, M], of the surface and of the level of a learning rate, at points `a` with those at points `b`."""
+    """[N, M], covariance between points `a` [N] and `b` [M] of the surface, of variance 1, plus its levels."""
     dz, dx = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     surface = matern(np.abs(dz), along) * matern(np.abs(dx - tilt * dz), across)
     return surface + LEVEL * matern(np.abs(dz), float(ALONG[-1]))
 
 
 def _drawn(model: _Model, runs: Sequence[Floats], at: Sequence[Floats], count: int, rng: np.random.Generator) -> Floats:
-    """[`count`, M], surfaces drawn by `model` at the points `at`."""
+    """[`count`, M], posterior draws of the surface under `model` at the points `at`, given its trials at `runs`."""
     shape = model.slope, model.across, model.along
     among = _correlation(runs, runs, *shape) + np.diag(model.noise + JITTER)
     to_runs = _correlation(at, runs, *shape)
@@ -262,7 +266,7 @@ def _drawn(model: _Model, runs: Sequence[Floats], at: Sequence[Floats], count: i
 
 
 def _places(surfaces: Floats, grid: Floats) -> Floats:
-    """[K, R], best of `grid` on each of `surfaces` [K, R, GRID]; infinite at its ends."""
+    """[K, R], the best of `grid` on each of `surfaces` [K, R, GRID]; infinite at its ends."""
     best = surfaces.argmax(axis=-1)
     places = grid[best]
     return np.where(best == 0, -np.inf, np.where(best == len(grid) - 1, np.inf, places))
@@ -272,17 +276,20 @@ def slope(found: Ridge, level: float = 0.95) -> Estimate:
     """Slope of ln(best weight decay) on ln(learning rate) in a random search.
 
     Args:
-        found: Where the best weight decay lies, as `ridge` gives it.
+        found: The best weight decays, as `ridge` gives them.
         level: Level of the interval between quantiles of the draws, 0 to 1.
+
+    Returns:
+        Not bounded (`few-optima`) on a side where too many draws have no slope.
     """
     return _estimate("slope", found, found.lines[:, 0], level)
 
 
 def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the learning rates at which it lies inside.
+    """Best weight decay over learning rate, geometric mean over learning rates where it lies inside the range tried.
 
     Args:
-        found: Where the best weight decay lies, as `ridge` gives it.
+        found: The best weight decays, as `ridge` gives them.
         level: Level of the interval between quantiles of the draws, 0 to 1; it is widened by `LEAN`.
         quantity: Name of the estimate.
     """
@@ -315,7 +322,7 @@ def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
 
 
 def _estimate(quantity: str, found: Ridge, values: Floats, level: float, widened: float = 0.0) -> Estimate:
-    """The draws' `values` between their quantiles."""
+    """The median of the draws' `values` [K], with the interval between their quantiles."""
     (low,), (high,) = _between(values[:, None], level, widened)
     is_open = bool(np.isinf([low, high]).any())
     value = None if is_open else float(np.nanmedian(values))
@@ -325,7 +332,7 @@ def _estimate(quantity: str, found: Ridge, values: Floats, level: float, widened
 
 
 def _between(values: Floats, level: float, widened: float = 0.0) -> tuple[Floats, Floats]:
-    """[N] and [N], quantiles of draws `values` [K, N]; a draw that has none lies below all others, and above them."""
+    """Lower and upper quantiles [N] of draws `values` [K, N]; NaN counts as -inf below and as inf above."""
     tail, lacking = (1 - level) / 2, np.isnan(values)
     low = np.quantile(np.where(lacking, -np.inf, values), tail, axis=0, method="inverted_cdf")
     high = np.quantile(np.where(lacking, np.inf, values), 1 - tail, axis=0, method="inverted_cdf")

@@ -1,4 +1,4 @@
-"""What a sweep says to the person who ran it: its learning rates one by one, and what to set at any of them."""
+"""The practical results of a sweep: a summary of each learning rate, and which weight decay to set at any of them."""
 
 from __future__ import annotations
 
@@ -20,69 +20,69 @@ from replicate.paper.protocol import RHO
 from replicate.store.strict import High, Low
 
 EXTRAPOLATED = 3.0
-"""No law is extrapolated further than this factor beyond the learning rates that were run."""
+"""Laws are extrapolated at most by this factor beyond the learning rates that were run."""
 APART = 1.5
-"""A learning rate half-way between two that were run is of interest from this factor to either of them."""
+"""A learning rate halfway between two that were run is included if it differs from both by at least this factor."""
 
 MOST_NEXT = 100
-"""The most runs to do next that may be asked for at once."""
+"""Largest number of suggested runs that can be requested."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Which weight decays to set at a learning rate."""
+    """The range of weight decays to set at a learning rate."""
 
     lr: float
     run: bool
-    """Whether the sweep has runs at `lr`; else the law through the optima of the others says it."""
+    """Whether the sweep has runs at `lr`; otherwise the range follows from the law through the others' optima."""
     low: Low
-    """0: nothing bounds it below."""
+    """0: not bounded below."""
     high: High
     why_not: str = ""
-    """Why nothing can be said; empty where something is."""
+    """Why there is no range; empty if there is one."""
     asked: bool = False
     """Whether the caller asked for this learning rate."""
     any_below: bool = False
-    """Whether all weight decays up to `high` do as well, none included: not only that nothing bounds it below."""
+    """Whether all weight decays up to `high`, 0 included, do equally well; otherwise `low` may just not be bounded."""
     best_run: float | None = None
     """The best weight decay that was run there."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one cell."""
+    """The practical results of one cell."""
 
     by_lr: tuple[RateRow, ...]
     best: RateRow | None
-    """The learning rate with the best score of all."""
+    """The learning rate with the best score."""
     settings: tuple[Setting, ...]
     noise: str
-    """Where the noise between seeds is known from."""
+    """How the noise between seeds is known."""
     steps: float | None
-    """Optimiser steps of each run, where they are known: ηλ times these is the decay over a training."""
+    """Optimiser steps of each run, if known: ηλ times these is the decay over training."""
     constant: float | None
-    """λ / η^b with b the `JudgedCell.exponent`, where both are known: ηλ for -1, λ for 0, λ/η for 1."""
+    """λ / η^b with b the `JudgedCell.exponent`, if both are known: ηλ for -1, λ for 0, λ/η for 1."""
     searched: bool = False
-    """Whether it is a random search: `by_lr` then has learning rates at which the fitted surface was read."""
+    """Whether it is a random search: `by_lr` then has the learning rates at which the fitted surface is evaluated."""
     plan: Plan | None = None
-    """What to run next; None where nobody asked."""
+    """Suggested further runs; None if not asked for."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller wants to know beside the verdicts."""
+    """What a caller requests beside the verdicts."""
 
     at: tuple[float, ...] = ()
-    """Learning rates: what to set there; by itself, at the best one and beside it."""
+    """Learning rates at which to report what to set; empty: at the best one and next to it."""
     runs: int = 0
-    """How many runs to do next."""
+    """Number of further runs to suggest."""
 
 
 NOTHING_ELSE = Asked()
 
 
 def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of `landscape`."""
+    """The answer of `landscape`; `exponent`: that of the supported law, None if no law is."""
     fit = fits.line(landscape)
     found = by_rate.rows(landscape, fit, RHO)
     best = by_rate.best_of(found)
@@ -99,7 +99,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
 
 
 def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of a random search."""
+    """The answer of a random search; `found` is its ridge, None if it has none; otherwise as `of_cell`."""
     frame = landscape.frame
     known = frame[np.isfinite(frame["score"])]
     best = None
@@ -118,7 +118,7 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
             constant = value * float(np.exp((1 - exponent) * np.log(found.lrs).mean()))
         if asked.runs:
             plan = next_trials(landscape, found, asked.runs, fits.generator(landscape))
-    off = "taken from how far trials lie off the fitted surface" if found is not None else "not looked at"
+    off = "estimated from the trials' distances from the fitted surface" if found is not None else "not estimated"
     noise = _noise(landscape, off)
     return Answer(rows, best, settings, noise, landscape.steps, constant, searched=True, plan=plan)
 
@@ -128,12 +128,12 @@ def _on_ridge(lr: float, found: Ridge) -> Setting:
         return Setting(lr, False, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond those that were tried")
     run = bool(found.lrs[0] <= lr <= found.lrs[-1])
     (low,), (high,) = found.at([lr])
-    why_not = "the trials bound it on no side" if np.isinf(low) and np.isinf(high) else ""
+    why_not = "the trials do not bound it" if np.isinf(low) and np.isinf(high) else ""
     return Setting(lr, run, float(np.exp(low)), float(np.exp(high)), why_not)
 
 
 def _of_interest(found: Sequence[RateRow], best: RateRow | None) -> tuple[float, ...]:
-    """The best learning rate, and those half-way to its neighbours."""
+    """The best learning rate, and those halfway to its neighbours."""
     if best is None:
         return ()
     lrs = [row.lr for row in found]
@@ -158,10 +158,10 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
     if Flag.LAW_BREAKS in fit.breaks(fit.places, fit.misfit_p):
         return Setting(lr, run, 0.0, math.inf, "no power law fits the others")
     low, high = (float(np.exp(end)) for end in power_law.place(fit, lr))
-    # What lies far beyond all that was run at any learning rate is no advice.
+    # A bound far beyond all weight decays that were run is no advice.
     low = 0.0 if low < min(float(np.exp(c.start)) for c in fit.curves) / EXTRAPOLATED else low
     high = math.inf if high > max(row.largest for row in found) * EXTRAPOLATED else high
-    why_not = "the optima of the others bound it on no side" if low == 0 and math.isinf(high) else ""
+    why_not = "the optima of the others do not bound it" if low == 0 and math.isinf(high) else ""
     return Setting(lr, run, low, high, why_not)
 
 
@@ -171,13 +171,13 @@ def _noise(landscape: Landscape, otherwise: str) -> str:
 
 def _of_repeats(fit: LineFit | None, found: Sequence[RateRow]) -> str:
     if fit is None and any(row.where is Where.EQUAL for row in found):
-        return "not looked at, for the runs do not differ"
+        return "not estimated, as the runs do not differ"
     if fit is None:
-        return "not looked at, for no learning rate has three weight decays"
+        return "not estimated, as no learning rate has three weight decays"
     dof = sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)
     if dof < 1:
-        return "not known, for no run is repeated with another seed: the scatter around smooth curves stands in for it"
-    return f"taken from repeated runs ({dof:.0f} degrees of freedom)"
+        return "unknown, as no run is repeated with another seed; the scatter around smooth curves is used instead"
+    return f"estimated from repeated runs ({dof:.0f} degrees of freedom)"
 
 
 def _constant(fit: LineFit, exponent: int) -> float | None:

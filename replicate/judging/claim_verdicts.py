@@ -1,4 +1,4 @@
-"""From a claim and its landscapes to its verdict: select, estimate, decide, and what stands beside."""
+"""From a claim and its landscapes to its verdict: select, estimate, decide, and add secondary results."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from replicate.paper.claim import Claim
 
 
 def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float = LEVEL) -> Verdict:
-    """The verdict of `claim` on those of `landscapes` that its parts name; `level` as for `decide`."""
+    """The verdict on `claim`, with the secondary results reported beside it.
+
+    Args:
+        claim: The claim.
+        landscapes: By cell and variant; those that the claim's parts name are used.
+        evidence: What the landscapes come from.
+        level: Level of the interval that decides, 0 to 1.
+    """
     return secondary.beside(claim, *_decided(claim, landscapes, evidence, level))
 
 
 def decide(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float = LEVEL) -> Verdict:
-    """The verdict without what stands beside it; `level`: that of the interval which decides."""
+    """As `judge`, without the secondary results."""
     return _decided(claim, landscapes, evidence, level)[1]
 
 
 def _decided(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float) -> tuple[Selected, Verdict]:
-    """What the claim speaks of, and the verdict on it."""
+    """The landscapes of the claim's parts, and the verdict."""
     selected = select(claim, landscapes)
     estimate = quantities.estimate(claim, selected, level)
     run = {chosen.cell for chosen in selected}

@@ -1,7 +1,7 @@
-"""How sure a verdict is: what it becomes without one seed, without one learning rate, at another level, and so on.
+"""How robust a verdict is: its outcome without one seed, without one learning rate, at another level, and so on.
 
-verdict and its landscapes → the same, altered in one thing → judged again by the same rule → its outcome. Nothing else
-of the second judging is kept, and it decides nothing.
+A verdict's landscapes are altered in one respect and judged again by the same rule. Only the outcome is kept; it
+decides nothing.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from replicate.paper.claim import Claim
 
 LEVELS = (0.90, 0.99)
 HALVES = ("the even ones", "the odd ones")
-"""Which weight decays of each learning rate are left out, counted from the smallest above 0."""
+"""Which half of each learning rate's weight decays is left out, counted from the smallest above 0 as number 0."""
 ON_GRID = {
     "drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp", "gap_pp", "mean_gap_pp", "max_gap_pp",
     "gap_minus_seed_sd_pp",
 }  # fmt: skip
-"""Quantities that compare weight decays which the claim itself names: without every second one nothing is compared."""
+"""Quantities that compare weight decays named by the claim: without every second one there is nothing to compare."""
 
 
 @dataclass(frozen=True)
 class Alteration:
-    """One thing that is otherwise."""
+    """One respect in which the landscapes, or the level, are altered."""
 
     kind: Altered
     which: float | int | str = ""
@@ -43,7 +43,7 @@ class Alteration:
         return float(self.which) if self.kind is Altered.LEVEL else LEVEL
 
     def of(self, landscape: Landscape) -> Landscape:
-        """`landscape`, altered; it may be left without any run."""
+        """`landscape`, altered; it may have no runs left."""
         frame = landscape.frame
         if self.kind is Altered.SEED:
             frame = frame[frame["seed"] != self.which]
@@ -57,13 +57,13 @@ class Alteration:
 
 
 def _kept(frame: pd.DataFrame, half: int) -> pd.Series[bool]:
-    """Rows without every second weight decay above 0 of each learning rate, from the one at `half` on."""
+    """Which rows remain without every second weight decay above 0 of each learning rate, starting at index `half`."""
     place = frame[frame["wd"] > 0].groupby("lr")["wd"].rank(method="dense").astype(int) - 1
     return ~(place.reindex(frame.index, fill_value=-1) % 2 == half) | (frame["wd"] == 0)
 
 
 def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
-    """What can be altered in what `claim` is judged on; nothing where it is counted and not measured."""
+    """The alterations that apply to `claim` and its landscapes; none for a claim that is counted, not measured."""
     frames = [landscape.frame for landscape in landscapes.values()]
     if not frames:
         return ()
@@ -79,7 +79,7 @@ def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with what it was judged on."""
+    """A verdict with its claim and landscapes."""
 
     claim: Claim
     landscapes: Landscapes
@@ -88,14 +88,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class _Task:
-    """All claims under one alteration: they share the fits of their cells."""
+    """All claims under one alteration, judged together because they share the fits of their cells."""
 
     alteration: Alteration
     judged: tuple[tuple[Claim, Landscapes, Evidence], ...]
 
 
 def of_verdicts(judged: Sequence[Judged], processes: int) -> list[HowSure | None]:
-    """How sure each verdict is; None where it is not decisive, or nothing can be altered."""
+    """How robust each verdict is, in order; None if it is not decisive or nothing can be altered."""
     tasks: dict[Alteration, list[int]] = {}
     for i, one in enumerate(judged):
         if one.verdict.outcome in (REPLICATED, CONTRADICTED):
@@ -115,7 +115,7 @@ def of_verdicts(judged: Sequence[Judged], processes: int) -> list[HowSure | None
 
 
 def _in_order(trial: Trial) -> int:
-    """Sorting is stable: within a kind they stay as they were tried."""
+    """Sort key, by kind; sorting is stable, so trials of a kind stay in order."""
     return list(Altered).index(trial.altered)
 
 
@@ -129,7 +129,7 @@ def _outcomes(task: _Task) -> list[Outcome | None]:
 
 
 def outcome(claim: Claim, landscapes: Landscapes, evidence: Evidence, alteration: Alteration) -> Outcome | None:
-    """What the verdict would be; None where the alteration leaves one of `landscapes` without any run."""
+    """The verdict's outcome under `alteration`; None if that leaves one of `landscapes` without runs."""
     altered = {place: alteration.of(landscape) for place, landscape in landscapes.items()}
     if any(landscape.frame.empty for landscape in altered.values()):
         return None

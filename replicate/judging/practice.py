@@ -1,7 +1,6 @@
-"""What somebody who trains such a model can act on, cell by cell: what the rule costs, what to set, which law held.
+"""Practical results of each cell, for somebody who trains such a model: cost of the rule, what to set, which law holds.
 
-landscape of a cell → its learning rates one by one and the line through its optima → the row of the best learning rate,
-and each rival law with the constant that these runs give it.
+For the best learning rate of a cell: its row, and each rival law with its constant as estimated from the cell's runs.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from replicate.store.strict import High, Low
 
 @dataclass(frozen=True)
 class Law:
-    """A rival law, and what these runs say of it."""
+    """A rival law with its constant, and whether the runs exclude or support it."""
 
     name: str
     """As in `replicate.estimate.power_law.RIVALS`."""
     exponent: int
     """Power of the learning rate in the best weight decay."""
     constant: float | None
-    """λ / η, λ, or ηλ · steps, of the best λ; None where the runs do not bound it on both sides."""
+    """λ / η, λ, or ηλ · steps, of the best λ; None if the runs do not bound it on both sides."""
     low: Low
     high: High
     excluded: bool
-    """Whether the interval of the slope leaves its exponent out."""
+    """Whether the slope's interval excludes its exponent."""
     supported: bool
-    """Whether the slope singles it out."""
+    """Whether it is the only rival compatible with the slope: see `power_law.rivals`."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,29 @@ class InPractice:
     """One cell at its best learning rate."""
 
     cell: str
-    """The paper's cell, whose part this one plays."""
+    """The paper's cell that this one stands for."""
     trained: str
-    """What was really trained."""
+    """The model and data that were actually trained."""
     lr: float
     score_pp: float
     """Accuracy of the best weight decay that was run there."""
     best_wd: float
     low: float
-    """The best weight decay lies above this (95 %); 0 where nothing bounds it below."""
+    """Lower 95 % bound on the best weight decay; 0 if not bounded."""
     high: High
     where: Where
     alike: tuple[float, float]
     """The smallest and the largest weight decay that were run and cannot be told from the best one."""
     none: Loss | None
-    """What no weight decay loses."""
+    """Loss of weight decay 0; None if it was not run."""
     by_rule: Loss | None
-    """What λ = 0.1η loses; None where no runs surround it."""
+    """Loss of λ = 0.1η; None if it lies outside the runs."""
     steps: float | None
     laws: tuple[Law, ...]
 
 
 def of_cell(cell: str, trained: str, landscape: Landscape) -> InPractice | None:
-    """The cell's answer; None where no learning rate has weight decays enough to place the best one."""
+    """The cell's results; None if no learning rate has enough weight decays for an optimum."""
     fit = fits.line(landscape)
     best = by_rate.best_of(by_rate.rows(landscape, fit, RHO))
     if fit is None or best is None or best.best_wd is None or best.best_score is None or best.where is Where.UNKNOWN:
@@ -79,7 +78,7 @@ def of_cell(cell: str, trained: str, landscape: Landscape) -> InPractice | None:
 
 
 def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
-    """The smallest weight decay at `lr` whose runs scored exactly as those of `wd`: it moves no more weights."""
+    """The smallest weight decay at `lr` whose runs scored exactly like those of `wd`, as without effect of decay."""
     (cut,) = (cut for cut in landscape.slices() if cut.lr == lr)
     at = int(np.abs(cut.wds - wd).argmin())
     same = [np.array_equal(row, cut.scores[at], equal_nan=True) for row in cut.scores]
@@ -87,7 +86,7 @@ def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
 
 
 def laws(fit: LineFit, steps: float | None) -> tuple[Law, ...]:
-    """Each rival with its constant at the middle of the learning rates whose optimum is closed."""
+    """Each rival with its constant at the middle of the learning rates whose optimum is bounded on both sides."""
     found = power_law.rivals(fit)
     value, *ends = power_law.log_ratio(fit)
     out = []

@@ -1,4 +1,4 @@
-"""A function over many tasks, in several processes of one thread each."""
+"""Applies a function to many tasks in several single-threaded processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Answer = TypeVar("Answer")
 
 
 def in_processes(function: Callable[[Task], Answer], tasks: Sequence[Task], processes: int) -> Iterator[Answer]:
-    """`function` of each task, in the order of the tasks; in this process where `processes` is 1."""
+    """Yields `function(task)` in the order of the tasks; in this process if `processes` is 1."""
     if processes == 1:
         yield from map(function, tasks)
         return
-    # One thread each: the matrices are small, and threads of several processes would fight over the cores.
+    # One thread each: the matrices are small, and threads of several processes would compete for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:

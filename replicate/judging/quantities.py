@@ -1,4 +1,4 @@
-"""From the landscapes of a claim to the estimate of its quantity: which estimator answers which."""
+"""From the landscapes of a claim to the estimate of its quantity: which estimator serves which quantity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate:
     """The estimate of the claim's quantity on its landscapes, its interval at `level`.
 
-    Raises ValueError where no estimator is known.
+    Raises ValueError if the quantity has no estimator.
     """
     if claim.quantity not in _ESTIMATORS:
         known = ", ".join(_ESTIMATORS)
@@ -34,7 +34,7 @@ def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate
 
 
 def of_cell(landscape: Landscape) -> dict[str, Estimate]:
-    """By quantity, what a line through the optima of one cell says: ratio, slope, intercept and R²."""
+    """The estimates of one cell by quantity: ratio, slope, intercept share and R²."""
     fit = fits.line(landscape)
     found = {
         name: ratios.too_few(name, landscape) if fit is None else method(fit, LEVEL)
@@ -88,7 +88,7 @@ def _hurts(selected: Selected, level: float, dataset: str) -> Estimate:
 
 
 def _zone(selected: Selected, level: float) -> Estimate:
-    """Slack of the tightest bound: under 1.2 pp within the zone, over 2 pp beyond."""
+    """Slack of the tightest bound, pp: drops under 1.2 pp within the zone, over 2 pp beyond it."""
     terms = []
     for dataset in _datasets(selected):
         for kappa, values in _drops(selected, dataset).items():
@@ -115,7 +115,7 @@ def _gap(selected: Selected, level: float) -> Estimate:
 
 
 def cell_gap(landscape: Landscape, grid: tuple[float, ...], level: float = LEVEL) -> Estimate:
-    """What tuning the learning rate alone costs in one cell, pp, against a search over the weight decays of `grid`."""
+    """The cost, pp, of tuning only a cell's learning rate instead of searching the weight decays of `grid` too."""
     seeds = len(landscape.seeds)
     plug_in = gap.plug_in(landscape, grid)
     found = gap.summarise("gap_pp", fits.gap_draws(landscape, grid), seeds, seeds, level, plug_in)
@@ -123,21 +123,21 @@ def cell_gap(landscape: Landscape, grid: tuple[float, ...], level: float = LEVEL
 
 
 def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float, ...] = WEIGHT_DECAYS) -> Estimate:
-    """`found` with the flag `inert` where any of `landscapes` compared nothing that moves the weights."""
+    """`found` with the flag `inert` if in any of `landscapes` no compared weight decay has an effect."""
     if any(gap.inert(landscape, grid) for landscape in landscapes):
         return replace(found, flags=(*found.flags, Flag.INERT))
     return found
 
 
 def _mean_gap(selected: Selected, level: float) -> Estimate:
-    """Mean of the cross-fitted gaps, t over cells: what is left of a maximum's optimism would not average out."""
+    """Mean of the cross-fitted gaps, t over cells; remaining optimism of maxima would not average out over cells."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
     mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), level)
     return _flagged(mean, [one.landscape for one in selected])
 
 
 def _max_gap(selected: Selected, level: float) -> Estimate:
-    """Largest gap: below a bound where every cell's is, above it where some cell's is at a Bonferroni level."""
+    """Largest gap; its limits are the largest over cells, the lower ones at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):
@@ -153,7 +153,7 @@ def _max_gap(selected: Selected, level: float) -> Estimate:
 
 
 def _seed_scores(landscape: Landscape) -> Any:
-    """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those a tuner would look at."""
+    """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those that matter in tuning."""
     rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).any()]
     means = [float(np.nanmean(row)) for row in rows]
     near = [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]
@@ -178,12 +178,12 @@ def _gap_minus_seed_sd(selected: Selected, level: float, seed_sd_low_pp: float, 
     )
 
 
-def _measured(of: Estimate) -> details.Measured:
-    return details.Measured(value=of.value, low=of.low, high=of.high, level=of.level, n=of.n, method=of.method)
+def _measured(one: Estimate) -> details.Measured:
+    return details.Measured(value=one.value, low=one.low, high=one.high, level=one.level, n=one.n, method=one.method)
 
 
 def _cost(_: Selected, __: float, grid_runs: int, line_runs: int) -> Estimate:
-    """Counted from the protocol, not measured."""
+    """Runs of the line over runs of the grid, counted from the protocol rather than measured."""
     share, counts = line_runs / grid_runs, details.RunCounts(runs_line=line_runs, runs_grid=grid_runs)
     return Estimate("cost_ratio", "", share, share, share, 1.0, grid_runs, "counted from the protocol", details=counts)
 

@@ -1,4 +1,4 @@
-"""From landscapes to the ratio of weight decay to learning rate: of one cell, over cells, between architectures."""
+"""The ratio of best weight decay to learning rate: of one cell, pooled over cells, and between architectures."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from replicate.landscape.landscape import Landscape
 
 LEVEL = 0.95
 CELLS = 10
-"""The family over which a rejection of 0.10 has to hold."""
+"""Number of cells over which a rejection of 0.10 has to hold simultaneously."""
 
 
-EQUAL = "scores with more digits, or a measure in which the runs differ"
-"""What would settle a claim on runs that all have the same score."""
+EQUAL = "scores with more digits, or another metric in which the runs differ"
+"""What would settle a claim whose runs all have the same score."""
 
 
 def too_few(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
-    """The estimate of `quantity` where no learning rate has runs enough to say anything, or all have the same score."""
+    """The unknown estimate of `quantity` if no learning rate has enough runs, or all have the same score."""
     if any(cut.equal for cut in landscape.slices()):
         return unknown(quantity, "", level, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
-    settle = "three weight decays at a learning rate, at least"
+    settle = "at least three weight decays at a learning rate"
     return unknown(quantity, "", level, power_law.PROFILE, (Flag.TOO_FEW_POINTS,), settle)
 
 
 def of_cell(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
-    """The ratio of one cell, called `quantity`."""
+    """The ratio of one cell, as an estimate named `quantity`."""
     fit = fits.line(landscape)
     return too_few(quantity, landscape, level) if fit is None else power_law.ratio(fit, level, quantity)
 
 
 def rejects(selected: Selected, level: float) -> Estimate:
-    """The ratio of one cell, with the interval at the level that holds for the family of all cells."""
+    """The ratio of one cell; its details have the interval at a level that holds for all cells simultaneously."""
     landscape = only(selected)
     found, fit = of_cell("rho_rejects", landscape, level), fits.line(landscape)
     if fit is None or not isinstance(found.details, details.Ratio):
@@ -50,7 +50,7 @@ def rejects(selected: Selected, level: float) -> Estimate:
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
-    """ln(ratio) of one cell; the whole line where it is not known."""
+    """ln(ratio) of one cell; not bounded if it is unknown."""
     fit = fits.line(landscape)
     if fit is None or sum(fit.informative) < MIN_INFORMATIVE:
         return combine.Span(0.0, -math.inf, math.inf)
@@ -59,12 +59,12 @@ def _log_span(landscape: Landscape, level: float) -> combine.Span:
 
 
 def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
-    """Each cell's ratio; those without any are left out."""
+    """Each cell's ratio; cells without one are left out."""
     return [power_law.ratio(fit) for fit in map(fits.line, landscapes) if fit is not None]
 
 
 def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
-    """What keeps some cell's ratio from replicating keeps a number pooled from it from doing so."""
+    """Flags of a number pooled from `ratios`: those of any cell that forbid replication, and `open-cells`."""
     kept = forbidding(flag for ratio in ratios for flag in ratio.flags)
     return kept if known else (Flag.OPEN_CELLS, *kept)
 
@@ -73,20 +73,20 @@ def pooled(selected: Selected, level: float) -> Estimate:
     """Geometric mean of the cells' ratios."""
     spans = [_log_span(one.landscape, level) for one in selected]
     ratios = {one.cell.id: power_law.ratio(fit) for one in selected if (fit := fits.line(one.landscape)) is not None}
-    # The peak of a lopsided curve is placed wrongly in the same direction in every cell, whatever the noise.
+    # The position of an asymmetric peak has the same bias in every cell, so errors do not average out.
     mean = combine.mean_in_step(spans)
     closed = {
         one.cell.id: math.exp(s.value) for one, s in zip(selected, spans, strict=True) if math.isfinite(s.high - s.low)
     }
     open_cells = [one.cell.id for one in selected if one.cell.id not in closed]
-    # Their intervals stand with their cells: here they would have to hold over all of these.
+    # Without intervals: these hold for one cell, and here they would have to hold for all cells simultaneously.
     own = tuple(
         msgspec.structs.replace(row, low=None, high=None, cell=cell)
         for cell, ratio in ratios.items()
         if isinstance(ratio.details, details.Ratio)
         for row in ratio.details.ratios_together
     )
-    settle = f"a closed ratio in {', '.join(open_cells)}" if open_cells else "more seeds"
+    settle = f"a ratio bounded on both sides in {', '.join(open_cells)}" if open_cells else "more seeds"
     flags = _flags(ratios.values(), known=not open_cells)
     method = "geometric mean over cells, of their intervals"
     found = details.PooledRatio(ratios=closed, ratios_together=own)
@@ -104,7 +104,7 @@ def _exponential(
     settle: str,
     found: details.AnyDetails | None = None,
 ) -> Estimate:
-    """The estimate whose logarithm is `span`; without a value where an end is open."""
+    """The estimate whose logarithm is `span`; without a value if an end is not bounded."""
     high = math.exp(span.high) if span.high < 700 else math.inf
     value = math.exp(span.value) if math.isfinite(span.low) and math.isfinite(span.high) else None
     return Estimate(quantity, unit, value, math.exp(span.low), high, level, n, method, flags, settle, found)
@@ -128,7 +128,7 @@ def largest_between(selected: Selected, level: float) -> Estimate:
     largest = combine.largest_distance(plain, spans(1 - (1 - level) / pairs))
     unknown_archs = [a for a in archs if a not in known]
     flags = _flags(_ratios(one.landscape for one in selected), known=not unknown_archs)
-    settle = f"a closed ratio for {', '.join(unknown_archs)}" if unknown_archs else "more seeds"
+    settle = f"a ratio bounded on both sides for {', '.join(unknown_archs)}" if unknown_archs else "more seeds"
     found = details.RatioByArchitecture(ratios=known)
     made = _exponential("max_ratio", "times", largest, level, len(selected), method, flags, settle, found)
     return replace(made, value=None if unknown_archs else math.exp(largest.value))
@@ -144,5 +144,5 @@ def sgd_over_adamw(selected: Selected, level: float) -> Estimate:
     mean = combine.mean([combine.difference(*(_log_span(one, level) for one in pair)) for pair in both])
     known = math.isfinite(mean.low) and math.isfinite(mean.high)
     flags = _flags(_ratios(one for pair in both for one in pair), known=known)
-    settle = "" if known else "a closed ratio with both optimisers"
+    settle = "" if known else "a ratio bounded on both sides with both optimisers"
     return _exponential("sgd_ratio", "", mean, level, len(both), method, flags, settle)

@@ -1,4 +1,4 @@
-"""The decision rule: an estimate against a claim's margin gives a verdict, always with its reason."""
+"""The decision rule: an estimate compared with a claim's margin gives a verdict with its reason."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
 
 MISPLACED = 1.1
-"""By so much further the interval of a cell must exclude a ratio for a family of ten: the peak of a lopsided curve is
-placed wrongly in the same direction in every cell, and at the level of a family that counts."""
+"""Factor by which a cell's interval is widened before it rejects a ratio for a family of ten: the position of an
+asymmetric peak has the same bias in every cell, which matters at the level of a family."""
 MORE_SEEDS = "more seeds"
-"""What an estimate says would settle it where its interval narrows with the root of the number of seeds."""
+"""`settle` of an estimate whose interval narrows with the square root of the number of seeds."""
 
 
 def position(low: float, high: float, margin: Margin) -> Outcome:
     """Where an interval lies: inside the margin, outside it, or neither (three-sided test).
 
     Args:
-        low: Lower end, in the margin's unit; minus infinity where it is open.
-        high: Upper end; infinity where it is open.
-        margin: What the claim allows.
+        low: Lower end, in the margin's unit; minus infinity if not bounded.
+        high: Upper end; infinity if not bounded.
+        margin: The values that agree with the claim.
 
     >>> position(0.9, 1.1, Margin(0.8, 1.2)).value
     'replicated'
@@ -51,17 +51,17 @@ def position(low: float, high: float, margin: Margin) -> Outcome:
 
 
 def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collection[Cell] = ()) -> Verdict:
-    """The verdict of `claim` from the estimate of its quantity.
+    """The verdict on `claim` from the estimate of its quantity.
 
-    The claim about a ratio is one ratio at every learning rate. Where the slope is not 1 the mean ratio may lie
-    anywhere, and no number would settle it; so a learning rate whose own ratio lies outside the margin, at a level that
-    holds for all of them together, decides. A likeliest ratio outside the margin at one of them keeps the mean from
-    replicating.
+    A claim about a ratio says that one ratio holds at every learning rate. If the slope is not 1, the mean ratio
+    depends on the learning rates and settles nothing; then a learning rate whose own ratio lies outside the margin, at
+    a level simultaneous over all of them, contradicts the claim. A likeliest ratio outside the margin at one of them
+    prevents the mean from replicating.
 
     Args:
         claim: The claim with its margin.
         found: The estimate of the claim's quantity, in the margin's unit.
-        evidence: What the estimate rests on.
+        evidence: The runs on which the estimate rests.
         left_out: The cells of the claim that were not run.
     """
     found = _off(claim.margin, found)
@@ -73,7 +73,7 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collecti
 
 
 def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
-    """The verdict by the margin alone: inside, outside, or can't tell."""
+    """The verdict from the margin alone: inside, outside, or inconclusive; arguments as in `decide`."""
     outcome = position(estimate.low, estimate.high, claim.margin)
     reason = reasons.sentence(estimate, claim.margin, can_tell=outcome != INCONCLUSIVE)
     if estimate.flags:
@@ -82,7 +82,7 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
         outcome = INCONCLUSIVE
         reason += f", but {why}"
     elif outcome == REPLICATED and Flag.INERT in estimate.flags:
-        reason += f"; it says nothing of weight decay: {Flag.INERT.meaning}"
+        reason += f"; it says nothing about weight decay: {Flag.INERT.meaning}"
     settle = numbered(estimate, claim.margin, evidence.seeds) if outcome == INCONCLUSIVE else ""
     beside = Secondary()
     if (strict := claim.strict) is not None:
@@ -93,17 +93,17 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
 
 
 def _forbidden(estimate: Estimate) -> str:
-    """Why nothing with the flags of `estimate` is replicated; empty where nothing keeps it from that."""
+    """Why the flags of `estimate` forbid `replicated`; empty if they do not."""
     return ", and ".join(flag.forbids for flag in estimate.flags if flag.forbids)
 
 
 def _ratios(found: Estimate) -> tuple[details.RatioAt, ...]:
-    """The ratio at each learning rate, where `found` is of a ratio."""
+    """The ratio at each learning rate if `found` estimates a ratio; otherwise none."""
     return found.details.ratios_together if isinstance(found.details, details.Ratio | details.PooledRatio) else ()
 
 
 def _where_it_varies(verdict: Verdict) -> Verdict:
-    """A ratio that changes with the learning rate is contradicted by a learning rate at which it is off."""
+    """`verdict`, contradicted if the ratio varies and lies outside the margin at some learning rate."""
     found, margin = verdict.estimate, verdict.margin
     if found is None or Flag.RATIO_VARIES not in found.flags or verdict.outcome == CONTRADICTED:
         return verdict
@@ -121,11 +121,11 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
 
 
 def _off(margin: Margin, found: Estimate) -> Estimate:
-    """`found` with the flag `ratio-off` where its ratio at some learning rate may well lie outside the margin.
+    """`found` with the flag `ratio-off` if its ratio at some learning rate may well lie outside the margin.
 
-    Where the likeliest one does by more than a tenth of the margin's width, in logarithms, for it is not the true one;
-    or where those that are as likely as not reach out by more than a fifth: on a lopsided curve between runs far apart
-    the likeliest one is drawn to the steep side.
+    That is, if the likeliest ratio lies outside by more than a tenth of the margin's width in logarithms (a tolerance
+    for its error), or the 50 % interval extends outside by more than a fifth: on an asymmetric curve with widely spaced
+    runs, the likeliest ratio is biased towards the steep side.
     """
     rows = _ratios(found)
     low, high = margin.low, margin.high
@@ -136,35 +136,39 @@ def _off(margin: Margin, found: Estimate) -> Estimate:
         if near and all(end is None or low / tenth**2 <= end <= high * tenth**2 for end in row.likely):
             continue
         what = "unknown" if value is None else f"{value:.2g}"
-        settle = f"more seeds, or weight decays closer together, for {row.where}, where the likeliest ratio is {what}"
+        settle = f"more seeds or more closely spaced weight decays for {row.where}, where the likeliest ratio is {what}"
         return replace(found, flags=(*found.flags, Flag.RATIO_OFF), settle=settle)
     return found
 
 
 def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
-    """No rejection of 0.10: never from a large p alone, and a rejection holds over the whole family of ten cells."""
+    """The verdict on `rho_rejects`, that 0.10 is not rejected.
+
+    A large p alone does not replicate it: the interval must also lie within the margin. A rejection must hold for all
+    ten cells simultaneously.
+    """
     low, high = found.low, found.high
     if isinstance(found.details, details.Ratio) and found.details.family is not None:
         low, high = found.details.family.low, found.details.family.high
     if not low / MISPLACED <= RHO <= high * MISPLACED:
         outcome = CONTRADICTED
         ends = reasons.span(low / MISPLACED, high * MISPLACED, (RHO,))
-        why = f"best λ is {ends} times η, at a level that holds for all ten cells together, and not 0.10"
+        why = f"best λ is {ends} times η, not 0.10, at a level that holds for all ten cells together"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
         outcome = REPLICATED
-        why = "the 95 % interval holds 0.10 and lies within a factor 2 of it"
+        why = "the 95 % interval contains 0.10 and lies within a factor 2 of it"
         if but := _forbidden(found):
             outcome = INCONCLUSIVE
             why += f", but {but}"
     else:
         outcome = INCONCLUSIVE
-        why = "0.10 is not excluded for all ten cells together, nor is every other ratio beyond a factor 2"
+        why = "neither 0.10 (for all ten cells together) nor every ratio more than a factor 2 from it is excluded"
     settle = found.settle if outcome == INCONCLUSIVE else ""
     return Verdict(claim.id, outcome, why, claim.margin, evidence, found, settle)
 
 
 def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) -> Verdict:
-    """`verdict` with a word on the cells it leaves out; at the paper's protocol those keep a claim from replicating."""
+    """`verdict` with a note on the cells left out; under the paper's protocol these prevent `replicated`."""
     if not left_out:
         return verdict
     judged = len(claim.cells) - len(left_out)
@@ -176,14 +180,15 @@ def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) ->
 
 
 def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
-    """What would settle the claim, with the number of seeds where `more seeds` would.
+    """What would settle the claim; `more seeds` is replaced by their number.
 
-    That number makes the interval, if the value stays, end at the nearer edge of the margin: widths go with 1/√seeds.
+    With that number, if the value stays the same, the interval no longer crosses an edge of the margin: its width is
+    proportional to 1/√seeds.
     """
     value = estimate.value
     if estimate.settle != MORE_SEEDS or value is None or seeds < 1:
         return estimate.settle
-    # By the edge that the interval reaches across; on the other side it has room.
+    # Only edges that the interval crosses count.
     shares = []
     for edge in (margin.low, margin.high):
         end = estimate.low if edge < value else estimate.high

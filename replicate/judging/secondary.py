@@ -1,4 +1,4 @@
-"""What stands beside a verdict and never decides it: the paper's own method, its figure, and where they differ."""
+"""Secondary results, reported beside a verdict and never deciding it: the paper's own method, figure and direction."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 from replicate.text import interval
 
 IN_LOGARITHMS = ("rho", "rho_pooled", "rho_rejects", "rho_sgd")
-"""Quantities that are measured by their logarithm."""
+"""Quantities that are compared on a logarithmic scale."""
 OF_CELL = ("rho", "rho_rejects", "rho_sgd", "slope", "intercept_share", "r2")
-"""Quantities for which the paper's own method has a number in each cell."""
+"""Quantities of one cell to which the paper's own method applies."""
 SIGNIFICANT = 0.05
+"""Level at which the paper's method rejects."""
 
 
 def beside(claim: Claim, selected: Selected, verdict: Verdict) -> Verdict:
-    """`verdict` with the criteria that its quantity and its estimate allow."""
+    """`verdict` with the secondary results that apply to its quantity and estimate."""
     found, estimate = verdict.secondary, verdict.estimate
     if claim.quantity in OF_CELL:
         landscape = only(selected)
@@ -57,13 +58,13 @@ def beside(claim: Claim, selected: Selected, verdict: Verdict) -> Verdict:
 
 
 def published(landscape: Landscape) -> Published | None:
-    """The paper's method on one cell; None with fewer than two learning rates that have a weight decay to choose."""
+    """The paper's method on one cell; None with fewer than two learning rates that have at least two weight decays."""
     slices = [cut for cut in landscape.slices() if np.isfinite(cut.scores).any(axis=1).sum() >= 2]
     return papers_method.published_fit(slices) if len(slices) >= 2 else None
 
 
 def _anova(selected: Selected) -> Anova | None:
-    """One-way ANOVA of argmax / lr over architectures, one value a cell and learning rate: the paper's F(4, 45)."""
+    """One-way ANOVA of argmax / lr over architectures, one value per cell and learning rate: the paper's F(4, 45)."""
     groups: dict[str, list[float]] = {}
     for one in selected:
         slices = one.landscape.slices()
@@ -83,10 +84,10 @@ def _indistinguishable(landscape: Landscape) -> tuple[IndistinguishableAt, ...]:
 
 
 def of_figure(claim: Claim, estimate: Estimate, found: Secondary) -> Secondary:
-    """`found` with the paper's figure, the prediction interval and the direction, where there are such."""
+    """`found` with the paper's figure, the prediction interval and the direction, as far as they apply."""
     figure = claim.figure
     if figure is not None and figure.unit == estimate.unit and estimate.closed and not claim.direction:
-        # A claim with a direction has a bound, and that is no figure.
+        # The number in a claim with a direction is a bound, not an estimate to compare with.
         inside = estimate.low <= figure.value <= estimate.high
         found = replace(found, papers_figure=PapersFigure(figure.value, inside))
         if (ends := prediction_interval(figure, estimate, claim.quantity in IN_LOGARITHMS)) is not None:
@@ -98,15 +99,15 @@ def of_figure(claim: Claim, estimate: Estimate, found: Secondary) -> Secondary:
 
 
 def direction_of_slope(found: Estimate) -> str:
-    """Whether the best weight decay rises with the learning rate, which is what the paper claims of its direction."""
+    """Whether the best weight decay rises with the learning rate, as the paper claims."""
     return "as claimed: rises" if found.low > 0 else "the other way: falls" if found.high < 0 else "can't be told"
 
 
 def prediction_interval(figure: Figure, found: Estimate, logarithms: bool) -> tuple[float, float] | None:
-    """Where a second estimate is expected, at the interval's level, if both measure the same; None without intervals.
+    """Prediction interval for a second estimate of the same quantity, at the intervals' level (Patil, Peng, Leek 2016).
 
-    The first estimate plus and minus both half-widths, added in squares (Patil, Peng and Leek 2016); of ratios, in
-    logarithms.
+    The paper's figure plus and minus both half-widths, added in quadrature; in logarithms if `logarithms`. None if the
+    figure has no interval.
     """
     if figure.low is None or figure.high is None or (logarithms and min(figure.low, found.low) <= 0):
         return None
@@ -122,10 +123,10 @@ def _side(low: float, high: float, margin: Margin, direction: str) -> str:
 
 
 def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tuple[Outcome, str] | None:
-    """Outcome and figures by the paper's method, None where it has none for the quantity.
+    """Outcome and figures by the paper's method; None if it has no number for the quantity.
 
-    Its interval of the ratio in or out of the margin; its slope and R², of which it gives no interval, by themselves;
-    its intercept by significance.
+    The ratio is judged by its interval, slope and R², which have none, by their values, and the intercept by its
+    significance.
     """
     if quantity in IN_LOGARITHMS:
         ends = found.rho_low, found.rho_high
@@ -139,15 +140,15 @@ def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tup
 
 
 def disagreement(verdict: Verdict, estimate: Estimate, found: Published) -> str:
-    """A word on where the paper's method would give another verdict; empty where it gives the same one."""
+    """A sentence on what the paper's method would say if its verdict differs from `verdict`; otherwise empty."""
     theirs = by_the_papers_method(estimate.quantity, found, verdict.margin)
     if theirs is None or theirs[0] == verdict.outcome:
         return ""
     outcome, figures = theirs
     if estimate.quantity == "intercept_share":
-        why = "it takes what is not significant for nothing"
+        why = "it treats an intercept that is not significant as 0"
     elif estimate.quantity in ("slope", "r2"):
-        why = "it gives no interval, and takes the best run of each learning rate for its optimum"
+        why = "it gives no interval, and treats the best run of each learning rate as its optimum"
     else:
-        why = "it takes the best run of each learning rate for its optimum, without the error of that"
+        why = "it treats the best run of each learning rate as its optimum and ignores the error of that"
     return f"the paper's method would say {outcome}: {figures}; {why}"

@@ -1,4 +1,4 @@
-"""The landscapes that a claim speaks of, from those that were collected for it: chosen here and nowhere else."""
+"""Selects the landscapes that a claim is about; nothing else does so."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""(cell of the paper, variant) → landscape; `main` is the paper's own protocol, `sgd` the other optimiser, …"""
+"""(cell of the paper, variant) → landscape; variant `main` is the paper's own protocol, `sgd` the other optimiser."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A landscape with the cell and the variant that it stands for."""
+    """A landscape with the paper's cell and variant that it stands for."""
 
     cell: Cell
     variant: str
@@ -23,7 +23,7 @@ class Chosen:
 
 
 Selected = Sequence[Chosen]
-"""What a claim is judged on: cell by cell as the claim names them, those that were run."""
+"""The landscapes on which a claim is judged: those of its cells that were run, in the claim's order."""
 
 
 def select(claim: Claim, landscapes: Landscapes) -> Selected:
@@ -34,7 +34,7 @@ def select(claim: Claim, landscapes: Landscapes) -> Selected:
 
 
 def only(selected: Selected) -> Landscape:
-    """The one landscape of a claim about one cell and variant; raises ValueError where there is another number."""
+    """The landscape of a claim about one cell and variant; raises ValueError unless there is exactly one."""
     if len(selected) != 1:
         raise ValueError(f"expected one landscape, got {[(one.cell.id, one.variant) for one in selected]}")
     return selected[0].landscape

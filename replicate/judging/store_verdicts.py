@@ -1,4 +1,4 @@
-"""From a store to verdicts: judged where a claim's runs are there, `not run` with the reason where they are not."""
+"""Verdicts on claims from the runs of a store; `not run`, with the reason, for claims whose runs are missing."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
 
 
 def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False) -> Verdict:
-    """The verdict of `claim` from what `store` holds; nothing is trained.
+    """The verdict on `claim` from the runs in `store`; nothing is trained.
 
-    `until_settled`: by two looks, see `replicate.runs.looks`. Where runs are missing the verdict is `not run`, with a
-    provisional one where enough seeds are complete.
+    `until_settled`: in two looks, see `replicate.runs.looks`. If runs are missing, the verdict is `not run`, with a
+    provisional verdict if enough seeds are complete.
     """
     level, look = LEVEL, ""
     now = Snapshot(store)  # several looks, all at what is there now
@@ -72,10 +72,10 @@ LAST_LOOK = "last look of --until settled"
 
 
 def settled(claim: Claim, scale: Scale, store: Store | Snapshot) -> Verdict | None:
-    """The verdict of the first of two looks where it is decisive; None where it is not, or its runs are not there.
+    """The verdict of the first of two looks if it is decisive; None if it is not, or if its runs are missing.
 
-    It depends on the runs of the first seeds alone, whatever else `store` holds: the same on every machine, and in
-    whatever order they came.
+    It depends only on the runs of the first seeds, whatever else `store` contains, so it is the same on every machine
+    and for every order of training.
     """
     if not _two_looks(claim, scale):
         return None
@@ -93,7 +93,7 @@ def _two_looks(claim: Claim, scale: Scale) -> bool:
 
 
 def _provisional(claim: Claim, scale: Scale, store: Snapshot, missing: Missing) -> Provisional:
-    """What the complete seeds of each cell say."""
+    """The verdict from the complete seeds of each cell."""
     collected = collect(claim, scale, store, missing.complete)
     verdict = claim_verdicts.decide(claim, collected.landscapes, _evidence(scale, collected.runs))
     seeds = min(len(of_cell) for of_cell in missing.complete.values())
@@ -115,9 +115,9 @@ def _evidence(scale: Scale, runs: Sequence[StoredRun], look: str = "") -> Eviden
 
 
 def not_published(runs: Iterable[StoredRun]) -> str:
-    """`not the published …` where any of `runs` was trained on other images than its data set is known for, else ``.
+    """The note `not the published <data sets>` if any of `runs` was trained on images other than the published ones.
 
-    Made-up images in the right format would else speak for the paper.
+    Otherwise empty. Without it, fake images in the right format could count as evidence about the paper.
     """
     read = {
         (stored.run["data"]["name"], stored.provenance.get("data_checksum"), _whole(stored.run["data"]))
@@ -129,18 +129,18 @@ def not_published(runs: Iterable[StoredRun]) -> str:
 
 
 def _whole(spec: dict[str, Any]) -> bool:
-    """Whether a recorded `DataSpec` is all of its data set, unaltered."""
+    """Whether a recorded `DataSpec` is the whole data set, unaltered."""
     return spec["train_images"] is None and spec["test_images"] is None and not spec["label_noise"]
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the libraries that judge, added to those that train."""
+    """Versions of replicate and of the libraries used for training and for judging."""
     judged_with = {name: importlib.metadata.version(name) for name in ("scipy", "pandas")}
     return {"replicate": __version__, **provenance.versions(), **judged_with}
 
 
 def trained_with(found: Iterable[StoredRun]) -> tuple[str, ...]:
-    """Software, trainer and precision of some runs with their number, most runs first."""
+    """Each combination of software, trainer and precision among `found` with its number of runs, most runs first."""
     kinds: Counter[str] = Counter()
     for stored in found:
         of = stored.provenance
@@ -152,7 +152,10 @@ def trained_with(found: Iterable[StoredRun]) -> tuple[str, ...]:
 def verdict_file(
     entries: Sequence[Entry], claims: Sequence[Claim], scale: Scale, why: str, store: Store
 ) -> VerdictFile:
-    """The file of `entries`, with what the runs of `claims` in `store` say of themselves."""
+    """The verdict file of `entries`, with the provenance of the runs of `claims` in `store`.
+
+    `why`: why `scale` was chosen, as reports print it.
+    """
     answerable, _ = split(claims, scale)
     runs: dict[str, Run] = {run.key: run for run in runs_for(answerable, scale, store.result)}
     found = [stored for key in runs if (stored := store.read(key)) is not None]
@@ -177,7 +180,7 @@ def verdict_file(
 
 
 def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[InPractice, ...]:
-    """What each cell whose ratio was judged says in practice: its claim needs all grids, and is fitted already."""
+    """The practical results of each cell whose ratio was judged: that claim uses all grids, and its fit is cached."""
     found = []
     for e in entries:
         if e.id in BY_RATIO and e.verdict.outcome != NOT_RUN:
@@ -190,9 +193,9 @@ def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[
 
 
 def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
-    """`entries` with how sure each decisive verdict is; by `processes`, for each is judged some twenty times.
+    """`entries` with the robustness of each decisive verdict, judged again some twenty times in `processes` processes.
 
-    Not for a claim that was settled before all its runs were there.
+    Claims that were settled before all their runs were trained are left as they are.
     """
     judged = {}
     for e in entries:
@@ -212,9 +215,9 @@ def judge_all(
     until_settled: bool = False,
     sure_processes: int = 0,
 ) -> VerdictFile:
-    """The verdict file of all `claims`, judged from what `store` holds.
+    """The verdict file of all `claims`, judged from the runs in `store`.
 
-    `sure_processes`: how many are to find out how sure the verdicts are; 0: that is not asked.
+    `sure_processes`: number of processes for the robustness of verdicts (`with_how_sure`); 0: left out.
     """
     entries = [entry(one, judge(one, scale, store, until_settled)) for one in claims]
     if sure_processes:

@@ -1,4 +1,4 @@
-"""Anybody's sweep to verdicts: the rules of the trained claims on landscapes of any origin, cell by cell."""
+"""Verdicts on any sweep, cell by cell, by the same rules as for the paper's claims."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from replicate.paper.registry import CLAIMS
 from replicate.store import strict
 
 QUANTITY_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name of a verdict → the quantity of the registry whose rule gives it."""
+"""Name of a verdict → the quantity of the registry whose rule decides it."""
 GAP = "one-dim/gap"
 NEEDS_GRID = "the claim is judged on a grid, and this is a random search"
 MOST_NAMED = 4
-"""More learning rates than these are counted, not named."""
+"""Up to this many learning rates are named in a message; further ones are only counted."""
 
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """What the paper's rules say of one landscape of a sweep; all by the names in `QUANTITY_OF`."""
+    """Results of the paper's rules on one landscape of a sweep; keys of mappings are the names in `QUANTITY_OF`."""
 
     arch: str
     dataset: str
@@ -40,16 +40,16 @@ class JudgedCell:
     verdicts: Mapping[str, Verdict]
     rivals: Rivals | None
     published: Published | None
-    """The paper's own method here. The figures of the paper's cells are not compared: the sweep's are others."""
+    """The paper's own method on this landscape; not compared with the paper's figures, which are of other cells."""
     answer: Answer
     metric: str
-    """As `Landscape.metric` has it."""
+    """As in `Landscape.metric`."""
     settings: tuple[tuple[str, str], ...] = ()
-    """What all runs of the cell share, as the sweep has it: (column, value)."""
+    """Columns with the same value for all runs of the cell: (column, value)."""
 
     @property
     def exponent(self) -> int | None:
-        """Power of the learning rate in the best weight decay, where the data single out one of the rival laws."""
+        """Exponent of the rival law that the data support (see `power_law.rivals`); None if they support none."""
         return self.rivals.exponent if self.rivals is not None else None
 
     @property
@@ -62,7 +62,7 @@ class JudgedCell:
 
     @property
     def disagreements(self) -> dict[str, str]:
-        """Where the paper's own method would give another verdict, and what it would say."""
+        """Name → what the paper's own method would say, for verdicts on which it differs."""
         if self.published is None:
             return {}
         found = {name: (verdict, verdict.estimate) for name, verdict in self.verdicts.items()}
@@ -74,7 +74,7 @@ class JudgedCell:
         return self.verdicts[name].settle or self.measured[name].settle
 
     def to_json(self) -> dict[str, Any]:
-        """As `replicate judge --json` prints it."""
+        """The JSON that `replicate judge --json` prints."""
         estimates = {name: {**found.to_json(), "settle": self.settle(name)} for name, found in self.measured.items()}
         beside: dict[str, Any] = {}
         if self.published is not None:
@@ -98,7 +98,7 @@ class JudgedCell:
 
 
 def judge_sweep(landscapes: Sequence[Landscape], asked: Asked = NOTHING_ELSE) -> tuple[JudgedCell, ...]:
-    """The paper's claims on each of `landscapes`, and what else is `asked` of them, in the same order."""
+    """The verdicts on the paper's claims, and the results `asked` for, of each of `landscapes`, in the same order."""
     by_quantity: dict[str, Claim] = {}
     for claim in CLAIMS:
         by_quantity.setdefault(claim.quantity, claim)
@@ -130,13 +130,13 @@ def _cell(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> Ju
 
 
 def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> JudgedCell:
-    """The cell of a random search, of which slope and ratio alone can be measured."""
+    """The cell of a random search, for which only slope and ratio can be estimated."""
     evidence = Evidence("sweep", probe=True, runs=len(landscape.frame), seeds=1)
     found = fits.ridge(landscape)
     if found is None:
         settle = (
-            f"{surface.LEAST_TRIALS} trials with a score, at least, at {surface.LEAST_WDS} or more weight decays; some "
-            "60 can tell"
+            f"at least {surface.LEAST_TRIALS} trials with a score at {surface.LEAST_WDS} or more weight decays; 60 "
+            "are usually enough"
         )
         few = (Flag.TOO_FEW_POINTS,)
         if surface.all_equal(landscape):
@@ -166,22 +166,22 @@ def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -
 
 
 def _gap(landscape: Landscape, claim: Claim, evidence: Evidence) -> tuple[Estimate, Verdict]:
-    """The cost of tuning the learning rate alone, where the sweep has runs that tell."""
+    """The cost of tuning only the learning rate, and its verdict; `not run` if the sweep lacks the runs for it."""
     if lacking := _gap_lacks(landscape):
         return unknown(claim.quantity, "pp", LEVEL, gap.METHOD, (), lacking), not_run(claim, lacking, evidence)
     grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
     found = quantities.cell_gap(landscape, grid)
     verdict = decide(claim, found, evidence)
-    # The paper's own grid ends at 0.3: where more helps, a wider search gains what the paper's would not have.
+    # The paper's own grid ends at 0.3: if larger weight decays help, a wider search gains more than the paper's could.
     against = f"{verdict.reason}; against all {len(grid)} weight decays of the sweep, not the paper's eight"
     return found, replace(verdict, reason=against)
 
 
 def _gap_lacks(landscape: Landscape) -> str:
-    """What the sweep lacks for the cost of tuning the learning rate alone to be judged; empty where nothing."""
+    """Why the cost of tuning only the learning rate cannot be judged on this sweep; empty if it can."""
     if landscape.metric != "accuracy":
         what = "losses" if landscape.metric == "loss" else "other scores"
-        return f"the claim is about points of accuracy, and these are {what}"
+        return f"the claim is about percentage points of accuracy, and these are {what}"
     lacking = [f"{RHO * cut.lr:.3g} at lr {cut.lr:g}" for cut in landscape.slices() if not gap.on_line(cut).any()]
     if len(lacking) > MOST_NAMED:
         lacking = [*lacking[: MOST_NAMED - 1], f"{len(lacking) - MOST_NAMED + 1} more"]

@@ -1,7 +1,7 @@
-"""The order of training: which runs of some claims next, by stages, by what a budget answers, and by what is settled.
+"""The order in which runs are trained: by rounds, by what a limited budget can answer, and by what is already settled.
 
-What comes next depends on the claims and on the results of earlier runs alone: the same on every machine, in whatever
-order they came, and after any interruption.
+What comes next depends only on the claims and on the results of earlier runs, so it is the same on every machine and
+after any interruption.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from replicate.train.plan import priority
 def parts(
     claims: Sequence[Claim], scale: Scale, store: Store, *, budget: bool, until_settled: bool
 ) -> Iterator[list[Run]]:
-    """What `claims` need in `scale`, part by part; trained before the next is asked for.
+    """Yields the runs that `claims` need at `scale`, part by part; each must be trained before the next is requested.
 
-    `budget`: what answers most claims comes first. `until_settled`: first what their first look needs, then what those
-    need that it does not settle.
+    `budget`: runs that answer most claims come first. `until_settled`: first the runs of the claims' first look, then
+    those of the claims that it does not settle.
     """
     wanted, _ = split(claims, scale)
     if until_settled:
@@ -35,7 +35,7 @@ def parts(
 
 
 def unsettled(claims: Sequence[Claim], scale: Scale, store: Store) -> list[Claim]:
-    """Those of `claims` that need all their runs, as far as `store` tells."""
+    """The `claims` that the first look at the runs in `store` does not settle, and which need all their runs."""
     return [claim for claim in claims if store_verdicts.settled(claim, scale, store) is None]
 
 

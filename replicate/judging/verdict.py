@@ -1,4 +1,4 @@
-"""The answer to a claim: its outcome with the reason, what it rests on, and what stands beside it."""
+"""A verdict on a claim: its outcome with the reason, its evidence, and secondary results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate.text import Word
 
 
 class Outcome(Word):
-    """What a verdict comes to. In files it is its text."""
+    """The outcome of a verdict; its value is what files contain."""
 
     REPLICATED = "replicated"
     CONTRADICTED = "contradicted"
@@ -27,21 +27,21 @@ REPLICATED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = OUTCOMES
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict rests on."""
+    """The runs on which a verdict rests."""
 
     scale: str
     probe: bool
     """True unless the runs are the paper's own protocol on the paper's own cells."""
     cells: tuple[str, ...] = ()
-    """What was really trained, e.g. `resnet50 on digits`."""
+    """The models and data that were actually trained, e.g. `resnet50 on digits`."""
     runs: int = 0
     runs_missing: int = 0
     seeds: int = 0
     synthetic: bool = False
     note: str = ""
-    """What else a reader must know, e.g. `not the published CIFAR-100`."""
+    """A caveat for readers, e.g. `not the published CIFAR-100`."""
     look: str = ""
-    """Which look of `--until settled` it is of; empty where a claim is judged once."""
+    """Which look of `--until settled` was judged; empty if the claim is judged only once."""
 
     @property
     def missing_text(self) -> str:
@@ -50,7 +50,7 @@ class Evidence:
 
     @property
     def label(self) -> str:
-        """One phrase for tables: the scale and what kind of evidence it is."""
+        """A phrase for tables: the scale and the kind of evidence."""
         kind = "synthetic" if self.synthetic else "probe" if self.probe else "paper protocol"
         text = f"{self.scale} ({kind}: {self.note})" if self.note else f"{self.scale} ({kind})"
         return f"{text}, {self.look}" if self.look else text
@@ -76,7 +76,7 @@ class Anova:
 
 @dataclass(frozen=True)
 class PapersFigure:
-    """The paper's figure beside our interval."""
+    """The paper's figure, and whether our interval contains it."""
 
     value: float
     in_our_interval: bool
@@ -84,7 +84,7 @@ class PapersFigure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Where our value is expected if the paper measured the same."""
+    """Prediction interval for our value if the paper measured the same quantity."""
 
     low: float
     high: float
@@ -93,7 +93,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class StrictBand:
-    """Where the interval lies by a narrower band than the margin."""
+    """The outcome under a margin narrower than the claim's."""
 
     low: float
     high: float
@@ -102,11 +102,11 @@ class StrictBand:
 
 @dataclass(frozen=True)
 class Secondary:
-    """Criteria beside a verdict, above all the paper's own method; they never decide. None: there is no such."""
+    """Results reported beside a verdict, which never decide, such as the paper's own method; None: no result."""
 
     published: Published | None = None
     plug_in_gap_pp: float | None = None
-    """The paper's method for the gap."""
+    """The gap by the paper's method."""
     cross_fitted_gap_pp: float | None = None
     anova: Anova | None = None
     indistinguishable: tuple[IndistinguishableAt, ...] = ()
@@ -114,63 +114,63 @@ class Secondary:
     papers_figure: PapersFigure | None = None
     prediction: Prediction | None = None
     direction: str = ""
-    """Whether the effect points the claimed way."""
+    """Whether the effect has the claimed direction, in words."""
     strict_band: StrictBand | None = None
     disagreement: str = ""
-    """Where the paper's method would give another verdict."""
+    """What the paper's method would say, if it would give another verdict."""
 
 
 class Altered(Word):
-    """What is otherwise when a verdict is tried again. In files it is its text."""
+    """The respect in which a verdict's data or level is altered; its value is what files contain."""
 
     SEED = "seed"
-    """Left out."""
+    """Without one seed."""
     LR = "lr"
-    """Left out."""
+    """Without one learning rate."""
     WDS = "every-second-wd"
-    """Left out."""
+    """Without every second weight decay."""
     BEST_EPOCH = "best-epoch"
-    """Accuracy at the best epoch in place of the last one's."""
+    """Accuracy at the best epoch instead of the last."""
     LEVEL = "level"
-    """Another level for the interval."""
+    """Another level of the interval."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a verdict becomes where one thing is otherwise."""
+    """The outcome of a verdict under one alteration."""
 
     altered: Altered
     which: str
-    """The seed, the learning rate, the half of the weight decays, or the level; empty where there is one such only."""
+    """The seed, the learning rate, the half of the weight decays, or the level; empty for `best-epoch`."""
     outcome: Outcome
 
 
 @dataclass(frozen=True)
 class HowSure:
-    """A decisive verdict, tried again."""
+    """The robustness of a decisive verdict: its outcomes under alterations."""
 
     trials: tuple[Trial, ...]
 
     def changed(self, outcome: Outcome) -> tuple[Trial, ...]:
-        """The trials that came to anything but `outcome`."""
+        """The trials with another outcome than `outcome`."""
         return tuple(trial for trial in self.trials if trial.outcome != outcome)
 
 
 @dataclass(frozen=True)
 class Provisional:
-    """What a claim comes to by the seeds that are there in each of its cells: to be known early, not to be counted."""
+    """An early verdict from the seeds that are complete in each of a claim's cells; it is not counted."""
 
     outcome: Outcome
     reason: str
     estimate: Estimate | None
     runs: int
     seeds: int
-    """In the cell that has the fewest."""
+    """Number of complete seeds, in the cell with the fewest."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to one claim."""
+    """The verdict on one claim; raises ValueError for an unknown outcome or an empty reason."""
 
     claim_id: str
     outcome: Outcome
@@ -179,16 +179,16 @@ class Verdict:
     evidence: Evidence
     estimate: Estimate | None = None
     settle: str = ""
-    """What would settle an inconclusive or not-run claim."""
+    """What would settle a claim that is inconclusive or not run."""
     secondary: Secondary = field(default_factory=Secondary)
     how_sure: HowSure | None = None
-    """None where it was not asked, or the verdict is not decisive."""
+    """None if not asked for, or if the verdict is not decisive."""
     provisional: Provisional | None = None
-    """With `not run`, where enough seeds of each cell are there."""
+    """With `not run`, if enough seeds of each cell are complete."""
 
     @property
     def survives(self) -> bool | None:
-        """Whether the outcome is the same whatever was left out or altered; None where that was not tried."""
+        """Whether the outcome is the same under all alterations; None if they were not tried."""
         return None if self.how_sure is None else not self.how_sure.changed(self.outcome)
 
     def __post_init__(self) -> None:
@@ -200,5 +200,5 @@ class Verdict:
 
 
 def not_run(claim: Claim, reason: str, evidence: Evidence, settle: str = "") -> Verdict:
-    """The verdict of a claim whose runs are not there."""
+    """The verdict on a claim whose runs are missing."""
     return Verdict(claim.id, NOT_RUN, reason, claim.margin, evidence, None, settle)

@@ -1,10 +1,10 @@
-"""verdicts.json: every claim's verdict with all that a reader needs, written whole, read back with one clear error.
+"""verdicts.json, the file of all verdicts: written atomically, read with one clear error message.
 
-The classes here are the file, format 2; docs/verdicts.md explains their fields, docs/verdicts.schema.json is made from
-them (`python -m replicate.judging.verdict_file`). Of format 1, whose keys
-were phrases, all is still read but for details and what stands beside a verdict.
+The classes here define the file, format 2. docs/verdicts.md explains their fields; docs/verdicts.schema.json is made
+from them (`python -m replicate.judging.verdict_file`). Format 1, whose keys were phrases, is still read, except for
+estimates' details and secondary results.
 
-An open end of an interval or margin is null: null at `low` is minus infinity, at `high` plus infinity.
+In an interval or margin, null at `low` is minus infinity, and null at `high` is plus infinity.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ class VerdictFile:
     store_runs: int
     entries: tuple[Entry, ...] = ()
     seconds: float = 0.0
-    """What training the runs took, all devices added up; 0 where it is not known."""
+    """Training time of the runs, summed over devices; 0 if unknown."""
     trained_with: tuple[str, ...] = ()
-    """Software, trainer and precision of the runs, most runs first; empty where it is not known."""
+    """Software, trainer and precision of the runs, most runs first; empty if unknown."""
     practice: tuple[InPractice, ...] = ()
-    """What to do with each cell that was trained; empty where it is not known."""
+    """Practical results of each cell that was trained; empty if unknown."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of claims by outcome, all four outcomes present."""
+        """Number of claims for each of the four outcomes."""
         return {o.value: sum(e.verdict.outcome == o for e in self.entries) for o in OUTCOMES}
 
     @property
@@ -133,7 +133,7 @@ class StoredVerdict:
     provisional: Provisional | None = None
 
     def verdict(self) -> Verdict:
-        """Raises ValueError where no interval can have such ends."""
+        """The verdict; raises ValueError if the ends of an interval or margin are impossible."""
         return Verdict(
             claim_id=self.id,
             outcome=self.outcome,
@@ -150,7 +150,7 @@ class StoredVerdict:
 
 @dataclass(frozen=True)
 class StoredClaim(StoredVerdict, Claimed):
-    """A claim and its verdict: first the fields of `Claimed`."""
+    """A claim and its verdict in a file: first the fields of `Claimed`."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class StoredStore:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The file."""
+    """The whole file."""
 
     format: Literal[2]
     registry: StoredRegistry
@@ -194,13 +194,13 @@ class StoredFile:
 
 
 def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | None = None) -> Entry:
-    """The entry of `claim` with its verdict."""
+    """The entry of `claim` with its verdict; arguments as in `Claimed`."""
     of_claim = (claim.id, claim.family, claim.statement, claim.source, claim.unit, claim.rule, claim.figure)
     return Entry(*of_claim, selected, crashed, verdict)
 
 
 def stored_verdict(verdict: Verdict) -> StoredVerdict:
-    """`verdict` as it stands in files."""
+    """`verdict` in the form in which files have it."""
     return StoredVerdict(
         id=verdict.claim_id,
         outcome=verdict.outcome,
@@ -216,22 +216,22 @@ def stored_verdict(verdict: Verdict) -> StoredVerdict:
 
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    """JSON types."""
+    """`verdict` as JSON types."""
     return dict(strict.plain(stored_verdict(verdict)))
 
 
 def verdict_from_json(data: Any) -> Verdict:
-    """Inverse of `verdict_to_json`; raises ValueError with one line where `data` is no verdict."""
+    """Inverse of `verdict_to_json`; raises ValueError with a message of one line if `data` is not a verdict."""
     return strict.convert(data, StoredVerdict).verdict()
 
 
 def write(path: Path, file: VerdictFile) -> None:
-    """Writes `file` to `path`, whole or not at all."""
+    """Writes `file` to `path` atomically."""
     atomic.write_text(path, json.dumps(file.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> VerdictFile:
-    """The verdict file at `path`; raises VerdictFileError with one line that says what is wrong with it."""
+    """The verdict file at `path`; raises VerdictFileError with a message of one line if it is missing or unusable."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -254,7 +254,7 @@ def read(path: Path) -> VerdictFile:
 
 
 def from_json(data: Any, name: str) -> VerdictFile:
-    """The file whose JSON is `data`; `name` stands in the error messages."""
+    """The verdict file from its JSON `data`; raises VerdictFileError, whose message starts with `name`."""
     if not isinstance(data, dict) or "format" not in data:
         raise VerdictFileError(f"{name}: expected a verdict file, got JSON without `format`; {_MAKE_ONE}")
     if data["format"] not in (1, FORMAT):
@@ -278,7 +278,7 @@ class _Format1:
 
 
 def _of_format_1(data: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of format 1 as that of format 2, without details and what stands beside."""
+    """Converts JSON of format 1 to format 2, without details and secondary results."""
     old = strict.convert(data, _Format1)
     claims = []
     for claim in old.claims:
@@ -324,9 +324,9 @@ def _claimed(of: Claimed) -> dict[str, Any]:
 
 
 def changes(before: VerdictFile, now: Mapping[str, Outcome], selected: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(id, outcome before, outcome now) of the `selected` claims whose outcome is not the one in `before`.
+    """(id, outcome before, outcome now) of the `selected` claims whose outcome differs from that in `before`.
 
-    A claim that `before` does not know was not run there.
+    A claim that is not in `before` counts as not run there.
     """
     known = before.outcomes
     pairs = ((i, known.get(i, NOT_RUN), now[i]) for i in selected)

@@ -1,1 +1,1 @@
-"""Landscapes: accuracy over learning rate, weight decay and seed, from the store or made up."""
+"""Landscapes: accuracy over learning rate, weight decay and seed, from a store or simulated."""

@@ -1,4 +1,4 @@
-"""From the runs of a store to the landscapes of a claim, built from exactly the points that it needs."""
+"""Builds the landscapes of a claim from the runs of a store, using exactly the points that the claim needs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 MOST_CELLS = 2
-"""Claims over more cells than these have no landscape of their own."""
+"""Claims over more cells than this are not searched for landscapes to draw."""
 
 
 class Missing(Exception):
-    """Runs that a claim needs and the store lacks; the message is the reason, fit for a verdict."""
+    """The store lacks runs that a claim needs; the message can serve as the reason of a verdict."""
 
     def __init__(
         self, needed: Collection[Run], have: int, missing: Counter[str], complete: Mapping[Key, tuple[int, ...]]
@@ -34,26 +34,26 @@ class Missing(Exception):
         self.needed = needed
         self.have = have
         self.missing = missing
-        """How many runs are missing by cell and variant, e.g. `resnet50-cifar100` or `resnet50-cifar100 sgd`."""
+        """Number of missing runs by cell and variant, e.g. `resnet50-cifar100` or `resnet50-cifar100 sgd`."""
         self.complete = complete
-        """By cell and variant the seeds of which every run is there, ascending."""
+        """Cell and variant → the seeds with all their runs in the store, ascending."""
         where = ", ".join(f"{label}: {n}" for label, n in missing.items())
         super().__init__(f"{len(needed) - have} of {len(needed)} runs are not in the store ({where})")
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The landscape of each cell and variant of a claim, and the runs that they are made from, each once."""
+    """The landscape of each cell and variant of a claim, and the runs that they are built from, each once."""
 
     landscapes: Mapping[Key, Landscape]
     runs: Sequence[StoredRun]
 
 
 def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = None) -> list[Run]:
-    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record that is there is checked.
+    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record in the store is verified.
 
-    `seeds`: of the first seeds of each cell alone, this many. Where brackets go in rounds, those of the rounds that can
-    be told by what is there: none where all are done.
+    `seeds`: only this many of each cell's seeds, from the first. A bracket's later rounds depend on results, so only
+    runs of rounds that can be determined from the stored runs are included; none if all are done.
     """
     now = Snapshot(store)
     return [run for run in runs_for([claim], scale, now.result, seeds) if now.get(run) is None]
@@ -62,11 +62,11 @@ def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = N
 def collect(
     claim: Claim, scale: Scale, store: Store | Snapshot, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> Collected:
-    """The landscapes of `claim`, from exactly the points of its parts; `seeds`: from these of each cell alone.
+    """The landscapes of `claim`, from exactly the points of its parts; `seeds`: only these seeds of each cell.
 
-    Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest over the
-    epochs), diverged, and shrinkage (the share of the weights that decay alone would take away over the training).
-    Raises `Missing` where a run is not in the store, `NotTrained` where the scale has none.
+    Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest accuracy over
+    epochs), diverged, and shrinkage (the share by which decay alone would shrink the weights over training). Raises
+    `Missing` if a run is not in the store, and `NotTrained` if the scale does not train the claim's runs.
     """
     now = Snapshot(store)
     points = points_of(claim, scale, now.result, seeds)
@@ -82,7 +82,7 @@ def collect(
 
 
 def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> dict[Key, tuple[int, ...]]:
-    """By cell and variant the seeds of whose points every run is among the keys `found`."""
+    """Cell and variant → the seeds with all their runs among the keys `found`, ascending."""
     return {
         where: tuple(sorted({p.seed for p in of_cell} - {p.seed for p in of_cell if p.run.key not in found}))
         for where, of_cell in points.items()
@@ -90,9 +90,9 @@ def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> 
 
 
 def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """What can be drawn: by cell and variant the landscape of the first claim that `store` has all runs of.
+    """The landscapes that can be drawn: for each cell and variant, that of the first claim with all runs in `store`.
 
-    The claims on ratios come first in the registry and need all grids, so theirs is the fullest there is.
+    The claims on ratios come first in the registry and use all grids, so theirs is the largest landscape there is.
     """
     found: dict[Key, Landscape] = {}
     for claim in CLAIMS:

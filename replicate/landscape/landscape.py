@@ -16,16 +16,16 @@ Floats = NDArray[np.float64]
 
 COLUMNS = ("lr", "wd", "seed", "score", "diverged")
 LARGEST, LEAST_SPREAD, MOST_SPREAD = 1e12, 1e-4, 1e9
-"""Scores larger than this, or that differ by less or by more than these, are judged in a unit of their own: squares of
-far larger ones overflow, and of far smaller ones are taken for rounding errors."""
+"""Scores larger than the first, or with a spread outside the other two, are rescaled (`Landscape.unit`): squares of
+much larger numbers overflow, and much smaller ones look like rounding errors."""
 
 
 @dataclass(frozen=True)
 class Slice:
     """The runs of one learning rate.
 
-    `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged, and `noise_sd`:
-    in `Landscape.unit`. `diverged`: [W, S], True where a run ended without a finite loss.
+    `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged. `diverged`: [W,
+    S], True where a run ended without a finite loss. `scores` and `noise_sd` are in units of `Landscape.unit`.
     """
 
     lr: float
@@ -37,31 +37,34 @@ class Slice:
 
     @property
     def equal(self) -> bool:
-        """Whether three weight decays or more have scores, all of them the same to the last digit."""
+        """Whether at least three weight decays have scores, all of them equal to the last digit."""
         known = np.isfinite(self.scores)
         return bool(known.any(axis=1).sum() >= 3 and np.ptp(self.scores[known]) == 0)
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """Scores of one cell: accuracy in percent, minus the loss, or another score; higher is better each time."""
+    """Scores of one cell: accuracy in percent, minus the loss, or another score; higher is always better.
+
+    Raises ValueError for missing columns, repeated rows, accuracies that are not percentages, or a noise not above 0.
+    """
 
     arch: str
     dataset: str
     frame: pd.DataFrame
-    """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row a run; score is NaN where diverged."""
+    """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row per run; score is NaN where diverged."""
     metric: str = "accuracy"
-    """`accuracy` (percent), `loss` (score is its negative), or `score` (any other of which more is better)."""
+    """`accuracy` (percent), `loss` (score is its negative), or `score` (any other score of which more is better)."""
     chance_pp: float = 0.0
-    """Accuracy of guessing, percent; 0 where it is not known."""
+    """Accuracy of guessing, percent; 0 if unknown."""
     synthetic: bool = False
-    """True where any row comes from a made landscape; every report shows it."""
+    """True if any row is simulated; every report shows it."""
     noise_sd: float | None = None
-    """Standard deviation of a score between seeds, in units of `score`, where it is known from elsewhere; else None."""
+    """Standard deviation of a score between seeds, in units of `score`, if known from elsewhere; else None."""
     settings: tuple[tuple[str, str], ...] = ()
-    """What else is known of its runs, the same of all: (name, value) as a file of runs has them."""
+    """Other settings, the same for all runs: (name, value) as in the file of runs."""
     steps: float | None = None
-    """Optimiser steps of each run, where they are known."""
+    """Optimiser steps of each run, if known."""
 
     def __post_init__(self) -> None:
         if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):
@@ -75,47 +78,47 @@ class Landscape:
         beyond = scores[np.isfinite(scores) & (np.abs(scores) > LARGEST)]
         if self.metric == "accuracy" and len(beyond):
             raise ValueError(
-                f"landscape {self.arch}-{self.dataset}: expected accuracies in percent, got {beyond[0]:g}; another "
-                'score has metric="score"'
+                f"landscape {self.arch}-{self.dataset}: expected accuracies in percent, got {beyond[0]:g}; for another "
+                'score, set metric="score"'
             )
         repeated = self.frame.duplicated(["lr", "wd", "seed"])
         if repeated.any():
             row = self.frame[repeated].iloc[0]
             raise ValueError(
-                f"landscape {self.arch}-{self.dataset}: expected one row a run, got lr={row.lr:g} wd={row.wd:g} "
+                f"landscape {self.arch}-{self.dataset}: expected one row per run, got lr={row.lr:g} wd={row.wd:g} "
                 f"seed={row.seed} more than once; drop or average the repeats"
             )
 
     @property
     def seeds(self) -> tuple[Any, ...]:
+        """The different seeds, ascending."""
         return tuple(sorted(self.frame["seed"].unique()))
 
     @cached_property
     def unit(self) -> float:
-        """Unit in which `slices` has the scores, a power of two, so that nothing is rounded; 1 for usual scores.
-
-        An accuracy is always in percent.
-        """
+        """Unit of the scores in `slices`: 1 for usual scores and accuracies, else a power of two, to avoid rounding."""
         scores = self.frame["score"].to_numpy(dtype=np.float64)
         scores = scores[np.isfinite(scores)]
         largest = float(np.abs(scores).max(initial=0.0))
         if self.metric == "accuracy" or largest == 0:
             return 1.0
         top = math.frexp(largest)[1]
-        spread = float(np.ptp(np.ldexp(scores, -top)))  # of the largest score, for the scores' own may overflow
+        spread = float(
+            np.ptp(np.ldexp(scores, -top))
+        )  # relative to the largest score, as the plain spread may overflow
         if spread == 0 or (largest <= LARGEST and LEAST_SPREAD <= math.ldexp(spread, top) <= MOST_SPREAD):
             return 1.0 if largest <= LARGEST else _power_of_two(top)
         return _power_of_two(top + math.frexp(spread)[1])
 
     @cached_property
     def digest(self) -> bytes:
-        """A hash of its rows, whatever their order."""
+        """A hash of the rows that does not depend on their order."""
         rows = self.frame[list(COLUMNS)].sort_values(["lr", "wd", "seed"])
         return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).digest()
 
     def slices(self) -> list[Slice]:
-        """One `Slice` a learning rate, ascending; the seed axis is the same in all of them."""
-        # numpy, not a group-by: judging a hundred sweeps calls this often enough to notice.
+        """One `Slice` per learning rate, ascending; the seed axis is the same in all of them."""
+        # NumPy is much faster than a group-by here, and this is called often.
         lrs = self.frame["lr"].to_numpy(dtype=np.float64)
         wds = self.frame["wd"].to_numpy(dtype=np.float64)
         score = self.frame["score"].to_numpy(dtype=np.float64) / self.unit
@@ -136,5 +139,5 @@ class Landscape:
 
 
 def _power_of_two(exponent: int) -> float:
-    """The nearest that is a number of full precision."""
+    """2 ** `exponent`, limited to floats of full precision."""
     return math.ldexp(1.0, min(max(exponent, -1021), 1023))

@@ -1,4 +1,4 @@
-"""Landscapes with known truth: where the best weight decay lies, how accuracy falls off, how noisy the seeds are."""
+"""Simulated landscapes with a known truth: best weight decay, shape of the accuracy curve, and noise between seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CENTER_LR = float(np.exp(np.mean(np.log(LRS))))
 
 
 def _saturating(x: Floats) -> Floats:
-    """Table 2's averages, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10, levelling off at 5.4 pp."""
+    """Through Table 2's average drops, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10, levelling off at 5.4 pp."""
     return 1.54 * x**2 / (1 + x**2 / 3.51)
 
 
@@ -36,9 +36,9 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "tent": lambda x: np.where(x > 0, 3.0, 0.6) * np.abs(x),
     "ridge": lambda x: np.where(x > 0, 3.0 * x, 0.25 * x**2),
 }
-"""Accuracy lost, pp, at x = ln(weight decay / best weight decay); only `quadratic` is anybody's assumption. A `plateau`
-has no best weight decay: all below the given one are equally good, and what lies above costs dearly. Nor has a `mesa`:
-all within a factor 5 are equally good, between two cliffs. A `tent` and a `ridge` break at the best weight decay."""
+"""Accuracy lost, pp, at x = ln(weight decay / best weight decay). On a `plateau` all weight decays below the nominal
+best are equally good, and larger ones lose much; on a `mesa` all within a factor 5 are equally good, between two
+cliffs. `tent` and `ridge` have a kink at the best weight decay."""
 
 
 NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")
@@ -46,7 +46,7 @@ NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-face
 
 @dataclass(frozen=True)
 class Truth:
-    """What a synthetic landscape is drawn from."""
+    """The parameters of a simulated landscape; raises ValueError for an intercept with a slope other than 1."""
 
     rho: float = RHO
     """Best weight decay over learning rate, at `CENTER_LR`."""
@@ -58,27 +58,28 @@ class Truth:
     peak_pp: float = 75.0
     """Accuracy at the best learning rate and weight decay."""
     lr_drop_pp: float = 1.0
-    """Accuracy lost per squared unit of ln(learning rate / 1e-3): the optimum's accuracy drifts with it."""
+    """Accuracy lost at the optimum, times ln(learning rate / 1e-3) squared."""
     seed_sd_pp: float = 0.2
-    """Standard deviation of what all runs of one seed and learning rate share."""
+    """Standard deviation of the error common to all runs of a seed and learning rate."""
     noise_sd_pp: float = 0.3
-    """Standard deviation of one run around that."""
+    """Standard deviation of a single run around that."""
     noise: str = "normal"
     """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
-    away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one a seed
-    and learning rate), `shifted` (the same, one curve a seed, equal at all learning rates seen from their optimum) or
-    `two-faced` (each seed and learning rate belongs to one of two curves, optima a factor 2.3 to 3 apart)."""
+    away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one per seed
+    and learning rate), `shifted` (the same with one curve per seed, as a function of the distance from the optimum) or
+    `two-faced` (each seed and learning rate has one of two curves, with optima a factor 2.3 to 3 apart)."""
 
     intercept_share: float = 0.0
-    """With slope 1, the share of a constant in the best weight decay at `CENTER_LR`: a straight line, no power law."""
+    """Share of a constant in the best weight decay at `CENTER_LR`, with slope 1: a straight line instead of a power
+    law."""
     off_lr: float = 0.0
-    """The learning rate at which the best weight decay is another."""
+    """The learning rate at which the best weight decay is off the law."""
     off_times: float = 1.0
-    """The best weight decay there, as a multiple of what the law says."""
+    """The best weight decay there, as a multiple of the law's."""
 
     def __post_init__(self) -> None:
         if self.intercept_share and self.slope != 1:
-            raise ValueError(f"intercept_share: expected a slope of 1 beside it, got {self.slope:g}")
+            raise ValueError(f"intercept_share: expected slope = 1 with it, got {self.slope:g}")
 
     @property
     def is_power_law(self) -> bool:
@@ -92,32 +93,32 @@ class Truth:
         return float(law * (self.off_times if lr == self.off_lr else 1.0))
 
     def from_best(self, lr: float, wds: Sequence[float]) -> Floats:
-        """ln(weight decay / best weight decay), [W]; weight decay 0 is a thousandth of the smallest other one."""
+        """[W], ln(weight decay / best weight decay); 0 counts as a thousandth of the smallest other weight decay."""
         wd = np.asarray(wds, dtype=np.float64)
         smallest = wd[wd > 0].min() if (wd > 0).any() else 1e-9
         return np.asarray(np.log(np.where(wd > 0, wd, 1e-3 * smallest) / self.best_wd(lr)))
 
     def accuracy(self, lr: float, wds: Sequence[float]) -> Floats:
-        """Expected accuracy, percent, [W]."""
+        """[W], expected accuracy in percent at the weight decays `wds`, at least 1."""
         x = self.from_best(lr, wds)
         lost = self.depth * SHAPES[self.shape](x)
         peak = self.peak_pp - self.lr_drop_pp * np.log(lr / 1e-3) ** 2
-        # No training does worse than chance; one per cent stands for it.
+        # Accuracy does not fall below chance, taken as 1 %.
         return np.maximum(peak - lost, 1.0)
 
 
 def paper_grid(lr: float) -> Sequence[float]:
-    """The paper's eight weight decays."""
+    """The paper's eight weight decays, the same at every `lr`."""
     return WEIGHT_DECAYS
 
 
 def ratio_grid(lr: float) -> Sequence[float]:
-    """kappa * 0.1 * lr for the seven kappas of Table 2."""
+    """The weight decays kappa * 0.1 * lr for the seven kappas of Table 2."""
     return tuple(float(f"{k * RHO * lr:.3g}") for k in KAPPAS)
 
 
 def bracket_grid(truth: Truth, factor: float = 3.0, reach: int = 3) -> Grid:
-    """A grid of 2 * reach + 1 weight decays, `factor` apart, out of phase with the optima."""
+    """A grid of 2 * reach + 1 weight decays around the optimum, spaced by `factor` and not aligned with the optimum."""
 
     def grid(lr: float) -> Sequence[float]:
         step = np.log(factor)
@@ -139,9 +140,9 @@ def draw(
     arch: str = "synthetic",
     dataset: str = "synthetic",
 ) -> Landscape:
-    """One landscape of `truth` on `grid`: rows lr x grid(lr) x seed.
+    """A landscape drawn from `truth` on `grid`, with one row for each of lrs x grid(lr) x seeds.
 
-    `missing`: share of rows left out at random. `diverged_above`: runs with lr * weight decay above it diverged.
+    `missing`: share of rows left out at random. `diverged_above`: runs with lr * weight decay above it are diverged.
     """
     columns: dict[str, list[Floats]] = {"lr": [], "wd": [], "seed": [], "score": []}
     shared = _seed_curves(len(seeds), rng) if truth.noise == "shifted" else None
@@ -165,7 +166,7 @@ def draw(
 
 
 def _seed_curves(n_seeds: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
-    """Smooth random curves of variance 1, one a seed: x [W] to [W, S]; five cosines, wavelengths of about 15."""
+    """Smooth random curves of variance 1, one per seed, x [W] to [W, S]: sums of five cosines, wavelengths about 15."""
     frequency = rng.normal(0, 1 / 2.4, (5, n_seeds))
     phase = rng.uniform(0, 2 * np.pi, (5, n_seeds))
     return lambda x: np.asarray(np.sqrt(2 / 5) * np.cos(frequency * x[:, None, None] + phase).sum(axis=1))
@@ -192,7 +193,7 @@ def _noise(
         curves = shared or _seed_curves(n_seeds, rng)
         return np.asarray(truth.noise_sd_pp * (np.sqrt(0.8) * curves(x) + np.sqrt(0.2) * rng.normal(0, 1, shape)))
     if truth.noise == "two-faced":
-        # The mean of both curves has its optimum where the truth has it.
+        # Both curves are centred so that their mean is the true curve.
         side = rng.choice([-1.0, 1.0], n_seeds) * np.log(3) / 2
         lost = SHAPES[truth.shape]
         both = (lost(x - np.log(3) / 2) + lost(x + np.log(3) / 2)) / 2

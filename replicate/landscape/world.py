@@ -1,7 +1,7 @@
-"""Synthetic worlds: what every run of a scale would measure if the paper were right, a rival were, or nothing were.
+"""Synthetic worlds: what each run would measure if the paper were right, if a rival law were, or if nothing mattered.
 
-They fill a store so that the whole way, from records to verdicts, can be shown to say yes, no and can't tell. Records
-are marked synthetic and belong to the scale `synthetic` alone.
+They fill a store to show that the whole way from records to verdicts can say replicated, contradicted and inconclusive.
+Their records are marked synthetic and belong only to the scale `synthetic`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from replicate.runs.result import Result
 from replicate.runs.run import Run
 
 SEED_SD_PP = 0.29
-"""What all runs of one cell and seed share; with `RUN_SD_PP` it makes the paper's seed-to-seed 0.3 pp."""
+"""Standard deviation of the error common to all runs of a cell and seed; with `RUN_SD_PP`, the paper's 0.3 pp."""
 RUN_SD_PP = 0.04
 NOISE_WORLD_SD_PP = 20.0
 NOISE_WORLD_DRAW = 6
-"""Which draw of pure noise: of 94 intervals at 95 %, some miss what they should hold in three draws of six."""
+"""Random seed of the noise world, chosen for a typical draw: in three of six, some of 94 intervals miss the truth."""
 PEAK_PP = 75.0
 BEST_LR = 3e-3
-"""The learning rate of the best accuracy. The paper's grid holds a weight decay near 0.1 * lr there: 3.3 times it."""
+"""The learning rate of the best accuracy. The paper's grid has a weight decay near 0.1 * lr there: 3.3 times as
+large."""
 
 _LOG_KAPPAS = np.log(KAPPAS)
 _MEAN_DROPS = {
@@ -31,17 +32,17 @@ _MEAN_DROPS = {
     "cifar100": (3.65, 2.05, 0.85, 0.0, 0.65, 2.08, 3.70),
     "imagenet": (4.20, 2.4, 0.85, 0.0, 0.85, 2.50, 4.35),
 }
-"""Drops averaged over learning rates: within Table 2's margins, growing fast enough for its (ln kappa)²."""
+"""Drops averaged over learning rates: within Table 2's margins, and growing fast enough for its (ln kappa)²."""
 _DROPS_AT_BEST_LR = (2.6, 1.4, 0.5, 0.0, -0.22, 0.2, 1.3)
-"""Where the optimum lies on the line, the grid cannot beat it, and the paper's gap of 0.18 pp (0.09 to 0.27) could not
-be. So here, at the best learning rate, …"""
+"""Drops at the best learning rate. If its optimum were on the line, the grid could not beat the line, and the paper's
+gap of 0.18 pp (0.09 to 0.27) would be impossible."""
 _BETWEEN = ((1.35, -0.45), (10 / 3, -0.17))
-"""(kappa, drop): … the best decay is 1.35 times the claimed one, and what is on the grid is 0.17 pp better than that.
-Elsewhere the claimed decay is the best, so no learning rate is off the law by much."""
+"""Further (kappa, drop) at the best learning rate: the best decay is 1.35 times the claimed one, and the grid's nearest
+is 0.17 pp better than the claimed one. At the other learning rates the claimed decay is the best."""
 
 
 def _curve(drops: tuple[float, ...], *between: tuple[float, float]) -> Callable[[float], float]:
-    """Drop (pp) over ln kappa: monotone pieces through the table and what is `between`, straight on beyond it."""
+    """Drop (pp) over ln kappa: monotone cubic through the `drops` at `KAPPAS` and points `between`, linear beyond."""
     knots = sorted([*zip(_LOG_KAPPAS, drops, strict=True), *((np.log(kappa), drop) for kappa, drop in between)])
     x, y = (np.array(values, dtype=np.float64) for values in zip(*knots, strict=True))
     curve = PchipInterpolator(x, y)
@@ -65,12 +66,12 @@ _ELSEWHERE = {
 
 
 def _lr_penalty(lr: float) -> float:
-    """Accuracy (pp) lost for not training at the best learning rate."""
+    """Accuracy (pp) lost at learning rate `lr` compared with the best one."""
     return float(0.8 * abs(np.log(lr / BEST_LR)))
 
 
 def _paper(run: Run) -> float:
-    """Every trained claim of the paper holds."""
+    """Accuracy in a world in which every trained claim of the paper holds."""
     claimed = (RHO_SGD if run.optimizer == "sgd" else RHO) * run.lr
     wd = max(run.weight_decay, 1e-3 * claimed)
     main = run.optimizer == "adamw" and run.schedule == "cosine" and run.lr == BEST_LR and not _is_variant(run)
@@ -79,19 +80,19 @@ def _paper(run: Run) -> float:
 
 
 def _is_variant(run: Run) -> bool:
-    """Robustness runs: another batch size or length than the scale's own."""
+    """Whether a run is of a robustness check, with another batch size or number of epochs."""
     return (run.batch_size, run.epochs) != (BATCH_SIZE["cifar100"], EPOCHS["cifar100"])
 
 
 def _timescale(run: Run) -> float:
-    """The best weight decay falls as 1 / lr: lr * decay * steps is what counts."""
+    """Accuracy in a world in which the best weight decay falls as 1 / lr: only lr * decay * steps matters."""
     best = 3e-5 / run.lr
     wd = max(run.weight_decay, 1e-3 * best)
     return PEAK_PP - _lr_penalty(run.lr) - 0.62 * min(float(np.log(wd / best) ** 2), 60.0)
 
 
 def _noise(run: Run) -> float:
-    """Nothing matters, and the seeds differ by more than any effect the paper reports."""
+    """Accuracy in a world in which nothing matters and seeds differ by more than any effect the paper reports."""
     return 50.0
 
 
@@ -99,7 +100,10 @@ WORLDS: dict[str, Callable[[Run], float]] = {"paper": _paper, "timescale": _time
 
 
 def result(world: str, run: Run) -> Result:
-    """What `run` measures in `world`; depends on the run's record alone."""
+    """The result of `run` in `world` (a key of `WORLDS`), a function of the run's record alone.
+
+    Raises ValueError for an unknown world or a run on real data.
+    """
     if world not in WORLDS:
         raise ValueError(f"world: expected one of {', '.join(WORLDS)}; got {world!r}")
     if not run.synthetic:

@@ -1,1 +1,1 @@
-"""Anybody's runs, as their tools and hands write them down, to landscapes."""
+"""Readers of sweeps: from files in the formats of many tools, or written by hand, to landscapes."""

@@ -1,7 +1,7 @@
-"""Which column of a table is the learning rate, the weight decay, the score: by name, or as the caller says.
+"""Finds the columns of a table: learning rate, weight decay, score and so on, by name or as the caller says.
 
-Where two could be meant, it asks; what it takes under another name, and whether higher or lower is better where a name
-does not tell, it says.
+If several columns could be meant, it raises an error that asks for a choice. Notes say which columns were taken under
+other names, and whether higher or lower is better if the name does not say.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from replicate.text import UsageError
 
 METRICS = (ACCURACY, LOSS, SCORE)
 FIELDS = ("lr", "wd", *METRICS, "seed", "arch", "dataset", "run", "step", "state")
-"""What `--columns` can name."""
+"""Fields that `--columns` can name."""
 QUIET = ("n", "observed", "lost", "direction", "state", "run", "step")
-"""Fields that go without a note."""
+"""Fields taken without a note."""
 UNNAMED = "unnamed"
-"""Architecture or data set of a sweep that does not say."""
+"""Architecture or data set of a sweep that does not name it."""
 SURE = (0, 3)
-"""Tiers of accuracies and losses by their plain names."""
+"""Tiers of columns that are accuracies or losses beyond doubt."""
 BITS = {"8", "16", "32", "64"}
 DIRECTIONS = {"max": SCORE, "min": LOSS}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is judged: the column, and what it is."""
+    """The score that is judged: its column and kind."""
 
     column: str
     kind: str
-    """accuracy (to be in percent), loss (lower is better), or score (higher is better)."""
+    """accuracy (will be converted to percent), loss (lower is better), or score (higher is better)."""
     spread: str = ""
     """The column of its standard deviation or error."""
     standard_error: bool = False
@@ -46,7 +46,7 @@ class Metric:
 
 
 def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
-    """Field → column from arguments such as `lr=config.lr,wd=params_wd`."""
+    """Field → column from arguments such as `lr=config.lr,wd=params_wd`; raises UsageError for other arguments."""
     columns: dict[str, str] = {}
     for pair in (pair for argument in arguments for pair in argument.split(",")):
         field, equals, column = (part.strip() for part in pair.partition("="))
@@ -66,7 +66,17 @@ def names_both(header: Sequence[str]) -> bool:
 def find_columns(
     table: Table, asked: str | None, columns: Mapping[str, str], notes: list[str]
 ) -> tuple[dict[str, str], Metric]:
-    """Field → column, for every field that the table has, and the metric."""
+    """Field → column, for every field that the table has, and the metric.
+
+    Args:
+        table: The table.
+        asked: The metric that the caller names; None to choose by name.
+        columns: Field → column, as the caller names them.
+        notes: Decisions that the table did not force are added here.
+
+    Raises:
+        UsageError: A column is missing or ambiguous.
+    """
     found: dict[str, str] = {}
     for field, column in columns.items():
         if column not in table.header:
@@ -104,7 +114,7 @@ def find_columns(
 
 
 def _guess(table: Table, field: str, taken: set[str]) -> str | None:
-    """The column that holds `field`; raises UsageError where two with different contents could."""
+    """The column of `field`, None if there is none; raises UsageError if several with different contents could be."""
     places = {column: place for column in table.header if (place := names.tier(column, field)) is not None}
     places = {column: place for column, place in places.items() if column not in taken and _fits(table, column, field)}
     if not places:
@@ -113,7 +123,7 @@ def _guess(table: Table, field: str, taken: set[str]) -> str | None:
     candidates = [column for column, place in places.items() if place == best]
     if field in ("run", "step", "state", "n", "observed", "lost", "direction"):
         return candidates[0]
-    # An export says some settings twice, here with the values left out that it lacks there.
+    # An export may contain a setting twice; columns with equal contents are no conflict.
     if len({tuple(table.values(column)) for column in candidates}) > 1:
         examples = f"--columns {field}={candidates[0]}"
         raise UsageError(
@@ -123,7 +133,7 @@ def _guess(table: Table, field: str, taken: set[str]) -> str | None:
 
 
 def _fits(table: Table, column: str, field: str) -> bool:
-    """Whether what a column holds can be what its name says: `model` may be a number of a run, `l2` a distance."""
+    """Whether a column's values fit the meaning of its name: `n` needs counts, `step` needs varying numbers."""
     values = [value for value in table.values(column)[:200] if value]
     if field == "n":
         counts = [found.value for value in values if (found := number(value)) is not None]
@@ -134,7 +144,7 @@ def _fits(table: Table, column: str, field: str) -> bool:
 
 
 def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: list[str]) -> tuple[Metric | None, str]:
-    """The metric, or None and, where there is more to say than that there is none, what."""
+    """The metric and an empty text; or None and an explanation, empty if the table simply has no metric."""
     measures = {column: one for column in table.header if (one := names.measure(column)) is not None}
     measures = {column: one for column, one in measures.items() if column not in columns.values() or one.spread}
     spreads = {column: one for column, one in measures.items() if one.spread}
@@ -157,7 +167,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
     if name and name not in METRICS:
         return _asked(table, name, direction, measures, spreads), ""
     wanted = {column: one for column, one in scores.items() if not name or one.kind in (name, UNKNOWN)}
-    if name and name not in table.header:  # of this kind, the surest
+    if name and name not in table.header:  # the most certain column of this kind
         wanted = {c: m for c, m in wanted.items() if m.kind == name} or wanted
     if not wanted:
         return None, ""
@@ -181,7 +191,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
     if direction:
         kind = kind if (kind in HIGHER) == (direction == "max") else DIRECTIONS[direction]
     if found.tier == 5 and not name:
-        notes.append(f"{column}: taken as the better the higher; --metric {column}:min says otherwise")
+        notes.append(f"{column}: higher is taken as better; if lower is better, use --metric {column}:min")
     _others(column, kind, scores, notes)
     return _with_spread(column, kind, spreads), ""
 
@@ -189,15 +199,15 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
 def _asked(
     table: Table, name: str, direction: str, measures: Mapping[str, Measure], spreads: Mapping[str, Measure]
 ) -> Metric:
-    """The metric whose column the caller names."""
+    """The metric whose column the caller names; raises UsageError if there is none, or its direction is unknown."""
     same = [c for c in table.header if c == name] or [
         c for c in table.header if name.lower() in (c.lower(), names.plain(c)) or c.lower().endswith("/" + name.lower())
     ]
     if len(same) != 1:
         what = f"several columns ({listed(same, 4)})" if same else "no such column"
         raise UsageError(
-            f"{table.name}: --metric {name}: {what}; there are {table.columns}; or say accuracy or loss for the one "
-            "that is found by its name"
+            f"{table.name}: --metric {name}: {what}; there are {table.columns}; or use --metric accuracy or --metric "
+            "loss to choose one by its name"
         )
     found = measures.get(same[0])
     kind = found.kind if found is not None else UNKNOWN
@@ -205,7 +215,7 @@ def _asked(
         kind = _told(table, same[0], [])
         if not kind:
             raise UsageError(
-                f"{table.name}: --metric {name}: whether higher or lower is better is not told by the name; say "
+                f"{table.name}: --metric {name}: the name does not say whether higher or lower is better; use "
                 f"--metric {name}:max or {name}:min"
             )
     if direction and (kind == UNKNOWN or (kind in HIGHER) != (direction == "max")):
@@ -214,20 +224,20 @@ def _asked(
 
 
 def _told(table: Table, column: str, notes: list[str]) -> str:
-    """What a column of no telling name is, by a column of directions or its % signs; empty where neither tells."""
+    """The kind of a column whose name does not say, from a column of directions or its % signs; empty if unknown."""
     for direction in [c for c in table.header if names.tier(c, "direction") is not None]:
         words = {value.strip("[]'\" ").rpartition(".")[2].lower()[:3] for value in table.values(direction) if value}
         if len(words) == 1 and words <= {"max", "min"}:
             return DIRECTIONS[words.pop()]
     values = [value for value in table.values(column) if number(value, table.decimal_comma) is not None]
     if values and all(value.rstrip("* ").endswith("%") for value in values):
-        notes.append(f"{column}: percentages, taken as an accuracy; --metric {column}:min says that lower is better")
+        notes.append(f"{column}: percentages, taken as an accuracy; if lower is better, use --metric {column}:min")
         return ACCURACY
     return ""
 
 
 def _others(column: str, kind: str, scores: Mapping[str, Measure], notes: list[str]) -> None:
-    """A note on what else could have been judged."""
+    """Adds a note on other columns that could have been judged."""
     others = {c: m for c, m in scores.items() if c != column and m.kind in METRICS}
     if kind == ACCURACY and (losses := [c for c, m in others.items() if m.kind == LOSS and m.tier == 3]):
         notes.append(f"judging accuracy ({column}); --metric loss judges {losses[0]}")
@@ -237,7 +247,7 @@ def _others(column: str, kind: str, scores: Mapping[str, Measure], notes: list[s
 
 
 def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metric:
-    """The metric with the column of its spread: the one named after it, or the only one."""
+    """The metric with the column of its standard deviation or error, if exactly one column matches it by name."""
     own = names.measure(column)
     base = {word for part in names.parts(column) for word in part} - QUALIFIERS
     same = [
@@ -252,7 +262,7 @@ def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metr
 
 
 def _holds(table: Table, column: str, found: Measure) -> bool:
-    """Whether the column can hold a measure: `error` may be the text of an exception, `precision` a number of bits."""
+    """Whether a column can be a measure: `error` may be the text of an exception, `precision` a number of bits."""
     values = [value for value in table.values(column) if value]
     if values and not any(number(value, table.decimal_comma) is not None for value in values[:1000]):
         return False
@@ -260,7 +270,7 @@ def _holds(table: Table, column: str, found: Measure) -> bool:
 
 
 def one_optimizer(table: Table, taken: Sequence[str]) -> None:
-    """Raises UsageError where runs of several optimisers would be judged as one cell."""
+    """Raises UsageError if runs of several optimisers would be judged as one cell."""
     for column in table.header:
         if names.plain(column) not in OPTIMIZER or column in taken:
             continue
@@ -269,6 +279,6 @@ def one_optimizer(table: Table, taken: Sequence[str]) -> None:
             shown = ", ".join(repr(value[:40]) for value in values[:4])
             raise UsageError(
                 f"{table.name}: expected the runs of one optimizer, got {len(values)} values "
-                f"({shown}) in column {column}; keep "
-                f"the rows of one, or make a cell of each: --columns arch={column}"
+                f"({shown}) in column {column}; keep the rows of one, or judge each separately: --columns "
+                f"arch={column}"
             )

@@ -1,4 +1,4 @@
-"""Tables of lines: CSV in any of the usual dialects, columns parted by blanks, and Markdown."""
+"""Tables in text files: CSV in the usual dialects, columns separated by blanks, and Markdown."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ DELIMITERS = (",", ";", "\t", "|")
 RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 """The line below the header of a Markdown table."""
 LOOKED_AT = 50
-"""Rows that tell a dialect."""
+"""Number of rows from which the dialect is detected."""
 CSV_FIELD = 1 << 20
 MOST_UNREADABLE = 1000
 
 
 def read(name: str, text: str) -> Table:
-    """The table in `text`, whatever its dialect; lines that do not fit go to `unreadable`."""
+    """The table in `text`, in any of the dialects; lines that do not fit go to `Table.unreadable`.
+
+    Raises UsageError if the text is no table.
+    """
     lines = text.splitlines(keepends=True)
     if (found := _markdown_rules(lines)) and not _csv_before(lines, found[0]):
         return markdown(name, lines, found)
@@ -30,7 +33,7 @@ def read(name: str, text: str) -> Table:
 
 
 def read_whole(name: str, text: str) -> Table:
-    """As `read`, but a line that does not fit is an error."""
+    """As `read`, but raises UsageError for a line that does not fit."""
     table = read(name, text)
     if table.unreadable:
         line, why = table.unreadable[0]
@@ -53,7 +56,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
     rows, numbers = _titled(rows, numbers)
     header, rows, numbers = rows[0], rows[1:], numbers[1:]
     if delimiter == "\t" and header and len(header) + 1 == _usual(rows):
-        header = ("", *header)  # pandas' index has no name
+        header = ("", *header)  # the index column of pandas has no name
     rows, bad = _fitting(len(header), rows, numbers)
     repeated = next((column for column in header if column and header.count(column) > 1), None)
     if repeated is not None:
@@ -74,7 +77,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
 
 
 def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple[list[tuple[str, ...]], list[int]]:
-    """The rows that are not empty, each with the number of the line at which it ends."""
+    """The rows that are not empty, and the numbers of the lines at which they end."""
     csv.field_size_limit(CSV_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows, numbers = [], []
@@ -92,7 +95,7 @@ def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple
 def _fitting(
     width: int, rows: list[tuple[str, ...]], numbers: list[int]
 ) -> tuple[list[tuple[str, ...]], list[tuple[int, str]]]:
-    """The rows without empty ends, and the lines that have more or fewer values than the header, `width`."""
+    """The rows without empty values beyond the header's `width`, and the lines with another number of values."""
     out, bad = [], []
     for row, line in zip(rows, numbers, strict=True):
         short = row
@@ -105,7 +108,7 @@ def _fitting(
 
 
 def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple[str, ...]], list[int]]:
-    """The rows of a table whose columns are values of what a line above them names, that name put into the corner."""
+    """The rows; if a line above a pivot table's header names the variable across, it is moved into the corner cell."""
     title = [value for value in rows[0] if value]
     if len(rows) < 3 or len(title) != 1 or len(rows[1]) < 3 or number(title[0]) is not None:
         return rows, numbers
@@ -116,7 +119,7 @@ def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple
 
 
 def _usual(rows: Sequence[Sequence[str]]) -> int:
-    """The width that most rows have."""
+    """The most frequent width of the rows."""
     return Counter(len(row) for row in rows[:LOOKED_AT]).most_common(1)[0][0] if rows else 0
 
 
@@ -128,7 +131,7 @@ def _fields(line: str, delimiter: str) -> int:
 
 
 def _comments(lines: Sequence[str]) -> tuple[int, str | None]:
-    """How many lines stand before the table, and the header where it stands in a comment, as NumPy writes it."""
+    """Number of lines before the table, and the header if it is in a comment, as NumPy writes it."""
     skipped = 0
     while skipped < len(lines) and (
         not lines[skipped].strip() or lines[skipped].lstrip("\ufeff").startswith(("#", "%", "//"))
@@ -149,10 +152,10 @@ def _comments(lines: Sequence[str]) -> tuple[int, str | None]:
 
 
 def _by_blanks(lines: Sequence[str], header_line: str | None) -> list[str]:
-    """The lines with tabs where blanks part the columns; nothing where they do not."""
+    """The lines with tabs instead of the blanks that separate columns; empty if blanks do not separate them."""
     filled = [line for line in ([header_line] if header_line is not None else []) + list(lines) if line.strip()]
     if header_line is None and len(filled) > 2 and len(filled[1].split()) == 1 and number(filled[1]) is None:
-        corner, *heads = filled[0].split()  # pandas prints the names of a pivot's rows below those of its columns
+        corner, *heads = filled[0].split()  # pandas prints the name of a pivot's rows below that of its columns
         if heads and all(number(head) is not None for head in heads):
             filled = ["  ".join([f"{filled[1].strip()}\\{corner}", *heads]), *filled[2:]]
             lines = filled
@@ -167,7 +170,7 @@ def _by_blanks(lines: Sequence[str], header_line: str | None) -> list[str]:
 
 
 def _markdown_rules(lines: Sequence[str]) -> list[int]:
-    """The numbers of the lines that part header and rows of a Markdown table."""
+    """The numbers of the lines between header and rows of Markdown tables."""
     return [
         i
         for i in range(1, len(lines))
@@ -176,12 +179,12 @@ def _markdown_rules(lines: Sequence[str]) -> list[int]:
 
 
 def _csv_before(lines: Sequence[str], rule: int) -> bool:
-    """Whether the line that seems to be a header of Markdown is one of many rows parted by `|`."""
+    """Whether the line that looks like a Markdown header is one of many rows of a CSV file with `|` as delimiter."""
     return sum(bool(line.strip()) for line in lines[:rule]) > 1 and all("|" in line for line in lines[:rule])
 
 
 def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
-    """The one table of runs in a Markdown text; tables of one header are one table."""
+    """The table of runs in a Markdown text; tables with the same header are joined. Raises UsageError as `the_one`."""
     tables: dict[tuple[str, ...], Table] = {}
     for rule in rules:
         header = _cells(lines[rule - 1])
@@ -210,7 +213,10 @@ def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
 
 
 def the_one(name: str, tables: Sequence[Table], what: str) -> Table:
-    """The table that holds runs, of several: the only one in which two columns or more are numbers."""
+    """The table of runs among several: the only one with at least two numeric columns, or with columns lr and wd.
+
+    Raises UsageError if there is not exactly one; `what` names the tables in the message.
+    """
     if len(tables) > 1:
         tables = [table for table in tables if len(table.rows) > 1 and _numbers(table) >= 2]
     if len(tables) > 1:
@@ -230,7 +236,7 @@ def the_one(name: str, tables: Sequence[Table], what: str) -> Table:
 
 
 def _numbers(table: Table) -> int:
-    """How many columns hold numbers."""
+    """Number of numeric columns."""
     some = table.rows[:LOOKED_AT]
     return sum(
         any(number(row[i]) is not None for row in some)
@@ -245,9 +251,9 @@ def _cells(line: str) -> tuple[str, ...]:
 
 
 def from_rows(name: str, rows: Sequence[Sequence[str]]) -> Table:
-    """The table in the rows of a sheet: the header is the first row that is not empty."""
+    """The table in the rows of a sheet: the header is the first row that is neither empty nor a title."""
     filled = [(tuple(row), i) for i, row in enumerate(rows, 1) if any(row)]
-    # A title stands above the header and is shorter.
+    # A title above the header has fewer values.
     usual = _usual([tuple(v for v in row if v) for row, _ in filled]) if filled else 0
     while len(filled) > 1 and sum(map(bool, filled[0][0])) < min(2, usual):
         filled = filled[1:]

@@ -1,4 +1,4 @@
-"""A folder of runs to a table: Ray Tune, Hydra, Lightning, timm, W&B's own files, MLflow's store, or one file a run."""
+"""Reads a folder of runs: Ray Tune, Hydra, Lightning, timm, W&B's own files, MLflow's store, or one file per run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CONFIGS = (
     *("params.json", "config.json", "args.json", "hparams.json", "hyperparameters.json", "config.yaml", "config.yml"),
     *("args.yaml", "hparams.yaml", "params.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "overrides.yaml"),
 )
-"""Files that hold the settings of a run; later ones say more."""
+"""Files with the settings of a run; later ones override earlier ones."""
 RESULTS = (
     *("result", "results", "progress", "metrics", "summary", "wandb-summary", "eval_results", "test_results"),
     *("all_results", "history", "log", "train_log", "scores", "score", "output"),
 )
-"""Names of files with the results of a run, the best known first."""
+"""Names of files with the results of a run, in order of preference."""
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".md")
 NO_RESULTS = re.compile(r"multirun|hydra|requirements|readme|wandb-metadata|pbt_|basic-variant|experiment_state|\.log$")
 MLFLOW_STATES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 
 
 def read(path: str) -> Table:
-    """The runs below the folder `path`; nothing outside it is looked at."""
+    """The runs below the folder `path`, without following links; raises UsageError if there are none."""
     files = _files(path)
     by_folder: dict[str, list[str]] = {}
     for file in files:
@@ -43,7 +43,7 @@ def read(path: str) -> Table:
 
 
 def _files(path: str) -> list[str]:
-    """The files below `path` by their names from there, links left out: they may lead elsewhere."""
+    """The files below `path`, relative to it, without links, which may point outside."""
     found = []
     for folder, folders, names in os.walk(path, followlinks=False):
         below = Path(folder).relative_to(path)
@@ -57,7 +57,7 @@ def _files(path: str) -> list[str]:
                 found.append(str(below / name))
         if len(found) > MOST_FILES:
             raise UsageError(
-                f"{path}: expected at most {MOST_FILES:,} files below the folder, got more; name the runs' own"
+                f"{path}: expected at most {MOST_FILES:,} files below the folder, got more; name the folder of the runs"
             )
     return found
 
@@ -73,7 +73,7 @@ def _text(path: str, file: str) -> str:
 
 
 def _configs(by_folder: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Folder of a run → its files of settings."""
+    """Folder of a run → its settings files."""
     found: dict[str, list[str]] = {}
     for config in CONFIGS:
         inside, name = str(Path(config).parent), Path(config).name
@@ -86,7 +86,7 @@ def _configs(by_folder: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _folders(path: str, configs: Mapping[str, Sequence[str]], by_folder: Mapping[str, Sequence[str]]) -> Table:
-    """A run for each folder with settings; what it has no results of stays, with nothing as its score."""
+    """A run for each folder with settings; one without results stays, with an empty score."""
     rows: list[Mapping[str, str]] = []
     lacking = 0
     for run in sorted(configs):
@@ -105,14 +105,14 @@ def _folders(path: str, configs: Mapping[str, Sequence[str]], by_folder: Mapping
     if len(rows) == lacking:
         raise UsageError(
             f"{path}: expected results beside the settings of each run, e.g. result.json, progress.csv or "
-            f"metrics.json, got {lacking} folders with settings alone; write the scores there"
+            f"metrics.json, got {lacking} folders with only settings; write the scores there"
         )
     table = from_records(path, rows)
     return table.saying(f"{len(configs)} runs in folders" + (f", {lacking} of them without results" if lacking else ""))
 
 
 def _results(path: str, run: str, names: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of the file of results that a run's folder has."""
+    """The rows of the results file in a run's folder; none if there is no such file."""
     candidates = [name for name in names if name.endswith(ENDINGS) and not NO_RESULTS.search(name.lower())]
     order = {stem: i for i, stem in enumerate(RESULTS)}
     candidates.sort(key=lambda name: (order.get(Path(name).stem.lower(), len(order)), name))
@@ -123,7 +123,7 @@ def _results(path: str, run: str, names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _rows(path: str, file: str) -> list[dict[str, str]]:
-    """The rows of one file; nothing where it is no table."""
+    """The rows of one file; none if it is not a table."""
     text = _text(path, file)
     if not text.strip():
         return []
@@ -141,13 +141,13 @@ def _rows(path: str, file: str) -> list[dict[str, str]]:
 
 
 def _settings(path: str, file: str) -> dict[str, str]:
-    """The settings in a file of JSON or YAML, names of inner ones behind those of the outer."""
+    """The settings in a JSON or YAML file, with nested names joined by `/`; raises UsageError if it is damaged."""
     text = _text(path, file)
     value: object = records.dictionary(text, len(text)) if file.endswith(".json") else _yaml(text)
     if value is None and text.strip():
         raise UsageError(
-            f"{Path(path) / file}: expected the settings of a run as JSON or YAML, got a damaged file; mend it, or "
-            "move the run away"
+            f"{Path(path) / file}: expected the settings of a run as JSON or YAML, got a damaged file; repair it, or "
+            "move the run elsewhere"
         )
     if isinstance(value, list):  # Hydra's overrides
         pairs = (str(one).lstrip("+~").partition("=") for one in value if isinstance(one, str))
@@ -156,7 +156,7 @@ def _settings(path: str, file: str) -> dict[str, str]:
 
 
 def _yaml(text: str) -> object:
-    """A YAML text with every scalar as its text: no types, no tags, nothing is made; aliases share a value."""
+    """The content of a YAML text with every scalar as text; tags create no objects. None if it is not YAML."""
     import yaml  # not at the top: only folders need it
 
     try:
@@ -170,7 +170,7 @@ def _is_mlflow(by_folder: Mapping[str, Sequence[str]], folder: str) -> bool:
 
 
 def _mlflow(path: str, runs: Sequence[str], by_folder: Mapping[str, Sequence[str]]) -> Table:
-    """The runs of MLflow's store of files, a row for each step at which a metric was logged."""
+    """The runs of MLflow's file store, one row for each step at which a metric was logged."""
     rows: list[Mapping[str, str]] = []
     parents = {str(Path(run).parent) for run in runs}
     for run in sorted(runs):
@@ -201,7 +201,7 @@ def _mlflow(path: str, runs: Sequence[str], by_folder: Mapping[str, Sequence[str
 
 
 def _one_a_run(path: str, files: Sequence[str]) -> Table:
-    """Each file a run, or a few; its name is the run's, for it may hold the settings."""
+    """Reads each file as one or several runs, with its name as the run's, which may contain the settings."""
     usable = [file for file in files if file.lower().endswith((*ENDINGS, ".gz", ".parquet", ".xlsx", ".db", ".zip"))]
     usable = [file for file in usable if not NO_RESULTS.search(Path(file).name.lower())] or usable
     if not usable:
@@ -224,8 +224,8 @@ def _one_a_run(path: str, files: Sequence[str]) -> Table:
         rows += [{"file": file, **row} for row in found]
     if not rows:
         raise UsageError(
-            f"{path}: expected files of runs, got {len(usable)} that are none, e.g. {unread[0][:60]}; name the table"
+            f"{path}: expected files of runs, got {len(usable)} of other kinds, e.g. {unread[0][:60]}; name the table"
         )
     table = from_records(path, rows)
     note = f"{len(usable) - len(unread)} files, each taken as a run"
-    return table.saying(note + (f"; {len(unread)} that hold none left out, e.g. {unread[0][:60]}" if unread else ""))
+    return table.saying(note + (f"; left out {len(unread)} without runs, e.g. {unread[0][:60]}" if unread else ""))

@@ -1,4 +1,4 @@
-"""Many rows a run, one a step, to one: the last, or the best."""
+"""Reduces the history of each run, with one row per step, to one row: the last or the best."""
 
 from __future__ import annotations
 
@@ -15,21 +15,34 @@ from replicate.text import UsageError
 LAST, BEST = "last", "best"
 TAKES = (LAST, BEST)
 SHORTER = 0.5
-"""Where more than this share of the runs ends at one step, those that end earlier did not come to their end."""
+"""If more than this share of the runs end at the same step, those that end earlier count as incomplete."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """One row a run."""
+    """A table with one row per run."""
 
     table: Table
     is_history: bool
+    """Whether it was reduced from histories."""
 
 
 def one_row(
     table: Table, found: Mapping[str, str], metric: Metric, by: Sequence[str], take: str, notes: list[str]
 ) -> Runs:
-    """`table` with one row of each run, where it has a column of steps and more."""
+    """`table` with one row for each run, if it has a column of steps and several rows per run.
+
+    Args:
+        table: The table.
+        found: Field → column.
+        metric: The score.
+        by: Columns by which the caller separates runs.
+        take: `last` or `best` row of each run.
+        notes: What was done is added here.
+
+    Raises:
+        UsageError: `take` is another word, or rows of one step could be of several runs.
+    """
     if take not in TAKES:
         raise UsageError(f"--take: expected last or best, got {take!r}")
     if "step" not in found or len(table.rows) < 2:
@@ -69,7 +82,7 @@ def one_row(
 
 
 def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    """The rows of each run, told apart by its name and its settings."""
+    """The rows of each run; runs are told apart by name and settings."""
     fields = ("run", "arch", "dataset", "lr", "wd", "seed")
     columns = [table.values(column) for column in dict.fromkeys([*(found[f] for f in fields if f in found), *by])]
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -79,20 +92,20 @@ def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[t
 
 
 def _in_order(groups: Sequence[Sequence[int]], steps: Sequence[float | None]) -> bool:
-    """Whether each group's steps go up from row to row, as those of one run do and those of several do not."""
+    """Whether each group's steps increase from row to row, as in one run."""
     return all((steps[a] or 0.0) < (steps[b] or 0.0) for rows in groups for a, b in pairwise(rows))
 
 
 def _one_run(
     table: Table, rows: Sequence[int], steps: Sequence[float | None], step: str, found: Mapping[str, str]
 ) -> None:
-    """Raises UsageError where rows of one step could be of several runs."""
+    """Raises UsageError if rows of one step could be of several runs."""
     twice = [value for value, n in Counter(steps[i] for i in rows).items() if n > 1 and value is not None]
     if twice and len({table.rows[i] for i in rows if steps[i] == twice[0]}) > 1:
         first = [table.lines[i] for i in rows if steps[i] == twice[0]]
         raise UsageError(
-            f"{table.name}, row {first[1]}: expected one row a run and {step}, got {step} {twice[0]:g} of the same run "
-            f"in row {first[0]} already; name the column that tells the runs apart, e.g. --columns "
+            f"{table.name}, row {first[1]}: expected one row per run and {step}, got {step} {twice[0]:g} of the same "
+            f"run already in row {first[0]}; name the column that tells the runs apart, e.g. --columns "
             f"{'run' if 'seed' in found else 'seed'}=NAME"
         )
 
@@ -100,7 +113,7 @@ def _one_run(
 def _chosen(ordered: Sequence[int], scores: Sequence[str], metric: Metric, take: str, decimal_comma: bool) -> int:
     last = next((i for i in reversed(ordered) if not is_nothing(scores[i])), ordered[-1])
     if take == LAST or is_diverged(scores[last]):
-        # Nothing at the end, where others have a score: the run diverged, or its end is missing.
+        # No score at the last step: the run diverged, or its end is missing.
         return ordered[-1] if is_nothing(scores[ordered[-1]]) else last
     values = {
         i: one.value
@@ -111,7 +124,7 @@ def _chosen(ordered: Sequence[int], scores: Sequence[str], metric: Metric, take:
 
 
 def _early(ends: Mapping[int, float], wanted: Sequence[int], scores: Sequence[str]) -> list[int]:
-    """Runs that ended before the step at which most did, and have not diverged."""
+    """Runs that ended before the step at which most did, without having diverged."""
     if not ends:
         return []
     last = max(ends.values())

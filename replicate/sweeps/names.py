@@ -1,4 +1,4 @@
-"""Words of a column's name, and which field or which measure they mean, as the ecosystems write them."""
+"""The meaning of a column's name: which field or measure it denotes, as the various tools write them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ class Measure:
     kind: str
     """accuracy, loss, score, or unknown: a name that does not say whether higher is better."""
     tier: int
+    """How certain the choice of this column is; 0 is the most certain."""
     spread: str = ""
-    """`std` or `sem` where the column holds the spread of the measure instead."""
+    """`std` or `sem` if the column is the standard deviation or error of the measure instead."""
 
 
 LONGEST_NAME = 400
-"""Characters of a column's name that are looked at; what wants more is nested too deep to be a sweep."""
+"""Only this many characters of a column's name are used; longer names are nested too deeply to be a sweep's."""
 
 
 @lru_cache(maxsize=4096)
 def parts(column: str) -> tuple[tuple[str, ...], ...]:
-    """The words of a name, for each of the parts that `/`, `.`, `:` or `|` divide it into; of a long one, its end's."""
+    """The words of each part of a name; parts are separated by `/`, `.`, `:` or `|`. Only the end of a long name."""
     column = column.strip()[-LONGEST_NAME:]
     name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column) or column
     name = name.replace("λ", "lambda").replace("η", "eta").replace("R²", "r2").replace("@", "").replace("%", " ")
@@ -52,7 +53,7 @@ def parts(column: str) -> tuple[tuple[str, ...], ...]:
 
 @lru_cache(maxsize=4096)
 def plain(column: str) -> str:
-    """`config/optimizer.lr`, `params_lr`, `Learning Rate` → `lr`, `lr`, `learning_rate`."""
+    """The name without prefixes: `config/optimizer.lr`, `params_lr`, `Learning Rate` → `lr`, `lr`, `learning_rate`."""
     divided = parts(column)
     if not divided:
         return ""
@@ -64,13 +65,13 @@ def plain(column: str) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def tier(column: str, field: str) -> int | None:
-    """How sure a name is to mean `field`: 0 the surest; None where it does not."""
+    """How certain a name denotes `field`: 0 is the most certain; None if it does not denote it."""
     divided = parts(column)
     if not divided:
         return None
     name = plain(column)
     logged = divided[0][0] in TRAINED_ON and len(divided) > 1 and field in ("lr", "wd")
-    if logged:  # what a run logged at each step is not what it was set to
+    if logged:  # a value logged during training, not the run's setting
         return None
     groups = ALIASES[field]
     for place, names in enumerate(groups):
@@ -88,14 +89,14 @@ def tier(column: str, field: str) -> int | None:
 
 @lru_cache(maxsize=1 << 14)
 def measure(column: str) -> Measure | None:
-    """What a column of this name measures on data that was not trained on; None where that is not told."""
+    """What a column of this name measures on data not trained on; None if the name denotes no such measure."""
     words = [word for part in parts(column) for word in part]
     if len(words) > 1 and words[0] in SET:
         return None
     while len(words) > 1 and words[0] in PREFIXES:
         del words[0]
     if set(words) & TRAINED_ON:
-        return None  # the accuracy or loss on the training images is not what is asked for
+        return None  # accuracy or loss on the training data is not judged
     spread = ""
     for size in (2, 1):
         for i in range(len(words) - size + 1):
@@ -114,17 +115,17 @@ def measure(column: str) -> Measure | None:
 
 
 def selects(column: str) -> bool:
-    """Whether a measure is the best of several of its run, or of averaged weights, and not simply the last."""
+    """Whether a measure is the best over a run, or of averaged weights, rather than the last."""
     return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
 
 
 def averages(column: str) -> bool:
-    """Whether a column is a mean of others."""
+    """Whether a column is a mean over others."""
     return bool({word for part in parts(column) for word in part} & {"mean", "avg", "average", "median"})
 
 
 def _base(words: list[str]) -> tuple[str, int] | None:
-    """The measure that words name once those that qualify it are left out, as few as need be."""
+    """Kind and tier of the measure that words name after removal of as few qualifying words as necessary."""
     left = list(words)
     while left:
         for start in range(len(left)):

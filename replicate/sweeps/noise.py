@@ -1,4 +1,4 @@
-"""The noise between seeds where a file or its owner knows it: `--noise`, columns of mean, std and n, or a `±`."""
+"""The noise between seeds as given by the user (`--noise`) or the file (columns of mean, std and n, or `±`)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 MOST = 1e30
-"""No score varies by more."""
+"""Upper limit of a standard deviation."""
 FEWEST = 8
-"""Degrees of freedom of a standard deviation that is taken as known."""
+"""A standard deviation counts as known from this many degrees of freedom on."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What the standard deviation of one row's score between seeds is, in the unit of the landscape."""
+    """The standard deviation of one row's score between seeds, in the unit of the landscape."""
 
     sd: float | None
+    """None: unknown."""
     notes: tuple[str, ...] = ()
 
 
 def parse(text: str | float | None) -> float | None:
-    """The number that `--noise` has."""
+    """The standard deviation given by `--noise`, None if not given; raises UsageError if it is not above 0."""
     if text is None:
         return None
     found = number(str(text).strip())
@@ -42,7 +43,7 @@ def parse(text: str | float | None) -> float | None:
 def of(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, given: float | None
 ) -> Noise:
-    """The noise of `runs`. `factor`: by what the file's scores were multiplied; `given`: `--noise`, in its unit."""
+    """The noise of `runs`. `factor`: by which the file's scores were multiplied; `given`: `--noise`, in their unit."""
     if given is not None:
         return Noise(given * factor, (f"noise between seeds: SD {given:g}, as --noise says",))
     scored = [run for run in runs if run.score is not None]
@@ -53,17 +54,17 @@ def of(
     if not spreads or not scored:
         return Noise(None)
     if repeated:
-        return Noise(None, ("what stands behind ± is not used: the repeats of (lr, wd) show the noise",))
+        return Noise(None, ("the numbers after ± are not used: the repeats of (lr, wd) show the noise",))
     if len(spreads) < len(scored) / 2:
-        return Noise(None, (f"± at {len(spreads)} of {len(scored)} scores: too few to be used",))
-    sd = _mean_square(spreads)
-    return Noise(sd, (f"what stands behind ± is taken as the standard error of its score: {sd:.3g} on the whole",))
+        return Noise(None, (f"only {len(spreads)} of {len(scored)} scores have a ±: too few to be used",))
+    sd = _root_mean_square(spreads)
+    return Noise(sd, (f"the number after ± is taken as the standard error of its score: {sd:.3g} overall",))
 
 
 def _columns(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, repeated: bool
 ) -> Noise:
-    """From a column of standard deviations, or errors, and one of the numbers of runs."""
+    """The noise from a column of standard deviations or errors, and one with the numbers of runs if there is one."""
     column = metric.spread
     if repeated:
         return Noise(None, (f"column {column} is not used: the repeats of (lr, wd) show the noise",))
@@ -89,9 +90,9 @@ def _columns(
     if counts:
         means = f"{column} taken as the {what} of n={found['n']} runs"
     else:
-        means = f"{column} taken as the standard error of each score, for no column says of how many runs"
-    return Noise(sd_of_mean, (f"{means}: a score is a mean with standard error {sd_of_mean:.3g} on the whole",))
+        means = f"{column} taken as the standard error of each score, as no column has the number of runs"
+    return Noise(sd_of_mean, (f"{means}: a score is a mean with standard error {sd_of_mean:.3g} overall",))
 
 
-def _mean_square(values: Sequence[float]) -> float:
+def _root_mean_square(values: Sequence[float]) -> float:
     return math.sqrt(sum(value * value for value in values) / len(values))

@@ -1,4 +1,4 @@
-"""Numbers as people and tools write them: units, bold type, `±`, powers of ten, a word beside; and what is none."""
+"""Reads numbers as people and tools write them, with units, bold type, `±`, powers of ten or a remark."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 NOTHING = frozenset({"", "none", "null", "na", "n/a", "nil", "<na>", "nat", "#n/a", "#num!", "#div/0!", "undefined"})
-"""What tools write for a value that is not there."""
+"""What tools write for a missing value."""
 DASHES = frozenset({"-", "--", "---", "–", "—", "−", "/", "?", "tbd", "todo", "n.r.", "not run", "skipped"})
-"""What people write for a run that was never made."""
+"""What people write for a run that was never done."""
 DIVERGED = frozenset(
     {
         "nan",
@@ -30,7 +30,7 @@ DIVERGED = frozenset(
     }
     | {"diverges", "div", "div.", "divergent", "unstable", "exploded", "blew up", "overflow", "nan loss"}
 )
-"""What stands in the place of the score of a diverged run."""
+"""What is written instead of the score of a diverged run."""
 LONGEST = 200
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 SIGNS = str.maketrans({"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "’": "", "\u202f": " ", "\xa0": " "})
@@ -51,21 +51,21 @@ MARKS = "*†‡§¶#^~≈ "
 
 @dataclass(frozen=True)
 class Number:
-    """A number and what stood beside it."""
+    """A number with its annotations."""
 
     value: float
     percent: bool = False
-    """Whether it was written with a % sign; the value is what stands before the sign."""
+    """Whether it was written with a % sign; `value` is the number before the sign."""
     spread: float | None = None
-    """What stood behind a ±."""
+    """The number after ±."""
     beside: str = ""
-    """A word in brackets behind the number."""
+    """A remark in brackets after the number."""
 
 
 @lru_cache(maxsize=1 << 16)
 def number(text: str, decimal_comma: bool = False) -> Number | None:
-    """The number that `text` is, however it is written; None where it is none."""
-    if len(text) > LONGEST or "_" in text.strip("_"):  # Python reads 1_000; nobody's export means that
+    """The number in `text`, however it is written; None if it is not a number."""
+    if len(text) > LONGEST or "_" in text.strip("_"):  # Python reads 1_000 as a number; no export means that
         return None
     value = _plain(text, decimal_comma)
     return _decorated(text, decimal_comma) if value is None else Number(value)
@@ -80,14 +80,14 @@ def is_dash(text: str) -> bool:
 
 
 def is_diverged(text: str) -> bool:
-    """Whether `text` says that a run diverged: nan, inf, or a word for it."""
+    """Whether `text` says that a run diverged: nan, inf, or a word such as `diverged`."""
     return text.strip().lower() in DIVERGED
 
 
 def _plain(text: str, decimal_comma: bool) -> float | None:
     if "," in text and (decimal_comma or COMMA_NUMBER.fullmatch(text.strip())):
         if not decimal_comma and THOUSANDS.fullmatch(text.strip()):
-            return None  # 1,234: a thousand or one?
+            return None  # 1,234 is ambiguous: 1234 or 1.234
         text = text.replace(",", ".")
     try:
         return float(text)
@@ -120,7 +120,7 @@ def _decorated(text: str, decimal_comma: bool) -> Number | None:
 
 
 def _no_power(found: re.Match[str]) -> str:
-    """`**` between two numbers is a power, not bold type."""
+    """Replacement for EMPHASIS that keeps `**` between two numbers: a power, not bold type."""
     inside = found.string[max(0, found.start() - 1) : found.start()].isdigit()
     return found[0] if found[0] == "**" and inside and not found.string.startswith("**") else ""
 

@@ -1,4 +1,4 @@
-"""Parquet and xlsx, each by the package that its users have, which is an extra; one line says what to install."""
+"""Readers of Parquet and xlsx files by optional packages; if one is missing, the error says what to install."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate.text import UsageError
 
 
 def parquet(name: str, raw: bytes) -> Table:
-    """The table in a Parquet file."""
+    """The table in a Parquet file; raises UsageError if it is damaged or too large, or pyarrow is missing."""
     pyarrow = _package(name, "a Parquet file", "pyarrow")
     try:
         reader = importlib.import_module("pyarrow.parquet")
@@ -29,7 +29,7 @@ def parquet(name: str, raw: bytes) -> Table:
         found = file.read().to_pylist()
     except UsageError:
         raise
-    except Exception as error:  # of a library that names no error of its own for every kind of damage
+    except Exception as error:  # the library has no exception of its own for every kind of damage
         raise UsageError(f"{name}: expected a Parquet file, got one that pyarrow cannot read ({error})") from None
     from replicate.sweeps import records
 
@@ -37,11 +37,11 @@ def parquet(name: str, raw: bytes) -> Table:
 
 
 def excel(name: str, raw: bytes) -> Table:
-    """The one table of runs in a workbook of a spreadsheet."""
+    """The table of runs in an Excel workbook; raises UsageError as `parquet`, or if several sheets have one."""
     openpyxl = _package(name, "an Excel workbook", "openpyxl")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles and extensions that are of no interest here
+            warnings.simplefilter("ignore")  # about styles and extensions, which do not matter here
             book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
             sheets = [_sheet(name, sheet) for sheet in book.worksheets]
     except UsageError:

@@ -1,4 +1,4 @@
-"""JSON to a table: records, columns, lines, lists of runs as Weights & Biases gives them, and histories within runs."""
+"""Reads JSON: records, columns, JSON lines, lists of runs as exported by Weights & Biases, histories within runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from replicate.sweeps.table import MOST_VALUES, Table, from_records, text_of
 from replicate.text import UsageError
 
 MOST_FIELDS = 2_000
-"""Fields of a record that are read; the others are left out."""
+"""Number of fields of a record that are read; further ones are left out."""
 DEEPEST = 8
 LONGEST_TEXT = 20_000
 UNSEEN = ("_wandb", "wandb_version", "_runtime", "system_metrics", "systemMetrics")
-"""What tools write beside the run's own settings and results."""
+"""Fields that tools add to the run's own settings and results."""
 UNWRAPPED = {"value", "desc"}
-"""Keys of the dictionary that Weights & Biases puts around each setting."""
+"""Keys of the dictionary in which Weights & Biases wraps each setting."""
 HISTORY = "history"
 WIDENED = {"config", "summary", "params", "parameters", "hparams", "hyperparameters", "settings", "args", "metrics"}
 WIDENED |= {"result", "results", "scores", "summary_metrics", "hyperparams", "param", "cfg", "content"}
-"""Columns whose dictionaries are settings or results; others, such as what a sampler keeps, are not looked into."""
+"""Columns whose dictionaries are settings or results; others, such as a sampler's state, are not expanded."""
 
 
 def read(name: str, text: str) -> Table | None:
-    """The table in a JSON text or in lines of JSON; None where it is neither."""
+    """The table in JSON or JSON lines; None if the text is neither; raises UsageError if it is JSON but no table."""
     try:
         found = json.loads(text)
     except RecursionError:
@@ -40,7 +40,10 @@ def read(name: str, text: str) -> Table | None:
 
 
 def table(name: str, records: Sequence[Mapping[str, Any]], first_line: int = 1) -> Table:
-    """A row for each of `records`, or for each step of the history that one has."""
+    """A table with one row for each of `records`, or for each step of a record's history.
+
+    `first_line` numbers the rows. Raises UsageError if there are too many values.
+    """
     rows: list[dict[str, str]] = []
     values = 0
     for record in records:
@@ -55,7 +58,7 @@ def table(name: str, records: Sequence[Mapping[str, Any]], first_line: int = 1) 
 
 
 def _lines(name: str, text: str, error: ValueError) -> Table | None:
-    """JSON lines; None where the first line is none."""
+    """The table in JSON lines; None if the first line is not a record."""
     rows: list[dict[str, str]] = []
     lines, bad = [], []
     for i, line in enumerate(text.splitlines(), 1):
@@ -90,12 +93,12 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
         if len(found) > 1 and all(isinstance(one, list) for one in found):  # a header, then rows
             return _from_rows(name, found[0], found[1:])
     elif isinstance(found, dict):
-        for _ in range(DEEPEST):  # one within another, as an answer of a server has them
+        for _ in range(DEEPEST):  # nested in single-key dictionaries, as in a server's response
             if len(found) == 1 and isinstance(inner := next(iter(found.values())), dict):
                 found = inner
         columns, data = found.get("columns"), found.get("data")
         if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
-            return _from_rows(name, columns, data)  # a table of wandb; pandas' `split`
+            return _from_rows(name, columns, data)  # a table of W&B, or pandas' `split`
         lists = [key for key, one in found.items() if _is_records(one)]
         if len(lists) == 1 and lists[0] != HISTORY:
             return list(found[lists[0]])
@@ -119,7 +122,7 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
         if found:
             return [found]
     got = "an empty one" if found in ([], {}) else "another JSON value"
-    raise UsageError(f"{name}: expected a list of JSON records, one a run, or columns of one length, got {got}")
+    raise UsageError(f"{name}: expected a list of JSON records, one per run, or columns of one length, got {got}")
 
 
 def _is_records(value: Any) -> bool:
@@ -127,7 +130,7 @@ def _is_records(value: Any) -> bool:
 
 
 def _runs_by_name(values: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether dictionaries that differ a little are runs by their names, and not parts of one run."""
+    """Whether dictionaries with partly different keys are several runs rather than parts of one run."""
     shared = set.intersection(*(set(one) for one in values))
     return len(values) > 2 and bool(shared)
 
@@ -142,7 +145,7 @@ def _from_rows(name: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]])
 
 
 def _steps(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """One record, or one for each step of the history in it."""
+    """The record, or one record for each step of the history in it."""
     histories = {key: one for key, one in record.items() if _is_records(one) and str(key).lower().endswith(HISTORY)}
     if len(histories) != 1:
         series = {
@@ -164,7 +167,7 @@ def _is_number(value: Any) -> bool:
 
 
 def flat(record: Mapping[Any, Any]) -> dict[str, str]:
-    """`record` with the names of inner dictionaries before those of their fields, and texts as values."""
+    """`record` with nested dictionaries flattened, their names joined by `/`, and all values as text."""
     out: dict[str, str] = {}
     pending: list[tuple[str, Any, int]] = [(str(key), value, 0) for key, value in reversed(list(record.items()))]
     while pending and len(out) < MOST_FIELDS:
@@ -189,7 +192,7 @@ def flat(record: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def dictionary(text: str, longest: int = LONGEST_TEXT) -> dict[str, Any] | None:
-    """The dictionary that a cell holds, as JSON or as Python prints one; None where it holds none."""
+    """The dictionary in a cell, written as JSON or as a Python literal; None if it is not one."""
     if len(text) > longest:
         return None
     try:
@@ -200,14 +203,14 @@ def dictionary(text: str, longest: int = LONGEST_TEXT) -> dict[str, Any] | None:
                 warnings.simplefilter("ignore")
                 found = ast.literal_eval(
                     re.sub(r"(?<![\w'\"])(nan|-?inf)(?![\w'\"])", r"'\1'", text)
-                )  # literals alone: runs nothing
+                )  # literals only: executes nothing
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else None
 
 
 def widened(table: Table) -> Table:
-    """`table` with a column for each field of the dictionaries that its cells hold, as pandas writes W&B runs."""
+    """`table` with dictionaries in cells, as in pandas exports of W&B runs, expanded to one column per field."""
     for column in table.header:
         values = table.values(column)
         filled = [value for value in values if value]
@@ -223,6 +226,6 @@ def widened(table: Table) -> Table:
         inner = from_records(table.name, [{f"{column}/{k}": v for k, v in flat(one or {}).items()} for one in found])
         known = {tuple(table.values(name)) for name in table.header}
         new = {name: inner.values(name) for name in inner.header if name not in table.header}
-        new = {name: values for name, values in new.items() if tuple(values) not in known}  # given twice
+        new = {name: values for name, values in new.items() if tuple(values) not in known}  # duplicates
         table = table.without_columns([column]).with_columns(new)
     return table

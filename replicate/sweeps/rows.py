@@ -1,4 +1,4 @@
-"""Rows of a table to runs, each number checked; those that cannot be read are left out where that changes no answer."""
+"""Converts rows to runs and checks every number; unreadable rows are left out if that cannot change a result."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from replicate.sweeps.table import Table, counted
 from replicate.text import UsageError
 
 LEAST = 1e-30
-"""The smallest learning rate or weight decay that makes any difference to anything, by far."""
+"""Learning rates and weight decays below this, or above its inverse, are errors."""
 MOST_UNREADABLE = 0.25
-"""Share of rows that may be unreadable: beyond, the table is not understood."""
+"""If a larger share of rows is unreadable, the table is rejected."""
 
 EXACT = 2.0**53
-"""Whole numbers below this are floats without rounding."""
+"""Integers below this are exact as floats."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row whose numbers are good."""
+    """One row with valid numbers."""
 
     row: int
     line: int
@@ -32,15 +32,16 @@ class Run:
     wd: float
     seed: str
     score: float | None
-    """None where the run diverged."""
+    """None if the run diverged."""
     percent: bool = False
+    """Whether the score has a % sign."""
     spread: float | None = None
-    """What stood behind a ± in the score's place."""
+    """The number after ± in the score."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that is no run, and why."""
+    """A row that cannot be read as a run, and why."""
 
     line: int
     why: str
@@ -55,16 +56,27 @@ class Read:
 
     runs: tuple[Run, ...]
     rates: Mapping[float, int]
-    """Learning rate → rows in the file, those included that were left out."""
+    """Learning rate → number of rows in the file, including those left out."""
     notes: tuple[str, ...]
 
 
 class _Bad(Exception):
-    """A value that is none."""
+    """A value is not valid; the message says why."""
 
 
 def read(table: Table, found: Mapping[str, str], metric: Metric, fates: Sequence[Fate], by: Sequence[str]) -> Read:
-    """The finished and the diverged runs of `table`; raises UsageError where too much cannot be read."""
+    """The finished and the diverged runs of `table`.
+
+    Args:
+        table: The table.
+        found: Field → column.
+        metric: The score.
+        fates: What became of the run of each row.
+        by: Columns whose values make separate cells.
+
+    Raises:
+        UsageError: Too many rows are unreadable, or one whose result could matter.
+    """
     fields = {field: table.values(found[field]) for field in ("lr", "wd", "seed", "arch", "dataset") if field in found}
     scores, parts = table.values(metric.column), [table.values(column) for column in by]
     blank = [""] * len(table.rows)
@@ -94,7 +106,7 @@ def read(table: Table, found: Mapping[str, str], metric: Metric, fates: Sequence
         except _Bad as error:
             bad.append(Unreadable(line, str(error), cell, lr, wd))
     if zeros:
-        notes.append(f"{counted(zeros, 'row')} with nothing as {found['wd']}: taken as without weight decay")
+        notes.append(f"{counted(zeros, 'row')} without a value of {found['wd']}: taken as weight decay 0")
     notes += _skipped(table.name, runs, bad, metric)
     return Read(tuple(runs), rates, tuple(notes))
 
@@ -109,13 +121,13 @@ def _is_none(text: str) -> bool:
 
 
 def _means_none(texts: Sequence[str], decimal_comma: bool) -> bool:
-    """Whether nothing in the place of a weight decay means that there was none: others have one, and none says 0."""
+    """Whether a missing weight decay means 0: other rows have one, and no row has an explicit 0."""
     values = [one.value for text in texts if (one := number(text, decimal_comma)) is not None]
     return bool(values) and all(value > 0 for value in values)
 
 
 def _seed(text: str) -> str:
-    """One text for each seed: `3`, `3.0` and `03` are one. Beyond what a float tells apart, seeds are texts."""
+    """One text for each seed: `3`, `3.0` and `03` are equal. Integers too large for an exact float stay as they are."""
     found = number(text)
     if found is None or not abs(found.value) < EXACT or found.value != int(found.value):
         return text
@@ -123,7 +135,7 @@ def _seed(text: str) -> str:
 
 
 def is_whole(seed: str) -> bool:
-    """Whether a seed, as `_seed` writes it, is a whole number."""
+    """Whether a seed, in the form of `_seed`, is an integer that is exact as a float."""
     return seed.removeprefix("-").isascii() and seed.removeprefix("-").isdigit() and abs(int(seed)) < EXACT
 
 
@@ -133,12 +145,9 @@ def _setting(text: str, column: str, field: str, decimal_comma: bool) -> float:
         got = repr(text[:40]) if text else "nothing"
         hint = "; write 0 for a run without weight decay" if field == "wd" and not text else ""
         raise _Bad(f"expected a number in column {column}, got {got}{hint}")
-    value = float(f"{found.value:.6g}")  # 0.1 * 3 and 0.3, or a float32, are one learning rate
+    value = float(f"{found.value:.6g}")  # makes 0.1 * 3, 0.3 and a float32 of it equal
     if value != 0 and not LEAST < abs(value) < 1 / LEAST:
-        raise _Bad(
-            f"expected a number of a size that can be trained with, {LEAST:g} to {1 / LEAST:g}, in column {column}, "
-            f"got {value:g}"
-        )
+        raise _Bad(f"expected a number between {LEAST:g} and {1 / LEAST:g}, or 0, in column {column}, got {value:g}")
     if field == "lr" and value <= 0:
         raise _Bad(f"expected a learning rate above 0 in column {column}, got {value:g}")
     if field == "wd" and value < 0:
@@ -147,7 +156,7 @@ def _setting(text: str, column: str, field: str, decimal_comma: bool) -> float:
 
 
 def _score(text: str, column: str, decimal_comma: bool) -> Number | None:
-    """The score as it stands in the file; None where the run diverged."""
+    """The score as written in the file; None if the run diverged."""
     found = number(text, decimal_comma)
     if found is None:
         raise _Bad(f"expected a number in column {column}, or nothing or nan for a diverged run; got {text[:40]!r}")
@@ -155,7 +164,7 @@ def _score(text: str, column: str, decimal_comma: bool) -> Number | None:
 
 
 def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: Metric) -> list[str]:
-    """What to say of rows that are left out; raises UsageError where leaving them out could change the answer."""
+    """A note on rows that are left out; raises UsageError if leaving them out could change the result."""
     if not bad:
         return []
     bad = sorted(bad, key=lambda one: one.line)
@@ -164,24 +173,24 @@ def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: 
     if not runs:
         raise UsageError(first)
     if len(bad) > MOST_UNREADABLE * total:
-        raise UsageError(f"{first}; {len(bad)} of {total} rows cannot be read: mend them or take them out")
+        raise UsageError(f"{first}; {len(bad)} of {total} rows cannot be read: correct or remove them")
     for one in bad:
         if one.lr is None or one.cell is None:
             continue
         same = [run for run in runs if run.lr == one.lr and run.cell == one.cell]
         where = f"{name}, row {one.line}: {one.why}"
         if not same:
-            raise UsageError(f"{where}; no other run at lr={one.lr:g} can be read: mend the row or take it out")
+            raise UsageError(f"{where}; no other run at lr={one.lr:g} can be read: correct or remove the row")
         if one.wd is not None and _could_be_best(one.wd, same, metric):
             raise UsageError(
-                f"{where}; it stands beside the best run at lr={one.lr:g} and could be better: mend it or take it out"
+                f"{where}; it is next to the best run at lr={one.lr:g} and could be better: correct or remove the row"
             )
     first = f"row {bad[0].line}: {bad[0].why}"
-    return [f"{counted(len(bad), 'row')} that cannot be read left out: {first}" + (", …" if len(bad) > 1 else "")]
+    return [f"left out {counted(len(bad), 'row')} that cannot be read: {first}" + (", …" if len(bad) > 1 else "")]
 
 
 def _could_be_best(wd: float, same: Sequence[Run], metric: Metric) -> bool:
-    """Whether a weight decay without a run that can be read lies next to the best one of its learning rate."""
+    """Whether a weight decay without a readable run is next to the best one of its learning rate."""
     means: dict[float, list[float]] = {}
     for run in same:
         means.setdefault(run.wd, []).append(-math.inf if run.score is None else metric.sign * run.score)

@@ -1,4 +1,4 @@
-"""The other columns: which are settings, which vary among repeats of (lr, wd), and how a caller parts the runs."""
+"""The other columns: which are settings, which vary among repeats of (lr, wd), and how the caller separates runs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class Parted:
-    """How a caller wants the runs parted."""
+    """How a caller selects and separates runs."""
 
     where: tuple[tuple[str, str], ...] = ()
+    """(column, value) that runs must have; several values of a column are alternatives."""
     by: tuple[str, ...] = ()
+    """Columns whose values make separate cells."""
     ignore: tuple[str, ...] = ()
+    """Columns in which runs may differ."""
 
 
 def parse_where(arguments: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """(column, value) pairs from arguments such as `epochs=8,arch=vit`."""
+    """(column, value) pairs from arguments such as `epochs=8,arch=vit`; raises UsageError for other arguments."""
     pairs = []
     for pair in (pair for argument in arguments for pair in argument.split(",")):
         column, equals, value = (part.strip() for part in pair.partition("="))
@@ -43,7 +46,7 @@ def parse_names(arguments: Iterable[str]) -> tuple[str, ...]:
 
 
 def resolved(table: Table, asked: Parted) -> Parted:
-    """`asked` with the names of columns as the table has them."""
+    """`asked` with the table's own names of columns; raises UsageError for a column that is missing or ambiguous."""
     where = tuple((_column(table, column, "--where"), value) for column, value in asked.where)
     by = tuple(dict.fromkeys(_column(table, column, "--by") for column in asked.by))
     return Parted(where, by, tuple(_column(table, column, "--ignore") for column in asked.ignore))
@@ -60,7 +63,10 @@ def _column(table: Table, name: str, option: str) -> str:
 
 
 def kept(table: Table, where: Sequence[tuple[str, str]], notes: list[str]) -> Table:
-    """The rows that `where` names; several values of one column are any of them."""
+    """The rows that `where` selects, several values of a column being alternatives; raises UsageError if none is left.
+
+    What was selected is added to `notes`.
+    """
     wanted: dict[str, list[str]] = {}
     for column, value in where:
         wanted.setdefault(column, []).append(value)
@@ -92,7 +98,7 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def columns_of_settings(table: Table, taken: Iterable[str]) -> list[str]:
-    """The columns that hold settings of a run, by their names and by how their values recur."""
+    """The columns with settings of a run, recognised by their names and by recurring values."""
     used = set(taken)
     out = []
     for column in table.header:
@@ -110,7 +116,7 @@ def columns_of_settings(table: Table, taken: Iterable[str]) -> list[str]:
 
 
 def _recurs(values: Sequence[str]) -> bool:
-    """Whether values are few, each several times: not a measurement, nor a name of its own for each run."""
+    """Whether few values recur, unlike those of a measurement or of a name that is different for each run."""
     distinct = len(set(values))
     return distinct == 1 or (distinct * 2 <= len(values) and distinct <= 50)
 
@@ -118,7 +124,7 @@ def _recurs(values: Sequence[str]) -> bool:
 def varying(
     table: Table, settings: Sequence[str], keys: Sequence[tuple[object, ...]], seeds: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Column → its values, for the settings that differ among rows of one key: the cell, lr and wd of each row."""
+    """Column → its values, for settings that differ among rows with the same key (cell, lr, wd)."""
     repeated = {key for key, n in Counter(keys).items() if n > 1}
     out: dict[str, list[str]] = {}
     for column in settings:
@@ -135,13 +141,13 @@ def varying(
 
 
 def one_to_one(values: Sequence[str], seeds: Sequence[str]) -> bool:
-    """Whether a column is another, the seed say, by another name."""
+    """Whether two columns, such as one of seeds, correspond one to one."""
     pairs = set(zip(values, seeds, strict=True))
     return len(pairs) == len({value for value, _ in pairs}) == len({seed for _, seed in pairs})
 
 
 def refuse(name: str, found: Mapping[str, Sequence[str]], seeds_given: bool) -> UsageError:
-    """What to say where runs that would be taken as seeds differ in more than the seed."""
+    """The error for runs that would be taken as seeds but differ in more than the seed."""
     columns = list(found)
     shown = "; ".join(f"{c[:40]} ({listed([v or 'nothing' for v in found[c]], 5, 20)})" for c in columns[:6])
     more = f" and {len(columns) - 6} more" if len(columns) > 6 else ""
@@ -152,14 +158,14 @@ def refuse(name: str, found: Mapping[str, Sequence[str]], seeds_given: bool) -> 
         else f", or --columns seed={first} if that is what tells repeats apart"
     )
     return UsageError(
-        f"{name}: expected runs of one (lr, wd) to differ in the seed alone, got some that differ in {shown}{more}; "
-        f"say --by {','.join(columns[:6])} to judge each, --where {first}={found[first][-1]} to keep one, "
-        f"--ignore {first} where it makes no difference{seed}"
+        f"{name}: expected runs of one (lr, wd) to differ only in the seed, got some that differ in {shown}{more}; "
+        f"use --by {','.join(columns[:6])} to judge each, --where {first}={found[first][-1]} to keep one, "
+        f"--ignore {first} if it makes no difference{seed}"
     )
 
 
 def constants(table: Table, settings: Sequence[str], rows: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    """(column, value) of the settings that have one value in `rows`: what the cell is."""
+    """(column, value) of the settings that have a single value in `rows`, which describe the cell."""
     out = []
     for column in settings[:MOST_KEPT]:
         i = table.header.index(column)
@@ -170,7 +176,7 @@ def constants(table: Table, settings: Sequence[str], rows: Sequence[int]) -> tup
 
 
 def training_steps(settings: Iterable[tuple[str, str]]) -> float | None:
-    """How many steps the runs of a cell took, where its settings say so: ηλ times it is the decay in all."""
+    """Number of training steps of a cell's runs, from its settings; None if they do not say."""
     for column, value in settings:
         if names.plain(column) in STEPS and (found := number(value)) is not None and found.value > 0:
             return found.value

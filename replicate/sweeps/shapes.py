@@ -1,4 +1,4 @@
-"""Tables of other shapes to one row a run: weight decay against learning rate, and settings in the names of runs."""
+"""Converts tables of other shapes to one row per run: learning rate by weight decay, and settings in names of runs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ IN_NAME = {
     field: re.compile(rf"{BEFORE}(?:{keys})\s*[=:_~-]?\s*({NUMBER})(?![\d.])", re.IGNORECASE)
     for field, keys in KEYS.items()
 }
-"""`lr0.001`, `lr=1e-3`, `lr_1e-3` within a name."""
+"""A setting within a run's name: `lr0.001`, `lr=1e-3`, `lr_1e-3`."""
 SEEDED = re.compile(r"(?P<stem>.*?)[ _/.-]*(?:seed|run|rep|repeat|trial|fold)[ _=#-]*(?P<seed>\d{1,6})", re.IGNORECASE)
 """A column of one seed's scores."""
 HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\d.*)")
-"""`wd=0.1`, `λ 0.1`, `wd 1e-4`: a column of a pivot."""
+"""The heading of a pivot table's column: `wd=0.1`, `λ 0.1`, `wd 1e-4`."""
 
 
 def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:
-    """`table` as one row a run. `given`: fields whose column the caller names, which are not looked for elsewhere."""
+    """`table` with one row per run. `given`: fields whose columns the caller names, which need not be searched for."""
     table = _seeds_down(table)
     has = {field for field in ("lr", "wd") if any(names.tier(column, field) is not None for column in table.header)}
     if {"lr", "wd"} <= has | set(given):
@@ -40,7 +40,7 @@ def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:
 
 
 def _seeds_down(table: Table) -> Table:
-    """A row for each of the seeds that have a column each: `acc_seed1`, `acc_seed2`."""
+    """`table` with one row per seed, if seeds have columns of their own, such as `acc_seed1` and `acc_seed2`."""
     found = {i: match for i, column in enumerate(table.header) if (match := SEEDED.fullmatch(column.strip()))}
     stems = {match["stem"].strip(" _-/.").lower() for match in found.values()}
     if len(found) < LEAST_CELLS or len(stems) != 1 or any(names.tier(c, "seed") == 0 for c in table.header):
@@ -63,13 +63,11 @@ def _seeds_down(table: Table) -> Table:
             lines.append(line)
     header = (*(table.header[i] for i in rest), "seed", stem or "value")
     made = replace(table, header=header, rows=tuple(rows), lines=tuple(lines))
-    return made.saying(
-        f"{len(found)} columns are those of seeds: {', '.join(table.header[i] for i in list(found)[:3])}, …"
-    )
+    return made.saying(f"{len(found)} columns taken as seeds: {', '.join(table.header[i] for i in list(found)[:3])}, …")
 
 
 def _pivoted(table: Table, has: set[str]) -> Table | None:
-    """A row for each cell of a table of learning rates against weight decays; None where `table` is none."""
+    """One row for each cell of a pivot table of learning rate by weight decay; None if `table` is not one."""
     headings = [_heading(column) for column in table.header]
     numbers = [i for i, found in enumerate(headings) if found is not None]
     if len(numbers) < LEAST_CELLS or len(numbers) != len({headings[i] for i in numbers}):
@@ -113,7 +111,7 @@ def _pivoted(table: Table, has: set[str]) -> Table | None:
 
 
 def _heading(column: str) -> tuple[str, str] | None:
-    """(field or nothing, number) of a column that is headed by a value."""
+    """(field or empty, number) of a column headed by a value, such as `0.1` or `wd=0.1`; None for others."""
     if number(column) is not None:
         return "", column
     if (found := HEADING.fullmatch(column)) and number(found["value"]) is not None:
@@ -123,7 +121,7 @@ def _heading(column: str) -> tuple[str, str] | None:
 
 
 def _fields(corner: str) -> list[str]:
-    """`lr \\ wd`, `η/λ`, `learning rate (rows), weight decay` → the fields in their order."""
+    """The fields in a corner cell such as `lr \\ wd`, `η/λ` or `learning rate (rows), weight decay`, in order."""
     pieces = re.split(r"[\\/|,↓→>()]+|\s+(?:vs\.?|by|x|×)\s+|\s{2,}", corner)
     pieces = [piece for piece in pieces if piece.strip()]
     found = [next((f for f in ("lr", "wd") if names.tier(piece, f) is not None), "") for piece in pieces]
@@ -131,7 +129,7 @@ def _fields(corner: str) -> list[str]:
 
 
 def _metric(corner: str) -> str:
-    """The measure that a corner names beside the two axes: `acc (lr \\ wd)`."""
+    """The measure that a corner cell names beside the two axes, as in `acc (lr \\ wd)`; empty if none."""
     for piece in re.split(r"[\\/|,↓→>():]+", corner):
         if piece.strip() and (found := names.measure(piece)) is not None and found.kind != UNKNOWN:
             return piece.strip()
@@ -139,7 +137,7 @@ def _metric(corner: str) -> str:
 
 
 def _from_names(table: Table, has: set[str]) -> Table | None:
-    """`table` with columns of what the names of its runs say; None where no column of names says it."""
+    """`table` with columns of the settings in its runs' names; None if no column of names contains them."""
     missing = [field for field in ("lr", "wd") if field not in has]
     for column in table.header:
         values = table.values(column)
@@ -164,5 +162,5 @@ def _from_names(table: Table, has: set[str]) -> Table | None:
 
 
 def scores_in(values: Sequence[str]) -> int:
-    """How many of `values` are scores, or say that there is none."""
+    """How many of `values` are scores or stand for a missing one."""
     return sum(number(value) is not None or is_diverged(value) or is_nothing(value) for value in values)

@@ -1,4 +1,4 @@
-"""A file of any kind, or a folder, to a table: what it is is told from its bytes, its name only helps."""
+"""Reads a file of any supported format, or a folder, to a table; the format is detected from the content."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from replicate.sweeps.table import Table
 from replicate.text import UsageError
 
 MOST_BYTES = 256 << 20
-"""Size limit of a file, and of what a compressed one holds."""
+"""Size limit of a file, also after decompression."""
 WHAT = "a table of runs (CSV, JSON, Markdown, Parquet, xlsx, an Optuna or MLflow database, or a folder of runs)"
 ZIP, GZIP, BZ2, XZ = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
 PARQUET, SQLITE = b"PAR1", b"SQLite format 3\0"
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 DEEPEST = 3
-"""Archives in archives."""
+"""Largest depth of nested archives."""
 
 
 def read_table(path: str) -> Table:
-    """The table in the file or folder `path`, or on standard input where it is `-`."""
+    """The table in the file or folder `path`, or on standard input for `-`; raises UsageError if there is none."""
     name = "standard input" if path == "-" else path
     if path != "-" and Path(path).is_dir():
         from replicate.sweeps import folders
@@ -36,12 +36,15 @@ def read_table(path: str) -> Table:
 
 
 def read_csv(path: str) -> Table:
-    """The table in the CSV file `path`, every row of it."""
+    """The table in the CSV file `path`; raises UsageError if any row is unreadable."""
     return delimited.read_whole(path, _text(path, _bytes(path, path, "a CSV file"))[0])
 
 
 def from_bytes(name: str, raw: bytes, path: str = "-", depth: int = 0) -> Table:
-    """The table in a file's bytes. `path`: where these bytes lie as they are, for what has to be opened there."""
+    """The table in a file's bytes; raises UsageError if there is none.
+
+    `path`: the file itself, which databases are read from; `depth`: number of archives around `raw`.
+    """
     if raw.startswith(SQLITE):
         return studies.read(name, path if depth == 0 else "-")
     if raw.startswith(PARQUET):
@@ -52,7 +55,7 @@ def from_bytes(name: str, raw: bytes, path: str = "-", depth: int = 0) -> Table:
         held = _zip(name, raw)
         return packages.excel(name, raw) if held is None else _inside(*held, depth)
     if raw.startswith(OLD_EXCEL):
-        raise UsageError(f"{name}: expected {WHAT}, got an .xls file of old; save it as .xlsx or CSV")
+        raise UsageError(f"{name}: expected {WHAT}, got an old .xls file; save it as .xlsx or CSV")
     text, note = _text(name, raw)
     if not text.strip():
         raise UsageError(f"{name}: expected a table with columns lr, wd and a score, got an empty file")
@@ -61,7 +64,7 @@ def from_bytes(name: str, raw: bytes, path: str = "-", depth: int = 0) -> Table:
 
 
 def from_text(name: str, text: str) -> Table:
-    """The table in `text`: JSON where it begins as that does and is it, else lines."""
+    """The table in `text`, which is JSON or lines of values."""
     table = records.read(name, text) if text.lstrip()[:1] in ("{", "[") else None
     return table or delimited.read(name, text)
 
@@ -92,7 +95,7 @@ def _bytes(path: str, name: str, what: str = "a table of runs") -> bytes:
 
 
 def _text(name: str, raw: bytes) -> tuple[str, str]:
-    """The text, and what there is to say of its encoding."""
+    """The text, and a note on its encoding if it is not UTF-8."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
             text = raw.decode("utf-16")
@@ -110,13 +113,13 @@ def _text(name: str, raw: bytes) -> tuple[str, str]:
 
 
 def _check_text(name: str, has_zeros: bool) -> None:
-    """Raises UsageError where characters of value 0 tell that a file is no text."""
+    """Raises UsageError if characters of value 0 show that a file is binary."""
     if has_zeros:
         raise UsageError(f"{name}: expected {WHAT}, got a binary file of another kind; export the runs as CSV")
 
 
 def _check_unpacked(name: str, size: int, advice: str = "keep what matters") -> None:
-    """Raises UsageError where an archive holds more than is read."""
+    """Raises UsageError if an archive is too large after decompression."""
     if size > MOST_BYTES:
         raise UsageError(f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; {advice}")
 
@@ -139,7 +142,7 @@ def _unpacked(name: str, raw: bytes) -> bytes:
 
 
 def _zip(name: str, raw: bytes) -> tuple[str, bytes] | None:
-    """The one table in a zip file, by its name; None where the zip file is a workbook of a spreadsheet."""
+    """Name and content of the only file in a zip file; None if the zip file is an Excel workbook."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir() and _is_data(entry.filename)]

@@ -1,4 +1,4 @@
-"""What became of a run, by the words of its state and of its score: finished, diverged, left out, or never run."""
+"""What became of a run, from the words in its state and score: finished, diverged, left out, or never run."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ DONE = {
     "true",
 }
 DONE |= {"finish", "passed", "converged", "good", "stopped early", "early_stopped", "exited", "0", "none", "null"}
-"""States of a run whose score is final; Ray says TERMINATED of one that came to its end."""
+"""States of a run whose score is final; Ray marks a finished run as TERMINATED."""
 LOST = {"diverged", "nan", "exploded", "unstable", "divergence", "diverge", "blew up", "loss is nan", "inf"}
-"""States that say themselves that training diverged."""
+"""States that mean divergence."""
 FAILED = {"failed", "failure", "crashed", "crash", "error", "errored", "fail", "exception", "oom", "out of memory"}
-"""States of a run that ended by an accident: one whose score is nan had diverged before."""
+"""States of a run that failed; if its score is nan, it counts as diverged."""
 UNSTARTED = {"waiting", "pending", "queued", "scheduled", "created", "not started", "not_started", "no results", "todo"}
 NO_RUN = "without a run"
 OPTUNA_FAILED = "fail"
 """Optuna's word for a trial that returned nan; it stores no value then."""
 ACCIDENTS = FAILED | {"killed", "running", "preempted", "preempting", "timeout", "timed out", "timed_out", "canceled"}
 ACCIDENTS |= {"cancelled", "aborted", "interrupted", "stopped", "pruned", "paused", "t/o", "cuda oom", "segfault"}
-"""What people write in the place of the score of a run that did not come to its end."""
+"""What people write instead of the score of a run that did not finish."""
 NO = {"false", "0", "no", "0.0", "f", "n"}
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a run, and the word of the table for it."""
+    """What became of a run, and the table's word for it."""
 
     kind: str
     word: str = ""
 
 
 def fates(table: Table, found: Mapping[str, str], score: str) -> list[Fate]:
-    """The fate of each row of `table`, whose columns are `found` and the score's."""
+    """The fate of each row's run; `found`: field → column; `score`: the column of scores."""
 
     def column(field: str) -> list[str]:
         return table.values(found[field]) if field in found else [""] * len(table.rows)
@@ -96,7 +96,7 @@ def _is_score(text: str) -> bool:
 
 
 def notes(found: list[Fate], column: str | None) -> list[str]:
-    """What to say of the runs that are not simply judged."""
+    """Notes on the runs that were left out, taken as diverged, or never run; `column`: that of states."""
     out = []
     left = Counter(one.word[:40] for one in found if one.kind == LEFT_OUT)
     if left:
@@ -105,8 +105,8 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
     failed = sum(one.kind == DIVERGED and one.word == OPTUNA_FAILED for one in found)
     if failed:
         out.append(
-            f"{failed} of {len(found)} trials failed without a value: taken as diverged, which is what Optuna makes of "
-            f"nan, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
+            f"{failed} of {len(found)} trials failed without a value: taken as diverged, as Optuna marks trials that "
+            f"returned nan, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:

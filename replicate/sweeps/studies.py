@@ -1,4 +1,4 @@
-"""The databases of Optuna and MLflow, read as SQLite files, without their packages and without a change to the file."""
+"""Reads the SQLite databases of Optuna and MLflow without their packages and without changing the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicate.sweeps.table import Table, from_records, text_of
 from replicate.text import UsageError
 
 MOST_STEPS = 2_000
-"""Thousands of instructions of SQLite; a database made to keep it busy is given up."""
+"""Limit on SQLite's work, in units of 100,000 instructions, against databases made to keep it busy."""
 MOST_ROWS = 2_000_000
 OPTUNA = {"studies", "trials", "trial_params", "trial_values"}
 MLFLOW = {"runs", "params", "latest_metrics"}
@@ -23,15 +23,15 @@ Row = tuple[Any, ...]
 
 
 def read(name: str, path: str) -> Table:
-    """The trials of the Optuna studies, or the runs of MLflow, in the SQLite file `path`."""
+    """The trials of Optuna or runs of MLflow in the SQLite file `path`; raises UsageError if it cannot be read."""
     if path == "-":
-        raise UsageError(f"{name}: expected a database as a file of its own; unpack it and name it")
+        raise UsageError(f"{name}: expected a database in a file of its own; unpack it and name the file")
     aside = Path(f"{path}-wal")
     if aside.exists() and aside.stat().st_size:
         raise UsageError(
-            f"{name}: expected a database that nobody writes to, got one with {aside.name}; end the study first"
+            f"{name}: expected a database that no process is writing to, got one with {aside.name}; end the study first"
         )
-    # Read only, and as if it stood on a disc that cannot change: no lock, no journal, no file beside it.
+    # Read-only and immutable, so that SQLite creates no lock, no journal and no other file.
     place = f"file:{quote(str(Path(path).absolute()))}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(place, uri=True)) as database:
@@ -53,7 +53,7 @@ def read(name: str, path: str) -> Table:
 
 
 def _optuna(name: str, database: sqlite3.Connection, tables: set[str]) -> Table:
-    """One record a trial, as `study.trials_dataframe()` names the columns, with the study and its direction."""
+    """One record per trial, with columns named as in `study.trials_dataframe()`, plus the study and its direction."""
     studies: dict[Any, Any] = dict(_rows(database, "SELECT study_id, study_name FROM studies"))
     directions: dict[Any, list[str]] = {}
     if "study_directions" in tables:
@@ -88,7 +88,7 @@ def _optuna(name: str, database: sqlite3.Connection, tables: set[str]) -> Table:
 
 
 def _param(value: Any, distribution: Any) -> str:
-    """A parameter's value; a choice is stored by its number."""
+    """A parameter's value; a categorical one is stored as the index of its choice."""
     try:
         choices = json.loads(text_of(distribution))["attributes"]["choices"]
         return text_of(choices[int(value)])
@@ -105,7 +105,7 @@ def _attribute(value: Any) -> str:
 
 
 def _mlflow(name: str, database: sqlite3.Connection) -> Table:
-    """One record a run, as `mlflow.search_runs()` names the columns."""
+    """One record per run, with columns named as in `mlflow.search_runs()`."""
     records: dict[Any, dict[str, str]] = {}
     for run, experiment, status, stage in _rows(
         database, "SELECT run_uuid, experiment_id, status, lifecycle_stage FROM runs ORDER BY start_time, run_uuid"
@@ -126,7 +126,7 @@ def _mlflow(name: str, database: sqlite3.Connection) -> Table:
 
 
 def _rows(database: sqlite3.Connection, query: str) -> Iterable[Row]:
-    """The rows that a query finds, not beyond what a study can have."""
+    """The rows that a query finds; raises sqlite3.DataError for more than `MOST_ROWS`."""
     for i, row in enumerate(database.execute(query)):
         if i >= MOST_ROWS:
             raise sqlite3.DataError(f"more than {MOST_ROWS:,} rows")

@@ -1,7 +1,7 @@
-"""Anybody's sweep: a table of runs (learning rate, weight decay, accuracy or loss) → landscapes, on one path.
+"""From a table of runs (learning rate, weight decay, accuracy or loss) in any format to landscapes.
 
-The columns get their meanings, the rows of a history become one a run, states say what became of each run, texts become
-numbers in one unit, repeats become seeds or are refused; each decision that the table did not force is a note.
+Finds the columns, reduces histories to one row per run, decides from states what became of each run, converts texts to
+numbers in one unit, and takes repeats as seeds or rejects them. Each decision that the table did not force is a note.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from replicate.sweeps.table import Table, counted
 from replicate.text import UsageError
 
 MOST_CELLS, MOST_LRS, MOST_WDS = 1000, 200, 1000
-"""In one file; learning rates in a cell; weight decays at a learning rate: beyond, judging would take minutes."""
+"""Limits on cells in a file, learning rates in a cell, and weight decays at a learning rate: more would take
+minutes."""
 MOST_POINTS = 1_000_000
-"""(lr, wd) times seeds in a cell."""
+"""Limit on (lr, wd) times seeds in a cell."""
 LEAST_WDS = 3
-"""Weight decays that a learning rate needs to have an optimum of its own."""
+"""Weight decays that a learning rate needs for an optimum of its own."""
 MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The landscapes of a file, and what the reader decided on its own."""
+    """The landscapes of a file, and notes on what the reader decided."""
 
     landscapes: tuple[Landscape, ...]
     metric: str
-    """accuracy, loss, or score: another measure of which more is better."""
+    """accuracy, loss, or score (another measure of which more is better)."""
     notes: tuple[str, ...]
-    """One line each, fit for standard error."""
+    """Decisions of the reader, one line each, for standard error."""
     column: str = ""
     """The file's column of scores."""
 
@@ -52,11 +53,19 @@ def read_sweep(
     take: str = history.LAST,
     noise_sd: str | float | None = None,
 ) -> Sweep:
-    """The landscapes of `table`, one for each (architecture, data set), and for each value of what `parted` divides by.
+    """The landscapes of `table`, one for each architecture, data set and combination of the columns `parted.by`.
 
-    metric: `accuracy`, `loss`, or a column, with `:max` or `:min` where its name does not tell; None takes what the
-    table has, accuracy first. columns: field → column, for the fields whose column is not to be guessed. take: `last`
-    or `best`, of a history. noise_sd: the standard deviation of a score between seeds, in its unit, where it is known.
+    Args:
+        table: The table of runs.
+        metric: `accuracy`, `loss`, or a column, with `:max` or `:min` if its name does not say which is better; None
+            takes what the table has, preferably accuracy.
+        columns: Field → column, for fields whose column is not to be found by name.
+        parted: Which runs to keep, and which columns separate them.
+        take: Whether the `last` or the `best` row of a history counts.
+        noise_sd: The standard deviation of a score between seeds, in the score's unit, if known.
+
+    Raises:
+        UsageError: The table cannot be read as a sweep, or is ambiguous; the message says what to do.
     """
     columns = dict(columns or {})
     known = noise.parse(noise_sd)
@@ -68,7 +77,7 @@ def read_sweep(
     found, measured = find_columns(table, metric, columns, notes)
     runs = history.one_row(table, found, measured, parted.by, take, notes)
     table = runs.table
-    if not runs.is_history:  # a column of steps is one of the settings then
+    if not runs.is_history:  # then a column of steps is an ordinary setting
         found.pop("step", None)
     fates = states.fates(table, found, measured.column)
     notes += states.notes(fates, found.get("state"))
@@ -76,7 +85,7 @@ def read_sweep(
     one_optimizer(finished, [*found.values(), *parted.by, *parted.ignore])
     read = rows.read(table, found, measured, fates, parted.by)
     if not read.runs:
-        raise UsageError(f"{table.name}: expected one row a run, got a header and no finished run below it")
+        raise UsageError(f"{table.name}: expected one row per run, got a header and no finished run below it")
     notes += read.notes
     scored, factor = units.in_unit(table.name, read.runs, measured, notes)
     told_apart = _told_apart(table, scored, found, measured, parted, notes)
@@ -98,13 +107,13 @@ def read_sweep(
 def _told_apart(
     table: Table, runs: Sequence[Run], found: Mapping[str, str], metric: Metric, parted: Parted, notes: list[str]
 ) -> list[Run]:
-    """`runs`, each (cell, lr, wd, seed) once; without a column of seeds, repeats are numbered in the file's order."""
+    """`runs` with each (cell, lr, wd, seed) once; without a column of seeds, repeats are numbered in file order."""
     seeds_given = "seed" in found
     keys = [(run.cell, run.lr, run.wd) for run in runs]
     own = table.keep(_flags(len(table.rows), [run.row for run in runs]))
     taken = [*found.values(), metric.column, metric.spread, *parted.by, *parted.ignore]
     candidates = settings.columns_of_settings(own, taken)
-    # How far a run came before it diverged (its epoch, its step) is no setting in which it differs from the others.
+    # Only finished runs are compared: the epoch or step at which a run diverged is not a setting.
     whole = [i for i, run in enumerate(runs) if run.score is not None]
     of_whole = table.keep(_flags(len(table.rows), [runs[i].row for i in whole]))
     if varying := settings.varying(of_whole, candidates, [keys[i] for i in whole], [runs[i].seed for i in whole]):
@@ -120,7 +129,7 @@ def _told_apart(
             if twin is None:
                 raise UsageError(
                     f"{table.name}, row {run.line}: expected each run once, got lr={run.lr:g} wd={run.wd:g} "
-                    f"seed={run.seed} in row {same[0].line} already with another score; drop one, or name the column "
+                    f"seed={run.seed} already in row {same[0].line} with another score; drop one, or name the column "
                     "that tells them apart, e.g. --columns arch=NAME or --by NAME"
                 )
             twins.append((run.line, twin.line))
@@ -156,18 +165,18 @@ def _flags(n: int, chosen: Sequence[int]) -> list[bool]:
 
 
 def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str], notes: list[str]) -> None:
-    """A note on settings that differ between runs, though never between repeats of one (lr, wd)."""
+    """Adds a note on settings that differ between runs, but never between repeats of one (lr, wd)."""
     axes = [table.values(found[field]) for field in ("lr", "wd")]
     varied = [c for c in candidates if len(set(table.values(c))) > 1 and len(table.rows) > 2]
     varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
     if varied:
         shown = ", ".join(column[:40] for column in varied[:MOST_NAMED])
-        way = f"--by {varied[0][:40]} parts them"
-        notes.append(f"runs differ in {shown} too, which goes with lr and wd here: judged together; {way}")
+        way = f"--by {varied[0][:40]} separates them"
+        notes.append(f"runs also differ in {shown}, though never at the same lr and wd: judged together; {way}")
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found: Mapping[str, str]) -> None:
-    """Raises UsageError where a column holds too many values to be an axis of a grid."""
+    """Raises UsageError if a column has too many values for an axis of a grid."""
     sizes = [("arch and dataset", len(cells), MOST_CELLS)]
     for of_cell in cells.values():
         pairs = {(run.lr, run.wd) for run in of_cell}
@@ -178,13 +187,13 @@ def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found
     for column, got, most in sizes:
         if got > most:
             raise UsageError(
-                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the column "
-                "that is meant (--columns)? A random search of this size cannot be judged: take a grid"
+                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the right "
+                "column (--columns)? A random search of this size cannot be judged: use a grid"
             )
 
 
 def accounted(cells: Mapping[tuple[str, str], Sequence[Run]], rates: Mapping[float, int]) -> list[str]:
-    """What to say of learning rates in the file that have no run left, or too few weight decays for an optimum."""
+    """Notes on learning rates in the file that have no run left, or too few weight decays for an optimum."""
     out = []
     held = {run.lr for runs in cells.values() for run in runs}
     if lost := [lr for lr in sorted(rates) if lr not in held]:
@@ -222,5 +231,5 @@ def _landscape(
 
 
 def _seeds(texts: list[str]) -> list[int] | list[str]:
-    """As numbers, where all of them are."""
+    """The seeds as integers if all of them are integers, else as texts."""
     return [int(text) for text in texts] if all(map(rows.is_whole, texts)) else texts

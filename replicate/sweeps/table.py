@@ -1,4 +1,4 @@
-"""A table of texts with the places of its rows: what all readers of files make, and one path gives meaning to."""
+"""A table of texts with line numbers: the common result of all readers of files."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from replicate.text import UsageError
 SHOWN_COLUMNS = 12
 MOST_COLUMNS = 3_000
 MOST_VALUES = 20_000_000
-"""Values of a table; beyond, it is no table of runs."""
+"""Limit on the number of values in a table of runs."""
 NOT_RUN = "—"
-"""What a reader puts where a table has a place for a run that was never there."""
+"""What a reader writes for an empty cell of a pivot table: a run that was never done."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Header and rows, blanks around the values removed."""
+    """Header and rows, without blanks around the values."""
 
     name: str
-    """For messages: the file's path."""
+    """The file's path, for messages."""
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
-    """The line of the file at which each row ends; the header stands in line 1."""
+    """The line of the file at which each row ends; the header is line 1."""
     decimal_comma: bool = False
-    """Whether `0,5` is a number: only where another character than the comma parts the columns."""
+    """Whether `0,5` is a number: only if columns are separated by another character."""
     unreadable: tuple[tuple[int, str], ...] = ()
-    """Lines that are no rows of this table, with what is wrong."""
+    """Lines that are not rows of this table, with the reason."""
     notes: tuple[str, ...] = ()
-    """What the reader decided on its own."""
+    """Decisions of the reader."""
 
     @property
     def columns(self) -> str:
-        """The header for a message, cut short."""
+        """The header for a message, shortened."""
         return listed(self.header, SHOWN_COLUMNS)
 
     def value(self, row: int, column: str) -> str:
@@ -51,7 +51,7 @@ class Table:
         return replace(self, rows=rows, lines=lines)
 
     def with_columns(self, new: Mapping[str, Sequence[str]]) -> Table:
-        """The table with further columns, each one value a row; one of a name that is there takes its place."""
+        """The table with further columns of one value per row; a column of the same name is replaced."""
         kept = [i for i, name in enumerate(self.header) if name not in new]
         header = (*(self.header[i] for i in kept), *new)
         more = zip(*new.values(), strict=True) if new else iter(() for _ in self.rows)
@@ -69,7 +69,10 @@ class Table:
 
 
 def from_records(name: str, records: Sequence[Mapping[str, str]], first_line: int = 1) -> Table:
-    """The table of `records`, one a row, numbered from `first_line`; a field that one lacks is empty."""
+    """The table of `records`, one per row, numbered from `first_line`; missing fields are empty.
+
+    Raises UsageError if it has too many columns or values.
+    """
     names: dict[str, None] = {}
     for record in records:
         names.update(dict.fromkeys(record))
@@ -84,7 +87,7 @@ def from_records(name: str, records: Sequence[Mapping[str, str]], first_line: in
 
 
 def text_of(value: object) -> str:
-    """A value of a file or a frame as a table has it; an exact text of a number."""
+    """The text of a value from a file or a data frame; numbers are written exactly, None is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -95,12 +98,12 @@ def text_of(value: object) -> str:
 
 
 def listed(names: Sequence[str], most: int, longest: int = 40) -> str:
-    """`names` for a message, cut short."""
+    """`names` for a message: at most `most`, each cut to `longest` characters."""
     shown = ", ".join(name[:longest] for name in names[:most])
     more = len(names) - most
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def counted(n: int, one: str, many: str = "") -> str:
-    """`1 row`, `2 rows`."""
+    """A number with its noun, as in `1 row` or `2 rows`."""
     return f"{n} {one if n == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""Accuracies in percent, whatever unit a file has them in."""
+"""Converts accuracies to percent, whatever the file's unit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from replicate.text import UsageError
 
 
 def in_unit(name: str, runs: Sequence[Run], metric: Metric, notes: list[str]) -> tuple[list[Run], float]:
-    """`runs` with accuracies in percent and all else as it is, and by what the file's scores were multiplied."""
+    """`runs` with accuracies in percent, other scores unchanged, and the factor by which scores were multiplied.
+
+    Raises UsageError if accuracies are out of range or in different units; conversions are added to `notes`.
+    """
     _signs(name, runs, metric)
     return _in_percent(name, list(runs), metric, notes) if metric.kind == ACCURACY else (list(runs), 1.0)
 
 
 def _signs(name: str, runs: Sequence[Run], metric: Metric) -> None:
-    """Raises UsageError where some scores have a % sign and others of another size have none."""
+    """Raises UsageError if some scores have a % sign and others, of another size, have none."""
     signed = [run for run in runs if run.percent and run.score is not None]
     plain = [run for run in runs if not run.percent and run.score is not None]
     if not signed or not plain:
@@ -30,7 +33,7 @@ def _signs(name: str, runs: Sequence[Run], metric: Metric) -> None:
     if other is not None:
         raise UsageError(
             f"{name}, row {other.line}: expected scores in one unit, got {other.score:g} beside others with a % sign "
-            f"in column {metric.column}; write all in per cent"
+            f"in column {metric.column}; write all of them in percent"
         )
 
 
@@ -39,7 +42,7 @@ def _in_percent(name: str, runs: list[Run], metric: Metric, notes: list[str]) ->
         if run.score is not None and not 0 <= run.score <= 100:
             raise UsageError(
                 f"{name}, row {run.line}: expected an accuracy from 0 to 100 (percent) or 0 to 1, got {run.score:g}; "
-                f"if the column is a loss, say --metric loss; any other score, --metric {metric.column}:max"
+                f"for a loss, use --metric loss; for any other score, --metric {metric.column}:max"
             )
     largest = max((run.score for run in runs if run.score is not None), default=None)
     if largest is None or "%" in metric.column or all(run.percent for run in runs if run.score is not None):
@@ -59,10 +62,10 @@ def _in_percent(name: str, runs: list[Run], metric: Metric, notes: list[str]) ->
 
 
 def _one_unit(name: str, runs: list[Run], largest: float, notes: list[str]) -> None:
-    """Raises UsageError where some accuracies are fractions beside percentages.
+    """Raises UsageError if some accuracies seem to be fractions among percentages.
 
-    A percentage below 1 is that of a run that has learnt nothing, on a hundred classes or more. A hundred times it
-    falls among the others by accident only, and then the unit has to be asked for.
+    A percentage below 1 can be that of a run that has learnt nothing, with a hundred classes or more. If a hundred
+    times the number is among the others' accuracies, it is more likely a fraction.
     """
     low = [run for run in runs if run.score is not None and 0 < run.score <= 1]
     usual = median(run.score for run in runs if run.score is not None and run.score > 1)
@@ -72,11 +75,11 @@ def _one_unit(name: str, runs: list[Run], largest: float, notes: list[str]) -> N
     if fraction is not None:
         raise UsageError(
             f"{name}, row {fraction.line}: expected accuracies in one unit, got {fraction.score:g} in a column that "
-            f"goes up to {largest:g}: a fraction among percentages? write all in per cent, or leave it empty if the "
-            "run diverged"
+            f"goes up to {largest:g}: is it a fraction among percentages? Write all of them in percent, or leave it "
+            "empty if the run diverged"
         )
     if low:
         notes.append(
             f"{counted(len(low), 'accuracy', 'accuracies')} of at most 1 (row {low[0].line}: {low[0].score:g}) beside "
-            f"others up to {largest:g}: taken as per cent"
+            f"others up to {largest:g}: taken as percent"
         )

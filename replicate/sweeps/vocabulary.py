@@ -1,4 +1,4 @@
-"""The words of columns: the fields of a run and the measures of a model, by the names that the ecosystems give them."""
+"""Names of columns: the fields of a run and the measures of a model, as the various tools name them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 TESTED_ON = frozenset(_words("cv dev eval evaluation heldout holdout test val valid validation"))
 TRAINED_ON = frozenset(_words("tr train training"))
-"""Words of a measure that was taken on images, or texts, that the model was trained on."""
+"""Words of a measure on the data that the model was trained on."""
 QUALIFIERS = TESTED_ON | frozenset(
     _words(
         "average avg best ema end final last macro max mean median metric metrics micro min overall result results "
         "summary top total weighted"
     )
 )
-"""Words beside the name of a measure that do not change what it is."""
+"""Words in the name of a measure that do not change its kind."""
 PREFIXES = frozenset(
     _words(
         "_content args attrs cfg conf config hp hparam hparams hyperparameters hyperparams metrics param parameter "
@@ -24,7 +24,7 @@ PREFIXES = frozenset(
     )
 )
 SET = frozenset(_words("config cfg conf params param parameters hparams hparam hyperparameters args settings"))
-"""What a name begins with that is a setting, and no measure: `config.loss` names the loss."""
+"""First words of names that are settings rather than measures: `config.loss` is the name of the loss function."""
 OPTIMIZER_WORDS = frozenset(_words("adam adamw lion model opt optim optimiser optimizer sgd solver trainer"))
 SPREADS = frozenset(_words("ci ci95 sd se sem std std_dev std_err std_error stddev stderr stdev stdv"))
 STANDARD_ERRORS = frozenset(_words("se sem std_err std_error stderr"))
@@ -81,9 +81,9 @@ ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "lost": (_words("diverged is_diverged has_diverged did_diverge divergence nan_loss is_nan"),),
     "direction": (_words("direction directions mode metric_direction goal"),),
 }
-"""Field → its names, the surest first: a later group counts only where no column has a name of an earlier one."""
+"""Field → its names, the most certain first: a later group counts only if no column has a name of an earlier one."""
 OPTIMIZER = _words("optimizer optimiser optim opt optimizer_name optimizer_type")
-"""Names of a column that must hold one value."""
+"""Names of the column of optimisers, which must have a single value."""
 
 ACCURACY, LOSS, SCORE, UNKNOWN = "accuracy", "loss", "score", "unknown"
 MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
@@ -116,9 +116,9 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
         "eval dev"
     ),
 }
-"""(what it is, how sure a choice it is) → names of measures; the number is the order in which one is chosen."""
+"""(kind, tier) → names of measures; the column with the lowest tier is chosen."""
 HIGHER = (ACCURACY, SCORE)
-"""What is better where it is higher."""
+"""Kinds of which higher is better."""
 BASES = {base: key for key, bases in MEASURES.items() for base in bases}
 
 SETTINGS = frozenset(
@@ -131,7 +131,7 @@ SETTINGS = frozenset(
         "warmup_steps width"
     )
 )
-"""Settings of a run by their names; other columns are settings where their values recur."""
+"""Names of a run's settings; other columns are settings if their values recur."""
 OUTCOMES = frozenset(
     _words(
         "artifact checkpoint comment comments commit created date datetime device dir duration elapsed end file "
@@ -140,4 +140,4 @@ OUTCOMES = frozenset(
         "throughput time timestamp unnamed updated uri url user uuid walltime warnings worker"
     )
 )
-"""Words of columns that say how a run went, or where."""
+"""Words in names of columns about how or where a run was done, rather than its settings."""

@@ -1,1 +1,1 @@
-"""The paper's derivation against the update rule it starts from, by small numerical experiments in float64."""
+"""The paper's derivation compared with the update rule it starts from, by small numerical experiments in float64."""

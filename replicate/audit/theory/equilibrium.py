@@ -1,12 +1,13 @@
-"""AdamW on pure noise: the norm at which growth and decay balance, and how far a step then turns the weights.
+"""AdamW on pure noise: the norm at which growth and decay balance, and how far each step then rotates the weights.
 
-With gradients that point anywhere, steps lengthen the weights as a random walk does and decay shortens them, until
+With gradients in random directions, steps lengthen the weights as a random walk does and decay shortens them, until
 |w|^2 (1 - 2 lr wd) + lr^2 d = |w|^2, hence |w| = sqrt(lr d / (2 wd)); a step, averaged over 1 / (1 - beta_1) gradients,
-turns w by sqrt(2 lr wd (1 - beta_1) / (1 + beta_1)) (Kosson et al. 2023, table 2). The pace of learning depends on lr *
-wd alone, and it takes about 1 / (2 lr wd) steps to get there.
+rotates w by sqrt(2 lr wd (1 - beta_1) / (1 + beta_1)) radians (Kosson et al. 2023, table 2). The rotation depends only
+on lr * wd, and the equilibrium takes about 1 / (2 lr wd) steps to reach.
 
-What wd = c lr keeps, and lr wd constant does not, are the norm itself and the length of the gradient, as AdamW
-normalises it, over that of the weights: sqrt(2 wd / lr) (Defazio 2025, arXiv 2506.02285; Chou 2025, arXiv 2512.08217).
+A constant ratio wd = c lr keeps two things that a constant product lr wd does not: the norm, and the length of the
+gradient, as AdamW normalises it, relative to that of the weights, sqrt(2 wd / lr) (Defazio 2025, arXiv 2506.02285; Chou
+2025, arXiv 2512.08217).
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from replicate.paper.protocol import ADAMW_BETAS
 
 SIZE, STEPS = 1_000, 6_000
 SETTINGS = ((0.001, 1.0), (0.004, 0.25), (0.002, 2.0))
-"""(lr, wd): the first two have one product, the first and the last one ratio."""
+"""(lr, wd): the first two have the same product, the first and the last the same ratio."""
 RATIO = 600.0
-"""wd / lr of the settings that the paper's rule would go through."""
+"""wd / lr of the settings that follow the paper's rule."""
 LRS = (0.001, 0.002, 0.003)
 TOLERANCE = 0.05
-"""A norm of 1,000 random numbers fluctuates by about 2 %."""
+"""Relative; a norm of 1,000 random numbers fluctuates by about 2 %."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """AdamW on pure noise, once norm and decay balance."""
+    """AdamW on pure noise in equilibrium."""
 
     norm: float
-    """Root mean square."""
+    """Root mean square, over steps, of the weights' norm."""
     turn: float
-    """Mean angle of a step, radians."""
+    """Mean rotation of the weights per step, radians."""
     gradient_share: float
     """Mean length of the normalised gradient, g / sqrt(v), over that of the weights."""
 
@@ -46,7 +47,7 @@ class Walk:
 def random_walk(
     lr: float, wd: float, size: int, steps: int, rng: np.random.Generator, start_share: float = 1.0
 ) -> Walk:
-    """AdamW on pure noise, over the second half of the steps."""
+    """AdamW on pure noise, averaged over the second half of the steps, from `start_share` times the expected norm."""
     beta_1, beta_2 = ADAMW_BETAS
     expected = math.sqrt(lr * size / (2 * wd))
     w = rng.normal(size=size)
@@ -89,7 +90,7 @@ def walks() -> tuple[Walk, ...]:
 
 
 def equilibrium(paper: Reported) -> Finding:
-    """`theory/equilibrium-norm`: the random walk's norm and rotation against the formulas, started away from them."""
+    """`theory/equilibrium-norm`: norm and rotation of a random walk, started off equilibrium, against formulas."""
     paper.figure("theory/balance-exponent")  # a paper without this theory makes no such claim
     checks, turns, errors = [], [], []
     for (lr, wd), walk in zip(SETTINGS, walks(), strict=True):
@@ -104,11 +105,11 @@ def equilibrium(paper: Reported) -> Finding:
         checks,
         claimed="norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
         evidence=f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
-        f"settings with one lr x wd turn by {turns[0]:.4f} and {turns[1]:.4f} rad a step, two with one wd / lr by "
-        f"{turns[0]:.4f} and {turns[2]:.4f}: the product sets the pace, not the ratio.",
-        assumes=f"gradients of independent normal noise in {SIZE:,} dimensions, {STEPS:,} steps, the second half "
-        "counted",
-        consistent_if="gradients have a direction that lasts",
+        f"settings with the same lr x wd rotate by {turns[0]:.4f} and {turns[1]:.4f} rad per step, two with the same "
+        f"wd / lr by {turns[0]:.4f} and {turns[2]:.4f}: the product sets the pace, not the ratio.",
+        assumes=f"gradients of independent normal noise in {SIZE:,} dimensions; {STEPS:,} steps, of which the second "
+        "half is averaged",
+        consistent_if="gradients have a persistent direction",
         details={"rotation": {f"lr {lr:g}, wd {wd:g}": turn for (lr, wd), turn in zip(SETTINGS, turns, strict=True)}},
     )
 
@@ -132,26 +133,26 @@ def constant_ratio(paper: Reported) -> Finding:
             fits = abs(value / formula - 1) < TOLERANCE
             what = f"{name} at lr {lr:g}, wd {RATIO * lr:g}"
             checks.append(Check(what, f"{formula:.4g}", f"{value:.4g}", holds=fits, source=source))
-    # The first two SETTINGS have one product.
+    # The first two SETTINGS have the same product.
     one_product = max(walks()[1].norm / walks()[0].norm, walks()[0].norm / walks()[1].norm)
     factor = LRS[-1] / LRS[0]
     return from_checks(
         checks,
-        claimed="a constant wd / lr keeps the balance of the weights' norm and of the gradient with it, whatever lr",
-        evidence=f"Over a factor {factor:g} in lr at one wd / lr, norms differ by {_spread(norms)} and the gradient's "
-        f"share of the weights by {_spread(shares)}, as the formulas have it; at one lr x wd the norm changes by a "
-        f"factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio keeps "
-        "something that a constant product does not. But a step then turns the weights by "
-        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says at which of the two "
-        "accuracy is best.",
-        assumes="as in theory/equilibrium-norm, and long enough to reach the equilibrium, about 1 / (2 lr wd) steps; "
-        "a norm matters only through what is not scale-invariant, such as epsilon or the layers that no normalisation "
-        "follows",
-        consistent_if="gradients have a direction that lasts",
+        claimed="a constant wd / lr keeps the weights' norm and its ratio to the gradient's, whatever lr",
+        evidence=f"Over a factor {factor:g} in lr at the same wd / lr, norms differ by {_spread(norms)} and the ratio "
+        f"of gradient to weights by {_spread(shares)}, as the formulas predict; at the same lr x wd the norm changes "
+        f"by a factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio "
+        "keeps something that a constant product does not. But with it a step rotates the weights by "
+        f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two "
+        "gives the best accuracy.",
+        assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about "
+        "1 / (2 lr wd) steps; a norm matters only through what is not scale-invariant, such as epsilon or layers without "
+        "a normalisation after them",
+        consistent_if="gradients have a persistent direction",
         details={"rotation": {f"lr {lr:g}": walk.turn for lr, walk in zip(LRS, found, strict=True)}},
     )
 
 
 def _spread(values: list[float]) -> str:
-    """`1.2 %`: the largest of some values over the smallest."""
+    """By how much the largest of `values` exceeds the smallest, as in `1.2 %`."""
     return f"{100 * (max(values) / min(values) - 1):.1f} %"

@@ -1,7 +1,7 @@
-"""How much decay can do at all: the total shrinkage of a weight over the whole training, at the claimed weight decays.
+"""How much weight decay can matter at all: the total shrinkage of a weight over training at the claimed weight decays.
 
-Each step multiplies a weight by 1 - lr_t wd, so over training it is multiplied by exp(-wd * sum of lr_t), and a change
-that an early step made is shrunk by no more than that. Two runs whose total shrinkage is nearly the same differ by no
+Each step multiplies a weight by 1 - lr_t wd, so training as a whole multiplies it by exp(-wd * sum of lr_t), and a
+change made by an early step is shrunk by at most as much. Two runs with nearly the same total shrinkage differ by no
 more than two seeds do, whatever the loss.
 """
 
@@ -15,9 +15,9 @@ from replicate.audit.reported import Campaign, Reported, need
 from replicate.runs.schedule import factor
 
 FELT = 0.01
-"""A change of all weights by less than this share over the whole training is taken as not felt."""
+"""A relative change of all weights below this, over the whole training, is taken to have no effect."""
 COSTLY_PP = 1.0
-"""A drop that such a change cannot explain."""
+"""Drops of at least this much cannot be explained by such a change."""
 
 
 @lru_cache(maxsize=8)
@@ -28,18 +28,18 @@ def schedule_sum(epochs: int, warmup_epochs: int, steps_per_epoch: int) -> float
 
 
 def total_decay(campaign: Campaign, lr: float, wd: float) -> float:
-    """wd times the sum of the learning rates: the weights shrink by exp of minus this."""
+    """wd times the sum of the learning rates over all steps; the weights shrink by a factor exp(-this)."""
     steps = math.ceil(campaign.train_images / campaign.batch_size)
     return wd * lr * schedule_sum(campaign.epochs, campaign.warmup_epochs, steps)
 
 
 def effect(campaign: Campaign, lr: float, rho: float, kappa: float) -> float:
-    """Share by which kappa times the claimed weight decay changes an undisturbed weight against the claimed one."""
+    """Relative change of a weight without gradients if its decay is kappa times the claimed one instead of that."""
     return abs(math.expm1(-(kappa - 1) * total_decay(campaign, lr, rho * lr)))
 
 
 def inertness(paper: Reported) -> Finding:
-    """`theory/inertness`: at which learning rates a tenfold change can be felt, against the table of drops."""
+    """`theory/inertness`: at which learning rates weight decay acts at all, compared with the table of drops."""
     need(paper.campaigns, "epochs, batch and data set sizes")
     need(paper.drops, "a table of accuracy drops")
     checks, details, parts = [], {}, []
@@ -58,11 +58,11 @@ def inertness(paper: Reported) -> Finding:
         ends = max(rows), min(rows)
         more, less = (", ".join(f"{100 * x:.2g}" for x in effects[k].values()) for k in ends)
         parts.append(
-            f"{c.dataset}: kappa {ends[0]:g} in place of 1 makes weights smaller by {more} % at the {len(paper.lrs)} "
-            f"learning rates, kappa {ends[1]:g} larger by {less} %, where {rows[ends[0]].drop.value.text} and "
-            f"{rows[ends[1]].drop.value.text} pp are reported"
+            f"{c.dataset}: kappa {ends[0]:g} instead of 1 makes weights smaller by {more} % at the {len(paper.lrs)} "
+            f"learning rates, kappa {ends[1]:g} larger by {less} %; the paper reports drops of "
+            f"{rows[ends[0]].drop.value.text} and {rows[ends[1]].drop.value.text} pp"
         )
-    need(checks, f"drops of {COSTLY_PP:g} pp at least")
+    need(checks, f"drops of at least {COSTLY_PP:g} pp")
     return from_checks(
         checks,
         source="sections 3.1 and 4.2",
@@ -70,6 +70,6 @@ def inertness(paper: Reported) -> Finding:
         evidence=f"Over the whole training, on {'; on '.join(parts)}.",
         assumes=f"the schedule of the protocol; a change of all weights by less than {100 * FELT:g} % costs no "
         "accuracy beyond the seeds' noise",
-        consistent_if="the drops were measured at the largest learning rates alone",
+        consistent_if="the drops were measured only at the largest learning rates",
         details=details,
     )

@@ -1,4 +1,4 @@
-"""Fixed points on a quadratic: what penalty does decoupled decay come to, and how does it depend on the learning rate?
+"""Fixed points on a quadratic: to which penalty is decoupled decay equivalent, and how does it depend on the rate?
 
 The paper's own simplified update (section 3.5) about a minimum theta_0 that is not at the origin, L = 1/2 (theta -
 theta_0)' H (theta - theta_0), preconditioner P = H^(-1/2), gradient g = H (theta - theta_0):
@@ -6,11 +6,11 @@ theta_0)' H (theta - theta_0), preconditioner P = H^(-1/2), gradient g = H (thet
     theta <- theta - eta P g - eta wd theta                                  (PyTorch: decay is multiplied by eta)
 
 At a fixed point eta (P g + wd theta) = 0, and eta divides out: P g = -wd theta, which is the minimum of
-L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. The penalty is wd and free of eta. The
-paper notes that the decay's gradient is that of eta wd/2 |theta|^2 and that each step carries one factor eta, which
-makes the penalty wd/2 |theta|^2; it then writes wd/(2 eta) |theta|^2, dividing by eta once more than its update rule
-does. (Its fixed point also has H^(-1) where its preconditioner gives H^(-1/2).) Only where decay is *not* multiplied by
-eta,
+L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. The penalty is wd, independent of eta.
+The paper notes that the decay's gradient is that of eta wd/2 |theta|^2 and that each step has one factor eta, which
+makes the penalty wd/2 |theta|^2; it then writes wd/(2 eta) |theta|^2, which divides by eta once too often for its
+update rule. (Its fixed point also has H^(-1) where its preconditioner gives H^(-1/2).) Only if decay is *not*
+multiplied by eta,
 
     theta <- theta - eta P g - wd theta                                      (the other convention)
 
@@ -32,11 +32,11 @@ WD = 0.3
 """At the geometric mean of ETAS."""
 STEPS = 20_000
 TOLERANCE = 0.01
-"""Exponents are fits to exact values: a hundredth is far above what rounding leaves."""
+"""Of exponents, which are fitted to exact values: a hundredth is far above any rounding error."""
 
 
 def problem(size: int = 8, seed: int = 0) -> tuple[Floats, Floats, Floats]:
-    """Hessian with eigenvalues from 0.1 to 10, its inverse square root, and the minimum of the bare loss."""
+    """Hessian with eigenvalues from 0.1 to 10, its inverse square root, and the minimum of the loss without penalty."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.normal(size=(size, size)))
     eigenvalues = np.geomspace(0.1, 10, size)
@@ -47,7 +47,7 @@ def problem(size: int = 8, seed: int = 0) -> tuple[Floats, Floats, Floats]:
 def fixed_point(
     hessian: Floats, preconditioner: Floats, minimum: Floats, eta: float, decay: float, steps: int = STEPS
 ) -> Floats:
-    """Where theta <- theta - eta P g - decay theta ends, from the origin."""
+    """Where theta <- theta - eta P g - decay theta converges to from the origin."""
     theta = np.zeros_like(minimum)
     pull = eta * preconditioner @ hessian
     for _ in range(steps):
@@ -70,7 +70,7 @@ def exponent(x: Floats, y: Floats) -> float:
 
 
 def penalty_exponent(wd_of: Callable[[float], float], decay_is_scaled: bool) -> float:
-    """Exponent of eta in the penalty for weight decay `wd_of(eta)`, decay multiplied by eta or not."""
+    """Exponent of eta in the penalty for weight decay `wd_of(eta)`; `decay_is_scaled`: decay is multiplied by eta."""
     hessian, preconditioner, minimum = problem()
     found = []
     for eta in ETAS:
@@ -82,7 +82,7 @@ def penalty_exponent(wd_of: Callable[[float], float], decay_is_scaled: bool) -> 
 
 @lru_cache(maxsize=1)
 def penalty_exponents() -> dict[str, float]:
-    """Exponent of the learning rate in the penalty, by convention and by how wd goes with it."""
+    """Exponent of the learning rate in the penalty, by convention and by how wd depends on it."""
     middle = float(np.exp(np.mean(np.log(ETAS))))
     return {
         "fixed wd, PyTorch's convention": penalty_exponent(lambda eta: WD, True),
@@ -103,12 +103,12 @@ def effective_l2(paper: Reported) -> Finding:
         [Check(what, printed, f"{found:.4f}", holds=fits, source=claimed.source, decides=True)],
         claimed=f"effective penalty wd x lr^{value:g}",
         evidence=f"On a quadratic with the paper's own update the penalty at the fixed point grows as lr^{found:.2f} "
-        f"at fixed wd (the paper has lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; "
-        f"lr^{unscaled:.2f} holds only where decay is not multiplied by lr.",
+        f"at fixed wd (the paper says lr^{value:g}), and as lr^{along:.2f} with wd proportional to lr; "
+        f"lr^{unscaled:.2f} holds only if decay is not multiplied by lr.",
         assumes=f"a quadratic in {len(problem()[2])} dimensions, curvatures from 0.1 to 10, five learning rates, "
-        "float64, iterated until nothing moves",
-        consistent_if="decay is not multiplied by the learning rate, which is not the update that the paper writes "
-        "down and PyTorch's AdamW has",
+        "float64, iterated to convergence",
+        consistent_if="decay is not multiplied by the learning rate, unlike in the update that the paper gives and in "
+        "PyTorch's AdamW",
         details={"exponents": exponents},
     )
 
@@ -129,16 +129,16 @@ def closed_form_error() -> float:
 
 
 def l2_closed_form(paper: Reported) -> Finding:
-    """`theory/l2-closed-form`: gradient descent with an L2 term ends at the textbook's minimum (Goodfellow, 7.1.1)."""
+    """`theory/l2-closed-form`: gradient descent with L2 converges to the textbook minimum (Goodfellow, 7.1.1)."""
     paper.figure("theory/penalty-exponent")  # a paper without this theory makes no such claim
     worst = closed_form_error()
     what, form, small = "largest relative difference", "(H + wd I)^-1 H theta_0", worst < 1e-9
     return from_checks(
         [Check(what, form, f"{worst:.1g}", holds=small, source="section 2", decides=True)],
         claimed=f"the minimum with L2 is {form}",
-        evidence=f"Gradient descent with L2 ends within {worst:.1g} of the closed form, for two learning rates and "
-        "three weight decays.",
+        evidence=f"Gradient descent with L2 converges to within {worst:.1g} of the closed form, for two learning rates "
+        "and three weight decays.",
         assumes="a quadratic, float64",
-        consistent_if="the Hessian is another one",
+        consistent_if="the Hessian is a different one",
         details={what: worst},
     )

@@ -1,16 +1,16 @@
-"""Scale-invariant losses: which change of weight decay with the learning rate leaves the trajectory as it was?
+"""Scale-invariant losses: how must weight decay change with the learning rate to leave the trajectory unchanged?
 
 Weights in front of a normalisation enter the loss by their direction alone: f(k w) = f(w), so the gradient at k w is
 that at w divided by k. AdamW's normalised step u = m / (sqrt(v) + epsilon) is then the same at k w as at w if epsilon
-is divided by k as well, and from
+is divided by k as well. It follows from
 
     w <- w - lr u - lr wd w
     k w <- k w - (k lr) u - (k lr)(wd / k)(k w)
 
-(lr, wd, w_0, epsilon) -> (k lr, wd / k, k w_0, epsilon / k) maps a trajectory onto k times itself: same directions,
-same loss, same accuracy at every step. The balance of optimisation and decay is kept by wd proportional to 1 / lr (lr *
-wd constant), and not by wd proportional to lr. Where decay is not multiplied by lr, the same argument asks for a
-constant wd. (van Laarhoven 2017; Li and Arora 2020; Wang and Aitchison 2024; Kosson et al. 2023.)
+that (lr, wd, w_0, epsilon) -> (k lr, wd / k, k w_0, epsilon / k) multiplies the trajectory by k: same directions, same
+loss, same accuracy at every step. The balance of optimisation and decay is kept by wd proportional to 1 / lr (lr * wd
+constant), not by wd proportional to lr. If decay is not multiplied by lr, the same argument requires a constant wd.
+(van Laarhoven 2017; Li and Arora 2020; Wang and Aitchison 2024; Kosson et al. 2023.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from replicate.paper.protocol import ADAMW_BETAS
 LR, WD, EPSILON = 0.002, 1.0, 1e-8
 STEPS = 600
 FACTORS = (2.0, 4.0)
-"""Powers of two scale floating-point numbers without rounding: what is exact comes out as exactly 0."""
+"""Powers of two, which scale floating-point numbers without rounding: an exact symmetry gives an angle of exactly 0."""
 EXPONENTS = {"wd proportional to 1/lr": -1, "wd constant": 0, "wd proportional to lr": 1}
 
 
@@ -50,7 +50,7 @@ class Problem:
 
 
 def problem(size: int = 12, examples: int = 60, seed: int = 0) -> tuple[Problem, Floats]:
-    """A problem with noisy labels, and a start."""
+    """A problem with noisy labels, and initial weights [size]."""
     rng = np.random.default_rng(seed)
     inputs = rng.normal(size=(examples, size))
     labels = np.sign(inputs @ rng.normal(size=size) + rng.normal(size=examples))
@@ -83,7 +83,7 @@ def angle(a: Floats, b: Floats) -> float:
 
 @lru_cache(maxsize=16)
 def largest_angle(exponent: int, scaled: bool = True) -> float:
-    """Over FACTORS k: how far the trajectory turns away when lr goes to k lr and wd to k^exponent wd."""
+    """Largest angle (radians), over FACTORS k, by which the trajectory deviates with k lr and k^exponent wd."""
     task, start = problem()
     wd = WD if scaled else WD * LR
     base = adamw(task, start, LR, wd, EPSILON, scaled=scaled)
@@ -100,14 +100,14 @@ def balance(paper: Reported) -> Finding:
     other = {name: largest_angle(e, scaled=False) for name, e in EXPONENTS.items()}
     own = next(name for name, e in EXPONENTS.items() if e == value)
     exact = min(angles, key=lambda name: angles[name])
-    kept, found = angles[own] < 1e-9, f"turns away by {angles[own]:.2g} rad"
+    kept, found = angles[own] < 1e-9, f"deviates by {angles[own]:.2g} rad"
     each = ", ".join(f"{name} {x:.2g}" for name, x in angles.items())
     return from_checks(
         [Check(own, "keeps the balance", found, holds=kept, source=claimed.source, decides=True)],
         claimed=f"{own} keeps the balance of optimisation and regularisation",
-        evidence=f"With lr, weights and epsilon scaled alike, the trajectory's direction over {STEPS} steps turns away "
-        f"by (radians) {each}; {exact} keeps it exactly{'' if own == exact else f', {own} does not'}.",
-        assumes="a loss that depends on the direction of the weights alone, as in front of a normalisation; AdamW with "
+        evidence=f"With lr, initial weights and epsilon scaled to match, the trajectory's direction over {STEPS} steps "
+        f"deviates by (radians) {each}; {exact} keeps it exactly{'' if own == exact else f', {own} does not'}.",
+        assumes="a loss that depends only on the direction of the weights, as before a normalisation; AdamW with "
         f"the paper's betas in float64; factors {', '.join(f'{k:g}' for k in FACTORS)}",
         consistent_if="the balance meant is that of a penalty, and decay is not multiplied by the learning rate",
         details={"angle, PyTorch's convention": angles, "angle, decay not multiplied by lr": other},
