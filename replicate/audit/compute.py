@@ -43,7 +43,7 @@ SLACK = 1.5
 
 
 def a100_rate(arch: str) -> float:
-    """Images per second of `arch` on an A100 at 224 x 224: the best published one of ResNet-50, scaled as on RTX 3090."""
+    """Images per second of `arch` on an A100 at 224 x 224: ResNet-50's best published rate, scaled as on RTX 3090s."""
     best = max(rate.images_per_second for rate in A100_RESNET50)
     return best * RTX_3090[arch] / RTX_3090["resnet50"]
 

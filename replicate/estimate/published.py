@@ -29,7 +29,7 @@ class BestAt:
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's estimates for a cell by its own method (see this module); None: not defined."""
+    """The paper's estimates for a cell by its own method (`replicate.estimate.published`); None: not defined."""
 
     rho: float
     rho_low: float
@@ -154,9 +154,7 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     total = int(sum(len(g) for g in groups))
     between, within = len(groups) - 1, total - len(groups)
     if between < 1 or within < 1:
-        raise ValueError(
-            f"anova: expected at least two groups and more values than groups, got {len(groups)} groups, {total} values"
-        )
+        raise ValueError(f"anova: expected two or more groups and more values than that, got {len(groups)} and {total}")
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)
     ss_within = sum(((g - g.mean()) ** 2).sum() for g in groups)

@@ -232,7 +232,7 @@ class TestFolder:
         [
             ("grid.csv", None, "expected grid.csv and table-1.csv in it, found no grid.csv"),
             ("grid.csv", "lr\n1e-3\n", "grid.csv: expected a column wd, found lr"),
-            ("grid.csv", "lr,wd\n", "grid.csv: expected a row at least, got none"),
+            ("grid.csv", "lr,wd\n", "grid.csv: expected at least one row, got none"),
             (
                 "grid.csv",
                 "lr,wd\n0,1\n",
@@ -292,7 +292,9 @@ class TestCommand:
         path = tmp_path / "paper" / "figures.csv"
         path.write_text(path.read_text().replace("cost/factor,21", "cost/factor,20"))
         assert main(["audit", str(tmp_path / "paper")]) == 1
-        assert "A figure or statement is off (inconsistent, 1)\n  audit/saving  [the paper]" in capsys.readouterr().out
+        assert (
+            "A figure or statement is wrong (inconsistent, 1)\n  audit/saving  [the paper]" in capsys.readouterr().out
+        )
 
     def test_picture(self, tmp_path: Path, small: str, capsys: pytest.CaptureFixture[str]) -> None:
         path = tmp_path / "grid.svg"

@@ -113,7 +113,7 @@ class TestPValues:
         assert all(significance.p_value(PAPER, row).outcome == CONSISTENT for row in PAPER.ratios)
         finding = significance.one_reference(PAPER)
         assert finding.outcome == CONSISTENT
-        assert "9 to 100 degrees of freedom; 9 of them fit the normal one" in finding.evidence
+        assert "9 to 100 degrees of freedom; 9 of them agree with the normal distribution" in finding.evidence
 
     def test_no_common_reference(self) -> None:
         row = PAPER.ratios[0]
@@ -246,7 +246,7 @@ class TestCounts:
 class TestDeviation:
     def test_the_paper(self) -> None:
         assert deviation.deviation_range(PAPER).outcome == INCONSISTENT
-        assert "run from 2.1 to 3.8 pp; the abstract has 1.2 to 3.8" in deviation.deviation_range(PAPER).evidence
+        assert "run from 2.1 to 3.8 pp; the abstract says 1.2 to 3.8" in deviation.deviation_range(PAPER).evidence
         assert deviation.tolerance_zone(PAPER).outcome == CONSISTENT
         growth = deviation.growth(PAPER)
         assert growth.outcome == DECISION_INCONSISTENT

@@ -144,7 +144,7 @@ def test_too_many_assignments_are_refused_in_words() -> None:
     huge: Grid = tuple((10.0**-k, tuple(np.linspace(0.1, 1, 12))) for k in range(7))
     with pytest.raises(NotStated, match=f"a grid of at most {MOST:,} assignments .* not 35,831,808"):
         enumerate_fits(huge)
-    with pytest.raises(NotStated, match="two learning rates at least"):
+    with pytest.raises(NotStated, match="at least two learning rates"):
         enumerate_fits(((0.1, (0.1,)),))
 
 

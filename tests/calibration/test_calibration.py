@@ -676,8 +676,8 @@ def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, said: str) -> 
     with pytest.raises(UsageError) as refused:
         read(path)
     assert str(refused.value) == (
-        f"{path}: expected a calibration (format 1) that `replicate calibrate --out` wrote, got another file: {said}; "
-        "measure it again"
+        f"{path}: expected a calibration (format 1) written by `replicate calibrate --out`, got another file: {said}; "
+        "run that command again"
     )
 
 

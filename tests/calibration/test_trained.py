@@ -145,11 +145,11 @@ def test_a_record_that_cannot_be_believed(tmp_path: Path, monkeypatch: pytest.Mo
     whole = path.read_bytes()
     for damaged in (whole[:-20], b"nonsense", whole[:12] + b"\0" + whole[13:]):
         path.write_bytes(damaged)
-        with pytest.raises(UsageError, match="get the file anew"):
+        with pytest.raises(UsageError, match="restore the file"):
             recording.read(MLP.name, path)
     path.write_bytes(whole)
     monkeypatch.setattr(trained, "EPOCHS", 26)
-    with pytest.raises(UsageError, match="expected runs of today's definition"):
+    with pytest.raises(UsageError, match="expected runs with its current settings"):
         recording.read(MLP.name, path)
 
 

@@ -210,7 +210,7 @@ class TestJudge:
         assert "29 trials of a random search" in (tmp_path / "page.html").read_text()
         path.write_text("lr,wd,acc\n" + "".join(f"{0.1 * i},{0.2 * i},{70 + i}\n" for i in range(1, 7)))
         assert main(["judge", str(path)]) == 0
-        assert "To settle rho, slope: 8 trials with a score, at least" in " ".join(capsys.readouterr().out.split())
+        assert "To settle rho, slope: at least 8 trials with a score" in " ".join(capsys.readouterr().out.split())
 
     def test_no_such_file(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "nowhere.csv: expected a table of runs, found no such file" in fails(capsys, "judge", "nowhere.csv")

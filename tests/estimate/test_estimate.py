@@ -41,7 +41,7 @@ def estimates(draw: st.DrawFn) -> Estimate:
 
 @pytest.mark.parametrize("ends", [(1.0, 0.0), (math.nan, 1.0), (0.0, math.nan), (math.inf, -math.inf)])
 def test_an_interval_without_order_is_refused(ends: tuple[float, float]) -> None:
-    message = r"rho: expected an interval with low <= high, got .*; use -inf and inf for ends that the data leave open"
+    message = r"rho: expected an interval with low <= high, got .*; use -inf and inf for ends that are not bounded"
     with pytest.raises(ValueError, match=message):
         Estimate("rho", "", 0.1, *ends, 0.95, 5, "made up")
 

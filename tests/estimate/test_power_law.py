@@ -310,7 +310,7 @@ def test_plateaus_leave_everything_open() -> None:
     many = replace(fit, curves=tuple(replace(c, seed_curve_share=0.5) for c in fit.curves))
     everywhere = "lr 5e-05, 0.0001, 0.0003, 0.001, 0.003 and 0.01"
     assert slope(many).settle.startswith(f"more seeds or a longer training at {everywhere}, flat so far")
-    assert slope(fit).settle == "a second seed, for nothing tells how much seeds differ"
+    assert slope(fit).settle == "a second seed, as the noise between seeds is unknown"
     assert rivals(fit) == Rivals(exponent=None, supported=None, excluded=(), exponent_of_lr_times_wd=None)
 
 
@@ -319,7 +319,7 @@ def test_what_settles_an_exponent_is_closer_runs_or_more_seeds() -> None:
     for n_seeds, noise in ((3, 0.3), (20, 0.05)):
         truth = Truth(noise_sd_pp=noise, depth=4.0)
         coarse = slope(fitted(drawn(truth, 0, n_seeds, bracket_grid(truth, 8.0), LRS[1:5])))
-        assert coarse.settle == "weight decays closer together around the best ones, now a factor 8 apart"
+        assert coarse.settle == "more closely spaced weight decays around the best ones (now a factor 8 apart)"
     wide = fit_line([normal(lr, -9 + x, 0.5) for lr, x in zip(LRS, X, strict=True)])
     assert wide is not None and slope(wide).settle.endswith("times as many seeds")
 

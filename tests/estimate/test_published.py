@@ -295,5 +295,5 @@ def test_anova_of_equal_ratios_finds_no_difference(ratio: list[float]) -> None:
 
 @pytest.mark.parametrize(("sizes", "given"), [([3], "1 and 3"), ([1, 1], "2 and 2"), ([], "0 and 0")])
 def test_anova_needs_groups_and_freedom(sizes: list[int], given: str) -> None:
-    with pytest.raises(ValueError, match=f"anova: expected two groups and more values than groups, got {given}"):
+    with pytest.raises(ValueError, match=f"anova: expected two or more groups and more values than that, got {given}"):
         anova([np.ones(n) for n in sizes])

@@ -147,9 +147,9 @@ def test_unknown_is_inconclusive() -> None:
 @pytest.mark.parametrize(
     ("flag", "why"),
     [
-        (Flag.FEW_OPTIMA, "too few learning rates have an optimum that is closed on both sides"),
-        (Flag.RATIO_VARIES, "the ratio changes with the learning rate, so no one number is it"),
-        (Flag.NO_STRAIGHT_LINE, "no straight line fits, so the intercept is that of the nearest one only"),
+        (Flag.FEW_OPTIMA, "too few learning rates have an optimum that is bounded on both sides"),
+        (Flag.RATIO_VARIES, "the ratio changes with the learning rate, so no single number describes it"),
+        (Flag.NO_STRAIGHT_LINE, "no straight line fits, so the intercept is only that of the nearest one"),
     ],
 )
 def test_some_flags_forbid_replication_but_no_contradiction(flag: Flag, why: str) -> None:

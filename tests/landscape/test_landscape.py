@@ -26,7 +26,7 @@ def test_missing_columns_are_named() -> None:
 
 
 def test_repeated_runs_are_named() -> None:
-    message = "landscape a-d: expected one row a run, got lr=0.001 wd=0.1 seed=3 more than once; drop or average"
+    message = "landscape a-d: expected one row per run, got lr=0.001 wd=0.1 seed=3 more than once; drop or average"
     with pytest.raises(ValueError, match=message):
         Landscape(
             "a", "d", frame((1e-3, 0.1, 3, 70.0, False), (1e-3, 0.1, 4, 70.0, False), (1e-3, 0.1, 3, 71.0, False))

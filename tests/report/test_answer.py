@@ -181,7 +181,7 @@ def test_remarks_say_why_only_where_interval_and_margin_do_not() -> None:
     said = list(answer.remarks(made))
     assert said == [
         "slope not run: made up.",
-        "edge-high: the optimum of some learning rate may lie above all that was run.",
+        "edge-high: the optimum of some learning rate may lie above all weight decays that were run.",
         "To settle rho: more.",
     ]
     assert next(iter(answer.remarks(made_cell(rho=REPLICATED)))) == "rho replicated: made up."

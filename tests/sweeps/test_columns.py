@@ -90,7 +90,7 @@ class TestMetric:
         ):
             of_text(tmp_path, renamed(acc="hp_metric"))
         with pytest.raises(
-            UsageError, match=r"--metric speed: whether higher or lower is better is not told .*speed:max or"
+            UsageError, match=r"--metric speed: the name does not say whether higher or lower is better; .*speed:max or"
         ):
             of_text(tmp_path, renamed(acc="speed"), "speed")
 
@@ -103,9 +103,12 @@ class TestMetric:
 
     def test_a_guess_is_said(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, renamed(acc="score"))
-        assert "score: taken as the better the higher; --metric score:min says otherwise" in found.notes
+        assert "score: higher is taken as better; if lower is better, use --metric score:min" in found.notes
         text = csv_text([{**run, "acc": f"{run['acc']}%"} for run in RUNS]).replace("acc", "Test", 1)
-        assert "Test: percentages, taken as an accuracy; --metric Test:min says" in of_text(tmp_path, text).notes[0]
+        assert (
+            "Test: percentages, taken as an accuracy; if lower is better, use --metric Test:min"
+            in of_text(tmp_path, text).notes[0]
+        )
 
     def test_another_column_than_the_one_that_would_be_taken(self, tmp_path: Path) -> None:
         runs = [{**run, "f1": 1 - run["seed"] / 10, "mse": 3} for run in RUNS]

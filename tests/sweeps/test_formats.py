@@ -127,9 +127,9 @@ def test_formats(name: str, tmp_path: Path) -> None:
         (zipped({}), r"expected one table in the zip file, got 0 files; unpack it"),
         (packed(CSV.encode())[:50], r"expected a compressed table, got a damaged file .*; pack it again"),
         (b"\x1f\x8b", r"expected a compressed table, got a damaged file"),
-        (b"\xd0\xcf\x11\xe0 old", r"got an .xls file of old; save it as .xlsx or CSV"),
+        (b"\xd0\xcf\x11\xe0 old", r"got an old .xls file; save it as .xlsx or CSV"),
         (b"SQLite format 3\0 and more", r"expected an SQLite database, got one that cannot be read"),
-        ("[]", r"expected a list of JSON records, one a run, or columns of one length, got an empty one"),
+        ("[]", r"expected a list of JSON records, one per run, or columns of one length, got an empty one"),
         ("[1, 2]", r"expected a list of JSON records, .*, got another JSON value"),
         ('{"a": [1], "b": [1, 2]}', r"expected columns of one length, got lists of 1 and others; export it again"),
         ('{"columns": ["a", "a"], "data": []}', r"expected each column once, got a, a; rename one"),
@@ -149,7 +149,7 @@ def test_lines_that_are_no_json(tmp_path: Path) -> None:
     text = "".join(json.dumps(r) + "\n" for r in RUNS) + "interrupted\n"
     found = of_text(tmp_path, text)
     assert scores(found) == EXPECTED
-    assert found.notes[-1] == "1 row that cannot be read left out: row 19: expected a JSON record, got something else"
+    assert found.notes[-1] == "left out 1 row that cannot be read: row 19: expected a JSON record, got something else"
 
 
 def test_a_history_within_a_record(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ class TestDatabases:
     def test_several_studies(self, tmp_path: Path) -> None:
         path = optuna(tmp_path / "study.db", studies=2)
         with pytest.raises(
-            UsageError, match=r"differ in study_name \(study-0, study-1\); say --by study_name to judge"
+            UsageError, match=r"differ in study_name \(study-0, study-1\); use --by study_name to judge"
         ):
             read(path)
         assert [cell.arch for cell in read(path, by="study_name").landscapes] == [
@@ -329,5 +329,5 @@ class TestDatabases:
             read(path)
 
     def test_standard_input(self) -> None:
-        with pytest.raises(UsageError, match="expected a database as a file of its own; unpack it and name it"):
+        with pytest.raises(UsageError, match="expected a database in a file of its own; unpack it and name the file"):
             studies.read("standard input", "-")

@@ -138,12 +138,12 @@ class TestHistories:
         rows = [{key: value for key, value in row.items() if key not in ("run", "seed")} for row in self.history()]
         text = csv_text(sorted(rows, key=lambda row: (row["lr"], row["wd"], row["step"])))
         with pytest.raises(
-            UsageError, match=r"got some that differ in step \(100, 200, 300\); say --by step to judge each"
+            UsageError, match=r"got some that differ in step \(100, 200, 300\); use --by step to judge each"
         ):
             of_text(tmp_path, text)
         rows = self.history() + [{**row, "acc": 1} for row in self.history()]
         with pytest.raises(
-            UsageError, match=r"got step 100 of the same run in row 2 already; name the column that tells"
+            UsageError, match=r"got step 100 of the same run already in row 2; name the column that tells"
         ):
             of_text(tmp_path, csv_text(rows))
 
@@ -159,8 +159,8 @@ class TestRepeats:
 
     def test_named(self, tmp_path: Path) -> None:
         words = (
-            r"runs.csv: expected runs of one \(lr, wd\) to differ in the seed alone, got some that differ in epochs "
-            r"\(0, 2\); width \(0, 16\); say --by epochs,width to judge each, --where epochs=2 to keep one, --ignore"
+            r"runs.csv: expected runs of one \(lr, wd\) to differ only in the seed, got some that differ in epochs "
+            r"\(0, 2\); width \(0, 16\); use --by epochs,width to judge each, --where epochs=2 to keep one, --ignore"
         )
         with pytest.raises(UsageError, match=words):
             of_text(tmp_path, csv_text(list(self.BOTH)))
@@ -207,10 +207,8 @@ class TestRepeats:
 
     def test_a_setting_that_goes_with_the_learning_rate_is_said(self, tmp_path: Path) -> None:
         runs = [{**run, "batch_size": 64 if run["lr"] < 0.002 else 128} for run in RUNS]
-        note = (
-            "runs differ in batch_size too, which goes with lr and wd here: judged together; --by batch_size parts them"
-        )
-        assert note in of_text(tmp_path, csv_text(runs)).notes
+        note = "runs also differ in batch_size, though never at the same lr and wd: judged together; --by batch_size"
+        assert f"{note} separates them" in of_text(tmp_path, csv_text(runs)).notes
 
     def test_steps_of_training(self) -> None:
         assert training_steps([("config/max_steps", "5e3")]) == 5000
@@ -227,19 +225,17 @@ class TestUnreadable:
         found = of_text(tmp_path, text)
         assert scores(found) == EXPECTED
         assert (
-            "2 rows that cannot be read left out: row 20: expected a number in column lr, got 'mean', …" in found.notes
+            "left out 2 rows that cannot be read: row 20: expected a number in column lr, got 'mean', …" in found.notes
         )
 
     def test_too_many(self, tmp_path: Path) -> None:
         text = csv_text([*RUNS, *({**run, "lr": "fast"} for run in RUNS[:7])])
-        with pytest.raises(UsageError, match=r"row 20: .* got 'fast'; 7 of 25 rows cannot be read: mend them or take"):
+        with pytest.raises(UsageError, match=r"row 20: .* got 'fast'; 7 of 25 rows cannot be read: correct or remove"):
             of_text(tmp_path, text)
 
     def test_beside_the_best(self, tmp_path: Path) -> None:
         text = csv_text([*RUNS, {**RUNS[0], "wd": 0.01, "acc": "good"}])
-        with pytest.raises(
-            UsageError, match=r"got 'good'; it stands beside the best run at lr=0.001 and could be better"
-        ):
+        with pytest.raises(UsageError, match=r"got 'good'; it is next to the best run at lr=0.001 and could be better"):
             of_text(tmp_path, text)
 
     def test_far_from_the_best(self, tmp_path: Path) -> None:
@@ -249,7 +245,7 @@ class TestUnreadable:
 
     def test_the_only_run_of_a_learning_rate(self, tmp_path: Path) -> None:
         text = csv_text([*RUNS, {**RUNS[0], "lr": 1, "acc": "good"}])
-        with pytest.raises(UsageError, match=r"no other run at lr=1 can be read: mend the row or take it out"):
+        with pytest.raises(UsageError, match=r"no other run at lr=1 can be read: correct or remove the row"):
             of_text(tmp_path, text)
 
     def test_too_few_values(self, tmp_path: Path) -> None:
@@ -261,7 +257,7 @@ class TestUnreadable:
         runs = [{**run, "wd": run["wd"] or word} for run in RUNS]
         found = of_text(tmp_path, csv_text(runs))
         assert scores(found) == EXPECTED
-        assert "6 rows with nothing as wd: taken as without weight decay" in found.notes
+        assert "6 rows without a value of wd: taken as weight decay 0" in found.notes
 
     def test_nothing_beside_0_is_unreadable(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, csv_text([*RUNS, {**RUNS[0], "wd": ""}]))
@@ -297,7 +293,7 @@ class TestNoise:
     def test_without_n(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, csv_text([{k: v for k, v in row.items() if k != "n"} for row in self.MEANS]))
         assert only(found).noise_sd == pytest.approx(0.4)
-        assert "for no column says of how many runs" in found.notes[-1]
+        assert "as no column has the number of runs" in found.notes[-1]
 
     def test_of_too_few_runs(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, csv_text([{**row, "n": 2 if i < 2 else 1} for i, row in enumerate(self.MEANS)]))
@@ -311,7 +307,7 @@ class TestNoise:
     def test_repeats_go_first(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, csv_text([{**r, "acc": f"{r['acc']} ± 0.4"} for r in RUNS]))
         assert only(found).noise_sd is None
-        assert found.notes[-1] == "what stands behind ± is not used: the repeats of (lr, wd) show the noise"
+        assert found.notes[-1] == "the numbers after ± are not used: the repeats of (lr, wd) show the noise"
 
 
 def test_scores_of_two_units(tmp_path: Path) -> None:

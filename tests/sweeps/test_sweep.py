@@ -204,7 +204,7 @@ HEAD = "lr,wd,seed,accuracy\n"
         ("hello\nworld\n", r"found none for lr, wd, accuracy or loss among hello"),
         ("lr,accuracy\n1,50\n", r"found none for wd among lr, accuracy; name them with --columns, e.g. --columns wd=N"),
         ("lr,wd\n1,0\n", r"found none for accuracy or loss among lr, wd; .*e.g. --columns accuracy=NAME"),
-        ("lr,wd,accuracy\n", r"expected one row a run, got a header and no finished run below it"),
+        ("lr,wd,accuracy\n", r"expected one row per run, got a header and no finished run below it"),
         (HEAD + "1,0,0,50\nfast,0,0,50\n", r"sweep.csv, row 3: expected a number in column lr, got 'fast'"),
         (HEAD + "1_0,0,0,50\n", r"row 2: expected a number in column lr, got '1_0'"),
         (HEAD + "nan,0,0,50\n", r"row 2: expected a number in column lr, got 'nan'"),
@@ -216,7 +216,7 @@ HEAD = "lr,wd,seed,accuracy\n"
         (HEAD + "1,0,0,good\n", r"row 2: expected a number in column accuracy, or nothing or nan for a diverged run; "),
         (
             HEAD + "1,0,0,150\n",
-            r"row 2: expected an accuracy from 0 to 100 .* got 150; if .* a loss, say --metric loss",
+            r"row 2: expected an accuracy from 0 to 100 .* got 150; for a loss, use --metric loss",
         ),
         (HEAD + "1,0,0,-3\n", r"row 2: expected an accuracy from 0 to 100 .*, got -3"),
         (HEAD + "1,0,0\n", r"row 2: expected 4 values as in the header, got 3"),
@@ -225,7 +225,7 @@ HEAD = "lr,wd,seed,accuracy\n"
         ("lr,lr,wd,accuracy\n1,1,0,50\n", r"expected each column once, got 'lr' twice in the header; rename one"),
         (
             HEAD + "1,0,0,50\n1,1,0,50\n1.0,0e0,0,51\n",
-            r"row 4: expected each run once, got lr=1 wd=0 seed=0 in row 2 already with another score; drop one, or",
+            r"row 4: expected each run once, got lr=1 wd=0 seed=0 already in row 2 with another score; drop one, or",
         ),
         (
             "lr,wd,accuracy\n1,0,50\n1,0,50\n",
@@ -276,7 +276,7 @@ def test_columns_are_read_from_several_arguments() -> None:
         (
             "error",
             {},
-            r"--metric error: no such column; there are lr, wd, accuracy; or say accuracy or loss for the one",
+            r"--metric error: no such column; there are lr, wd, accuracy; or use --metric accuracy or --metric",
         ),
         ("wd:up", {}, r"--metric wd:up: no such column"),
     ],
@@ -327,7 +327,7 @@ def test_numbers_of_no_training_are_refused(tmp_path: Path, column: str, value: 
     row = {"lr": "0.001", "wd": "0.1", column: value}
     path = tmp_path / "sweep.csv"
     path.write_text(f"lr,wd,accuracy\n{row['lr']},{row['wd']},70\n")
-    words = rf"expected a number of a size that can be trained with.* in column {column}, got"
+    words = rf"expected a number between.* in column {column}, got"
     with pytest.raises(UsageError, match=words):
         read_sweep(read_table(str(path)))
 
@@ -372,7 +372,9 @@ class TestSeeds:
     @pytest.mark.parametrize("other", ["00", "0.0"])
     def test_a_seed_written_in_two_ways_is_one_run_twice(self, tmp_path: Path, other: str) -> None:
         for large in ("7", "1" + 30 * "0"):  # beyond whole numbers too
-            with pytest.raises(UsageError, match=r"row 3: expected each run once, got lr=1 wd=1 seed=0 in row 2"):
+            with pytest.raises(
+                UsageError, match=r"row 3: expected each run once, got lr=1 wd=1 seed=0 already in row 2"
+            ):
                 sweep(tmp_path, f"lr,wd,seed,accuracy\n1,1,0,50\n1,1,{other},51\n1,2,{large},52\n")
 
     def test_seeds_beyond_what_floats_tell_apart_stay_apart(self, tmp_path: Path) -> None:
@@ -383,9 +385,7 @@ class TestSeeds:
 
 class TestUnits:
     def test_a_fraction_among_percentages(self, tmp_path: Path) -> None:
-        words = (
-            r"row 3: expected accuracies in one unit, got 0.71 in a column that goes up to 72.3: a fraction among perc"
-        )
+        words = r"row 3: expected accuracies in one unit, got 0.71 in a column that goes up to 72.3: is it a fraction"
         with pytest.raises(UsageError, match=words):
             sweep(tmp_path, "lr,wd,accuracy\n1,0,72.3\n1,1,0.71\n1,2,70\n")
 
@@ -393,7 +393,7 @@ class TestUnits:
         """0.1 per cent is guessing among a thousand classes."""
         found = sweep(tmp_path, "lr,wd,accuracy\n1,0,72.3\n1,1,0.1\n1,2,70\n")
         assert [row[3] for row in rows(found)] == [72.3, 0.1, 70.0]
-        assert found.notes == ("1 accuracy of at most 1 (row 3: 0.1) beside others up to 72.3: taken as per cent",)
+        assert found.notes == ("1 accuracy of at most 1 (row 3: 0.1) beside others up to 72.3: taken as percent",)
 
 
 class TestOptimizers:
@@ -402,7 +402,7 @@ class TestOptimizers:
     def test_several(self, tmp_path: Path) -> None:
         words = (
             r"sweep.csv: expected the runs of one optimizer, got 2 values \('adamw', 'sgd'\) in column Optimizer; keep "
-            r"the rows of one, or make a cell of each: --columns arch=Optimizer"
+            r"the rows of one, or judge each separately: --columns arch=Optimizer"
         )
         with pytest.raises(UsageError, match=words):
             sweep(tmp_path, self.TEXT)

@@ -146,8 +146,8 @@ def constant_ratio(paper: Reported) -> Finding:
         f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two "
         "gives the best accuracy.",
         assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about "
-        "1 / (2 lr wd) steps; a norm matters only through what is not scale-invariant, such as epsilon or layers without "
-        "a normalisation after them",
+        "1 / (2 lr wd) steps; a norm matters only through what is not scale-invariant, such as epsilon or layers "
+        "without a normalisation after them",
         consistent_if="gradients have a persistent direction",
         details={"rotation": {f"lr {lr:g}": walk.turn for lr, walk in zip(LRS, found, strict=True)}},
     )

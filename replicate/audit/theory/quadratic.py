@@ -32,7 +32,7 @@ WD = 0.3
 """At the geometric mean of ETAS."""
 STEPS = 20_000
 TOLERANCE = 0.01
-"""Of exponents, which are fitted to exact values: a hundredth is far above any rounding error."""
+"""Exponents are fitted to exact values, so a hundredth is far above any rounding error."""
 
 
 def problem(size: int = 8, seed: int = 0) -> tuple[Floats, Floats, Floats]:
