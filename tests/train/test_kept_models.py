@@ -99,15 +99,15 @@ def test_lanes_that_fill_up_are_not_kept_and_training_is_as_without() -> None:
 @pytest.mark.slow
 def test_the_engine_keeps_models_and_trains_again_only_where_told(tmp_path: Path) -> None:
     runs = [make(), make(lr=3e-3)]
-    local.ensure(open_store(tmp_path), runs[:1], in_process=True)
+    local.ensure(open_store(tmp_path), runs[:1])
     store = open_store(tmp_path, keep=Keep.NEW)
-    local.ensure(store, runs, in_process=True)
+    local.ensure(store, runs)
     assert [store.layout.model(run.key).is_file() for run in runs] == [False, True]
     with pytest.raises(StoreError, match="it was trained without --keep-models"):
         kept_models.open_store(tmp_path).model(runs[0])
     store = open_store(tmp_path, keep=Keep.ALL)
     assert not store.has(runs[0].key) and store.keys() == {runs[1].key} and store.get(runs[0]) is None
-    local.ensure(store, runs, in_process=True)
+    local.ensure(store, runs)
     assert store.keys() == {run.key for run in runs} and len(store.trainings()) == 3
     read = kept_models.open_store(tmp_path)
     for run in runs:
@@ -117,7 +117,7 @@ def test_the_engine_keeps_models_and_trains_again_only_where_told(tmp_path: Path
 @pytest.mark.slow
 def test_verify_evaluates_them_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make(), make(lr=3e-3)]
-    local.ensure(open_store(tmp_path, keep=Keep.NEW), runs, in_process=True)
+    local.ensure(open_store(tmp_path, keep=Keep.NEW), runs)
     verify = ["runs", "verify", "--weights", "--store", str(tmp_path), "--json"]
     assert main(verify) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -21,7 +21,7 @@ def check(name: str, address: str | None) -> None:
 
 
 def ensure_of(name: str, address: str | None) -> Callable[..., None]:
-    """`ensure(store, runs, processes=…, in_process=…, trainer=…, until=…)` of engine `name`."""
+    """`ensure(store, runs, processes=…, trainer=…, until=…)` of engine `name`."""
     check(name, address)
     if name == RAY:
         from replicate.train.engine import ray as engine

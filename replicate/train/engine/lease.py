@@ -112,19 +112,6 @@ def wait(
 
 
 @contextlib.contextmanager
-def leased(
-    store: Store | None, slots: Sequence[Slot], enough: Callable[[], bool], note: Callable[[str], None]
-) -> Iterator[Slot | None]:
-    """Hold what `wait` has got, or None."""
-    held = wait(store, slots, enough, note)
-    try:
-        yield held.slot if held else None
-    finally:
-        if held:
-            held.release()
-
-
-@contextlib.contextmanager
 def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], None]) -> Iterator[Slot]:
     """Hold one of `slots`, waiting for it, while its speed is measured; `say` takes a line on whom is waited for.
 
@@ -144,9 +131,12 @@ def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], 
             say(waiting_for(holders(store, slots)))
         return False
 
-    with leased(store, slots, tell, say) as slot:
-        assert slot is not None
-        yield slot
+    held = wait(store, slots, tell, say)
+    assert held is not None
+    try:
+        yield held.slot
+    finally:
+        held.release()
 
 
 def waiting_for(held: dict[str, Holder | None]) -> str:

@@ -47,15 +47,9 @@ class Deadline:
 class Leave:
     """Whether this process has been asked to end, and whether it may do so at once."""
 
-    def __init__(self, until: float | Deadline = math.inf) -> None:
-        """`until`: when training is to end, by the monotonic clock."""
+    def __init__(self) -> None:
         self.asked = False
-        self._until = Deadline.of(until)
         self._attentive = 0
-
-    def stopping(self) -> bool:
-        """Whether training is to end: because this process is to, or because its time is over."""
-        return self.asked or self._until.passed()
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
@@ -76,12 +70,12 @@ class Leave:
 
 
 @contextlib.contextmanager
-def on_sigterm(until: float | Deadline = math.inf) -> Iterator[Leave]:
+def on_sigterm() -> Iterator[Leave]:
     """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without this handler.
 
     Nothing is changed in other threads, nor where the signal is ignored or handled by code that is not Python.
     """
-    leave = Leave(until)
+    leave = Leave()
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) in (
         signal.SIG_IGN,
         None,

@@ -8,7 +8,7 @@ from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import begun
 from replicate.store.store import Store, StoreError
-from replicate.train.contract import TRAINERS, Trainer
+from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
 
 MOST_RUNS = 32
@@ -36,7 +36,7 @@ def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]],
         )
 
 
-def into_stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, devices: int) -> list[list[Run]]:
+def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int) -> list[list[Run]]:
     """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
 
     How runs are grouped decides speed alone. On a GPU it also decides their rounding.
@@ -46,8 +46,3 @@ def into_stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, de
         return [[run] for run in missing]
     again, rest = begun.regroup(store, missing)
     return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
-
-
-def name_of(trainer: Trainer | str) -> str:
-    """Where another process finds the function."""
-    return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"

@@ -25,12 +25,12 @@ from replicate.store import begun, model_file
 from replicate.store.locks import Lock
 from replicate.store.record import Corrupt, NewerFormat, parse
 from replicate.store.store import Store
-from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.contract import STACKED, TRAINERS
 from replicate.train.engine import room
 from replicate.train.engine.cluster import connect
 from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.train.engine.leave import Deadline, OutOfTime
-from replicate.train.engine.missing import into_stacks, name_of, until_stored
+from replicate.train.engine.missing import into_stacks, until_stored
 from replicate.train.engine.remote import SOFTWARE, train_stack
 from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 
@@ -66,8 +66,7 @@ def ensure(
     runs: Sequence[Run],
     *,
     processes: int | None = None,
-    in_process: bool = False,
-    trainer: Trainer | str = TRAINERS[STACKED],
+    trainer: str = TRAINERS[STACKED],
     until: float | Deadline = math.inf,
     address: str | None = None,
     share: bool = True,
@@ -75,7 +74,6 @@ def ensure(
     """Train those of `runs` that `store` lacks; returns when all are stored, by this or any other process.
 
     `processes`: how many stacks at once, by default one a device of the cluster at `address` (see `connect`).
-    `in_process` is for the local engine: these workers are elsewhere in any case.
     `until`: when to stop, by the monotonic clock: `OutOfTime` is raised then, and what was begun is given up.
     `share`: whether workers that see the folder of the store keep checkpoints there.
     Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `UsageError` where
@@ -84,7 +82,7 @@ def ensure(
 
     def train(missing: list[Run]) -> None:
         connect(address)
-        driver = _Driver(store, name_of(trainer), processes, share)
+        driver = _Driver(store, trainer, processes, share)
         driver.train(into_stacks(store, missing, trainer, driver.devices()), until)
 
     until_stored(store, runs, train)

@@ -51,13 +51,11 @@ LEAVE_SECONDS = 30.0
 """How long a worker without a parent may take to save what it has and let go of its runs."""
 
 
-def load(trainer: Trainer | str) -> Trainer:
+def load(trainer: str) -> Trainer:
     """The function that `trainer` names as `module:function`."""
-    if not isinstance(trainer, str):
-        return trainer
     module, _, name = trainer.partition(":")
-    function: Trainer | None = getattr(importlib.import_module(module), name or "train", None)
-    if not callable(function):
+    function: Trainer | None = getattr(importlib.import_module(module), name, None)
+    if function is None:
         raise TypeError(f"trainer: expected module:function, got {trainer!r}, where no function is")
     return function
 
@@ -72,9 +70,7 @@ class Seat:
     leave: Leave
 
 
-def train_missing(
-    store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None
-) -> list[Run]:
+def train_missing(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> list[Run]:
     """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
 
     `lanes`: the most at once that are known to fit, 2 or more, or 1; None: not known. Raises `TooLarge` where fewer
@@ -101,12 +97,12 @@ def _release(store: Store, run: Run, lock: Lock) -> None:
     lock.release()
 
 
-def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None) -> None:
+def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> None:
     """Train and store `runs`, whose locks the caller holds; each is stored as soon as it is done."""
     workspace = Workspace(
         checkpoints=begun.begin(store, runs),
         notice=store.note,
-        stopping=seat.leave.stopping,
+        stopping=lambda: seat.leave.asked,
         attentive=seat.leave.attentive,
         lanes=lanes,
         keep_models=store.keeps_models,
@@ -123,7 +119,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat
 
 
 def finished(
-    runs: Sequence[Run], trainer: Trainer | str, device: str, workspace: Workspace, called: str = ""
+    runs: Sequence[Run], trainer: str, device: str, workspace: Workspace, called: str = ""
 ) -> Iterator[Trained]:
     """`runs` as they are done, every one; what goes wrong in the trainer is raised as `TrainingFailed` of a run.
 
