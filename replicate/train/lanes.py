@@ -65,21 +65,14 @@ class Lanes:
             for name, p in zip(self.names, parameters, strict=True)
         ]
         """The weights rounded to the type that is computed in; None where they are used as they are."""
-        self._leaves = [
+        self.leaves = [
             (weights if rounded is None else rounded).detach().requires_grad_()
             for weights, rounded in zip(self.weights, self.copies, strict=True)
         ]
+        """What gradients are taken for: the rounded copies where there are any, else the weights."""
         buffers = {name: b for name, b in model.named_buffers() if name in self._per_lane}
         # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
         self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
-
-    def load(self, lane: int, model: nn.Module) -> None:
-        """Set one lane to the weights and statistics of `model`, another one of the same kind, where they are."""
-        for weights, p in zip(self.weights, model.parameters(), strict=True):
-            weights[lane] = p.detach()
-        for name, statistic in self.statistics.items():
-            statistic[lane] = model.get_buffer(name)
-        self.round()
 
     def round(self) -> None:
         """Make `copies` anew, after weights were set by another way than a step."""
@@ -89,11 +82,7 @@ class Lanes:
 
     def stop(self) -> None:
         """Give back the memory of weights and statistics; `start` comes before anything else."""
-        del self.weights, self.copies, self.statistics, self._leaves
-
-    def leaves(self) -> list[Tensor]:
-        """What gradients are taken for, [count, ...] each: the weights, or their rounded copies."""
-        return self._leaves
+        del self.weights, self.copies, self.statistics, self.leaves
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy [count] over the batch; updates the running statistics."""
@@ -110,7 +99,7 @@ class Lanes:
         """
         self._template.eval()
         self._plain.eval()
-        leaves = [leaf.detach() for leaf in self.leaves()]
+        leaves = [leaf.detach() for leaf in self.leaves]
         right = torch.zeros(self.count, dtype=torch.int64, device=leaves[0].device)
         for images, y in batches:
             x = images.to(self._dtype)

@@ -11,11 +11,9 @@ run alone is given a twin.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,17 +27,18 @@ from replicate.runs.stacks import stack_key
 from replicate.train import compiled, models, optim, setting
 from replicate.train.accelerate import Captured, CaptureFailed
 from replicate.train.batches import check
-from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
-from replicate.train.contract import TooLarge
+from replicate.train.checkpoint import Saver
+from replicate.train.contract import TooLarge, Workspace
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.own_layout import OwnLayout
 from replicate.train.setting import TrainError
 
-log = logging.getLogger(__name__)
-
 State = dict[str, Any]
-"""The state of a stack in training, as its checkpoint holds it."""
+"""The state of a stack in training, as saved in its checkpoint."""
+
+Keep = Callable[[int, dict[str, Tensor]], None]
+"""Called with the index of a run in its stack and the state of its model, on the CPU."""
 
 FEWEST_LANES = 2
 LANES = 16
@@ -60,15 +59,6 @@ class How:
     products: bool | None = None
     """Computed as suits a GPU: convolutions as matrix products, all lanes evaluated at once, no waiting for what the
     device has found. None: on a GPU."""
-    checkpoints: Path | None = None
-    """Folder for them; None: none are written."""
-    checkpoint_seconds: float = SAVE_SECONDS
-    notice: Callable[[str], None] = log.warning
-    """Takes what somebody should know: a line each."""
-    stopping: Callable[[], bool] = lambda: False
-    """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
-    keep: Callable[[int, dict[str, Tensor]], None] | None = None
-    """Takes, at the end, the place of a run and the state of its model, on the CPU, unless it diverged."""
 
 
 COMPILED_FROM = 500
@@ -82,21 +72,31 @@ def usual(run: Run, device: str) -> How:
     return How(compiled=compiled.can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
 
 
-def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None) -> list[Result]:
-    """Train `runs`, which must have one `stack_key`, as one stack; their results, in order.
+def train_stack(
+    runs: Sequence[Run],
+    device: str = "cpu",
+    how: How | None = None,
+    workspace: Workspace | None = None,
+    keep: Keep | None = None,
+) -> list[Result]:
+    """Train `runs`, which must have the same `stack_key`, as one stack; returns their results in the same order.
 
-    `seconds` is each run's share. Raises `TooLarge` where memory runs out or the capture of a graph fails.
+    `how`: by default `usual`. `workspace`: without one no checkpoints are written. `keep` is called at the end with the
+    model of each run that did not diverge. `Result.seconds` is each run's share of the time. Raises `TrainError` if the
+    runs cannot be trained this way, `Stopped` if `workspace` asks for that, and `TooLarge` if memory runs out or the
+    capture of a CUDA graph fails.
     """
-    how = how or (usual(runs[0], device) if runs else How())
+    how, workspace = how or (usual(runs[0], device) if runs else How()), workspace or Workspace()
     _check(runs, device, how)
     # A compiled step is for one number of lanes.
-    lanes = filled(runs, max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES)
+    fewest = max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES
+    lanes = [*runs, *[runs[-1]] * (fewest - len(runs))]
     if device == "cpu":
         keep_freed_memory()
     no_compiler = ""
     try:
         with setting.reproducible(device):
-            results = _trained(lanes, device, how)
+            results = _trained(lanes, device, how, workspace, keep)
     except compiled.CompileFailed as error:
         no_compiler = str(error)
     except Exception as error:
@@ -105,25 +105,22 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
         raise
     if device != "cpu":
         give_back_memory(device)
-    if no_compiler:  # outside the except clause, whose traceback holds on to the stack's tensors
-        how.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
-        return train_stack(runs, device, replace(how, compiled=False))
+    if no_compiler:  # outside the except clause, whose traceback keeps the stack's tensors alive
+        workspace.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
+        return train_stack(runs, device, replace(how, compiled=False), workspace, keep)
     return results[: len(runs)]
 
 
-def filled(runs: Sequence[Run], fewest: int) -> list[Run]:
-    """`runs` and, up to `fewest`, the last one again."""
-    return [*runs, *[runs[-1]] * (fewest - len(runs))]
-
-
-def _trained(runs: Sequence[Run], device: str, how: How) -> list[Result]:
-    """Train one stack. What was compiled for it is kept; the memory of its weights and moments is given back."""
+def _trained(runs: Sequence[Run], device: str, how: How, workspace: Workspace, keep: Keep | None) -> list[Result]:
+    """Train one stack. Its compiled functions are kept; the memory of its weights and moments is freed."""
     stack = _Stack(runs, device, how)
-    checkpoint = _checkpoint(runs, device, how)
+    way = "compiled" if how.compiled else "eager"
+    if how.products is not None:
+        way += f", products={how.products}"
     with stack.functions.unproven():
-        results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice))
-    if how.keep is not None:
-        stack.hand_out(how.keep)
+        results = stack.train(Saver.of_training(workspace, way, device, runs))
+    if keep is not None:
+        stack.hand_out(keep)
     if how.compiled:
         stack.lanes.stop()
     return results
@@ -194,7 +191,7 @@ class _Stack:
 
     def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
         """`step` with the coefficients `now`: reads and writes device memory alone."""
-        leaves = self.lanes.leaves()
+        leaves = self.lanes.leaves
         images, labels = self.inputs.batch(index)
         losses = self.functions.losses(leaves, self.inputs.normalise(images), labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
@@ -233,7 +230,7 @@ class _Stack:
             for alive, loss, history in lanes
         ]
 
-    def hand_out(self, keep: Callable[[int, dict[str, Tensor]], None]) -> None:
+    def hand_out(self, keep: Keep) -> None:
         """Give `keep` the place and the state of each model that has not diverged, once where lanes are filled up."""
         layout = OwnLayout(self.runs[0], self.example)
         for lane, alive in enumerate(self.alive.tolist()):
@@ -306,12 +303,3 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
     setting.compute_dtype(runs[0])
     if device == "cpu" and how.graph:
         raise TrainError("graph: expected a CUDA device, got cpu")
-
-
-def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None:
-    if how.checkpoints is None:
-        return None
-    way = "compiled" if how.compiled else "eager"
-    if how.products is not None:
-        way += f", products={how.products}"
-    return Checkpoint.of_training(how.checkpoints, way, device, runs, how.notice)

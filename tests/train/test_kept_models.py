@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def keep(store_path: Path, done: Trained) -> None:
 
 def states(runs: Sequence[Run], how: How) -> dict[int, dict[str, Tensor]]:
     found: dict[int, dict[str, Tensor]] = {}
-    train_stack(runs, how=dataclasses.replace(how, keep=found.__setitem__))
+    train_stack(runs, how=how, keep=found.__setitem__)
     return found
 
 
@@ -90,7 +89,7 @@ def test_the_layout_of_a_gpu_is_undone(arch: str, optimizer: str) -> None:
 def test_lanes_that_fill_up_are_not_kept_and_training_is_as_without() -> None:
     runs = [make(), make(lr=3e-3)]
     found: dict[int, dict[str, Tensor]] = {}
-    kept = train_stack(runs, how=How(keep=found.__setitem__))
+    kept = train_stack(runs, keep=found.__setitem__)
     assert [r.history for r in kept] == [r.history for r in train_stack(runs)]
     assert list(found) == [0, 1]
     assert list(states([make()], How())) == [0]
