@@ -1,8 +1,8 @@
-"""The local engine: from missing runs to stored ones, on the devices of this machine, each run trained exactly once.
+"""The local engine: trains missing runs on the devices of this machine, each exactly once.
 
-The unit of work is a stack: runs that are trained together. Each run exactly once and no more stacks at a time than
-there are devices, whatever else works on the store: another session, another xdist worker, another engine. Both rest on
-operating-system locks in the store, which a killed holder cannot keep.
+The unit of work is a stack: runs that are trained together. Whatever else works on the store (other sessions, other
+engines), each run is trained once, and no more stacks are in training than there are devices. Both are ensured by locks
+in the store, which are freed if their holder is killed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from replicate.train.engine.work import WorkerDied
 __all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
 
 _pools: dict[int, Pool] = {}
-"""By owning process: a fork must not use its parent's."""
+"""Process id → its pool: a forked process must not use its parent's."""
 
 
 def ensure(
@@ -36,7 +36,7 @@ def ensure(
     trainer: str = TRAINERS[STACKED],
     until: float | Deadline = math.inf,
 ) -> None:
-    """Train those of `runs` that `store` lacks; returns when all are stored, by this or any other process.
+    """Train the runs that `store` lacks; returns when all `runs` are stored, by this or any other process.
 
     They are trained by a pool of worker processes that stays for the next call. `processes`: how many stacks to train
     at once, by default one per device. `trainer`: the function to train them with, as `module:function`. `until`: when
@@ -45,7 +45,7 @@ def ensure(
     """
 
     def train(missing: list[Run]) -> None:
-        free = slots(processes) if in_process else _pool().usable(slots(processes))
+        free = _pool().usable(slots(processes))
         if why := unseen(missing):
             store.note(why)
         _pool().train(store, into_stacks(store, missing, trainer, len(free)), trainer, free, until)

@@ -1,4 +1,4 @@
-"""What engines share: from runs to the stacks that are missing, again until every run is stored."""
+"""What engines share: they group missing runs into stacks, and repeat until every run is stored."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
 
 MOST_RUNS = 32
-"""In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
+"""Most runs in a stack. A core gains little from more; a GPU with room for fewer trains them in several parts."""
 
 ROUNDS = 3
-"""How often runs that cannot be read back are trained again before the disk is blamed."""
+"""How often runs that cannot be read back are trained before the disk is blamed."""
 
 
 def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]], None]) -> None:
-    """Have `train` train those of `runs` that `store` lacks, until it can read every one."""
+    """Call `train` with those of `runs` that `store` lacks, until it can read all of them, or raise StoreError."""
     distinct = list({run.key: run for run in runs}.values())
     for _ in range(ROUNDS):
         missing = [run for run in distinct if store.get(run) is None]
@@ -37,9 +37,9 @@ def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]],
 
 
 def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int) -> list[list[Run]]:
-    """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
+    """Group `missing` into stacks: interrupted stacks as they were, the others so that each of `devices` has work.
 
-    How runs are grouped decides speed alone. On a GPU it also decides their rounding.
+    The grouping affects only speed and, on a GPU, rounding.
     """
     begun.prune(store)
     if trainer == TRAINERS["solo"]:
