@@ -326,7 +326,7 @@ def test_what_is_held_is_in_flight_and_no_garbage(store: Store) -> None:
         found = in_flight.read(store)
         assert [stack.state for stack in found.stacks] == [in_flight.TRAINING] and found.devices == ("m-cpu-0",)
         store.put(fake_run(), fake_result(fake_run()), {})
-        store.drop_lock_file(fake_run())
+        store.drop_lock_file(fake_run().key)
         assert store.is_run_held(fake_run().key) and "lock" not in {p.kind for p in fsck.check(store).problems}
     assert in_flight.read(store).devices == ()
     store.layout.run_lock(fake_run().key).with_suffix(f".{HEARTBEAT}").write_bytes(b"")

@@ -94,7 +94,7 @@ def cuda_devices() -> tuple[str, ...]:
     """The identity (UUID or place on the bus) of each CUDA device that torch sees, in CUDA's order."""
     if not may_see_cuda(os.environ):
         return ()
-    return _asked(os.environ.get(VARIABLE)).found
+    return _asked(os.environ.get(VARIABLE))[0]
 
 
 def unseen(runs: Iterable[Run] = ()) -> str:
@@ -102,7 +102,7 @@ def unseen(runs: Iterable[Run] = ()) -> str:
 
     Raises `UsageError` if one of `runs` needs a precision meant for accelerators: cores would take weeks.
     """
-    if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE)).why):
+    if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE))[1]):
         return ""
     foreign = next((run.precision for run in runs if run.precision != "float32"), None)
     line = (
@@ -140,33 +140,27 @@ def named(variable: str | None) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """The CUDA devices that torch found."""
-
-    found: tuple[str, ...]
-    why: str = ""
-    """Why there is none."""
-
-
 @lru_cache(maxsize=4)
-def _asked(variable: str | None) -> _Answer:
-    """The devices for this value of the variable, found in a short-lived process: ours must not initialise CUDA."""
+def _asked(variable: str | None) -> tuple[tuple[str, ...], str]:
+    """The devices that torch finds for this value of the variable, and why if there are none.
+
+    A short-lived process asks torch, because ours must not initialise CUDA.
+    """
     try:
         asked = subprocess.run(
             [sys.executable, "-c", _ASK], capture_output=True, text=True, check=True, timeout=ASK_SECONDS
         )
         uuids = decode(asked.stdout, list[str])
     except subprocess.TimeoutExpired:
-        return _Answer((), f"no answer from torch within {ASK_SECONDS:g} s")
+        return (), f"no answer from torch within {ASK_SECONDS:g} s"
     except subprocess.CalledProcessError as failed:
         last = (failed.stderr or "").strip().splitlines()[-1:]
-        return _Answer((), one_line(f"an error in asking torch ({last[0] if last else failed})"))
+        return (), one_line(f"an error in asking torch ({last[0] if last else failed})")
     except (OSError, Malformed, subprocess.SubprocessError) as error:
-        return _Answer((), one_line(f"an error in asking torch ({type(error).__name__}: {error})"))
+        return (), one_line(f"an error in asking torch ({type(error).__name__}: {error})")
     if uuids and (slices := _slices(variable)):
-        return _Answer(slices)  # by name: a MIG slice may have the UUID of the whole device
-    return _Answer(tuple(uuids), "" if uuids else "none that torch can use")
+        return slices, ""  # by name: a MIG slice may have the UUID of the whole device
+    return tuple(uuids), "" if uuids else "none that torch can use"
 
 
 def _entries(variable: str | None) -> tuple[str, ...] | None:

@@ -16,13 +16,9 @@ from replicate.runs.run import Run
 from replicate.store.store import Store
 from replicate.train.contract import STACKED, TRAINERS
 from replicate.train.engine.devices import slots, unseen
-from replicate.train.engine.failed import TrainingFailed
-from replicate.train.engine.leave import Deadline, OutOfTime
+from replicate.train.engine.leave import Deadline
 from replicate.train.engine.missing import into_stacks, until_stored
 from replicate.train.engine.pool import Pool
-from replicate.train.engine.work import WorkerDied
-
-__all__ = ["OutOfTime", "TrainingFailed", "WorkerDied", "close", "ensure"]
 
 _pools: dict[int, Pool] = {}
 """Process id → its pool: a forked process must not use its parent's."""

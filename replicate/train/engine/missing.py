@@ -1,12 +1,14 @@
-"""What engines share: they group missing runs into stacks, and repeat until every run is stored."""
+"""What engines share: they lock runs, group the missing ones into stacks, and repeat until every run is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 
 from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import begun
+from replicate.store.locks import Lock
 from replicate.store.store import Store, StoreError
 from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
@@ -46,3 +48,36 @@ def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int
         return [[run] for run in missing]
     again, rest = begun.regroup(store, missing)
     return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
+
+
+class RunLocks:
+    """The locks of those of `runs` that no other process is training.
+
+    They are taken without waiting: a process that waited for one while holding another could wait forever.
+    """
+
+    def __init__(self, store: Store, runs: Iterable[Run]) -> None:
+        self._store = store
+        self._held: dict[str, Lock] = {}
+        try:
+            for run in sorted(runs, key=lambda run: run.key):
+                lock = store.lock(run)
+                if store.take(lock):
+                    self._held[run.key] = lock
+        except BaseException:
+            self.release()
+            raise
+
+    def split(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+        """Those of `runs` that are locked here and not stored, and those that other processes are training."""
+        # Under the lock the store is asked again: the last holder may have stored the run a moment ago.
+        missing = [run for run in runs if run.key in self._held and self._store.get(run) is None]
+        return missing, [run for run in runs if run.key not in self._held]
+
+    def release(self, keys: Iterable[str] | None = None) -> None:
+        """Release the locks of the runs with these `keys`, by default all."""
+        with ExitStack() as releases:  # one that fails does not prevent the others
+            for key in list(self._held) if keys is None else keys:
+                releases.callback(self._held.pop(key).release)
+                if self._store.has(key):
+                    releases.callback(self._store.drop_lock_file, key)

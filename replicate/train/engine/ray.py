@@ -22,7 +22,6 @@ from ray import exceptions as lost
 from replicate.data.source import DATA_VARIABLE
 from replicate.runs.run import Run
 from replicate.store import begun, model_file
-from replicate.store.locks import Lock
 from replicate.store.record import Corrupt, NewerFormat, parse
 from replicate.store.store import Store
 from replicate.train.contract import STACKED, TRAINERS
@@ -30,11 +29,9 @@ from replicate.train.engine import room
 from replicate.train.engine.cluster import connect
 from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.train.engine.leave import Deadline, OutOfTime
-from replicate.train.engine.missing import into_stacks, until_stored
+from replicate.train.engine.missing import RunLocks, into_stacks, until_stored
 from replicate.train.engine.remote import SOFTWARE, train_stack
-from replicate.train.engine.work import Death, Work, WorkerDied, after_death
-
-__all__ = ["TrainingFailed", "WorkerDied", "connect", "ensure"]
+from replicate.train.engine.work import Death, Work, after_death
 
 LOOK_SECONDS = 1.0
 """Longest wait for a message of a worker before the driver checks the time and its queue."""
@@ -57,8 +54,8 @@ class _Flight:
     """A stack that was sent to a worker."""
 
     work: Work
-    locks: dict[str, Lock]
-    """Key of each run that is not stored yet → its lock, which this process holds."""
+    locks: RunLocks
+    """Held by this process on the runs that are not stored yet."""
 
 
 def ensure(
@@ -158,23 +155,14 @@ class _Driver:
 
     def _begin(self, work: Work) -> None:
         """Send those runs of `work` that are missing and that no other process is training."""
-        locks: dict[str, Lock] = {}
-        busy = []
-        for run in sorted(work.runs, key=lambda run: run.key):
-            lock = self._store.lock(run)
-            if self._store.take(lock):  # without waiting, see `worker.train_missing`
-                locks[run.key] = lock
-            else:
-                busy.append(run.key)
-        flight = _Flight(work, locks)
-        if busy:
-            others = [run for run in work.runs if run.key in busy]
-            self._waiting.append(Work(others, work.origin, time.monotonic() + AGAIN_SECONDS))
+        locks = RunLocks(self._store, work.runs)
         try:
-            # Look again under the lock: its last holder may have stored the run a moment ago.
-            work.runs = [run for run in work.runs if run.key in locks and self._store.get(run) is None]
-            self._release(flight, keep={run.key for run in work.runs})
-            if not work.runs:
+            missing, busy = locks.split(work.runs)
+            if busy:
+                self._waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
+            locks.release({run.key for run in work.runs} - {run.key for run in [*missing, *busy]})
+            work.runs = missing
+            if not missing:
                 return
             job = {
                 "software": SOFTWARE,
@@ -192,9 +180,9 @@ class _Driver:
             task = ray.remote(max_calls=1 if self._gpus else 0)(train_stack).options(
                 num_cpus=1, num_gpus=1 if self._gpus else 0, max_retries=0, num_returns="streaming"
             )
-            self._flights[task.remote(job)] = flight
+            self._flights[task.remote(job)] = _Flight(work, locks)
         except BaseException:
-            self._release(flight)
+            locks.release()
             raise
 
     def _receive(self, task: Any) -> None:
@@ -248,7 +236,7 @@ class _Driver:
 
     def _again(self, flight: _Flight) -> None:
         """Queue the missing runs of `flight` again, for another process."""
-        self._release(flight)
+        flight.locks.release()
         left = replace(flight.work, runs=[run for run in flight.work.runs if not self._store.has(run.key)])
         flight.work = Work([], left.origin)
         if left.runs and (not self._failures or left.origin in self._failed_origins):
@@ -268,11 +256,11 @@ class _Driver:
             return
         _doubted.discard(told["on"])
         self._store.log_training(run.key, stored.result.seconds)
-        self._release(flight, keep=flight.locks.keys() - {run.key})
+        flight.locks.release([run.key])
 
     def _end(self, task: Any) -> None:
         self._held.discard(task)
-        self._release(self._flights.pop(task))
+        self._flights.pop(task).locks.release()
         begun.prune(self._store)
 
     def _worker_died(self, work: Work, error: Exception) -> None:
@@ -298,14 +286,6 @@ class _Driver:
         """Drop what is queued, except from stacks of which a run has killed its workers."""
         self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
 
-    def _release(self, flight: _Flight, keep: Any = ()) -> None:
-        """Release the locks of `flight`, except those of the keys in `keep`."""
-        for key in [key for key in flight.locks if key not in keep]:
-            lock = flight.locks.pop(key)
-            if self._store.has(key):
-                self._store.drop_lock_file_of(key)
-            lock.release()
-
     def _cancel(self) -> None:
         """Cancel all tasks, kill those that do not end, and release their runs."""
         tasks = [task for task in self._flights if task not in self._held]
@@ -326,7 +306,7 @@ class _Driver:
                 ray.cancel(task, force=True)
         self._held.clear()
         for task in list(self._flights):
-            self._release(self._flights.pop(task))
+            self._flights.pop(task).locks.release()
 
 
 def _allow_open_files() -> None:

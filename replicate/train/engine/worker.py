@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 
 from replicate.runs.run import Run
 from replicate.store import begun, provenance
-from replicate.store.locks import Lock
 from replicate.store.model_file import Keep
 from replicate.store.record import run_from_record
 from replicate.store.store import Store, StoreError, open_store
@@ -34,6 +33,7 @@ from replicate.train.engine.devices import CPU, Slot
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed, describe, failure
 from replicate.train.engine.lease import Lease
 from replicate.train.engine.leave import STATUS, Leave
+from replicate.train.engine.missing import RunLocks
 
 DONE, FAILED, LOST, TOO_LARGE = "done", "failed", "lost", "too large"
 """Outcomes of a job. After `LOST` (the device failed) and `TOO_LARGE` the process ends, because its state on the device
@@ -75,28 +75,16 @@ def train_missing(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, l
     """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
 
     `lanes`: the most to train at once, because more have run out of memory; None: not known. Raises `TooLarge` if fewer
-    lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`. Locks are taken without waiting: a process
-    that waited for one lock while holding another could wait forever.
+    lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`.
     """
-    busy: set[str] = set()
-    with contextlib.ExitStack() as held:
-        for run in sorted(runs, key=lambda run: run.key):
-            lock = store.lock(run)
-            if store.take(lock):
-                held.callback(_release, store, run, lock)
-            else:
-                busy.add(run.key)
-        # Look again under the lock: its last holder may have stored the run a moment ago.
-        missing = [run for run in runs if run.key not in busy and store.get(run) is None]
+    locks = RunLocks(store, runs)
+    try:
+        missing, busy = locks.split(runs)
         if missing:
             _train(store, missing, trainer, seat, lanes)
-    return [run for run in runs if run.key in busy]
-
-
-def _release(store: Store, run: Run, lock: Lock) -> None:
-    if store.has(run.key):
-        store.drop_lock_file(run)
-    lock.release()
+    finally:
+        locks.release()
+    return busy
 
 
 def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> None:

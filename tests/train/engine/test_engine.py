@@ -26,7 +26,10 @@ from replicate.store.store import Store, StoreError, open_store
 from replicate.train import solo
 from replicate.train.contract import TRAINERS, Trained, Workspace
 from replicate.train.engine import devices, failed, local, missing, pool, work
-from replicate.train.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
+from replicate.train.engine.failed import TrainingFailed
+from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.local import ensure
+from replicate.train.engine.work import WorkerDied
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run, train
 from tests.support.here import train_here
 from tests.support.processes import environment, posix, wait_until
