@@ -75,7 +75,7 @@ def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, W
     model = models.build_seeded(spec, info.num_classes, info.in_chans, info.image_size, run.seed).to("meta")
     example = torch.empty(1, info.in_chans, info.image_size, info.image_size)
     lanes = Lanes(as_products(model, example), LANES, setting.compute_dtype(run))
-    leaves = lanes.leaves()
+    leaves = lanes.leaves
 
     def shown(images: int) -> tuple[Tensor, Tensor]:
         shape = (images, info.in_chans, info.image_size, info.image_size)

@@ -33,7 +33,7 @@ from replicate.runs.scales import PAPER_MODELS, SMALL_MODELS
 from replicate.store.store import open_store
 from replicate.train import augment, compiled, models, solo, stacked
 from replicate.train.augment import AUGMENTATIONS
-from replicate.train.contract import Stopped
+from replicate.train.contract import Stopped, Workspace
 from replicate.train.engine import local, room
 from replicate.train.lanes import NORMALISATION, Lanes
 from replicate.train.optim import OPTIMIZERS
@@ -42,7 +42,7 @@ from replicate.train.setting import reproducible
 from replicate.train.stacked import LANES, How, train_stack
 from tests.support import archives, troubled
 from tests.support.replayed import Replayed
-from tests.support.stacked import MODELS, close, float64, make, timeless
+from tests.support.stacked import MODELS, close, float64, load_lane, make, timeless
 
 __all__ = ["float64"]
 
@@ -151,7 +151,7 @@ def check_types(lanes: Lanes) -> None:
     """Weights and statistics are float32; what products are computed with, bf16 copies of the very weights."""
     tensors = [*lanes.weights, *lanes.statistics.values()]
     assert {t.dtype for t in tensors} == {torch.float32}
-    for name, weights, leaf in zip(lanes.names, lanes.weights, lanes.leaves(), strict=True):
+    for name, weights, leaf in zip(lanes.names, lanes.weights, lanes.leaves, strict=True):
         owner = lanes._template.get_submodule(name.rpartition(".")[0])
         assert leaf.dtype == (torch.float32 if isinstance(owner, NORMALISATION) else torch.bfloat16), name
         assert leaf.equal(weights.to(leaf.dtype)), name
@@ -205,8 +205,8 @@ def test_gradients(arch: str, device: str) -> None:
     with reproducible(device):
         lanes = Lanes(as_products(copy.deepcopy(model), images), lanes_count)
         for lane, one in enumerate(alone):
-            lanes.load(lane, as_products(copy.deepcopy(one), images))
-        leaves = lanes.leaves()
+            load_lane(lanes, lane, as_products(copy.deepcopy(one), images))
+        leaves = lanes.leaves
         losses = lanes.losses(leaves, images, labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
         for lane, one in enumerate(alone):
@@ -288,7 +288,7 @@ def test_compiling_that_fails_is_said_once_and_done_without(device: str, monkeyp
 
     monkeypatch.setattr(torch, "compile", fails)
     words: list[str] = []
-    found = train_stack(runs, device, dataclasses.replace(COMPILED, notice=words.append))
+    found = train_stack(runs, device, COMPILED, Workspace(notice=words.append))
     assert timeless(found) == timeless(without)
     assert len(words) == 1 and "Python.h" in words[0] and words[0].endswith("training goes on without")
     assert not compiled.can_compile()

@@ -26,9 +26,10 @@ STEPS = 60
 BODY = """
 import sys
 from ci.test_interrupted import some_runs
-from replicate.train.engine.local import ensure
 from replicate.store.store import open_store
 from replicate.train import stacked
+from replicate.train.contract import STACKED, TRAINERS
+from tests.support.here import train_here
 
 end_epoch = stacked._Stack.end_epoch
 
@@ -37,7 +38,7 @@ def telling(stack):
     print(stack.taken, flush=True)
 
 stacked._Stack.end_epoch = telling
-ensure(open_store(sys.argv[1]), some_runs(), processes=1, in_process=True)
+train_here(open_store(sys.argv[1]), some_runs(), processes=1, trainer=TRAINERS[STACKED])
 """
 
 

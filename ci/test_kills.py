@@ -18,8 +18,8 @@ import pytest
 from replicate.runs.run import Run
 from replicate.store import fsck
 from replicate.store.store import open_store
-from replicate.train.engine.local import ensure
-from tests.support.faketrainer import NAME, fake_result, fake_run
+from tests.support.faketrainer import fake_result, fake_run
+from tests.support.here import train_here
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("REPLICATE_KILLS", "200"))
@@ -29,10 +29,9 @@ PROCESSES = 3
 BODY = """
 import sys
 from ci.test_kills import some_runs
-from replicate.train.engine.local import ensure
 from replicate.store.store import open_store
-from tests.support.faketrainer import NAME
-ensure(open_store(sys.argv[1]), some_runs(float(sys.argv[2])), processes=3, in_process=True, trainer=NAME)
+from tests.support.here import train_here
+train_here(open_store(sys.argv[1]), some_runs(float(sys.argv[2])), processes=3)
 """
 
 
@@ -89,5 +88,5 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     problems = fsck.check(fresh, hours_on).problems
     assert {problem.kind for problem in problems} <= {"temporary", "lock", "checkpoint"}
     assert fsck.repair(fresh, problems) == [] and fsck.check(fresh, hours_on).problems == ()
-    ensure(fresh, runs, in_process=True, trainer=NAME)
+    train_here(fresh, runs)
     assert len(fresh.trainings()) == len(store.trainings())

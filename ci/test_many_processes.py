@@ -28,10 +28,10 @@ import pytest
 from replicate.runs.run import Run
 from replicate.store import fsck, locking, locks
 from replicate.store.store import open_store
-from replicate.train.contract import Trained, Workspace
-from replicate.train.engine.local import OutOfTime, ensure
+from replicate.train.contract import Stopped, Trained, Workspace
 from tests.support import faketrainer
 from tests.support.faketrainer import fake_result, fake_run
+from tests.support.here import train_here
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
@@ -84,12 +84,6 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
     locking.Locking.take = timed  # type: ignore[method-assign]
     store, began = open_store(path), math.inf
 
-    class Until(float):
-        """When to end, which is not known before all have begun."""
-
-        def __le__(self, now: float) -> bool:
-            return began + SECONDS <= now
-
     def train(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
         """The first call waits until all others wait too: what it takes to list the work is not counted."""
         nonlocal began, seconds, longest
@@ -101,10 +95,13 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
                 time.sleep(0.1)
             began, seconds, longest = time.monotonic(), 0.0, 0.0
             taken.clear()
-        return faketrainer.train(runs, device, workspace)
+        if began + SECONDS <= time.monotonic():
+            raise Stopped
+        return trainer(runs, device, workspace)
 
-    with contextlib.suppress(OutOfTime):
-        ensure(store, runs, processes=1, in_process=True, trainer=train, until=Until())
+    trainer, faketrainer.train = faketrainer.train, train
+    with contextlib.suppress(Stopped):
+        train_here(store, runs, processes=1)
     told: dict[str, Any] = {"free": taken[True], "busy": taken[False], "locking": seconds, "longest": longest}
     told |= {"seconds": time.monotonic() - began, "notices": store.notices}
     (folder / f"{number}.json").write_text(json.dumps(told))

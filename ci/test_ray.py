@@ -28,6 +28,7 @@ from replicate.store.store import Store, open_store
 from replicate.text import UsageError
 from replicate.train.engine import local
 from replicate.train.engine.failed import TrainingFailed
+from replicate.train.engine.work import WorkerDied
 from tests.support import sessions
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run
 
@@ -238,7 +239,7 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
     good = [fake_run(lr=lr, poison="crashing") for lr in (1e-3, 2e-3, 3e-3)]
     killer = fake_run(lr=POISON, poison="crashing")
     with pytest.raises(
-        engine.WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died of it, the last by Worker"
+        WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died of it, the last by Worker"
     ):
         engine.ensure(store, [*good, killer], address=machines.address, processes=1, trainer=NAME)
     assert all(store.has(run.key) for run in good) and not store.has(killer.key)

@@ -25,6 +25,7 @@ from replicate.runs import scales
 from replicate.runs.run import Run
 from replicate.train import setting, stacked
 from replicate.train.checkpoint import Saver
+from replicate.train.contract import Workspace
 from replicate.train.stacked import How, train_stack
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def killable_runs() -> list[Run]:
 
 def killable(folder: Path) -> None:
     """What the killed processes do: train, with a checkpoint after each step."""
-    for result in train_stack(killable_runs(), how=How(checkpoints=folder, checkpoint_seconds=0)):
+    for result in train_stack(killable_runs(), workspace=Workspace(folder, checkpoint_seconds=0)):
         print(dataclasses.replace(result, seconds=0.0))
 
 

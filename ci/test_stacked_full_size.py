@@ -20,7 +20,7 @@ from replicate.train.lanes import Lanes
 from replicate.train.products import as_products
 from replicate.train.setting import reproducible
 from tests.support.replayed import Replayed, check_compilations, compilations, replayed
-from tests.support.stacked import MODELS, float64
+from tests.support.stacked import MODELS, float64, load_lane
 
 __all__ = ["compilations", "float64", "replayed"]
 
@@ -50,7 +50,7 @@ def stack_of(model: nn.Module, images: Tensor, products: bool) -> tuple[Lanes, l
             p.data.add_(0.02 * torch.randn(p.shape, generator=generator).to(p.dtype))
     lanes = Lanes(converted(model, images, products), LANES)
     for lane, one in enumerate(alone):
-        lanes.load(lane, converted(one, images, products))
+        load_lane(lanes, lane, converted(one, images, products))
     return lanes, alone
 
 
@@ -115,7 +115,7 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
     images = torch.randn(BATCH, channels, 32, 32, generator=generator).to(dtype)
     lanes, alone = stack_of(model, images, products)
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
-    leaves = lanes.leaves()
+    leaves = lanes.leaves
     losses = lanes.losses(leaves, images, labels)
     gradients = torch.autograd.grad(losses.sum(), leaves)
     right = [lanes.right([(images, labels)], hits).tolist() for hits in (None, lanes.hits)]
@@ -147,7 +147,7 @@ def test_compiled_is_eager(arch: str, products: bool) -> None:
     for _ in range(2):
         found = []
         for lanes, losses_of in ((eager, eager.losses), (compiled, traced)):
-            leaves = lanes.leaves()
+            leaves = lanes.leaves
             losses = losses_of(leaves, images, labels)
             found.append([losses, *torch.autograd.grad(losses.sum(), leaves), *lanes.statistics.values()])
         for a, b in zip(*found, strict=True):

@@ -85,12 +85,8 @@ class Locking:
         leases = self._place(self.layout.lease("x"))
         return sorted(path.stem for path in leases.parent.glob(f"*{leases.suffix}") if self._is_held(path))
 
-    def drop_lock_file(self, run: Run) -> None:
-        """Delete the file of the lock that the caller holds on `run`, which is stored by now."""
-        self.drop_lock_file_of(run.key)
-
-    def drop_lock_file_of(self, key: str) -> None:
-        """As `drop_lock_file`, by key.
+    def drop_lock_file(self, key: str) -> None:
+        """Delete the file of the lock that the caller holds on the run with this `key`, which is stored by now.
 
         A process that has the deleted file open may still lock it; it then finds the run stored, which every process
         checks after taking the lock.

@@ -1,4 +1,4 @@
-"""A training step replayed as a CUDA graph: fixed shapes, fixed addresses, one launch."""
+"""A training step recorded as a CUDA graph, so that it is launched at once: it needs fixed shapes and addresses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 WARMUPS = 3
-"""Steps before the capture, on a stream of their own: libraries choose kernels and allocate in the first ones."""
+"""Steps before the capture, on the same side stream: libraries choose kernels and allocate memory in the first ones."""
 
 
 class CaptureFailed(Exception):
-    """Raised from the error itself. After a failed capture nothing of the process can be relied on."""
+    """Raised from the original error. After a failed capture the process is not reliable and must end."""
 
 
 class Captured:
-    """`step(index, now)`, captured once for the shapes of its arguments."""
+    """The function `step(index, now)`, captured once for the shapes of these arguments and then replayed."""
 
     def __init__(
         self,
@@ -27,19 +27,19 @@ class Captured:
         changed: Sequence[Tensor],
         other: Captured | None = None,
     ) -> None:
-        """`changed`: what a step changes in place; it is as before when this returns. `other`: one whose memory may be
-        used again, because it is never replayed while this one is."""
+        """`changed`: the tensors that a step changes in place; the constructor restores them. `other`: a capture that
+        is never replayed at the same time, whose memory pool is shared."""
         self._index, self._now = index.clone(), now.clone()
         before = [tensor.clone() for tensor in changed]
         here, side = torch.cuda.current_stream(index.device), _side_stream(index.device)
         side.wait_stream(here)
         self._graph = torch.cuda.CUDAGraph()
         pool = None if other is None else other._graph.pool()
-        # Around the capture too: where that fails, torch.cuda.graph leaves its stream the current one.
+        # This encloses the capture too: if it fails, torch.cuda.graph leaves its own stream as the current one.
         with torch.cuda.stream(side):
             for _ in range(WARMUPS):
                 step(self._index, self._now)
-            # By default all captures of a process are on one stream, of the device that was the current one first.
+            # Without `stream`, torch captures on one stream per process, which belongs to the device used first.
             try:
                 with torch.cuda.graph(self._graph, pool=pool, stream=side):
                     self._losses = step(self._index, self._now)
@@ -50,7 +50,7 @@ class Captured:
             tensor.copy_(old)
 
     def __call__(self, index: Tensor, now: Tensor) -> Tensor:
-        """The losses of one step: overwritten by the next."""
+        """Replay one step; returns its losses in a tensor that the next step overwrites."""
         self._index.copy_(index)
         self._now.copy_(now)
         self._graph.replay()
@@ -59,5 +59,5 @@ class Captured:
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream of `device` that captures are made on: one, because libraries keep a workspace for each."""
+    """The stream for captures on `device`: a single one, because libraries keep a workspace for each stream."""
     return torch.cuda.Stream(device)

@@ -1,10 +1,10 @@
-"""Augmentation of many images at once on their device, each by draws of its own: as torchvision's, in distribution.
+"""Augmentation of many images at once on their device, each with its own random parameters, as in torchvision.
 
-An augmentation is two functions: one draws the parameters of `count` images from a generator on the CPU, a row each, so
-that no draw depends on the device; one applies them to images of bytes [N, C, H, W], on whatever device these are.
-Where torchvision's kernels take a batch with one parameter, images with equal parameters go through them together;
-where parameters differ from image to image, the same arithmetic is done with a parameter a row. torchvision's kernels
-for tensors differ from those for PIL images, which the published script uses, by at most a level or two of 255.
+An augmentation is two functions. `draw` draws the parameters for `count` images, one row each, from a generator on the
+CPU, so that they do not depend on the device. `apply` applies them to images of bytes [N, C, H, W] on any device. Where
+torchvision's kernel takes a single parameter per batch, images with equal parameters are processed together; otherwise
+the same arithmetic is done with one parameter per image. torchvision's kernels for tensors differ from its kernels for
+PIL images, which the published script uses, by at most two of 255 levels.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ PADDING = 4
 """Black pixels on each side before a random crop: as in the published script."""
 
 CROP_SCALE, CROP_RATIO, CROP_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""A random resized crop's share of the area, width over height, tries before the centre is taken: torchvision's."""
+"""torchvision's defaults for a random resized crop: share of the area, width / height, tries before a centre crop."""
 
 RANDAUGMENT_OPERATIONS, RANDAUGMENT_BINS = 2, 31
-"""torchvision's defaults: how many operations an image goes through, and how many magnitudes there are."""
+"""torchvision's defaults: operations per image, and number of magnitudes."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How to draw parameters, [count, …] on the CPU, and how to apply them to as many images."""
+    """How to draw parameters [count, …] on the CPU, and how to apply them to `count` images."""
 
     draw: Callable[[Generator, int], Tensor]
     apply: Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +53,7 @@ def _crop(images: Tensor, corners: Tensor) -> Tensor:
     rows = corners[:, :1] + torch.arange(height, device=images.device)
     columns = corners[:, 1:] + torch.arange(width, device=images.device)
     which = torch.arange(n, device=images.device)
-    # Indices around a slice: the channels come last, which is the memory format that is wanted.
+    # Index tensors around a slice put the channels last, which is the memory format we want.
     return padded[which[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
@@ -67,7 +67,7 @@ def _flip(images: Tensor, flipped: Tensor) -> Tensor:
 
 
 def _draw_jitter(generator: Generator, count: int) -> Tensor:
-    """Factors of brightness, contrast and saturation, then in which order to apply these three: [count, 6]."""
+    """Factors of brightness, contrast and saturation, then the order in which to apply them: [count, 6]."""
     factors = 1 + COLOR_JITTER * (2 * torch.rand(count, 3, generator=generator, dtype=torch.float64) - 1)
     order = torch.rand(count, 3, generator=generator, dtype=torch.float64).argsort(1)
     return torch.cat([factors, order], 1)
@@ -99,7 +99,7 @@ def _saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Luma in whole levels, [N, 1, H, W]."""
+    """Luma, rounded down to whole levels: [N, 1, H, W]."""
     if images.shape[1] == 1:
         return images.float()
     red, green, blue = images.unbind(1)
@@ -111,7 +111,7 @@ def _blend(images: Tensor, others: Tensor, share: Tensor) -> Tensor:
 
 
 def _draw_randaugment(generator: Generator, count: int) -> Tensor:
-    """For each operation to go through: its number, and whether its magnitude is negative: [count, operations, 2]."""
+    """The index of each operation to apply, and whether its magnitude is negative: [count, operations, 2]."""
     which = torch.randint(len(RANDAUGMENT), (count, RANDAUGMENT_OPERATIONS), generator=generator)
     negative = torch.rand(count, RANDAUGMENT_OPERATIONS, generator=generator) < 0.5
     signed = torch.tensor([operation.signed for operation in RANDAUGMENT])
@@ -132,7 +132,7 @@ def _randaugment(images: Tensor, drawn: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """One of RandAugment's; `apply` takes the magnitude as a share of the largest, with its sign where it has one."""
+    """An operation of RandAugment. `apply` takes the magnitude as a share of the largest; `signed`: or minus that."""
 
     name: str
     apply: Callable[[Tensor, float], Tensor]
@@ -166,13 +166,13 @@ RANDAUGMENT = (
     Operation("AutoContrast", lambda x, m: vision.autocontrast(x), False),
     Operation("Equalize", lambda x, m: vision.equalize(x), False),
 )
-"""As torchvision.transforms.v2.RandAugment has them, in its order."""
+"""The operations of torchvision.transforms.v2.RandAugment, in its order."""
 
 
 def _by_code(images: Tensor, codes: Tensor, function: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
-    """`function(code, rows, images)` of the images of each code together; the images in their order again.
+    """Apply `function(code, rows, images)` once per distinct code to all images with it; keeps the order of `images`.
 
-    `codes` and `rows` are on the CPU, so that no device has to be asked how many there are of each.
+    `codes` [N] and `rows` (indices of these images) are on the CPU, to avoid waiting for a GPU to count the images.
     """
     order = codes.argsort(stable=True)
     found, counts = codes[order].unique_consecutive(return_counts=True)
@@ -188,10 +188,10 @@ AUGMENTATIONS = {
     "color_jitter": Augmentation(_draw_jitter, _jitter),
     "randaugment": Augmentation(_draw_randaugment, _randaugment),
 }
-"""By the names that `Run.augment` holds."""
+"""Name, as in `Run.augment` → augmentation."""
 
 RESIZED_CROP = "random_resized_crop"
-"""The augmentation that turns images of any size into equal ones, done where they are read: see `resized_crop`."""
+"""Name of the augmentation that makes images of all sizes equally large; applied while they are read (`stream`)."""
 
 
 def resized_crop(image: Image.Image, size: int, generator: Generator) -> Image.Image:
@@ -202,7 +202,7 @@ def resized_crop(image: Image.Image, size: int, generator: Generator) -> Image.I
 
 
 def box(height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part of an image, with a random area and shape that fit."""
+    """Top, left, height and width of a part of an image with a random area, shape and place."""
     draws = torch.rand(2 * CROP_TRIES, generator=generator, dtype=torch.float64).tolist()
     low, high = (math.log(ratio) for ratio in CROP_RATIO)
     for area_draw, ratio_draw in zip(draws[::2], draws[1::2], strict=True):
@@ -213,7 +213,7 @@ def box(height: int, width: int, generator: Generator) -> tuple[int, int, int, i
             top = int(torch.randint(height - h + 1, (), generator=generator))
             left = int(torch.randint(width - w + 1, (), generator=generator))
             return top, left, h, w
-    # The image is too long or too high: as much of its centre as has an allowed shape.
+    # The image is too wide or too high: take the largest part of its centre that has an allowed shape.
     w, h = width, height
     if width / height < CROP_RATIO[0]:
         h = round(width / CROP_RATIO[0])

@@ -1,4 +1,4 @@
-"""What all inputs have in common: batches of images and labels, normalised alike; and what is refused."""
+"""What resident and streamed inputs share: the type of a batch, normalisation, and the check of augmentations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DTYPE = torch.float32
 """Type of normalised images."""
 
 Batch = tuple[Tensor, Tensor]
-"""Images [B, C, H, W], bytes where they are still to be normalised, and labels int64 [B]."""
+"""Images [B, C, H, W], of bytes until they are normalised, and labels int64 [B]."""
 
 
 class Normalisation:
-    """Bytes to numbers of mean 0 and standard deviation 1 in each channel; numbers stay as they are."""
+    """Scales images of bytes to mean 0 and standard deviation 1 per channel; other images are normalised already."""
 
     def __init__(self, info: Info, device: str) -> None:
         shape = (1, -1, 1, 1)
@@ -34,7 +34,7 @@ class Normalisation:
 
 
 def check(run: Run) -> None:
-    """Raise `TrainError` where `run` asks for an augmentation that its data cannot be given."""
+    """Raise `TrainError` if `run` asks for an augmentation that does not work on its data."""
     info = catalogue.info(run.data)
     known = list(augment.AUGMENTATIONS) if info.resident else [augment.RESIZED_CROP, *augment.AUGMENTATIONS]
     for name in run.augment:

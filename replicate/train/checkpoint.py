@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and plain values to a file that is there whole or not at all, and back without running code.
+"""Checkpoints: tensors and plain values in a file that is written atomically and read without running any code.
 
-A file is its SHA-256 in hexadecimal, a line feed, and what `torch.save` writes. A file that fails its checksum, is cut
-off, or was written for other work counts as none, with a word: training starts over, and the file is overwritten.
+A file holds its SHA-256 in hexadecimal, a line feed, and the output of `torch.save`. A file that is cut off, fails its
+checksum or was written for other runs is ignored with a notice: training starts over and overwrites it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ import torch
 from replicate.runs.run import Run
 from replicate.store import atomic
 from replicate.text import one_line
-from replicate.train.contract import Stopped
+from replicate.train.contract import Stopped, Workspace
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-SAVE_SECONDS = 300.0
-"""Between two checkpoints of a training."""
 MOST_SHARE = 0.01
-"""Share of a training that its checkpoints may take: those that take long come less often."""
+"""Largest share of the training time that checkpoints may take: slow ones are written less often."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20
@@ -41,13 +39,13 @@ Notice = Callable[[str], None]
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be written; the message is one line."""
+    """A checkpoint could not be written; the message is one line."""
 
 
 class Checkpoint:
-    """The file for one piece of work, whose parts are named by `identity`: equal work, equal file.
+    """A checkpoint file in `folder`, whose name is a hash of `identity`, the strings that tell what is trained and how.
 
-    One process at a time may use it: the one that holds the locks of the runs in question.
+    Only one process may use it at a time: the one that holds the locks of the runs.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Sequence[str], notice: Notice) -> None:
@@ -56,15 +54,8 @@ class Checkpoint:
         self.path = Path(folder, f"{self.identity[:24]}.checkpoint")
         self._notice = notice
 
-    @classmethod
-    def of_training(
-        cls, folder: str | os.PathLike[str], way: str, device: str, runs: Sequence[Run], notice: Notice
-    ) -> Checkpoint:
-        """That of `runs` under this `way` of computing, kind of device and torch: same bits, or not gone on from."""
-        return cls(folder, [way, device.partition(":")[0], torch.__version__, *(run.key for run in runs)], notice)
-
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state`: tensors, and lists and dicts of plain values."""
+        """Write `state`, made of tensors, plain values, lists and dicts. Raises CheckpointError if that fails."""
         body: _Hashed | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +66,7 @@ class Checkpoint:
                 file.seek(0)
                 file.write(body.digest.hexdigest().encode())
         except (OSError, RuntimeError) as error:
-            # What cannot be written, torch may raise as an error of its own.
+            # torch may turn an OSError from the file into a RuntimeError of its own.
             cause = error if isinstance(error, OSError) else None if body is None else body.failed
             if cause is None:
                 raise
@@ -84,7 +75,7 @@ class Checkpoint:
             ) from error
 
     def load(self, device: str) -> dict[str, Any] | None:
-        """What was saved last, its tensors on `device`; None where there is nothing that can be believed."""
+        """The state saved last, with its tensors on `device`; None if there is no valid file."""
         try:
             self._sweep()
             with self.path.open("rb") as file:
@@ -98,7 +89,7 @@ class Checkpoint:
         return None
 
     def discard(self) -> None:
-        """Delete the file: the work is done. One that stays does no harm, and goes with its folder."""
+        """Delete the file; if that fails, it is deleted later with its folder."""
         with contextlib.suppress(OSError):
             self._sweep()
             self.path.unlink(missing_ok=True)
@@ -120,37 +111,48 @@ class Checkpoint:
             state: dict[str, Any] = found["state"]
         except _Unusable:
             raise
-        except Exception as error:  # torch.load fails in any way on what it was not written by
+        except Exception as error:  # torch.load raises all kinds of errors on a damaged file
             words = next(iter(str(error).splitlines()), "no message")
             raise _Unusable(f"{type(error).__name__}: {words}") from error
         return state
 
     def _sweep(self) -> None:
-        """Delete what writers of this file that were killed have left."""
+        """Delete the temporary files of writers that were killed."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
 
 
 @dataclass
 class Saver:
-    """Saves a training now and then, and when it is asked to stop; into nothing where there is no checkpoint."""
+    """Saves a training at intervals, and when it is asked to stop; saves nothing if `checkpoint` is None."""
 
     checkpoint: Checkpoint | None = None
-    seconds: float = SAVE_SECONDS
-    """Between two times, at least; 0: after every step, whatever it takes."""
+    seconds: float = Workspace.checkpoint_seconds
     stopping: Callable[[], bool] = lambda: False
-    """Asked after every step."""
     notice: Notice = log.warning
+
+    @classmethod
+    def of_training(cls, workspace: Workspace, way: str, device: str, runs: Sequence[Run]) -> Saver:
+        """The saver for training `runs` in `workspace`.
+
+        A checkpoint is resumed only where the result has the same bits as without the interruption: the same `way` of
+        computing, kind of device and version of torch.
+        """
+        checkpoint = None
+        if workspace.checkpoints is not None:
+            identity = [way, device.partition(":")[0], torch.__version__, *(run.key for run in runs)]
+            checkpoint = Checkpoint(workspace.checkpoints, identity, workspace.notice)
+        return cls(checkpoint, workspace.checkpoint_seconds, workspace.stopping, workspace.notice)
 
     def __post_init__(self) -> None:
         self._due = time.monotonic() + self.seconds
 
     def load(self, device: str) -> dict[str, Any] | None:
-        """What was saved last, if anything was."""
+        """As `Checkpoint.load`."""
         return None if self.checkpoint is None else self.checkpoint.load(device)
 
     def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
-        """Save `state()` if it is time to or the training is to stop: then `Stopped` is raised, and says `where`."""
+        """Save `state()` if it is time to, or if the training must stop: then raise `Stopped`, which says `where`."""
         stopping, started = self.stopping(), time.monotonic()
         if self.checkpoint is not None and (stopping or started >= self._due):
             try:
@@ -163,13 +165,13 @@ class Saver:
             raise Stopped(f"asked to stop after {where}")
 
     def done(self) -> None:
-        """The training has ended: nothing is kept of it."""
+        """Delete the checkpoint: the training has ended."""
         if self.checkpoint is not None:
             self.checkpoint.discard()
 
 
 def _check_stored(file: IO[bytes]) -> None:
-    """Raises where `file` holds no zip archive, or one that would unpack to more than its own size."""
+    """Raise an error if `file` is not a zip archive, or one that would unpack to more than its own size."""
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > size:
@@ -177,11 +179,11 @@ def _check_stored(file: IO[bytes]) -> None:
 
 
 class _Unusable(Exception):
-    """A file that cannot be believed, and why."""
+    """A file that is not a valid checkpoint of these runs, and why."""
 
 
 class _Hashed(io.RawIOBase):
-    """Passes on what is written and hashes it: a checkpoint may be too large for a second copy in memory."""
+    """Hashes what is written to a file on the way: a checkpoint may be too large for a second copy in memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What a stack computes its steps with: lanes and functions, compiled once for all stacks of a kind in this process."""
+"""The lanes and functions that a stack computes with, compiled once per process for all stacks of the same kind."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from replicate.train.products import as_products
 
 
 class CompileFailed(Exception):
-    """Raised from the error itself; the message is its first line."""
+    """torch.compile failed. Raised from the original error; the message is its first line."""
 
 
 @dataclass
 class Functions:
-    """Lanes of one shape and what they compute a step with, compiled or not."""
+    """Lanes of one shape and the functions that compute a step with them, compiled or not."""
 
     kind: tuple[object, ...]
     lanes: Lanes
@@ -38,11 +38,11 @@ class Functions:
     hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
     update: Callable[..., None]
     proven: bool = False
-    """Whether they have computed an evaluation, after steps; or nothing is compiled."""
+    """Whether every function has worked once, steps and evaluation; true from the start if nothing is compiled."""
 
     @contextlib.contextmanager
     def unproven(self) -> Iterator[None]:
-        """While inside, an error of what was compiled and has never worked yet is taken for the compiler's."""
+        """Inside, until the functions are `proven`, raise any error but lack of memory as `CompileFailed`."""
         try:
             yield
         except (Stopped, CaptureFailed):
@@ -55,16 +55,17 @@ class Functions:
 
 
 _kept: list[Functions] = []
-"""At most one: what was compiled last."""
+"""At most one: those compiled last."""
 
 
 def functions_for(
     runs: Sequence[Run], model: nn.Module, device: str, compiled: bool, example: Tensor | None
 ) -> Functions:
-    """Lanes for `runs` with the weights of `model`, by what is kept if that fits; compiling waits for the first call.
+    """Lanes for `runs` with the weights of `model`; reuses the functions compiled last if they are of the same kind.
 
-    `example`: images [B, C, H, W] of the size for which layers are replaced by those that suit a GPU (`as_products`);
-    None: none are. What is compiled is kept; `Lanes.stop` gives the memory of its weights back in the meantime.
+    `example`: images [B, C, H, W] of the right size, to replace layers by ones that suit a GPU (`as_products`); None:
+    replace none. Compiling happens at the first call. Compiled functions are kept for the next stack; until then
+    `Lanes.stop` frees the memory of the weights.
     """
     step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
     kind = (step, len(runs), device, compiled, example is not None)
@@ -84,25 +85,25 @@ def functions_for(
 
 
 def forget() -> None:
-    """Drop what is kept."""
+    """Drop the compiled functions."""
     if _kept:
         _kept.clear()
-        torch.compiler.reset()  # else torch counts what follows as compiling one function again and again, and gives up
+        torch.compiler.reset()  # else torch takes later stacks for endless recompilation of one function, and gives up
 
 
 _given_up = False
 
 
 def give_up() -> None:
-    """Compile nothing more in this process."""
+    """Make `can_compile` false for the rest of this process."""
     global _given_up
     _given_up = True
     forget()
 
 
 def can_compile() -> bool:
-    """Whether torch.compile finds what it needs for a GPU, Triton and a C compiler for its launchers, and has not
-    failed in this process."""
+    """Whether torch.compile has not failed in this process yet and finds what it needs for a GPU: Triton, and a C
+    compiler for the launchers of kernels."""
     compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     found = importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
     return found and not _given_up

@@ -1,4 +1,4 @@
-"""What an engine and a trainer owe each other: a stack of runs goes in, results come out as they are done."""
+"""The interface between engines and trainers: a stack of runs goes in, results come out one by one."""
 
 from __future__ import annotations
 
@@ -17,61 +17,67 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a trainer may use beside its device."""
+    """What a trainer may use besides its device."""
 
-    checkpoints: Path
-    """A folder for this stack alone; a process that begins the same stack again finds in it what was left there."""
+    checkpoints: Path | None = None
+    """A folder for this stack alone, in which a process that trains the same stack later finds the checkpoints; None:
+    none are written."""
+    checkpoint_seconds: float = 300.0
+    """The least time between two checkpoints; 0: one after every step, however long it takes."""
     notice: Callable[[str], None] = log.warning
-    """Takes what somebody should know: a line each."""
+    """Called with each one-line message that the user should see."""
     stopping: Callable[[], bool] = lambda: False
     """Whether this process has been asked to end."""
     attentive: Callable[[], AbstractContextManager[None]] = nullcontext
-    """While inside, the trainer promises to look at `stopping` every few seconds, to save what it has and to raise
-    `Stopped`. Outside, a process that is asked to end does so at once, wherever it is."""
+    """Inside this context the trainer promises to call `stopping` every few seconds and, once it is true, to save a
+    checkpoint and raise `Stopped`. Outside, a process that is asked to end does so at once."""
     lanes: int | None = None
-    """The most runs at once that are known to fit: 1 is the plain loop, one run after the other. None: the trainer's
-    own choice."""
+    """The most runs to train at once, because more have run out of memory; 1: use the plain loop. None: the trainer
+    chooses."""
     keep_models: bool = False
-    """Whether to hand out the models as well."""
+    """Whether to return the trained models too."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One run that is done."""
+    """A run that has been trained."""
 
     run: Run
     result: Result
     how: dict[str, Any]
-    """For its provenance: `trainer`, `lanes` and `precision`."""
+    """How it was trained, for its provenance: `trainer`, `lanes` and `precision`."""
     model: bytes | None = None
-    """The sealed file of its model, where models are kept; a run that diverged has none."""
+    """The sealed file of its model (`kept_models.sealed`) if models are kept and the run did not diverge."""
 
 
 Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]
-"""Trains runs of one `stack_key` on a device (`cpu`, `cuda:0`): each exactly once, in any order."""
+"""Trains runs with the same `stack_key` on a device (`cpu`, `cuda:0`): each exactly once, in any order."""
 
 TRAINERS = {"stacked": "replicate.train.fast:train", "solo": "replicate.train.fast:one_by_one"}
-"""Where the trainers are that people can ask for, by name."""
+"""What users can pass to `--trainer`, and the function behind each as `module:function`."""
 STACKED = "stacked"
-"""The one that is used unless somebody asks for another."""
+"""The default."""
 
 
 class Stopped(Exception):
-    """Raised by a trainer that has been asked to stop, after saving what it had."""
+    """Raised by a trainer that was asked to stop, after it has saved a checkpoint."""
 
 
 class TooLarge(Exception):
-    """Raised by a trainer, from the error itself, where a stack does not fit its device. To be tried again with fewer
-    lanes, in a new process: what ran out of memory, or failed in the capture of a graph, leaves its own in disorder."""
+    """Raised by a trainer, from the original error, if a stack does not fit on its device.
+
+    It must be retried with fewer lanes in a new process: after running out of memory, or after a failed capture of a
+    CUDA graph, the old process is not reliable.
+    """
 
     def __init__(self, lanes: int) -> None:
         super().__init__(f"{lanes} lanes")
         self.lanes = lanes
-        """How many were tried at once; 2 or more."""
+        """How many were tried at once, at least 2."""
 
 
 class RunFailed(Exception):
-    """Raised by a trainer, from the error itself, where one run of a stack is at fault and it knows which."""
+    """Raised by a trainer, from the original error, if it knows which run of the stack caused it."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run.key)

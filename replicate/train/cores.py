@@ -1,4 +1,4 @@
-"""How much of this machine is ours to use: processors, physical cores, and slots, each for one training at a time."""
+"""Which processors and physical cores this process may use, and slots, each for one training at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CGROUPS_OF_SELF = Path("/proc/self/cgroup")
 def slots(processes: int | None = None) -> tuple[str, ...]:
     """Names of `processes` slots, by default one for each physical core that this process may use.
 
-    Processes that ask for equal slots share them out by locks of these names (`Store.lease`). The name of the machine
-    is in them, hashed, so that machines that share a store don't share cores. More slots than cores only on demand.
+    Processes share slots by taking locks with these names (`Store.lease`). A name contains a hash of the machine's
+    name, so that machines with a common store have different slots. `processes` may exceed the number of cores.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes: expected 1 or more, got {processes}")
@@ -59,7 +59,7 @@ def _within(quota: float | None, count: int) -> int:
 
 
 def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> float | None:
-    """Processors' worth of time that the control groups of this process allow; None where they set no limit."""
+    """How many processors' time the control groups (cgroups) of this process allow; None if they set no limit."""
     try:
         lines = cgroups.read_text().splitlines()
     except OSError:
@@ -68,7 +68,7 @@ def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> fl
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        # Inside a container the path may be the host's, while the mount shows the container's own group at its root.
+        # In a container the path may be the host's, while the mount shows the container's own group at its root.
         own = path.strip("/")
         if controllers == "":
             tops = [mount, mount / "unified"]
@@ -87,7 +87,7 @@ def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> fl
 
 
 def _limit(group: Path) -> float | None:
-    """Processors' worth of time that one control group allows, from either version's files."""
+    """How many processors' time one control group allows, by the files of cgroups version 1 or 2."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -100,7 +100,7 @@ def _limit(group: Path) -> float | None:
 
 
 def _physical_count() -> int:
-    """Cores of a machine whose system cannot restrict a process to some of them."""
+    """Physical cores of a machine whose system cannot restrict a process to some of them."""
     if sys.platform == "darwin":
         try:
             done = subprocess.run(["sysctl", "-n", "hw.physicalcpu"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The trainers that engines use: stacked in a number of lanes that suits the device, or one run after the other."""
+"""The trainers that engines call: in stacks of as many lanes as suit the device, or one run after the other."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from torch import Tensor
 from replicate.data import catalogue
 from replicate.runs.run import Run
 from replicate.train import solo
-from replicate.train.checkpoint import Checkpoint, Saver
+from replicate.train.checkpoint import Saver
 from replicate.train.contract import RunFailed, Stopped, Trained, Workspace
 from replicate.train.kept_models import sealed
 from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack, usual
 
 
 def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
-    """Train `runs`, which have one `stack_key`: at most `LANES` at once on a GPU, on a CPU all of them.
+    """Train `runs`, which have the same `stack_key`: on a GPU at most `LANES` at once, on a CPU all of them.
 
-    Images that are streamed feed one run at a time.
+    Runs on streamed images are trained one at a time.
     """
-    how = replace(
-        how or usual(runs[0], device),
-        checkpoints=workspace.checkpoints,
-        notice=workspace.notice,
-        stopping=workspace.stopping,
-    )
+    how = how or usual(runs[0], device)
     lanes = workspace.lanes or how.lanes or (len(runs) if device == "cpu" else LANES)
     if workspace.lanes == 1 or not catalogue.info(runs[0].data).resident:
         yield from one_by_one(runs, device, workspace)
@@ -36,7 +31,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
         with workspace.attentive():
             states: dict[int, dict[str, Tensor]] = {}
             keep = states.__setitem__ if workspace.keep_models else None
-            results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES), keep=keep))
+            results = train_stack(part, device, replace(how, lanes=max(lanes, FEWEST_LANES)), workspace, keep)
         trained = {"trainer": "stacked", "lanes": len(part), "precision": runs[0].precision}
         for lane, (run, result) in enumerate(zip(part, results, strict=True)):
             model = sealed(run, result, states.pop(lane)) if lane in states else None
@@ -46,8 +41,7 @@ def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | Non
 def one_by_one(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
     """Train `runs` in the plain loop, one after the other."""
     for run in runs:
-        checkpoint = Checkpoint.of_training(workspace.checkpoints, "solo", device, [run], workspace.notice)
-        saver = Saver(checkpoint, stopping=workspace.stopping, notice=workspace.notice)
+        saver = Saver.of_training(workspace, "solo", device, [run])
         try:
             with workspace.attentive():
                 states: list[dict[str, Tensor]] = []

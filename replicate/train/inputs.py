@@ -1,6 +1,6 @@
-"""What a model is shown: batches of augmented images and their labels on a device, the same for every trainer.
+"""Batches of augmented images and their labels on a device, the same for every trainer.
 
-They depend on the run's data, seed, batch size and augmentation alone, so runs that are stacked share them.
+They depend only on the run's data, seed, batch size and augmentation, so the runs of a stack share them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from replicate.train.batches import Batch, Normalisation, check
 from replicate.train.stream import Streamed
 
 CHUNK, CHUNK_ON_GPU = 4096, 32768
-"""Images of 32 x 32 pixels that are augmented at once: what a device has room for beside a stack. A GPU waits for the
-many small launches of each chunk."""
+"""How many images are augmented at once: few enough to fit in memory beside a stack, and on a GPU enough to outweigh
+the many small kernel launches of each chunk."""
 
 
 class Resident:
-    """Images that all lie on the device. An epoch's are augmented together at its start, in place of the last one's:
-    a step then reads a batch by its indices, from memory that stays where it is."""
+    """Inputs that fit on the device as a whole.
+
+    The augmented images of an epoch are made at its start and overwrite those of the epoch before. A step then takes
+    its batch by index from memory at a fixed address, as a CUDA graph needs it.
+    """
 
     def __init__(self, run: Run, device: str) -> None:
         check(run)
@@ -37,12 +40,12 @@ class Resident:
         self._run, self._device = run, device
         self._source, self.labels, self._test_images, self.test_labels = _on_device(run.data, device, source.root())
         self.images = self._source.clone() if run.augment else self._source
-        """[N, C, H, W], the images of the present epoch."""
+        """The augmented images of the current epoch, [N, C, H, W]."""
         self.normalise = Normalisation(self.info, device)
         self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
 
     def start(self, epoch: int) -> list[Tensor]:
-        """Make `images` those of `epoch`; the indices of its batches, in order."""
+        """Fill `images` with those of `epoch`; returns the indices of the images of each batch, in order."""
         seed, count = self._run.seed, len(self.labels)
         draws = [
             (augment.AUGMENTATIONS[name], augment.AUGMENTATIONS[name].draw(setting.generator(seed, name, epoch), count))
@@ -58,15 +61,15 @@ class Resident:
         return list(order.to(self._device).split(self._run.batch_size))
 
     def batch(self, index: Tensor) -> Batch:
-        """The training images at `index`, not normalised yet."""
+        """The training images at `index`, not yet normalised."""
         return self.images[index], self.labels[index]
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
+        """The augmented batches of `epoch`, without the `first` ones; the last batch may be smaller."""
         return map(self.batch, self.start(epoch)[first:])
 
     def test_batches(self, size: int) -> Iterator[Batch]:
-        """The test images, `size` at a time, normalised."""
+        """The test images, normalised, `size` at a time."""
         for images, labels in zip(self._test_images.split(size), self.test_labels.split(size), strict=True):
             yield self.normalise(images), labels
 
@@ -75,13 +78,13 @@ Inputs = Resident | Streamed
 
 
 def open_inputs(run: Run, device: str) -> Inputs:
-    """The inputs of `run` on `device`, as its data are."""
+    """The inputs of `run` on `device`, resident or streamed as its data set demands."""
     return Resident(run, device) if catalogue.info(run.data).resident else Streamed(run, device)
 
 
 @lru_cache(maxsize=8)
 def _on_device(spec: DataSpec, device: str, root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The split's four arrays as tensors on `device`, once a process."""
+    """The images and labels for training and for testing as tensors on `device`, loaded once per process."""
     split = catalogue.load(spec)
 
     def images(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:

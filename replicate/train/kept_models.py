@@ -1,4 +1,4 @@
-"""Kept models: from a trained module to the sealed file in the store, and from there to the module and its accuracy."""
+"""Trained models in the store: written as sealed files, read back as modules, and evaluated again."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ from replicate.train import inputs, models, setting, solo
 from replicate.train.lanes import Lanes
 
 State = Mapping[str, Tensor]
-"""Name → tensor, as `nn.Module.state_dict` has it."""
+"""Name → tensor, as in `nn.Module.state_dict`."""
 
 
 class ModelStore(Store):
-    """A store, opened for reading, that hands out the models kept in it."""
+    """A store, opened read-only, that can also load the models kept in it."""
 
     def model(self, run: Run | StoredRun | str) -> nn.Module:
-        """The timm module of `run`, as this suite builds it, with the weights that its training ended with.
+        """The timm module of `run` with its weights after training, on the CPU, in evaluation mode.
 
-        `run`: a run, what the store has of it, or its key. On the CPU, in evaluation mode. StoreError where no model
-        was kept of it, or none that can be believed.
+        `run`: a run, its record in the store, or its key. Raises StoreError if no model of it was kept or the file is
+        damaged.
         """
         return load(self, run if isinstance(run, str) else run.key)
 
 
 def open_store(path: str | os.PathLike[str]) -> ModelStore:
-    """The store at `path`, unchanged, with its models; StoreError where there is none."""
+    """Open the store at `path` read-only, with its models. Raises StoreError if there is none."""
     found = stores.open_store(Path(path), create=False, read_only=True)
     return ModelStore(found.path, read_only=True)
 
 
 def sealed(run: Run, result: Result, state: State) -> bytes:
-    """The file that keeps `state`, the weights and buffers that `run` ended with, beside the record of `result`."""
+    """The contents of the file that keeps `state`, the weights and buffers of `run` after training to `result`."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     return model_file.seal(safetensors.save(tensors, model_file.labels(run.key, content_of(run, result))))
 
 
 def load(store: Store, key: str) -> nn.Module:
-    """The module kept of the run under `key`, on the CPU, in evaluation mode; StoreError as `Store.model_file`."""
+    """The kept module of the run with this `key`, on the CPU, in evaluation mode.
+
+    Raises StoreError as `Store.model_file` does, and if the file does not fit the architecture of the run.
+    """
     blob = store.model_file(key)
     stored = store.read(key)
     assert stored is not None
@@ -69,9 +72,9 @@ def load(store: Store, key: str) -> nn.Module:
 
 
 def evaluated(store: Store, stored: StoredRun) -> tuple[float, dict[str, Any]]:
-    """The test accuracy in percent of the model kept of `stored`, evaluated again, and the provenance of that.
+    """Evaluate the kept model of `stored` again; returns its test accuracy in percent and the provenance of that.
 
-    On a GPU if the run was trained on one and one is there. StoreError as `Store.model_file`.
+    Uses a GPU if the run was trained on one and one is available. Raises StoreError as `load` does.
     """
     model = load(store, stored.key)
     run = run_from_record(stored.run)
@@ -82,7 +85,7 @@ def evaluated(store: Store, stored: StoredRun) -> tuple[float, dict[str, Any]]:
 
 
 def bytes_of(runs: Sequence[Run]) -> int:
-    """What the models of `runs` take on disk: their numbers alone, beside which names and sizes are nothing."""
+    """Bytes that the models of `runs` take on disk: tensors only, because the headers are negligible."""
     known: dict[tuple[ModelSpec, object], int] = {}
     total = 0
     for run in runs:
@@ -94,9 +97,9 @@ def bytes_of(runs: Sequence[Run]) -> int:
 
 
 def accuracy_pp(run: Run, model: nn.Module, trainer: str, device: str) -> float:
-    """Percent of the test images that `model` classifies as labelled, computed as `trainer` did after the last step.
+    """Test accuracy of `model` in percent, computed as `trainer` did after the last step.
 
-    On a CPU to the last bit. A stack on a GPU evaluates all lanes at once, by kernels that round otherwise.
+    On a CPU the number is identical. On a GPU a stack evaluates all lanes at once, with kernels that round differently.
     """
     with setting.reproducible(device):
         shown = inputs.open_inputs(run, device)

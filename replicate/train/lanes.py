@@ -1,4 +1,4 @@
-"""Lanes: one model at many settings of its weights, evaluated together as one function of stacked tensors."""
+"""Lanes: copies of one model with different weights, computed together as one function of stacked tensors."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 ALIGNMENT_BYTES = 128
-"""From a lane to the next. Matrix products may round differently by where in memory their arguments begin, and sums by
-how many elements are left after whole vectors, of which a CPU takes two at a time: no lane must lie otherwise than the
-others."""
+"""Lanes of a tensor lie a multiple of this apart. Rounding in matrix products may depend on the alignment of their
+arguments, and in sums on how many elements remain after the last full vector, so all lanes must be aligned alike."""
 
 Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
 
 class Lanes:
-    """`count` copies of a model, equal at first, that see the same images.
+    """`count` copies of a model, equal at first, that see the same images and do not influence each other.
 
-    `weights` are the parameters, a tensor [count, ...] each; `statistics` the running means and variances of batch
-    normalisation, [count, ...] each: the only buffers that training changes.
-    No lane's output or gradient takes anything from another lane.
+    `weights` holds the parameters, each a tensor [count, ...]; `statistics` the running means and variances of batch
+    normalisation, also [count, ...], which are the only buffers that training changes.
     """
 
     def __init__(self, model: nn.Module, count: int, compute_dtype: torch.dtype | None = None) -> None:
-        """`compute_dtype`: of products and activations, by default that of the weights, which keep their own.
+        """`compute_dtype`: type of matrix products and activations, by default the type of the weights.
 
-        Normalisation, the loss and running statistics stay in the type of the weights, as under autocast. Unlike there,
-        so do no other parameters: what ViT adds (`pos_embed`) and ConvNeXt multiplies by (`gamma`) is rounded too, and
-        with it all that flows around their blocks. In bf16, gradients at initialisation then are off by, relative to
-        float32, ViT 0.0137 (autocast: 0.0102); ConvNeXt, Mixer, Swin and ResNet within 0.0005 of autocast or better.
+        Weights, normalisation, loss and running statistics keep the type of the weights, as under autocast. Unlike
+        under autocast, all other parameters are rounded, also the ones that ViT adds (`pos_embed`) and ConvNeXt
+        multiplies by (`gamma`), and so are the residual connections. Relative error of the gradients in bf16 at
+        initialisation: ViT 0.0137 (autocast: 0.0102); ConvNeXt, Mixer, Swin and ResNet at most 0.0005 above autocast.
         """
         self.count = count
         self._plain = copy.deepcopy(model)
@@ -57,43 +55,32 @@ class Lanes:
         self.start(model)
 
     def start(self, model: nn.Module) -> None:
-        """Set all lanes to the weights and statistics of `model`, another one of the same kind, in new memory."""
+        """Set all lanes to the weights and statistics of `model`, which has the same architecture, in new memory."""
         parameters = [p.detach() for p in model.parameters()]
         self.weights = [side_by_side(self.count, p) for p in parameters]
         self.copies = [
             None if name in self._exact else side_by_side(self.count, p.to(self._dtype))
             for name, p in zip(self.names, parameters, strict=True)
         ]
-        """The weights rounded to the type that is computed in; None where they are used as they are."""
-        self._leaves = [
+        """The weights rounded to `compute_dtype`; None for those that are not rounded."""
+        self.leaves = [
             (weights if rounded is None else rounded).detach().requires_grad_()
             for weights, rounded in zip(self.weights, self.copies, strict=True)
         ]
+        """What gradients are taken for: the rounded copies where there are any, else the weights."""
         buffers = {name: b for name, b in model.named_buffers() if name in self._per_lane}
-        # One contiguous tensor each: vmap updates them in place, and would update a copy of anything else.
+        # They must be contiguous: vmap updates them in place, and would update a copy of any other tensor.
         self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
 
-    def load(self, lane: int, model: nn.Module) -> None:
-        """Set one lane to the weights and statistics of `model`, another one of the same kind, where they are."""
-        for weights, p in zip(self.weights, model.parameters(), strict=True):
-            weights[lane] = p.detach()
-        for name, statistic in self.statistics.items():
-            statistic[lane] = model.get_buffer(name)
-        self.round()
-
     def round(self) -> None:
-        """Make `copies` anew, after weights were set by another way than a step."""
+        """Recompute `copies`, after the weights were set other than by a training step."""
         for weights, rounded in zip(self.weights, self.copies, strict=True):
             if rounded is not None:
                 rounded.copy_(weights)
 
     def stop(self) -> None:
-        """Give back the memory of weights and statistics; `start` comes before anything else."""
-        del self.weights, self.copies, self.statistics, self._leaves
-
-    def leaves(self) -> list[Tensor]:
-        """What gradients are taken for, [count, ...] each: the weights, or their rounded copies."""
-        return self._leaves
+        """Free the memory of weights and statistics; `start` must be called before anything else."""
+        del self.weights, self.copies, self.statistics, self.leaves
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy [count] over the batch; updates the running statistics."""
@@ -103,14 +90,14 @@ class Lanes:
 
     @torch.no_grad()
     def right(self, batches: Iterable[tuple[Tensor, Tensor]], hits: Hits | None = None) -> Tensor:
-        """How many of the images in `batches` each lane classifies as labelled: int64 [count].
+        """How many of the images in `batches` each lane classifies correctly: int64 [count].
 
-        Each batch goes through all lanes by `hits`, which is the method or compiled from it, or without it through one
-        after the other: one that keeps a processor busy gains nothing from more, and the kernels for one are better.
+        `hits`: the method of that name or a compiled version of it, to evaluate all lanes at once. Without it they are
+        evaluated one after the other, which is faster on a CPU: one lane keeps a core busy, with better kernels.
         """
         self._template.eval()
         self._plain.eval()
-        leaves = [leaf.detach() for leaf in self.leaves()]
+        leaves = [leaf.detach() for leaf in self.leaves]
         right = torch.zeros(self.count, dtype=torch.int64, device=leaves[0].device)
         for images, y in batches:
             x = images.to(self._dtype)
@@ -124,27 +111,27 @@ class Lanes:
         return right
 
     def hits(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """How many of `images`, of the type that products are computed in, each lane classifies as labelled [count]."""
+        """How many of `images`, which have the type `compute_dtype`, each lane classifies correctly: [count]."""
         return (self._forward(leaves, self.statistics, images).argmax(2) == labels).sum(1)
 
     def finite(self) -> Tensor:
         """Whether every weight and running statistic of a lane is finite: bool [count]."""
         found = torch.ones(self.count, dtype=torch.bool, device=self.weights[0].device)
         for tensor in (*self.weights, *self.statistics.values()):
-            # Not tensor.isfinite(): that would make others of its size, where memory may be full.
+            # tensor.isfinite() would allocate as many elements again, for which there may be no memory.
             for extreme in torch.aminmax(tensor.flatten(1), dim=1):
                 found &= extreme.isfinite()
         return found
 
     def _one(self, model: nn.Module, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
-        """Logits of one lane: what vmap sees."""
+        """Logits of one lane: the function that is vectorised."""
         state = {**dict(zip(self.names, leaves, strict=True)), **self._constants, **statistics}
         logits: Tensor = functional_call(model, state, (images,))
         return logits
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the batch of each lane of `logits` [count, batch, classes], in float32 or better."""
+    """Mean over the batch for each lane of `logits` [count, batch, classes], in float32 or float64: [count]."""
     count, batch, _ = logits.shape
     flat = logits.flatten(0, 1)
     flat = flat if flat.dtype == torch.float64 else flat.float()
@@ -153,22 +140,22 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class _MeanPool(nn.Module):
-    """Adaptive average pooling to one pixel: torch's own has no batching rule for channels-last input."""
+    """Average pooling to one pixel: torch's AdaptiveAvgPool2d has no vmap rule for channels-last input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
 
 
 def stackable(model: nn.Module) -> nn.Module:
-    """`model` as vmap can take it: no operation without a batching rule, nothing counted that is not used.
+    """Change `model` in place so that vmap accepts it: without operations that have no vmap rule, without counters.
 
-    Changes the modules in place; parameters, statistics and, but for rounding, outputs are the same.
+    Parameters, statistics and, apart from rounding, outputs stay the same.
     """
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            setattr(module, "fused_attn", False)  # noqa: B010  timm's switch: the CPU's fused kernel has no batching rule
+            setattr(module, "fused_attn", False)  # noqa: B010  timm's switch: the CPU's fused kernel has no vmap rule
         if isinstance(module, _BatchNorm) and module.momentum is not None:
-            module.num_batches_tracked = None  # read only where there is no momentum
+            module.num_batches_tracked = None  # used only without a momentum
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(module, name, _MeanPool())
@@ -176,7 +163,7 @@ def stackable(model: nn.Module) -> nn.Module:
 
 
 def side_by_side(count: int, tensor: Tensor) -> Tensor:
-    """`tensor` in each of `count` lanes, [count, ...], which begin `ALIGNMENT_BYTES` or a multiple apart."""
+    """`tensor` repeated in `count` lanes, [count, ...], which lie a multiple of `ALIGNMENT_BYTES` apart."""
     elements = ALIGNMENT_BYTES // tensor.element_size()
     room = tensor.new_zeros(count, -(-tensor.numel() // elements) * elements)
     lanes = room[:, : tensor.numel()].view(count, *tensor.shape)
@@ -185,7 +172,7 @@ def side_by_side(count: int, tensor: Tensor) -> Tensor:
 
 
 def _names_in(model: nn.Module, kinds: tuple[type[nn.Module], ...], buffers: bool = False) -> set[str]:
-    """Names of the parameters, or else the `buffers`, that modules of `kinds` own."""
+    """Names of the parameters, or of the buffers if `buffers`, that modules of `kinds` own."""
     found = set()
     for prefix, module in model.named_modules():
         if isinstance(module, kinds):
@@ -195,7 +182,7 @@ def _names_in(model: nn.Module, kinds: tuple[type[nn.Module], ...], buffers: boo
 
 
 def _cast_around(model: nn.Module, inner: torch.dtype, outer: torch.dtype) -> None:
-    """Let normalisation compute in `inner` between layers that compute in `outer`."""
+    """Make normalisation layers compute in `inner`, between layers that compute in `outer`."""
     for module in model.modules():
         if isinstance(module, NORMALISATION):
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(inner), *inputs[1:]))

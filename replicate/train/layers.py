@@ -1,8 +1,8 @@
-"""Convolutions, linear layers and batch normalisation as a GPU computes them fast when lanes differ in weights.
+"""Convolutions, linear layers and batch normalisation in forms that a GPU computes fast for many lanes.
 
-Under vmap a convolution becomes a grouped one, which no library does well. The same sums as matrix products, batched
-over the lanes, run on the units for matrix products; what lies between them is left to the compiler to fuse. Images
-keep their channels last throughout.
+vmap turns a convolution over lanes into a grouped convolution, for which no library has fast kernels. Written as
+batched matrix products, the same sums run on the tensor cores, and the compiler fuses the operations between them.
+Images keep their channels last throughout.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGEST_DENSE = 144
-"""Pixels up to which a depthwise kernel, spread out to a matrix from all pixels to all pixels, is the faster form."""
+"""Most pixels for which a depthwise convolution is faster as a dense matrix from all pixels to all pixels."""
 
 LARGEST_SUMS = 4
-"""Pixels up to which that matrix is so small that its product costs more to start than to compute."""
+"""Most pixels for which the product with that matrix is faster as multiply-and-sum."""
 
 ALIGNED = 8
-"""Rows and columns of matrices are multiples of this: others take kernels that are several times as slow."""
+"""Rows and columns of matrices are padded to multiples of this: otherwise kernels are several times slower."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` with sizes rounded up by zeros where they are not `ALIGNED`."""
+    """`nn.Linear`, computed by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] to [..., O]."""
@@ -30,17 +30,17 @@ class Linear(nn.Linear):
 
 
 class Convolution(nn.Conv2d):
-    """`nn.Conv2d` for images of one size, as one product of what each output pixel sees.
+    """`nn.Conv2d` for images of a fixed size, as one matrix product with the input patch of each output pixel.
 
-    `weight` is the matrix of that product, [O, K]: position by position of the kernel, those left out that only ever
-    see padding, and within a position channel by channel.
+    `weight` is the matrix of that product, [O, K]. Its columns are ordered by position in the kernel, then by channel;
+    positions that only ever meet padding are left out.
     """
 
     size: tuple[int, int]
     seen: list[tuple[int, int]]
 
     def adapt(self, size: tuple[int, int]) -> None:
-        """Keep of the kernel what an image of `size` pixels lets it see."""
+        """Drop the positions of the kernel that never meet an image of `size` pixels."""
         self.size, self.seen = size, _seen(self, size)
         matrix = torch.stack([self.weight.detach()[:, :, i, j] for i, j in self.seen], 1).flatten(1)
         self.weight = nn.Parameter(matrix, self.weight.requires_grad)
@@ -52,7 +52,7 @@ class Convolution(nn.Conv2d):
         return out.permute(0, 3, 1, 2)
 
     def _patches(self, x: Tensor) -> Tensor:
-        """What each output pixel sees, [B, H', W', K], of `x` [B, H, W, C]."""
+        """The input patch of each output pixel, [B, H', W', K], of `x` [B, H, W, C]."""
         (rows, columns), (down, right), (top, left) = self.kernel_size, _pair(self.stride), _pair(self.padding)
         h, w = _outputs(self, self.size)
         if (rows, columns, top, left) == (down, right, 0, 0):
@@ -66,17 +66,17 @@ class Convolution(nn.Conv2d):
 
 
 class Depthwise(nn.Conv2d):
-    """A depthwise `nn.Conv2d` on images of one size, hardly larger than its kernel: a matrix [H W, H W] a channel.
+    """A depthwise `nn.Conv2d` on small images of a fixed size, as one matrix [H W, H W] per channel.
 
-    `weight` [C, P] holds the positions of the kernel that see the image.
+    `weight` [C, P] holds those positions of the kernel that ever meet the image.
     """
 
     size: tuple[int, int]
     spread: Tensor
-    """[P, H W, H W]: 1 where that position leads from an input pixel to an output pixel."""
+    """[P, H W, H W]: 1 where a position of the kernel connects an input pixel with an output pixel, else 0."""
 
     def adapt(self, size: tuple[int, int]) -> None:
-        """Keep of the kernel what an image of `size` pixels lets it see."""
+        """Drop the positions of the kernel that never meet an image of `size` pixels."""
         self.size, seen = size, _seen(self, size)
         weight = torch.stack([self.weight.detach()[:, 0, i, j] for i, j in seen], 1)
         self.weight = nn.Parameter(weight, self.weight.requires_grad)
@@ -101,14 +101,14 @@ class Depthwise(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` in plain operations, which leave the memory format as it is; needs a momentum."""
+    """`nn.BatchNorm2d` in plain operations, which keep the memory format; needs a momentum."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W], normalised by the batch in training and by the running statistics in evaluation."""
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         if self.training:
             count = x.numel() // x.shape[1]
-            if count == 1:  # as torch's own does, for the batch says nothing of a variance
+            if count == 1:  # as torch does, because a single value has no variance
                 raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
             variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
             with torch.no_grad():
@@ -119,24 +119,24 @@ class BatchNorm2d(nn.BatchNorm2d):
             mean, variance = self.running_mean, self.running_var
         scale = torch.rsqrt(variance + self.eps) * self.weight
         centre = mean.detach()
-        # What is subtracted is 0. By it the mean's gradient is a sum of the result's; a sum of what flows to `x`, which
-        # goes on from there, would have that stored.
+        # The subtracted term is 0. Through it the mean's gradient is a sum of the gradient of the result. As a sum of
+        # the gradient of `x - mean`, it would force the compiler to store that gradient.
         shift = self.bias - (mean - centre) * scale
         return (x - centre[:, None, None]) * scale[:, None, None] + shift[:, None, None]
 
 
 def replace_linear(layer: nn.Linear, shape: torch.Size) -> None:
-    """Where a size is not `ALIGNED`; `shape`, of the input, is not needed."""
+    """Use `Linear` if a size is not a multiple of `ALIGNED`; the `shape` of the input does not matter."""
     if any(size % ALIGNED for size in layer.weight.shape):
         layer.__class__ = Linear
 
 
 def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
-    """By a product where there is one group; where there is one a channel, if that keeps a small image's size."""
+    """Use `Convolution` if there is one group, `Depthwise` if it keeps the size of small images."""
     size, padding = (shape[2], shape[3]), layer.padding
     if layer.padding_mode != "zeros" or isinstance(padding, str) or _pair(layer.dilation) != (1, 1):
         return
-    if not _seen(layer, size):  # nothing but its bias comes out
+    if not _seen(layer, size):  # it returns nothing but its bias
         return
     same = tuple(2 * p + 1 for p in _pair(padding)) == layer.kernel_size and _pair(layer.stride) == (1, 1)
     if layer.groups == 1:
@@ -148,13 +148,13 @@ def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
 
 
 def replace_normalisation(layer: nn.BatchNorm2d, shape: torch.Size) -> None:
-    """Where it has weights, running statistics and a momentum; whatever the `shape` of its input."""
+    """Use `BatchNorm2d` if it has weights, running statistics and a momentum; the `shape` does not matter."""
     if layer.affine and layer.track_running_stats and layer.momentum is not None:
         layer.__class__ = BatchNorm2d
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`functional.linear` with sizes rounded up by zeros where they are not `ALIGNED`."""
+    """`functional.linear` with sizes padded by zeros to multiples of `ALIGNED`."""
     rows, columns = (-size % ALIGNED for size in weight.shape)
     if not rows and not columns:
         return functional.linear(x, weight, bias)
@@ -173,18 +173,18 @@ def _pair(value: object) -> tuple[int, int]:
 def _check(x: Tensor, size: tuple[int, int]) -> None:
     if tuple(x.shape[2:]) != size:
         raise ValueError(
-            f"image: expected {size[0]} x {size[1]} pixels, as the layer was made for, got {tuple(x.shape)}"
+            f"image: expected {size[0]} x {size[1]} pixels, for which the layer was made, got {tuple(x.shape)}"
         )
 
 
 def _outputs(layer: nn.Conv2d, size: tuple[int, int]) -> list[int]:
-    """Pixels down and across of what `layer` makes of an image of `size`."""
+    """Height and width of the output of `layer` for an image of `size`."""
     geometry = zip(size, layer.kernel_size, _pair(layer.stride), _pair(layer.padding), strict=True)
     return [(length + 2 * padding - kernel) // stride + 1 for length, kernel, stride, padding in geometry]
 
 
 def _seen(layer: nn.Conv2d, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The positions of the kernel that lie on an image of `size` for some output."""
+    """The positions of the kernel that meet an image of `size` for at least one output pixel."""
     strides, paddings, outputs = _pair(layer.stride), _pair(layer.padding), _outputs(layer, size)
     rows, columns = (
         [

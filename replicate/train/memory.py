@@ -1,4 +1,4 @@
-"""Memory: whether it has run out, keeping what is freed for the next step, and giving it back."""
+"""Memory: recognising that it has run out, keeping freed memory for the next step, and returning it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from functools import lru_cache
 import torch
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What a RuntimeError says where there is no class for it."""
+"""Words in a RuntimeError that mean lack of memory."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error`, or one that it came of, says that memory has run out, of the device or of the host."""
+    """Whether `error` or one of its causes says that the memory of the device or the host has run out."""
     found = [error]
     for one in found:
-        # Where memory runs out in the capture of a graph, ending the capture raises an error of its own.
+        # If memory runs out while a graph is captured, ending the capture raises a second error.
         causes = (one.__cause__, one.__context__)
         found += [cause for cause in causes if cause is not None and all(cause is not other for other in found)]
     return any(
@@ -29,22 +29,22 @@ def out_of_memory(error: BaseException) -> bool:
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, for this process from now on, where that is glibc.
+    """Make glibc, if that is the C library, keep freed memory for the rest of this process.
 
-    A stack's activations are megabytes each. glibc gives such blocks back to the system at once and gets them again,
-    page by page and zeroed, in the next operation: up to a third of a step.
+    A stack's activations are megabytes each. By default glibc returns such blocks to the system at once, and the next
+    operation gets them back page by page and zeroed, which takes up to a third of a step.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, 32 << 20)  # glibc refuses more
+        mallopt(m_mmap_threshold, 32 << 20)  # the largest value that glibc accepts
         mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def give_back_memory(device: str) -> None:
-    """To other processes, or for a smaller stack, what nothing refers to any more."""
+    """Return unreferenced memory of the host and of `device`, to other processes or for a smaller stack."""
     gc.collect()
     if device != "cpu":
-        # What is freed counts as free for the stream it was made on, though a failed capture's may still work on it.
+        # Freed memory may be reused on its own stream at once, where a failed capture may still be running.
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The timm model of a run: from a ModelSpec and the shape of the data to a freshly initialised module."""
+"""The timm model of a run, built from a ModelSpec and the shape of the data, and freshly initialised."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from replicate.runs.run import ModelSpec, Run
 
 
 class Mlp(nn.Sequential):
-    """A plain multilayer perceptron on all pixels: linear layers of the `hidden` sizes with ReLUs between them.
+    """A multilayer perceptron on all pixels at once, which timm lacks: linear layers of the `hidden` sizes with ReLUs.
 
-    timm has none without tokens. Its arguments are called as timm's.
+    The names of its arguments are timm's; the drop rates are always 0 (`NO_STOCHASTIC_LAYERS`).
     """
 
     def __init__(
@@ -34,8 +34,6 @@ class Mlp(nn.Sequential):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        if drop_rate or drop_path_rate:
-            raise ValueError("dropout and stochastic depth: expected none")
         layers: list[nn.Module] = [nn.Flatten()]
         size = in_chans * img_size**2
         for width in hidden:
@@ -54,21 +52,21 @@ CLASSES: dict[str, Any] = {
 }
 
 BLOCKS: dict[str, Any] = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}
-"""A record holds plain values only, so a ResNet's block goes by name."""
+"""Name of a ResNet's block, as in the record of a run → its class."""
 
 SIZED = (VisionTransformer, MlpMixer, SwinTransformer, Mlp)
-"""The classes that must be told the size of the image; the convolutional ones take any."""
+"""The classes that need the size of the images; the convolutional ones accept any size."""
 
 NO_STOCHASTIC_LAYERS = {"drop_rate": 0.0, "drop_path_rate": 0.0}
-"""The paper names neither dropout nor stochastic depth; timm's Swin has the latter by default."""
+"""The paper mentions neither dropout nor stochastic depth; timm's Swin uses the latter by default."""
 
 
 class ModelError(Exception):
-    """A model that timm cannot build as asked; the message is one line."""
+    """timm cannot build a model as asked; the message is one line."""
 
 
 def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> torch.nn.Module:
-    """The module that `spec` names, initialised from torch's global generator (fork it to fix the weights)."""
+    """The module that `spec` names, initialised by torch's global generator. Raises ModelError if timm refuses."""
     arguments = dict(spec.arguments)
     arguments |= {"num_classes": num_classes, "in_chans": in_chans, **NO_STOCHASTIC_LAYERS}
     stem = arguments.pop("stem", None)
@@ -100,7 +98,7 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
 
 
 def _replace_stem(model: torch.nn.Module, stem: str) -> None:
-    """Begin a ResNet with a 3 x 3 convolution without stride or pooling: no argument of timm's asks for that."""
+    """Give a ResNet a stem of one 3 x 3 convolution without stride or pooling, for which timm has no argument."""
     if stem != "3x3" or not isinstance(model, ResNet):
         given = f"{type(model).__name__}, {stem!r}"
         raise ModelError(f"model: expected a ResNet where a stem is given, and 3x3; got {given}")
@@ -112,13 +110,13 @@ def _replace_stem(model: torch.nn.Module, stem: str) -> None:
 
 
 def build_seeded(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int, seed: int) -> torch.nn.Module:
-    """`build` with weights drawn from `seed` alone; the global generators are left as they were."""
+    """As `build`, with weights that depend only on `seed`; the global generators are not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build(spec, num_classes, in_chans, image_size)
 
 
 def of_run(run: Run) -> torch.nn.Module:
-    """The module of `run` before its first step."""
+    """The module of `run` before the first training step."""
     info = catalogue.info(run.data)
     return build_seeded(run.model, info.num_classes, info.in_chans, info.image_size, run.seed)

@@ -1,7 +1,7 @@
-"""AdamW and SGD with momentum for many runs at once, each lane with a learning rate and weight decay of its own.
+"""AdamW and SGD with momentum for many lanes at once, each with its own learning rate and weight decay.
 
-The arithmetic is that of torch.optim, in its order, written out because torch's own takes one number for all. What a
-lane needs at a step is worked out beforehand, in float64 on the host: a step then reads nothing but device memory.
+The arithmetic and its order are those of torch.optim, which takes a single learning rate for all lanes. The
+coefficients of all steps are computed in advance, in float64 on the host, so that a step reads device memory only.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ OPTIMIZERS = ("adamw", "sgd")
 
 DECAY, STEP_SIZE, CORRECTION = 0, 1, 2
 """Rows of the coefficients of a step. AdamW: factor on the weights, step size, root of the second bias correction.
-SGD: weight decay, learning rate, nothing."""
+SGD: weight decay, learning rate; the third row is not used."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What the optimisers remember: tensors [lanes, ...], one for each of the weights."""
+    """The state of an optimiser: lists of tensors [lanes, ...], one for each of the weights."""
 
     first: list[Tensor]
-    """AdamW's mean of gradients, SGD's momentum."""
+    """AdamW's running mean of gradients, or SGD's momentum."""
     second: list[Tensor]
-    """AdamW's mean of squared gradients; SGD has none."""
+    """AdamW's running mean of squared gradients; empty for SGD."""
 
 
 def zeros(optimizer: str, weights: Sequence[Tensor]) -> Moments:
@@ -44,7 +44,7 @@ def zeros(optimizer: str, weights: Sequence[Tensor]) -> Moments:
 
 
 def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tensor) -> Tensor:
-    """What each step needs of each lane: [steps, 3, lanes] of the type and on the device of `like`."""
+    """The coefficients of every step for each lane, [steps, 3, lanes], with the type and on the device of `like`."""
     by_name = {name: factors(name, steps, warmup_steps) for name in {run.schedule for run in runs}}
     lr = torch.tensor([[run.lr] for run in runs], dtype=torch.float64)
     lr = (lr * torch.tensor([by_name[run.schedule] for run in runs], dtype=torch.float64)).T  # [steps, lanes]
@@ -53,7 +53,7 @@ def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tenso
     first, second = (1 - torch.tensor(beta, dtype=torch.float64) ** taken for beta in ADAMW_BETAS)
     adamw = runs[0].optimizer == "adamw"
     table = torch.empty(steps, 3, len(runs), dtype=torch.float64)
-    # 1 - lr * decay is rounded once, to the type of the weights: where it rounds to 1, decay is exactly none.
+    # 1 - lr * decay is rounded only once, to the type of the weights: if it rounds to 1, there is no decay at all.
     table[:, DECAY] = 1 - lr * decay if adamw else decay
     table[:, STEP_SIZE] = lr / first if adamw else lr
     table[:, CORRECTION] = second.sqrt().expand(-1, len(runs))
@@ -61,7 +61,7 @@ def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tenso
 
 
 def freeze(table: Tensor, alive: Tensor) -> None:
-    """Set to zero, in the coefficients of all steps, what moves the weights of lanes that are not `alive` [lanes]."""
+    """Zero the coefficients of all steps for the lanes that are not `alive` [lanes], so that their weights stay put."""
     table[:, :CORRECTION].masked_fill_(~alive, 0)
 
 
@@ -73,11 +73,11 @@ def update(
     gradients: Sequence[Tensor],
     now: Tensor,
 ) -> None:
-    """One step in place, of all weights at once: by AdamW where there are second moments, else by SGD.
+    """Take one step in place for all weights: with AdamW if there are second moments, else with SGD.
 
-    `weights`, `gradients` [lanes, ...]; `copies`: the weights in another type, to be made anew, or None; `now`: [3,
-    lanes]. Operations on whole lists are what torch.compile makes one kernel of: on lists of one length, and on the
-    tensors themselves. Of views it would write the results aside, and copy them.
+    `weights`, `gradients`: [lanes, ...]; `copies`: the weights in another type, to be recomputed, or None; `now`: the
+    coefficients of this step, [3, lanes]. torch.compile turns operations on whole lists into one kernel, if the lists
+    are equally long and hold the tensors themselves: for views it would write the results elsewhere and copy them.
     """
     by_dims = [{dims: row.view(-1, *[1] * (dims - 1)) for dims in {tensor.dim() for tensor in weights}} for row in now]
     for with_copy in (True, False):
@@ -105,7 +105,7 @@ def adamw_(
     step_size: list[Tensor],
     correction: list[Tensor],
 ) -> None:
-    """AdamW (Loshchilov & Hutter 2019) as torch does it; lists of [lanes, ...], the last three of [lanes, 1, ...]."""
+    """A step of AdamW (Loshchilov & Hutter 2019) as in torch; tensors [lanes, ...], coefficients [lanes, 1, ...]."""
     beta1, beta2 = ADAMW_BETAS
     torch._foreach_mul_(weights, shrink)
     torch._foreach_lerp_(first, g, 1 - beta1)
@@ -120,8 +120,9 @@ def adamw_(
 
 
 def sgd_(weights: list[Tensor], g: list[Tensor], momentum: list[Tensor], decay: list[Tensor], lr: list[Tensor]) -> None:
-    """SGD with momentum and decay in the gradient, as torch does it; lists of [lanes, ...], the last two of [lanes, 1,
-    ...]. torch starts the momentum with the first gradient; from zero it is the same.
+    """A step of SGD with momentum and weight decay in the gradient, as in torch; shapes as for `adamw_`.
+
+    torch starts the momentum with the first gradient, which is the same as starting from zero.
     """
     torch._foreach_mul_(momentum, SGD_MOMENTUM)
     torch._foreach_add_(momentum, torch._foreach_addcmul(g, weights, decay))

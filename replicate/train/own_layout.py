@@ -1,4 +1,4 @@
-"""From the weights of lanes, which a GPU wants laid out otherwise, back to the state of the model itself."""
+"""Converts the weights of a lane, whose layout may be changed for a GPU, back to the state of the original model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from replicate.train.products import as_products
 
 
 class OwnLayout:
-    """The layout of the model of `run`: where the elements of its parameters are in those of a lane."""
+    """The layout of the model of `run`: where each element of a lane's parameters belongs."""
 
     def __init__(self, run: Run, example: Tensor | None) -> None:
-        """`example`: as `products.as_products` got it; None: nothing was laid out otherwise."""
+        """`example`: the images given to `products.as_products`; None: the layout was not changed."""
         self._model = models.of_run(run)
         self._run = run
         self._places: dict[str, Tensor] | None = None
         if example is not None:
-            # The new layout takes elements from the old and computes nothing, so numbers tell where each has gone.
+            # `as_products` only moves elements, so numbering them shows where each one goes.
             numbered = copy.deepcopy(self._model).double()
             for parameter in numbered.parameters():
                 parameter.data = torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter)
@@ -30,10 +30,10 @@ class OwnLayout:
             self._places = {name: p.detach().flatten().long() for name, p in numbered.named_parameters()}
 
     def state(self, lanes: Lanes, lane: int, table: Tensor, steps: int) -> dict[str, Tensor]:
-        """The state of the model of one lane after `steps` steps with the coefficients `table` [steps, 3, lanes].
+        """The `state_dict` of one lane's model after `steps` steps with the coefficients `table` [steps, 3, lanes].
 
-        Weights that the output does not depend on are in no lane. What training makes of them is known without it: by
-        gradients of 0 all of them change by the same factor.
+        Weights that cannot influence the output are not in a lane. Their gradient is 0, so training multiplies all of
+        them by the same known factor.
         """
         state = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
         own = dict(zip(lanes.names, lanes.weights, strict=True))
@@ -56,7 +56,7 @@ class OwnLayout:
 
 
 def _unseen_factor(optimizer: str, table: Tensor) -> float:
-    """What a weight without gradient is multiplied by over the steps of `table` [steps, 3]."""
+    """The factor by which the steps of `table` [steps, 3] multiply a weight whose gradient is 0."""
     table = table.double().cpu()
     if optimizer == "adamw":
         return float(table[:, optim.DECAY].prod())

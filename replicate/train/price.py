@@ -1,4 +1,4 @@
-"""What a run costs on a device: some real steps are taken by the clock, and counted up to whole runs."""
+"""The cost of a run on a device, extrapolated from the measured time of a few real steps."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_m
 from replicate.train.stacked import FEWEST_LANES, usual
 
 FORWARD_SHARE = 1 / 3
-"""Share of a training step that its forward pass takes: what an evaluation costs an image."""
+"""Cost of evaluating an image, relative to training on it: the forward pass's share of a training step."""
 SECONDS = 0.25
-"""How long steps are taken, to measure their rate."""
+"""For how long steps are measured."""
 
 
 def seconds_per_run(run: Run, device: str, lanes: int) -> float:
-    """Seconds of `device` for `run`, in a stack of `lanes` (2 or more), or as many of them as there is memory for.
+    """Seconds that `device` takes for `run` in a stack of `lanes` (at least 2), or of fewer if memory does not suffice.
 
-    Evaluations and augmentation are in it; compiling, once a device, and lanes that are left empty are not. Runs on
-    streamed images are measured on made-up ones, one run at a time: what reading files costs is not in it.
+    Includes evaluation and augmentation, but neither compiling, which happens once per device, nor lanes that stay
+    unused. A run on streamed images is measured alone and on random images, so reading files is not included.
     """
     looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
     steps = scales.steps(run) + FORWARD_SHARE * looks
@@ -46,13 +46,13 @@ def seconds_per_run(run: Run, device: str, lanes: int) -> float:
 
 
 def _step_stacked(run: Run, device: str, lanes: int) -> float | None:
-    """Seconds of a step of a stack; None where memory runs out."""
+    """Seconds of a training step of a stack; None if memory runs out."""
     if device == "cpu":
         keep_freed_memory()
     try:
         stack = stacked._Stack([run] * lanes, device, usual(run, device))
         batch = stack.inputs.start(0)[0]
-        return min(_times(lambda: stack.step(batch), device))  # of which the first may have compiled it
+        return min(_times(lambda: stack.step(batch), device))  # the first may include compiling
     except Exception as error:
         if not (isinstance(error, CaptureFailed) or out_of_memory(error)):
             raise
@@ -64,10 +64,10 @@ def _step_stacked(run: Run, device: str, lanes: int) -> float | None:
 
 
 def _step_alone(run: Run, device: str) -> float:
-    """Seconds of a step of the plain loop, on made-up images."""
+    """Seconds of a training step of the plain loop, on random images."""
     info = catalogue.info(run.data)
     images = torch.randint(256, (run.batch_size, info.in_chans, info.image_size, info.image_size), device=device)
-    images = images.to(torch.uint8 if info.mean else torch.float32)  # bytes, or what comes normalised
+    images = images.to(torch.uint8 if info.mean else torch.float32)  # bytes, unless the data set comes normalised
     labels = torch.randint(info.num_classes, (run.batch_size,), device=device)
     model, optimizer, passes = solo.beginning(run, info, device)
     normalise = Normalisation(info, device)
@@ -81,7 +81,7 @@ def _step_alone(run: Run, device: str) -> float:
 
 
 def _times(step: Callable[[], Any], device: str) -> list[float]:
-    """Seconds that `step` took, each time. On a CPU, time in which the process had no core does not count."""
+    """Seconds that each of several calls of `step` took: on a CPU processor time, on a GPU wall time."""
     now = time.process_time if device == "cpu" else time.perf_counter
     found: list[float] = []
     end = time.perf_counter() + SECONDS

@@ -1,4 +1,4 @@
-"""A model's layers replaced by those that a GPU computes fast for many lanes, where the shapes of inputs say so."""
+"""Replaces layers of a model by forms that a GPU computes faster for many lanes, if their input has a known shape."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ REPLACED: dict[type[nn.Module], Callable[[Any, torch.Size], None]] = {
     Attention: tokens.replace_attention,
     SwinTransformerBlock: tokens.replace_windows,
 }
-"""What may take the place of a layer of exactly that type, given the shape of its input."""
+"""Type of a layer → function that replaces the layer in place if that pays for the given shape of input."""
 
 
 def as_products(model: nn.Module, example: Tensor) -> nn.Module:
-    """`model`, in place, with the layers replaced that a GPU computes faster otherwise for images like `example`.
+    """Replace layers of `model` in place by forms that a GPU computes faster for images of the size of `example`.
 
-    `example` [B, C, H, W]: its size counts, not what it shows, nor its type or device; the model then takes that size
-    only. Outputs and gradients stay the same but for rounding. Parameters keep their names; some are laid out
-    otherwise, without the weights that cannot change the output (`layers`, `tokens`), and one that holds no others is
-    gone. This depends on values nowhere, so it takes gradients of the plain model to those of the converted.
+    `example` [B, C, H, W]: only its size matters; the model then accepts no other size. Outputs and gradients stay the
+    same apart from rounding. Parameters keep their names, but some get another layout (`layers`, `tokens`), without the
+    weights that cannot influence the output; a parameter of which none are left is removed. The conversion does not
+    depend on values, so it also converts the gradients of the original model.
     """
     shapes = _shapes(model, example)
     for name, module in list(model.named_modules()):
@@ -41,7 +41,7 @@ def as_products(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _shapes(model: nn.Module, example: Tensor) -> dict[str, set[torch.Size]]:
-    """The shapes of the inputs of each layer that may be replaced, by a pass through a copy without numbers."""
+    """The shapes of the inputs of each layer in `REPLACED`, found by a pass through a copy on the meta device."""
     shapes: dict[str, set[torch.Size]] = {}
 
     def note(name: str) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What every trainer shares: keyed draws, the optimiser, deterministic kernels."""
+"""What all trainers share: keyed random numbers, the optimiser, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -15,37 +15,35 @@ from torch import nn
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs.run import Run
 
-DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-"""A variable without which cuBLAS refuses to be deterministic."""
-os.environ.setdefault(*DETERMINISTIC_CUBLAS)  # here as well: torch up to 2.9 reads it once, at the first product
+# cuBLAS needs this to be deterministic. Torch up to 2.9 reads it only once, at the first matrix product.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 EVALUATION_BATCH = 500
 """Images per forward pass of an evaluation: fixed, because rounding may depend on it."""
 
-
 COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
-"""Type of the forward and backward pass, by precision; None: that of the weights, which is never below float32."""
+"""Type of the forward and backward pass, by precision; None: the type of the weights, float32 or wider."""
 
 
 class TrainError(Exception):
-    """A run that cannot be trained as recorded; the message is one line."""
+    """A run cannot be trained as its record asks; the message is one line."""
 
 
 def compute_dtype(run: Run) -> torch.dtype | None:
-    """The type in which the passes of `run` compute; None: that of the weights."""
+    """The entry of `COMPUTE_DTYPES` for `run`; raises TrainError if its precision is unknown."""
     if run.precision not in COMPUTE_DTYPES:
         raise TrainError(f"precision: expected one of {', '.join(COMPUTE_DTYPES)}; got {run.precision!r}")
     return COMPUTE_DTYPES[run.precision]
 
 
 def passes(run: Run, device: str) -> torch.autocast:
-    """A context for the forward passes of `run`, in which they compute in its precision; may be entered again."""
+    """A reusable context in which forward passes compute in the precision of `run`."""
     dtype = compute_dtype(run)
     return torch.autocast(torch.device(device).type, dtype, dtype is not None)
 
 
 def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
-    """One group for all parameters: the paper's script decays biases and norms like any other weight."""
+    """The optimiser of `run`, with one group for all parameters: the paper's script decays biases and norms too."""
     if run.optimizer == "adamw":
         return torch.optim.AdamW(
             model.parameters(), run.lr, betas=ADAMW_BETAS, eps=ADAMW_EPS, weight_decay=run.weight_decay, fused=True
@@ -58,16 +56,17 @@ def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def generator(seed: int, what: str, epoch: int) -> torch.Generator:
-    """A generator of its own for each (seed, use, epoch): no draw depends on how many came before it."""
+    """A separate generator for each (seed, use, epoch), so that no draw depends on how many came before it."""
     digest = hashlib.sha256(f"{seed}/{what}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
-    """Deterministic kernels, one thread on the CPU, denormals as zero, a GPU as the current one; put back at the end.
+    """Inside, kernels are deterministic; a CPU uses one thread and flushes denormals; a GPU is the current device.
 
-    Denormals: strong decay drives weights and moments through them, where a CPU is many times slower.
+    All settings are restored at the end. Denormals are flushed because strong weight decay drives weights and moments
+    through them, and a CPU computes with them many times more slowly.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
@@ -77,17 +76,16 @@ def reproducible(device: str) -> Iterator[None]:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     else:
-        # Else convolutions of float32 round to 10 bits, and products too where TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set,
-        # as in images made for GPUs.
+        # Otherwise float32 convolutions round their inputs to 10 bits, and so do matrix products where
+        # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set, as it is in container images made for GPUs.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        os.environ.setdefault(*DETERMINISTIC_CUBLAS)
     torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads it
-    # Streams, captures and compiled kernels are by default those of the current device.
+    settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads such memory
+    # Streams, graph captures and compiled kernels use the current device by default.
     current: AbstractContextManager[Any] = nullcontext() if device == "cpu" else torch.cuda.device(device)
     try:
         with current, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"torch\._(inductor|dynamo)")  # the compiler on its own choices
+            warnings.filterwarnings("ignore", module=r"torch\._(inductor|dynamo)")
             yield
     finally:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""One run, from its record to its result, in a plain loop: the reference that every faster way must agree with."""
+"""Trains one run in a plain loop: the reference with which every faster trainer must agree."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from replicate.train.checkpoint import Saver
 from replicate.train.setting import TrainError
 
 Keep = Callable[[dict[str, Tensor]], None]
-"""Takes a state as `nn.Module.state_dict` has it, whose tensors are those of the model still."""
+"""Called with `nn.Module.state_dict()` of a trained model; the tensors are still the model's own."""
 
 
 def train(run: Run, device: str = "cpu", saver: Saver | None = None, keep: Keep | None = None) -> Result:
-    """Train `run` and evaluate it; the result depends on the record and the machine alone.
+    """Train and evaluate `run`; the result depends only on its record and the machine.
 
-    Test accuracy is taken after every `eval_every_epochs` epochs and after the last: at the small scales a look at all
-    test images costs as much as several steps. A run diverges where the mean loss of an epoch is not finite or, at an
-    evaluation, a weight is not; it ends there with the accuracy of guessing. What `saver` holds of it is gone on from.
-    `keep` gets the state that the model ends with, unless it diverged.
+    Test accuracy is measured after every `eval_every_epochs` epochs and after the last one: at the small scales an
+    evaluation costs as much as several steps. A run has diverged if the mean loss of an epoch is not finite, or if a
+    weight is not finite at an evaluation; it then ends with the accuracy of guessing. Training resumes from the
+    checkpoint of `saver`, if there is one. `keep` is called with the final state of the model unless it diverged.
+    Raises `TrainError` if the run cannot be trained and `Stopped` if `saver` asks for that.
     """
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
@@ -50,21 +51,21 @@ def _train(run: Run, device: str, saver: Saver, keep: Keep | None) -> Result:
     steps, warmup_steps = run.epochs * shown.steps_per_epoch, run.warmup_epochs * shown.steps_per_epoch
     history: list[float] = []
     losses: list[Tensor] = []
-    """Losses of the batches of the present epoch."""
+    """Losses of the batches of the current epoch."""
     step = 0
     if (saved := saver.load("cpu")) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, history, losses = saved["step"], list(saved["history"]), list(saved["losses"].to(device))
         started -= saved["seconds"]
-    del saved  # of the size of model and optimizer
+    del saved  # as large as model and optimizer
 
     def state() -> dict[str, Any]:
         done = {"history": history, "losses": torch.stack(losses), "seconds": time.perf_counter() - started}
         return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), **done}
 
     epoch_loss = math.nan
-    # A checkpoint made after an epoch's last step, before its evaluation, leaves none of its batches.
+    # A checkpoint saved between the last step of an epoch and its evaluation resumes with no batches left.
     for epoch in range((step - len(losses)) // shown.steps_per_epoch, run.epochs):
         model.train()
         for images, labels in shown.batches(epoch, len(losses)):
@@ -79,7 +80,7 @@ def _train(run: Run, device: str, saver: Saver, keep: Keep | None) -> Result:
         losses = []
         evaluated = (epoch + 1) % run.eval_every_epochs == 0 or epoch + 1 == run.epochs
         if not math.isfinite(epoch_loss) or (evaluated and not _finite(model)):
-            chance = 100 / info.num_classes  # a broken model answers one class for everything, or nothing at all
+            chance = 100 / info.num_classes  # a model with infinite or nan weights predicts one class, or none
             best = max([*history, chance])
             return Result(chance, best, True, None, tuple(history), time.perf_counter() - started)
         if evaluated:
@@ -91,7 +92,7 @@ def _train(run: Run, device: str, saver: Saver, keep: Keep | None) -> Result:
 
 
 def beginning(run: Run, info: Info, device: str) -> tuple[nn.Module, torch.optim.Optimizer, torch.autocast]:
-    """The model of `run` before the first step, its optimiser, and the context of its forward passes."""
+    """The model of `run` before the first step, its optimiser, and the context for its forward passes."""
     model = models.of_run(run).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, setting.optimizer(run, model), setting.passes(run, device)
 
@@ -104,10 +105,10 @@ def backward(
     normalise: Callable[[Tensor], Tensor],
     parts: int,
 ) -> Tensor:
-    """Add the gradient of the mean loss over a batch to that of the weights; the loss.
+    """Backpropagate the mean loss over a batch and return it.
 
-    The batch goes through in `parts`, as if each had a GPU to itself: batch normalisation sees one part at a time, and
-    its running averages are those of the first, as `DataParallel` keeps its first GPU's.
+    The batch is processed in `parts`, as by `DataParallel` on as many GPUs: batch normalisation sees one part at a
+    time, and only the first part updates its running averages.
     """
     total = torch.zeros((), device=labels.device)
     momenta = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
@@ -126,7 +127,7 @@ def backward(
 
 
 def accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
-    """Percent of the test images that `model` classifies as labelled."""
+    """Percent of the test images that `model` classifies correctly."""
     model.eval()
     right = count = 0
     with torch.inference_mode():

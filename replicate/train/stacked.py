@@ -1,21 +1,19 @@
-"""Runs that differ in learning rate, decay and schedule, trained in lock-step on one device: fast.
+"""Trains a stack: runs that differ only in learning rate, weight decay and schedule, in lock-step on one device.
 
-One model, one initialisation, one order of batches: each batch is fetched once and goes through all lanes. A lane
-computes what `solo` computes, but for rounding: kernels for many lanes add in another order. Nothing of a lane
-enters another, so one that diverges is frozen and the others go on as if it were not there.
+The runs share model, initialisation and order of batches, so each batch is fetched once for all lanes. A lane computes
+what `solo` computes, apart from rounding: kernels for many lanes add in another order. Lanes do not influence each
+other: one that diverges is frozen, and the others go on.
 
-With two lanes or more, a lane's result is the same to the last bit whatever the number of lanes, its place among them
-and its company (measured on a CPU, `ci/test_stacked_bits.py`; not on a GPU). One lane alone takes other kernels, so a
-run alone is given a twin.
+With at least two lanes, the result of a run is the same to the last bit whatever the number of lanes, its place among
+them and the other runs (tested on a CPU by `ci/test_stacked_bits.py`; not on a GPU). A single lane would use different
+kernels, so a run on its own is trained in two equal lanes.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,74 +27,76 @@ from replicate.runs.stacks import stack_key
 from replicate.train import compiled, models, optim, setting
 from replicate.train.accelerate import Captured, CaptureFailed
 from replicate.train.batches import check
-from replicate.train.checkpoint import SAVE_SECONDS, Checkpoint, Saver
-from replicate.train.contract import TooLarge
+from replicate.train.checkpoint import Saver
+from replicate.train.contract import TooLarge, Workspace
 from replicate.train.inputs import Resident
 from replicate.train.memory import give_back_memory, keep_freed_memory, out_of_memory
 from replicate.train.own_layout import OwnLayout
 from replicate.train.setting import TrainError
 
-log = logging.getLogger(__name__)
-
 State = dict[str, Any]
-"""The state of a stack in training, as its checkpoint holds it."""
+"""The state of a stack in training, as saved in its checkpoint."""
+
+Keep = Callable[[int, dict[str, Tensor]], None]
+"""Called with the index of a run in its stack and the state of its model, on the CPU."""
 
 FEWEST_LANES = 2
 LANES = 16
-"""At once on a GPU: as in the one probe of an H100. A step is bound by traffic to memory, which grows with the lanes:
-more of them bring little, leave more to be filled up, and each number of them is compiled for minutes."""
+"""Default number of lanes on a GPU, as measured once on an H100. The time of a step is spent on memory traffic, which
+grows with the lanes, so more of them gain little and leave more unused; each number of lanes compiles for minutes."""
 
 
 @dataclass(frozen=True)
 class How:
-    """How a stack is trained. Nothing here changes a result beyond its rounding."""
+    """How a stack is trained, which affects a result only by rounding."""
 
     lanes: int | None = None
-    """The most at once, to which a compiled stack is filled up; 2 or more. None: as many as there are runs."""
+    """The most lanes, at least 2; a compiled stack always has this many. None: as many as there are runs."""
     compiled: bool = False
-    """Through torch.compile, for fixed shapes."""
+    """Whether to use torch.compile, for fixed shapes."""
     graph: bool = False
-    """Steps replayed as CUDA graphs."""
+    """Whether to replay steps as CUDA graphs."""
     products: bool | None = None
-    """Computed as suits a GPU: convolutions as matrix products, all lanes evaluated at once, no waiting for what the
-    device has found. None: on a GPU."""
-    checkpoints: Path | None = None
-    """Folder for them; None: none are written."""
-    checkpoint_seconds: float = SAVE_SECONDS
-    notice: Callable[[str], None] = log.warning
-    """Takes what somebody should know: a line each."""
-    stopping: Callable[[], bool] = lambda: False
-    """Asked after every step: whether to save a checkpoint and raise `Stopped`."""
-    keep: Callable[[int, dict[str, Tensor]], None] | None = None
-    """Takes, at the end, the place of a run and the state of its model, on the CPU, unless it diverged."""
+    """Whether to compute as suits a GPU: convolutions as matrix products, all lanes evaluated at once, no waiting for
+    results of the device. None: only on a GPU."""
 
 
 COMPILED_FROM = 500
-"""Steps of a run from which compiling, a minute or two for each architecture, is worth its time on a GPU."""
+"""Fewest steps of a run for which compiling, a minute or two per architecture, saves time on a GPU."""
 
 
 def usual(run: Run, device: str) -> How:
-    """How a stack with `run` is trained on `device` unless somebody asks for another way."""
+    """How a stack with `run` is trained on `device` by default."""
     if device == "cpu":
         return How()
     return How(compiled=compiled.can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
 
 
-def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None) -> list[Result]:
-    """Train `runs`, which must have one `stack_key`, as one stack; their results, in order.
+def train_stack(
+    runs: Sequence[Run],
+    device: str = "cpu",
+    how: How | None = None,
+    workspace: Workspace | None = None,
+    keep: Keep | None = None,
+) -> list[Result]:
+    """Train `runs`, which must have the same `stack_key`, as one stack; returns their results in the same order.
 
-    `seconds` is each run's share. Raises `TooLarge` where memory runs out or the capture of a graph fails.
+    `how`: by default `usual`. `workspace`: without one no checkpoints are written. `keep` is called at the end with the
+    model of each run that did not diverge. `Result.seconds` is each run's share of the time. Raises `TrainError` if the
+    runs cannot be trained this way, `Stopped` if `workspace` asks for that, and `TooLarge` if memory runs out or the
+    capture of a CUDA graph fails.
     """
-    how = how or (usual(runs[0], device) if runs else How())
+    how, workspace = how or (usual(runs[0], device) if runs else How()), workspace or Workspace()
     _check(runs, device, how)
-    # A compiled step is for one number of lanes.
-    lanes = filled(runs, max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES)
+    # Unused lanes repeat the last run: a compiled step has a fixed number of lanes.
+    fewest = max(FEWEST_LANES, how.lanes or 0) if how.compiled else FEWEST_LANES
+    lanes = [*runs, *[runs[-1]] * (fewest - len(runs))]
     if device == "cpu":
         keep_freed_memory()
     no_compiler = ""
     try:
         with setting.reproducible(device):
-            results = _trained(lanes, device, how)
+            results = _trained(lanes, device, how, workspace, keep)
     except compiled.CompileFailed as error:
         no_compiler = str(error)
     except Exception as error:
@@ -105,25 +105,22 @@ def train_stack(runs: Sequence[Run], device: str = "cpu", how: How | None = None
         raise
     if device != "cpu":
         give_back_memory(device)
-    if no_compiler:  # outside the except clause, whose traceback holds on to the stack's tensors
-        how.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
-        return train_stack(runs, device, replace(how, compiled=False))
+    if no_compiler:  # outside the except clause, whose traceback keeps the stack's tensors alive
+        workspace.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
+        return train_stack(runs, device, replace(how, compiled=False), workspace, keep)
     return results[: len(runs)]
 
 
-def filled(runs: Sequence[Run], fewest: int) -> list[Run]:
-    """`runs` and, up to `fewest`, the last one again."""
-    return [*runs, *[runs[-1]] * (fewest - len(runs))]
-
-
-def _trained(runs: Sequence[Run], device: str, how: How) -> list[Result]:
-    """Train one stack. What was compiled for it is kept; the memory of its weights and moments is given back."""
+def _trained(runs: Sequence[Run], device: str, how: How, workspace: Workspace, keep: Keep | None) -> list[Result]:
+    """Train one stack. Its compiled functions are kept; the memory of its weights and moments is freed."""
     stack = _Stack(runs, device, how)
-    checkpoint = _checkpoint(runs, device, how)
+    way = "compiled" if how.compiled else "eager"
+    if how.products is not None:
+        way += f", products={how.products}"
     with stack.functions.unproven():
-        results = stack.train(Saver(checkpoint, how.checkpoint_seconds, how.stopping, how.notice))
-    if how.keep is not None:
-        stack.hand_out(how.keep)
+        results = stack.train(Saver.of_training(workspace, way, device, runs))
+    if keep is not None:
+        stack.hand_out(keep)
     if how.compiled:
         stack.lanes.stop()
     return results
@@ -154,14 +151,14 @@ class _Stack:
         self.taken = 0
         self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
         self.losses = torch.zeros(len(runs), self.steps_per_epoch, dtype=like.dtype, device=device)
-        """Losses of the batches of the present epoch."""
+        """Losses of the batches of the current epoch."""
         self.history: list[list[float]] = [[] for _ in runs]
         self._captured: dict[int, Captured] = {}
-        """By the size of the batch: the last one of an epoch may be smaller."""
+        """Captured steps by size of the batch: the last batch of an epoch may be smaller."""
 
     def train(self, saver: Saver) -> list[Result]:
-        """Go on from the checkpoint, or from the start, to the end."""
-        state = saver.load("cpu")  # on the host: it is as large as a stack
+        """Train from the checkpoint, or from the start, to the end; returns the result of each lane."""
+        state = saver.load("cpu")  # into host memory: it is as large as the stack
         if state is not None:
             self.restore(state)
         del state
@@ -183,7 +180,7 @@ class _Stack:
         return results
 
     def step(self, index: Tensor) -> Tensor:
-        """One step of all lanes on the images at `index`; their losses [lanes]."""
+        """Take one step in all lanes on the images at `index`; returns their losses [lanes]."""
         now = self.table[self.taken]
         if not self.how.graph:
             return self.eager_step(index, now)
@@ -193,8 +190,8 @@ class _Stack:
         return self._captured[len(index)](index, now)
 
     def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
-        """`step` with the coefficients `now`: reads and writes device memory alone."""
-        leaves = self.lanes.leaves()
+        """As `step`, with the coefficients `now`, reading and writing device memory only."""
+        leaves = self.lanes.leaves
         images, labels = self.inputs.batch(index)
         losses = self.functions.losses(leaves, self.inputs.normalise(images), labels)
         gradients = torch.autograd.grad(losses.sum(), leaves)
@@ -202,17 +199,17 @@ class _Stack:
         return losses.detach()
 
     def end_epoch(self) -> None:
-        """Freeze the lanes that are not finite any more: all zeros from now on, so that they stay quiet and cheap."""
+        """Freeze the lanes that are no longer finite: set them to zero, because computing with nan may be slow."""
         self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
         if not self.products and bool(self.alive.all()):
-            return  # a GPU would wait for all steps to know
+            return  # not on a GPU, which would have to wait for all steps to find out
         for tensor in self.tensors():
             dead = ~self.alive[: len(tensor)]
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
         optim.freeze(self.table, self.alive)
 
     def evaluate(self) -> None:
-        """Add each living lane's test accuracy to its history."""
+        """Append the test accuracy of each lane that has not diverged to its history."""
         shown = self.inputs.test_batches(setting.EVALUATION_BATCH)
         right = self.lanes.right(shown, self.functions.hits if self.products else None)
         for history, count, alive in zip(self.history, right.tolist(), self.alive.tolist(), strict=True):
@@ -222,7 +219,7 @@ class _Stack:
 
     def results(self) -> list[Result]:
         """The result of each lane."""
-        # By different runs: a run that is alone with its twin takes all of the time.
+        # Divided by the number of different runs: lanes that repeat a run do not count.
         seconds = (self.earlier_seconds + time.perf_counter() - self.started) / len(set(self.runs))
         chance = 100 / self.info.num_classes
         lanes = zip(self.alive.tolist(), self.losses.double().mean(1).tolist(), self.history, strict=True)
@@ -233,8 +230,8 @@ class _Stack:
             for alive, loss, history in lanes
         ]
 
-    def hand_out(self, keep: Callable[[int, dict[str, Tensor]], None]) -> None:
-        """Give `keep` the place and the state of each model that has not diverged, once where lanes are filled up."""
+    def hand_out(self, keep: Keep) -> None:
+        """Call `keep` for each different run that has not diverged."""
         layout = OwnLayout(self.runs[0], self.example)
         for lane, alive in enumerate(self.alive.tolist()):
             if alive and self.runs.index(self.runs[lane]) == lane:
@@ -242,7 +239,7 @@ class _Stack:
                 keep(lane, {name: tensor.cpu() for name, tensor in state.items()})
 
     def tensors(self) -> list[Tensor]:
-        """What a step changes in place; [lanes, ...] each."""
+        """The tensors that a step changes in place, each [lanes, ...]."""
         copies = [rounded for rounded in self.lanes.copies if rounded is not None]
         return [
             *self.lanes.weights,
@@ -253,7 +250,7 @@ class _Stack:
         ]
 
     def state(self) -> State:
-        """All that the rest of the training depends on; the order of the batches depends on seed and epoch alone."""
+        """Everything that the rest of the training depends on; the order of batches follows from seed and epoch."""
         return {
             "taken": self.taken,
             **self._saved(),
@@ -271,7 +268,7 @@ class _Stack:
         }
 
     def restore(self, state: State) -> None:
-        """Inverse of `state`."""
+        """Continue from what `state` has returned."""
         self.taken = state["taken"]
         self.earlier_seconds = state["lane_seconds"] * len(self.runs)
         self.history = [list(history) for history in state["history"]]
@@ -283,7 +280,7 @@ class _Stack:
 
 
 def _check(runs: Sequence[Run], device: str, how: How) -> None:
-    """Raise `TrainError` where `runs` are no stack or cannot be trained that way on `device`."""
+    """Raise `TrainError` if `runs` are not a stack or cannot be trained like this on `device`."""
     if not runs:
         raise TrainError("stack: expected one run or more, got none")
     if not catalogue.info(runs[0].data).resident:
@@ -306,12 +303,3 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
     setting.compute_dtype(runs[0])
     if device == "cpu" and how.graph:
         raise TrainError("graph: expected a CUDA device, got cpu")
-
-
-def _checkpoint(runs: Sequence[Run], device: str, how: How) -> Checkpoint | None:
-    if how.checkpoints is None:
-        return None
-    way = "compiled" if how.compiled else "eager"
-    if how.products is not None:
-        way += f", products={how.products}"
-    return Checkpoint.of_training(how.checkpoints, way, device, runs, how.notice)

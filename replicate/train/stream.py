@@ -1,7 +1,7 @@
-"""Images that are read while they are trained on: loader processes decode and crop, the device does the rest.
+"""Images that are read during training: loader processes decode and crop them, and the device does the rest.
 
-Every image's draws come from a generator of its own, keyed by seed, epoch and the image, so that a result does not
-depend on how many processes load, nor on which of them loads what.
+The random numbers for each image come from a separate generator, keyed by seed, epoch and image, so that a result does
+not depend on the number of loader processes or on which of them loads an image.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from replicate.train import augment, cores, setting
 from replicate.train.batches import Batch, Normalisation, check
 
 MOST_WORKERS = 16
-"""Loader processes for one device; more only take memory."""
+"""Most loader processes for one device; more only take memory."""
 
 PREFETCHED = 4
-"""Batches that each of them is ahead."""
+"""Batches that each loader process prepares in advance."""
 
 TEST_MARGIN = 256 / 224
-"""Test images are scaled so that their shorter side is this many times the crop, then cropped in the middle: as in the
+"""Test images are scaled so that their shorter side is this many times the crop, then cropped at the centre, as in the
 published script."""
 
 
 class Streamed:
-    """The images of a run from its files, through `workers` processes; None: as many as the device is worth."""
+    """Inputs that are read from files by `workers` loader processes; None: as many as suit the device."""
 
     def __init__(self, run: Run, device: str, workers: int | None = None) -> None:
         check(run)
@@ -50,7 +50,7 @@ class Streamed:
         self.steps_per_epoch = math.ceil(len(self._files.train_labels) / run.batch_size)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The training images in the order of `epoch`, augmented, less the `first` batches; the last may be smaller."""
+        """The augmented batches of `epoch`, without the `first` ones; the last batch may be smaller."""
         files, run = self._files, self._run
         later = tuple(name for name in run.augment if name != augment.RESIZED_CROP)
         where = files.folder, files.train_paths, files.train_labels, self.info.image_size
@@ -63,7 +63,7 @@ class Streamed:
             yield pixels, self._moved(labels)
 
     def test_batches(self, size: int) -> Iterator[Batch]:
-        """The test images, `size` at a time, normalised."""
+        """The test images, normalised, `size` at a time."""
         files = self._files
         images = TestImages(files.folder, files.test_paths, files.test_labels, self.info.image_size)
         for pixels, labels in self._loader(images, torch.arange(len(images)), size):
@@ -76,7 +76,7 @@ class Streamed:
             num_workers=self._workers,
             pin_memory=self._device != "cpu",
             prefetch_factor=PREFETCHED if self._workers else None,
-            generator=torch.Generator(),  # seeds the processes, which draw nothing from it
+            generator=torch.Generator(),  # only seeds the loader processes, which use their own
         )
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Streamed:
 
 
 def workers_for(device: str) -> int:
-    """Loader processes for a run on `device`: none where the CPU itself trains, else its share of the processors."""
+    """Number of loader processes for `device`: none on a CPU, which trains; for a GPU its share of the processors."""
     if device == "cpu":
         return 0
     return max(1, min(MOST_WORKERS, cores.processors() // max(1, torch.cuda.device_count())))
@@ -92,7 +92,7 @@ def workers_for(device: str) -> int:
 
 @dataclass(frozen=True)
 class Files(Dataset[tuple[Tensor, ...]]):
-    """Images by their paths, [N], relative to `folder`, with labels [N]."""
+    """Images by their paths [N], relative to `folder`, with labels [N]."""
 
     folder: Path
     paths: NDArray[np.bytes_]
@@ -110,12 +110,12 @@ class Files(Dataset[tuple[Tensor, ...]]):
 
 @dataclass(frozen=True)
 class TrainImages(Files):
-    """An item is pixels [3, size, size] of a random part, the label, and what the augmentations `later` drew."""
+    """Each item: pixels [3, size, size] of a random part of an image, its label, and the parameters for `later`."""
 
     seed: int
     epoch: int
     later: tuple[str, ...]
-    """Those that are applied on the device."""
+    """Names of the augmentations that are applied afterwards, on the device."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         crop = augment.resized_crop(self.read(index), self.size, self._generator(augment.RESIZED_CROP, index))
@@ -127,9 +127,9 @@ class TrainImages(Files):
 
 
 class TestImages(Files):
-    """An item is pixels [3, size, size] of the middle, and the label."""
+    """Each item: pixels [3, size, size] of the centre of an image, and its label."""
 
-    __test__ = False  # pytest takes it for a test
+    __test__ = False  # or pytest would take it for a test class
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         shorter = [round(TEST_MARGIN * self.size)]

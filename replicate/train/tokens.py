@@ -1,7 +1,7 @@
-"""Layers of timm's that mix a few tokens, as a GPU computes them fast: sums that the compiler fuses, not products.
+"""Layers of timm that mix a few tokens, computed with sums that the compiler fuses instead of matrix products.
 
-A matrix product over 4 or 16 numbers is all memory traffic: its operands are copied into place, its result is written
-and read again. As multiplications and sums it becomes part of the kernels around it, in which nothing need be stored.
+A matrix product over 4 or 16 numbers spends its time on memory traffic: its operands are copied, its result is written
+and read again. Written as multiplications and sums, it becomes part of neighbouring kernels, which store none of that.
 """
 
 from __future__ import annotations
@@ -25,33 +25,32 @@ from torch.nn import functional
 from replicate.train.layers import ALIGNED
 
 FEWEST_ATTENDED = 16
-"""Tokens up to which attention is summed up: a side of the smallest tile that units for matrix products take."""
+"""Most tokens for which attention is computed with sums: the side of the smallest tile that tensor cores take."""
 
 FEWEST_MIXED = 8
-"""Tokens up to which mixing is summed up: with more, computing the hidden layer again costs more than storing it."""
-
+"""Most tokens for which mixing is computed with sums: with more, storing the hidden layer is cheaper."""
 
 NEVER = -1e30
-"""Added to a score, leaves a share of exactly 0 in every type as wide as float32 and, unlike -inf, no nan behind it."""
+"""Added to an attention score, it makes the share exactly 0 (in bf16, float32, float64) and, unlike -inf, never nan."""
 
 
 class TokenMixing(Mlp):
-    """timm's `Mlp` over a few tokens: its hidden layer, many times its input and output, is never stored."""
+    """timm's `Mlp` over a few tokens, without storing the hidden layer, which is far larger than input and output."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ..., T] to [B, ..., T']."""
         assert self.fc1.bias is not None and self.fc2.bias is not None
-        # Uncompiled, all is stored in any case, and the hidden layer's gradient computed once is cheaper.
+        # Uncompiled, everything is stored anyway, and it is cheaper to compute the hidden layer's gradient once.
         mix = _mix if torch.compiler.is_compiling() else _Mixing.forward
         mixed: Tensor = mix(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
         return mixed
 
 
 class _Mixing(torch.autograd.Function):
-    """Linear layer, GELU and linear layer, whose backward pass stores nothing of the hidden layer either.
+    """Linear layer, GELU and linear layer, with a backward pass that does not store the hidden layer either.
 
-    Autograd's own takes one gradient of the hidden layer to sums along it and to sums over all else. No kernel does
-    both, so it would be stored. Here it is computed twice, each time laid out as the sums go.
+    Autograd would reduce the hidden layer's gradient along the layer and also over all other dimensions. No kernel does
+    both, so the gradient would be stored. Here it is computed twice, each time in the layout that the reduction needs.
     """
 
     generate_vmap_rule = True
@@ -64,12 +63,12 @@ class _Mixing(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep all that `forward` takes but the last bias."""
+        """Save all arguments of `forward` but the last bias."""
         ctx.save_for_backward(*inputs[:-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of what `forward` takes, by that of its result [B, ..., T']."""
+        """The gradients of the arguments of `forward`, from the gradient of its result [B, ..., T']."""
         x, weight, bias, out_weight = ctx.saved_tensors
         hidden = _products(x.unsqueeze(-2), weight, bias)  # [B, ..., H]
         inner = torch.ops.aten.gelu_backward(_products(gradient.unsqueeze(-2), out_weight.T), hidden)
@@ -86,22 +85,22 @@ class _Mixing(torch.autograd.Function):
 
 @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
 def _mix(*arguments: Tensor) -> Tensor:
-    """`_Mixing`, which the compiler, left to look into it under vmap, would differentiate itself."""
+    """`_Mixing` as one operation for the compiler, which would otherwise trace into it and differentiate it itself."""
     out: Tensor = _Mixing.apply(*arguments)
     return out
 
 
 def _products(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
-    """Sums of products along the last dimension of `a` and `b`, added to `start`: term by term, for that is fused."""
+    """`start` plus the sum of `a * b` along the last dimension, term by term, because the compiler can fuse that."""
     terms = (one * other for one, other in zip(a.unbind(-1), b.unbind(-1), strict=True))
     return reduce(add, terms) if start is None else reduce(add, terms, start)
 
 
 class FewAttention(Attention):
-    """timm's `Attention` over a few tokens."""
+    """timm's `Attention`, computed by `_attention`."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """[B, N, C] to the same; takes no mask."""
+        """[B, N, C] to the same shape; takes no mask."""
         assert attn_mask is None and not is_causal
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         found = _attention(self.q_norm(q) * self.scale, self.k_norm(k), v)
@@ -110,22 +109,22 @@ class FewAttention(Attention):
 
 
 class Windows(SwinTransformerBlock):
-    """timm's block with one attention among all tokens of an image of one size in place of one a window.
+    """timm's Swin block for images of a fixed size, with one attention among all tokens instead of one per window.
 
-    Those of other windows are out of reach. All of the padding is one token: it looks the same everywhere, its query,
-    key and value being the bias of the layer that makes them. What timm adds to its score differs from one padded
-    place to the next, so the logarithm of the sum of the exponentials is added here.
+    A mask hides the tokens of other windows. All padding is represented by one token, because padded places have equal
+    queries, keys and values, namely the bias of the layer `qkv`. Their scores differ by position in timm, so the score
+    of the one token gets the log-sum-exp of these position biases.
     """
 
     attn: WindowAttention
     places: Tensor
-    """[H W (H W + P), T]: 1 where a token and another, or one of at most P padded places, lie as that row of the table
-    of biases says."""
+    """[H W (H W + P), T]: 1 where the relative position of a token and another one, or one of at most P padded places,
+    is that of a row of the table of T biases."""
     reach: Tensor
-    """[H W, H W + P]: timm's mask for shifted windows, `NEVER` for what lies in another window."""
+    """[H W, H W + P]: timm's mask for shifted windows, and `NEVER` for tokens of other windows."""
 
     def adapt(self, height: int, width: int) -> None:
-        """Find out who reaches whom on an image of that many tokens."""
+        """Compute `places` and `reach` for images of `height` x `width` tokens."""
         table, (rows, columns) = self.attn.relative_position_bias_table, self.window_size
         count, area = height * width, rows * columns
         numbers = torch.arange(1, count + 1).view(1, height, width, 1)
@@ -135,7 +134,7 @@ class Windows(SwinTransformerBlock):
         keys = torch.where(windows > 0, windows - 1, count - 1 + (windows == 0).cumsum(1))
         found = windows.flatten().argsort()[-count:]
         window, place = found // area, found % area  # of each token
-        keys, tokens = keys[window], torch.arange(count)[:, None]  # [H W, N]: whom each token reaches
+        keys, tokens = keys[window], torch.arange(count)[:, None]  # [H W, N]: the tokens of each token's window
         places = torch.zeros(count, int(keys.max()) + 1, len(table))
         places[tokens, keys, get_relative_position_index(rows, columns)[place]] = 1
         mask = self.get_attn_mask()  # older timm takes no device
@@ -150,7 +149,7 @@ class Windows(SwinTransformerBlock):
         bias = (self.places @ attn.relative_position_bias_table).T.unflatten(1, self.reach.shape) + self.reach
         tokens = functional.linear(x.flatten(1, 2), attn.qkv.weight)
         if bias.shape[2] > count:
-            extra = 1 + -(count + 1) % ALIGNED  # the padding, and what nobody reaches
+            extra = 1 + -(count + 1) % ALIGNED  # one token for the padding, others only for alignment
             tokens = functional.pad(tokens, (0, 0, 0, extra))
             together = functional.pad(bias[..., count:].logsumexp(2, keepdim=True), (0, extra - 1), value=NEVER)
             bias = torch.cat([bias[..., :count], together], 2)
@@ -163,15 +162,15 @@ class Windows(SwinTransformerBlock):
 
 
 class LoneWindows(SwinTransformerBlock):
-    """timm's block where a window is one token, which attends to itself alone whatever its query and key.
+    """timm's Swin block with windows of one token, which attends only to itself whatever its query and key.
 
-    Of the layer that makes queries, keys and values only the values' part is left, of the table of biases nothing.
+    Only the part of the layer `qkv` that computes values is left, and nothing of the table of biases.
     """
 
     attn: WindowAttention
 
     def adapt(self) -> None:
-        """Leave out the weights that nothing depends on."""
+        """Remove the weights that cannot influence the output."""
         qkv = self.attn.qkv
         qkv.out_features //= 3
         for name, parameter in list(qkv.named_parameters()):
@@ -186,7 +185,7 @@ class LoneWindows(SwinTransformerBlock):
 
 
 def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
-    """Where tokens, in and out, are few."""
+    """Use `TokenMixing` if there are few tokens in and out; the `shape` of the input does not matter."""
     first, second = layer.fc1, layer.fc2
     if not isinstance(first, nn.Linear) or not isinstance(second, nn.Linear):
         return
@@ -197,7 +196,7 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
 
 
 def replace_attention(layer: Attention, shape: torch.Size) -> None:
-    """Where tokens are few."""
+    """Use `FewAttention` if there are few tokens."""
     if (
         shape[1] <= FEWEST_ATTENDED
         and getattr(layer, "gate", None) is None
@@ -208,7 +207,7 @@ def replace_attention(layer: Attention, shape: torch.Size) -> None:
 
 
 def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
-    """Where windows hold one token each, or all tokens at once make no more pairs than the windows do."""
+    """Use `LoneWindows` for windows of one token, `Windows` if attention among all tokens costs no more pairs."""
     attn, (height, width), (rows, columns) = block.attn, shape[1:3], block.window_size
     if block.dynamic_mask or attn.attn_drop.p or attn.proj_drop.p:
         return
@@ -222,7 +221,7 @@ def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What each of `q` [..., N, D] finds among `k` and `v` [..., M, D]; `bias` is added to the scores [..., N, M]."""
+    """Attention of `q` [..., N, D] to `k` and `v` [..., M, D]; `bias` is added to the scores [..., N, M]."""
     few = k.shape[-2] <= FEWEST_ATTENDED
     scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) if few else q @ k.transpose(-2, -1)
     shares = (scores if bias is None else scores + bias).softmax(-1)

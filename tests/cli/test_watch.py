@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -38,8 +37,7 @@ def put(store: Store, *runs: Run) -> None:
 @needs_locks
 def test_stacks_are_told_by_their_locks(store: Store) -> None:
     first, second, third = RUNS[:4], RUNS[4:6], RUNS[6:8]
-    for stack in (first, second, third):
-        begun.begin(store, stack)
+    folder, *_ = [begun.begin(store, stack) for stack in (first, second, third)]
     put(store, first[0], *third)
     before = sorted(store.path.rglob("*"))
     with store.lock(first[1]), store.lease("m-cpu-0"):
@@ -55,7 +53,7 @@ def test_stacks_are_told_by_their_locks(store: Store) -> None:
             "  resnet50 on digits seed 0: 4 runs, 1 stored, begun 0 s ago",
             "  resnet50 on digits seed 0: 2 runs, begun 0 s ago; interrupted",
         ]
-    Path(training.folder, "x.checkpoint").touch()
+    (folder / "x.checkpoint").touch()
     after = in_flight.read(store)
     assert [stack.state for stack in after.stacks] == [in_flight.INTERRUPTED] * 2
     assert after.devices == ()
@@ -84,7 +82,8 @@ def test_a_lock_that_cannot_be_looked_at_is_unknown(store: Store, monkeypatch: p
     begun.begin(store, RUNS[:1])
     (stack,) = in_flight.read(store).stacks
     assert stack.state == in_flight.UNKNOWN
-    Path(stack.folder, begun.RUNS).write_text("[cut of")
+    (folder,) = store.layout.checkpoints.iterdir()
+    (folder / begun.RUNS).write_text("[cut of")
     assert in_flight.read(store).stacks == ()
 
 

@@ -26,6 +26,7 @@ from replicate.train.engine.trust import Trust
 from replicate.train.engine.work import Work
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
+from tests.support.here import train_here
 from tests.support.processes import environment, posix
 
 MONTH = 30 * 24 * 3600.0
@@ -42,9 +43,9 @@ def program(body: str, *arguments: str) -> list[str]:
     head = """
         import os, sys, time
         from pathlib import Path
-        from replicate.train.engine.local import ensure
         from replicate.store.store import StoreError, open_store
-        from tests.support.faketrainer import NAME, fake_result, fake_run
+        from tests.support.faketrainer import fake_result, fake_run
+        from tests.support.here import train_here
     """
     return [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body), *arguments]
 
@@ -121,14 +122,6 @@ def test_where_no_device_is_left_one_line_says_so(store: Store, three: dict[str,
     assert len(store.notices) == 2 + 3
 
 
-def test_a_process_that_trains_itself_is_of_no_more_use_after_a_device_error(
-    store: Store, three: dict[str, str]
-) -> None:
-    with pytest.raises(failed.DeviceFailed, match=r"^device cuda:0 failed in training breaking on nowhere"):
-        ensure(store, breaking(2, "cuda:0"), in_process=True, trainer=NAME)
-    assert not store.keys()
-
-
 def test_devices_that_are_renumbered_keep_their_names(three: dict[str, str], store: Store) -> None:
     """The first is gone, so new processes count the others from nought."""
     before = list(devices.slots())
@@ -170,7 +163,7 @@ def test_a_clock_that_jumps_makes_nothing_old(
     assert 0 <= stack.begun_seconds_ago < 60 and stack.saved_seconds_ago is not None
     assert 0 <= stack.saved_seconds_ago < 60
     assert {problem.kind for problem in fsck.check(again).problems} == {"checkpoint"}  # the half one alone
-    ensure(again, runs, in_process=True, trainer=NAME)
+    train_here(again, runs)
     assert len(again.trainings()) == 2 and not folder.exists()
 
 
@@ -210,15 +203,14 @@ def test_the_time_left_does_not_know_of_the_jump(store: Store, monkeypatch: pyte
 
 @pytest.mark.slow
 @posix
-@pytest.mark.parametrize("in_process", [True, False])
 @pytest.mark.parametrize("slots", [1, 2])
-def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch, in_process: bool, slots: int) -> None:
+def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch, slots: int) -> None:
     """With one device the hung process keeps it from others; with two, its run alone."""
     monkeypatch.setattr(waiting, "SAY_SECONDS", 0.2)
     run = fake_run(sleep=0.5)
     body = """
         n = int(sys.argv[2])
-        ensure(open_store(sys.argv[1]), [fake_run(sleep=0.5)], processes=n, in_process=True, trainer=NAME)
+        train_here(open_store(sys.argv[1]), [fake_run(sleep=0.5)], processes=n)
     """
     holder = subprocess.Popen(program(body, str(store.path), str(slots)), env=environment(), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 10
@@ -234,7 +226,7 @@ def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch
 
     person = threading.Thread(target=end_it_once_named)
     person.start()
-    ensure(store, [run], processes=slots, in_process=in_process, trainer=NAME)
+    ensure(store, [run], processes=slots, trainer=NAME)
     person.join()
     assert holder.wait(10) == -signal.SIGKILL
     said = store.notices[0]
@@ -265,7 +257,7 @@ FULL = """
     import errno
     store, kind = open_store(sys.argv[1]), sys.argv[2]
     runs = [fake_run(seed) for seed in range(40)]
-    ensure(store, runs[:5], processes=1, in_process=True, trainer=NAME)
+    train_here(store, runs[:5], processes=1)
     before = {key: store.layout.record(key).read_bytes() for key in store.keys()}
     fillers = []
     try:
@@ -281,7 +273,7 @@ FULL = """
         assert error.errno == errno.ENOSPC, error
     for attempt in range(2):
         try:
-            ensure(store, runs, processes=1, in_process=True, trainer=NAME)
+            train_here(store, runs, processes=1)
         except StoreError as error:
             said = str(error)
         else:
@@ -301,7 +293,7 @@ FULL = """
     for filler in fillers:
         filler.unlink(missing_ok=True)
     again = open_store(sys.argv[1])
-    ensure(again, runs, processes=1, in_process=True, trainer=NAME)
+    train_here(again, runs, processes=1)
     assert all(again.get(run).result == fake_result(run) for run in runs)
     assert again.notices == [] and len(again.trainings()) == len(runs), (again.notices, len(again.trainings()))
     from replicate.store import fsck

@@ -24,6 +24,7 @@ from replicate.store.store import Store, StoreError, open_store
 from replicate.train.engine.local import close, ensure
 from replicate.train.watch import in_flight
 from tests.support.faketrainer import NAME, fake_result, fake_run
+from tests.support.here import train_here
 from tests.support.processes import environment, posix
 
 BEAT, SILENT = 0.05, 0.4
@@ -64,6 +65,7 @@ def process(body: str, *arguments: str, **options: object) -> subprocess.Popen[b
         from replicate.train.engine.local import ensure
         from replicate.store.store import open_store
         from tests.support.faketrainer import NAME, fake_run
+        from tests.support.here import train_here
         locks.BEAT_SECONDS, locks.SILENT_SECONDS = {BEAT}, {SILENT}
     """
     program = textwrap.dedent(head) + textwrap.dedent(body)
@@ -259,7 +261,7 @@ def test_a_file_system_that_refuses_locks_is_noticed(
     new = open_store(tmp_path / "new")
     assert new.kind == HEARTBEAT and "has no locks: the store uses heartbeat locks" in new.notices[0]
     with pytest.raises(StoreError, match=r"expected a file system with locks, got .*REPLICATE_LOCKS=heartbeat set and"):
-        ensure(plain, [fake_run()], in_process=True, trainer=NAME)
+        train_here(plain, [fake_run()])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock on this system, nor a lack of it")
@@ -278,8 +280,8 @@ def test_where_the_system_knows_no_flock_no_file_is_taken_for_a_lock(
     new = open_store(tmp_path / "new")
     assert new.kind == HEARTBEAT and "has no locks: the store uses heartbeat locks" in new.notices[0]
     with pytest.raises(StoreError, match="expected a file system with locks, got 'Function not implemented'"):
-        ensure(plain, [fake_run()], in_process=True, trainer=NAME)
-    ensure(new, [fake_run()], in_process=True, trainer=NAME)
+        train_here(plain, [fake_run()])
+    train_here(new, [fake_run()])
     assert new.keys() == {fake_run().key}
 
 
@@ -324,7 +326,7 @@ def test_what_is_held_is_in_flight_and_no_garbage(store: Store) -> None:
         found = in_flight.read(store)
         assert [stack.state for stack in found.stacks] == [in_flight.TRAINING] and found.devices == ("m-cpu-0",)
         store.put(fake_run(), fake_result(fake_run()), {})
-        store.drop_lock_file(fake_run())
+        store.drop_lock_file(fake_run().key)
         assert store.is_run_held(fake_run().key) and "lock" not in {p.kind for p in fsck.check(store).problems}
     assert in_flight.read(store).devices == ()
     store.layout.run_lock(fake_run().key).with_suffix(f".{HEARTBEAT}").write_bytes(b"")
@@ -339,7 +341,7 @@ def test_a_pool_and_processes_by_themselves_share_a_store_by_heartbeat(store: St
     runs = [fake_run(seed, sleep=0.01) for seed in range(24)]
     body = """
         runs = [fake_run(seed, sleep=0.01) for seed in range(24)]
-        ensure(open_store(sys.argv[1]), runs, processes=2, in_process=True, trainer=NAME)
+        train_here(open_store(sys.argv[1]), runs, processes=2)
     """
     others = [process(body, str(store.path), stdout=subprocess.DEVNULL) for _ in range(2)]
     ensure(store, runs, processes=2, trainer=NAME)
@@ -356,7 +358,7 @@ def test_a_pool_and_processes_by_themselves_share_a_store_by_heartbeat(store: St
 def test_two_who_train_one_run_cost_time_and_harm_nothing(store: Store, wakes: bool) -> None:
     """The first hangs in the middle, or its machine is gone; the second takes its device and its run over."""
     body = """
-        ensure(open_store(sys.argv[1]), [fake_run(sleep=0.3)], processes=1, in_process=True, trainer=NAME)
+        train_here(open_store(sys.argv[1]), [fake_run(sleep=0.3)], processes=1)
     """
     run = fake_run(sleep=0.3)
     holder = process(body, str(store.path), stdout=subprocess.DEVNULL)
@@ -367,7 +369,7 @@ def test_two_who_train_one_run_cost_time_and_harm_nothing(store: Store, wakes: b
         time.sleep(0.005)
     holder.send_signal(signal.SIGSTOP if wakes else signal.SIGKILL)
     try:
-        ensure(store, [run], processes=1, in_process=True, trainer=NAME)
+        train_here(store, [run], processes=1)
         first = store.layout.record(run.key).read_bytes()
     finally:
         holder.send_signal(signal.SIGCONT)
@@ -386,7 +388,7 @@ def test_no_room_for_a_lock_is_one_line(store: Store, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(StoreError, match=r"^cannot write .*No space left on device; make room .*runs are kept\)$"):
-        ensure(store, [fake_run()], in_process=True, trainer=NAME)
+        train_here(store, [fake_run()])
 
 
 def test_the_file_systems_clock_is_asked_and_where_it_cannot_be_this_machines(

@@ -503,7 +503,7 @@ def test_a_lock_excludes_and_the_death_of_its_holder_frees_it(store: Store) -> N
     holder.wait()
     holder.stdout.close()
     with store.lock(run).acquire(timeout=5):
-        store.drop_lock_file(run)
+        store.drop_lock_file(run.key)
         assert not store.layout.run_lock(run.key).exists()
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from replicate.data import catalogue
 from replicate.data.spec import DataSpec
 from replicate.runs.result import Result
 from replicate.runs.run import ModelSpec, Run
 from replicate.train import batches, inputs, models
+from replicate.train.lanes import Lanes
 
 DATA = DataSpec("digits", train_images=20, split_seed=77)
 """20 images for training, so that the third batch of 8 is smaller, and 30 of the others to test on."""
@@ -122,3 +124,12 @@ def close(got: Result, expected: Result) -> bool:
 
 def timeless(results: Iterable[Result]) -> list[Result]:
     return [dataclasses.replace(r, seconds=0.0) for r in results]
+
+
+def load_lane(lanes: Lanes, lane: int, model: nn.Module) -> None:
+    """Set one lane to the weights and statistics of `model`."""
+    for weights, p in zip(lanes.weights, model.parameters(), strict=True):
+        weights[lane] = p.detach()
+    for name, statistic in lanes.statistics.items():
+        statistic[lane] = model.get_buffer(name)
+    lanes.round()

@@ -96,7 +96,7 @@ class TestOnAGpu:
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
         asked: list[tuple[int, int | None]] = []
 
-        def train_stack(runs: Sequence[Run], device: str, how: How) -> list[str]:
+        def train_stack(runs: Sequence[Run], device: str, how: How, *_: object) -> list[str]:
             asked.append((len(runs), how.lanes))
             assert device == GPU
             return ["stacked"] * len(runs)

@@ -16,8 +16,8 @@ from replicate.data.spec import DataSpec
 from replicate.runs.run import Run
 from replicate.train import solo, stacked
 from replicate.train.augment import AUGMENTATIONS
-from replicate.train.checkpoint import Checkpoint, Saver
-from replicate.train.contract import Stopped
+from replicate.train.checkpoint import Saver
+from replicate.train.contract import Stopped, Workspace
 from replicate.train.stacked import How, train_stack
 from tests.support import archives
 from tests.support.replayed import Replayed, check_compilations, compilations, replayed
@@ -81,11 +81,11 @@ def test_stopped_and_resumed_with_replays_gives_the_same_bits(after: int, tmp_pa
     runs = runs_of("resnet50")
     whole = train_stack(runs, how=GRAPH)
     asked = iter(range(1, 100))
-    stopping = dataclasses.replace(GRAPH, checkpoints=tmp_path, stopping=lambda: next(asked) == after)
+    stopping = Workspace(tmp_path, stopping=lambda: next(asked) == after)
     with pytest.raises(Stopped):
-        train_stack(runs, how=stopping)
+        train_stack(runs, how=GRAPH, workspace=stopping)
     assert list(tmp_path.iterdir())
-    resumed = train_stack(runs, how=dataclasses.replace(GRAPH, checkpoints=tmp_path))
+    resumed = train_stack(runs, how=GRAPH, workspace=Workspace(tmp_path))
     assert timeless(resumed) == timeless(whole)
     assert not list(tmp_path.iterdir())
 
@@ -135,10 +135,10 @@ def test_what_a_checkpoint_held_is_not_held_on_to(
         return stopping
 
     def training(stopping: Callable[[], bool]) -> object:
+        workspace = Workspace(tmp_path, stopping=stopping)
         if trainer == "solo":
-            checkpoint = Checkpoint.of_training(tmp_path, "solo", "cpu", runs[:1], print)
-            return solo.train(runs[0], "cpu", Saver(checkpoint, stopping=stopping))
-        return train_stack(runs, how=How(checkpoints=tmp_path, stopping=stopping))
+            return solo.train(runs[0], "cpu", Saver.of_training(workspace, "solo", "cpu", runs[:1]))
+        return train_stack(runs, workspace=workspace)
 
     monkeypatch.setattr(Saver, "load", watched)
     with pytest.raises(Stopped):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def keep(store_path: Path, done: Trained) -> None:
 
 def states(runs: Sequence[Run], how: How) -> dict[int, dict[str, Tensor]]:
     found: dict[int, dict[str, Tensor]] = {}
-    train_stack(runs, how=dataclasses.replace(how, keep=found.__setitem__))
+    train_stack(runs, how=how, keep=found.__setitem__)
     return found
 
 
@@ -90,7 +89,7 @@ def test_the_layout_of_a_gpu_is_undone(arch: str, optimizer: str) -> None:
 def test_lanes_that_fill_up_are_not_kept_and_training_is_as_without() -> None:
     runs = [make(), make(lr=3e-3)]
     found: dict[int, dict[str, Tensor]] = {}
-    kept = train_stack(runs, how=How(keep=found.__setitem__))
+    kept = train_stack(runs, keep=found.__setitem__)
     assert [r.history for r in kept] == [r.history for r in train_stack(runs)]
     assert list(found) == [0, 1]
     assert list(states([make()], How())) == [0]
@@ -99,15 +98,15 @@ def test_lanes_that_fill_up_are_not_kept_and_training_is_as_without() -> None:
 @pytest.mark.slow
 def test_the_engine_keeps_models_and_trains_again_only_where_told(tmp_path: Path) -> None:
     runs = [make(), make(lr=3e-3)]
-    local.ensure(open_store(tmp_path), runs[:1], in_process=True)
+    local.ensure(open_store(tmp_path), runs[:1])
     store = open_store(tmp_path, keep=Keep.NEW)
-    local.ensure(store, runs, in_process=True)
+    local.ensure(store, runs)
     assert [store.layout.model(run.key).is_file() for run in runs] == [False, True]
     with pytest.raises(StoreError, match="it was trained without --keep-models"):
         kept_models.open_store(tmp_path).model(runs[0])
     store = open_store(tmp_path, keep=Keep.ALL)
     assert not store.has(runs[0].key) and store.keys() == {runs[1].key} and store.get(runs[0]) is None
-    local.ensure(store, runs, in_process=True)
+    local.ensure(store, runs)
     assert store.keys() == {run.key for run in runs} and len(store.trainings()) == 3
     read = kept_models.open_store(tmp_path)
     for run in runs:
@@ -117,7 +116,7 @@ def test_the_engine_keeps_models_and_trains_again_only_where_told(tmp_path: Path
 @pytest.mark.slow
 def test_verify_evaluates_them_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make(), make(lr=3e-3)]
-    local.ensure(open_store(tmp_path, keep=Keep.NEW), runs, in_process=True)
+    local.ensure(open_store(tmp_path, keep=Keep.NEW), runs)
     verify = ["runs", "verify", "--weights", "--store", str(tmp_path), "--json"]
     assert main(verify) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

@@ -18,7 +18,7 @@ from replicate.train import compiled, models, optim, solo, stacked
 from replicate.train.accelerate import CaptureFailed
 from replicate.train.augment import AUGMENTATIONS
 from replicate.train.checkpoint import Saver
-from replicate.train.contract import TooLarge
+from replicate.train.contract import TooLarge, Workspace
 from replicate.train.lanes import NORMALISATION
 from replicate.train.layers import Linear
 from replicate.train.products import as_products
@@ -26,7 +26,7 @@ from replicate.train.setting import TrainError
 from replicate.train.stacked import How, train_stack
 from tests.support import archives
 from tests.support.processes import Killed, killed
-from tests.support.stacked import MODELS, close, float64, forget_inputs, make, no_fallback, timeless
+from tests.support.stacked import MODELS, close, float64, forget_inputs, load_lane, make, no_fallback, timeless
 
 __all__ = ["float64", "no_fallback"]
 
@@ -62,7 +62,7 @@ def test_lanes_equal_solo(arch: str, optimizer: str, products: bool | None, monk
     assert any(type(module) is Linear for module in lanes._template.modules()) == bool(products)
     expected = copy.deepcopy(lanes)
     for lane, model in enumerate(reference):
-        expected.load(lane, as_products(model, torch.empty(1, 1, 8, 8)) if products else model)
+        load_lane(expected, lane, as_products(model, torch.empty(1, 1, 8, 8)) if products else model)
     for found, wanted in zip(lanes.weights, expected.weights, strict=True):
         assert wanted.dtype == torch.float64
         assert (found - wanted).abs().max() < 1e-10
@@ -183,8 +183,8 @@ def test_killed_and_resumed_gives_the_same_bits(
 ) -> None:
     """Killed in a step with a checkpoint after each, in three sessions; one lane has diverged by then."""
     runs = [make("resnet50", 1e-2, 0.1), make("resnet50", 1e200), make("resnet50", 1e-2, 0.3, schedule="linear")]
-    how = How(checkpoints=tmp_path, checkpoint_seconds=0, products=products)
-    expected = train_stack(runs, how=How(products=products))
+    how, workspace = How(products=products), Workspace(tmp_path, checkpoint_seconds=0)
+    expected = train_stack(runs, how=how)
     step, taken = stacked._Stack.step, []
 
     def mortal(stack: stacked._Stack, index: torch.Tensor) -> torch.Tensor:
@@ -197,12 +197,12 @@ def test_killed_and_resumed_gives_the_same_bits(
     monkeypatch.setattr(stacked._Stack, "step", mortal)
     for _ in range(2):
         with pytest.raises(Killed):
-            train_stack(runs, how=how)
+            train_stack(runs, how=how, workspace=workspace)
         killed_at += 1
         if killed_at > 11:
             break
     monkeypatch.setattr(stacked._Stack, "step", lambda s, i: taken.append(s.taken) or step(s, i))
-    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert timeless(train_stack(runs, how=how, workspace=workspace)) == timeless(expected)
     assert taken == list(range(12))
     assert list(tmp_path.iterdir()) == []
 
@@ -212,7 +212,7 @@ def test_killed_and_resumed_on_augmented_images(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(tmp_path / "data", train=20, test=30)))
     spec = DataSpec("cifar100", train_images=20)
     runs = [make(lr=lr, data=spec, augment=tuple(AUGMENTATIONS)) for lr in (1e-3, 1e-2)]
-    how = How(checkpoints=tmp_path / "checkpoints", checkpoint_seconds=0)
+    workspace = Workspace(tmp_path / "checkpoints", checkpoint_seconds=0)
     expected = train_stack(runs)
     step = stacked._Stack.step
 
@@ -223,40 +223,40 @@ def test_killed_and_resumed_on_augmented_images(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(stacked._Stack, "step", mortal)
     with pytest.raises(Killed):
-        train_stack(runs, how=how)
+        train_stack(runs, workspace=workspace)
     monkeypatch.setattr(stacked._Stack, "step", step)
-    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert timeless(train_stack(runs, workspace=workspace)) == timeless(expected)
 
 
 def test_killed_between_the_last_step_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make(), make(lr=1e-3)]
-    how = How(checkpoints=tmp_path, checkpoint_seconds=0)
+    workspace = Workspace(tmp_path, checkpoint_seconds=0)
     expected = train_stack(runs)
 
     with monkeypatch.context() as patch:
         patch.setattr(stacked._Stack, "results", killed)
         with pytest.raises(Killed):
-            train_stack(runs, how=how)
+            train_stack(runs, workspace=workspace)
     monkeypatch.setattr(stacked._Stack, "step", killed)
-    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert timeless(train_stack(runs, workspace=workspace)) == timeless(expected)
 
 
 def test_corrupt_checkpoint_starts_over_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, words = [make(), make(lr=1e-3)], []
-    how = How(checkpoints=tmp_path, checkpoint_seconds=0, notice=words.append)
+    workspace = Workspace(tmp_path, checkpoint_seconds=0, notice=words.append)
     expected = train_stack(runs)
     with monkeypatch.context() as patch:
         patch.setattr(stacked._Stack, "evaluate", killed)
         with pytest.raises(Killed):
-            train_stack(runs, how=how)
+            train_stack(runs, workspace=workspace)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-100])
-    assert timeless(train_stack(runs, how=how)) == timeless(expected)
+    assert timeless(train_stack(runs, workspace=workspace)) == timeless(expected)
     assert len(words) == 1 and words[0].endswith("cut off or altered; training starts over")
 
 
 def test_no_checkpoint_before_its_time(tmp_path: Path) -> None:
-    train_stack([make(), make(lr=1e-3)], how=How(checkpoints=tmp_path / "none"))
+    train_stack([make(), make(lr=1e-3)], workspace=Workspace(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
 
 
@@ -264,8 +264,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_nothing(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     words: list[str] = []
     runs = [make(), make(lr=1e-3)]
-    how = How(checkpoints=tmp_path / "file", checkpoint_seconds=0, notice=words.append)
-    assert timeless(train_stack(runs, how=how)) == timeless(train_stack(runs))
+    workspace = Workspace(tmp_path / "file", checkpoint_seconds=0, notice=words.append)
+    assert timeless(train_stack(runs, workspace=workspace)) == timeless(train_stack(runs))
     assert words and all(
         w.startswith("checkpoint ") or w.endswith("make it writable; training goes on without") for w in words
     )
@@ -334,7 +334,7 @@ class TestCompilingFails:
     def test_one_notice_and_training_goes_on_without(self, calls: int, failing: list[int]) -> None:
         failing[0] = calls
         words: list[str] = []
-        found = train_stack(self.runs, how=dataclasses.replace(self.how, notice=words.append))
+        found = train_stack(self.runs, how=self.how, workspace=Workspace(notice=words.append))
         assert timeless(found) == timeless(train_stack(self.runs))
         assert words == [
             "compiling failed on cpu (fatal error: Python.h: No such file or directory): training goes on without"
@@ -429,13 +429,13 @@ def test_bf16_passes_keep_float32_weights(arch: str, monkeypatch: pytest.MonkeyP
     stack = stacked._Stack(runs, "cpu", How())
     exact = stacked._Stack([make(arch), make(arch, lr=1e-3)], "cpu", How())
     index = stack.inputs.start(0)[0]
-    for name, leaf in zip(stack.lanes.names, stack.lanes.leaves(), strict=True):
+    for name, leaf in zip(stack.lanes.names, stack.lanes.leaves, strict=True):
         owner = stack.lanes._template.get_submodule(name.rpartition(".")[0])
         assert leaf.dtype == (torch.float32 if isinstance(owner, NORMALISATION) else torch.bfloat16), name
     losses, reference = stack.step(index), exact.step(index)
     assert losses.dtype == torch.float32 and (losses - reference).abs().max() < 0.05
     assert {weights.dtype for weights in stack.lanes.weights} == {torch.float32}
-    for weights, leaf in zip(stack.lanes.weights, stack.lanes.leaves(), strict=True):
+    for weights, leaf in zip(stack.lanes.weights, stack.lanes.leaves, strict=True):
         assert leaf.equal(weights.to(leaf.dtype)), "the step has rounded them anew"
     assert {s.dtype for s in stack.lanes.statistics.values()} <= {torch.float32}
     found, wanted = (torch.cat([first.flatten() for first in s.moments.first]) for s in (stack, exact))

@@ -1,1 +1,1 @@
-"""Engines: how the missing runs get trained. Every engine trains a run through `worker.train_missing`."""
+"""Engines, which train the missing runs: on this machine (`local`) or on a Ray cluster (`ray`)."""

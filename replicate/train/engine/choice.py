@@ -1,4 +1,4 @@
-"""Which engine trains: from its name to the function that does it, loading no more than that one."""
+"""The engine that users choose by name; only that one is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINES = (LOCAL, RAY)
 
 
 def check(name: str, address: str | None) -> None:
-    """Raise `UsageError` where engine `name` cannot be had, or has no use for `address`."""
+    """Raise `UsageError` if engine `name` is not installed, or if it does not take an `address`."""
     if name == RAY and importlib.util.find_spec("ray") is None:
         raise UsageError("--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'")
     if name != RAY and address is not None:
@@ -21,7 +21,7 @@ def check(name: str, address: str | None) -> None:
 
 
 def ensure_of(name: str, address: str | None) -> Callable[..., None]:
-    """`ensure(store, runs, processes=…, in_process=…, trainer=…, until=…)` of engine `name`."""
+    """The function `ensure(store, runs, processes=…, trainer=…, until=…)` of engine `name`."""
     check(name, address)
     if name == RAY:
         from replicate.train.engine import ray as engine

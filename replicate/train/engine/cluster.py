@@ -1,4 +1,4 @@
-"""Reaching a Ray cluster: an address to a connection, or one line on why there is none."""
+"""Connects to a Ray cluster, or says in one line why that is impossible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from ray import exceptions as lost
 from replicate.text import UsageError
 
 ANSWER_SECONDS = 10.0
-"""For a cluster to answer at all."""
+"""How long to wait for the cluster's address to answer."""
 
 
 def connect(address: str | None) -> None:
-    """To the Ray cluster at `address`; without one, to the one that Ray finds, or to a new one on this machine."""
+    """Connect to the Ray cluster at `address`; None: to one that Ray finds, or else to a new one on this machine.
+
+    Raises UsageError if that fails. Does nothing if this process is connected already.
+    """
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU asks torch for none
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # else Ray warns; a task without a GPU uses none anyway
     try:
         _check_reachable(address)
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
@@ -32,7 +37,7 @@ def connect(address: str | None) -> None:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise OSError where `address` names a machine and a port that does not answer: Ray itself would wait minutes."""
+    """Raise OSError if `address` is a host and port that does not answer: Ray itself would wait for minutes."""
     host, _, port = (address or "").rpartition(":")
     if host and "/" not in host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()

@@ -1,9 +1,9 @@
-"""Devices: what of this machine a training may use, as slots that processes lease from each other by name.
+"""The devices of this machine that training may use, as slots that processes lease by name.
 
-A slot is a CUDA device that is visible now or, where there is none, a physical core. Its name says which piece of
-hardware it is, so that two sessions agree on it however each of them has numbered its devices, or named its machine:
-a container has a name of its own, and a GPU one that no other has. A process that trains on a CUDA device sees that
-one alone (`Slot.bind`), so that it cannot have a context on another.
+A slot is a visible CUDA device or, if there is none, a physical core. Its name identifies the hardware, so that two
+sessions agree on it even if they number their devices differently. The name of a GPU is its UUID alone, because
+containers on one machine have different host names. A process that trains on a CUDA device sees only that one
+(`Slot.bind`), so that it cannot create a context on another.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from replicate.train import cores
 CPU = "cpu"
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 ASK_SECONDS = 120.0
-"""For a process that loads torch and the driver, on a machine that is busy."""
+"""How long a process may take to load torch and the driver, on a busy machine."""
 
-# Neither counting the devices nor describing them makes a context, which one in mode EXCLUSIVE_PROCESS may refuse.
-# Before `init`, torch counts what the driver manages, and not what CUDA shows of it: a device in slices as a whole.
+# Neither counting nor describing devices creates a context, which a device in mode EXCLUSIVE_PROCESS could refuse.
+# Before `init`, torch counts the devices of the driver instead of CUDA's: one that is split by MIG counts as a whole.
 _ASK = """
 import json, torch
 torch.cuda.init()
@@ -41,22 +41,22 @@ for i in range(torch.cuda.device_count()):
 print(json.dumps(found))
 """
 PLACE = "pci-"
-"""Begins what a device without a UUID is called: machines have such names in common."""
+"""Prefix of the identity of a device without a UUID, which is unique only within its machine."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A share of this machine that one training at a time may use."""
+    """A device that one training at a time may use."""
 
     name: str
     """Name of its lease (`Store.lease`)."""
     device: str
-    """As torch calls it in this process: `cpu`, `cuda:3`."""
+    """torch's name for it in the session: `cpu`, `cuda:3`."""
     visible: str = ""
-    """`CUDA_VISIBLE_DEVICES` for a process that is to see it alone."""
+    """Value of `CUDA_VISIBLE_DEVICES` for a process that is to see only this device."""
 
     def bind(self) -> str:
-        """Have this process, in which CUDA was not asked for anything yet, see it alone; what torch then calls it."""
+        """Make this process see only this device, and return torch's name for it; call this before CUDA is used."""
         if self.device == CPU:
             return CPU
         os.environ[VARIABLE] = self.visible
@@ -64,9 +64,9 @@ class Slot:
 
 
 def slots(processes: int | None = None) -> tuple[Slot, ...]:
-    """One for each CUDA device that is visible, at most `processes`; else for each core, as `cores.slots` has it.
+    """One slot for each visible CUDA device, at most `processes`; without such devices, those of `cores.slots`.
 
-    More processes than CUDA devices wait for each other: a device is never shared.
+    A CUDA device is never shared, so more `processes` than devices give no more slots.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes: expected 1 or more, got {processes}")
@@ -78,31 +78,31 @@ def slots(processes: int | None = None) -> tuple[Slot, ...]:
 
 
 def _name(identity: str) -> str:
-    """Name of the lease on a GPU."""
+    """Name of the lease on the GPU with this `identity`."""
     name = f"gpu-{re.sub(r'[^A-Za-z0-9]+', '-', identity)}"
     return f"{cores.machine()}-{name}" if identity.startswith(PLACE) else name
 
 
 def still_there(wanted: Sequence[Slot]) -> list[Slot]:
-    """Those of `wanted` that are there now, by the numbers they have now: one that vanishes may renumber others."""
+    """Those of `wanted` that still exist, with their current numbers: if one vanishes, others may be renumbered."""
     _asked.cache_clear()
     now = {slot.name: slot for slot in slots()}
     return [now[slot.name] for slot in wanted if slot.name in now]
 
 
 def cuda_devices() -> tuple[str, ...]:
-    """What tells each CUDA device that torch sees now from all others of the machine, in CUDA's order."""
+    """The identity (UUID or place on the bus) of each CUDA device that torch sees, in CUDA's order."""
     if not may_see_cuda(os.environ):
         return ()
-    return _asked(os.environ.get(VARIABLE)).found
+    return _asked(os.environ.get(VARIABLE))[0]
 
 
 def unseen(runs: Iterable[Run] = ()) -> str:
-    """A line for people where a CUDA device may be there and none was found, so that cores train; else empty.
+    """A warning if there seems to be a CUDA device that torch cannot use, so that cores train instead; else "".
 
-    Raises `UsageError` where one of `runs` computes in a precision of accelerators: cores would take weeks.
+    Raises `UsageError` if one of `runs` needs a precision meant for accelerators: cores would take weeks.
     """
-    if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE)).why):
+    if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE))[1]):
         return ""
     foreign = next((run.precision for run in runs if run.precision != "float32"), None)
     line = (
@@ -116,19 +116,19 @@ def unseen(runs: Iterable[Run] = ()) -> str:
 
 
 def may_see_cuda(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
-    """Whether it is worth asking torch: by the driver's device files and `CUDA_VISIBLE_DEVICES`."""
+    """Whether it is worth asking torch, according to the driver's device files and `CUDA_VISIBLE_DEVICES`."""
     if named(environment.get(VARIABLE)) == ():
         return False
     if sys.platform == "win32":
         return shutil.which("nvidia-smi") is not None
-    # WSL shows no device file per GPU: there the driver's own program tells.
+    # WSL has no device file per GPU, so look for the driver's command there.
     return any(devices.glob("nvidia[0-9]*")) or ((devices / "dxg").exists() and shutil.which("nvidia-smi") is not None)
 
 
 def named(variable: str | None) -> tuple[str, ...] | None:
-    """The devices that a value of `CUDA_VISIBLE_DEVICES` names: numbers, UUIDs, MIG names; None: it is not set.
+    """The entries in a value of `CUDA_VISIBLE_DEVICES`: numbers, UUIDs or MIG names; None if it is not set.
 
-    As CUDA reads it: an empty entry or -1 hides itself and all that follow.
+    As in CUDA, an empty entry or -1 hides itself and all that follow.
     """
     if variable is None:
         return None
@@ -140,40 +140,34 @@ def named(variable: str | None) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What torch said of CUDA devices."""
-
-    found: tuple[str, ...]
-    why: str = ""
-    """There is none."""
-
-
 @lru_cache(maxsize=4)
-def _asked(variable: str | None) -> _Answer:
-    """`cuda_devices` under this value of the variable, asked in a process that ends: ours must not initialise CUDA."""
+def _asked(variable: str | None) -> tuple[tuple[str, ...], str]:
+    """The devices that torch finds for this value of the variable, and why if there are none.
+
+    A short-lived process asks torch, because ours must not initialise CUDA.
+    """
     try:
         asked = subprocess.run(
             [sys.executable, "-c", _ASK], capture_output=True, text=True, check=True, timeout=ASK_SECONDS
         )
         uuids = decode(asked.stdout, list[str])
     except subprocess.TimeoutExpired:
-        return _Answer((), f"no answer from torch within {ASK_SECONDS:g} s")
+        return (), f"no answer from torch within {ASK_SECONDS:g} s"
     except subprocess.CalledProcessError as failed:
         last = (failed.stderr or "").strip().splitlines()[-1:]
-        return _Answer((), one_line(f"an error in asking torch ({last[0] if last else failed})"))
+        return (), one_line(f"an error in asking torch ({last[0] if last else failed})")
     except (OSError, Malformed, subprocess.SubprocessError) as error:
-        return _Answer((), one_line(f"an error in asking torch ({type(error).__name__}: {error})"))
+        return (), one_line(f"an error in asking torch ({type(error).__name__}: {error})")
     if uuids and (slices := _slices(variable)):
-        return _Answer(slices)  # by their own names: a slice may have the UUID of the whole
-    return _Answer(tuple(uuids), "" if uuids else "none that torch can use")
+        return slices, ""  # by name: a MIG slice may have the UUID of the whole device
+    return tuple(uuids), "" if uuids else "none that torch can use"
 
 
 def _entries(variable: str | None) -> tuple[str, ...] | None:
-    """How each device can be asked for alone; None: by its number."""
+    """The entry of the variable that selects each device alone; None: its number."""
     return _slices(variable) or named(variable)
 
 
 def _slices(variable: str | None) -> tuple[str, ...]:
-    """Those of devices (MIG) that are asked for. CUDA shows a process no more than one, but each to one of its own."""
+    """The MIG slices that the variable names. A process can see only one of them, so each needs its own process."""
     return tuple(entry for entry in named(variable) or () if entry.startswith("MIG-"))

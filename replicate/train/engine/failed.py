@@ -1,4 +1,4 @@
-"""From an exception in a trainer to the error that the user reads, and to what is at fault: a run or its device."""
+"""Turns an exception in a trainer into the error that the user reads, and tells errors of a device from others."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from replicate.runs.run import Run
 from replicate.text import UsageError
 
 DEVICE_ERRORS = ("AcceleratorError",)
-"""Classes of exceptions that torch raises where a device fails; older versions raise RuntimeError with these words:"""
+"""Names of the exceptions that torch raises if a device fails; older versions raise RuntimeError with these words:"""
 DEVICE_WORDS = (
     *("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error"),
     "No CUDA GPUs are available",  # in a process that was given one
 )
 NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
 NO_MEMORY = "out of memory"
-"""An error with these words leaves the device usable."""
+"""A device stays usable after an error with these words."""
 
 
 class TrainingFailed(UsageError):
-    """A run that could not be trained; the first line names the run and the error, the rest is where it happened."""
+    """A run could not be trained; the first line names the run and the error, the rest is the traceback."""
 
     def __init__(self, message: str, runs: Sequence[Run] = ()) -> None:
         super().__init__(message)
         self.runs = runs
-        """Runs of which one or all could not be trained; empty where no run is at fault."""
+        """Runs of which at least one could not be trained; empty if no run is at fault."""
 
 
 class DeviceFailed(TrainingFailed):
-    """A device failed while it trained; its runs are not at fault and can be trained on another."""
+    """A device failed during training; its runs are not at fault and can be trained on another."""
 
 
 def describe(*runs: Run) -> str:
@@ -44,7 +44,7 @@ def describe(*runs: Run) -> str:
 
 
 def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed:
-    """What to raise where training one of `suspects` on `device` has ended in `error`."""
+    """The exception to raise after `error` in training `suspects`, at least one of which is at fault, on `device`."""
     text = " ".join(str(error).split()) or "no message"
     if device != "cpu" and is_of_device(error):
         return DeviceFailed(f"device {device} failed in training {describe(*suspects)}: {type(error).__name__}: {text}")
@@ -52,7 +52,7 @@ def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed
 
 
 def is_of_device(error: BaseException) -> bool:
-    """Whether `error` says that a device does not work, or no longer in this process."""
+    """Whether `error` means that the device does not work, at least not in this process."""
     text = str(error)
     if NO_MEMORY in text.lower():
         return False

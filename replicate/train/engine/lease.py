@@ -1,8 +1,8 @@
-"""Leases: from a slot to the locks that a process takes before it uses the device, so that no two use it at once.
+"""Leases: the locks that a process takes before it uses a device, so that no two processes use it at once.
 
-A core is leased in the store: company there costs time and no more. A GPU is leased in a folder of this user on this
-machine too, for two stores know nothing of each other and two stacks on one GPU may both run out of memory; and in the
-store, where sessions in containers meet that see no folder of the machine's.
+A core is leased in the store only: sharing one with the user of another store just costs time. Two stacks on one GPU
+may both run out of memory, so a GPU is leased in a folder of this user on this machine too, which all stores share; its
+lease in the store serves sessions in containers, which may not see that folder.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from replicate.train.engine import scratch
 from replicate.train.engine.devices import CPU, Slot
 
 HOLDER = ".holder"
-"""Suffix of the file that says who took the lease beside it."""
+"""Suffix of the file, next to the lock, that says which process holds it."""
 POLL_SECONDS = (0.02, 0.25)
-"""First and longest pause between two looks at locks that others hold."""
+"""First and longest pause between two attempts to take a lock that others hold."""
 
 
 class Lease:
-    """The lease on a slot, taken without waiting; the death of its holder frees it."""
+    """The lease on a slot, taken without waiting; it ends with its process at the latest."""
 
     def __init__(self, slot: Slot, store: Store | None, note: Callable[[str], None]) -> None:
-        """`store`: that which is trained into; None: there is none. `note` hears where other stores cannot be told."""
+        """`store`: the one that is trained into, if any. `note` is called if other stores cannot be locked out."""
         self.slot = slot
         self._store, self._note = store, note
         self._held = contextlib.ExitStack()
 
     def take(self) -> bool:
-        """Take it, and sign that this process has it; False where it is another's. StoreError as `Store.take`."""
+        """Take the lease and record this process as its holder; returns False if another process has it.
+
+        Raises StoreError as `Store.take` does.
+        """
         with contextlib.ExitStack() as held:
-            # The machine's lock first: the store's is seen by who watches, and must not be had for a moment in vain.
+            # The machine's lock comes first, because monitors show the store's lock even if it is held only briefly.
             if not self._take_of_machine(held):
                 return False
             if self._store is not None:
@@ -54,13 +57,13 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the locks."""
         self._held.close()
 
     def _take_of_machine(self, held: contextlib.ExitStack) -> bool:
         if self.slot.device == CPU:
             return True
-        from filelock import Timeout  # not needed to read, and slow to import
+        from filelock import Timeout  # slow to import
 
         try:
             path = _of_machine(self.slot)
@@ -82,7 +85,7 @@ class Lease:
 
 
 def holders(store: Store | None, slots: Sequence[Slot]) -> dict[str, Holder | None]:
-    """Those of `slots` that are held, in the store or on this machine, by name: by whom, where that can be made out."""
+    """Name of each of `slots` that is leased, in the store or on this machine → the process that holds it, if known."""
     in_store = set(store.held_slots()) if store is not None else set()
     found: dict[str, Holder | None] = {}
     for slot in slots:
@@ -99,7 +102,7 @@ def holders(store: Store | None, slots: Sequence[Slot]) -> dict[str, Holder | No
 def wait(
     store: Store | None, slots: Sequence[Slot], enough: Callable[[], bool], note: Callable[[str], None]
 ) -> Lease | None:
-    """The lease on the first of `slots` that is free, waiting for one; None as soon as there is `enough` without."""
+    """Wait for one of `slots` to be free and lease it; returns None once `enough()` is true."""
     leases = [Lease(slot, store, note) for slot in slots]
     pause, longest = POLL_SECONDS
     while not enough():
@@ -112,24 +115,10 @@ def wait(
 
 
 @contextlib.contextmanager
-def leased(
-    store: Store | None, slots: Sequence[Slot], enough: Callable[[], bool], note: Callable[[str], None]
-) -> Iterator[Slot | None]:
-    """Hold what `wait` has got, or None."""
-    held = wait(store, slots, enough, note)
-    try:
-        yield held.slot if held else None
-    finally:
-        if held:
-            held.release()
-
-
-@contextlib.contextmanager
 def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], None]) -> Iterator[Slot]:
-    """Hold one of `slots`, waiting for it, while its speed is measured; `say` takes a line on whom is waited for.
+    """Lease one of `slots` while its speed is measured; `say` is called with a line on the process that is waited for.
 
-    A core is not held: there, time in which a process has no core is not measured. Nor is one asked for in a store
-    that cannot be written to.
+    A core is not leased, because only processor time is measured there. A store that cannot be written to is ignored.
     """
     if slots[0].device == CPU:
         yield slots[0]
@@ -144,17 +133,20 @@ def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], 
             say(waiting_for(holders(store, slots)))
         return False
 
-    with leased(store, slots, tell, say) as slot:
-        assert slot is not None
-        yield slot
+    held = wait(store, slots, tell, say)
+    assert held is not None
+    try:
+        yield held.slot
+    finally:
+        held.release()
 
 
 def waiting_for(held: dict[str, Holder | None]) -> str:
-    """A line on the devices that are waited for, and who holds them."""
+    """A line that names the devices that are waited for and the processes that hold them."""
     each = [f"{name} ({holder or 'a process that left no name'})" for name, holder in held.items()]
     return f"waiting for device {' or '.join(each) or 'another session has this moment'}"
 
 
 def _of_machine(slot: Slot) -> Path:
-    """The lock on `slot` for all stores."""
+    """The lock file of `slot` that all stores share."""
     return scratch.common() / "leases" / f"{slot.name}.lock"

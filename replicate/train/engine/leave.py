@@ -1,7 +1,6 @@
-"""What a process does on SIGTERM, which a cloud sends before it takes a machine away.
+"""When training ends early: at a deadline, or on SIGTERM, which a cloud sends before it takes a machine away.
 
-A trainer inside `attentive` checks `stopping` and saves its stack first. Anything else is interrupted, and its runs
-stay missing.
+A trainer inside `attentive` saves its stack first. Anything else is interrupted.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ STATUS = 128 + signal.SIGTERM
 
 
 class OutOfTime(Exception):
-    """The time that was given for training is over; what was begun goes on from there the next time."""
+    """The time for training is over; unfinished stacks continue the next time."""
 
     def __init__(self) -> None:
         super().__init__("the time given for training is over; what was begun goes on from there the next time")
 
 
 class Deadline:
-    """When training is to end: at a time of the monotonic clock, or earlier if `end` is called."""
+    """When training must end: at a time of the monotonic clock, or as soon as `end` is called."""
 
     def __init__(self, at: float = math.inf) -> None:
         self.at = at
 
     @classmethod
     def of(cls, until: float | Deadline) -> Deadline:
-        """`until` itself, or the deadline at that time."""
+        """`until` as a deadline."""
         return until if isinstance(until, Deadline) else cls(until)
 
     def end(self) -> None:
-        """Set the deadline to now; may be called from any thread."""
+        """Make the deadline pass now; may be called from any thread."""
         self.at = -math.inf
 
     def passed(self) -> bool:
@@ -45,21 +44,15 @@ class Deadline:
 
 
 class Leave:
-    """Whether this process has been asked to end, and whether it may do so at once."""
+    """Whether this process was asked to end, and whether it may do so at once."""
 
-    def __init__(self, until: float | Deadline = math.inf) -> None:
-        """`until`: when training is to end, by the monotonic clock."""
+    def __init__(self) -> None:
         self.asked = False
-        self._until = Deadline.of(until)
         self._attentive = 0
-
-    def stopping(self) -> bool:
-        """Whether training is to end: because this process is to, or because its time is over."""
-        return self.asked or self._until.passed()
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
-        """While inside, SIGTERM only sets `asked`, which the code inside must check often."""
+        """Inside, SIGTERM only sets `asked`, which the code inside must check often."""
         self._attentive += 1
         try:
             yield
@@ -67,7 +60,7 @@ class Leave:
             self._attentive -= 1
 
     def on_signal(self, signum: int, frame: Any) -> None:
-        """The handler of SIGTERM. A second one is ignored; SIGKILL ends the process at once."""
+        """The handler of SIGTERM; ignores all signals but the first."""
         if self.asked:
             return
         self.asked = True
@@ -76,12 +69,12 @@ class Leave:
 
 
 @contextlib.contextmanager
-def on_sigterm(until: float | Deadline = math.inf) -> Iterator[Leave]:
-    """While inside, SIGTERM unwinds the main thread; the process then ends as it would have without this handler.
+def on_sigterm() -> Iterator[Leave]:
+    """Inside, SIGTERM unwinds the main thread; the process then ends as it would have without this handler.
 
-    Nothing is changed in other threads, nor where the signal is ignored or handled by code that is not Python.
+    Does nothing in other threads, or if the signal is ignored or handled by code that is not Python.
     """
-    leave = Leave(until)
+    leave = Leave()
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) in (
         signal.SIG_IGN,
         None,

@@ -1,25 +1,27 @@
-"""What engines share: from runs to the stacks that are missing, again until every run is stored."""
+"""What engines share: they lock runs, group the missing ones into stacks, and repeat until every run is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 
 from replicate.runs.run import Run
 from replicate.runs.stacks import stacks
 from replicate.store import begun
+from replicate.store.locks import Lock
 from replicate.store.store import Store, StoreError
-from replicate.train.contract import TRAINERS, Trainer
+from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
 
 MOST_RUNS = 32
-"""In a stack. On a CPU a core gains little from more; a GPU that has room for less takes them in parts."""
+"""Most runs in a stack. A core gains little from more; a GPU with room for fewer trains them in several parts."""
 
 ROUNDS = 3
-"""How often runs that cannot be read back are trained again before the disk is blamed."""
+"""How often runs that cannot be read back are trained before the disk is blamed."""
 
 
 def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]], None]) -> None:
-    """Have `train` train those of `runs` that `store` lacks, until it can read every one."""
+    """Call `train` with those of `runs` that `store` lacks, until it can read all of them, or raise StoreError."""
     distinct = list({run.key: run for run in runs}.values())
     for _ in range(ROUNDS):
         missing = [run for run in distinct if store.get(run) is None]
@@ -36,10 +38,10 @@ def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]],
         )
 
 
-def into_stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, devices: int) -> list[list[Run]]:
-    """`missing` in stacks: those that were begun before as they were, the rest such that every device has work.
+def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int) -> list[list[Run]]:
+    """Group `missing` into stacks: interrupted stacks as they were, the others so that each of `devices` has work.
 
-    How runs are grouped decides speed alone. On a GPU it also decides their rounding.
+    The grouping affects only speed and, on a GPU, rounding.
     """
     begun.prune(store)
     if trainer == TRAINERS["solo"]:
@@ -48,6 +50,34 @@ def into_stacks(store: Store, missing: Sequence[Run], trainer: Trainer | str, de
     return [*again, *stacks(rest, min(MOST_RUNS, max(1, -(-len(rest) // devices))))]
 
 
-def name_of(trainer: Trainer | str) -> str:
-    """Where another process finds the function."""
-    return trainer if isinstance(trainer, str) else f"{trainer.__module__}:{trainer.__qualname__}"
+class RunLocks:
+    """The locks of those of `runs` that no other process is training.
+
+    They are taken without waiting: a process that waited for one while holding another could wait forever.
+    """
+
+    def __init__(self, store: Store, runs: Iterable[Run]) -> None:
+        self._store = store
+        self._held: dict[str, Lock] = {}
+        try:
+            for run in sorted(runs, key=lambda run: run.key):
+                lock = store.lock(run)
+                if store.take(lock):
+                    self._held[run.key] = lock
+        except BaseException:
+            self.release()
+            raise
+
+    def split(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+        """Those of `runs` that are locked here and not stored, and those that other processes are training."""
+        # Under the lock the store is asked again: the last holder may have stored the run a moment ago.
+        missing = [run for run in runs if run.key in self._held and self._store.get(run) is None]
+        return missing, [run for run in runs if run.key not in self._held]
+
+    def release(self, keys: Iterable[str] | None = None) -> None:
+        """Release the locks of the runs with these `keys`, by default all."""
+        with ExitStack() as releases:  # one that fails does not prevent the others
+            for key in list(self._held) if keys is None else keys:
+                releases.callback(self._held.pop(key).release)
+                if self._store.has(key):
+                    releases.callback(self._store.drop_lock_file, key)

@@ -1,7 +1,7 @@
-"""A pool of worker processes that outlives calls: each imports the training code once and trains a stack at a time.
+"""A pool of worker processes that outlives calls: each imports the training code once and trains one stack at a time.
 
-The workers are plain child processes that speak JSON lines over pipes. Unlike `multiprocessing`, nothing of the
-parent's main module is imported again, no helper process is left behind, and one worker's death is only its own.
+The workers are child processes that exchange JSON lines over pipes. Unlike with `multiprocessing`, they do not import
+the parent's main module, there is no helper process, and the death of one worker does not affect the others.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")}
 """Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
 
 AGAIN_SECONDS = 0.2
-"""After which runs that another process was training are looked at again."""
+"""Time between two looks at runs that another process is training."""
 CLOSE_SECONDS = 2.0
-"""For a worker without work to end; one at work may take `LEAVE_SECONDS`."""
+"""How long an idle worker may take to end; a busy one may take `LEAVE_SECONDS`."""
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from replicate.train.engine.worker import main; main()"
@@ -67,7 +67,7 @@ class _Worker:
         """The store of its last job."""
         self.ready = False
         self.bound: tuple[str, str] | None = None
-        """The store for which it has leased a GPU until it ends, and the slot of that."""
+        """If it has a GPU, which it keeps until it ends: the store in which it is leased, and the name of the slot."""
         self.last_lines: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._read_answers, args=(events,), daemon=True),
@@ -77,23 +77,23 @@ class _Worker:
             thread.start()
 
     def send(self, job: dict[str, Any]) -> None:
-        """Hand over a job; a worker that is dead already is noticed by its end of output."""
+        """Send a job; a worker that has died is noticed by the end of its output."""
         assert self.process.stdin is not None
         self.job, self.store = job["job"], job["store"]
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
 
-    def close(self, now: bool) -> None:
-        """Ask the process to end: by the end of its input, or by a signal where it is at work."""
+    def close(self) -> None:
+        """Ask the process to end, by a signal if it is at work."""
         assert self.process.stdin is not None
-        if now:
+        if self.job is not None:
             self.process.terminate()
         with contextlib.suppress(OSError):
             self.process.stdin.close()
 
     def join(self, seconds: float) -> int:
-        """Wait for the end of the process, then kill it; its exit status."""
+        """Wait some seconds for the process to end, else kill it; returns its exit status."""
         assert self.process.stdin is not None and self.process.stdout is not None and self.process.stderr is not None
         try:
             status = self.process.wait(max(0.0, seconds))
@@ -124,7 +124,7 @@ class _Worker:
 
 
 class Pool:
-    """Workers that are started when there is work for them, no more than there are slots."""
+    """Worker processes, started when there is work for them; at most as many at work as there are slots."""
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
@@ -149,13 +149,12 @@ class Pool:
         slots: Sequence[Slot],
         until: float | Deadline = math.inf,
     ) -> None:
-        """Train `stacks`, in order, but for runs that get stored by others; returns when all are stored.
+        """Train `stacks`, in order, except runs that others store meanwhile; returns when all are stored.
 
-        A stack whose worker is killed is tried again by another, one whose worker crashes in halves, one that is too
-        large with half as many lanes at once; one whose device fails is tried once more there, then elsewhere. An
-        exception of the trainer is raised here, as `TrainingFailed`; stacks that other workers have begun are finished
-        and stored all the same; `OutOfTime` is raised at `until`, by the monotonic clock, with stacks begun and not
-        done.
+        If a worker is killed, its stack is retried; if it crashes, the stack is retried in halves. A stack that is too
+        large is retried with half as many lanes, and one whose device fails once more on that device, then elsewhere.
+        An exception of the trainer is raised as `TrainingFailed`; other workers still finish and store their stacks. At
+        `until`, by the monotonic clock, unfinished stacks are saved and `OutOfTime` is raised.
         """
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
@@ -197,7 +196,7 @@ class Pool:
                     worker.ready = True
                 else:
                     done = self._free(worker, answer, flight)
-                    if done is not None:  # else left over from a call that ended early
+                    if done is not None:  # else from an earlier call that ended early
                         for notice in answer["notices"]:
                             store.note(notice)
                         if len(answer.get("busy", ())) < len(done.runs):
@@ -218,14 +217,14 @@ class Pool:
         except (TrainingFailed, StoreError):
             raise
         except BaseException:
-            self.close(now=True)
+            self.close()
             raise
 
-    def close(self, now: bool = False) -> None:
-        """End all workers; with `now` in the middle of their stacks, which are then begun and not done."""
+    def close(self) -> None:
+        """End all workers, which save the stacks that they are training."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.close(now or worker.job is not None)
+            worker.close()
         at_work = any(worker.job is not None for worker in workers)
         deadline = time.monotonic() + (LEAVE_SECONDS if at_work else CLOSE_SECONDS)
         for worker in workers:
@@ -233,7 +232,7 @@ class Pool:
         self._events = queue.SimpleQueue()
 
     def _worker_for(self, work: Work, store: Store, slots: Sequence[Slot]) -> _Worker:
-        """An idle worker that can have `work`, else a new one. Those that can have none any more are ended."""
+        """An idle worker that can train `work`, else a new one; ends those whose GPU is not among `slots`."""
         usable = {(str(store.path), slot.name) for slot in slots}
         for worker in [worker for worker in self._workers if worker.job is None]:
             if worker.bound is not None and worker.bound not in usable:
@@ -246,20 +245,20 @@ class Pool:
 
     def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
-        worker.close(now=False)
+        worker.close()
         worker.join(CLOSE_SECONDS)
 
     def _free(self, worker: _Worker, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
-        """Mark `worker` as idle; returns the stack that it has done, if this call gave it out."""
+        """Mark `worker` as idle; returns the stack that it was training, if this call has sent it."""
         worker.job = None
         if "gpu" in answer:
             worker.bound = worker.store, answer["gpu"][0]
         if answer["outcome"] in (LOST, TOO_LARGE):
-            self._end(worker)  # before its job is given out again, so that its device is free
+            self._end(worker)  # before its stack is retried, so that its device is free
         return flight.pop(answer["job"], None)
 
     def _take(self, store: Store, work: Work, answer: dict[str, Any], waiting: deque[Work]) -> None:
-        """Act on a worker's answer about `work`."""
+        """Handle the answer of a worker that has finished or failed `work`."""
         if answer["outcome"] == FAILED:
             if "store" in answer:
                 raise StoreError(answer["store"])
@@ -278,7 +277,7 @@ class Pool:
         waiting: deque[Work],
         failed: dict[int, WorkerDied],
     ) -> None:
-        """Have the stack of `worker` trained by another, or note in `failed` that too many have died of it."""
+        """Queue the stack of `worker` again, or add it to `failed` if too many workers have died while training it."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)
@@ -300,7 +299,7 @@ class Pool:
             failed[work.origin] = error
 
     def _raise_if_alone(self, failed: dict[int, WorkerDied], unfinished: Sequence[Work]) -> None:
-        """Raise the error of a run that has failed as soon as nothing of its stack is `unfinished`."""
+        """Raise the error of a failed run once no other run of its original stack is `unfinished`."""
         origins = {work.origin for work in unfinished}
         for origin, error in failed.items():
             if origin not in origins:
@@ -308,7 +307,7 @@ class Pool:
 
 
 def _drop_stored(store: Store, waiting: deque[Work]) -> None:
-    """Take off the front of `waiting` what others have stored."""
+    """Remove stacks that others have stored from the front of `waiting`."""
     while waiting:
         first = waiting[0]
         first.runs = [run for run in first.runs if not store.has(run.key)]
@@ -318,6 +317,6 @@ def _drop_stored(store: Store, waiting: deque[Work]) -> None:
 
 
 def _died_of_device_error(store: Store, waiting: deque[Work], work: Work, answer: dict[str, Any]) -> WorkerDied | None:
-    """As after a crash: its company is trained without the run that is at fault, which is then named."""
+    """Retry `work` as after a crash: in halves, until the run at fault is found."""
     missing = [run for run in work.runs if not store.has(run.key)]
     return after_death(waiting, work, missing, Death.CRASHED, "an error of its device", answer["error"])

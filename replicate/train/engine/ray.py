@@ -1,8 +1,8 @@
-"""The Ray engine: from missing runs to stored ones, on the machines of a Ray cluster, each run trained exactly once.
+"""The Ray engine: trains missing runs on the machines of a Ray cluster, each exactly once.
 
-The driver holds the locks of the runs that it has given out, so that a run is trained once, whatever else works on its
-store. A stack is one Ray task. It sends home the sealed record of each run as it is done, and the driver stores it:
-workers need not see the store. Checkpoints lie in the store's folder where a worker sees it, else on its own disk.
+A stack is one Ray task. It sends the sealed record of each trained run to the driver, which stores it, so workers need
+no access to the store. The driver holds the locks of the runs that are being trained, so that no other session trains
+them too. Workers keep checkpoints in the store's folder if they can see it, else on their own disk.
 """
 
 from __future__ import annotations
@@ -22,28 +22,25 @@ from ray import exceptions as lost
 from replicate.data.source import DATA_VARIABLE
 from replicate.runs.run import Run
 from replicate.store import begun, model_file
-from replicate.store.locks import Lock
 from replicate.store.record import Corrupt, NewerFormat, parse
 from replicate.store.store import Store
-from replicate.train.contract import STACKED, TRAINERS, Trainer
+from replicate.train.contract import STACKED, TRAINERS
 from replicate.train.engine import room
 from replicate.train.engine.cluster import connect
 from replicate.train.engine.failed import NO_DEVICE, TrainingFailed, describe
 from replicate.train.engine.leave import Deadline, OutOfTime
-from replicate.train.engine.missing import into_stacks, name_of, until_stored
+from replicate.train.engine.missing import RunLocks, into_stacks, until_stored
 from replicate.train.engine.remote import SOFTWARE, train_stack
-from replicate.train.engine.work import Death, Work, WorkerDied, after_death
-
-__all__ = ["TrainingFailed", "WorkerDied", "connect", "ensure"]
+from replicate.train.engine.work import Death, Work, after_death
 
 LOOK_SECONDS = 1.0
-"""Longest wait for the workers before the driver looks around."""
+"""Longest wait for a message of a worker before the driver checks the time and its queue."""
 AGAIN_SECONDS = 2.0
-"""After which runs that another session was training are looked at again."""
+"""Time between two looks at runs that another session is training."""
 COUNT_SECONDS = 5.0
-"""Between two counts of the cluster's devices, which come and go."""
+"""Time between two counts of the cluster's devices, which come and go."""
 CANCEL_SECONDS = 5.0
-"""For tasks to end that were asked to; then they are killed."""
+"""How long cancelled tasks may take to end before they are killed."""
 
 MACHINE_LOST = (lost.NodeDiedError, lost.LocalRayletDiedError)
 WORKER_LOST = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
@@ -54,11 +51,11 @@ _doubted: set[str] = set()
 
 @dataclass
 class _Flight:
-    """A stack that a worker has."""
+    """A stack that was sent to a worker."""
 
     work: Work
-    locks: dict[str, Lock]
-    """Held by this process, by key of the run; given back as the runs are stored."""
+    locks: RunLocks
+    """Held by this process on the runs that are not stored yet."""
 
 
 def ensure(
@@ -66,32 +63,30 @@ def ensure(
     runs: Sequence[Run],
     *,
     processes: int | None = None,
-    in_process: bool = False,
-    trainer: Trainer | str = TRAINERS[STACKED],
+    trainer: str = TRAINERS[STACKED],
     until: float | Deadline = math.inf,
     address: str | None = None,
     share: bool = True,
 ) -> None:
-    """Train those of `runs` that `store` lacks; returns when all are stored, by this or any other process.
+    """Train the runs that `store` lacks; returns when all `runs` are stored, by this or any other process.
 
-    `processes`: how many stacks at once, by default one a device of the cluster at `address` (see `connect`).
-    `in_process` is for the local engine: these workers are elsewhere in any case.
-    `until`: when to stop, by the monotonic clock: `OutOfTime` is raised then, and what was begun is given up.
-    `share`: whether workers that see the folder of the store keep checkpoints there.
-    Raises `TrainingFailed` where a run cannot be trained, `StoreError` where it cannot be stored, `UsageError` where
-    there is no cluster.
+    `processes`: how many stacks to train at once, by default one per device of the cluster at `address` (see
+    `connect`). `trainer`: the function to train them with, as `module:function`. `until`: when to stop, by the
+    monotonic clock. `share`: whether workers that see the store's folder keep checkpoints there. Raises
+    `TrainingFailed` if a run cannot be trained, `StoreError` if one cannot be stored, `UsageError` if there is no
+    cluster, and `OutOfTime` at `until`, after cancelling what is in training.
     """
 
     def train(missing: list[Run]) -> None:
         connect(address)
-        driver = _Driver(store, name_of(trainer), processes, share)
+        driver = _Driver(store, trainer, processes, share)
         driver.train(into_stacks(store, missing, trainer, driver.devices()), until)
 
     until_stored(store, runs, train)
 
 
 class _Driver:
-    """Gives out stacks to the cluster's workers and stores what they send home."""
+    """Sends stacks to the cluster's workers and stores the records that they return."""
 
     def __init__(self, store: Store, trainer: str, processes: int | None, share: bool) -> None:
         self._store = store
@@ -101,7 +96,7 @@ class _Driver:
         self._waiting: deque[Work] = deque()
         self._flights: dict[Any, _Flight] = {}
         self._held: set[Any] = set()
-        """Tasks among the flights whose device has failed again: all that they still do is to keep it."""
+        """Tasks whose device has failed twice, and which keep it occupied so that Ray gives it to no other task."""
         self._failures: list[TrainingFailed] = []
         self._failed_origins: set[int] = set()
         self._counted = -COUNT_SECONDS
@@ -109,21 +104,21 @@ class _Driver:
         self._gpus = False
 
     def devices(self) -> int:
-        """GPUs of the cluster, or processors where it has none; as of a moment ago."""
+        """Number of GPUs in the cluster, or of processors if it has none, counted every `COUNT_SECONDS`."""
         if time.monotonic() - self._counted >= COUNT_SECONDS:
             resources = ray.cluster_resources()
             self._gpus = resources.get("GPU", 0) >= 1
             self._devices = max(1, int(resources.get("GPU" if self._gpus else "CPU", 0)))
             self._counted = time.monotonic()
             if self._probe is not None:
-                self._probe.touch()  # anew: what looks forgotten gets swept
+                self._probe.touch()  # repeatedly, because old temporary files get deleted
         return self._devices
 
     def train(self, stacks: Sequence[Sequence[Run]], until: float | Deadline = math.inf) -> None:
-        """Train `stacks`, but for runs that get stored by others; returns when all are stored.
+        """Train `stacks`, except runs that others store meanwhile; returns when all are stored.
 
-        A stack whose worker or machine is lost is given out again, in halves if that happens again and again. After
-        an exception of the trainer nothing more is given out; what was is finished, and the exception raised.
+        If a worker or machine is lost, its stack is sent again, in halves if that happens repeatedly. After an
+        exception of the trainer no other stacks are sent; those in training are finished before it is raised.
         """
         self._waiting.extend(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         _allow_open_files()
@@ -147,7 +142,7 @@ class _Driver:
             raise self._failures[0]
 
     def _give_out(self) -> None:
-        """As many stacks as there are devices, and a few that wait there: a cluster may grow when some do."""
+        """Send a few more stacks than there are devices: a cluster may grow if tasks are waiting."""
         most = self._processes or self.devices() + max(1, self.devices() // 4)
         for _ in range(len(self._waiting)):
             if len(self._flights) >= most:
@@ -159,24 +154,15 @@ class _Driver:
                 self._begin(work)
 
     def _begin(self, work: Work) -> None:
-        """Give out those runs of `work` that are missing and that nobody else is training."""
-        locks: dict[str, Lock] = {}
-        busy = []
-        for run in sorted(work.runs, key=lambda run: run.key):
-            lock = self._store.lock(run)
-            if self._store.take(lock):  # who waits for one while holding another could wait forever
-                locks[run.key] = lock
-            else:
-                busy.append(run.key)
-        flight = _Flight(work, locks)
-        if busy:
-            others = [run for run in work.runs if run.key in busy]
-            self._waiting.append(Work(others, work.origin, time.monotonic() + AGAIN_SECONDS))
+        """Send those runs of `work` that are missing and that no other process is training."""
+        locks = RunLocks(self._store, work.runs)
         try:
-            # Only under the lock is the answer final.
-            work.runs = [run for run in work.runs if run.key in locks and self._store.get(run) is None]
-            self._release(flight, keep={run.key for run in work.runs})
-            if not work.runs:
+            missing, busy = locks.split(work.runs)
+            if busy:
+                self._waiting.append(Work(busy, work.origin, time.monotonic() + AGAIN_SECONDS))
+            locks.release({run.key for run in work.runs} - {run.key for run in [*missing, *busy]})
+            work.runs = missing
+            if not missing:
                 return
             job = {
                 "software": SOFTWARE,
@@ -189,18 +175,18 @@ class _Driver:
                 "keep_models": self._store.keeps_models,
                 "failed": sorted(_doubted),
             }
-            # What is lost is given out again here and not by Ray, which knows nothing of locks and halves. A process
-            # that has used a GPU is not used again: it knows that one alone, and perhaps nothing works there any more.
+            # No retries by Ray: `after_death` decides on them. One task per process on a GPU: the process cannot switch
+            # to another GPU, and may be unusable after an error.
             task = ray.remote(max_calls=1 if self._gpus else 0)(train_stack).options(
                 num_cpus=1, num_gpus=1 if self._gpus else 0, max_retries=0, num_returns="streaming"
             )
-            self._flights[task.remote(job)] = flight
+            self._flights[task.remote(job)] = _Flight(work, locks)
         except BaseException:
-            self._release(flight)
+            locks.release()
             raise
 
     def _receive(self, task: Any) -> None:
-        """Act on the next thing that `task` has sent, or on its end."""
+        """Handle the next message of `task`, or its end."""
         flight = self._flights[task]
         try:
             told = ray.get(next(task))
@@ -234,7 +220,7 @@ class _Driver:
                 self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}", at_fault), None)
 
     def _device_failed(self, task: Any, told: dict[str, Any]) -> None:
-        """The device of `task` has failed: the stack is given out again; where no other device is left, all ends."""
+        """Send the stack of `task` again after its device has failed; fail if no other device is left."""
         first = told["failed"].splitlines()[0]
         if not told["held"]:
             _doubted.add(told["device"])
@@ -249,15 +235,15 @@ class _Driver:
         self._again(self._flights[task])
 
     def _again(self, flight: _Flight) -> None:
-        """Give out again, to another process, what is missing of `flight`."""
-        self._release(flight)
+        """Queue the missing runs of `flight` again, for another process."""
+        flight.locks.release()
         left = replace(flight.work, runs=[run for run in flight.work.runs if not self._store.has(run.key)])
         flight.work = Work([], left.origin)
         if left.runs and (not self._failures or left.origin in self._failed_origins):
             self._waiting.appendleft(left)
 
     def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:
-        """Store the record of a run that has come home."""
+        """Store the record of a run that a worker has sent."""
         (run,) = [run for run in flight.work.runs if run.key == told["key"]]
         try:
             if told["model"] is not None:
@@ -270,15 +256,15 @@ class _Driver:
             return
         _doubted.discard(told["on"])
         self._store.log_training(run.key, stored.result.seconds)
-        self._release(flight, keep=flight.locks.keys() - {run.key})
+        flight.locks.release([run.key])
 
     def _end(self, task: Any) -> None:
         self._held.discard(task)
-        self._release(self._flights.pop(task))
+        self._flights.pop(task).locks.release()
         begun.prune(self._store)
 
     def _worker_died(self, work: Work, error: Exception) -> None:
-        """Give out again what is missing of `work`, unless too many workers have died of it."""
+        """Queue the missing runs of `work` again, unless too many workers have died while training them."""
         missing = [run for run in work.runs if not self._store.has(run.key)]
         death = Death.MACHINE_LOST if isinstance(error, MACHINE_LOST) else Death.UNEXPLAINED
         output = " ".join(str(error).split())
@@ -289,7 +275,7 @@ class _Driver:
             self._drop_others()
 
     def _fail(self, error: TrainingFailed, origin: int | None) -> None:
-        """Give out nothing more, but the company of a run that kills its workers."""
+        """Keep `error` to raise it in the end, and drop what is queued, except from the stack `origin`."""
         self._failures.append(error)
         if origin is not None:
             self._failed_origins.add(origin)
@@ -297,19 +283,11 @@ class _Driver:
         self._store.note(f"{str(error).splitlines()[0]}; what was begun is finished")
 
     def _drop_others(self) -> None:
-        """After a failure: nothing waits any more but the company of runs that killed their workers."""
+        """Drop what is queued, except from stacks of which a run has killed its workers."""
         self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
 
-    def _release(self, flight: _Flight, keep: Any = ()) -> None:
-        """Let go of the locks of `flight`, but for those of the keys in `keep`."""
-        for key in [key for key in flight.locks if key not in keep]:
-            lock = flight.locks.pop(key)
-            if self._store.has(key):
-                self._store.drop_lock_file_of(key)
-            lock.release()
-
     def _cancel(self) -> None:
-        """Ask all tasks that are left to end, then end them; and let go of their runs."""
+        """Cancel all tasks, kill those that do not end, and release their runs."""
         tasks = [task for task in self._flights if task not in self._held]
         with contextlib.suppress(Exception):  # there may be no cluster any more
             for task in self._held:
@@ -328,11 +306,11 @@ class _Driver:
                 ray.cancel(task, force=True)
         self._held.clear()
         for task in list(self._flights):
-            self._release(self._flights.pop(task))
+            self._flights.pop(task).locks.release()
 
 
 def _allow_open_files() -> None:
-    """As many as the system lets us have: a lock is an open file."""
+    """Raise the limit on open files as far as the system allows: each lock is an open file."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

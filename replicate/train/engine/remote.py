@@ -1,4 +1,4 @@
-"""One stack in a worker of another machine: from the runs of a job to sealed records, sent home as they are done."""
+"""Trains one stack in a worker of a Ray cluster, and sends the sealed record of each run to the driver."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from replicate.train.engine.scratch import scratch
 from replicate.train.engine.worker import finished
 
 SOFTWARE = [__version__, RESULT_VERSION]
-"""What driver and worker must agree on."""
+"""What must be equal in driver and worker."""
 
 IN_USE = "in-use.lock"
 HOLD_SECONDS = 1800.0
-"""Until a device that failed is tried again."""
+"""How long a device that has failed twice is not used."""
 
 
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Room: how many lanes of a kind of stack fit a device, as this session has found out where one was too large."""
+"""Remembers for this session how many lanes fit on a device, for each kind of stack that was too large."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
 
 _fitting: dict[Run, int] = {}
-"""By kind of stack."""
+"""Kind of stack → most lanes to try."""
 
 
 def lanes(run: Run) -> int | None:
-    """The most at once of a stack with `run` that are known to fit; None: none was too large so far."""
+    """The most lanes for a stack with `run`; None if no such stack has been too large so far."""
     return _fitting.get(_kind(run))
 
 
 def halve(run: Run, tried: int, device: str, note: Callable[[str], None]) -> None:
-    """From now on half as many as `tried`, 2 or more, which were too large on `device`; a notice says so once."""
+    """Halve the lanes for stacks with `run` after `tried` (at least 2) were too large on `device`, and `note` it."""
     left = tried // 2
     if left < (lanes(run) or tried):
         _fitting[_kind(run)] = left

@@ -1,6 +1,6 @@
-"""Which devices a session still uses: from what failed on each, and under which stack, to the slots that are left.
+"""Decides which devices a session still uses after some have failed.
 
-For as long as the session lasts, whatever asks it to train, and how often: rounds ask again and again.
+A decision holds for the whole session, because training in rounds calls the engine again and again.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from replicate.train.engine.work import Work
 
 
 class Trust:
-    """What a pool has seen of its devices, by the names of their slots."""
+    """The devices of a pool that have failed, by the names of their slots."""
 
     def __init__(self) -> None:
         self._doubted: set[str] = set()
-        """Have failed and not been used since."""
+        """Devices that have failed and have not finished a job since."""
         self._left_alone: set[str] = set()
 
     def usable(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Those of `slots` that are not left alone; all where there is no other: perhaps somebody has seen to them."""
+        """Those of `slots` that are not left alone; all if there is no other, in case they have been repaired."""
         return [slot for slot in slots if slot.name not in self._left_alone] or list(slots)
 
     def used(self, name: str) -> None:
-        """The device of slot `name` has done a job."""
+        """The device of the slot `name` has finished a job."""
         self._doubted.discard(name)
 
     def after_error(self, store: Store, work: Work, failed: str, error: str, slots: Sequence[Slot]) -> list[Slot]:
-        """Those of `slots` that are left, as new processes will see them, after that named `failed` did under `work`.
+        """The slots that are left, with their current numbers, after the one named `failed` has failed under `work`.
 
-        The first time it may have been the process: `work` is to be tried once more there, in another. Then the device
-        is left alone; but where `work` has cost one already, it is blamed itself, and what it has cost is used again
-        from the next call on. `error`: what was raised. Raises `TrainingFailed` where no device is left.
+        The first time only the process may be at fault, so `work` is retried there in a new process. The second time
+        the device is left alone. If `work` has already cost another device, `work` is blamed instead, and that device
+        is used again from the next call on. `error`: the message of the failure. Raises `TrainingFailed` if no device
+        is left.
         """
         left = devices.still_there(slots)
         work.again_on = ""
-        if all(slot.name != failed for slot in slots):  # crossed out while the job was under way
+        if all(slot.name != failed for slot in slots):  # already left alone while this job was running
             return left or self._without(store, left, failed, error)
         if all(slot.name != failed for slot in left):
             return self._without(store, left, failed, error)
@@ -57,7 +58,7 @@ class Trust:
         return left
 
     def _without(self, store: Store, slots: Sequence[Slot], failed: str, error: str) -> list[Slot]:
-        """`slots` without the one named `failed`, which a notice says."""
+        """Leave the device named `failed` alone: note it, and return the other `slots`."""
         first = error.splitlines()[0]
         left = [slot for slot in slots if slot.name != failed]
         self._doubted.discard(failed)

@@ -1,4 +1,4 @@
-"""Waiting: from what a session waits for to a line that says which process holds it, so that a person can end one."""
+"""Tells the user which process holds what a session waits for, in case that process hangs and should be ended."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from replicate.train.engine import lease
 from replicate.train.engine.devices import Slot
 
 SAY_SECONDS = 120.0
-"""How long a session waits without work before it names who holds it; and how long between two such messages."""
+"""How long a session waits before it says which process it waits for, and the time between two such messages."""
 
 
 class Waiting:
-    """Measures how long there has been nothing to train, and names the process that holds what is waited for."""
+    """Measures how long this session has had nothing to train, and notes which process it waits for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._since = time.monotonic()
 
     def over(self) -> None:
-        """Call when there is something to train: the wait starts anew."""
+        """The session has work again: the next wait is measured from now."""
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
-        """Say who holds `slots`, if all are held, else who holds the first of `runs` that is.
+        """After a long wait, note who holds `slots`, if all are held, else who holds the first of `runs` that is held.
 
-        To be called often: most calls do nothing. `own`: processes of this session; if one has a slot, none is needed.
+        To be called often: most calls do nothing. `own`: process ids of this session; if one holds a slot, it is at
+        work, and nothing is noted.
         """
         if time.monotonic() - self._since < SAY_SECONDS:
             return
         self.over()
         holders = lease.holders(self._store, slots)
         if any(holder is not None and holder.pid in own for holder in holders.values()):
-            return  # at work
+            return
         if holders and len(holders) == len(slots):
             for name, holder in holders.items():
                 self._say(f"device {name}", holder)

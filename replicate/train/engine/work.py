@@ -1,4 +1,4 @@
-"""A stack that waits or is being trained, and what becomes of it when its worker dies: retried, halved or given up."""
+"""A stack in a queue or in training, and how it is retried, halved or given up when its worker dies."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from replicate.train.engine.failed import TrainingFailed, describe
 
 
 class WorkerDied(TrainingFailed):
-    """A run that was given up because too many workers died training it."""
+    """A run was given up because too many workers died while training it."""
 
 
 class Death(Enum):
-    """How a worker was lost, as far as its engine can tell."""
+    """How a worker died, as far as its engine can tell."""
 
     CRASHED = "ended by itself"
-    KILLED = "from outside: a preempted machine, a person, the kernel short of memory"
+    KILLED = "killed from outside: by a preempted machine, a person, or the kernel for lack of memory"
     UNEXPLAINED = "crashed or killed"
-    MACHINE_LOST = "with all that ran on it, which is no run's fault"
+    MACHINE_LOST = "lost with its machine, which is no run's fault"
 
 
 @dataclass(frozen=True)
 class Retries:
-    """What a stack is allowed of one kind of death."""
+    """How a stack is retried after one kind of death."""
 
     most: int
-    """Deaths after which a stack is given up: they are then taken for its own fault."""
+    """Number of deaths after which the stack is given up, because it seems to be at fault."""
     before_halves: float
-    """Deaths after which a stack of several runs is split: perhaps one run is at fault, or all take too much memory."""
+    """Number of deaths after which a stack of several runs is split: one run may be at fault, or memory too small."""
     at_once: bool
-    """Whether it is tried again before other stacks, so that its own fault comes out early."""
+    """Whether it is retried before other stacks, so that an error of its own shows early."""
 
 
 RETRIES = {
@@ -46,29 +46,30 @@ RETRIES = {
 
 @dataclass
 class Work:
-    """A stack of runs that are to be trained."""
+    """A stack of runs to train."""
 
     runs: list[Run]
     origin: int
-    """The stack that it is a part of, as given: a run that fails alone does so after its company has been trained."""
+    """Index of the stack, as the engine was given it, that this is a part of: if a run of it has failed, that is
+    reported only after the other runs of the same origin have been trained."""
     due: float = 0.0
-    """When to look at it, by the monotonic clock."""
+    """When to try it next, by the monotonic clock."""
     deaths: Counter[Death] = field(default_factory=Counter)
-    """How many workers died training it, by kind."""
+    """How many workers died while training it, by kind."""
     again_on: str = ""
-    """The device that has failed under it, by name: it is tried once more there, in a new process."""
+    """Name of the device that has failed while training it, where it is retried once in a new process."""
     cost: str = ""
-    """The device that has been left alone because it failed under it, by name."""
+    """Name of the device that is no longer used because it failed while training this stack."""
     blamed: bool = False
-    """Whether it, or what it is a part of, has failed on a second device: then no device is left alone for it."""
+    """Whether it, or the stack it is a part of, failed on a second device, so that devices are no longer blamed."""
 
 
 def after_death(
     waiting: deque[Work], work: Work, missing: list[Run], death: Death, how: str, output: str
 ) -> WorkerDied | None:
-    """Put what is `missing` of `work` back into `waiting`; where too many died of it, return what to raise instead.
+    """Put the `missing` runs of `work` back into `waiting`, or return the error to raise if too many workers died.
 
-    `how`: how the last one died, in a few words; `output`: its last lines, which go below the message.
+    `how`: how the last worker died, in a few words; `output`: its last lines of output, to be shown below the message.
     """
     if not missing:
         return None

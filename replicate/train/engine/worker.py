@@ -1,7 +1,8 @@
-"""One stack of missing runs, each trained exactly once among all processes on a store; and a pool's process for it.
+"""Trains one stack, each missing run exactly once among all processes on a store, and the worker process that does so.
 
-The worker process reads jobs and answers, one JSON object a line, on its standard input and output. It is started by
-`pool.Pool`, knows nothing of its parent's main module, and ends when its standard input does: however its parent dies.
+A worker process reads jobs from standard input and writes answers to standard output, one JSON object per line. It is
+started by `pool.Pool`, does not import its parent's main module, and ends when its standard input ends, which happens
+however its parent dies.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import Any, NoReturn
 
 from replicate.runs.run import Run
 from replicate.store import begun, provenance
-from replicate.store.locks import Lock
 from replicate.store.model_file import Keep
 from replicate.store.record import run_from_record
 from replicate.store.store import Store, StoreError, open_store
@@ -33,80 +33,66 @@ from replicate.train.engine.devices import CPU, Slot
 from replicate.train.engine.failed import DeviceFailed, TrainingFailed, describe, failure
 from replicate.train.engine.lease import Lease
 from replicate.train.engine.leave import STATUS, Leave
+from replicate.train.engine.missing import RunLocks
 
 DONE, FAILED, LOST, TOO_LARGE = "done", "failed", "lost", "too large"
-"""`lost`: the device failed. After that, and where a stack was too large, the process ends: what it then still has on
-the device is in disorder."""
+"""Outcomes of a job. After `LOST` (the device failed) and `TOO_LARGE` the process ends, because its state on the device
+is no longer reliable."""
 
 RETIRED = 75
-"""Exit status of a process that ends because it is of no more use; a job that it has got meanwhile is as it was."""
+"""Exit status of a process that ends because it is no longer useful; a job that it was sent meanwhile was not begun."""
 
 SEAT_SECONDS = 2.0
-"""Without a slot, after which a job is given back: perhaps another process of the session has one and nothing to do."""
+"""How long a process waits for a slot before it returns its job: an idle process of the same session may have one."""
 
 IDLE_SECONDS = 60.0
-"""Without a job, after which a process lets go of its GPU; starting anew takes it a quarter of that."""
+"""How long a process without a job keeps its GPU; starting a new process takes a quarter of that."""
 
 LEAVE_SECONDS = 30.0
-"""How long a worker without a parent may take to save what it has and let go of its runs."""
+"""How long a worker may take to save its stack and release its runs when it is asked to end."""
 
 
-def load(trainer: Trainer | str) -> Trainer:
+def load(trainer: str) -> Trainer:
     """The function that `trainer` names as `module:function`."""
-    if not isinstance(trainer, str):
-        return trainer
     module, _, name = trainer.partition(":")
-    function: Trainer | None = getattr(importlib.import_module(module), name or "train", None)
-    if not callable(function):
+    function: Trainer | None = getattr(importlib.import_module(module), name, None)
+    if function is None:
         raise TypeError(f"trainer: expected module:function, got {trainer!r}, where no function is")
     return function
 
 
 @dataclass(frozen=True)
 class Seat:
-    """Where a process trains."""
+    """A slot that a process has leased to train on."""
 
     slot: Slot
     torch_device: str
-    """What torch calls its device in this process."""
+    """torch's name for the device in this process."""
     leave: Leave
 
 
-def train_missing(
-    store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None
-) -> list[Run]:
+def train_missing(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> list[Run]:
     """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
 
-    `lanes`: the most at once that are known to fit, 2 or more, or 1; None: not known. Raises `TooLarge` where fewer
-    may. The locks are taken without waiting: a process that waited for one while it held another could wait forever.
+    `lanes`: the most to train at once, because more have run out of memory; None: not known. Raises `TooLarge` if fewer
+    lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`.
     """
-    busy: set[str] = set()
-    with contextlib.ExitStack() as held:
-        for run in sorted(runs, key=lambda run: run.key):
-            lock = store.lock(run)
-            if store.take(lock):
-                held.callback(_release, store, run, lock)
-            else:
-                busy.add(run.key)
-        # Only under the lock is the answer final: its last holder may have stored the run a moment ago.
-        missing = [run for run in runs if run.key not in busy and store.get(run) is None]
+    locks = RunLocks(store, runs)
+    try:
+        missing, busy = locks.split(runs)
         if missing:
             _train(store, missing, trainer, seat, lanes)
-    return [run for run in runs if run.key in busy]
+    finally:
+        locks.release()
+    return busy
 
 
-def _release(store: Store, run: Run, lock: Lock) -> None:
-    if store.has(run.key):
-        store.drop_lock_file(run)
-    lock.release()
-
-
-def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat, lanes: int | None) -> None:
-    """Train and store `runs`, whose locks the caller holds; each is stored as soon as it is done."""
+def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> None:
+    """Train `runs`, whose locks the caller holds, and store each as soon as it is trained."""
     workspace = Workspace(
         checkpoints=begun.begin(store, runs),
         notice=store.note,
-        stopping=seat.leave.stopping,
+        stopping=lambda: seat.leave.asked,
         attentive=seat.leave.attentive,
         lanes=lanes,
         keep_models=store.keeps_models,
@@ -115,7 +101,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat
         with seat.leave.attentive():
             seconds = done.result.seconds
             origin = provenance.collect(done.run, seat.torch_device, seconds, done.how)
-            if done.model is not None:  # first: once its record is there, nobody looks whether its model is
+            if done.model is not None:  # first: once the record is there, the model is taken to be there too
                 store.put_model(done.run.key, done.model)
             store.put(done.run, done.result, origin | {"device": seat.slot.device})
             store.log_training(done.run.key, seconds)
@@ -123,11 +109,12 @@ def _train(store: Store, runs: Sequence[Run], trainer: Trainer | str, seat: Seat
 
 
 def finished(
-    runs: Sequence[Run], trainer: Trainer | str, device: str, workspace: Workspace, called: str = ""
+    runs: Sequence[Run], trainer: str, device: str, workspace: Workspace, called: str = ""
 ) -> Iterator[Trained]:
-    """`runs` as they are done, every one; what goes wrong in the trainer is raised as `TrainingFailed` of a run.
+    """Train `runs` and yield each one; any error of the trainer is raised as `TrainingFailed`, which names the runs.
 
-    `called`: what people call the device, if not what torch does. `TooLarge` passes where fewer lanes can be tried.
+    `called`: the name of the device for messages, by default `device`. `TooLarge` is passed on if fewer lanes can be
+    tried, and so is `Stopped`.
     """
     left = {run.key: run for run in runs}
     called = called or device
@@ -151,22 +138,22 @@ def finished(
 
 
 class Worker:
-    """What a worker process knows between jobs."""
+    """The state of a worker process between jobs."""
 
     def __init__(self, leave: Leave) -> None:
         self._leave = leave
         self._stores: dict[tuple[str, Keep], Store] = {}
         self._lease: Lease | None = None
         self._gpu: Seat | None = None
-        """Leased until this process ends: so long it has a context there, which may have to be the only one."""
+        """Leased until this process ends: until then it has a context there, and in some modes only one may exist."""
 
     @property
     def patience(self) -> float | None:
-        """Seconds for which it makes sense to wait for a job."""
+        """How many seconds to wait for a job; None: forever."""
         return None if self._gpu is None else IDLE_SECONDS
 
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one job and say how it went; an exception of the trainer is part of the answer."""
+        """Carry out one job and return the answer, which also reports an exception of the trainer."""
         answer: dict[str, Any] = {"job": job["job"], "outcome": DONE, "notices": []}
         try:
             path, keep = job["store"], Keep(job["keep"])
@@ -195,7 +182,7 @@ class Worker:
         return answer
 
     def _train(self, store: Store, job: dict[str, Any]) -> list[Run]:
-        """Train what the job lists; returns the runs that others are training, or all of them for want of a slot."""
+        """Train the runs of a job; returns those that others are training, or all of them if no slot was free."""
         runs = [run_from_record(record) for record in job["runs"]]
         slots = [Slot(*fields) for fields in job["slots"]]
         until = time.monotonic() + SEAT_SECONDS
@@ -208,7 +195,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _seated(self, store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Seat | None]:
-        """A place on one of `slots`, waiting for it, or on the GPU that this process has; None: there is `enough`."""
+        """Wait for one of `slots`, unless this process has a GPU, and lease it; yields None once `enough()` is true."""
         if self._gpu is not None:
             yield self._gpu
             return
@@ -229,12 +216,12 @@ class Worker:
 def main() -> NoReturn:
     """Serve jobs until standard input ends."""
     leave = Leave()
-    # Ctrl-C reaches the whole group of processes; what to do about it is the parent's decision.
+    # Ctrl-C reaches the whole process group, but it is for the parent to decide what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave.on_signal)
     parent = os.getppid()
     answers = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
-    os.dup2(2, 1)  # a trainer that prints must not speak into the protocol
+    os.dup2(2, 1)  # what a trainer prints must not get into the answers
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
@@ -261,7 +248,7 @@ def main() -> NoReturn:
         status = 1
     finally:
         sys.stderr.flush()
-        os._exit(status)  # not waiting for threads that wait for input
+        os._exit(status)  # without waiting for threads that wait for input
 
 
 def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
@@ -273,7 +260,7 @@ def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def _watch_parent(parent: int) -> None:
-    """End with the parent even where another of its children holds the other end of standard input open."""
+    """End with the parent even if another of its children keeps the other end of standard input open."""
     while os.getppid() == parent:
         time.sleep(1.0)
     _end_this_process()

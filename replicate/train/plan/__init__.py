@@ -1,1 +1,1 @@
-"""Plans: what a scale trains, what that costs, and in which order."""
+"""What training at a scale involves: its runs, their cost and their order."""

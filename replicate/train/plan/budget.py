@@ -1,4 +1,4 @@
-"""A budget of time: what people type, to seconds."""
+"""Reads a budget of time that a user has typed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(min|[smhd])\s*")
 
 
 def seconds(text: str | None, option: str = "--budget") -> float | None:
-    """`6h`, `90m`, `1h 30m`, `0.5d` to seconds; above 0. None where nothing was said.
+    """Seconds, more than 0, in a text such as `6h`, `90m`, `1h 30m` or `0.5d`; None if `text` is None.
 
-    Raises UsageError, which names the `option`, where it is no such time.
+    Raises UsageError, which names the `option`, if the text is not such a time.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run was measured to cost on the devices here, kept in a store, so that a budget follows the plan's order."""
+"""Keeps the measured cost of runs in the store, so that training follows the order of the plan that measured it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from replicate.train.engine import devices
 
 FORMAT = 1
 MOST_SECONDS = 1e9
-"""No run takes thirty years."""
+"""Longer times (30 years) are taken for damage."""
 
 
 @dataclass(frozen=True)
 class _Price:
-    """What the file of a scale holds."""
+    """The content of the file of a scale."""
 
     format: int
     scale: str
@@ -28,7 +28,7 @@ class _Price:
 
 
 def keep(layout: Layout, scale: str, seconds: Mapping[str, float]) -> None:
-    """Keep the device-seconds of a run of `scale` by architecture, beside what is kept of other ones."""
+    """Keep the device-seconds of a run of `scale` by architecture; those of other architectures stay."""
     found = {**kept(layout, scale), **seconds}
     layout.rates.mkdir(parents=True, exist_ok=True)
     content = _Price(FORMAT, scale, _devices(), found)
@@ -36,9 +36,9 @@ def keep(layout: Layout, scale: str, seconds: Mapping[str, float]) -> None:
 
 
 def kept(layout: Layout, scale: str) -> dict[str, float]:
-    """Architecture → device-seconds of a run of `scale`, as measured on these very devices; empty where nothing was.
+    """Architecture → device-seconds of a run of `scale`, if they were measured on the devices of this machine.
 
-    What cannot be read is as good as never measured.
+    A file that cannot be read counts as missing.
     """
     try:
         found = decode(layout.price(scale).read_bytes(), _Price)
@@ -50,5 +50,5 @@ def kept(layout: Layout, scale: str) -> dict[str, float]:
 
 
 def _devices() -> list[str]:
-    """The GPUs that are seen, else this machine, by names that tell nothing of it."""
+    """Identities of the visible GPUs, else of this machine, that reveal nothing about it."""
     return sorted(devices.cuda_devices()) or [cores.machine()]

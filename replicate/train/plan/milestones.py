@@ -1,4 +1,4 @@
-"""When verdicts come: after how many more runs the first provisional, the first final, the last are there."""
+"""When verdicts become available: after how many more runs the first provisional, the first final and the last one."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from replicate.train.plan.plan import Rates
 
 @dataclass(frozen=True)
 class When:
-    """A time of a training, counted from what is stored."""
+    """A point in a training, counted from now."""
 
     runs: int
     device_hours: float | None
-    """None where the rate of one of the runs is not known."""
+    """None if the rate of one of the runs is not known."""
 
 
 @dataclass(frozen=True)
 class Milestones:
-    """When verdicts come of a training without a budget; None: there is no such verdict."""
+    """When verdicts become available in a training without a budget; None if there is no such verdict."""
 
     first_provisional: When | None
     first_final: When | None
-    """With two looks, where the first of them settles the claim."""
+    """With two looks, if the first look settles the claim."""
     last_at_least: When | None
-    """With two looks, where the first of them settles every claim; else as `last`."""
+    """The earliest time for the last verdict: with two looks, if the first look settles every claim."""
     last: When | None
 
 
 def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Rates, until_settled: bool) -> Milestones:
-    """The milestones of `claims`, those that need runs, at `scale` from what is `stored`, by key.
+    """The milestones of those of `claims` that need runs at `scale`; `stored`: the keys of the stored runs.
 
-    `until_settled`: with two looks, of which the plan does not know what they will say.
+    `until_settled`: claims are judged in two looks, and training stops for those that the first look settles.
     """
     answerable, _ = split(claims, scale)
     of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}
@@ -47,7 +47,7 @@ def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Ra
     place = {run.key: i for i, run in enumerate(order, start=1)}
 
     def after(runs: Iterable[Run]) -> int:
-        """How many of `order` are trained by the time that `runs` are all there."""
+        """How many runs of `order` must be trained until all `runs` are stored."""
         return max((place.get(run.key, 0) for run in runs), default=0)
 
     def when(places: Sequence[int], first: bool = False) -> When | None:

@@ -1,4 +1,4 @@
-"""The plan of a scale: which runs the claims need, which of them are stored, what the rest costs and unlocks."""
+"""The plan of a scale: the runs that the claims need, which of them are stored, and what the others cost."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from replicate.train.engine import devices
 from replicate.train.plan import costs
 
 GRIDS = ("paper", "unit", "ratio", "bracket")
-"""In the order of the plan."""
+"""Grids in the order in which the plan lists them."""
 SAMPLES = 5
-"""How many stored runs of an architecture are read to learn what one takes."""
+"""How many stored runs of an architecture are read to find out how long one takes."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one device for a run of the scale's main variant on its first data set, by architecture, and their
-    source."""
+    """How long runs take."""
 
     seconds: Mapping[str, float]
+    """Architecture → device-seconds of a run of the scale's main variant on its first data set."""
     source: str
+    """How they were found, for people."""
     device: str
-    """What a device is: `core` or `GPU`."""
+    """`core` or `GPU`."""
 
     def cost(self, runs: Iterable[Run], scale: Scale) -> float | None:
-        """Device-seconds of `runs`; None where the rate of one of them is not known."""
+        """Device-seconds of `runs`; None if the rate of one of them is not known."""
         total = 0.0
         for run in runs:
             if run.arch not in self.seconds:
@@ -43,17 +44,17 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Landscape points, and the distinct runs that measure them: at least, where a bracket in rounds is not done."""
+    """Landscape points, and the distinct runs that measure them: only those known so far if brackets are unfinished."""
 
     points: int
     runs: tuple[Run, ...]
     inert: int
-    """Points that share the run of weight decay 0, because their decay is too small to act in float32."""
+    """How many points share the run with weight decay 0, because theirs is too small to act in float32."""
     missing: tuple[Run, ...]
     seconds_to_train: float | None
     """Device-seconds."""
     most: int
-    """How many runs it may come to need in all, where a bracket in rounds is not done; else as many as `runs`."""
+    """The most runs that may be needed once all brackets are finished; without brackets, as many as `runs`."""
 
     @property
     def to_train(self) -> int:
@@ -66,7 +67,7 @@ class _Needs:
 
 @dataclass(frozen=True)
 class PartPlan(_Needs):
-    """One part, and the claims that need it."""
+    """The needs of one part, and the claims that need it."""
 
     part: Part
     claims: tuple[str, ...]
@@ -74,22 +75,22 @@ class PartPlan(_Needs):
 
 @dataclass(frozen=True)
 class Plan(_Needs):
-    """What a scale needs in all; parts overlap, so their numbers add up to more."""
+    """The needs of a scale as a whole; parts overlap, so their sum may be larger."""
 
     scale: Scale
     seconds: float | None
     """Device-seconds for all runs."""
     most_seconds_to_train: float | None
-    """Device-seconds, where every bracket asks for all that it may."""
+    """Device-seconds if every bracket asks for as many runs as it may."""
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
-    """Claims that the scale can answer, one over both data sets also where it has only one of them."""
+    """Claims that the scale can answer; a claim on two data sets counts even if the scale has only one of them."""
     left_out: Mapping[str, str]
     """Claim → why the scale cannot answer it."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types; hours that are not known are null."""
+        """The plan in JSON types; unknown hours are null."""
         return {
             "scale": self.scale.name,
             "summary": self.scale.summary,
@@ -132,10 +133,10 @@ class Plan(_Needs):
 def make_plan(
     claims: Iterable[Claim], scale: Scale, store: Store | None, measured: Mapping[str, float] | None = None
 ) -> Plan:
-    """The plan of `scale` for `claims`, against what `store` holds; None: against an empty store.
+    """The plan of `scale` for `claims`, given what `store` holds; None: nothing.
 
-    `measured`: architecture → device-seconds of a run, measured here and now; goes before what is known, as does what
-    was measured before and kept in the store.
+    `measured`: architecture → device-seconds of a run as just measured here, by default as kept in the store
+    (`costs`); these times take precedence over those of stored runs.
     """
     trained, left_out = split(claims, scale)
     needed_by: dict[Part, list[str]] = {}
@@ -182,7 +183,7 @@ def make_plan(
 
 
 def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], needed: Iterable[Run]) -> Rates:
-    """What a run takes: by the runs of the scale in the store, and by the scale's own figures for the rest."""
+    """Rates from the `stored` runs of the scale and, for other architectures, from the scale's own figures."""
     seen: dict[str, list[float]] = {}
     for run in stored:
         of_arch = seen.setdefault(run.arch, [])
@@ -205,7 +206,7 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
 
 
 def _where(part: Part, point: Point) -> tuple[object, ...]:
-    """What makes a point of two parts the same point."""
+    """Equal for points of two parts that are the same point."""
     return part.cell, part.variant, point.lr, point.weight_decay, point.seed
 
 

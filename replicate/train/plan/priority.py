@@ -1,4 +1,4 @@
-"""The order of training: which claims first, so that a budget that ends early has answered the most of them."""
+"""The order of training, in which as many claims as possible are answered early, in case the budget runs out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
     claims: tuple[str, ...]
     runs: tuple[Run, ...]
     seconds: float | None
-    """Time of one device; None where the rate of one of the runs is not known."""
+    """Device-seconds; None if the rate of one of the runs is not known."""
 
 
 def steps(
@@ -33,13 +33,12 @@ def steps(
     known: Known = nothing,
     seeds: int | None = None,
 ) -> list[Step]:
-    """The missing runs of `claims` in steps, each the one that answers the most claims for its cost.
+    """The missing runs of `claims` in steps, in a greedy order.
 
-    Greedy: of all claims take that for which the number of claims answered by what it lacks, over the cost of that, is
-    largest (ties go to the registry's order), and on the way there, first, whatever answers some with less. Where no
-    rate is known a run costs 1, as any other. The first step has no runs where some claims need none. Of brackets in
-    rounds, only what can be told by what is `known` is counted: the least that a step trains. `seeds`: a claim is
-    answered by this many seeds of each cell.
+    The next step trains what one claim lacks: the claim with the most claims answered per cost (ties go to the
+    registry's order), or before it a claim that lacks only a part of the same runs. If a rate is unknown, every run
+    costs 1. If some claims lack no runs, the first step is theirs and has none. For brackets, only the runs that follow
+    from what is `known` are counted. `seeds`: a claim is answered by this many seeds of each cell; None: by all.
     """
     answerable, _ = split(claims, scale)
     runs = {claim.id: {run.key: run for run in runs_for([claim], scale, known, seeds)} for claim in answerable}
@@ -63,7 +62,7 @@ def best_first(
     rates: Rates | None = None,
     seeds: int | None = None,
 ) -> list[Step]:
-    """The steps of a budget against what `store` holds, by the rates known there, or by `rates`: everybody's order."""
+    """The `steps` given what `store` holds, with `rates` or, by default, those known from the store."""
     rates = rates or make_plan(claims, scale, store).rates
     if store is None:
         return steps(claims, scale, (), rates, seeds=seeds)
@@ -71,7 +70,7 @@ def best_first(
 
 
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:
-    """The claim whose runs are next: the best bargain, or the best of those that take only a part of its runs."""
+    """The claim whose runs come next: the one of most worth, or the best one that lacks only a part of its runs."""
     chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
     while parts := [claim for claim, keys in lacking.items() if keys and keys < lacking[chosen]]:
         chosen = max(parts, key=lambda claim: _worth(lacking[claim], lacking, cost))
@@ -79,15 +78,15 @@ def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> 
 
 
 def _costs(runs: Mapping[str, Run], scale: Scale, rates: Rates) -> dict[str, float]:
-    """Relative cost by key."""
+    """Key → device-seconds of a run; 1 for all runs if any rate is unknown."""
     seconds = {key: rates.cost([run], scale) for key, run in runs.items()}
     known = all(cost for cost in seconds.values())
     return {key: cost if known and cost is not None else 1.0 for key, cost in seconds.items()}
 
 
 def _worth(keys: frozenset[str], lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> float:
-    """Claims answered a second by training `keys`; infinite where there is nothing to train."""
+    """Number of claims answered per second of training `keys`; infinite if there is nothing to train."""
     if not keys:
         return float("inf")
-    # fsum: a set has no order, and rounding must not depend on the one that it happens to have.
+    # fsum, because a set has no fixed order and rounding must not depend on it.
     return sum(others <= keys for others in lacking.values()) / math.fsum(cost[key] for key in keys)

@@ -1,4 +1,4 @@
-"""`auto`: from what this machine has to the scale that is trained on it."""
+"""The scale that `auto` stands for on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AUTO = "auto"
 
 
 def choose(name: str) -> tuple[Scale, str]:
-    """The scale called `name`, or the largest that can be trained here if that is `auto`; and why it was taken."""
+    """The scale called `name`, or for `auto` the largest that this machine can train; and the reason for the choice."""
     if name != AUTO:
         if name not in scales.SCALES:
             raise UsageError(f"--scale: expected one of {AUTO}, {', '.join(scales.SCALES)}; got {name!r}")

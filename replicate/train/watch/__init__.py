@@ -1,1 +1,1 @@
-"""Watching: how a training goes on, from nothing but a look at the store."""
+"""Watching: the progress of a training, read from the store alone."""

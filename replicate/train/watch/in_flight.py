@@ -1,15 +1,14 @@
-"""In flight: which stacks of a store are being trained or were interrupted, and how many devices are at work.
+"""Which stacks of a store are in flight (being trained, or interrupted), and how many devices are at work.
 
-Read from the folders of begun stacks and from the locks, so also from another machine that shares the store. Whether a
-lock of the operating system is held is found out by a shared lock on it, taken and given back at once: a trainer that
-asks for the lock in that moment takes it for another's and asks again a moment later.
+This is read from the folders of stacks and from locks, so it also works from another machine that shares the store. To
+see whether a lock of the operating system is held, a shared lock on it is taken and released at once: a trainer that
+tries to take the lock at that moment fails, and retries a moment later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from replicate.runs.run import Run
 from replicate.store import begun
@@ -22,30 +21,29 @@ TRAINING, INTERRUPTED, UNKNOWN = "training", "interrupted", "not known to be tra
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs that were begun together and are not all stored."""
+    """Runs whose training has begun together and that are not all stored."""
 
-    folder: Path
     keys: tuple[str, ...]
     left: tuple[str, ...]
     """Those of `keys` that are not stored."""
     state: str
-    """`training`: a living process holds the lock of a run that is left; `interrupted`: none does; or it is unknown,
-    because this system or file system has no such locks."""
+    """`TRAINING`: a process holds the lock of a run that is left; `INTERRUPTED`: none does; `UNKNOWN`: this system or
+    file system does not tell."""
     begun_seconds_ago: float
     saved_seconds_ago: float | None
-    """Since the last checkpoint; None where there is none."""
+    """Since the last checkpoint; None if there is none."""
 
 
 @dataclass(frozen=True)
 class InFlight:
-    """All stacks begun, oldest first, and the leases of devices that are held."""
+    """All stacks that have begun, oldest first, and the names of the devices that are leased."""
 
     stacks: tuple[Stack, ...]
     devices: tuple[str, ...]
 
 
 def read(store: Store) -> InFlight:
-    """What is in flight now. Nothing is changed."""
+    """What is in flight now; changes nothing."""
     now = store.clock()
     stacks = []
     for path in store.layout.checkpoints.glob(f"*/{begun.RUNS}"):
@@ -54,10 +52,10 @@ def read(store: Store) -> InFlight:
             began = path.stat().st_mtime
             saved = max((file.stat().st_mtime for file in path.parent.glob("*.checkpoint")), default=None)
         except (OSError, Malformed):
-            continue  # being written, or done by now
+            continue  # being written, or just finished
         if left := tuple(key for key in keys if not store.has(key)):
             since = None if saved is None else max(0.0, now - saved)
-            stacks.append(Stack(path.parent, keys, left, _state(store, left), max(0.0, now - began), since))
+            stacks.append(Stack(keys, left, _state(store, left), max(0.0, now - began), since))
     return InFlight(
         tuple(sorted(stacks, key=lambda stack: -stack.begun_seconds_ago)),
         tuple(store.held_slots()),
@@ -65,7 +63,7 @@ def read(store: Store) -> InFlight:
 
 
 def lines(found: InFlight, runs: Mapping[str, Run]) -> list[str]:
-    """A line each for people; `runs` are those that are wanted, by key. Stacks of other runs are counted."""
+    """A summary and a line per stack for people; `runs`: the wanted ones by key. Other stacks are only counted."""
     own = [stack for stack in found.stacks if any(key in runs for key in stack.left)]
     at_work = [stack for stack in own if stack.state != INTERRUPTED]
     others = sum(stack.state == TRAINING for stack in found.stacks) - sum(s.state == TRAINING for s in own)
@@ -77,7 +75,7 @@ def lines(found: InFlight, runs: Mapping[str, Run]) -> list[str]:
     if others:
         head += f"; {_stacks(others)} of other scales"
     interrupted = [stack for stack in own if stack.state == INTERRUPTED]
-    # What was interrupted is only worth a line each where nothing else is.
+    # More than two interrupted stacks are only counted.
     shown = [*at_work, *interrupted] if len(interrupted) <= 2 else at_work
     rows = [f"  {_stack(stack, runs)}" for stack in shown]
     if len(shown) < len(own):

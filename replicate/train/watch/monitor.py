@@ -1,8 +1,8 @@
-"""Progress: runs done and to do, cells, rate, time left and cost, from nothing but a look at the store.
+"""Progress of a training: runs done and missing, cells, rate, time left and cost, read from the store alone.
 
-Because only the store is looked at, it does not matter which processes train, or on which machine. On a terminal one
-line, or a block of lines, is rewritten in place; elsewhere a plain line appears every now and then. Where nothing is
-missing nothing is shown.
+Because only the store is read, it does not matter which processes train, or on which machine. On a terminal a line or
+a block of lines is rewritten in place; elsewhere a plain line is printed every now and then. If no run is missing,
+nothing is shown.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TextIO
 
+from replicate.runs.result import Result
 from replicate.runs.run import Run
-from replicate.store.store import Store, StoredRun, StoreError
-from replicate.text import duration
+from replicate.store.store import Store, StoreError
 from replicate.train.watch.snapshot import CellProgress, Snapshot, block, line, summary
 
-__all__ = ["Monitor", "Snapshot", "duration"]
-
 WINDOW_SECONDS = 60.0
-"""The rate is that of the last minute or, where results come more rarely, since the last but one came."""
+"""The rate is that of the last minute or, if results come more rarely, since the last but one came."""
 EARLY_RUNS, EARLY_SECONDS = 5, 60.0
-"""With fewer runs in less time no time left is given: the first run of each process takes far longer than others."""
+"""Until this many runs or seconds no time left is shown: the first run of each process takes far longer than others."""
 CLEAR_LINE, CLEAR_BELOW = "\x1b[K", "\x1b[J"
-"""What a terminal is told: to clear the rest of the line, or of the screen."""
+"""Terminal codes that clear the rest of the line, or of the screen."""
 
 
 @dataclass(frozen=True)
 class _Pace:
-    """What came in how much time."""
+    """Runs that were stored recently, and the time they took."""
 
     runs: int
     training_seconds: float
+    """Summed over the runs, some of which were trained at the same time."""
     seconds: float
+    """Time in which they were stored."""
     under_way_seconds: float
-    """Since the last result, of which nothing has come yet."""
+    """Time since then that went into runs that are not stored yet."""
 
 
 class Monitor:
-    """Watches a store for wanted runs in a thread of its own, and shows how it goes on `stream`.
+    """Watches a store for wanted runs in a thread of its own, and shows the progress on `stream`.
 
-    `with Monitor(store, runs): ensure(store, runs)`, or `want`, `start` and `stop`. To write to the same terminal, do
-    so inside `with monitor.hidden():`.
+    Use `with Monitor(store, runs): ensure(store, runs)`, or `want`, `start` and `stop`. Other output to the same
+    terminal must be written inside `with monitor.hidden():`.
     """
 
     def __init__(
@@ -66,11 +66,12 @@ class Monitor:
         more: Callable[[], Iterable[Run]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`before` is called ahead of writing on a line that may be another's, e.g. to end a line of test results.
+        """`interval`: seconds between two looks at the store; `log_interval`: between two lines if not on a terminal.
 
-        `below`: a terminal, which then must be nobody else's, shows a block of lines, and these at its end.
-        `joining`: the training may be under way already, so how long the first results took is not known, and there
-        is no closing line. `more` is asked once all runs are stored: those of the next round of brackets, if any.
+        `before` is called before writing to a line that may hold other output, e.g. to end a line of test results.
+        `below`: show a block of lines, ending with these, on a terminal that nothing else writes to. `joining`: the
+        training may have begun earlier, so how long the first results took is not known, and there is no closing line.
+        `more`, called once all runs are stored, returns those of the next round of brackets, if any.
         """
         self._store = store
         self._stream = sys.stderr if stream is None else stream
@@ -82,62 +83,60 @@ class Monitor:
         self._joined = self._joining = joining
         self._more = more
         self._asked = 0
-        """How many runs were wanted when `more` was asked last."""
+        """How many runs were wanted when `more` was called last."""
         self._clock = clock
         self._lock = threading.RLock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._labels: dict[str, str] = {}
-        self._present: set[str] = set()
+        """Key of each wanted run → label of its cell."""
+        self._stored: dict[str, Result] = {}
+        """Key of each wanted run that is stored → its result."""
         self._trained = self._trained_diverged = 0
-        self._seen: dict[str, tuple[float, bool]] = {}
-        """Key of each wanted run that is stored → the seconds it took, and whether it diverged."""
         self._recent: deque[tuple[float, float]] = deque()
-        """When a run was seen to be stored, and the seconds it took."""
+        """For each recently trained run, when it was first seen, and the seconds it took."""
         self._old_seconds: dict[str, list[float]] = {}
         self._new_seconds: dict[str, list[float]] = {}
         self._began: float | None = None
         self._paced_from: float | None = None
-        """Since when results are counted for the rate."""
+        """From when on results count for the rate."""
         self._cell = ""
         self._width = 0
         self._rows = 0
-        """Lines of the block that stands on the terminal."""
+        """Number of lines of the block that is on the terminal."""
         self._logged: float | None = None
         self._open = False
-        """Whether progress was shown that no closing line has followed."""
+        """Whether progress was shown without a closing line so far."""
         if runs:
             self.want(runs)
 
     def want(self, runs: Iterable[Run], label: str | None = None) -> None:
-        """Wait for these runs as well; a run that is wanted already keeps its label, by default what is trained."""
+        """Watch for these runs too, under `label`, by default architecture and data set; watched runs keep theirs."""
         with self._lock:
             new = {r.key: label or _label(r) for r in runs if r.key not in self._labels}
             self._labels |= new
-            there = self._store.keys() & new.keys()
-            self._present |= there
-            for key in sorted(there):  # the engine and the judge read them all as well: from the store's memory then
+            for key in sorted(self._store.keys() & new.keys()):
                 if (stored := self._store.read(key)) is not None:
-                    self._see(key, stored)
+                    self._stored[key] = stored.result
                     self._old_seconds.setdefault(new[key], []).append(stored.result.seconds)
 
     def _want_more(self) -> bool:
-        """Wait for the runs of the next round as well, where all others are stored; whether there are any."""
-        if self._more is None or len(self._present) < len(self._labels) or self._asked == len(self._labels):
+        """If all runs are stored, watch for those of the next round too; returns whether there are any."""
+        if self._more is None or len(self._stored) < len(self._labels) or self._asked == len(self._labels):
             return False
         self._asked = len(self._labels)
         self._labels |= {r.key: _label(r) for r in self._more() if r.key not in self._labels}
         return len(self._labels) > self._asked
 
     def start(self) -> None:
-        """Begin to watch; returns at once."""
+        """Start the thread that watches."""
         if self._thread is None:
             self._ending.clear()
             self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and, if anything was trained, say what and how long it took."""
+        """End the thread and, if anything was trained, write a closing line."""
         if self._thread is not None:
             self._ending.set()
             self._thread.join()
@@ -154,13 +153,13 @@ class Monitor:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """While inside, the terminal line is gone and not written; for others who write to the terminal."""
+        """Inside, the progress is off the terminal, so that other output can be written there."""
         with self._lock:
             self.clear()
             yield
 
     def clear(self) -> None:
-        """Take the line off the terminal; the next look writes it again."""
+        """Take the progress off the terminal; it comes back at the next look."""
         with self._lock:
             if self._rows:
                 self._write(_up(self._rows) + CLEAR_BELOW)
@@ -170,63 +169,57 @@ class Monitor:
                 self._width = 0
 
     def poll(self) -> Snapshot:
-        """Look at the store and take in what is new."""
+        """Look at the store once; returns the progress."""
         with self._lock:
             now = self._clock()
             present = self._store.keys() & self._labels.keys()
             before = self._trained
-            for key in sorted(present - self._present):
+            for key in self._stored.keys() - present:  # set aside as corrupt, or deleted
+                del self._stored[key]
+            for key in sorted(present - self._stored.keys()):
                 if (stored := self._store.read(key)) is None:
-                    present.discard(key)
                     continue
-                self._see(key, stored)
+                self._stored[key] = result = stored.result
                 self._trained += 1
-                self._trained_diverged += stored.result.diverged
+                self._trained_diverged += result.diverged
                 self._cell = self._labels[key]
-                self._recent.append((now, stored.result.seconds))
-                self._new_seconds.setdefault(self._cell, []).append(stored.result.seconds)
-            for key in self._present - present:  # set aside as corrupt, or deleted by somebody
-                self._seen.pop(key, None)
-            self._present = present
+                self._recent.append((now, result.seconds))
+                self._new_seconds.setdefault(self._cell, []).append(result.seconds)
             if self._want_more():
                 return self.poll()
-            if self._began is None and len(present) < len(self._labels):
+            if self._began is None and len(self._stored) < len(self._labels):
                 self._began = self._paced_from = now
             if self._joining and self._trained > before:
                 self._joining, self._paced_from = False, now
             return self._snapshot(now)
 
-    def _see(self, key: str, stored: StoredRun) -> None:
-        self._seen[key] = (stored.result.seconds, stored.result.diverged)
-
     def _cells(self) -> tuple[CellProgress, ...]:
         total = Counter(self._labels.values())
         done, diverged = Counter[str](), Counter[str]()
         seconds = dict.fromkeys(total, 0.0)
-        for key in self._present:
+        for key, result in self._stored.items():
             label = self._labels[key]
-            took, failed = self._seen.get(key, (0.0, False))
             done[label] += 1
-            diverged[label] += failed
-            seconds[label] += took
+            diverged[label] += result.diverged
+            seconds[label] += result.seconds
         return tuple(CellProgress(c, done[c], total[c], diverged[c], seconds[c]) for c in total)
 
     def _snapshot(self, now: float) -> Snapshot:
-        missing = Counter(label for key, label in self._labels.items() if key not in self._present)
+        missing = Counter(label for key, label in self._labels.items() if key not in self._stored)
         began = now if self._began is None else self._began
         rate = left = None
         pace = None if self._joining else self._pace(began if self._paced_from is None else self._paced_from, now)
         if pace is not None:
             rate = pace.runs / pace.seconds
             if self._trained >= EARLY_RUNS or now - began >= EARLY_SECONDS:
-                # How many seconds of training a second brings: the processes at work, whatever an architecture takes.
+                # Seconds of training per second: the number of processes at work, independent of the architecture.
                 speed = pace.training_seconds / pace.seconds
                 left = self._work(missing) / speed if speed > 0 else sum(missing.values()) / rate
                 left = max(0.0, left - pace.under_way_seconds) if missing else 0.0
         if self._cell not in missing and missing and (not self._recent or now - self._recent[-1][0] > WINDOW_SECONDS):
             self._cell = next(iter(missing))
         return Snapshot(
-            done=len(self._present),
+            done=len(self._stored),
             total=len(self._labels),
             trained=self._trained,
             trained_diverged=self._trained_diverged,
@@ -238,11 +231,11 @@ class Monitor:
         )
 
     def _pace(self, began: float, now: float) -> _Pace | None:
-        """How fast it has gone of late; None before the first run.
+        """The recent pace; None before the first run.
 
-        Runs of a stack are stored together. So time is counted from one such moment to another: from `now` it would
-        swing with every stack. The silence since the last one is time under way as long as it is not longer than
-        those before; what is longer counts as slowness.
+        The runs of a stack are stored at the same moment, so the pace is measured between two such moments: measured
+        up to `now`, it would swing with every stack. The time since the last moment counts as under way, but only up to
+        the longest time between two earlier moments: beyond that, training has become slower.
         """
         while self._recent and self._recent[0][0] <= began:
             self._recent.popleft()
@@ -260,7 +253,7 @@ class Monitor:
         return _Pace(len(counted), sum(counted), now - under_way - start, under_way)
 
     def _work(self, missing: Counter[str]) -> float:
-        """Seconds of training that are missing; a cell of which nothing is known counts as the mean of the others."""
+        """Training seconds of the `missing` runs per cell; a cell without stored runs is taken for an average one."""
         typical = {
             label: statistics.median(known)
             for label in {*self._new_seconds, *self._old_seconds}
@@ -289,11 +282,11 @@ class Monitor:
             width, height = _size(self._stream)
             # One column and one line are left free: a terminal that is written full would scroll.
             lines = block(snapshot, width - 1, height - 1, self._below())
-            # Line by line, each to its end: cleared first, the terminal would flicker.
+            # Each line is overwritten and then cleared to its end: clearing everything first would flicker.
             self._write(_up(self._rows) + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
             self._rows = len(lines)
         elif self._terminal:
-            width = _columns(self._stream) - 1
+            width = _size(self._stream)[0] - 1
             text = line(snapshot, width)
             if not self._width and self._before:
                 self._before()
@@ -304,7 +297,7 @@ class Monitor:
             self._say(line(snapshot))
 
     def _close(self, snapshot: Snapshot) -> None:
-        """The closing line, once for every time that something was missing."""
+        """Write the closing line, once for each time that runs were missing."""
         with self._lock:
             if not self._open:
                 return
@@ -324,7 +317,7 @@ class Monitor:
             self._write(text + "\n")
 
     def _write(self, text: str) -> None:
-        # A stream that its owner has closed is nothing to end a training for.
+        # A stream that has been closed must not end the training.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
@@ -341,10 +334,6 @@ def _is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def _columns(stream: TextIO) -> int:
-    return _size(stream)[0]
-
-
 def _size(stream: TextIO) -> tuple[int, int]:
     """Columns and lines of the terminal."""
     try:
@@ -355,5 +344,5 @@ def _size(stream: TextIO) -> tuple[int, int]:
 
 
 def _up(rows: int) -> str:
-    """To the beginning of the line that many lines above."""
+    """The code that moves the cursor up by `rows` lines, to the beginning of the line."""
     return f"\x1b[{rows}A\r" if rows else "\r"

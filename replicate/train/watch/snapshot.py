@@ -1,4 +1,4 @@
-"""The view of a training: a snapshot in, one line of text, or a block of lines as wide and high as a terminal, out."""
+"""Turns a snapshot of a training into one line of text, or into a block of lines that fits a terminal."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from replicate.text import duration
 BAR_WIDTH = 20
 SMALLEST_BAR = 8
 SMALLEST_BLOCK = 40
-"""Columns below which a block is no better than its first line."""
+"""Fewest columns for a block; narrower terminals get one line."""
 
 
 @dataclass(frozen=True)
 class CellProgress:
-    """How far one cell is: one architecture on one data set."""
+    """The progress of one cell: one architecture on one data set."""
 
     label: str
     done: int
     total: int
     diverged: int
     seconds: float
-    """What its stored runs took."""
+    """Time that its stored runs took."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far the training is."""
+    """The progress of a training."""
 
     done: int
     total: int
     trained: int
-    """How many were stored since something was first missing."""
+    """How many runs were stored since the first look at which any were missing."""
     trained_diverged: int
     """How many of `trained` diverged."""
     runs_per_second: float | None
     """Recent rate; None before the first run."""
     seconds_left: float | None
     cell: str
-    """Label of the cell at work."""
+    """Label of the cell that is being trained."""
     seconds: float
-    """Since the first look at which something was missing."""
+    """Since the first look at which runs were missing."""
     cells: tuple[CellProgress, ...]
 
     @property
@@ -55,12 +55,12 @@ class Snapshot:
 
     @property
     def device_seconds(self) -> float:
-        """What all stored runs took, on one device each."""
+        """Time that all stored runs took, on one device each."""
         return sum(cell.seconds for cell in self.cells)
 
 
 def line(snapshot: Snapshot, width: int | None = None) -> str:
-    """The snapshot in one line of at most `width` characters; what matters most comes first."""
+    """The snapshot in one line of at most `width` characters, the most important first."""
     fields = [f"training {snapshot.done}/{snapshot.total} runs", _left(snapshot)]
     if snapshot.runs_per_second is not None:
         fields.append(rate(snapshot.runs_per_second))
@@ -75,9 +75,9 @@ def line(snapshot: Snapshot, width: int | None = None) -> str:
 
 
 def block(snapshot: Snapshot, width: int, height: int, below: Sequence[str] = ()) -> list[str]:
-    """The snapshot in at most `height` lines of at most `width` characters: totals, then a line a cell, then `below`.
+    """The snapshot in at most `height` lines of at most `width` characters: totals, a line per cell, then `below`.
 
-    Where there is too little room the lines of finished cells go first, then those of `below`.
+    If there is too little room, the lines of finished cells are left out first, then those of `below`.
     """
     if width < SMALLEST_BLOCK or height < 4:
         return [line(snapshot, width)]
@@ -119,7 +119,7 @@ def _cell_lines(cells: Sequence[CellProgress], width: int) -> list[str]:
     size = min(BAR_WIDTH, room)
     if size < SMALLEST_BAR:
         return [f"{text}  {end}" for text, end in zip(names, ends, strict=True)]
-    # Rounded down, as the per cent are: a bar that is full means done.
+    # Rounded down like the percentage, so that a full bar means done.
     bars = [("#" * (size * c.done // c.total)).ljust(size, ".") for c in cells]
     return [f"{text}  {bar} {end}" for text, bar, end in zip(names, bars, ends, strict=True)]
 

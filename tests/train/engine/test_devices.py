@@ -20,8 +20,9 @@ from replicate.text import UsageError
 from replicate.train import cores
 from replicate.train.engine import devices, local
 from replicate.train.engine.devices import Slot, named, slots
-from replicate.train.engine.lease import Lease
-from tests.support.faketrainer import fake_result, fake_run, train
+from tests.support import faketrainer
+from tests.support.faketrainer import NAME, fake_result, fake_run, train
+from tests.support.here import train_here
 
 A, B = "GPU-aaaaaaaa-1111-2222-3333-444444444444", "GPU-bbbbbbbb-1111-2222-3333-444444444444"
 
@@ -172,7 +173,7 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
     assert "got none that torch can use; training on cores" in devices.unseen()
     store = open_store(tmp_path / "store")
     for i in range(2):
-        local.ensure(store, [fake_run(i)], in_process=True, trainer=train)
+        local.ensure(store, [fake_run(i)], trainer=NAME)
     assert store.notices == [devices.unseen()], "said once, and to those who train"
     monkeypatch.setenv(devices.VARIABLE, "-1")
     assert devices.unseen() == "", "cores are meant"
@@ -193,16 +194,15 @@ def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
 ) -> None:
     store = open_store(tmp_path / "store")
     large = dataclasses.replace(fake_run(), precision="bf16")
-    for in_process in (True, False):
-        with pytest.raises(
-            UsageError,
-            match=r"^devices: expected a CUDA device, .* got none that torch can use; in bf16 cores would train for "
-            r"weeks: see to the driver .*, or set CUDA_VISIBLE_DEVICES= if cores are meant$",
-        ):
-            local.ensure(store, [fake_run(), large], in_process=in_process, trainer=train)
+    with pytest.raises(
+        UsageError,
+        match=r"^devices: expected a CUDA device, .* got none that torch can use; in bf16 cores would train for "
+        r"weeks: see to the driver .*, or set CUDA_VISIBLE_DEVICES= if cores are meant$",
+    ):
+        local.ensure(store, [fake_run(), large], trainer=NAME)
     assert store.keys() == set() and store.notices == []
     monkeypatch.setenv(devices.VARIABLE, "")
-    local.ensure(store, [large], in_process=True, trainer=train)
+    local.ensure(store, [large], trainer=NAME)
     assert store.has(large.key), "cores are meant"
 
 
@@ -244,9 +244,8 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
         return train(runs, "cpu", workspace)
 
     run = fake_run()
-    training = threading.Thread(
-        target=local.ensure, args=(store, [run]), kwargs={"in_process": True, "trainer": seeing}
-    )
+    monkeypatch.setattr(faketrainer, "train", seeing)
+    training = threading.Thread(target=train_here, args=(store, [run]))
     training.start()
     time.sleep(0.1)
     trained_without_a_device = store.has(run.key)
@@ -257,30 +256,6 @@ def test_more_processes_than_devices_wait_and_a_dead_holders_lease_is_free(
     assert store.get(run).result == fake_result(run)
     assert seen == ["cuda:0"]
     assert store.get(run).provenance["device_model"] == "a made-up cuda:0"
-
-
-def test_a_process_that_trains_itself_stays_on_its_device(
-    gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On another it would have a second context, and compile everything again."""
-    monkeypatch.setattr(provenance, "device_model", lambda device: f"a made-up {device}")
-    monkeypatch.setattr(local, "_gpu", None)
-    gpus += [A, B]
-    store = open_store(tmp_path / "store")
-
-    def device_of(seed: int) -> str:
-        local.ensure(store, [fake_run(seed)], in_process=True, trainer=train)
-        return str(store.get(fake_run(seed)).provenance["device"])
-
-    first = Lease(slots()[0], None, pytest.fail)
-    assert first.take()
-    assert device_of(1) == "cuda:1"
-    first.release()
-    assert device_of(2) == "cuda:1"
-    second = Lease(slots()[1], None, pytest.fail)
-    assert second.take()
-    threading.Timer(0.2, second.release).start()
-    assert device_of(3) == "cuda:1", "and waits for it"
 
 
 def subprocess_that_holds(path: Path) -> subprocess.Popen[bytes]:

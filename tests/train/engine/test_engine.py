@@ -24,10 +24,14 @@ from replicate.runs.run import Run
 from replicate.store import begun
 from replicate.store.store import Store, StoreError, open_store
 from replicate.train import solo
-from replicate.train.contract import TRAINERS
+from replicate.train.contract import TRAINERS, Trained, Workspace
 from replicate.train.engine import devices, failed, local, missing, pool, work
-from replicate.train.engine.local import OutOfTime, TrainingFailed, WorkerDied, ensure
+from replicate.train.engine.failed import TrainingFailed
+from replicate.train.engine.leave import OutOfTime
+from replicate.train.engine.local import ensure
+from replicate.train.engine.work import WorkerDied
 from tests.support.faketrainer import NAME, POISON, fake_result, fake_run, train
+from tests.support.here import train_here
 from tests.support.processes import environment, posix, wait_until
 
 
@@ -83,12 +87,13 @@ def alive(pid: int) -> bool:
 
 
 def session(store: Store, body: str, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
-    """Another program that works on the store; `store`, `runs`, `ensure` and `NAME` are there for `body`."""
+    """Another program that works on the store; `store`, `ensure`, `train_here` and `NAME` are there for `body`."""
     head = """
         import os, sys
         from replicate.train.engine.local import ensure
         from replicate.store.store import open_store
         from tests.support.faketrainer import NAME, fake_run
+        from tests.support.here import train_here
         store = open_store(sys.argv[1])
     """
     program = textwrap.dedent(head) + textwrap.dedent(body)
@@ -102,12 +107,11 @@ def session(store: Store, body: str, *arguments: str, **options: object) -> subp
 # What is trained
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_missing_runs_are_trained_once_and_stored_ones_not_at_all(store: Store, in_process: bool) -> None:
+def test_missing_runs_are_trained_once_and_stored_ones_not_at_all(store: Store) -> None:
     runs = fake_runs(12)
-    ensure(store, runs[:5], in_process=in_process, trainer=NAME)
-    ensure(store, [*runs, *runs], in_process=in_process, trainer=NAME)
-    ensure(store, runs, in_process=in_process, trainer=NAME)
+    ensure(store, runs[:5], trainer=NAME)
+    ensure(store, [*runs, *runs], trainer=NAME)
+    ensure(store, runs, trainer=NAME)
     assert_complete(store, runs)
     assert times_trained(store) == once(runs)
     assert not list((store.path / "locks").iterdir())
@@ -116,8 +120,8 @@ def test_missing_runs_are_trained_once_and_stored_ones_not_at_all(store: Store, 
 def test_a_pool_and_one_process_give_equal_results(store: Store, tmp_path: Path) -> None:
     runs = [*fake_runs(3), fake_run(arch="diverging")]
     other = open_store(tmp_path / "other")
-    ensure(store, runs, trainer=train)
-    ensure(other, runs[::-1], trainer=train, in_process=True)
+    ensure(store, runs, trainer=NAME)
+    train_here(other, runs[::-1])
     keys = [run.key for run in runs]
     assert store.content_hash(keys) == other.content_hash(keys)
     assert store.get(runs[3]).result.diverged
@@ -133,7 +137,7 @@ def test_the_pool_stays_for_the_next_call_and_imports_nothing_of_its_parent(stor
 
 
 def test_provenance_names_versions_and_device_and_no_person_host_or_path(store: Store) -> None:
-    ensure(store, [fake_run()], in_process=True, trainer=train)
+    train_here(store, [fake_run()])
     provenance = store.get(fake_run()).provenance
     assert provenance["versions"].keys() == {"python", "torch", "timm", "numpy"}
     assert provenance["code"].keys() == {"replicate", "result_version"}
@@ -165,25 +169,24 @@ def test_a_record_that_never_reads_back_is_the_disks_fault(store: Store, monkeyp
 
     monkeypatch.setattr(store, "put", put_then_rot)
     with pytest.raises(StoreError, match=r"expected quick on nowhere .* after training it 3 times.*check the disk"):
-        ensure(store, [fake_run()], in_process=True, trainer=train)
+        train_here(store, [fake_run()])
 
 
 # What goes wrong
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_an_exception_of_the_trainer_names_the_run_and_keeps_the_others(store: Store, in_process: bool) -> None:
+def test_an_exception_of_the_trainer_names_the_run_and_keeps_the_others(store: Store) -> None:
     bad = fake_run(seed=3, arch="failing", lr=0.003)
     with pytest.raises(
         TrainingFailed,
         match=r"^training failing on nowhere lr=0\.003 wd=0\.1 seed=3 \(adamw, key [0-9a-f]{24}\) failed: "
         r"ValueError: expected luck, got none",
     ) as caught:
-        ensure(store, [fake_run(), bad], in_process=in_process, processes=1, trainer=NAME)
+        ensure(store, [fake_run(), bad], processes=1, trainer=NAME)
     assert "in train" in str(caught.value) or caught.value.__cause__ is not None
     assert_complete(store, [fake_run()])
     assert not store.has(bad.key)
-    ensure(store, fake_runs(3), in_process=in_process, processes=1, trainer=NAME)
+    ensure(store, fake_runs(3), processes=1, trainer=NAME)
     assert_complete(store, fake_runs(3))
 
 
@@ -234,9 +237,8 @@ def test_a_worker_that_cannot_start_is_said(store: Store, monkeypatch: pytest.Mo
 
 def test_a_store_that_fails_in_a_worker_is_a_store_error(store: Store) -> None:
     (store.path / "locks").write_text("a file where a folder should be")
-    for in_process in (True, False):
-        with pytest.raises(StoreError, match=r"^cannot write .*; make room or make it writable"):
-            ensure(store, [fake_run()], in_process=in_process, trainer=NAME)
+    with pytest.raises(StoreError, match=r"^cannot write .*; make room or make it writable"):
+        ensure(store, [fake_run()], trainer=NAME)
 
 
 def test_a_read_only_store_is_not_trained_into(store: Store) -> None:
@@ -293,14 +295,13 @@ def lanes(store: Store, runs: list[Run]) -> list[int]:
     return [store.get(run).provenance["lanes"] for run in runs]
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_a_stack_goes_without_what_is_stored_or_held_and_has_the_rest_later(store: Store, in_process: bool) -> None:
+def test_a_stack_goes_without_what_is_stored_or_held_and_has_the_rest_later(store: Store) -> None:
     runs = fake_stack(5)
     store.put(runs[1], fake_result(runs[1]), {"lanes": 0})
     lock = store.lock(runs[3])
     lock.acquire()
     threading.Timer(0.5, lock.release).start()
-    ensure(store, runs, in_process=in_process, processes=1, trainer=NAME)
+    ensure(store, runs, processes=1, trainer=NAME)
     assert_complete(store, runs)
     assert lanes(store, runs) == [3, 0, 3, 1, 3]
     assert times_trained(store) == once([run for run in runs if run is not runs[1]])
@@ -311,7 +312,7 @@ def test_stacks_leave_no_device_without_work_and_do_not_grow_without_end(store: 
     ensure(store, fake_stack(10), processes=2, trainer=NAME)
     assert lanes(store, fake_stack(10)) == [5] * 10
     more = fake_stack(2 * missing.MOST_RUNS + 11)
-    ensure(store, more, processes=1, in_process=True, trainer=NAME)
+    train_here(store, more, processes=1)
     assert set(lanes(store, more[10:])) == {missing.MOST_RUNS, missing.MOST_RUNS + 1 - missing.MOST_RUNS}
 
 
@@ -335,7 +336,7 @@ def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store)
         runs = [fake_run(lr=1e-3 * (i + 1), sleep=0.01) for i in range(30)]
         print(flush=True)
         sys.stdin.readline()
-        ensure(store, runs, processes=4, in_process=True, trainer=NAME)
+        train_here(store, runs, processes=4)
     """
     others = [session(store, body, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     for other in others:
@@ -361,7 +362,6 @@ def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_tr
     assert_complete(store, [run for run in runs if run is not runs[2]])
 
 
-@pytest.mark.parametrize("in_process", [True, False])
 @pytest.mark.parametrize(
     ("poison", "words"),
     [
@@ -369,19 +369,22 @@ def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_tr
         ("failing by name", r"quick on nowhere lr=0\.666 wd=0\.1 seed=0 \(adamw, key .{24}\) failed: ValueError"),
     ],
 )
-def test_an_exception_names_the_run_where_the_trainer_knows_it(
-    store: Store, in_process: bool, poison: str, words: str
-) -> None:
+def test_an_exception_names_the_run_where_the_trainer_knows_it(store: Store, poison: str, words: str) -> None:
     runs = fake_stack(4, poison=poison)
     with pytest.raises(TrainingFailed, match=f"^training {words}: expected luck") as caught:
-        ensure(store, runs, in_process=in_process, processes=1, trainer=NAME)
+        ensure(store, runs, processes=1, trainer=NAME)
     assert list(caught.value.runs) == ([run for run in runs if run.lr == POISON] if "name" in poison else runs)
 
 
 def test_a_trainer_that_leaves_out_a_run_is_told(store: Store) -> None:
     runs = fake_stack(3)
     with pytest.raises(TrainingFailed, match=rf"key {runs[1].key}\) failed: the trainer returned no result"):
-        ensure(store, runs, in_process=True, processes=1, trainer=lambda *a: [t for t in train(*a) if t.run != runs[1]])
+        train_here(store, runs, processes=1, trainer=f"{__name__}:all_but_the_second")
+
+
+def all_but_the_second(runs: list[Run], device: str, workspace: Workspace) -> list[Trained]:
+    """A trainer that leaves out a run."""
+    return [trained for trained in train(runs, device, workspace) if trained.run != runs[1]]
 
 
 @posix
@@ -404,7 +407,7 @@ def test_a_process_that_trains_by_itself_is_asked_to_end_and_the_next_goes_on_wi
     """The next one asks for more runs and has other devices: the stack is put together as it was."""
     body = """
         runs = [fake_run(arch="attentive", lr=lr) for lr in (3e-3, 1e-3)]
-        ensure(store, runs, processes=1, in_process=True, trainer=NAME)
+        train_here(store, runs, processes=1)
     """
     holder = session(store, body)
     wait_until(lambda: list(store.layout.checkpoints.glob("*/waiting")))
@@ -413,7 +416,7 @@ def test_a_process_that_trains_by_itself_is_asked_to_end_and_the_next_goes_on_wi
     (folder,) = store.layout.checkpoints.iterdir()
     assert {path.name for path in folder.iterdir()} == {"runs.json", "waiting", "saved"}
     more = [fake_run(arch="attentive", lr=lr) for lr in (1e-3, 3e-3)]
-    ensure(store, [*fake_stack(4), *more], processes=3, in_process=True, trainer=NAME)
+    train_here(store, [*fake_stack(4), *more], processes=3)
     assert lanes(store, more) == [2, 2]
     assert not list(store.layout.checkpoints.iterdir())
 
@@ -447,7 +450,7 @@ def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store:
 def test_solo_trains_real_runs_one_by_one(store: Store) -> None:
     cell = Cell("mixer_s16", "cifar100")
     runs = [scales.make_run(scales.SMOKE, cell, "main", lr, 0.1, 0) for lr in (1e-3, 1e-2)]
-    ensure(store, runs, in_process=True, processes=1, trainer=TRAINERS["solo"])
+    train_here(store, runs, processes=1, trainer=TRAINERS["solo"])
     for run in runs:
         stored = store.get(run)
         assert {name: stored.provenance[name] for name in ("trainer", "lanes", "precision")} == {
@@ -465,10 +468,10 @@ def test_two_pools_and_two_single_processes_share_one_store(store: Store, tmp_pa
     runs = fake_runs(40, sleep=0.03, log=str(log))
     body = """
         runs = [fake_run(seed, sleep=0.03, log=sys.argv[2]) for seed in range(40)]
-        ensure(store, runs, processes=2, in_process=sys.argv[3] == "True", trainer=NAME)
+        (ensure if sys.argv[3] == "pool" else train_here)(store, runs, processes=2, trainer=NAME)
         assert all(store.get(run) for run in runs)
     """
-    others = [session(store, body, str(log), str(in_process)) for in_process in (True, True, False)]
+    others = [session(store, body, str(log), how) for how in ("alone", "alone", "pool")]
     ensure(store, runs, processes=2, trainer=NAME)
     assert [other.wait(30) for other in others] == [0, 0, 0]
     assert_complete(store, runs)
@@ -483,8 +486,8 @@ def test_two_pools_and_two_single_processes_share_one_store(store: Store, tmp_pa
 def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
     """The holder finishes: its result is taken. The holder dies: the run is trained here."""
     run = fake_run(sleep=0.3)
-    body = "ensure(store, [fake_run(sleep=0.3)], processes=2, in_process=True, trainer=NAME)"
-    for dies, in_process in ((False, True), (True, False), (True, True)):
+    body = "train_here(store, [fake_run(sleep=0.3)], processes=2)"
+    for dies in (False, True):
         store.layout.record(run.key).unlink(missing_ok=True)
         before = len(store.trainings())
         holder = session(store, body)
@@ -492,7 +495,7 @@ def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
         if dies:
             killer = threading.Timer(0.1, holder.kill)
             killer.start()
-        ensure(store, [run], processes=2, in_process=in_process, trainer=NAME)
+        ensure(store, [run], processes=2, trainer=NAME)
         holder.wait()
         last = store.trainings()[-1]
         assert len(store.trainings()) == before + 1
@@ -502,9 +505,7 @@ def test_waiting_for_a_run_that_another_holds(store: Store) -> None:
 def test_without_a_free_slot_nothing_is_trained_until_there_is_one(store: Store) -> None:
     lease = store.lease(devices.slots(1)[0].name)
     lease.acquire()
-    done = threading.Thread(
-        target=ensure, args=(store, [fake_run()]), kwargs={"processes": 1, "in_process": True, "trainer": train}
-    )
+    done = threading.Thread(target=ensure, args=(store, [fake_run()]), kwargs={"processes": 1, "trainer": NAME})
     done.start()
     time.sleep(0.15)
     assert not store.has(fake_run().key)
@@ -517,7 +518,7 @@ def test_waiting_for_a_slot_ends_when_others_have_done_the_work(store: Store) ->
     with store.lease(devices.slots(1)[0].name):
         timer = threading.Timer(0.1, store.put, (fake_run(), fake_result(fake_run()), {}))
         timer.start()
-        ensure(store, [fake_run()], processes=1, in_process=True, trainer=train)
+        train_here(store, [fake_run()], processes=1)
         timer.join()
     assert store.trainings() == []
 
@@ -600,42 +601,38 @@ def test_describe_names_what_one_needs_to_find_a_run() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_process", [True, False])
-def test_nothing_begins_after_the_time_is_over(store: Store, in_process: bool) -> None:
+def test_nothing_begins_after_the_time_is_over(store: Store) -> None:
     with pytest.raises(OutOfTime, match="what was begun goes on from there the next time"):
-        ensure(store, fake_runs(3), trainer=NAME, in_process=in_process, until=time.monotonic() - 1)
+        ensure(store, fake_runs(3), trainer=NAME, until=time.monotonic() - 1)
     assert store.keys() == set()
 
 
-@pytest.mark.parametrize("in_process", [True, False])
-def test_what_is_stored_needs_no_time(store: Store, in_process: bool) -> None:
+def test_what_is_stored_needs_no_time(store: Store) -> None:
     runs = fake_runs(2)
-    ensure(store, runs, trainer=NAME, in_process=True)
-    ensure(store, runs, trainer=NAME, in_process=in_process, until=time.monotonic() - 1)
+    ensure(store, runs, trainer=NAME)
+    ensure(store, runs, trainer=NAME, until=time.monotonic() - 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_process", [True, False])
-def test_training_stops_in_time_and_goes_on_later(store: Store, in_process: bool) -> None:
+def test_training_stops_in_time_and_goes_on_later(store: Store) -> None:
     """One stack a seed: some are done when the time is over, the others later, and none twice."""
     runs = fake_runs(8, sleep=0.3)
     with pytest.raises(OutOfTime):
-        ensure(store, runs, trainer=NAME, in_process=in_process, processes=1, until=time.monotonic() + 1.5)
+        ensure(store, runs, trainer=NAME, processes=1, until=time.monotonic() + 1.5)
     done = store.keys()
     assert len(done) < len(runs)
-    ensure(store, runs, trainer=NAME, in_process=in_process)
+    ensure(store, runs, trainer=NAME)
     assert_complete(store, runs)
     assert times_trained(store) == once(runs)
 
 
 @pytest.mark.slow
 @posix
-@pytest.mark.parametrize("in_process", [True, False])
-def test_a_stack_in_training_is_asked_to_save_what_it_has(store: Store, in_process: bool) -> None:
+def test_a_stack_in_training_is_asked_to_save_what_it_has(store: Store) -> None:
     run = fake_run(arch="attentive")
     with pytest.raises(OutOfTime):
-        ensure(store, [run], trainer=NAME, in_process=in_process, until=time.monotonic() + (0.5 if in_process else 4))
+        ensure(store, [run], trainer=NAME, until=time.monotonic() + 4)
     assert list(store.layout.checkpoints.rglob("saved"))
     assert store.keys() == set()
-    ensure(store, [run], trainer=NAME, in_process=True)  # goes on from there: else it would wait to be asked
+    ensure(store, [run], trainer=NAME)  # goes on from there: else it would wait to be asked
     assert_complete(store, [run])

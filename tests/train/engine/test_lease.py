@@ -112,11 +112,11 @@ def test_who_waits_for_a_gpu_that_another_store_uses_says_so(
     holder = holder_of(stores[0])
     waiting.Waiting(stores[1]).look([fake_run()], [GPU])
     assert stores[1].notices[0].startswith(f"waiting for device gpu-a, held by process {holder.pid} on ")
-    trained = []
-    with lease.leased(stores[1], [GPU, OTHER], lambda: False, stores[1].note) as slot:
-        trained.append(slot)
+    held = lease.wait(stores[1], [GPU, OTHER], lambda: False, stores[1].note)
+    assert held is not None
+    held.release()
     end(holder)
-    assert trained == [OTHER]
+    assert held.slot == OTHER
 
 
 def test_measuring_waits_for_who_trains_and_says_for_whom(stores: list[Store]) -> None:

@@ -153,15 +153,13 @@ def test_devices_that_fail_now_and_then_are_used_on(store: Store, tmp_path: Path
     assert set(pids_of(store)) == {"cuda:0"}
 
 
-@pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_stack_that_is_too_large_goes_on_with_half_as_many_lanes_and_so_does_its_kind(
-    store: Store, in_process: bool
-) -> None:
+@pytest.mark.slow
+def test_a_stack_that_is_too_large_goes_on_with_half_as_many_lanes_and_so_does_its_kind(store: Store) -> None:
     def stack(seed: int, fitting: int = 4) -> list[Run]:
         return [fake_run(seed, arch="large", room=fitting, lr=lr) for lr in (1e-3, 2e-3, 3e-3)]
 
     def train(runs: list[Run]) -> None:
-        ensure(store, runs, processes=1, in_process=in_process, trainer=NAME)
+        ensure(store, runs, processes=1, trainer=NAME)
 
     train(stack(0))
     assert store.notices == [
@@ -170,20 +168,20 @@ def test_a_stack_that_is_too_large_goes_on_with_half_as_many_lanes_and_so_does_i
     ]
     train([*stack(1), *stack(2), fake_run()])
     assert len(store.notices) == 2, "of the same kind, whatever the seed: begun with what fits"
-    assert in_process or len(pids_of(store)["cuda:0"]) == 1, "nothing was given up again"
+    assert len(pids_of(store)["cuda:0"]) == 1, "nothing was given up again"
     train(stack(0, fitting=1))
     assert [notice[-25:] for notice in store.notices[2:]] == [f"going on with {n} at a time" for n in (2, 1)]
     assert room.lanes(stack(9)[0]) == 4 and room.lanes(stack(9, 1)[0]) == 1 and room.lanes(fake_run()) is None
     assert_complete(store, [*stack(0), *stack(1), *stack(2), fake_run(), *stack(0, 1)])
 
 
-@pytest.mark.parametrize("in_process", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_what_is_too_large_in_one_lane_has_failed(store: Store, in_process: bool) -> None:
+@pytest.mark.slow
+def test_what_is_too_large_in_one_lane_has_failed(store: Store) -> None:
     run = fake_run(arch="large", room=0)
     with pytest.raises(
         TrainingFailed, match=rf"^training large on nowhere .* key {run.key}\) failed: MemoryError: no ro"
     ):
-        ensure(store, [run], in_process=in_process, trainer=NAME)
+        ensure(store, [run], trainer=NAME)
     assert store.notices[-1].endswith("with 2 lanes: going on with 1 at a time")
 
 

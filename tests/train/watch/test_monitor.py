@@ -359,7 +359,7 @@ def test_a_second_batch_is_counted_by_itself(store: Store, clock: Clock) -> None
 def test_a_terminal_has_one_line_rewritten_in_place(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitoring, "_columns", lambda _: 50)
+    monkeypatch.setattr(monitoring, "_size", lambda _: (50, 24))
     stream = Terminal()
     runs = [fake_run(i) for i in range(3)]
     called = []
@@ -384,7 +384,7 @@ def test_a_narrowed_terminal_is_not_overrun(store: Store, clock: Clock, monkeypa
     stream = Terminal()
     monitor = Monitor(store, [fake_run()], stream=stream, clock=clock)
     for columns in (80, 30, 5, 1):
-        monkeypatch.setattr(monitoring, "_columns", lambda _, columns=columns: columns)
+        monkeypatch.setattr(monitoring, "_size", lambda _, columns=columns: (columns, 24))
         before = len(stream.getvalue())
         monitor.show(monitor.poll())
         assert len(stream.getvalue()[before:].lstrip("\r")) < max(columns, 1)
@@ -430,7 +430,7 @@ def test_a_store_that_vanishes_or_a_closed_stream_harms_nobody(store: Store, mon
 
 
 def test_columns_of_a_real_terminal_and_of_none() -> None:
-    assert monitoring._columns(io.StringIO()) == 80
+    assert monitoring._size(io.StringIO())[0] == 80
     if hasattr(os, "openpty"):
         import fcntl
         import struct
@@ -439,6 +439,6 @@ def test_columns_of_a_real_terminal_and_of_none() -> None:
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 57, 0, 0))
         with os.fdopen(slave, "w") as stream:
-            assert monitoring._columns(stream) == 57
+            assert monitoring._size(stream)[0] == 57
             assert monitoring._is_terminal(stream)
         os.close(master)
