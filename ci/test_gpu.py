@@ -238,13 +238,14 @@ def test_interrupted_and_resumed(precision: str, how: How, device: str, tmp_path
         pytest.skip("on a CPU one precision is compiled")
     runs = [dataclasses.replace(run, precision=precision) for run in runs_of(on_cpu(device, "convnext_t"))]
     whole = train_stack(runs, device, how)
-    kept = dataclasses.replace(how, checkpoints=tmp_path)
+    workspace = Workspace(tmp_path)
     for after in (2, 7):
         asked = iter(range(1000))
+        stopping = dataclasses.replace(workspace, stopping=lambda: next(asked) == after)  # noqa: B023
         with pytest.raises(Stopped):
-            train_stack(runs, device, dataclasses.replace(kept, stopping=lambda: next(asked) == after))  # noqa: B023
+            train_stack(runs, device, how, stopping)
         assert list(tmp_path.iterdir())
-        assert timeless(train_stack(runs, device, kept)) == timeless(whole)
+        assert timeless(train_stack(runs, device, how, workspace)) == timeless(whole)
         assert not list(tmp_path.iterdir())
 
 
@@ -259,10 +260,10 @@ def test_a_second_gpu(how: How, device: str, tmp_path: Path) -> None:
     assert all_close(found, expected)
     assert close(solo.train(runs[0], second), expected[0])
     asked = iter(range(1000))
-    kept = dataclasses.replace(how, checkpoints=tmp_path)
+    workspace = Workspace(tmp_path)
     with pytest.raises(Stopped):
-        train_stack(runs, second, dataclasses.replace(kept, stopping=lambda: next(asked) == 7))
-    assert timeless(train_stack(runs, second, kept)) == timeless(found)
+        train_stack(runs, second, how, dataclasses.replace(workspace, stopping=lambda: next(asked) == 7))
+    assert timeless(train_stack(runs, second, how, workspace)) == timeless(found)
     assert torch.cuda.current_device() == 0
 
 

@@ -238,9 +238,7 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
     assert store.has(fake_run().key) and not store.has(bad.key)
     good = [fake_run(lr=lr, poison="crashing") for lr in (1e-3, 2e-3, 3e-3)]
     killer = fake_run(lr=POISON, poison="crashing")
-    with pytest.raises(
-        WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died of it, the last by Worker"
-    ):
+    with pytest.raises(WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died of it, the last by Worker"):
         engine.ensure(store, [*good, killer], address=machines.address, processes=1, trainer=NAME)
     assert all(store.has(run.key) for run in good) and not store.has(killer.key)
 
