@@ -61,7 +61,7 @@ def test_names_fractions_and_diverged_runs_are_read_as_from_a_file() -> None:
 
 def test_options_and_files(tmp_path: Path) -> None:
     frame = pd.concat([table(made(seed=i), epochs=i) for i in (0, 1)])
-    with pytest.raises(UsageError, match=r'differ in epochs \(0, 1\); say by=\["epochs"\]'):
+    with pytest.raises(UsageError, match=r'differ in epochs \(0, 1\); use by=\["epochs"\]'):
         replicate.judge(frame)
     assert [cell.arch for cell in replicate.judge(frame, by=["epochs"]).cells] == ["epochs=0", "epochs=1"]
     frame.to_json(tmp_path / "runs.json", orient="records")

@@ -133,7 +133,7 @@ def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], f
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """(side, exponent of ln kappa between its two outermost kappas, standard error), for each side with two kappas."""
+    """(side, exponent of the drop in ln kappa at its outermost two, standard error), if a side has two kappas."""
     out = []
     for side in ("below", "above"):
         outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))

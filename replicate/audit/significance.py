@@ -64,7 +64,7 @@ def p_value(paper: Reported, row: RatioRow) -> Finding:
 
 
 def _with_p(paper: Reported) -> list[tuple[RatioRow, Printed]]:
-    """The rows of the table of ratios that have a p-value, each with it; raises NotStated if there are none."""
+    """(row, p-value) for each row of the table of ratios that has one; raises NotStated if none does."""
     rows = [(row, row.p) for row in paper.ratios if row.p is not None]
     need(rows, "p-values in the table of ratios")
     return rows

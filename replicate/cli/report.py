@@ -72,7 +72,7 @@ def _most_complete(store: Store) -> tuple[Scale, str]:
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of one of the scales {', '.join(scales.SCALES)}, got {len(keys)} "
-            "other runs; train first"
+            f"store {store.path}: expected runs of a scale ({', '.join(scales.SCALES)}), got none among "
+            f"its {len(keys)}; train first"
         )
     return scale, f"the store holds {held} of its runs"

@@ -79,7 +79,7 @@ def _busiest(store: Store) -> Scale:
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of a scale, stored or begun, got {len(keys)} other runs; add --scale"
+            f"store {store.path}: expected runs of a scale, stored or begun, got none of its {len(keys)}; add --scale"
         )
     return scale
 

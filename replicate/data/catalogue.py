@@ -182,7 +182,7 @@ def files(spec: DataSpec) -> Listing:
 
 @lru_cache(maxsize=2)
 def _arrays(name: str, root: Path) -> Arrays:
-    """Both splits of a whole data set. `root` is the folder of all data sets, a key of the cache."""
+    """Both splits of a whole data set. `root`, the folder of all data sets, is only part of the cache key."""
     return {"cifar100": cifar100.read, "fashion": fashion.read, "fashion-16": fashion.halved}[name]()
 
 

@@ -58,7 +58,9 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
         if variant == "main"
     ]
     if not pictures:
-        raise UsageError(f"store {store.path}: expected all runs of a cell of scale {scale.name}, got none; train more")
+        raise UsageError(
+            f"store {store.path}: expected a cell of scale {scale.name} with all its runs, got no such cell; train more"
+        )
     atomic.write_text(path, document(pictures))
 
 

@@ -68,7 +68,7 @@ def find(store: Store, now: float | None = None) -> list[Item]:
 
 
 def delete(items: Iterable[Item]) -> list[Item]:
-    """Delete `items` and return those deleted, without those that could not be or were gone already."""
+    """Delete `items`; return those deleted, not those that failed or were gone already."""
     gone = []
     for item in items:
         try:

@@ -67,7 +67,7 @@ def check(blob: bytes, key: str, content: str) -> None:
     if said.get("key") != key:
         raise Corrupt(f"expected the model of the run {key}, got that of {said.get('key', 'none')}")
     if said.get("content") != content:
-        raise Corrupt("expected the model that has the result in its record, got that of another training of this run")
+        raise Corrupt("expected the model whose result the run's record holds, got that of another training of the run")
 
 
 def _end_of_header(blob: bytes) -> int:

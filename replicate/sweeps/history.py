@@ -104,8 +104,8 @@ def _one_run(
     if twice and len({table.rows[i] for i in rows if steps[i] == twice[0]}) > 1:
         first = [table.lines[i] for i in rows if steps[i] == twice[0]]
         raise UsageError(
-            f"{table.name}, row {first[1]}: expected one row per run and {step}, got {step} {twice[0]:g} of the same "
-            f"run already in row {first[0]}; name the column that tells the runs apart, e.g. --columns "
+            f"{table.name}, row {first[1]}: expected one row per run and {step}, got {step} {twice[0]:g} again "
+            f"(first in row {first[0]}); name the column that tells the runs apart, e.g. --columns "
             f"{'run' if 'seed' in found else 'seed'}=NAME"
         )
 

@@ -107,7 +107,9 @@ class Checkpoint:
             file.seek(_DIGEST + 1)
             found = torch.load(file, map_location=device, weights_only=True)
             if found["identity"] != self.identity:
-                raise _Unusable(f"expected that of {self.identity[:12]}…, got that of {found['identity'][:12]}…")
+                raise _Unusable(
+                    f"expected a checkpoint of work {self.identity[:12]}…, got one of work {found['identity'][:12]}…"
+                )
             state: dict[str, Any] = found["state"]
         except _Unusable:
             raise

@@ -56,7 +56,7 @@ def test_a_byte_altered_or_missing_is_noticed(at: int, change: int, cut: bool) -
 def test_that_of_another_run_or_training_is_noticed() -> None:
     with pytest.raises(Corrupt, match=f"expected the model of the run {fake_run(2).key}, got that of {RUN.key}"):
         model_file.check(BLOB, fake_run(2).key, CONTENT)
-    with pytest.raises(Corrupt, match="expected the model that has the result in its record"):
+    with pytest.raises(Corrupt, match="expected the model whose result the run's record holds"):
         model_file.check(BLOB, RUN.key, content_of(RUN, OTHER))
     with pytest.raises(Corrupt, match="got one without"):
         model_file.check(safetensors.save({"a": torch.ones(2)}), RUN.key, CONTENT)

@@ -142,9 +142,7 @@ class TestHistories:
         ):
             of_text(tmp_path, text)
         rows = self.history() + [{**row, "acc": 1} for row in self.history()]
-        with pytest.raises(
-            UsageError, match=r"got step 100 of the same run already in row 2; name the column that tells"
-        ):
+        with pytest.raises(UsageError, match=r"got step 100 again \(first in row 2\); name the column that tells"):
             of_text(tmp_path, csv_text(rows))
 
     def test_an_epoch_of_each_run_is_no_history(self, tmp_path: Path) -> None:
