@@ -29,13 +29,7 @@ A100_RESNET50 = (
     Rate(2600, "A100", "huggingface/pytorch-image-models issue 1491: timm's benchmark, without loading images"),
 )
 
-RTX_3090 = {
-    "resnet50": 1218.01,
-    "vit_s16": 1057.92,
-    "convnext_t": 819.24,
-    "mixer_s16": 1660.76,
-    "swin_t": 648.69,
-}
+RTX_3090 = {"resnet50": 1218.01, "vit_s16": 1057.92, "convnext_t": 819.24, "mixer_s16": 1660.76, "swin_t": 648.69}
 """huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, train_samples_per_sec."""
 
 SLACK = 1.5

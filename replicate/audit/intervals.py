@@ -19,10 +19,7 @@ CELLS = 20_000
 
 
 def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper ends [K] of the 95 % percentile interval of each row of `values` [K, R].
-
-    `probability` [R] is that of each resample.
-    """
+    """Ends, [K] each, of the 95 % interval of each row of `values` [K, R], whose resamples have `probability` [R]."""
     order = np.argsort(values, axis=1)
     weight = np.cumsum(probability[order], axis=1)
     ascending = np.take_along_axis(values, order, axis=1)
@@ -67,7 +64,8 @@ def _bootstrapped(paper: Reported) -> list[tuple[str, Measured]]:
     return rows
 
 
-def _seeds(paper: Reported) -> int:
+def few_seeds(paper: Reported) -> int:
+    """The number of seeds; raises NotStated unless it is from 2 to 8, as for an enumerated bootstrap."""
     seeds = int(paper.value("count/seeds"))
     need(2 <= seeds <= 8, "between 2 and 8 seeds")
     return seeds
@@ -75,7 +73,7 @@ def _seeds(paper: Reported) -> int:
 
 def symmetry(paper: Reported) -> Finding:
     """`audit/interval-symmetry`: percentile bootstrap intervals are not symmetric; how many here are?"""
-    seeds = _seeds(paper)
+    seeds = few_seeds(paper)
     rows = _bootstrapped(paper)
     chances = [chance_of_symmetry(m, seeds) for _, m in rows]
     seen = [symmetric(m) for _, m in rows]
@@ -111,7 +109,7 @@ def _spread_of_widths(measured: Sequence[Measured]) -> float:
 
 def widths(paper: Reported) -> Finding:
     """`audit/interval-widths`: intervals from a few seeds differ in width by chance; do these? (Simonsohn 2013.)"""
-    seeds = _seeds(paper)
+    seeds = few_seeds(paper)
     need(len(paper.ratios) >= 4, "at least four cells")
     checks, parts = [], {}
     _, low, high = bootstrap_intervals(seeds)

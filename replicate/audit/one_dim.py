@@ -94,9 +94,8 @@ def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rn
     seeds. The line's runs are simulated afresh, the reading under which the gap comes out largest.
     """
     error = sd / math.sqrt(seeds)
-    pool = DRAWS  # cells are drawn from a pool of simulated ones
-    grid = (truth.ravel() + rng.normal(0, error, (pool, truth.size))).max(axis=1)
-    along = (line.ravel() + rng.normal(0, error, (pool, line.size))).max(axis=1)
+    grid = (truth.ravel() + rng.normal(0, error, (DRAWS, truth.size))).max(axis=1)
+    along = (line.ravel() + rng.normal(0, error, (DRAWS, line.size))).max(axis=1)
     return np.asarray(rng.choice(grid - along, size=(DRAWS, cells)).mean(axis=1))
 
 

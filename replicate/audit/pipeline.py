@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from replicate.audit.finding import Check, Finding, NotStated, from_checks, span
-from replicate.audit.intervals import percentile_interval
+from replicate.audit.finding import Check, Finding, from_checks, span
+from replicate.audit.intervals import few_seeds, percentile_interval
 from replicate.audit.reported import Floats, Reported, need
 from replicate.estimate.published import resamples
 
@@ -47,10 +47,7 @@ class Outcome:
 
 
 def expected_drop(paper: Reported, dataset: str, x: Floats, beyond: str) -> Floats:
-    """Accuracy lost, pp, at x = ln kappa (minus infinity for weight decay 0), from the table of drops of `dataset`.
-
-    `beyond`: one of `BEYOND`.
-    """
+    """Accuracy lost, pp, at x = ln kappa (-inf for weight decay 0) by the table of drops; `beyond`: one of `BEYOND`."""
     rows = paper.drops_on(dataset)
     kappas = sorted({*rows, 1.0})
     need(min(kappas) < 1 < max(kappas), f"drops at kappas below and above 1 on {dataset}")
@@ -160,9 +157,7 @@ LABELS = {"rho": "ratio", "r2": "R²", "slope": "slope", "half_width": "half wid
 def on_truth(paper: Reported) -> Finding:
     """`audit/pipeline-on-truth`."""
     need(paper.drops, "a table of accuracy drops")
-    seeds = int(paper.value("count/seeds"))
-    if not 2 <= seeds <= 8:
-        raise NotStated("between 2 and 8 seeds")
+    seeds = few_seeds(paper)
     rng = np.random.default_rng(0)
     reported, size = _reported(paper), len(paper.ratios)
     datasets = [d for d in paper.datasets if any(r.dataset == d for r in paper.drops)] or [paper.drops[0].dataset]

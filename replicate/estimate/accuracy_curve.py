@@ -189,10 +189,7 @@ def _log_evidence(points: Points, covariance: Floats, scale: float, softening: f
 
 
 def log_likelihood(x: Floats, y: Floats, noise: Floats) -> Floats:
-    """[L, A], log-likelihood of `y` [N] at `x` [N] under the process plus noise of covariance `noise` [N, N].
-
-    For each of `LENGTHS` and `AMPLITUDES`.
-    """
+    """[L, A], log-likelihood of `y` [N] at `x` [N] under the process plus noise of covariance `noise` [N, N]."""
     kernel = AMPLITUDES[None, :, None, None] ** 2 * _among(x.tobytes())[:, None] + noise
     factor = np.linalg.cholesky(kernel)
     white = np.linalg.solve(factor, np.broadcast_to(y[:, None], (*factor.shape[:-1], 1)))[..., 0]

@@ -97,10 +97,7 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
 
 
 def indistinguishable(mean: Floats, covariance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
-    """[W], which means are not below another by more than the bound; all of them if no seed is repeated.
-
-    `mean`: [W]; `covariance`: [W, W], of the means.
-    """
+    """[W], which of `mean` [W] are not below another by more than the bound; all if `covariance` [W, W] is NaN."""
     if np.isnan(covariance).any():
         return np.ones(len(mean), dtype=bool)
     bound = dunnett_bound(len(mean) - 1, round(dof, 1), level)

@@ -112,10 +112,7 @@ def _times(row: RateRow, unit: float) -> RateRow:
 
 
 def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
-    """Loss of `wd` against the best run, interpolated in ln(weight decay) between the means of the runs around it.
-
-    None if `wd` lies outside the runs.
-    """
+    """Loss of `wd` against the best run, interpolated in ln(weight decay) between runs; None outside them."""
     if curve.fitted is None:
         return None
     points, covariance = curve.fitted.points, curve.fitted.process.covariance
@@ -221,10 +218,7 @@ def of_trial(lr: float, wd: float, score: float) -> RateRow:
 
 
 def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, ...]:
-    """One row for each learning rate at which a random search's surface is evaluated.
-
-    `frame`: the trials; `ratio`: weight decay over learning rate by the rule.
-    """
+    """One row for each learning rate at which a random search is evaluated; `frame`: trials; `ratio`: the rule's."""
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)

@@ -39,10 +39,7 @@ def mean(parts: Sequence[Span]) -> Span:
 
 
 def mean_in_step(parts: Sequence[Span]) -> Span:
-    """Mean of parts whose errors may be fully correlated, so that averaging does not reduce them.
-
-    Raises ValueError if there are none.
-    """
+    """Mean of parts with possibly fully correlated errors, which averaging does not reduce; ValueError if none."""
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)

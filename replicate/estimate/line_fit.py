@@ -236,9 +236,8 @@ def narrower(fit: LineFit, width: float, half_margin: float) -> str:
     factor = (width / half_margin) ** 2
     if factor <= 1:
         return "a true value farther from the margin's edge"
-    deviance = float(chi2_quantile(0.95, 1))
     closed = [c for c, informative in zip(fit.curves, fit.informative, strict=True) if informative]
-    known = [high - low <= WITHIN_RUNS * c.spacing for c in closed for low, high in [c.interval(deviance)]]
+    known = [high - low <= WITHIN_RUNS * c.spacing for c in closed for low, high in [c.interval(CLOSED_DEVIANCE)]]
     if known and 2 * sum(known) >= len(known):
         apart = float(np.exp(np.median([c.spacing for c in closed])))
         return f"more closely spaced weight decays around the best ones (now a factor {apart:.2g} apart)"

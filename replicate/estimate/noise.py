@@ -201,8 +201,7 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
     if left > 1e-9:
         spread = float((weight * (e - mean) ** 2).sum()) / left - float((weight * expected).sum()) / total
     if spread <= 0:
-        prior_dof, prior = float("inf"), typical
-        return np.full_like(variance, prior), prior_dof
+        return np.full_like(variance, typical), float("inf")
     prior_dof = 2 * _inverse_trigamma(spread)
     prior = float(np.exp(mean + special.digamma(prior_dof / 2) - np.log(prior_dof / 2)))
     seen = np.where(usable, dof, 0.0)

@@ -224,19 +224,16 @@ def _curve(
     runs = points.x[points.x >= points.low]
     spacing = _spacing(runs, float(inside[int(np.argmax(table[1:-1]))]))
     flags = (*points.flags, Flag.TWO_PEAKS) if has_dip(points, fit) else points.flags
-    straight = straight_peak(runs, softened_mean(points, fit)[points.x >= points.low])
-    peaks = float(points.x[points.noise.mean.argmax()]), straight
-    draws = np.concatenate(places)
     return OptimumCurve(
         lr=fitted.lr,
         start=points.low,
         table=table,
-        draws=draws,
+        draws=np.concatenate(places),
         ceiling=points.ceiling,
         floor=points.floor,
         spacing=spacing,
-        best_run=peaks[0],
-        straight=peaks[1],
+        best_run=float(points.x[points.noise.mean.argmax()]),
+        straight=straight_peak(runs, softened_mean(points, fit)[points.x >= points.low]),
         flags=flags,
         seed_curve_share=fit.share,
         fitted=fitted,

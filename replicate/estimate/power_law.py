@@ -175,10 +175,7 @@ def varying(slope: float | None, low: float, high: float, x: Floats, displaced: 
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
-    """Each informative learning rate's own ratio, without assuming a line.
-
-    The intervals hold simultaneously at `level` (Bonferroni).
-    """
+    """Each informative learning rate's own ratio, without a line; intervals hold together at `level` (Bonferroni)."""
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
     even = float(chi2_quantile(0.5, 1))

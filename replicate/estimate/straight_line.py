@@ -22,6 +22,7 @@ from replicate.estimate.power_law import PROFILE, slope_span
 from replicate.estimate.quantiles import chi2_quantile, t_quantile
 from replicate.landscape.landscape import Floats
 
+NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 SAME_DEVIANCE = 1e-3
 """Positions with a smaller difference in deviance are equally likely."""
 R2_MARGIN = 0.05
@@ -43,9 +44,6 @@ def shares(relative: Floats) -> Floats:
     last = float(relative.max() / (relative.max() - 1)) if relative.max() > 1 else 1.0
     further = 1 + np.geomspace(0.081, max(last - 1, 0.081), 60)
     return np.concatenate([INTERCEPT_SHARES, further[further < last - 1e-9]]) if last > 1.09 else INTERCEPT_SHARES
-
-
-NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 
 
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:

@@ -108,10 +108,7 @@ class Ridge:
 
     @cached_property
     def lines(self) -> Floats:
-        """[K, 3], slope, mean ln(weight decay / learning rate), and ln(weight decay) at the mean ln(learning rate).
-
-        NaN for a surface without a line.
-        """
+        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN for one without a line."""
         x = np.log(self.lrs)
         out = np.full((len(self.places), 3), np.nan)
         for k, row in enumerate(self.places):

@@ -10,13 +10,9 @@ from replicate.paper.claim import Claim
 
 
 def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float = LEVEL) -> Verdict:
-    """The verdict on `claim`, with the secondary results reported beside it.
+    """The verdict on `claim` from those of `landscapes` that its parts name, with the secondary results beside it.
 
-    Args:
-        claim: The claim.
-        landscapes: By cell and variant; those that the claim's parts name are used.
-        evidence: What the landscapes come from.
-        level: Level of the interval that decides, 0 to 1.
+    `evidence`: the runs behind the landscapes; `level`: that of the interval which decides, 0 to 1.
     """
     return secondary.beside(claim, *_decided(claim, landscapes, evidence, level))
 

@@ -23,10 +23,7 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 
 
 def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate:
-    """The estimate of the claim's quantity on its landscapes, its interval at `level`.
-
-    Raises ValueError if the quantity has no estimator.
-    """
+    """The estimate of the claim's quantity, with its interval at `level`; raises ValueError if it has no estimator."""
     if claim.quantity not in _ESTIMATORS:
         known = ", ".join(_ESTIMATORS)
         raise ValueError(f"{claim.id}: expected a quantity of {__name__} ({known}), got {claim.quantity!r}")

@@ -152,10 +152,7 @@ def trained_with(found: Iterable[StoredRun]) -> tuple[str, ...]:
 def verdict_file(
     entries: Sequence[Entry], claims: Sequence[Claim], scale: Scale, why: str, store: Store
 ) -> VerdictFile:
-    """The verdict file of `entries`, with the provenance of the runs of `claims` in `store`.
-
-    `why`: why `scale` was chosen, as reports print it.
-    """
+    """The verdict file of `entries`, with provenance from `store`; `why`: why `scale` was chosen, for reports."""
     answerable, _ = split(claims, scale)
     runs: dict[str, Run] = {run.key: run for run in runs_for(answerable, scale, store.result)}
     found = [stored for key in runs if (stored := store.read(key)) is not None]
@@ -208,12 +205,7 @@ def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processe
 
 
 def judge_all(
-    claims: Sequence[Claim],
-    scale: Scale,
-    why: str,
-    store: Store,
-    until_settled: bool = False,
-    sure_processes: int = 0,
+    claims: Sequence[Claim], scale: Scale, why: str, store: Store, until_settled: bool = False, sure_processes: int = 0
 ) -> VerdictFile:
     """The verdict file of all `claims`, judged from the runs in `store`.
 

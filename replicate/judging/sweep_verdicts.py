@@ -116,17 +116,20 @@ def _cell(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> Ju
     measured[GAP], verdicts[GAP] = _gap(landscape, claims[GAP], evidence)
     fit = fits.line(landscape)
     rivals = None if fit is None else power_law.rivals(fit)
-    return JudgedCell(
-        landscape.arch,
-        landscape.dataset,
-        measured,
-        verdicts,
-        rivals=rivals,
-        published=secondary.published(landscape),
-        answer=answer.of_cell(landscape, None if rivals is None else rivals.exponent, asked),
-        metric=landscape.metric,
-        settings=landscape.settings,
-    )
+    found = answer.of_cell(landscape, None if rivals is None else rivals.exponent, asked)
+    return _judged(landscape, measured, verdicts, rivals, secondary.published(landscape), found)
+
+
+def _judged(
+    landscape: Landscape,
+    measured: Mapping[str, Estimate],
+    verdicts: Mapping[str, Verdict],
+    rivals: Rivals | None,
+    published: Published | None,
+    found: Answer,
+) -> JudgedCell:
+    names = landscape.arch, landscape.dataset
+    return JudgedCell(*names, measured, verdicts, rivals, published, found, landscape.metric, landscape.settings)
 
 
 def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -> JudgedCell:
@@ -152,16 +155,8 @@ def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -
             verdicts[name] = not_run(claim, NEEDS_GRID, evidence)
     slope = measured["slope"]
     rivals = power_law.rivals_within(slope.low, slope.high)
-    return JudgedCell(
-        landscape.arch,
-        landscape.dataset,
-        measured,
-        verdicts,
-        rivals=rivals,
-        published=None,
-        answer=answer.of_search(landscape, found, rivals.exponent, asked),
-        metric=landscape.metric,
-        settings=landscape.settings,
+    return _judged(
+        landscape, measured, verdicts, rivals, None, answer.of_search(landscape, found, rivals.exponent, asked)
     )
 
 

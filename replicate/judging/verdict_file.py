@@ -17,16 +17,7 @@ from typing import Any, Literal
 
 from replicate.estimate.estimate import Estimate
 from replicate.judging.practice import InPractice
-from replicate.judging.verdict import (
-    NOT_RUN,
-    OUTCOMES,
-    Evidence,
-    HowSure,
-    Outcome,
-    Provisional,
-    Secondary,
-    Verdict,
-)
+from replicate.judging.verdict import NOT_RUN, OUTCOMES, Evidence, HowSure, Outcome, Provisional, Secondary, Verdict
 from replicate.paper.claim import Claim, Figure, Margin
 from replicate.store import atomic, strict
 from replicate.store.strict import High, Low

@@ -100,10 +100,7 @@ WORLDS: dict[str, Callable[[Run], float]] = {"paper": _paper, "timescale": _time
 
 
 def result(world: str, run: Run) -> Result:
-    """The result of `run` in `world` (a key of `WORLDS`), a function of the run's record alone.
-
-    Raises ValueError for an unknown world or a run on real data.
-    """
+    """The result of `run` in `world`, of its record alone; ValueError for an unknown world or a run on real data."""
     if world not in WORLDS:
         raise ValueError(f"world: expected one of {', '.join(WORLDS)}; got {world!r}")
     if not run.synthetic:

@@ -68,14 +68,8 @@ def find_columns(
 ) -> tuple[dict[str, str], Metric]:
     """Field → column, for every field that the table has, and the metric.
 
-    Args:
-        table: The table.
-        asked: The metric that the caller names; None to choose by name.
-        columns: Field → column, as the caller names them.
-        notes: Decisions that the table did not force are added here.
-
-    Raises:
-        UsageError: A column is missing or ambiguous.
+    `asked`: the metric that the caller names, if any; `columns`: field → column, as the caller names them. Decisions
+    are added to `notes`. Raises UsageError if a column is missing or ambiguous.
     """
     found: dict[str, str] = {}
     for field, column in columns.items():

@@ -22,10 +22,7 @@ MOST_UNREADABLE = 1000
 
 
 def read(name: str, text: str) -> Table:
-    """The table in `text`, in any of the dialects; lines that do not fit go to `Table.unreadable`.
-
-    Raises UsageError if the text is no table.
-    """
+    """The table in `text`; lines that do not fit go to `Table.unreadable`. Raises UsageError if it is no table."""
     lines = text.splitlines(keepends=True)
     if (found := _markdown_rules(lines)) and not _csv_before(lines, found[0]):
         return markdown(name, lines, found)

@@ -30,18 +30,10 @@ class Runs:
 def one_row(
     table: Table, found: Mapping[str, str], metric: Metric, by: Sequence[str], take: str, notes: list[str]
 ) -> Runs:
-    """`table` with one row for each run, if it has a column of steps and several rows per run.
+    """`table` with one row for each run, the last or the best as `take` says, if it has several steps per run.
 
-    Args:
-        table: The table.
-        found: Field → column.
-        metric: The score.
-        by: Columns by which the caller separates runs.
-        take: `last` or `best` row of each run.
-        notes: What was done is added here.
-
-    Raises:
-        UsageError: `take` is another word, or rows of one step could be of several runs.
+    `found`: field → column; `by`: columns by which the caller separates runs; what was done is added to `notes`. Raises
+    UsageError if `take` is another word, or rows of one step could be of several runs.
     """
     if take not in TAKES:
         raise UsageError(f"--take: expected last or best, got {take!r}")

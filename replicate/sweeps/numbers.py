@@ -12,24 +12,20 @@ NOTHING = frozenset({"", "none", "null", "na", "n/a", "nil", "<na>", "nat", "#n/
 """What tools write for a missing value."""
 DASHES = frozenset({"-", "--", "---", "–", "—", "−", "/", "?", "tbd", "todo", "n.r.", "not run", "skipped"})
 """What people write for a run that was never done."""
-DIVERGED = frozenset(
-    {
-        "nan",
-        "+nan",
-        "-nan",
-        "inf",
-        "-inf",
-        "+inf",
-        "infinity",
-        "-infinity",
-        "+infinity",
-        "∞",
-        "-∞",
-        "diverged",
-        "diverge",
-    }
-    | {"diverges", "div", "div.", "divergent", "unstable", "exploded", "blew up", "overflow", "nan loss"}
-)
+DIVERGED = frozenset(sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")) | {"∞", "-∞"}
+DIVERGED |= {
+    "diverged",
+    "diverge",
+    "diverges",
+    "div",
+    "div.",
+    "divergent",
+    "unstable",
+    "exploded",
+    "blew up",
+    "overflow",
+}
+DIVERGED |= {"nan loss"}
 """What is written instead of the score of a diverged run."""
 LONGEST = 200
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
@@ -58,8 +54,6 @@ class Number:
     """Whether it was written with a % sign; `value` is the number before the sign."""
     spread: float | None = None
     """The number after ±."""
-    beside: str = ""
-    """A remark in brackets after the number."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -100,15 +94,15 @@ def _decorated(text: str, decimal_comma: bool) -> Number | None:
     text = text.replace("\\times", "*").replace("\\cdot", "*").replace("\\pm", "±").replace("\\%", "%")
     text = unicodedata.normalize("NFKC", EMPHASIS.sub("" if "**" not in text.strip("*") else _no_power, text))
     text = NAMED.sub("", text.translate(SIGNS).strip(MARKS), count=1)
-    beside = ""
+    remark = ""
     if bracketed := BRACKETED.fullmatch(text):
-        text, beside = bracketed["value"].strip(MARKS), bracketed["note"].strip()
+        text, remark = bracketed["value"].strip(MARKS), bracketed["note"].strip()
     spread = None
     if found := SPREAD.fullmatch(text):
         spread = _plain(found["spread"], False)
         text = found["value"].strip() + ("%" if text.endswith("%") and not found["value"].strip().endswith("%") else "")
-    elif beside and (inside := _plain(beside.rstrip("%"), decimal_comma)) is not None:
-        spread, beside = abs(inside), ""  # 82.07 (0.12)
+    elif remark and (inside := _plain(remark.rstrip("%"), decimal_comma)) is not None:
+        spread = abs(inside)  # 82.07 (0.12)
     percent = text.endswith("%")
     text = UNIT.sub("", text.removesuffix("%").strip())
     value = _plain(text, decimal_comma)
@@ -116,7 +110,7 @@ def _decorated(text: str, decimal_comma: bool) -> Number | None:
         value = _power(text)
     if value is None:
         return None
-    return Number(value, percent, spread if spread is None or math.isfinite(spread) else None, beside)
+    return Number(value, percent, spread if spread is None or math.isfinite(spread) else None)
 
 
 def _no_power(found: re.Match[str]) -> str:

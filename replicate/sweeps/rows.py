@@ -67,15 +67,8 @@ class _Bad(Exception):
 def read(table: Table, found: Mapping[str, str], metric: Metric, fates: Sequence[Fate], by: Sequence[str]) -> Read:
     """The finished and the diverged runs of `table`.
 
-    Args:
-        table: The table.
-        found: Field → column.
-        metric: The score.
-        fates: What became of the run of each row.
-        by: Columns whose values make separate cells.
-
-    Raises:
-        UsageError: Too many rows are unreadable, or one whose result could matter.
+    `found`: field → column; `fates`: what became of each row's run; `by`: columns whose values make separate cells.
+    Raises UsageError if too many rows are unreadable, or one whose result could matter.
     """
     fields = {field: table.values(found[field]) for field in ("lr", "wd", "seed", "arch", "dataset") if field in found}
     scores, parts = table.values(metric.column), [table.values(column) for column in by]

@@ -63,10 +63,7 @@ def _column(table: Table, name: str, option: str) -> str:
 
 
 def kept(table: Table, where: Sequence[tuple[str, str]], notes: list[str]) -> Table:
-    """The rows that `where` selects, several values of a column being alternatives; raises UsageError if none is left.
-
-    What was selected is added to `notes`.
-    """
+    """The rows that `where` selects, with a note; several values of a column are alternatives. UsageError if none."""
     wanted: dict[str, list[str]] = {}
     for column, value in where:
         wanted.setdefault(column, []).append(value)

@@ -158,16 +158,7 @@ def _zip(name: str, raw: bytes) -> tuple[str, bytes] | None:
             _check_unpacked(name, entries[0].file_size)
             with archive.open(entries[0]) as file:
                 found = file.read(MOST_BYTES + 1)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        NotImplementedError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"{name}: expected a zip file of one table, got one that cannot be unpacked ({error}); pack it again"
         ) from None

@@ -38,9 +38,6 @@ class Table:
         """The header for a message, shortened."""
         return listed(self.header, SHOWN_COLUMNS)
 
-    def value(self, row: int, column: str) -> str:
-        return self.rows[row][self.header.index(column)]
-
     def values(self, column: str) -> list[str]:
         i = self.header.index(column)
         return [row[i] for row in self.rows]
@@ -69,10 +66,7 @@ class Table:
 
 
 def from_records(name: str, records: Sequence[Mapping[str, str]], first_line: int = 1) -> Table:
-    """The table of `records`, one per row, numbered from `first_line`; missing fields are empty.
-
-    Raises UsageError if it has too many columns or values.
-    """
+    """The table of `records`, one per row, numbered from `first_line`; raises UsageError if it is too large."""
     names: dict[str, None] = {}
     for record in records:
         names.update(dict.fromkeys(record))
