@@ -12,20 +12,11 @@ NOTHING = frozenset({"", "none", "null", "na", "n/a", "nil", "<na>", "nat", "#n/
 """What tools write for a missing value."""
 DASHES = frozenset({"-", "--", "---", "–", "—", "−", "/", "?", "tbd", "todo", "n.r.", "not run", "skipped"})
 """What people write for a run that was never done."""
-DIVERGED = frozenset(sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")) | {"∞", "-∞"}
-DIVERGED |= {
-    "diverged",
-    "diverge",
-    "diverges",
-    "div",
-    "div.",
-    "divergent",
-    "unstable",
-    "exploded",
-    "blew up",
-    "overflow",
-}
-DIVERGED |= {"nan loss"}
+DIVERGED = frozenset(
+    {sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")}
+    | {"∞", "-∞", "diverged", "diverge", "diverges", "div", "div.", "divergent", "nan loss"}
+    | {"unstable", "exploded", "blew up", "overflow"}
+)
 """What is written instead of the score of a diverged run."""
 LONGEST = 200
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
