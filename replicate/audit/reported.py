@@ -253,7 +253,7 @@ class Reported:
     """What cited work is said to show, and what it shows."""
     recipes: tuple[Recipe, ...] = ()
     sectioned: bool = False
-    """Whether the section numbers in the findings, which are those of this project's paper, apply."""
+    """Whether the findings' section numbers, which refer to this project's paper, apply to it."""
 
     @property
     def lrs(self) -> Floats:

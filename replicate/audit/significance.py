@@ -55,7 +55,7 @@ def p_value(paper: Reported, row: RatioRow) -> Finding:
     return from_checks(
         [Check("p", p.text, each, holds=bool(fitting), source=row.source, decides=flips)],
         claimed=f"{row.rho.text}, p = {p.text}",
-        evidence=f"For {paper.rho:g}, {row.rho.text} gives a p of {each}: p = {p.text} {fit}.",
+        evidence=f"Tested against {paper.rho:g}, {row.rho.text} implies p: {each}; the printed {p.text} {fit}.",
         assumes="an estimate with a normal or t distribution, whose standard error is the half width of its 95 % "
         "interval over that distribution's 97.5 % point",
         consistent_if="the test uses another standard error than the interval",

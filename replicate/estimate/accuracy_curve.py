@@ -180,7 +180,7 @@ def softened_mean(points: Points, fit: Fit) -> Floats:
 
 
 def _log_evidence(points: Points, covariance: Floats, scale: float, softening: float = np.inf) -> Floats:
-    """Log marginal likelihood, [L, A], of the means with a constant level of nearly flat prior."""
+    """Log marginal likelihood, [L, A], of the means, with a nearly flat prior on their constant level."""
     y, noise, jacobian = softened(points.noise.mean, covariance, scale, softening)
     level = (10 * (np.ptp(y) + 1)) ** 2
     # The prior's width depends on the softening; correct for it, so that softenings are compared under the same prior.

@@ -49,7 +49,7 @@ def test_decorations(text: str, value: float) -> None:
         ("**68.2 ± 0.3**", Number(68.2, spread=0.3)),
         ("68.2 ± 0.3 %", Number(68.2, percent=True, spread=0.3)),
         ("68.2 (0.3)", Number(68.2, spread=0.3)),
-        ("1e-3 (peak)", Number(0.001, beside="peak")),
+        ("1e-3 (peak)", Number(0.001)),
     ],
 )
 def test_what_stands_beside(text: str, found: Number) -> None:
