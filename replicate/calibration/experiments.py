@@ -275,7 +275,7 @@ def rates(
 ) -> list[FamilyRate]:
     """Verdict rates over `n` outcomes of every experiment and seed count, judged in `processes` processes.
 
-    `report(done, all)` is called after each pair of them. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each experiment and seed count. Answers are cached in the folder `kept`.
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)

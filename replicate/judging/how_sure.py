@@ -57,7 +57,7 @@ class Alteration:
 
 
 def _kept(frame: pd.DataFrame, half: int) -> pd.Series[bool]:
-    """Which rows remain without every second weight decay above 0 of each learning rate, starting at index `half`."""
+    """Mask of the rows kept: each learning rate loses every second weight decay above 0, from index `half` on."""
     place = frame[frame["wd"] > 0].groupby("lr")["wd"].rank(method="dense").astype(int) - 1
     return ~(place.reindex(frame.index, fill_value=-1) % 2 == half) | (frame["wd"] == 0)
 
