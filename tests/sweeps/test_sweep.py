@@ -356,7 +356,7 @@ class TestSizes:
             assert len(sweep(tmp_path, text).landscapes) == 1
             return
         with pytest.raises(
-            UsageError, match=rf"sweep\.csv: expected {message}.*; is it the column that is meant \(--col"
+            UsageError, match=rf"sweep\.csv: expected {message}.*; is it the right column \(--col"
         ):
             sweep(tmp_path, text)
 
