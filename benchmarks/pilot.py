@@ -169,7 +169,9 @@ def main() -> None:
     for name in arguments.setting or SETTINGS:
         setting = SETTINGS[name]
         families = ["resnet50", "convnext_t"] if arguments.variant == "sgd" else [arch for arch, _ in setting.models]
-        for arch in (arch for arch in families if arch in (arguments.family or families)):
+        for arch in families:
+            if arguments.family and arch not in arguments.family:
+                continue
             runs = runs_of(setting, arch, arguments.seeds, arguments.variant)
             local.ensure(store, runs)
             told = read(setting, arch, runs, store)

@@ -28,13 +28,13 @@ def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
 
 
 def why_once(scale: Scale) -> str:
-    """Why no claim has two looks at `scale`, in a line; empty where some have."""
+    """Why `--until settled` judges no claim twice at `scale`, in one line; empty if it judges some."""
     most = max(len(scale.protocol(dataset).seeds) for dataset, _ in scale.data)
     if most > STAGE_SEEDS:
         return ""
     return (
         f"--until settled changes nothing at scale {scale.name}: "
-        f"two looks take more than {STAGE_SEEDS} seeds of each cell, it has {most}"
+        f"it needs more than {STAGE_SEEDS} seeds per cell, and this scale has {most}"
     )
 
 
