@@ -168,7 +168,7 @@ def test_the_answer_in_three_sentences() -> None:
     )
     assert second == (
         "The best weight decay is a tenth of the learning rate, within a factor 2, in 3 of 5 cells, "
-        "0.35 to 0.5 times it in 2."
+        "0.35 to 0.5 times the learning rate in 2."
     )
     assert third == "What tuning the learning rate alone costs has not been measured."
 
