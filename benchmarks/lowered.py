@@ -32,7 +32,7 @@ from imagined_gpu import Lowering, NotHere, Work, imagine  # the module beside t
 from replicate.data import catalogue
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
-from replicate.runs import scales
+from replicate.runs import scales, schedule
 from replicate.runs.needed import runs_at
 from replicate.runs.run import ModelSpec, Run
 from replicate.runs.stacks import stacks
@@ -132,7 +132,7 @@ def _stack_seconds(run: Run, steps: Mapping[str, Work]) -> float:
     an_epoch = full * steps["train"].seconds + bool(left) * steps["last"].seconds
     evaluations = math.ceil(run.epochs / run.eval_every_epochs) * math.ceil(tested / setting.EVALUATION_BATCH)
     passes = run.epochs * an_epoch + evaluations * steps["evaluation"].seconds
-    return passes + scales.steps(run) * steps[run.optimizer].seconds
+    return passes + schedule.steps(run) * steps[run.optimizer].seconds
 
 
 def table(steps: Mapping[str, Mapping[str, Work]]) -> str:

@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from stacked import runs_of  # the benchmark beside this one
 
 from replicate.data import catalogue
-from replicate.runs import scales
+from replicate.runs import scales, schedule
 from replicate.runs.run import Run
 from replicate.train import models, solo
 from replicate.train.compiled import can_compile
@@ -217,7 +217,7 @@ def main() -> None:
             lambda: [published_way(r, asked.device, workers) for r in some[:2]],  # type: ignore[func-returns-value]  # noqa: B023
             asked.device,
         ) / min(2, len(some))
-        work = flops_of_a_step(run) * scales.steps(run)
+        work = flops_of_a_step(run) * schedule.steps(run)
         grid = RUNS_OF_AN_ARCHITECTURE * stacked * scale.epochs / run.epochs / 3600
         hours += grid
         print(

@@ -27,7 +27,7 @@ from replicate.cli.output import columns
 from replicate.data.spec import DataSpec
 from replicate.report.figures.canvas import COLOURS, canvas, log_ticks, number
 from replicate.report.figures.document import document
-from replicate.runs import scales
+from replicate.runs import schedule
 from replicate.runs.run import ModelSpec, Run
 from replicate.runs.schedule import factors
 from replicate.store.model_file import Keep
@@ -88,7 +88,7 @@ def _norm(one: Run, store: ModelStore) -> Norm:
     weights = list(store.model(one).parameters())
     count = sum(p.numel() for p in weights)
     square = sum(float(p.detach().double().square().sum()) for p in models.of_run(one).parameters())
-    steps = scales.steps(one)
+    steps = schedule.steps(one)
     for factor in factors(one.schedule, steps, steps * one.warmup_epochs // one.epochs):
         lr = one.lr * factor
         square = (1 - lr * one.weight_decay) ** 2 * square + lr**2 * count

@@ -159,12 +159,15 @@ def text(plan: Plan, store: str) -> str:
     """The plan for people."""
     scale = plan.scale
     kind = "a probe: its verdicts do not speak for the paper's cells" if scale.probe else "the paper's protocol"
+    too_small = "to change a float32 weight"
+    if scale.no_effect_below:
+        too_small = f"to take {100 * scale.no_effect_below:g} % of the weights away over a training"
     lines = [
         f"scale {scale.name}: {scale.summary} ({kind})",
         f"runs: {at_least(len(plan.runs), plan.most)} needed, {plan.stored} in {store}, "
         f"{at_least(plan.to_train, plan.most - plan.stored)} to train",
         f"landscape points: {plan.points}; {plan.inert} of them share the run without weight decay: theirs is too "
-        "small to change a float32 weight",
+        f"small {too_small}",
         _cost(plan),
         f"claims: {len(plan.trained)} can be judged at this scale, {len(plan.left_out)} cannot",
     ]

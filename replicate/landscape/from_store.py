@@ -14,7 +14,7 @@ from replicate.data import catalogue
 from replicate.landscape.landscape import Landscape
 from replicate.paper.claim import Claim
 from replicate.paper.registry import CLAIMS
-from replicate.runs import decay, scales
+from replicate.runs import decay, schedule
 from replicate.runs.needed import Key, label, points_of, runs_for
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
@@ -119,5 +119,5 @@ def _landscape(where: Key, points: list[Point], found: Mapping[str, StoredRun]) 
         synthetic |= stored.synthetic
     frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "best", "diverged", "shrinkage"])
     chance_pp = 100 / known.num_classes if known else 0.0
-    steps = float(scales.steps(points[0].run)) if known else None
+    steps = float(schedule.steps(points[0].run)) if known else None
     return Landscape(where[0].arch, where[0].dataset, frame, chance_pp=chance_pp, synthetic=synthetic, steps=steps)

@@ -118,7 +118,8 @@ def _ratio(file: VerdictFile) -> str:
     if no:
         ends = [x for e in no if e.verdict.estimate for x in (e.verdict.estimate.low, e.verdict.estimate.high)]
         low, high = min(ends), max(ends)
-        span = f"{_plain(low)} to {_plain(high)} times the learning rate" if low > 0 and math.isfinite(high) else "elsewhere"
+        bounded = low > 0 and math.isfinite(high)
+        span = f"{_plain(low)} to {_plain(high)} times the learning rate" if bounded else "elsewhere"
         text += f", {span} in {len(no)}"
     if open_:
         text += f", and cannot be located well enough in {len(open_)}"

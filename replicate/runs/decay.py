@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from replicate.paper.protocol import SGD_MOMENTUM
-from replicate.runs import scales
 from replicate.runs.run import Run
-from replicate.runs.schedule import factors
+from replicate.runs.schedule import factors, steps
 
 
 def exponent(run: Run) -> float:
@@ -15,10 +15,15 @@ def exponent(run: Run) -> float:
     return run.weight_decay * exponent_of_one(run)
 
 
+def share(run: Run) -> float:
+    """1 - exp(-c): the share of the weights that weight decay alone would take away over the training."""
+    return -math.expm1(-exponent(run))
+
+
 def exponent_of_one(run: Run) -> float:
     """`exponent` for a weight decay of 1: Σηₜ, divided by 1 - momentum for SGD."""
-    steps = scales.steps(run)
-    total = run.lr * _learning_rates(run.schedule, steps, run.warmup_epochs * steps // run.epochs)
+    taken = steps(run)
+    total = run.lr * _learning_rates(run.schedule, taken, run.warmup_epochs * taken // run.epochs)
     return total / (1 - SGD_MOMENTUM) if run.optimizer == "sgd" else total
 
 

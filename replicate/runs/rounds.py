@@ -15,7 +15,7 @@ from replicate.paper.claim import Part
 from replicate.runs import bracket, scales
 from replicate.runs.bracket import Bracket, Place, Rounds
 from replicate.runs.result import Result
-from replicate.runs.run import Point, Run, point
+from replicate.runs.run import Point, Run
 from replicate.runs.scales import Scale
 
 Known = Callable[[Run], Result | None]
@@ -81,7 +81,7 @@ def _rates(scale: Scale, part: Part) -> tuple[_Rate, ...]:
         rule = scale.bracket.within(steps)
         decays: dict[Place, float] = {None: 0.0, **{k: scales.rounded(bracket.at(k) / moved) for k in rule.places}}
         of_rate = {
-            (place, seed): point(scales.make_run(scale, part.cell, part.variant, lr, wd, seed))
+            (place, seed): scales.as_point(scale, scales.make_run(scale, part.cell, part.variant, lr, wd, seed))
             for place, wd in decays.items()
             for seed in seeds
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -25,7 +24,7 @@ from replicate.paper.protocol import (
     WARMUP_EPOCHS,
     WEIGHT_DECAYS,
 )
-from replicate.runs import bracket
+from replicate.runs import bracket, decay, schedule
 from replicate.runs.architectures import PAPER_MODELS, SMALL_MODELS, SMALL_MODELS_16, STEM32_MODELS
 from replicate.runs.bracket import RULE, Rounds
 from replicate.runs.run import ModelSpec, Point, Run, point
@@ -85,6 +84,10 @@ class Scale:
     bracket: tuple[float, ...] | Rounds = RULE
     """Weight decays as multiples of 1 / (lr * steps), at which decay begins to matter (for SGD lr / (1 - momentum)
     replaces lr): a fixed list, or the rule by which results extend it (`replicate.runs.rounds`)."""
+    no_effect_below: float = 0.0
+    """A weight decay that alone would take away a smaller share of the weights over a training is not trained: the run
+    without weight decay stands for it, as its accuracy is the same on average (docs/evidence.md). 0: only where float32
+    rounds the decay away."""
     augment: tuple[str, ...] = ()
     """Augmentations of all architectures, in order: names in `replicate.train.augment`."""
     augment_vit: tuple[str, ...] = ()
@@ -200,6 +203,7 @@ PROBE = Scale(
     lrs=(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
     lrs_sgd=(1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2),
     bracket=(0.3, 0.8, 2.0, 5.0, 12.0, 30.0, 75.0, 190.0),
+    no_effect_below=0.01,
     eval_every_epochs=5,
     variants=ALL_VARIANTS,
 )
@@ -346,7 +350,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
         lr = rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
             for seed in scale.protocol(part.cell.dataset).seeds:
-                found.append(point(make_run(scale, part.cell, part.variant, lr, wd, seed)))
+                found.append(as_point(scale, make_run(scale, part.cell, part.variant, lr, wd, seed)))
     return tuple(found)
 
 
@@ -376,9 +380,11 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
     )
 
 
-def steps(run: Run) -> int:
-    """The number of optimiser steps of `run`; as in the paper's script, the last batch of an epoch may be smaller."""
-    return run.epochs * math.ceil(catalogue.train_size(run.data) / run.batch_size)
+def as_point(scale: Scale, run: Run) -> Point:
+    """The landscape point of `run`; a weight decay below the scale's `no_effect_below` becomes 0 in the trained run."""
+    if run.weight_decay > 0 and scale.no_effect_below > 0 and decay.share(run) < scale.no_effect_below:
+        return Point(run.lr, run.weight_decay, run.seed, replace(run, weight_decay=0.0))
+    return point(run)
 
 
 def relative_cost(scale: Scale, run: Run) -> float:
@@ -416,7 +422,7 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
 
 def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
     """The divisor that gives a bracket's weight decays, lr * steps (for SGD over 1 - momentum), and the steps."""
-    taken = steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
+    taken = schedule.steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
     # Momentum multiplies the effect of each gradient, decay included, by 1 / (1 - momentum).
     per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
     return per_step * taken, taken

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import math
 
+from replicate.data import catalogue
 from replicate.paper.protocol import EPOCHS, SCHEDULES, STEP_MILESTONES
+from replicate.runs.run import Run
 
 STEP_FACTOR = 0.1
+
+
+def steps(run: Run) -> int:
+    """The number of optimiser steps of `run`; as in the paper's script, the last batch of an epoch may be smaller."""
+    return run.epochs * math.ceil(catalogue.train_size(run.data) / run.batch_size)
 
 
 def factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from replicate.data import catalogue
-from replicate.runs import scales
+from replicate.runs import schedule
 from replicate.runs.run import Run
 from replicate.train import compiled, setting, solo, stacked
 from replicate.train.accelerate import CaptureFailed
@@ -32,7 +32,7 @@ def seconds_per_run(run: Run, device: str, lanes: int) -> float:
     unused. A run on streamed images is measured alone and on random images, so reading files is not included.
     """
     looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
-    steps = scales.steps(run) + FORWARD_SHARE * looks
+    steps = schedule.steps(run) + FORWARD_SHARE * looks
     with setting.reproducible(device):
         if not catalogue.info(run.data).resident:
             return steps * _step_alone(run, device)

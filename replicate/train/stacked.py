@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from replicate.data import catalogue
-from replicate.runs import scales
+from replicate.runs import schedule
 from replicate.runs.result import Result
 from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
@@ -69,7 +69,7 @@ def usual(run: Run, device: str) -> How:
     """How a stack with `run` is trained on `device` by default."""
     if device == "cpu":
         return How()
-    return How(compiled=compiled.can_compile() and scales.steps(run) >= COMPILED_FROM, graph=True)
+    return How(compiled=compiled.can_compile() and schedule.steps(run) >= COMPILED_FROM, graph=True)
 
 
 def train_stack(

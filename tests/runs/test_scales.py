@@ -15,7 +15,7 @@ from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
 from replicate.paper.protocol import ARCHITECTURES, DATASETS, LRS, SEEDS, WEIGHT_DECAYS
 from replicate.paper.registry import CLAIMS
-from replicate.runs import bracket, needed, rounds, scales
+from replicate.runs import bracket, decay, needed, rounds, scales, schedule
 from replicate.runs.bracket import Rounds
 from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale, points
@@ -94,7 +94,7 @@ def test_paper_scales_follow_the_protocol(name: str, epochs: int, batch: int, st
         assert (run.epochs, run.warmup_epochs, run.batch_size) == (epochs, 10, batch)
         assert (run.optimizer, run.schedule, run.eval_every_epochs) == ("adamw", "cosine", 1)
         assert run.model.name == next(a.timm_name for a in ARCHITECTURES if a.name == arch)
-        assert scales.steps(run) == steps
+        assert schedule.steps(run) == steps
 
 
 def test_augmentation_follows_the_text_or_the_script() -> None:
@@ -161,14 +161,14 @@ def test_the_bracket_is_the_same_share_of_a_run_everywhere(scale: Scale) -> None
     for part, found in trained(scale).items():
         if part.grid == "bracket":
             unit = 0.1 if part.variant == "sgd" else 1.0
-            shares = {f"{p.lr * p.weight_decay * scales.steps(p.run) / unit:.2g}" for p in found}
+            shares = {f"{p.lr * p.weight_decay * schedule.steps(p.run) / unit:.2g}" for p in found}
             assert shares == {f"{c:.2g}" for c in first_round(scale, found[0].run)}
 
 
 def first_round(scale: Scale, run: Run) -> tuple[float, ...]:
     """What a bracket begins with; one in rounds has no weight decay beside."""
     if isinstance(scale.bracket, Rounds):
-        return (0.0, *map(bracket.at, scale.bracket.within(scales.steps(run)).start))
+        return (0.0, *map(bracket.at, scale.bracket.within(schedule.steps(run)).start))
     return scale.bracket
 
 
@@ -207,7 +207,7 @@ class TestEmbedded:
         """As far as decay does anything, and as far as it leaves something of a weight at each step."""
         part = Part(CIFAR_CELL, "main", "bracket")
         of_one = [p for p in rounds.possible(self.scale, part) if p.lr == 1e-2 and p.seed == 0]
-        shares = [p.lr * p.weight_decay * scales.steps(p.run) for p in of_one]
+        shares = [p.lr * p.weight_decay * schedule.steps(p.run) for p in of_one]
         assert shares == pytest.approx([0.0, *(3.0**k for k in range(-4, 4))], rel=5e-3)
         assert all(p.lr * p.weight_decay < 1 for p in of_one)
 
@@ -238,7 +238,7 @@ class TestProbe:
     def test_each_data_set_has_its_own_models_length_and_seeds(self) -> None:
         digits, fashion = (points(self.scale, Part(cell, "main", "unit")) for cell in (CIFAR_CELL, IMAGENET_CELL))
         assert (len({p.seed for p in digits}), len({p.seed for p in fashion})) == (10, 5)
-        assert [{scales.steps(p.run) for p in part} for part in (digits, fashion)] == [{300}, {320}]
+        assert [{schedule.steps(p.run) for p in part} for part in (digits, fashion)] == [{300}, {320}]
         vit = [points(self.scale, Part(Cell("vit_s16", d), "main", "unit"))[0].run for d in DATASETS]
         assert [dict(run.model.arguments)["patch_size"] for run in vit] == [4, 8]
 
@@ -246,6 +246,17 @@ class TestProbe:
         sgd = {p.lr for p in points(self.scale, Part(CIFAR_CELL, "sgd", "unit"))}
         assert sgd == set(self.scale.lrs_sgd)
         assert {p.lr for p in points(self.scale, Part(CIFAR_CELL, "main", "unit"))} == set(self.scale.lrs)
+
+    @pytest.mark.parametrize("variant", ["main", "sgd"])
+    def test_no_run_has_a_weight_decay_without_effect(self, variant: str) -> None:
+        """Points below a hundredth share the run without weight decay, all others have a run of their own."""
+        part, least = Part(CIFAR_CELL, variant, "ratio"), self.scale.no_effect_below
+        shares = {}
+        for p in points(self.scale, part):
+            share = decay.share(dataclasses.replace(p.run, weight_decay=p.weight_decay))
+            assert p.run.weight_decay == (p.weight_decay if share >= least else 0)
+            shares[share] = p.run.weight_decay
+        assert {0, 1} == {int(wd > 0) for share, wd in shares.items() if share > 0}
 
     def test_a_run_costs_what_it_looks_at(self) -> None:
         parts = [Part(CIFAR_CELL, "main", "unit"), *(Part(IMAGENET_CELL, v, "unit") for v in ("main", "long"))]
@@ -268,7 +279,7 @@ class TestSmoke:
         assert {run.optimizer for run in runs} == {"adamw", "sgd"}
         assert {run.schedule for run in runs} == {"cosine", "step", "linear"}
         assert all(run.warmup_epochs < run.epochs for run in runs)
-        assert max(scales.steps(run) for run in runs) <= 24
+        assert max(schedule.steps(run) for run in runs) <= 24
 
     def test_the_two_data_sets_differ(self) -> None:
         one, other = dict(self.scale.data).values()

@@ -49,7 +49,7 @@ class _Needs:
     points: int
     runs: tuple[Run, ...]
     inert: int
-    """How many points share the run with weight decay 0, because theirs is too small to act in float32."""
+    """How many points share the run with weight decay 0, because theirs is too small to have an effect."""
     missing: tuple[Run, ...]
     seconds_to_train: float | None
     """Device-seconds."""
