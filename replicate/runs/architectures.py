@@ -75,7 +75,7 @@ _CONVOLUTIONAL_16 = {
 SMALL_MODELS_16 = tuple((arch, _CONVOLUTIONAL_16.get(arch) or _coarser(model)) for arch, model in SMALL_MODELS)
 """The same for 16 x 16 images: as many tokens and blocks on grids as small.
 
-ResNet begins with three narrow convolutions instead of a wide one of 7 x 7 pixels, and ConvNeXt with patches of 4, which
+ResNet begins with three narrow convolutions instead of a wide one of 7 x 7 pixels, ConvNeXt with patches of 4, which
 takes 0.6 times as long as the models for 8 x 8 images would. ConvNeXt does not halve beyond a 2 x 2 grid
 (`output_stride`), as its fourth stage would have no pixel left.
 """
