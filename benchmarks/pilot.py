@@ -42,6 +42,7 @@ from replicate.train.engine import local
 SEEDS = (900, 901, 902)
 """No scale uses these."""
 LRS = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
+LRS_SGD = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
 BRACKET = (0.2, 0.5, 1.2, 3.0, 7.5, 19.0, 47.0, 120.0, 300.0)
 SETTLED_FACTOR = 10.0
 SETTLED_PP = 0.5
@@ -55,6 +56,8 @@ def _setting(name: str, data: DataSpec, **changes: Any) -> Scale:
             "data": (("cifar100", data),),
             "seeds": SEEDS,
             "lrs": LRS,
+            "lrs_sgd": LRS_SGD,
+            "no_effect_below": 0.0,
             "bracket": BRACKET,
             "eval_every_epochs": 1000,
             **changes,
@@ -75,6 +78,7 @@ SETTINGS = {
     for setting in (
         _setting("digits-80", _digits(192), epochs=20, warmup_epochs=3, batch_size=48),
         _setting("digits-150", _digits(288), epochs=25, warmup_epochs=3, batch_size=48),
+        _setting("digits-150-higher", _digits(288), epochs=25, warmup_epochs=3, batch_size=48, lrs=(*LRS[1:], 0.1)),
         _setting("digits-300", _digits(288), epochs=25, warmup_epochs=2, batch_size=24),
         *(
             _setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 
 from replicate.audit import (
     compute,
@@ -35,6 +35,10 @@ class Audit:
 
     def find(self) -> Finding:
         """Performs the check and returns its finding under this audit's id; raises NotStated as `recompute` does."""
+        return self._finding
+
+    @cached_property
+    def _finding(self) -> Finding:
         return dataclasses.replace(self.recompute(), id=self.id)
 
     @property
@@ -94,8 +98,9 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
 )
 
 
+@cache
 def audits(paper: Reported) -> tuple[Audit, ...]:
-    """Every audit of `paper`, in a fixed order; none has been performed yet."""
+    """Every audit of `paper`, in a fixed order; each is performed once in a process, when first asked."""
     cells = (Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios)
     return (*cells, *(Audit(name, partial(find, paper)) for name, find in PER_PAPER))
 
