@@ -99,7 +99,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (["--arch", "lenet"], "--arch: expected some of resnet50, vit_s16, convnext_t, mixer_s16, swin_t; got lenet"),
         (["--minutes", "0"], "--minutes: expected a number above 0, got 0"),
-        (["--arch", "vit_s16", "--evidence", "9m"], "--arch: expected no --evidence beside it"),
+        (["--arch", "vit_s16", "--evidence", "9m"], "--arch: expected no --evidence with it"),
     ],
 )
 def test_bad_options_are_refused(
@@ -240,7 +240,7 @@ def test_a_rehearsal_does_not_go_on_in_the_folder_of_a_gpu(
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(sys, "argv", ["ci/gpu", "--out", str(tmp_path), "--device", "cpu"])
     assert main.main() == 2
-    assert "expected a folder of findings on cpu, got one of findings on cuda; name another" in capsys.readouterr().err
+    assert "expected findings on cpu, got findings on cuda; name another folder" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -116,7 +116,7 @@ class Report:
 
 
 def _without_sections(finding: Finding) -> Finding:
-    """The finding without section numbers: those are of this project's paper, and another paper has others."""
+    """The finding without section numbers, which refer to this project's paper and would be wrong for another."""
     checks = tuple(
         dataclasses.replace(c, source="the paper" if "section" in c.source else c.source) for c in finding.checks
     )

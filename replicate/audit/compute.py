@@ -33,7 +33,7 @@ RTX_3090 = {"resnet50": 1218.01, "vit_s16": 1057.92, "convnext_t": 819.24, "mixe
 """huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, train_samples_per_sec."""
 
 SLACK = 1.5
-"""A claimed rate counts as too high only above this multiple of the published one: tuned code can be faster."""
+"""A claimed rate counts as too high only above this multiple of the published rate: tuned code can be faster."""
 
 
 def a100_rate(arch: str) -> float:
@@ -64,7 +64,7 @@ def published_hours(campaign: Campaign, archs: list[str]) -> float:
 
 
 def compute(paper: Reported) -> Finding:
-    """`audit/compute`."""
+    """`audit/compute`: the stated device-hours compared with the device's peak and with published rates."""
     need(paper.campaigns, "device-hours of the runs")
     archs = [learner.name for learner in paper.learners]
     need(archs and all(arch in RTX_3090 for arch in archs), f"architectures among {', '.join(RTX_3090)}")

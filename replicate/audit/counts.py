@@ -123,7 +123,7 @@ def saving(paper: Reported) -> Finding:
         ]
     checks = _all(paper, rows)
     wrong = [f"{c.printed} ({c.source})" for c in failing(checks)]
-    evidence = f"{line} runs are 1/{full / line:g} of {full}: {holding(checks)} figures agree with that"
+    evidence = f"{line} runs are 1/{full / line:g} of {full}: {holding(checks)} figures agree with this ratio"
     if wrong:
         evidence += f"; {', '.join(wrong)} do not"
     details = {}

@@ -1,4 +1,4 @@
-"""Which claims the grid's points can support at all, and where on it weight decay can change a float32 weight."""
+"""Which claims the grid's points can support at all, and where on the grid weight decay changes a float32 weight."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from replicate.runs.run import weight_decay_is_inert
 WIDTH, HEIGHT = 760, 520
 LEFT, RIGHT, TOP, BOTTOM = 78, 190, 54, 64
 ZONE = 2.0
-"""Best weight decays within this factor of the line count as on it."""
+"""Best weight decays within this factor of the claimed line count as on the line."""
 
 
 def picture(paper: Reported) -> str:

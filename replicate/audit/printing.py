@@ -60,7 +60,7 @@ def counts_text(report: Report) -> str:
 def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
     """The report for a terminal, one sentence per finding, the most severe first.
 
-    `verbose` adds the figures claimed and recomputed, the assumptions, and what would make them agree.
+    `verbose` adds the figures claimed and recomputed, the assumptions, and what would make the figures agree.
     """
     width = max(width, 40)
 

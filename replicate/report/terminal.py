@@ -100,7 +100,7 @@ def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]
     yield from textwrap.wrap(", ".join(others), width, break_on_hyphens=False)
     key = "R replicated, C contradicted, I inconclusive, N not run, E crashed"
     unsure = any(e.verdict.survives is False for e in file.entries)
-    key += "; ? changes when something is left out" * unsure
+    key += "; ? changes when some data are left out" * unsure
     more = "" if listed else " -v lists every claim with its estimate and reason."
     yield from textwrap.wrap(f"{key}.{more}", width)
 

@@ -180,7 +180,7 @@ class TestJudge:
         (cell,) = json.loads(capsys.readouterr().out)["cells"]
         assert len(cell["answer"]["plan"]["runs"]) == 3
         assert [row["lr"] for row in cell["answer"]["by_lr"]] == [0.001, 0.003, 0.01]
-        assert "expected --next N, which says how many runs" in fails(
+        assert "expected also --next N, the number of runs to suggest" in fails(
             capsys, "judge", str(sweep), "--next-csv", str(runs)
         )
         assert "--at: expected learning rates above 0" in fails(capsys, "judge", str(sweep), "--at", "fast")

@@ -29,7 +29,7 @@ from replicate.audit.reported import Floats, Reported
 
 ETAS = (0.01, 0.02, 0.05, 0.1, 0.2)
 WD = 0.3
-"""At the geometric mean of ETAS."""
+"""Weight decay; if it varies with eta, its value at the geometric mean of ETAS."""
 STEPS = 20_000
 TOLERANCE = 0.01
 """Exponents are fitted to exact values, so a hundredth is far above any rounding error."""
@@ -130,7 +130,7 @@ def closed_form_error() -> float:
 
 def l2_closed_form(paper: Reported) -> Finding:
     """`theory/l2-closed-form`: gradient descent with L2 converges to the textbook minimum (Goodfellow, 7.1.1)."""
-    paper.figure("theory/penalty-exponent")  # a paper without this theory makes no such claim
+    paper.figure("theory/penalty-exponent")  # raises NotStated for a paper without this theory
     worst = closed_form_error()
     what, form, small = "largest relative difference", "(H + wd I)^-1 H theta_0", worst < 1e-9
     return from_checks(

@@ -1,6 +1,6 @@
 """A forest plot: for each cell its name, below it our interval, below that the paper's; the margin is a band.
 
-It is as wide as a phone's screen, because scaling it down would shrink its text.
+The plot is as wide as a phone's screen, because scaling it down would shrink its text.
 """
 
 from __future__ import annotations
