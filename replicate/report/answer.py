@@ -53,9 +53,9 @@ def caption(cell: JudgedCell) -> str:
     if cell.answer.searched:
         return (
             "A random search: a smooth surface was fitted to its trials and evaluated at these learning rates. Best "
-            "λ: where the surface is highest; 95 %: interval of the best λ. The next three columns: what is lost compared "
-            f"with the best λ, {unit} ± standard error, at a tenth of the best λ, at ten times the best λ and by the "
-            "paper's rule. Trials: the number of trials whose nearest learning rate in the table is this one."
+            "λ: where the surface is highest; 95 %: interval of the best λ. The next three columns: what is lost "
+            f"compared with the best λ, {unit} ± standard error, at a tenth of the best λ, at ten times the best λ "
+            "and by the paper's rule. Trials: the number of trials for which this learning rate is the nearest."
         )
     return (
         f"Best λ: the weight decay with the best mean {score}. 95 %: interval of the best λ. The next four columns: "
