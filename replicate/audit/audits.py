@@ -125,7 +125,7 @@ def _without_sections(finding: Finding) -> Finding:
 
 
 def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
-    """The findings of all audits of `paper`, or of those in `chosen`."""
+    """The findings of all audits of `paper`, or of the audits in `chosen`."""
     findings, left_out = [], []
     for audit in audits(paper) if chosen is None else chosen:
         try:

@@ -105,7 +105,7 @@ def compute(paper: Reported) -> Finding:
         claimed=", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns),
         evidence=f"{'; '.join(parts)}.",
         assumes="mixed precision on A100s; operations counted on timm's models, forward and backward; the rate of "
-        "ResNet-50 was measured on an A100, the others are scaled by their ratio to it on an RTX 3090; up to "
+        "ResNet-50 was measured on an A100, other rates are scaled by their ratio to it on an RTX 3090; up to "
         f"{SLACK:g} times the published rate is accepted",
         consistent_if="the runs were shorter, at a lower resolution, or on more or faster devices",
         details=details,

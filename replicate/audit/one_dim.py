@@ -80,8 +80,8 @@ def noise_floor(paper: Reported) -> Finding:
         f"deviation between seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} "
         f"(the largest standard deviation is {high.text}); the difference of two means of {seeds} seeds has a standard "
         f"error of {span(*errors, 2)}.",
-        assumes="the noise floor is the standard deviation between single seeds; a gap is within it if it is below the "
-        "smallest",
+        assumes="the noise floor is the standard deviation between single seeds; a gap is within the noise if it is "
+        "below the smallest",
         consistent_if="the cell with the largest gap is one with a standard deviation near the upper end",
         details={"standard error of a difference of two means": errors},
     )

@@ -17,7 +17,7 @@ ZONE = 2.0
 
 
 def picture(paper: Reported) -> str:
-    """The SVG document. Logarithmic axes; weight decay 0 has a row of its own below them."""
+    """The SVG document. Logarithmic axes; weight decay 0 has a row of its own below the axes."""
     lrs = [lr for lr, _ in paper.grid]
     positive = sorted({wd for _, wds in paper.grid for wd in wds if wd > 0})
     line = [paper.rho * lr for lr in lrs]

@@ -189,8 +189,8 @@ def on_truth(paper: Reported) -> Finding:
         f"over {size} cells of {each}; on a grid of {len(FINE)} kappas the interval's half width is about "
         f"{seen['table']:.2g} with the table's drops and {seen['flat']:.2g} if nothing is lost within a factor 2.",
         assumes=f"independent normal seeds with the stated standard deviation; {CELLS} simulated cells per truth, "
-        f"{GROUPS:,} papers drawn from them; beyond the table's kappas the drop stays constant, grows on, or grows on "
-        "above 1 only; next to kappa 1 it is linear in ln kappa, a parabola, or 0 within a factor 2",
+        f"{GROUPS:,} papers drawn from them; beyond the table's kappas the drop stays constant, keeps growing, or "
+        "keeps growing only above 1; next to kappa 1 it is linear in ln kappa, a parabola, or 0 within a factor 2",
         consistent_if="the best weight decays were searched on another grid than the one described",
         details={
             "ranges": ranges,

@@ -176,7 +176,7 @@ def anova_p(paper: Reported) -> Finding:
 
 
 def anova_df(paper: Reported) -> Finding:
-    """`audit/anova-df`: the degrees of freedom stated in results and methods compared with those of the table."""
+    """`audit/anova-df`: the degrees of freedom stated in results and methods compared with the table's."""
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
     groups, estimates = len(paper.architectures), len(paper.ratios)
     table = (groups - 1, estimates - groups)

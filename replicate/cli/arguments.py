@@ -68,7 +68,7 @@ def parser() -> Parser:
     calibrate = command("calibrate", "Measure how often the rules err, on landscapes with known truth.")
     _takes(calibrate, "--landscapes", "--outcomes", "--studies", "--part", "--train")
     _takes(calibrate, "--processes", help="default: one per physical core")
-    calibrate.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
+    calibrate.add_argument("--out", metavar="FILE.md", help="write the tables to this file, the numbers to FILE.json")
     _takes(calibrate, "--json")
     synthesize = command("synthesize", "Fill a store with made-up runs of known truth, to see how they are judged.")
     _takes(synthesize, "--world", required=True)

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     kept = numbers is not None and numbers.exists() and len(parts) < len(PARTS)
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
     if found.registry != REGISTRY_HASH:
-        note(f"{numbers} was measured with other rules: the parts of it that are not measured now are dropped")
+        note(f"{numbers} was measured with other rules: all parts that are not measured now are dropped")
         found = measured.Measured()
     processes = options.processes or len(slots())
     started = time.monotonic()

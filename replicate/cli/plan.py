@@ -1,4 +1,4 @@
-"""`replicate plan`: counts the runs that a scale needs, part by part, with their cost and the claims that need them."""
+"""`replicate plan`: counts the runs that a scale needs, by cell and grid, with cost and the claims that need them."""
 
 from __future__ import annotations
 

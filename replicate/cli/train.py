@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         enough = f"enough to judge {answered} of {len(answerable)} claims"
         print(f"the budget of {options.budget} is spent: {have}, {enough}; run the same command again to continue")
     elif status == 0:
-        say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
+        say([f"{present} of {len(runs)} runs are in {store.path}; to judge: pytest claims/ --scale {scale.name}"])
     return status
 
 

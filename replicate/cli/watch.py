@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
-    """Show progress on standard output until all runs are stored, those that earlier results add included."""
+    """Show progress on standard output until all runs are stored, including runs added because of earlier results."""
     monitor = Monitor(
         store,
         runs_at(scale, store.result),

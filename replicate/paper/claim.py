@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that the paper reports: value, interval (None if it gives none), unit, place in the paper."""
+    """A number that the paper reports: value, interval (None if not given), unit, place in the paper."""
 
     value: float
     low: float | None

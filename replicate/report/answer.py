@@ -1,4 +1,4 @@
-"""What a sweep answers, in words: a table by learning rate, the weight decay to set, and a paragraph on it."""
+"""What a sweep answers, in words: a table by learning rate, the weight decay to set, and an explanation."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def remarks(cell: JudgedCell) -> Iterable[str]:
     if cell.disagreements:
         yield (
             f"The paper's own method gives another verdict on {', '.join(cell.disagreements)}: that method takes "
-            "the best run of each learning rate as the optimum and ignores the error in this (--json has its figures)."
+            "the best run of each learning rate as the optimum and ignores its uncertainty (--json has the figures)."
         )
 
 
@@ -167,7 +167,7 @@ def worth(cell: JudgedCell) -> str:
     if plan.slope_narrows is None or plan.ratio_narrows is None:
         return f"{title}; without these runs the answer stays open:"
     slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
-    return f"{title}; they should reduce the standard error of the slope to {slope} of now, and the ratio's to {ratio}:"
+    return f"{title}; these should reduce the standard error of the slope to {slope} of now, the ratio's to {ratio}:"
 
 
 NEXT = ("lr", "weight decay", "new seeds", "rank")

@@ -1,4 +1,4 @@
-"""The answer in words: what to set, what held, where the best λ lies, and what tuning η alone costs."""
+"""The answer in words: which λ to set, which law held, where the best λ lies, and what tuning η alone costs."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def render(
     lacking: str = "",
 ) -> str:
     """The page. `reachability`: the audit's picture; `rates`: error rates of single cells from the calibration;
-    `findings`: those of the audit, as in its JSON; `lacking`: why there are no `rates`, or empty."""
+    `findings`: the audit's, as in its JSON; `lacking`: why there are no `rates`, or empty."""
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)

@@ -1,4 +1,4 @@
-"""The rival laws of the best weight decay: the argument for each, what it predicts here, and whether it held."""
+"""The rival laws of the best weight decay: the argument for each, its predictions here, and whether they held."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class TestJudge:
         options = ("--next", "7", "--next-csv", str(runs), "--at", "0.002,1", "--html", str(page))
         assert main(["judge", str(sweep), *options]) in (0, 1)
         out = " ".join(capsys.readouterr().out.split())
-        assert "What to run next (7 runs; rank 1 tells most); they should reduce" in out
+        assert "What to run next (7 runs; rank 1 tells most); these should reduce" in out
         assert "To set: at learning rate 0.002 (not run): weight decay 0.00" in out
         assert "; at 1 (not run): unknown, more than a factor 3 beyond those that were run." in out
         with runs.open() as file:

@@ -41,7 +41,7 @@ class Walk:
     turn: float
     """Mean rotation of the weights per step, radians."""
     gradient_share: float
-    """Mean length of the normalised gradient, g / sqrt(v), over that of the weights."""
+    """Mean length of the normalised gradient, g / sqrt(v), divided by the length of the weights."""
 
 
 def random_walk(
@@ -142,7 +142,7 @@ def constant_ratio(paper: Reported) -> Finding:
         evidence=f"Over a factor {factor:g} in lr at the same wd / lr, norms differ by {_spread(norms)} and the ratio "
         f"of gradient to weights by {_spread(shares)}, as the formulas predict; at the same lr x wd the norm changes "
         f"by a factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio "
-        "keeps something that a constant product does not. But with it a step rotates the weights by "
+        "keeps something that a constant product does not. But at a constant ratio a step rotates the weights by "
         f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two "
         "gives the best accuracy.",
         assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about "

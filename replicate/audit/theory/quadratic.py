@@ -47,7 +47,7 @@ def problem(size: int = 8, seed: int = 0) -> tuple[Floats, Floats, Floats]:
 def fixed_point(
     hessian: Floats, preconditioner: Floats, minimum: Floats, eta: float, decay: float, steps: int = STEPS
 ) -> Floats:
-    """Where theta <- theta - eta P g - decay theta converges to from the origin."""
+    """The limit of the iteration theta <- theta - eta P g - decay theta, started at the origin."""
     theta = np.zeros_like(minimum)
     pull = eta * preconditioner @ hessian
     for _ in range(steps):
@@ -59,7 +59,7 @@ def fixed_point(
 
 
 def penalty(hessian: Floats, preconditioner: Floats, minimum: Floats, theta: Floats) -> float:
-    """The c for which theta minimises L + c/2 theta' P^(-1) theta: -P g = c theta there."""
+    """The c for which theta minimises L + c/2 theta' P^(-1) theta, which means -P g = c theta."""
     pull = -preconditioner @ hessian @ (theta - minimum)
     return float(pull @ theta / (theta @ theta))
 
@@ -82,7 +82,7 @@ def penalty_exponent(wd_of: Callable[[float], float], decay_is_scaled: bool) -> 
 
 @lru_cache(maxsize=1)
 def penalty_exponents() -> dict[str, float]:
-    """Exponent of the learning rate in the penalty, by convention and by how wd depends on it."""
+    """Exponent of the learning rate in the penalty, by convention and by how wd depends on the rate."""
     middle = float(np.exp(np.mean(np.log(ETAS))))
     return {
         "fixed wd, PyTorch's convention": penalty_exponent(lambda eta: WD, True),
