@@ -1,10 +1,10 @@
-"""The paper's bootstrap of the ratio, ten cells: drawn in a loop over data frames, against enumerated.
+"""Times the paper's bootstrap of the ratio in ten cells: drawn in a loop over data frames, and enumerated.
 
     python benchmarks/bootstrap.py [--draws 200] [--rounds 5]
 
-The loop takes the same time for every draw, so a part of the 10,000 is timed and scaled up; `--draws 10000` times all.
-Times are of one core, without time in which the process had none. The two intervals are compared as well: that of the
-enumeration is what that of the draws tends to.
+Every draw of the loop takes the same time, so some of the 10,000 are timed and scaled up; `--draws 10000` times all.
+Times are processor time of one core. The intervals are compared as well: with more draws, the drawn interval converges
+to the enumerated one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRAWS = 10_000
 
 
 def one_draw(runs: pd.DataFrame, rng: np.random.Generator) -> float:
-    """The ratio from resampled seeds, as a script over data frames goes about it: mean, argmax, line through 0."""
+    """The ratio from resampled seeds, as a script with data frames computes it: mean, argmax, line through 0."""
     seeds = runs["seed"].unique()
     chosen = rng.choice(seeds, size=len(seeds), replace=True)
     resampled = pd.concat([runs[runs["seed"] == seed] for seed in chosen])
@@ -43,13 +43,13 @@ def one_draw(runs: pd.DataFrame, rng: np.random.Generator) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=200, help="draws a cell that are timed (default: 200)")
-    parser.add_argument("--rounds", type=int, default=5, help="of the enumeration; the shortest counts (default: 5)")
+    parser.add_argument("--draws", type=int, default=200, help="timed draws per cell (default: 200)")
+    parser.add_argument("--rounds", type=int, default=5, help="times to enumerate; shortest counts (default: 5)")
     asked = parser.parse_args()
     cells: list[Landscape] = [draw(Truth(rho=10.0), paper_grid, np.random.default_rng(i)) for i in range(CELLS)]
     rng = np.random.default_rng(0)
 
-    published_fit(cells[0].slices())  # what it imports is not the bootstrap's time
+    published_fit(cells[0].slices())  # imports happen here, not in the timed loop
     ours = float("inf")
     for _ in range(asked.rounds):
         started = time.process_time()

@@ -1,11 +1,11 @@
-"""A whole scale from an empty store, by stacks and run by run: `replicate train` as a user starts it, in turns.
+"""Times `replicate train` on a whole scale from an empty store, in stacks and run by run, alternately.
 
     python benchmarks/cold.py [--scale embedded] [--processes 1] [--rounds 1]
 
 Each turn trains every run of the scale with `--trainer solo` and with `--trainer stacked`, each into a new store, which
-is deleted afterwards. Imports, reading data and writing records are in the times. Seconds of processor are those that
-`replicate train` and all its workers were given, so a busy machine tells in the clock and in caches alone; the shortest
-turn counts. `--scale smoke` shows in minutes that it works and no more: there a run is a few steps.
+is deleted afterwards. Times include imports, reading data and writing records. Processor seconds are those of the
+command and all its workers, so a busy machine affects only wall-clock time and caches; the shortest turn counts.
+`--scale smoke`, whose runs have a few steps, only shows within minutes that the benchmark works.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ WAYS = ("solo", "stacked")
 
 @dataclass(frozen=True)
 class Taken:
-    """What training a scale took."""
+    """The time that training a scale took."""
 
     processor_seconds: float
-    """Time of all processes together."""
+    """Processor time of all processes together."""
     clock_seconds: float
     runs: int
 
 
 def trained(scale: str, trainer: str, processes: int, store: Path) -> Taken:
-    """Train `scale` into `store`, in processes of their own."""
+    """Train `scale` into the new store `store` with `replicate train`; exits if that fails or trains too few runs."""
     command = [sys.executable, "-m", "replicate", "train", "--scale", scale, "--store", str(store)]
     command += ["--trainer", trainer, "--processes", str(processes)]
     path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH", "")) if p)
@@ -56,13 +56,13 @@ def trained(scale: str, trainer: str, processes: int, store: Path) -> Taken:
     runs = len(opened.trainings())
     if runs != (wanted := len(runs_at(scales.get(scale), opened.result))):
         raise SystemExit(
-            f"scale {scale}: expected {wanted} runs to train, got {runs}; take one of which none is recorded"
+            f"scale {scale}: expected {wanted} runs to train, got {runs}; choose a scale without recorded runs"
         )
     return Taken(processor, clock, runs)
 
 
 def _processor_seconds() -> float:
-    """Time of all children of this process that have ended, and of theirs."""
+    """Processor time of all ended descendants of this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -70,7 +70,7 @@ def _processor_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="embedded", choices=scales.SCALES)
-    parser.add_argument("--processes", type=int, default=1, help="stacks, or runs, at once (default: 1)")
+    parser.add_argument("--processes", type=int, default=1, help="stacks, or runs, to train at once (default: 1)")
     parser.add_argument("--rounds", type=int, default=1, help="turns, of which the shortest counts (default: 1)")
     asked = parser.parse_args()
     best: dict[str, Taken] = {}

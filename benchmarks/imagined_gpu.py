@@ -1,8 +1,8 @@
-"""Inductor's kernels for an H100 that is not there: what a function of tensors would launch and move on one.
+"""Simulates Inductor's kernels for an H100 without having one: launches and bytes moved of a function of tensors.
 
-A function is traced on fake tensors, forward and backward, its graph moved to the device and lowered as torch.compile
-would. Triton compiles nothing, and nothing runs. `imagine` changes torch for the rest of the process: a process that
-does anything else must not call it.
+A function is traced on fake tensors, forward and backward; its graph is moved to the device and lowered as in
+torch.compile. Triton compiles nothing, and nothing runs. `imagine` changes torch for the rest of the process, which
+must therefore do nothing else.
 """
 
 from __future__ import annotations
@@ -37,40 +37,40 @@ H100 = SimpleNamespace(
     shared_memory_per_block_optin=232448,
     L2_cache_size=50 << 20,
 )
-"""What Inductor asks of a device, by the vendor's data sheet."""
+"""The device properties that Inductor queries, from the vendor's data sheet."""
 
-# Assumed; docs/training.md sets what comes of them beside three steps that were timed on an H100.
+# Assumed rates; docs/training.md compares their results with three steps timed on an H100.
 BANDWIDTH = 2.5e12
-"""Bytes a second: three quarters of the 3.35e12 of the data sheet."""
+"""Bytes per second: three quarters of the data sheet's 3.35e12."""
 PRODUCT_RATE = 600e12
-"""Operations a second of matrix products in bf16: three fifths of the 989e12 of the data sheet."""
+"""Operations per second of matrix products in bf16: three fifths of the data sheet's 989e12."""
 LAUNCH_SECONDS = 3e-6
-"""Time of a kernel in a CUDA graph beside what it moves: until the processors are busy, until the last is done, and
-the way to the next."""
+"""Overhead of a kernel in a CUDA graph beyond moving its bytes: filling the processors, draining them, and starting the
+next kernel."""
 
 
 class NotHere(Exception):
-    """Nothing can be lowered with the versions that are installed; the message is one line."""
+    """The installed versions cannot lower graphs without a GPU; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a GPU is asked to do.
+    """The work of a GPU.
 
-    Bytes are of each kernel's inputs and outputs, once each: caches may hold some of them, and what is read in
-    scattered places may cost more.
+    Bytes count each kernel's inputs and outputs once. The true traffic is lower if caches hold some of them, and higher
+    for scattered reads.
     """
 
     kernels: int = 0
-    """Kernels of Triton."""
+    """Triton kernels."""
     calls: int = 0
-    """Kernels of libraries: matrix products, and what Inductor leaves to torch."""
+    """Library kernels: matrix products, and the operations that Inductor leaves to torch."""
     kernel_bytes: int = 0
     call_bytes: int = 0
     flops: int = 0
-    """Operations of the calls."""
+    """Floating-point operations of the library kernels."""
     call_seconds: float = 0.0
-    """Modelled: of each by its bytes or its operations, whichever takes longer."""
+    """Modelled: each library kernel takes the longer of the times for its bytes and its operations."""
 
     @property
     def launches(self) -> int:
@@ -78,7 +78,7 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """Modelled: one launch after the other, kernels by their bytes."""
+        """Modelled: launches one after another; Triton kernels take the time for their bytes."""
         return self.kernel_bytes / BANDWIDTH + self.call_seconds + self.launches * LAUNCH_SECONDS
 
     def __add__(self, other: Work) -> Work:
@@ -86,32 +86,32 @@ class Work:
 
 
 def kernel(moved: int) -> Work:
-    """One of Triton's, or of torch's own, that moves `moved` bytes."""
+    """One kernel of Triton, or of torch itself, that moves `moved` bytes."""
     return Work(kernels=1, kernel_bytes=moved)
 
 
 def call(moved: int, flops: int) -> Work:
-    """One of a library's."""
+    """One library kernel that moves `moved` bytes and does `flops` operations."""
     return Work(calls=1, call_bytes=moved, flops=flops, call_seconds=max(moved / BANDWIDTH, flops / PRODUCT_RATE))
 
 
 def imagine() -> None:
-    """Have Inductor find an H100, for the rest of this process. Raises `NotHere`."""
+    """Make Inductor see an H100 for the rest of this process. Raises `NotHere` if this torch cannot."""
     try:
         _imagine()
         weight, x = (torch.empty(64, 64, device="meta", requires_grad=wanted) for wanted in (True, False))
         found = Lowering(lambda weight, x: (x @ weight).relu().sum(), weight, x).compiled()
         if (found.calls, found.flops) != (2, 2 * 2 * 64**3):
             raise ValueError(f"expected two products of 64 x 64, got {found}")
-    except Exception as error:  # whatever private parts of torch raise in another version
+    except Exception as error:  # private parts of torch raise anything in another version
         words = " ".join(str(error).split())
         raise NotHere(
-            f"torch {torch.__version__} lowers nothing without a GPU: {type(error).__name__}: {words}"
+            f"torch {torch.__version__} cannot lower graphs without a GPU: {type(error).__name__}: {words}"
         ) from error
 
 
 def _private(name: str) -> Any:
-    """A module whose parts are not promised to anybody, nor are their types; imported where it is needed."""
+    """Import a private, untyped module, which other versions of torch may lack, only when it is needed."""
     return importlib.import_module(name)
 
 
@@ -129,7 +129,7 @@ def _imagine() -> None:
     }
     functions = {name: staticmethod(lambda *_, answer=answer: answer) for name, answer in answers.items()}
     imagined = type("Imagined", (interfaces.CudaInterface,), functions)
-    list(interfaces.get_registered_device_interfaces())  # else torch registers its own over it
+    list(interfaces.get_registered_device_interfaces())  # else torch would register its own interface later
     for name in (DEVICE.type, str(DEVICE)):
         interfaces.register_interface_for_device(name, imagined)
     cuda: Any = torch.cuda
@@ -137,14 +137,14 @@ def _imagine() -> None:
     target = _private("triton.backends.compiler").GPUTarget(DEVICE.type, capability, H100.warp_size)
     _private("triton.runtime").driver.set_active(SimpleNamespace(get_current_target=lambda: target))
     _private("torch.fx.experimental.proxy_tensor").CONSTANT_NUMEL_LIMIT = 0  # else constants are computed on the device
-    config.joint_graph_constant_folding = False  # is computed there, too
-    config.shape_padding = False  # is timed there
+    config.joint_graph_constant_folding = False  # would compute on the device, too
+    config.shape_padding = False  # would time kernels on the device
     config.compile_threads = 1
-    logging.getLogger("torch._inductor").setLevel(logging.ERROR)  # of its own choices
+    logging.getLogger("torch._inductor").setLevel(logging.ERROR)  # no warnings on its choices
 
 
 class _Traced(Exception):
-    """Leaves a tracer with its graph, the graph's inputs and what a partitioner is told: nothing is to run."""
+    """Ends a trace before anything runs; carries the graph, its inputs and the partitioner's arguments."""
 
 
 def _leave(graph: fx.GraphModule, inputs: Any, **told: Any) -> Any:
@@ -152,7 +152,7 @@ def _leave(graph: fx.GraphModule, inputs: Any, **told: Any) -> Any:
 
 
 class _On(fx.Interpreter):
-    """Runs a graph with every device in it replaced by another."""
+    """Runs a graph with every device in it replaced by `device`."""
 
     def __init__(self, graph: fx.GraphModule, device: torch.device) -> None:
         super().__init__(graph)
@@ -172,8 +172,8 @@ class Lowering:
     """A function of tensors on the imagined device."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Trace `function` as torch.compile would at `arguments`: tensors on the device `meta`, alone or in lists and
-        objects, or what it finds by itself. With its backward pass where one of them wants a gradient."""
+        """Trace `function` as torch.compile would. `arguments` hold tensors on the device `meta`, alone or in lists and
+        objects. If one of the tensors requires a gradient, the backward pass is traced as well."""
         found: list[tuple[fx.GraphModule, list[Tensor]]] = []
 
         def keep(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
@@ -192,7 +192,7 @@ class Lowering:
             keep_inference_input_mutations=True,
             inference_compiler=_leave,
         )
-        # Autograd asks the driver for a stream where tensors are a GPU's: so it is traced as on a CPU, and moved.
+        # For GPU tensors autograd would ask the driver for a stream, so the trace is on the CPU and is moved later.
         faked = [self._fake(t, CPU) for t in self._arguments]
         try:
             with self._mode:
@@ -211,7 +211,7 @@ class Lowering:
         return [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for t in like]
 
     def compiled(self) -> Work:
-        """As torch.compile has it done."""
+        """The work as compiled by torch.compile."""
         compile_fx = _private("torch._inductor.compile_fx")
         whole = self._moved(compile_fx.select_decomp_table())
         with compile_fx.V.set_fake_mode(self._mode):
@@ -223,7 +223,7 @@ class Lowering:
         return sum((self._lowered(graph, is_inference=False, is_backward=back) for graph, back in passes), Work())
 
     def uncompiled(self) -> Work:
-        """As torch does it, one operation after the other."""
+        """The work in eager mode, one operation after the other."""
         done = Work()
         for node in self._moved({}).graph.nodes:
             if node.op == "call_function" and not _is_view(node):
@@ -237,11 +237,11 @@ class Lowering:
         return fake.requires_grad_(t.requires_grad)
 
     def _moved(self, decompositions: dict[Any, Any]) -> fx.GraphModule:
-        """The graph on the device."""
+        """The graph moved to the device."""
         make_fx = _private("torch.fx.experimental.proxy_tensor").make_fx
         run = _On(self._graph, DEVICE).run
 
-        def joint(primals: Any, tangents: Any) -> Any:  # the partitioner goes by these names
+        def joint(primals: Any, tangents: Any) -> Any:  # the partitioner requires these names
             return run(*primals, *tangents)
 
         with self._mode, fx.traceback.preserve_node_meta():
@@ -267,9 +267,9 @@ class Lowering:
 
 
 def _scheduled(node: Any) -> Work:
-    """One of what Inductor launches: a kernel each, once it has decided what to fuse, or several for too many tensors.
+    """The work of one scheduler node after fusion: one kernel, or several if it has too many tensors.
 
-    Writing their code is left out: it takes long and changes neither number nor bytes.
+    Generating kernel code is left out: it is slow and changes neither the number of kernels nor the bytes.
     """
     scheduler = _private("torch._inductor.scheduler")
     if isinstance(node, scheduler.NopKernelSchedulerNode) or isinstance(node.node, scheduler.ir.MultiOutput):
@@ -284,30 +284,30 @@ def _scheduled(node: Any) -> Work:
         return kernel(_touched(node))
     origin = node.node.get_origin_node()
     flops = _flops(origin) if origin else None
-    # Of a product's arguments, views as they are: Inductor would count all of what they are views of.
+    # For matrix products count the views themselves: Inductor would count the whole tensors behind the views.
     return call(int(node.get_read_write_buffers_sizes()) if flops is None else _moved_by(origin), flops or 0)
 
 
 def _touched(node: Any) -> int:
-    """Bytes that a kernel reads and writes: of each buffer what it touches, and no more than there is."""
+    """Bytes that a kernel reads and writes: per buffer the bytes touched, at most the buffer's size."""
     scheduler = _private("torch._inductor.scheduler")
     touched: Counter[str] = Counter()
     for dep in node.read_writes.reads_and_writes():
-        if isinstance(dep, scheduler.MemoryDep):  # others are what is overwritten
+        if isinstance(dep, scheduler.MemoryDep):  # other dependencies move no bytes
             touched[dep.name] += dep.numbytes_hint()
-    # Without what only the parts of the kernel hand to each other.
+    # This leaves out buffers that are internal to the fused kernel.
     whole = node.get_read_write_buffer_accesses(include_reads=True, include_writes=True)
     return sum(min(int(size), touched[name]) for name, size in whole.items())
 
 
 def _moved_by(node: fx.Node) -> int:
-    """Bytes of what goes into an operation and what comes out."""
+    """Bytes of an operation's inputs and outputs."""
     tensors = [*(of.meta.get("val") for of in node.all_input_nodes), *tree_leaves(node.meta.get("val"))]
     return sum(map(_bytes, tensors))
 
 
 def _flops(node: fx.Node) -> int | None:
-    """Operations of a matrix product or convolution; None of anything else."""
+    """Floating-point operations of a matrix product or convolution; None for any other operation."""
     count = flop_registry.get(getattr(node.target, "overloadpacket", None))
     if count is None:
         return None
@@ -316,15 +316,15 @@ def _flops(node: fx.Node) -> int | None:
 
 
 def _is_view(node: fx.Node) -> bool:
-    """Whether nothing is launched for `node`."""
+    """Whether `node` launches no kernel."""
     if not isinstance(node.target, torch._ops.OpOverload):
-        return True  # takes one of several results
+        return True  # `getitem` on several results
     returned = [r.alias_info for r in node.target._schema.returns]
     return any(a is not None and not a.is_write for a in returned) or node.target is torch.ops.aten._unsafe_view.default
 
 
 def _bytes(value: Any) -> int:
-    """Bytes of a tensor, without what `expand` makes it look like."""
+    """Bytes of a tensor in memory; dimensions made by `expand` count once."""
     if not isinstance(value, Tensor):
         return 0
     return value.element_size() * math.prod(n for n, stride in zip(value.shape, value.stride(), strict=True) if stride)

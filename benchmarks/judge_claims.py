@@ -1,18 +1,18 @@
-"""`pytest claims/` where every run is recorded, in one process and with `-n`: a new session each time, in turns.
+"""Times `pytest claims/` with all runs recorded, in one process and with `-n`, in new sessions, alternately.
 
     python benchmarks/judge_claims.py [--scale embedded-deep] [--rounds 3]
 
-Where nothing is to be trained, `-n` starts no workers (`fixtures/plugin.py`); the last way starts two all the same and
-shows whether that is still right. Medians count, and all verdicts must be equal.
+If no run is to be trained, `-n` starts no workers (`fixtures/plugin.py`). The last way starts two workers anyway, to
+show whether that is still the right choice. Medians count, and all verdicts must be equal.
 
-Before, when `-n` always started workers, and now; medians of three turns on two cores with five times as much to do (so
-seconds of a core tell more than those by the clock), bytecode not kept:
+When `-n` always started workers, and now: medians of three turns on two cores that were busy with other work (so core
+seconds say more than wall-clock seconds), without cached bytecode:
 
     one process     37 and 32 s by the clock    11.5 and 11.5 s of a core
     -n 2            73 and 33 s                 24.6 and 11.7 s
     -n 4            96 and 36 s                 33.0 and 12.5 s
 
-With nothing beside it, one turn, now: 15.6, 13.8 and 13.6 s by the clock; two workers all the same 20.3 s.
+Now, on an idle machine, one turn: 15.6, 13.8 and 13.6 s by the clock; with two workers anyway 20.3 s.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ WAYS = ("", "-n 2", "-n 4", "-d --tx 2*popen")
 
 
 def judged(scale: str, way: str, select: str, folder: Path) -> tuple[float, float, dict[str, Any]]:
-    """Seconds by the clock and of a core that a session took, all its processes included, and its verdict file."""
+    """Wall-clock and core seconds of a session with all its processes, and its verdict file."""
     command = [sys.executable, "-m", "pytest", "claims/", "-q", "-p", "no:cacheprovider", "--offline", *way.split()]
     command += ["--scale", scale, "--store", str(folder / "none"), "--report", str(folder)]
     before, started = _core_seconds(), time.perf_counter()
     done = subprocess.run([*command, "-k", select], cwd=ROOT, capture_output=True, text=True)
     clock = time.perf_counter() - started
-    if done.returncode not in (0, 1):  # 1: contradicted, which is an answer
+    if done.returncode not in (0, 1):  # 1 means that a claim is contradicted
         raise SystemExit(f"{' '.join(command)}: expected exit 0 or 1, got {done.returncode}\n{done.stdout[-2000:]}")
     file = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
     del file["created"]
@@ -51,16 +51,18 @@ def judged(scale: str, way: str, select: str, folder: Path) -> tuple[float, floa
 
 
 def _core_seconds() -> float:
-    """Time of all children of this process that have ended, and of theirs."""
+    """Processor time of all ended descendants of this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="embedded-deep", choices=scales.SCALES, help="one that is recorded")
+    parser.add_argument(
+        "--scale", default="embedded-deep", choices=scales.SCALES, help="a scale whose runs are recorded"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns, of which the median counts (default: 3)")
-    parser.add_argument("--select", default="", metavar="EXPRESSION", help="as pytest's -k")
+    parser.add_argument("--select", default="", metavar="EXPRESSION", help="pytest's -k: which claims")
     asked = parser.parse_args()
     taken: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     first: dict[str, Any] | None = None

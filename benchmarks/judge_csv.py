@@ -1,9 +1,9 @@
-"""`replicate judge` on a CSV of a hundred cells, as a user starts it: a new process, imports and reading included.
+"""Times `replicate judge` on a CSV of a hundred cells in a new process, with imports and reading.
 
     python benchmarks/judge_csv.py [--cells 100] [--rounds 3]
 
-Beside it a process that only imports numpy and pandas, which is as fast as anything that reads a CSV with them can be:
-the ratio of the two travels between machines, the seconds don't.
+A process that only imports numpy and pandas is timed too: no program that reads a CSV with them can be faster. The
+ratio of the two times carries over to other machines, the seconds do not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def timed(command: list[str], rounds: int) -> tuple[float, float]:
         wall = min(wall, time.perf_counter() - started)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = min(cpu, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        if done.returncode not in (0, 1):  # 1: contradicted, which is an answer
+        if done.returncode not in (0, 1):  # 1 means that a claim is contradicted
             raise SystemExit(f"{' '.join(command)}: expected exit 0 or 1, got {done.returncode}\n{done.stderr}")
     return wall, cpu
 

@@ -1,9 +1,9 @@
-"""A store of 100,000 runs: how long `replicate plan`, an offline judge's start and `replicate fsck` take on it.
+"""Times `replicate plan`, the start of offline judging and `replicate fsck` on a store of 100,000 runs.
 
     python benchmarks/large_store.py [--runs 100000] [--folder DIR]
 
-Beside each the same command on a store that holds only the runs of the scale: the ratio of the two travels between
-machines, the seconds don't. The runs are made up; `--folder` keeps the store for another time.
+Each command is also timed on a store that holds only the runs of the scale. The ratio of the two times carries over to
+other machines, the seconds do not. The runs are made up; `--folder` keeps the stores for later calls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCALE = scales.get("embedded")
 
 
 def fill(path: Path, count: int) -> int:
-    """Store the runs of the scale and others like them, `count` in all; how many the scale has."""
+    """Store the scale's runs and copies with other seeds, `count` in all; returns how many runs the scale has."""
     store = open_store(path)
     known = store.keys()
     needed = runs_for(split(CLAIMS, SCALE)[0], SCALE)
@@ -49,7 +49,7 @@ def timed(arguments: list[str]) -> float:
     """Wall-clock seconds of `python -m …`."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):  # 1: contradicted, which is an answer
+    if done.returncode not in (0, 1):  # 1 means that a claim is contradicted
         raise SystemExit(f"{' '.join(arguments)}: expected exit 0 or 1, got {done.returncode}\n{done.stdout[-2000:]}")
     return time.perf_counter() - started
 

@@ -1,11 +1,11 @@
-"""How many images a second the loader of ImageNet-sized files gives by its processes, and what a device needs.
+"""Measures images per second of the loader of ImageNet-sized files by number of processes, and what a device needs.
 
     python benchmarks/loader.py [--images N] [--processes 1 2 …] [--side 500]
 
-Made-up JPEGs of ImageNet's usual size are decoded, cropped and augmented as a training does it, without training: an
-epoch of them, once to warm the files up and once timed, by no process besides this one and by each number of loader
-processes. Beside it, the images a second that one A100 trains ResNet-50 on in published measurements: what a loader has
-to give a device of that kind to keep it busy. Times are by the clock: give the machine nothing else to do.
+Made-up JPEGs of ImageNet's usual size are decoded, cropped and augmented as in training, but no model is trained. An
+epoch is read once to warm the file cache; then it is timed in this process alone and with each number of loader
+processes. For comparison: the images per second on which one A100 trains ResNet-50 in published measurements, the rate
+that keeps such a device busy. Times are wall-clock, so run nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ CLASSES = 4
 
 
 def made(folder: Path, images: int, side: int) -> Path:
-    """A folder of classes of `images` training pictures, `side` pixels wide, and as many test ones as classes."""
+    """Make `images` training pictures, `side` pixels wide, and one test picture per class, in a folder per class."""
     rng = np.random.default_rng(0)
     for part, count in (("train", images), ("val", CLASSES)):
         for number in range(count):
-            # Smooth, so that a picture is as large as a photograph's JPEG and not as noise's.
+            # Smooth, so that the JPEG is as large as a photograph's and not as noise's.
             coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             picture = Image.fromarray(coarse).resize((side, int(side * 0.75)), Image.Resampling.BICUBIC)
             path = folder / "imagenet" / part / f"n{number % CLASSES:08d}" / f"{number}.JPEG"
@@ -50,7 +50,7 @@ def made(folder: Path, images: int, side: int) -> Path:
 
 
 def rate(run: Run, processes: int) -> float:
-    """Images a second of an epoch's training batches."""
+    """Images per second over an epoch's training batches."""
     loader = Streamed(run, "cpu", processes)
     done, started = 0, time.perf_counter()
     for pixels, _ in loader.batches(0):
@@ -60,10 +60,10 @@ def rate(run: Run, processes: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=512, help="in an epoch (default: 512)")
+    parser.add_argument("--images", type=int, default=512, help="images per epoch (default: 512)")
     parser.add_argument("--side", type=int, default=500, help="pixels of a picture's longer side (default: 500)")
     parser.add_argument(
-        "--processes", type=int, nargs="+", help="loader processes (default: 0, 1, 2, 4, … as there are)"
+        "--processes", type=int, nargs="+", help="loader processes (default: 0, 1, 2, 4, … up to all processors)"
     )
     asked = parser.parse_args()
     there = processors()

@@ -1,14 +1,14 @@
-"""What the steps of the paper's models ask of a GPU, by one that is not there: launches, bytes, modelled times.
+"""Launches, bytes and modelled times of the training steps of the paper's models on a GPU, without having one.
 
     python benchmarks/lowered.py [--arch resnet50 …] [--steps train update …] [--shallow] [--json]
 
 For each architecture, stacked as on a GPU at the shapes of `cifar100`: the passes of a training step, the same for the
 last, smaller batch of an epoch, a batch of the evaluation, and the update by AdamW and by SGD. Then GPU-hours of the
-paper's grid and of all runs that the claims need, in stacks as they are formed there.
+paper's grid and of all runs that the claims need, in stacks as they are formed on a GPU.
 
-All of it is modelled: bytes and operations are Inductor's for an H100, the rates stand in `imagined_gpu.py`. Left out
-are augmentation, checkpoints, compiling, and how a step takes its batch from the images. `--shallow`: models with as
-few blocks as show each kind of them, for a test. A process of its own lowers each architecture, minutes of a core.
+All numbers are modelled: bytes and operations are Inductor's for an H100, the rates are in `imagined_gpu.py`. Left out
+are augmentation, checkpoints, compiling and batch selection. `--shallow`: models with only as many blocks as show each
+kind, for a test. Each architecture is lowered in a process of its own, which takes minutes on a core.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from replicate.train.stacked import LANES
 SCALE = scales.get("cifar100")
 
 STEPS = ("train", "last", "evaluation", "adamw", "sgd", "uncompiled")
-"""Passes of a full batch, of the last one of an epoch, of a batch of the evaluation; the updates; and the first again,
-its operations one by one: where nothing is compiled, Mixer's backward pass takes fewer."""
+"""Forward and backward pass of a full batch and of an epoch's last batch; an evaluation batch; the updates; and the
+passes of a full batch in eager mode, where Mixer's backward pass takes fewer operations."""
 
 SHALLOW = {
     "resnet50": ModelSpec("resnet50", (("layers", (1, 2, 1, 1)),)),
@@ -55,10 +55,10 @@ SHALLOW = {
     "mixer_s16": ModelSpec("class:MlpMixer", (("patch_size", 16), ("embed_dim", 512), ("num_blocks", 2))),
     "swin_t": ModelSpec("swin_tiny_patch4_window7_224", (("depths", (2, 1, 1, 1)),)),
 }
-"""The paper's models with one block after another like it, and of all others one."""
+"""The paper's models with few blocks: one pair of equal blocks in a row, and one block of every other kind."""
 
 UNUSABLE = 2
-"""Exit status where nothing can be lowered."""
+"""Exit status if the installed versions cannot lower graphs without a GPU."""
 
 
 def grid(arch: str) -> list[Run]:
@@ -68,7 +68,7 @@ def grid(arch: str) -> list[Run]:
 
 
 def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, Work]:
-    """The `steps` of `arch`, by their names in `STEPS`. `imagine` comes first."""
+    """Name in `STEPS` → work, for the `steps` of `arch`; `imagine` must have been called."""
     run = grid(arch)[0]
     info, count = catalogue.info(run.data), catalogue.train_size(run.data)
     spec = SHALLOW[arch] if shallow else run.model
@@ -88,7 +88,7 @@ def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, W
         return Lowering(optim.update, lanes.weights, moments, lanes.copies, gradients, now)
 
     def evaluation() -> Lowering:
-        lanes.right(())  # its mode
+        lanes.right(())  # sets evaluation mode
         images, labels = shown(setting.EVALUATION_BATCH)
         return Lowering(lanes.hits, [leaf.detach() for leaf in leaves], images.to(setting.compute_dtype(run)), labels)
 
@@ -100,29 +100,29 @@ def lower(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, W
         "adamw": lambda: update("adamw").compiled(),
         "sgd": lambda: update("sgd").compiled(),
         "uncompiled": lambda: train.uncompiled(),
-        "evaluation": lambda: evaluation().compiled(),  # at last: models stay in its mode
+        "evaluation": lambda: evaluation().compiled(),  # last, because models stay in evaluation mode
     }
     return {name: make() for name, make in makers.items() if name in steps}
 
 
 def lowered(arch: str, steps: Sequence[str], shallow: bool = False) -> dict[str, Work]:
-    """`lower` in a process of its own. Raises `NotHere` where that cannot be."""
+    """`lower` in a process of its own. Raises `NotHere` if graphs cannot be lowered on this machine."""
     asked = [sys.executable, __file__, "--json", "--arch", arch, "--steps", *steps, *["--shallow"] * shallow]
     done = subprocess.run(asked, capture_output=True, text=True)
     if done.returncode == UNUSABLE:
-        raise NotHere(done.stderr.strip().splitlines()[-1])  # above it, what torch has to say
+        raise NotHere(done.stderr.strip().splitlines()[-1])  # torch's messages come before
     if done.returncode:
         raise RuntimeError(f"{' '.join(asked)}: exit {done.returncode}\n{done.stderr}")
     return {name: Work(**work) for name, work in json.loads(done.stdout)[arch].items()}
 
 
 def hours(runs: Sequence[Run], steps: Mapping[str, Mapping[str, Work]]) -> float:
-    """Hours of one GPU for `runs`, in stacks as they are formed where all are missing; `steps` by architecture."""
+    """Hours of one GPU for `runs`, in stacks as formed if all are missing. `steps`: architecture → step → work."""
     return sum(_stack_seconds(stack[0], steps[stack[0].arch]) for stack in cut(runs)) / 3600
 
 
 def cut(runs: Sequence[Run]) -> list[list[Run]]:
-    """`runs` as they are trained on a GPU: in lanes, which are filled up."""
+    """`runs` in the stacks of at most `LANES` runs in which a GPU trains them."""
     return [stack[i : i + LANES] for stack in stacks(runs, MOST_RUNS) for i in range(0, len(stack), LANES)]
 
 
@@ -155,9 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = list(dict(SCALE.models))
     parser.add_argument("--arch", nargs="+", default=known, choices=known)
-    parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS, help="of the JSON (default: all)")
+    parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS, help="steps in the JSON (default: all)")
     parser.add_argument("--shallow", action="store_true")
-    parser.add_argument("--json", action="store_true", help="the numbers alone, from this very process")
+    parser.add_argument("--json", action="store_true", help="print only JSON, computed in this process")
     asked = parser.parse_args()
     if asked.json:
         try:
@@ -165,7 +165,7 @@ def main() -> None:
         except NotHere as why:
             sys.stderr.write(f"{why}\n")
             sys.exit(UNUSABLE)
-        with setting.reproducible("cpu"):  # deterministic operations are other ones
+        with setting.reproducible("cpu"):  # as in training: deterministic operations differ
             found = {arch: lower(arch, asked.steps, asked.shallow) for arch in asked.arch}
         print(json.dumps({arch: {name: asdict(work) for name, work in of.items()} for arch, of in found.items()}))
         return

@@ -1,13 +1,13 @@
-"""Sweeps that grow by the runs `replicate judge --next` names, against grids, on trained landscapes of known truth.
+"""Compares sweeps grown by the runs that `replicate judge --next` names with grids, on trained landscapes.
 
     python benchmarks/next_runs.py --cells 20
 
-Each sweep begins with every fourth weight decay (a factor 6.6 apart) of two seeds, and grows by twelve runs a round,
-until it has half as many as the full grid: every second weight decay (a factor 2.56) of five seeds. A run is the
-recorded one whose weight decay is nearest. In a row: how many in a hundred sweeps have the right decisive verdict, by
-the full grid, by smaller grids (three seeds; or every fourth weight decay), and by the sweep that grew, at its end and
-at any time; with how many runs it first had, as a share of the full grid's (median); and how many verdicts were wrong,
-those of all rounds counted.
+Each sweep begins with every fourth weight decay (a factor 6.6 apart) for two seeds, and grows by twelve runs a round,
+to half as many runs as the full grid: every second weight decay (a factor 2.56) for five seeds. A run's result is that
+of the recorded run with the nearest weight decay. A row shows the percentage of sweeps with the right decisive verdict,
+by the full grid, by smaller grids (three seeds; or every fourth weight decay), and by the grown sweep, at its end and
+at any time; the median number of runs at its first right verdict, as a share of the full grid's; and the number of
+wrong verdicts in all rounds.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ RIGHT: dict[str, dict[str, Outcome | None]] = {
     "constant": {"slope": CONTRADICTED, "rho": None},
     "1/η": {"slope": CONTRADICTED, "rho": CONTRADICTED},
 }
-"""Law → what is right of each claim; None: it is not asked, for the ratio crosses the margin."""
+"""Law → right verdict on each claim; None: not asked, because the true ratio crosses the margin's edge."""
 ROUND = 12
 FULL, FEWER_SEEDS, FEWER_WDS, FIRST = (2, 5), (2, 3), (4, 5), (4, 2)
-"""Every how many-th weight decay, and seeds."""
+"""(n, seeds): every n-th weight decay, and the number of seeds."""
 
 
 @dataclass(frozen=True)
 class World:
-    """What runs of a cell would give: its learning rates' dense curves, the optima on a law, the seeds in an order."""
+    """Results of all runs of a cell: a dense curve per learning rate, optima moved onto a law, seeds in an order."""
 
     name: str
     lrs: tuple[float, ...]
     x: tuple[Floats, ...]
-    """[W] each, ln(weight decay)."""
+    """ln(weight decay), [W] per learning rate."""
     scores: tuple[Floats, ...]
-    """[W, S] each."""
+    """Scores, [W, S] per learning rate."""
     grid: tuple[Floats, ...]
-    """Those of `x` that grids are taken from."""
+    """The values of `x` from which grids are taken."""
     first: tuple[int, ...]
-    """With which of `grid` each learning rate's grid begins."""
+    """Index in `grid` at which each learning rate's grid begins."""
 
     def run(self, lr: float, wd: float, seed: int) -> tuple[float, float, int, float] | None:
-        """The recorded run nearest to it as a row; None where no such seed is recorded."""
+        """The recorded run nearest to these values, as a row; None if the seed is not recorded."""
         i = int(np.abs(np.log(np.array(self.lrs) / lr)).argmin())
         row = int(np.abs(self.x[i] - math.log(wd)).argmin())
         if seed >= self.scores[i].shape[1]:
@@ -74,7 +74,7 @@ class World:
 
 
 def world(name: str, law: str, index: int) -> World:
-    """The `index`-th world of a trained landscape: depends on nothing else."""
+    """The `index`-th world of a trained landscape; its random draws depend only on `name` and `index`."""
     rng = np.random.default_rng([index, *name.encode()])
     of_name = zip(trained_studies.curves(name), trained_studies.truths(name), strict=True)
     known = [(curve, true) for curve, true in of_name if true.known]
@@ -102,7 +102,7 @@ def outcomes(name: str, rows: list[tuple[float, float, int, float]]) -> dict[str
 
 
 def grown(of: World, most: int) -> list[tuple[int, dict[str, Outcome]]]:
-    """Runs and verdicts, round by round."""
+    """(Number of runs, verdicts) after each round of a sweep that grows to at most `most` runs."""
     rows = of.of_grid(*FIRST)
     found = [(len(rows), outcomes(of.name, rows))]
     while len(rows) + ROUND <= most:

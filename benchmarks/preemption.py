@@ -1,9 +1,9 @@
-"""The paper's runs, and 100 times as many, on machines that may be taken away: what is stored, and what is lost.
+"""Storage, and time lost to preemption, for the paper's runs and 100 times as many on preemptible machines.
 
     python benchmarks/preemption.py [--run-hours 0.5] [--lanes 16] [--restart-seconds 180] [--bandwidth-gbps 8]
 
-Made of counted sizes, a simulation with a seed, and assumptions that are options: no GPU has been measured by this
-project. Every figure of docs/scale.md is printed here. With `--listing` it also times how long a store is listed.
+Computed from counted sizes, a seeded simulation, and assumptions that are options; no GPU was measured. Prints every
+figure of docs/scale.md. `--listing` also times how long it takes to list a store.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ PARAMETERS = {
 }
 """Parameters of the models of scale cifar100, counted by tests/train/test_preemption.py."""
 BYTES_PER_PARAMETER = 12
-"""Bytes a parameter takes in a checkpoint: weight and two moments, float32."""
+"""Bytes per parameter in a checkpoint: weight and two moments, float32."""
 RUNS = {"the paper": 2_400, "100 times": 240_000}
 INTERVALS_MINUTES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 MTBF_HOURS = (1.0, 2.0, 4.0, 8.0, 24.0)
 """Mean times between two preemptions of a machine."""
 WARNED_SECONDS = 300.0
-"""Between two saves of a unit that is warned of a preemption: the software's own interval."""
+"""Seconds between two saves of a unit that gets a warning before preemption: the software's default interval."""
 DEVICES = (8, 100, 1_000)
 SHARDS = 256
 FIGURES_OF_A_VALUE = 19
-"""Characters that a value of a run's history takes in its record, comma included."""
+"""Characters per value of a run's history in its record, comma included."""
 
 
 def overhead(
@@ -55,11 +55,11 @@ def overhead(
     units: int = 2000,
     warned: bool = False,
 ) -> float:
-    """Share of time lost, mean over `units` simulated: all times in seconds, preemptions a Poisson process.
+    """Share of time lost to preemptions, a Poisson process; mean over `units` simulated units, times in seconds.
 
-    A unit of `work` saves itself for `save` after each `interval` of work, the last piece too. A preemption at any
-    moment, also while it saves or comes back, loses what was done since the last save and costs `restart`; where the
-    unit is `warned`, it saves itself once more and loses nothing.
+    A unit needs `work`, and saves after each `interval` of work and at the end, which takes `save`. A preemption, which
+    may also hit a save or restart, loses the work since the last save and costs `restart`. A unit that is `warned`
+    saves once more before the preemption and loses nothing.
     """
     spent = np.zeros(units)
     ahead = rng.exponential(mtbf, units)  # until the next preemption
@@ -82,29 +82,29 @@ def overhead(
 
 
 def expected_overhead(interval: float, save: float, restart: float, mtbf: float) -> float:
-    """The same in closed form, for work that is a multiple of `interval`: Daly 2006, Future Gener. Comput. Syst. 22."""
+    """`overhead` in closed form, if work is a multiple of `interval`: Daly 2006, Future Gener. Comput. Syst. 22."""
     return mtbf * math.exp(restart / mtbf) * math.expm1((interval + save) / mtbf) / interval - 1
 
 
 def best_interval(save: float, mtbf: float) -> float:
-    """Young's and Daly's first-order optimum."""
+    """The interval between saves that loses least time, to first order (Young 1974, Daly 2006)."""
     return math.sqrt(2 * save * mtbf)
 
 
 def lane_bytes(arch: str) -> int:
-    """What one run of `arch` takes in a checkpoint, but for a few numbers."""
+    """Bytes of one run of `arch` in a checkpoint, apart from a few numbers."""
     return BYTES_PER_PARAMETER * PARAMETERS[arch]
 
 
 def record_bytes(values: int = 200) -> tuple[float, float]:
-    """Mean size of a recorded run, and what one with a history of `values` would have."""
+    """Mean bytes of a recorded run, and of a run with `values` evaluations in its history."""
     with gzip.open(RECORDED, "rb") as file:
         sizes = np.array([len(line) for line in file])
     return float(sizes.mean()), float(sizes.mean()) + FIGURES_OF_A_VALUE * (values - 2)
 
 
 def listing_seconds(counts: Sequence[int]) -> NDArray[np.float64]:
-    """How long `Store.keys` takes on stores of that many (empty) records, on this machine's temporary folder."""
+    """Seconds of `Store.keys` on stores of `counts` empty records, in this machine's temporary folder."""
     sys.path.insert(0, str(ROOT))
     from replicate.store.store import open_store
 
@@ -128,7 +128,7 @@ def listing_seconds(counts: Sequence[int]) -> NDArray[np.float64]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

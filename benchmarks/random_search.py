@@ -1,10 +1,11 @@
-"""Random searches on trained landscapes of known truth: how often which verdict, and whether intervals hold the truth.
+"""Random searches on trained landscapes: how often each verdict, and how often intervals contain the truth.
 
     python benchmarks/random_search.py --searches 40
 
-A search draws learning rates log-uniformly over those of a landscape and weight decays log-uniformly over a factor
-10,000 around the claimed ratio. A trial is the recorded run of one seed at the nearest learning rate, as far from the
-optimum as the trial's weight decay is from the law's, its level interpolated between the neighbouring learning rates.
+A search draws learning rates log-uniformly over those of a landscape, and weight decays log-uniformly from a tenth of
+the law's smallest best weight decay to ten times its largest. A trial's score is that of a recorded run at the nearest
+learning rate and the same distance from the optimum, corrected by interpolating the optimum's score over learning
+rates.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ from replicate.paper.registry import CLAIMS
 
 NAMES = ("mlp-digits-adamw", "mlp-digits-sgd", "convnext_t-digits-adamw", "swin_t-digits-adamw")
 SPAN = math.log(100)
-"""Weight decays reach so far below and above a tenth of the middle learning rate, in ln; and as much beyond the law's
-own ends."""
+"""ln of the range of weight decays drawn around one optimum: from a tenth of it to ten times as much."""
 
 
 def search(name: str, law: str, trials: int, index: int) -> Landscape:
-    """The `index`-th search; depends on nothing else."""
+    """The `index`-th search; its random draws depend only on the arguments."""
     rng = np.random.default_rng([index, trials, *law.encode(), *name.encode()])
     of_law = trained_studies.LAWS[law]
     of_name = zip(trained_studies.curves(name), trained_studies.truths(name), strict=True)

@@ -1,21 +1,21 @@
-"""A bracket in rounds against fixed lists of weight decays, on landscapes of known truth, trained or invented.
+"""Compares weight decays chosen in rounds with fixed lists of weight decays, on landscapes of known truth.
 
     nice python benchmarks/rounds.py --cells 4
     nice python benchmarks/rounds.py --cells 4 --invented --by-landscape
 
-A cell is some seeds of a landscape. The lattice of weight decays (a factor 3 apart) lies at a place that is drawn anew
-for each learning rate; a run is the recorded one whose weight decay is nearest. `--invented`: shapes of
-`replicate.landscape.synthetic` that have an optimum, at places like those of trained landscapes, as noisy as the paper
-says, on as many test images as CIFAR-100 has. A way to choose weight decays is the rule of `replicate.runs.bracket`, or
-a fixed list of its places, both with no weight decay beside. For each way:
+A cell is a sample of a landscape's seeds. Its lattice of weight decays, a factor 3 apart, is shifted at random for each
+learning rate; a run's result is that of the recorded run with the nearest weight decay. `--invented`: instead of
+trained landscapes, those shapes of `replicate.landscape.synthetic` that have an optimum, with the paper's noise and
+CIFAR-100's number of test images. A way to choose weight decays is the rule of `replicate.runs.bracket` or a fixed list
+of lattice points; both also run weight decay 0. For each way:
 
-- enclosed: learning rates whose optimum (of all forty seeds) lies between two weight decays, or where decay does not
-  surely help and the runs say so, in a hundred;
-- fallen: those where accuracy has surely fallen on both sides, or the runs say that there is nothing below;
-- runs: weight decays, on average over learning rates and seeds;
-- right, wrong: decisive verdicts on slope and ratio of cells whose optima are moved onto a law, in a hundred.
+- enclosed: percentage of learning rates whose optimum (over all forty seeds) lies between two weight decays, or where
+  decay does not significantly help and the runs show this;
+- fallen: percentage where accuracy has significantly fallen on both sides, or the runs show a plateau down to 0;
+- runs: number of weight decays, averaged over learning rates and seeds;
+- right, wrong: percentage of right and wrong decisive verdicts on slope and ratio, with optima moved onto a law.
 
-Of a fixed list with as many places as it takes to do what the rule does, the third is at the seeds that cost as much.
+The fixed lists with 4 and 3 seeds cost about as much as the rule.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ NAMES = (
 SHAPES = ("table-2", "quadratic", "quartic", "kinked", "asymmetric", "skewed", "cliff", "tent", "ridge")
 INVENTED = tuple(f"invented {shape}" for shape in SHAPES)
 BEST_PLACES = (-0.5, 3.0)
-"""Between these an invented optimum lies: trained ones, from -0.4 to 2.7."""
+"""Range of invented optima, in lattice steps; trained optima lie from -0.4 to 2.7."""
 INVENTED_TESTED = 10_000
 LAWS = ("0.1 η", "constant", "1/η")
 QUANTITIES = ("slope", "rho")
@@ -63,7 +63,7 @@ CHANCE_PP = 10.0
 
 @dataclass(frozen=True)
 class Way:
-    """How the weight decays of a learning rate are chosen: by the rule, or the places of a fixed list."""
+    """How the weight decays of a learning rate are chosen: by the rule, or the lattice points of a fixed list."""
 
     label: str
     seeds: int = SEEDS
@@ -84,15 +84,15 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Rate:
-    """One learning rate of a world: what its runs would give."""
+    """One learning rate of a cell, with the results of all its runs."""
 
     lr: float
     x: Floats
-    """[W], ln(weight decay · lr · steps); with momentum, over what a step counts for."""
+    """[W], ln(weight decay · lr · steps); with momentum, divided by 1 - momentum."""
     scores: Floats
-    """[W, S], of the seeds of the cell, in the order in which they are taken."""
+    """[W, S], scores of the cell's seeds, in the order in which they are used."""
     none: Floats
-    """[S], without weight decay."""
+    """[S], scores without weight decay."""
     truth: trained_studies.Truth
     unit: float
     """Weight decay at x = 0."""
@@ -107,13 +107,13 @@ class Rate:
 
 
 def world(name: str, index: int) -> list[Rate]:
-    """The `index`-th cell of a landscape: depends on nothing else."""
+    """The `index`-th cell of a landscape; its random draws depend only on `name` and `index`."""
     rng = np.random.default_rng([index, *name.encode()])
     return invented(name.removeprefix("invented "), rng) if name in INVENTED else trained(name, rng)
 
 
 def tested(name: str) -> int:
-    """Images that an accuracy is taken on."""
+    """Number of test images."""
     return INVENTED_TESTED if name in INVENTED else LANDSCAPES[name].tested
 
 
@@ -154,7 +154,7 @@ def trained(name: str, rng: np.random.Generator) -> list[Rate]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a way has come to at a learning rate."""
+    """The runs that a way chose at a learning rate, and how the bracket ended on each side."""
 
     runs: tuple[tuple[Place, int], ...]
     low: End | None
@@ -183,7 +183,7 @@ def enclosed(rate: Rate, found: Chosen) -> bool:
 
 
 def verdicts(name: str, rates: Sequence[Rate], chosen: Sequence[Chosen], law: str) -> dict[str, tuple[bool, bool]]:
-    """Whether the verdict is right, and whether it is wrong, of each quantity."""
+    """Quantity → (whether the verdict is right, whether it is wrong)."""
     rows = []
     for rate, found in zip(rates, chosen, strict=True):
         shift = trained_studies.LAWS[law](rate.lr) / math.exp(rate.truth.place)
@@ -227,9 +227,9 @@ def tried(task: tuple[str, int, bool]) -> list[dict[str, object]]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cells", type=int, default=2, help="of each landscape")
+    arguments.add_argument("--cells", type=int, default=2, help="cells per landscape")
     arguments.add_argument("--processes", type=int, default=1)
-    arguments.add_argument("--no-verdicts", action="store_true", help="only where the optimum lies: seconds")
+    arguments.add_argument("--no-verdicts", action="store_true", help="skip the verdicts: takes seconds")
     arguments.add_argument("--by-landscape", action="store_true")
     arguments.add_argument("--invented", action="store_true")
     options = arguments.parse_args()

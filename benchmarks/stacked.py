@@ -1,9 +1,9 @@
-"""Stacked training beside the plain loop: whole trainings of the same runs, in turns, in one process.
+"""Times stacked training and the plain loop: whole trainings of the same runs, alternately, in one process.
 
     python benchmarks/stacked.py [--scale embedded] [--device cpu] [--runs 32] [--lanes 8 16 32] [--rounds 2]
 
-Times are of one core on a CPU, without time in which the process had none, so that a busy machine does not count; on
-a GPU they are wall-clock. Each line: seconds a run alone, and how many times as fast a run is in stacks of each size.
+On a CPU, times are processor seconds, which a busy machine hardly changes; on a GPU, wall-clock seconds. A line shows
+seconds per run trained alone, and the speed-up per run in stacks of each size.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from replicate.train import solo
 from replicate.train.stacked import How, train_stack
 
 SAMPLE = 4
-"""One in this many runs is trained alone, too."""
+"""One in this many runs is also trained alone."""
 
 
 def runs_of(scale: scales.Scale, arch: str, count: int) -> list[Run]:
-    """The first runs of one seed of the paper's grid, lowest weight decays first."""
+    """The first `count` runs of one seed of the paper's grid for `arch`, lowest weight decays first."""
     from replicate.paper.cells import Cell
     from replicate.paper.claim import Part
 

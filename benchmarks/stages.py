@@ -1,12 +1,12 @@
-"""What a verdict of few seeds is worth, on trained landscapes of known truth: provisional ones, and `--until settled`.
+"""Reliability of verdicts from few seeds, provisional or by `--until settled`, on trained landscapes of known truth.
 
     python benchmarks/stages.py --cells 6
 
-Cells of five seeds and every second weight decay, the optima of all learning rates on a law. The first table: how
-often a provisional verdict, of the first three seeds, becomes which final one, by the 95 % interval of all five. The
-second, by law: of cells judged at one look and at two (the first at 99 % on few seeds; where that is not decisive, the
-last at 96 % on all five), how many verdicts are right and wrong, how many are settled at the first look, and the runs
-that this took as a share of all.
+Cells have five seeds and every second weight decay, with the optima of all learning rates moved onto a law. The first
+table counts final verdicts, by the 95 % interval of all five seeds, for each provisional verdict from the first three.
+The second compares, by law, judging once with judging at two looks (at 99 % on few seeds; if inconclusive, at 96 % on
+all five): right and wrong verdicts, verdicts settled at the first look, and the share of all runs that the two looks
+need.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OF_QUANTITY: dict[str, Claim] = {q: next(c for c in CLAIMS if c.quantity == q) f
 
 @dataclass(frozen=True)
 class Looked:
-    """One claim on one cell: its verdicts by (seeds, level), and where the truth lies by each."""
+    """One claim on one cell: by (seeds, level), its verdict and whether the truth is inside its margin."""
 
     law: str
     quantity: str
@@ -53,7 +53,7 @@ class Looked:
     places: dict[tuple[int, float], str]
 
     def at_looks(self, seeds: int) -> tuple[int, float]:
-        """The seeds and the level at which it ends, its first look at `seeds` seeds."""
+        """The seeds and the level of the final verdict if the first look has `seeds` seeds."""
         first = (seeds, FIRST_LEVEL)
         return (SEEDS, LAST_LEVEL) if self.outcomes[first] == INCONCLUSIVE else first
 
@@ -90,11 +90,11 @@ def looked(task: tuple[str, str, int]) -> list[Looked]:
 
 
 FEW = (FIRST_SEEDS, STAGE_SEEDS)
-"""Numbers of seeds at which a first look is tried."""
+"""Numbers of seeds tried for the first look."""
 
 
 def provisional(found: list[Looked]) -> Iterator[str]:
-    """Provisional → final, by quantity."""
+    """Table: quantity and provisional verdict → numbers of final verdicts."""
     head = ("claim", "provisional", "of", REPLICATED, CONTRADICTED, INCONCLUSIVE, "wrong")
     yield f"| {' | '.join(head)} |\n|{'---|' * len(head)}"
     first, last = (STAGE_SEEDS, LEVEL), (SEEDS, LEVEL)
@@ -108,7 +108,7 @@ def provisional(found: list[Looked]) -> Iterator[str]:
 
 
 def two_looks(found: list[Looked]) -> Iterator[str]:
-    """One look and two, by law, quantity and number of seeds at the first."""
+    """Table of one look against two, by law, quantity and number of seeds at the first look."""
     counted = ("right, one look", "wrong", "right, two looks", "wrong", "settled", "runs")
     head = ("law", "claim", "first look", "cells", *counted)
     yield f"| {' | '.join(head)} |\n|{'---|' * len(head)}"
@@ -133,7 +133,7 @@ def two_looks(found: list[Looked]) -> Iterator[str]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cells", type=int, default=6, help="of each landscape and law")
+    arguments.add_argument("--cells", type=int, default=6, help="cells per landscape and law")
     arguments.add_argument("--processes", type=int, default=2)
     arguments.add_argument("--landscape", action="append", choices=list(LANDSCAPES))
     options = arguments.parse_args()

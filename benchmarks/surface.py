@@ -1,13 +1,13 @@
-"""How far from the true best weight decay an argmax, a response surface and the project's smooth curve put it.
+"""Error of the best weight decay by an argmax, a response surface and this project's smooth curve.
 
     python benchmarks/surface.py [--landscapes N] [--seeds N]
 
 Synthetic landscapes, five seeds, SD 0.3 pp, seven weight decays a factor 3 apart around the optimum, the paper's six
-learning rates, for each shape that has one best weight decay. The error is that of the place, in ln(weight decay):
-root of the mean square over landscapes and learning rates; where a method gives no maximum its error is the distance
-to the grid's end that it points to. The response surface is the usual one: accuracy as a quadratic in ln(learning rate)
-and ln(weight decay), with their product, by least squares over all runs; `a quadratic each` is fitted learning rate by
-learning rate. This is what the choice of a Gaussian process (`replicate/estimate/accuracy_curve.py`) rests on.
+learning rates, for each shape that has one best weight decay. The error is the root mean square, over landscapes and
+learning rates, of the error in ln(best weight decay); if a method gives no maximum, the grid's end to which it points
+is taken. The response surface is the usual one: accuracy as a quadratic in ln(learning rate) and ln(weight decay), with
+their product, by least squares over all runs; `a quadratic each` is fitted to each learning rate. These errors are the
+reason for a Gaussian process in `replicate/estimate/accuracy_curve.py`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ Floats = NDArray[np.float64]
 
 
 def argmax(landscape: Landscape) -> Floats:
-    """ln of the weight decay of the best mean, by learning rate."""
+    """ln of the weight decay with the best mean, at each learning rate."""
     return np.array([np.log(cut.wds[cut.scores.mean(axis=1).argmax()]) for cut in landscape.slices()])
 
 
 def top(low: float, high: float, slope: float, curvature: float) -> float:
-    """Where slope * x + curvature * x² is largest between `low` and `high`."""
+    """The x between `low` and `high` at which slope * x + curvature * x² is largest."""
     if curvature < 0:
         return float(np.clip(-slope / (2 * curvature), low, high))
     return high if slope * high + curvature * high**2 > slope * low + curvature * low**2 else low
 
 
 def quadratic_each(landscape: Landscape) -> Floats:
-    """The top of a parabola through the means of each learning rate."""
+    """ln of the weight decay at which a parabola fitted to a learning rate's means is largest, at each rate."""
 
     def of(cut: Slice) -> float:
         x = np.log(cut.wds)
@@ -55,7 +55,7 @@ def quadratic_each(landscape: Landscape) -> Floats:
 
 
 def response_surface(landscape: Landscape) -> Floats:
-    """The top, at each learning rate, of one quadratic in ln(learning rate) and ln(weight decay)."""
+    """ln of the best weight decay at each rate, by one quadratic in ln(learning rate) and ln(weight decay)."""
     frame = landscape.frame
     # Centred and scaled: the powers of raw logarithms are nearly collinear.
     e, w = np.log(frame["lr"].to_numpy()), np.log(frame["wd"].to_numpy())
@@ -71,7 +71,7 @@ def response_surface(landscape: Landscape) -> Floats:
 
 
 def smooth_curve(landscape: Landscape) -> Floats:
-    """The likeliest places, or the middles of sets, of the Gaussian process with what `sides.py` adds."""
+    """ln of the best weight decay by this project's Gaussian process: its middle, clipped to the grid, at each rate."""
     fit = fits.line(landscape)
     assert fit is not None
     grids = [np.log(cut.wds) for cut in landscape.slices()]
@@ -88,7 +88,7 @@ METHODS: dict[str, Callable[[Landscape], Floats]] = {
 
 
 def error(method: Callable[[Landscape], Floats], truth: Truth, count: int, seeds: int) -> float:
-    """Root mean square over `count` landscapes and all learning rates."""
+    """Root mean square error of `method` over `count` landscapes and all learning rates."""
     squares = []
     for index in range(count):
         landscape = draw(truth, bracket_grid(truth), np.random.default_rng([index, 17]), seeds=range(seeds))

@@ -1,18 +1,18 @@
-"""Stacked training against the plain loop and against the way of the published script: the same model, data and batch.
+"""Times stacked training, the plain loop and training as the published script does, on equal models, data and batches.
 
     python benchmarks/training.py [--scale embedded] [--device cpu] [--arch resnet50 …] [--runs N] [--epochs N]
     python benchmarks/training.py --scale cifar100 --made-up --device cuda --alone 1 --epochs 1
 
-The script's way, written afresh: one process and one run at a time, pictures decoded and augmented one by one by loader
-processes, `DataParallel`, automatic mixed precision with a gradient scaler, a test pass in float32 after every epoch.
-On a CPU, where that script would not run as it is, without the parts that need a GPU.
+The script's way is reimplemented: one process and one run at a time, images decoded and augmented one by one by loader
+processes, `DataParallel`, automatic mixed precision with a gradient scaler, a float32 test pass after every epoch. On a
+CPU, on which the script does not run, the parts that need a GPU are left out.
 
-For each architecture: how many lanes its stacks had, on a GPU as many as trainings have there unless `--runs` says
-otherwise; images trained on a second, summed over the runs of a stack; how many times that of the other two; the
-share of the device's own rate at large matrix products; and hours for the 240 runs of the paper's grid that are of that
-architecture, at the scale's number of epochs. Times are by the clock: give the machine nothing else to do.
-On a GPU a first stack that is not timed compiles the step; its minutes are printed apart. `--made-up`: made-up images
-in the format and size of CIFAR-100, for a machine that has none.
+For each architecture: the number of lanes (runs per stack; by default on a GPU as many as in training); images trained
+per second, summed over the runs of a stack; the speed-up over the other two ways; the share of the device's measured
+rate at large matrix products; and hours for the architecture's 240 runs of the paper's grid at the scale's number of
+epochs. Times are wall-clock, so run nothing else on the machine.
+On a GPU a first, untimed stack compiles the step; its seconds are printed separately. `--made-up`: made-up images in
+the format and size of CIFAR-100, for a machine without that data set.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ from tests.support import archives
 
 RUNS_OF_AN_ARCHITECTURE = 240
 PASSES = 3
-"""A backward pass costs two forward ones."""
+"""Forward passes that a training step costs: a backward pass costs two."""
 
 
 def shortened(runs: list[Run], epochs: int | None) -> list[Run]:
-    """`runs` with `epochs` epochs, where given."""
+    """`runs` with `epochs` epochs; unchanged if `epochs` is None."""
     if epochs is None:
         return runs
     return [replace(run, epochs=epochs, warmup_epochs=min(run.warmup_epochs, epochs - 1)) for run in runs]
 
 
 class Pictures(Dataset[tuple[Any, int]]):
-    """A data set as a script finds it: a picture and a label at a time."""
+    """A data set that yields one picture and label at a time, as the script reads it."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, change: Callable[[Any], Any]) -> None:
         low, high = float(images.min()), float(images.max())
@@ -78,7 +78,7 @@ class Pictures(Dataset[tuple[Any, int]]):
 
 
 def published_way(run: Run, device: str, workers: int, after_epoch: Callable[[], object] = lambda: None) -> None:
-    """Train `run` once; `after_epoch` is called when the device is done with each of its epochs."""
+    """Train `run` as the script does; `after_epoch` is called when the device has finished an epoch."""
     split = catalogue.load(run.data)
     info = split.info
     plain = [transforms.ToTensor(), transforms.Normalize([0.5] * info.in_chans, [0.25] * info.in_chans)]
@@ -128,7 +128,7 @@ def flops_of_a_step(run: Run) -> float:
 
 
 def device_rate(device: str, seconds: float = 1.0) -> float:
-    """Operations a second of large matrix products, in the type that trainings use."""
+    """Operations per second of large matrix products, in the dtype that training uses."""
     size, kind = (8192, torch.bfloat16) if device != "cpu" else (1024, torch.float32)
     a = torch.randn(size, size, device=device, dtype=kind)
     done, started = 0, 0.0
@@ -152,7 +152,7 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
 
 
 def seconds_of_stacks(runs: list[Run], device: str, how: How) -> tuple[float, int]:
-    """Seconds of training `runs`, and in how many lanes; where memory runs out, begun again with half as many."""
+    """Seconds to train `runs`, and the number of lanes, which is halved whenever memory runs out."""
     lanes = how.lanes or len(runs)
     parts = [runs[start : start + lanes] for start in range(0, len(runs), lanes)]
     try:
@@ -165,25 +165,25 @@ def seconds_of_stacks(runs: list[Run], device: str, how: How) -> tuple[float, in
 
 
 def main() -> None:
-    # Before the first matrix product of this process: torch may ask once for all.
+    # Before this process's first matrix product: torch may read the variable only once.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="embedded", choices=scales.SCALES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--arch", nargs="+")
-    parser.add_argument("--runs", type=int, help=f"in a stack (default: on a GPU {LANES}, else 32)")
-    parser.add_argument("--alone", type=int, default=4, help="runs that are trained alone, too (default: 4)")
-    parser.add_argument("--epochs", type=int, help="of the runs that are timed (default: the scale's)")
+    parser.add_argument("--runs", type=int, help=f"runs per stack (default: {LANES} on a GPU, else 32)")
+    parser.add_argument("--alone", type=int, default=4, help="runs that are also trained alone (default: 4)")
+    parser.add_argument("--epochs", type=int, help="epochs of the timed runs (default: the scale's)")
     parser.add_argument(
         "--workers", type=int, help="loader processes of the script's way (default: on a GPU 4, as the script, else 2)"
     )
-    parser.add_argument("--made-up", action="store_true", help="in place of CIFAR-100")
+    parser.add_argument("--made-up", action="store_true", help="use made-up images in place of CIFAR-100")
     asked = parser.parse_args()
     scale = scales.get(asked.scale)
     if scale.why_untrainable or not all(catalogue.info(spec).resident for _, spec in scale.data):
         parser.error(
             f"--scale {scale.name}: expected a scale whose images fit on a device and are trained in stacks, got "
-            f"{scale.why_untrainable or 'one that is streamed'}; see benchmarks/loader.py for those"
+            f"{scale.why_untrainable or 'streamed images'}; benchmarks/loader.py measures those"
         )
     unknown = sorted(set(asked.arch or ()) - dict(scale.models).keys())
     if unknown:
@@ -194,7 +194,7 @@ def main() -> None:
     on_gpu = asked.device != "cpu"
     workers = asked.workers if asked.workers is not None else 4 if on_gpu else 2
     if not on_gpu:
-        torch.set_num_threads(1)  # as trainings do: one a core
+        torch.set_num_threads(1)  # as in training: one run per core
     peak = device_rate(asked.device)
     name = torch.cuda.get_device_name(asked.device) if on_gpu else "a CPU core"
     print(f"{name}: {peak / 1e9:,.0f} GFLOP/s at large matrix products")

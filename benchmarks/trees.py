@@ -1,10 +1,11 @@
-"""Stacked training of two checkouts of this repository, in turns: is the one slower than the other?
+"""Times stacked training in two checkouts of this repository, alternately: is one slower than the other?
 
     git worktree add ../before COMMIT
     python benchmarks/trees.py ../before [--arch resnet50 …] [--rounds 2]
 
-Each turn runs `benchmarks/stacked.py` of either checkout in a process of its own, so each trains with its own code. A
-line: seconds of a core for a run in stacks, there and here, the fastest of all turns; and here as a share of there.
+Each turn runs each checkout's `benchmarks/stacked.py` in a process of its own, so each trains with its own code. A line
+shows core-seconds per run in stacks, in the other checkout (there) and in this one (here), the shortest of all turns,
+and the ratio here / there.
 """
 
 from __future__ import annotations

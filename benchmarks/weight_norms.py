@@ -1,13 +1,12 @@
-"""Weight norms of kept models over (η, λ) against the equilibrium norm √(η d / 2 λ): a use of `--keep-models`.
+"""Compares weight norms of kept models over (η, λ) with the equilibrium norm √(η d / 2 λ): a use of `--keep-models`.
 
     python benchmarks/weight_norms.py [--store DIR] [--out FILE.svg]
 
 Trains a small perceptron on digits at 3 learning rates × 5 weight decays, as one stack, keeping the models; about a
-minute on two cores. With a store that has them nothing is trained. Prints a table and, with `--out`, draws it.
+minute on two cores. Models that the store already has are not trained. Prints a table and, with `--out`, draws it.
 
-Beside the equilibrium norm, which is that of a training that goes on for ever at the peak learning rate, stands what
-its own argument gives for the schedule that was trained and for the norm at the start: step by step
-|w|² ← (1 - η λ)² |w|² + η² d.
+The equilibrium norm is the limit of training forever at the peak learning rate. The table also has the norm that the
+same argument gives for the actual schedule and initial norm: step by step |w|² ← (1 - η λ)² |w|² + η² d.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ from replicate.train.kept_models import ModelStore
 LRS = (1e-3, 3e-3, 1e-2)
 WDS = (0.1, 0.3, 1.0, 3.0, 10.0)
 BY_LR = ("ours", "claimed", "constant")
-"""Colours."""
+"""Colours of the learning rates."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """The norm of all weights of one model, and what theory says of it."""
+    """The norm of all weights of one model, measured and by theory."""
 
     run: Run
     accuracy_pp: float
@@ -73,7 +72,7 @@ def run(lr: float, wd: float) -> Run:
 
 
 def norms(store: Path) -> list[Norm]:
-    """Those of the models kept in `store`, trained there where they are not."""
+    """The norms of the models in `store`; models that it lacks are trained first."""
     runs = [run(lr, wd) for lr in LRS for wd in WDS]
     local.ensure(open_store(store, keep=Keep.ALL), runs, processes=1)
     opened = replicate.open_store(store)
@@ -98,7 +97,7 @@ def _norm(one: Run, store: ModelStore) -> Norm:
 
 
 def table(found: list[Norm]) -> str:
-    """A row a model."""
+    """The norms as text, one row per model."""
     rows = [
         (
             *(f"{n.run.lr:g}", f"{n.run.weight_decay:g}", f"{n.accuracy_pp:.1f}", f"{n.measured:.2f}"),
@@ -111,7 +110,7 @@ def table(found: list[Norm]) -> str:
 
 
 def picture(found: list[Norm]) -> str:
-    """Measured against equilibrium norm, a colour a learning rate, and the line on which they agree."""
+    """An SVG of measured against equilibrium norm, one colour per learning rate, with the line of equality."""
     alt = "Norm of the kept models against the equilibrium norm, by learning rate"
     with canvas(420, 330, alt) as drawn:
         ax = drawn.axes(60, 12, 20, 48)
@@ -134,7 +133,7 @@ def picture(found: list[Norm]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--store", type=Path, metavar="DIR", help="keep the runs there (default: nowhere)")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="keep the runs in this store (default: discard them)")
     parser.add_argument("--out", type=Path, metavar="FILE.svg")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The option `--device`, which some of the tests here take."""
+"""The pytest option `--device`: the device on which the tests of ci/ that need one train."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Counts the floating-point operations of one image's training on timm's real models and writes them down as data.
+"""Counts the floating-point operations to train timm's real models on one image, and writes the counts as a module.
 
 Run:      python ci/count_flops.py            (a minute on one core, no data, no GPU)
 Writes:   replicate/audit/flop_counts.py, which the audit reads without PyTorch
 Counted:  forward, and forward with backward, by torch.utils.flop_counter, for a batch of two images (a batch norm in
-          training mode needs two), divided by two. A multiply and an add are two operations; element-wise work is not
-          counted, nor is the optimiser's.
-Sizes:    224 x 224 as published; 32 x 32 with the image size given to the models that take one ("refuses": those that
-          stop at a 32 x 32 image when built as the paper's script builds them, and with which error).
+          training mode needs two), divided by two. A multiply-add is two operations. Element-wise operations and the
+          optimiser are not counted.
+Sizes:    224 x 224 as published; 32 x 32 with the image size passed to the models that accept one. "Refuses" lists the
+          models that raise an error on a 32 x 32 image when built as the paper's script builds them, and the error.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ BATCH = 2
 def convolution_backward(
     grad_out_shape: list[int], x_shape: list[int], w_shape: list[int], *arguments: Any, **_: Any
 ) -> int:
-    """Gradients of input and weights cost a forward pass each; PyTorch's own count forgets the groups of a depthwise
-    one."""
+    """The gradients of input and weights cost a forward pass each; PyTorch's own count ignores the groups of depthwise
+    convolutions."""
     output_mask = arguments[-1]
     return sum(output_mask[:2]) * 2 * math.prod(grad_out_shape) * math.prod(w_shape[1:])
 
 
 def model(name: str, size: int, **arguments: Any) -> torch.nn.Module:
-    """timm's model in training mode, with attention written out so that its products are counted."""
+    """timm's model in training mode, with unfused attention, whose matrix products are counted."""
     timm.layers.set_fused_attn(False)  # type: ignore[attr-defined]
     return timm.create_model(name, pretrained=False, num_classes=CLASSES[size], **arguments).train()
 
@@ -60,7 +60,7 @@ def count(module: torch.nn.Module, size: int) -> tuple[int, int]:
 
 
 def refusal(name: str) -> str:
-    """The error with which the model, built without an image size, meets a 32 x 32 image; empty where it takes it."""
+    """The error that the model, built without an image size, raises on a 32 x 32 image; empty if it raises none."""
     try:
         model(name, 32)(torch.zeros(BATCH, 3, 32, 32))
     except (AssertionError, RuntimeError) as error:
@@ -83,7 +83,7 @@ def main() -> None:
             refusals.append(f'    "{arch.name}": "{error[:100]}",\n')
             print(f"{arch.name} refuses 32 x 32: {error}")
     TARGET.write_text(
-        f'''"""Floating-point operations of one training image on timm's models, counted by ci/count_flops.py."""
+        f'''"""Floating-point operations per training image of timm's models, counted by ci/count_flops.py."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ from typing import NamedTuple
 
 
 class Flops(NamedTuple):
-    """Operations for one image; a multiply and an add are two."""
+    """Operations per image; a multiply-add counts as two."""
 
     forward: int
     training: int
@@ -106,7 +106,7 @@ FLOPS: dict[tuple[str, int], Flops] = {{
 
 REFUSES_32: dict[str, str] = {{
 {"".join(refusals)}}}
-"""Architecture → the error with which it meets a 32 x 32 image, built as the paper's script builds it."""
+"""Architecture → the error it raises on a 32 x 32 image when built as the paper's script builds it."""
 ''',
         encoding="utf-8",
     )

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Coverage-guided fuzzing of every reader with libFuzzer, by way of atheris (`pip install '.[fuzz]'`).
+"""Coverage-guided fuzzing of every reader of files and options with libFuzzer and atheris (`pip install '.[fuzz]'`).
 
-python ci/fuzz.py --minutes 30                    # all targets, the time shared out among them
-python ci/fuzz.py --minutes 5 --target record     # one
-python ci/fuzz.py --target record --input FILE    # a finding again, with its traceback
+python ci/fuzz.py --minutes 30                    # all targets, which share the time
+python ci/fuzz.py --minutes 5 --target record     # one target
+python ci/fuzz.py --target record --input FILE    # repeat a finding, with its traceback
 
-Law and targets are in tests/support/readers.py. A finding is saved as a file, once for each place in which it comes
-up, and the target goes on. Exit status: 0 nothing found, 1 something, 2 cannot be run.
+tests/support/readers.py has the targets and the law that each must keep. An input that breaks it is saved as a file,
+one per kind of error and line of code, and fuzzing goes on. Exit status: 0 no findings, 1 findings, 2 cannot be run.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SLOW_SECONDS = 10.0
 HANG_SECONDS = 60
 MEMORY_MIB = 3072
 MOST_ENDS = 5
-"""So often a target is taken up again."""
+"""A target whose process ends early this many times is given up."""
 OWN_SHARE = 0.75
-"""Share of the mutations that know the format; libFuzzer makes the others."""
+"""Share of the mutations made by the target's own mutator, which knows the format; libFuzzer makes the others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30.0, help="of all targets together (default: 30)")
-    parser.add_argument("--target", action="append", metavar="NAME", help="default: all")
-    parser.add_argument("--findings", metavar="DIR", type=Path, default=Path("fuzz-findings"), help="where they go")
-    parser.add_argument("--input", metavar="FILE", type=Path, help="check this input of the target, and end")
+    parser.add_argument("--minutes", type=float, default=30.0, help="minutes for all targets together (default: 30)")
+    parser.add_argument("--target", action="append", metavar="NAME", help="fuzz this target (default: all)")
+    parser.add_argument("--findings", metavar="DIR", type=Path, default=Path("fuzz-findings"), help="folder")
+    parser.add_argument("--input", metavar="FILE", type=Path, help="only check this input of the target")
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--target: expected one of {', '.join(TARGETS)}; got {', '.join(sorted(unknown))}")
     if options.input is not None:
         if len(names) != 1:
-            parser.error("--input: expected one --target with it")
+            parser.error(f"--input: expected one --target with it, got {len(names)}; add --target NAME")
         try:
             check(names[0], options.input.read_bytes())
         except Exception:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fuzz(name: str, seconds: float, findings: Path) -> int:
-    """Fuzz one target in a process of its own, again where a hang or too much memory ends it; the findings."""
+    """Fuzz one target in a process, restarted after a hang or lack of memory; returns the number of findings."""
     folder = findings.absolute() / name
     folder.mkdir(parents=True, exist_ok=True)
     ends, tried, ended = time.monotonic() + seconds, 0, 0
@@ -102,7 +102,7 @@ def fuzz(name: str, seconds: float, findings: Path) -> int:
 
 
 def work(name: str, seconds: float, findings: Path) -> int:
-    """In the process of a target: libFuzzer's loop, until the time is over."""
+    """Run libFuzzer's loop on one target for `seconds`; called in the target's process."""
     import atheris
 
     with atheris.instrument_imports(include=["replicate", "fixtures"]):
@@ -133,7 +133,7 @@ def work(name: str, seconds: float, findings: Path) -> int:
             return atheris.Mutate(data, most)
         try:
             return target.mutate(data, rng)[:most]
-        except Exception:  # an input that the mutator cannot make sense of
+        except Exception:  # the mutator does not understand this input
             return atheris.Mutate(data, most)
 
     flags = [
@@ -146,7 +146,7 @@ def work(name: str, seconds: float, findings: Path) -> int:
 
 
 def check(name: str, data: bytes) -> None:
-    """One input, in a folder of its own, by the clock; raises where the law is broken."""
+    """Check one input in a temporary folder; raises if the law is broken or the check is slow."""
     from tests.support.guard import Breach, guarded, sandbox
     from tests.support.readers import TARGETS
 
@@ -162,7 +162,7 @@ def check(name: str, data: bytes) -> None:
 
 
 def save(error: Exception, data: bytes, name: str, findings: Path, known: set[str]) -> None:
-    """Keep an input with its traceback, once for each kind of error and place in this software."""
+    """Save an input with its traceback, unless the same kind of error at the same line is known."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/replicate/" in frame.filename or "/fixtures/" in frame.filename]
     words = "".join(c for c in str(error)[:40] if c.isalpha()) if "Breach" in type(error).__name__ else ""

@@ -1,6 +1,6 @@
-"""A budget without a GPU: no step of the paper's models asks more launches and bytes of one than is written here.
+"""Checks, without a GPU, that no step of the paper's models exceeds its budget of kernel launches and bytes moved.
 
-pytest ci/test_budget.py        minutes for each architecture; CI looks at one step of one
+pytest ci/test_budget.py        minutes per architecture; CI checks one step of one model
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 UNUSABLE = 2
-"""Exit status where nothing can be lowered."""
+"""Exit status of `lowered.py` if models cannot be compiled (lowered) on this machine."""
 
 TORCH = "2.14"
-"""Whose Inductor the budget was written with: each version fuses otherwise."""
+"""The version for which the budget was written: each version of Inductor fuses kernels differently."""
 
 BUDGET = {
     "resnet50": {"train": (333, 13.2), "evaluation": (142, 13.3), "adamw": (5, 3.32)},
@@ -27,16 +27,16 @@ BUDGET = {
     "mixer_s16": {"train": (78, 2.07), "evaluation": (21, 2.18), "adamw": (4, 2.15)},
     "swin_t": {"train": (264, 12.8), "evaluation": (81, 15.2), "adamw": (6, 4.61)},
 }
-"""Architecture → step → launches and GB at most: up to five per cent more than they were when this was written. Of
-models with few blocks; what the paper's take, `benchmarks/lowered.py` prints without `--shallow`. The last batch of an
-epoch runs the code of the others."""
+"""Architecture → step → most launches and GB: the values when this was written plus up to 5 %, for models with few
+blocks. `benchmarks/lowered.py` without `--shallow` prints those of the paper's models. An epoch's last, smaller batch
+runs the same code."""
 
 
 @pytest.mark.skipif(not torch.__version__.startswith(f"{TORCH}."), reason=f"the budget is torch {TORCH}'s")
 @pytest.mark.parametrize(
     ("arch", "steps"),
     [
-        ("mixer_s16", ("train",)),  # for CI: one step of the model that is lowered soonest
+        ("mixer_s16", ("train",)),  # for CI: one step of the model that compiles fastest
         *(pytest.param(arch, tuple(steps), marks=pytest.mark.long) for arch, steps in BUDGET.items()),
     ],
 )

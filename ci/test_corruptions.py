@@ -1,4 +1,4 @@
-"""1,000 corruptions of a store's files, one after the other: every one noticed, no wrong record believed. A minute.
+"""Corrupts a store's files 1,000 times: every corruption is noticed, and no wrong record is accepted. A minute.
 
 pytest ci/test_corruptions.py
 """

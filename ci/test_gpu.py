@@ -1,9 +1,9 @@
-"""Stacked training on a device: against the plain loop there, through interruption, lack of memory and errors.
+"""Stacked training on a device: equals the plain loop there, and survives interruption, lack of memory and errors.
 
-    pytest ci/test_gpu.py                   on the first CUDA device: a quarter of an hour at a guess, mostly compiling
-    pytest ci/test_gpu.py --device cpu      the same with small models, graphs and the compiler's back end stood in for
+    pytest ci/test_gpu.py                   on the first CUDA device: a quarter of an hour (estimated), mostly compiling
+    pytest ci/test_gpu.py --device cpu      the same with small models and substitutes for graphs and compiler back end
 
-CI runs the second, so that the first does what it says when there is a GPU at last.
+CI runs the second form, so that the first works when there is a GPU.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from tests.support.stacked import MODELS, close, float64, load_lane, make, timel
 
 __all__ = ["float64"]
 
-# What the compiler says of its own choices.
+# The compiler warns about its own choices.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch.*")
 
 CPU = "cpu"
@@ -57,14 +57,14 @@ COMPILED = How(graph=True, products=True, compiled=True)
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where to train. A CPU replays nothing and compiles with the reference back end, which is quick."""
+    """The device to train on. A CPU replays no graphs, and compiles with the reference back end, which is fast."""
     name = str(request.config.getoption("--device"))
     torch._C._functorch._set_vmap_fallback_enabled(False)  # type: ignore[attr-defined]
     if name == CPU:
         monkeypatch.setattr(Replayed, "calls", [], raising=False)
         monkeypatch.setattr(Replayed, "watched", False)
         monkeypatch.setattr(stacked, "Captured", Replayed)
-        monkeypatch.setattr(stacked, "_check", lambda *_: None)  # which says that a CPU has no graphs
+        monkeypatch.setattr(stacked, "_check", lambda *_: None)  # it would report that a CPU has no graphs
         monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     elif not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, there is none; --device cpu stands in for one")
@@ -80,7 +80,7 @@ def models_on(device: str) -> dict[str, ModelSpec]:
 
 
 def runs_of(arch: str, optimizer: str = "adamw") -> list[Run]:
-    """Three of 21 steps, the last of each three on a smaller batch."""
+    """Three runs of 21 steps; every third step has a smaller batch."""
     times = 1.0 if optimizer == "adamw" else 10.0
     return [
         make(arch, times * lr, decay, epochs=7, optimizer=optimizer, schedule=schedule)
@@ -96,7 +96,7 @@ def all_close(found: list[Result], expected: list[Result]) -> bool:
 @pytest.mark.parametrize("arch", MODELS)
 @pytest.mark.usefixtures("float64")
 def test_lanes_equal_solo(arch: str, optimizer: str, device: str) -> None:
-    """In float64, as graphs: the losses of 21 steps to 1e-10, and equal accuracies."""
+    """In float64, as graphs: losses of 21 steps agree to 1e-10, and accuracies are equal."""
     runs = runs_of(arch, optimizer)
     assert all_close(train_stack(runs, device, GRAPH), [solo.train(run, device) for run in runs])
 
@@ -109,7 +109,7 @@ def on_cpu(device: str, arch: str) -> str:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("arch", ["resnet50", "swin_t"])
 def test_compiled_equals_solo(arch: str, device: str) -> None:
-    """The same, compiled; the second stack, of another seed, by what was compiled for the first, filled up."""
+    """The same, compiled. The second stack, with another seed and fewer runs, reuses the first one's compiled code."""
     if arch == "swin_t" and device == CPU:
         pytest.skip("on a CPU one model is compiled")
     for seed, count in ((3, 3), (4, 2)):
@@ -123,9 +123,9 @@ def test_compiled_equals_solo(arch: str, device: str) -> None:
     "arch", [pytest.param(arch, marks=[pytest.mark.long] if arch == "mixer_s16" else []) for arch in dict(PAPER_MODELS)]
 )
 def test_production_path(arch: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bf16 with float32 weights, compiled, as graphs, on augmented images, in all lanes: against the plain loop.
+    """In bf16 with float32 weights, compiled, as graphs, augmented, in all lanes: equals the plain loop with autocast.
 
-    Which has autocast. Losses of the third epoch to 1 %. On a CPU, the paper's ViT differs by 0.14 %, and the loop of
+    Losses of the third epoch agree to 1 %. On a CPU, the paper's ViT differs by 0.14 %, and the loop of
     ResNet-50 with autocast and without by 0.17 %; the two learning rates at the ends by 60 % (ViT).
     """
     runs = production_runs(arch, device, tmp_path, monkeypatch)
@@ -148,7 +148,7 @@ def test_production_path(arch: str, device: str, tmp_path: Path, monkeypatch: py
 
 
 def check_types(lanes: Lanes) -> None:
-    """Weights and statistics are float32; what products are computed with, bf16 copies of the very weights."""
+    """Weights and statistics are float32; products use bf16 copies of these weights."""
     tensors = [*lanes.weights, *lanes.statistics.values()]
     assert {t.dtype for t in tensors} == {torch.float32}
     for name, weights, leaf in zip(lanes.names, lanes.weights, lanes.leaves, strict=True):
@@ -158,7 +158,7 @@ def check_types(lanes: Lanes) -> None:
 
 
 def production_runs(arch: str, device: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """As many as a stack has lanes, of nine steps, the last of each three on a smaller batch."""
+    """`LANES` runs of nine steps; every third step has a smaller batch."""
     few = 8 if device == CPU else 1
     monkeypatch.setenv("REPLICATE_DATA", str(archives.cifar100(folder, train=150 // few, test=50)))
     spec = DataSpec("cifar100", train_images=150 // few)
@@ -179,7 +179,7 @@ def production_runs(arch: str, device: str, folder: Path, monkeypatch: pytest.Mo
 
 
 def coarse(model: ModelSpec) -> ModelSpec:
-    """A model for 8 x 8 pixels with patches for 32 x 32."""
+    """The small model for 8 x 8 pixels with patches four times as large, for 32 x 32 pixels."""
     arguments = dict(model.arguments)
     if "patch_size" in arguments:
         arguments["patch_size"] *= 4
@@ -188,9 +188,9 @@ def coarse(model: ModelSpec) -> ModelSpec:
 
 @pytest.mark.parametrize("arch", dict(PAPER_MODELS))
 def test_gradients(arch: str, device: str) -> None:
-    """In float32, stacked with convolutions as products: to 1e-4 of the largest a tensor.
+    """In float32, stacked, with convolutions as products: within 1e-4 of each tensor's largest gradient.
 
-    Noise is added to every weight: what a model begins with as zero would stop the gradients before it.
+    Noise is added to every weight, since weights initialised to zero would block the gradients of earlier layers.
     """
     size, channels, lanes_count, batch = (8, 1, 3, 8) if device == CPU else (32, 3, 3, 16)
     spec = dict(SMALL_MODELS if device == CPU else PAPER_MODELS)[arch]
@@ -219,7 +219,7 @@ def test_gradients(arch: str, device: str) -> None:
 
 
 def gradients_of(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Those that a backward pass has left in `model`, of the parameters that it has as products."""
+    """The gradients in `model`, in the layout that its parameters have with convolutions as products."""
     holder = copy.deepcopy(model)
     for p, own in zip(holder.parameters(), model.parameters(), strict=True):
         assert own.grad is not None
@@ -233,7 +233,7 @@ def gradients_of(model: nn.Module, images: Tensor) -> list[Tensor]:
 )
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_interrupted_and_resumed(precision: str, how: How, device: str, tmp_path: Path) -> None:
-    """A stack that is stopped in an epoch and taken up again ends as one that was not: to the last bit."""
+    """A stack that is stopped within an epoch and resumed gives the same bits as one that was not stopped."""
     if device == CPU and (precision, how) == ("float32", COMPILED):
         pytest.skip("on a CPU one precision is compiled")
     runs = [dataclasses.replace(run, precision=precision) for run in runs_of(on_cpu(device, "convnext_t"))]
@@ -253,7 +253,7 @@ def test_interrupted_and_resumed(precision: str, how: How, device: str, tmp_path
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("how", [GRAPH, COMPILED], ids=["eager", "compiled"])
 def test_a_second_gpu(how: How, device: str, tmp_path: Path) -> None:
-    """After the first was used: its own streams and captures, the same results as there, and through interruption."""
+    """On a second GPU after the first: streams and captures of its own, equal results, and equal after interruption."""
     runs, second = runs_of("resnet50"), "cuda:1"
     expected = train_stack(runs, "cuda:0", how)
     found = train_stack(runs, second, how)
@@ -277,7 +277,7 @@ def test_a_lane_that_diverges(device: str) -> None:
 
 
 def test_compiling_that_fails_is_said_once_and_done_without(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a header of Python's is missing: in the first step, when a launcher is built."""
+    """As with a missing Python.h: compiling fails in the first step, when a launcher is built."""
     runs = [make("vit_s16", lr=lr) for lr in (1e-3, 3e-3)]
     without = train_stack(runs, device, GRAPH)
 
@@ -297,7 +297,7 @@ def test_compiling_that_fails_is_said_once_and_done_without(device: str, monkeyp
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_is_the_cpus(name: str, device: str) -> None:
-    """From the same draws the same bytes, but for rounding: a step of 255 at most, in one pixel of a thousand."""
+    """The same draws give the same bytes, up to a rounding difference of 1 in fewer than one byte of a thousand."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=generator)
     draws = AUGMENTATIONS[name].draw(generator, len(images))
@@ -310,7 +310,7 @@ def test_augmentation_is_the_cpus(name: str, device: str) -> None:
 
 
 BY_PLACE = (augment.RESIZED_CROP, "randaugment")
-"""These move pixels by fractions, or count on an exact threshold: where rounding decides, a byte may be another one."""
+"""These interpolate pixels or compare with an exact threshold, so rounding may change a byte by more than 1."""
 
 
 def live_bytes(device: str) -> int:
@@ -320,7 +320,7 @@ def live_bytes(device: str) -> int:
         return torch.cuda.memory_allocated(device)
     found = {}
     for tensor in (one for one in gc.get_objects() if type(one) is Tensor):
-        with contextlib.suppress(NotImplementedError):  # what vmap wraps has no memory of its own
+        with contextlib.suppress(NotImplementedError):  # tensors wrapped by vmap have no storage of their own
             found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     return sum(found.values())
 
@@ -329,7 +329,7 @@ def live_bytes(device: str) -> int:
     "how", [pytest.param(GRAPH, id="eager"), pytest.param(COMPILED, id="compiled", marks=pytest.mark.long)]
 )
 def test_stacks_give_their_memory_back(how: How, device: str) -> None:
-    """After many, as much is in use as after two."""
+    """As much memory is in use after six stacks as after two."""
     used = []
     for seed in range(6):
         train_stack([make("mixer_s16", lr=lr, epochs=2, seed=seed) for lr in (1e-3, 1e-2)], device, how)
@@ -354,7 +354,7 @@ def test_engine_trains_on_it(device: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def processes(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An engine with new processes, which know nothing of what has happened before."""
+    """An engine with new processes, without state from earlier tests."""
     if device == CPU:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(room, "_fitting", {})
@@ -378,7 +378,7 @@ def test_after_a_device_error_the_stack_is_trained_in_a_new_process(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device == CPU:
-        pytest.skip("a CPU has no such errors; tests/train/engine has them on made-up GPUs")
+        pytest.skip("a CPU has no such errors; tests/train/engine simulates them")
     monkeypatch.setenv(troubled.ONCE_VARIABLE, str(tmp_path / "failed"))
     store = open_store(tmp_path / "store")
     runs = [make("vit_s16", lr=lr, epochs=2) for lr in (1e-3, 3e-3)]
@@ -391,7 +391,7 @@ def test_after_a_device_error_the_stack_is_trained_in_a_new_process(
 def test_claims_in_two_workers(device: str, tmp_path: Path) -> None:
     """`pytest claims/` at scale smoke: every run exactly once, on the device."""
     if device == CPU:
-        pytest.skip("ci/smoke is that on a CPU")
+        pytest.skip("ci/smoke does this on a CPU")
     command = [sys.executable, "-m", "pytest", "claims/", "-n", "2", "--scale", "smoke", "-q", "-p", "no:cacheprovider"]
     command += ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ, capture_output=True, text=True)

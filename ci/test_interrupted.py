@@ -1,4 +1,4 @@
-"""A real stack that is asked to end, or killed, in the middle: the next one gives the same bits. Under a minute.
+"""A real stack gets SIGTERM or SIGKILL in the middle of training; the next process gives the same bits. Under a minute.
 
 pytest ci/test_interrupted.py
 """
@@ -43,7 +43,7 @@ train_here(open_store(sys.argv[1]), some_runs(), processes=1, trainer=TRAINERS[S
 
 
 def some_runs() -> list[Run]:
-    """Enough epochs to be interrupted in; one of them diverges."""
+    """Runs with enough epochs to interrupt; one run diverges."""
     cell = Cell("resnet50", "cifar100")
     runs = [scales.make_run(scales.SMOKE, cell, "main", lr, 0.1, 0) for lr in (1e-3, 1e-2, 1e30)]
     return [dataclasses.replace(run, epochs=STEPS // 2, eval_every_epochs=5) for run in runs]

@@ -1,4 +1,4 @@
-"""Kills at random moments over a training by three processes: the store ends as one that nobody disturbed. Minutes.
+"""Kills three training processes at random moments; the store ends up the same as without kills. Minutes.
 
 pytest ci/test_kills.py            REPLICATE_KILLS=50 pytest ci/test_kills.py
 """
@@ -36,13 +36,13 @@ train_here(open_store(sys.argv[1]), some_runs(float(sys.argv[2])), processes=3)
 
 
 def some_runs(seconds: float) -> list[Run]:
-    """Stacks of two: a kill may fall into the first run, the second, or their storing."""
+    """Stacks of two runs: a kill may hit the first run, the second, or the writing of either."""
     return [fake_run(i // 2, lr=1e-3 * (1 + i % 2), sleep=seconds) for i in range(RUNS)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_kills_at_random_moments(tmp_path: Path) -> None:
-    """A process that is killed is started again, until all kills are spent; then they finish."""
+    """Each killed process is started again until there were `KILLS` kills; then the training finishes."""
     seconds = 0.25
     runs = some_runs(seconds)
     keys = [run.key for run in runs]
@@ -76,15 +76,15 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
             process.wait()
     print(f"{killed} kills in {time.monotonic() - began:.0f} s; {len(store.trainings())} trainings of {RUNS} runs")
     logged = Counter(key for key, _, _ in store.trainings())
-    assert max(logged.values()) == 1  # none was stored twice
-    assert logged.total() >= RUNS - KILLS  # a process may have been killed between storing a run and saying so
+    assert max(logged.values()) == 1  # no run was stored twice
+    assert logged.total() >= RUNS - KILLS  # a kill may fall between storing a run and logging it
     whole = open_store(tmp_path / "whole")
     for run in runs:
         whole.put(run, fake_result(run), {}, durable=False)
     fresh = open_store(store.path)
     assert fresh.content_hash(keys) == whole.content_hash(keys)
     assert fresh.keys() == set(keys) and fresh.notices == []
-    hours_on = time.time() + 2 * 3600  # by when a temporary file has lost its writer
+    hours_on = time.time() + 2 * 3600  # old enough that temporary files count as abandoned
     problems = fsck.check(fresh, hours_on).problems
     assert {problem.kind for problem in problems} <= {"temporary", "lock", "checkpoint"}
     assert fsck.repair(fresh, problems) == [] and fsck.check(fresh, hours_on).problems == ()

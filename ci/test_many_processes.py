@@ -1,9 +1,9 @@
-"""Many processes on one store, as of many machines with one device each: each unit done once, and what sharing costs.
+"""Many processes on one store, like many one-device machines: each unit is done once; measures what sharing costs.
 
 pytest -s ci/test_many_processes.py
 REPLICATE_PROCESSES=100 REPLICATE_SECONDS=60 pytest -s ci/test_many_processes.py
 
-A unit is a stack of one run that trains for some milliseconds: nothing but the store is measured.
+A unit is a stack of one run that trains for some milliseconds, so that only the store is measured.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ PROCESSES = int(os.environ.get("REPLICATE_PROCESSES", "16"))
 SECONDS = float(os.environ.get("REPLICATE_SECONDS", "5"))
 UNIT_SECONDS = 0.005
 START_SECONDS = 300.0
-"""For all processes to begin; a process that nobody tells to go on ends then."""
+"""Time for all processes to start; a process that gets no start signal by then fails."""
 UNITS = max(1500, int(150 * SECONDS))
-"""On most machines more than get done."""
+"""More units than most machines finish in `SECONDS`."""
 
 
 def some_runs() -> list[Run]:
-    """Each of a seed, so a stack, of its own."""
+    """Runs with a seed each, so that every run is a stack of its own."""
     return [fake_run(seed, sleep=UNIT_SECONDS) for seed in range(UNITS)]
 
 
 def fork(path: str, folder: str) -> NoReturn:
-    """Start all processes, with what is imported and listed for all of them, and wait for their end."""
+    """Fork all processes after importing and listing the runs once, and wait for them."""
     runs = some_runs()
     assert len({run.key for run in runs}) == UNITS
     pids = []
@@ -66,7 +66,7 @@ def fork(path: str, folder: str) -> NoReturn:
 
 
 def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
-    """Train for a while, as the machine of this number; write down how that went."""
+    """Train for `SECONDS` under the host name of machine `number`; write counts and times to `folder`."""
     platform.node = lambda: f"machine {number}"
     taken = Counter[bool]()
     seconds = longest = 0.0
@@ -85,13 +85,13 @@ def work(path: str, folder: Path, number: int, runs: Sequence[Run]) -> None:
     store, began = open_store(path), math.inf
 
     def train(runs: Sequence[Run], device: str, workspace: Workspace) -> Iterator[Trained]:
-        """The first call waits until all others wait too: what it takes to list the work is not counted."""
+        """The first call waits until all processes are ready, so that the time to list the work is not counted."""
         nonlocal began, seconds, longest
         if began == math.inf:
             (folder / f"{number}.ready").touch()
             deadline = time.monotonic() + START_SECONDS
             while not (folder / "go").exists():
-                assert time.monotonic() < deadline, "nobody says go"
+                assert time.monotonic() < deadline, "expected the file `go`, got none"
                 time.sleep(0.1)
             began, seconds, longest = time.monotonic(), 0.0, 0.0
             taken.clear()
@@ -155,7 +155,7 @@ def test_many_processes_do_each_unit_once(tmp_path: Path, kind: str, monkeypatch
     print(
         f"\n{PROCESSES} processes, {kind} locks, {spent / PROCESSES:.1f} s: {units} units, each once, "
         f"{units * PROCESSES / spent:.0f} a second, {min(each)} to {max(each)} a process ({len(each)} of them); "
-        f"locks: {free} taken, {busy} were another's, {1e3 * seconds / (free + busy):.2f} ms each, "
+        f"locks: {free} taken, {busy} were held by others, {1e3 * seconds / (free + busy):.2f} ms each, "
         f"at most {max(one['longest'] for one in told):.2f} s, {per_cent(seconds, spent)} of the time; "
         f"training {per_cent(units * UNIT_SECONDS, spent)}; on {os.cpu_count()} cores"
     )

@@ -1,4 +1,4 @@
-"""The Ray engine on two machines made up on this one: a machine is lost, the driver is killed. A few minutes.
+"""The Ray engine on two simulated machines: a machine is lost, the driver is killed. A few minutes.
 
 pip install 'replicate[ray,test]' && pytest ci/test_ray.py
 """
@@ -66,12 +66,12 @@ def smoke() -> list[Run]:
 
 
 def fake_runs(log: str, n: int = 30) -> list[Run]:
-    """In stacks of one: each writes to `log` when it has been trained."""
+    """Runs in stacks of one; each writes to `log` when it has been trained."""
     return [fake_run(seed, sleep=0.4, log=log) for seed in range(n)]
 
 
 class Machines:
-    """A head without processors, and two machines with one each and a disk of their own."""
+    """A head node without CPUs, and two machines, each with one CPU and its own disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -87,7 +87,7 @@ class Machines:
         self.nodes.append(self.cluster.add_node(num_cpus=1, env_vars={"REPLICATE_SCRATCH": str(scratch)}, **SMALL))
 
     def lose(self) -> None:
-        """The older machine, at once and with all its processes."""
+        """Remove the older machine at once, with all its processes."""
         self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
 
     @property
@@ -97,7 +97,7 @@ class Machines:
 
 @pytest.fixture
 def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the machines' workers find the code there
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the machines' workers to import the code
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     made = Machines(tmp_path)
     yield made
@@ -138,7 +138,7 @@ def trained_more_than_once(log: Path) -> list[str]:
 
 
 def assert_equals_local(store: Store, runs: list[Run], folder: Path, killed: bool = False) -> None:
-    """And nothing is left lying about, but what a process that was killed was just writing."""
+    """`store` equals one that `local` fills; no leftovers, except after a kill the files then being written."""
     whole = open_store(folder / "local")
     local.ensure(whole, runs)
     local.close()
@@ -176,7 +176,7 @@ def test_nothing_is_trained_twice_but_what_was_in_flight(
         engine.ensure(store, runs, address=machines.address, share=share, trainer=NAME)
     assert times_stored(store) == Counter(run.key for run in runs)
     assert all(store.get(run).result == fake_result(run) for run in runs)  # type: ignore[union-attr]
-    assert len(trained_more_than_once(log)) <= 15  # a stack: half of the runs on each machine
+    assert len(trained_more_than_once(log)) <= 15  # at most one machine's stack: half of the runs
 
 
 def drive(store: Store, address: str, *arguments: str) -> subprocess.Popen[str]:
@@ -203,7 +203,7 @@ def test_smoke_with_the_driver_killed_and_restarted_equals_the_local_engine(
     kept = store.keys()
     assert len(kept) < len(runs)
     assert drive(store, machines.address, "smoke", share).wait(300) == 0
-    logged = times_stored(store)  # the driver may have been killed between storing a run and saying so
+    logged = times_stored(store)  # a kill may fall between storing a run and logging it
     assert max(logged.values()) == 1 and logged.total() >= len(runs) - 1
     assert_equals_local(store, runs, tmp_path, killed=True)
 
@@ -244,7 +244,7 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
 
 
 def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """As `remote.train_stack`, where the first devices fail twice: as many as there are files `bad-…` at the store."""
+    """As `remote.train_stack`, but one device fails twice for each file `bad-…` beside the store."""
     for bad in Path(job["checkpoints"]).parents[2].glob("bad-*"):
         with contextlib.suppress(FileNotFoundError):
             if bad.name in job["failed"]:
@@ -261,7 +261,7 @@ def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_a_device_that_fails_is_left_alone(
     machines: Machines, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two: the other trains all, and nothing waits for the first. Both: one line, and what is stored is kept."""
+    """If one of two fails, the other trains all without waiting; if both fail, one line, and stored runs are kept."""
     monkeypatch.setattr(engine, "train_stack", on_bad_devices)
     (tmp_path / "bad-1").touch()
     log = tmp_path / "log"

@@ -1,4 +1,4 @@
-"""The large scales from data on disk to verdicts, through pytest and its workers: made-up images in the real formats.
+"""The large scales from made-up images on disk, in the real formats, to verdicts, through pytest and its workers.
 
 pytest ci/test_scales.py takes some minutes on two cores. Models, images and grids are small
 (`tests/support/shrunk.py`).

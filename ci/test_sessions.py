@@ -1,8 +1,8 @@
-"""Whole sessions with two looks, rounds and kept models: killed at random, in another order, many at once. Minutes.
+"""Whole sessions with two-step judging, rounds and kept models: killed, reordered, several at once. Minutes.
 
 pytest ci/test_sessions.py            REPLICATE_KILLS=50 pytest ci/test_sessions.py
 
-All end with the runs, the models and the verdicts of one session of one process that nobody disturbed.
+All end with the same runs, models and verdicts as one undisturbed session with one process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.support.sessions import CLAIMS, Ended, assert_same, start
 undisturbed = sessions.undisturbed
 KILLS = int(os.environ.get("REPLICATE_KILLS", "8"))
 END_SECONDS = 60.0
-"""For what a killed session has left behind to end by itself."""
+"""Time for the remaining processes of a killed session to end by themselves."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -41,13 +41,13 @@ def trained_twice(folder: Path) -> list[str]:
 
 
 def test_some_claims_are_settled_at_the_first_look_and_others_take_rounds(undisturbed: Ended) -> None:
-    """Or all that follows would show little."""
+    """Otherwise the other tests here would show little."""
     scale, store = staged.SCALE, undisturbed.store
     judged = {name: verdict for name, verdict in undisturbed.verdicts.items() if verdict.outcome != NOT_RUN}
     looks = Counter(verdict.evidence.look for verdict in judged.values())
     assert looks[FIRST_LOOK] >= 3 and looks[LAST_LOOK] >= 3
     claims, _ = split(map(claim, judged), scale)
-    assert {run.key for run in runs_for(claims, scale)} - store.keys(), "a claim that is settled needs not all"
+    assert {run.key for run in runs_for(claims, scale)} - store.keys(), "a settled claim needs only some runs"
     assert store.keys() < {run.key for run in possible_runs(scale)}
     assert any(stored.result.diverged for stored in store.records())
 
@@ -60,7 +60,7 @@ def test_any_number_of_processes(tmp_path: Path, undisturbed: Ended, arguments: 
 
 
 def test_two_sessions_at_once_with_the_claims_in_another_order(tmp_path: Path, undisturbed: Ended) -> None:
-    """What one has stored, the other goes on from."""
+    """Each session uses the runs that the other has stored."""
     folder = tmp_path / "shared"
     first = start(folder, claims=CLAIMS[::-1])
     wait_until((folder / "store" / "store.json").exists, 60)
@@ -71,7 +71,7 @@ def test_two_sessions_at_once_with_the_claims_in_another_order(tmp_path: Path, u
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that the process `pid` has started, and theirs."""
+    """All child processes of `pid`, their children, and so on."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -88,7 +88,7 @@ def all_ended(pids: Sequence[int]) -> bool:
 
 
 def state_of(pid: int) -> str:
-    """A letter; empty where there is no such process."""
+    """The process's state letter in /proc; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
@@ -103,7 +103,7 @@ def command_of(pid: int) -> bytes:
 
 
 def test_kills_at_random_moments(tmp_path: Path, undisturbed: Ended) -> None:
-    """Where the process is killed that the user sees, all others end by themselves; the same command goes on."""
+    """If the controlling process is killed, all others end by themselves; the same command then continues."""
     rng, folder, killed = random.Random(0), tmp_path / "killed", 0
     store = open_store(folder / "store")
     whom = Counter[str]()

@@ -1,10 +1,10 @@
-"""What a stack promises to the last bit on a CPU: no effect of size and company, and of being killed. Under a minute.
+"""On a CPU, a run's bits depend neither on the other runs of its stack nor on kills. Under a minute.
 
     pytest ci/test_stacked_bits.py
 
-Bits are those of one machine and one installation. That size and company leave them alone is seen in float32, with the
-matrix products of the library that torch is built with; its makers promise it for no two shapes. Where the first test
-fails, results hold to rounding all the same (`tests/train/test_stacked.py`).
+Bits are compared on one machine and installation, in float32. The first test depends on the matrix library that torch
+is built with, which guarantees equal bits for no two shapes. Where it fails, results still agree up to rounding
+(`tests/train/test_stacked.py`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def trained(runs: list[Run], lane: int) -> torch.Tensor:
 @pytest.mark.parametrize("arch", dict(SMOKE.models))
 @pytest.mark.parametrize("batch_size", [16, 13])
 def test_size_place_and_company_leave_the_bits_alone(arch: str, batch_size: int) -> None:
-    """Stacks of 2 to 17 lanes; lanes that diverge among the company."""
+    """In stacks of 2 to 17 runs, some with diverging runs, at the first, middle and last position."""
     run = make(arch, 1e-2, batch_size=batch_size)
     good = [make(arch, lr, batch_size=batch_size) for lr in (1e-3, 3e-3, 1e-4, 3e-4, 2e-3, 2e-4)] * 3
     bad = make(arch, 1e30, batch_size=batch_size)
@@ -76,13 +76,13 @@ def killable_runs() -> list[Run]:
 
 
 def killable(folder: Path) -> None:
-    """What the killed processes do: train, with a checkpoint after each step."""
+    """The work of the killed processes: train, with a checkpoint after each step."""
     for result in train_stack(killable_runs(), workspace=Workspace(folder, checkpoint_seconds=0)):
         print(dataclasses.replace(result, seconds=0.0))
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """By SIGKILL, again and again, at moments that are no end of anything."""
+    """Killed by SIGKILL several times, at arbitrary moments within steps and checkpoints."""
     expected = [f"{dataclasses.replace(r, seconds=0.0)}" for r in train_stack(killable_runs())]
     script = SCRIPT.format(root=str(ROOT), here=str(Path(__file__).parent), folder=str(tmp_path))
     for life in range(KILLS + 1):
@@ -103,5 +103,5 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def written(folder: Path) -> set[int]:
-    """Tells one state of the checkpoints from the next."""
+    """The inode numbers of the checkpoint files, which change with every checkpoint."""
     return {entry.inode() for entry in os.scandir(folder) if entry.name.endswith(".checkpoint")}

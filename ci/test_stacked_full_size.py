@@ -1,4 +1,4 @@
-"""Stacks of the paper's own models: gradients against separate backward passes, eager and compiled. Five minutes.
+"""Stacks of the paper's models: gradients equal separate backward passes, eager and compiled. Five minutes.
 
 pytest ci/test_stacked_full_size.py
 """
@@ -34,14 +34,14 @@ def no_fallback() -> Iterator[None]:
     torch._C._functorch._set_vmap_fallback_enabled(False)  # type: ignore[attr-defined]
     with reproducible("cpu"):
         yield
-    torch.compiler.reset()  # else torch counts all models as one function compiled again and again, and gives up
+    torch.compiler.reset()  # else torch counts the models as recompilations of one function, and gives up
     torch._C._functorch._set_vmap_fallback_enabled(True)  # type: ignore[attr-defined]
 
 
 def stack_of(model: nn.Module, images: Tensor, products: bool) -> tuple[Lanes, list[nn.Module]]:
     """A stack with different weights in each lane, and the same models one by one.
 
-    Noise is added to every weight: what a model begins with as zero would stop all gradients before it.
+    Noise is added to every weight, since weights initialised to zero would block the gradients of earlier layers.
     """
     generator = torch.Generator().manual_seed(0)
     alone = [copy.deepcopy(model).train() for _ in range(LANES)]
@@ -61,7 +61,7 @@ def converted(model: nn.Module, images: Tensor, products: bool) -> nn.Module:
 
 
 def gradients_of(model: nn.Module, images: Tensor, products: bool) -> list[Tensor]:
-    """Those that a backward pass has left in `model`, of the parameters of its `converted` copy."""
+    """The gradients in `model`, in the layout of the parameters of its `converted` copy."""
     holder = copy.deepcopy(model)
     for p, own in zip(holder.parameters(), model.parameters(), strict=True):
         assert own.grad is not None
@@ -72,11 +72,11 @@ def gradients_of(model: nn.Module, images: Tensor, products: bool) -> list[Tenso
 AS_ON = pytest.mark.parametrize("products", [False, True], ids=["as on a CPU", "as on a GPU"])
 
 BOUNDS = {torch.float64: (1e-10, 1e-15), torch.float32: (1e-5, 1e-9)}
-"""On the error of a gradient: of the largest in its tensor, and beside that, as some are zero but for rounding."""
+"""Bounds on a gradient's error: relative to its tensor's largest, and absolute, for gradients that are 0 exactly."""
 RESNET_BOUND = 3e-5
-"""In float32, instead of the first. Sums in another order alone make 1.2e-5 there, on some processors; in float64
-nothing is left of it. The last batch normalisations see 8 numbers a channel, one an image: their gradients are small
-differences of large numbers."""
+"""The relative bound in float32, where reordered sums alone make 1.2e-5 on some processors, but nothing in float64.
+The last batch normalisations see 8 numbers per channel, one per image: their gradients are small differences of large
+numbers."""
 
 
 @AS_ON
@@ -97,12 +97,12 @@ VARIANTS = [("stem for 32 pixels", arch, spec, 3) for arch, spec in STEM32_MODEL
     ("arch", "spec", "channels"), [v[1:] for v in VARIANTS], ids=[f"{v[1]} {v[0]}" for v in VARIANTS]
 )
 def test_gradients_of_the_variants(arch: str, spec: ModelSpec, channels: int, products: bool) -> None:
-    """Stems fit for 32 pixels (`cifar100-stem32`), and stems of one channel (`fashion`), in float64."""
+    """In float64: stems for 32 pixels (scale `cifar100-stem32`), and stems of one channel (scale `fashion`)."""
     check_gradients(spec, arch, channels, torch.float64, products)
 
 
 def in_windows_of_one(name: str, p: Tensor) -> bool:
-    """Whether `p` says how tokens lie to each other in windows of one token: no softmax of one number depends on it."""
+    """Whether `p` is a position bias in windows of one token, whose softmax over one number ignores it."""
     return name.endswith("relative_position_bias_table") and len(p) == 1
 
 
@@ -136,7 +136,7 @@ def check_gradients(spec: ModelSpec, arch: str, channels: int, dtype: torch.dtyp
 @AS_ON
 @pytest.mark.parametrize("arch", dict(SMALL_MODELS))
 def test_compiled_is_eager(arch: str, products: bool) -> None:
-    """What torch.compile traces, run by its reference back end: the same losses, gradients and running statistics."""
+    """torch.compile with its reference back end gives the same losses, gradients and running statistics."""
     model = models.build_seeded(dict(SMALL_MODELS)[arch], 10, 1, 8, seed=0).double()
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(BATCH, 1, 8, 8, generator=generator).double()
@@ -157,6 +157,6 @@ def test_compiled_is_eager(arch: str, products: bool) -> None:
 @pytest.mark.parametrize("arch", MODELS)
 @pytest.mark.usefixtures("float64", "replayed")
 def test_nothing_is_compiled_twice(arch: str, compilations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All architectures, as `tests/train/test_gpu_path.py` sees one."""
+    """For all architectures, what `tests/train/test_gpu_path.py` checks for one."""
     monkeypatch.setattr(Replayed, "watched", False)
     check_compilations(arch, compilations)

@@ -1,4 +1,4 @@
-"""A ratio off the claimed one by a factor kappa costs accuracy: little within a factor 2, much beyond.
+"""A ratio kappa times the claimed one costs accuracy: little for kappa within a factor 2 of 1, much beyond.
 
 Paper: Table 2 gives drops of 0.6 to 3.8 percentage points at kappa 0.1 to 10; section 4.2 calls [0.5, 2] the tolerance
 zone, the growth beyond it quadratic in log kappa, and too much decay worse than too little on ImageNet.

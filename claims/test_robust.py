@@ -5,8 +5,8 @@ step and linear schedules, and 0.09 after 300 epochs for ResNet-50 and ViT-S/16.
 
 Rule: the interval of the ratio lies within a factor 2 of 0.10.
 
-Cost: all grids of a cell again for every variant, at more than three times the cost for the long ones. See
-`variants` in `replicate/runs/scales.py` for the scales that train them.
+Cost: all grids of a cell again for every variant, at over three times the cost for 300 epochs. See
+`variants` in `replicate/runs/scales.py` for the scales that train these variants.
 
 Run: pytest claims/test_robust.py
 """

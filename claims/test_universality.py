@@ -2,7 +2,7 @@
 
 Paper: section 4.1 reports F(4, 45) = 0.72, p = 0.58.
 
-Rule: no two architectures' ratios differ by a factor of 2 or more; the analysis of variance is reported beside it.
+Rule: no two architectures' ratios differ by a factor of 2 or more; an analysis of variance is only reported.
 
 Cost: no runs beyond those of test_rho.py in all ten cells.
 

@@ -58,9 +58,9 @@ class Judged:
 
     @property
     def by_lr(self) -> pd.DataFrame:
-        """One row per cell and learning rate, with the numbers of the printed table; missing ones are NaN.
+        """One row per cell and learning rate, with the numbers of the printed table; missing numbers are NaN.
 
-        `low` and `high` enclose the best weight decay: 0 or infinite on a side that the runs do not bound. Columns
+        `low` and `high` enclose the best weight decay; a side that the runs do not bound is 0 or infinite. Columns
         `…_loses` are in percentage points of accuracy, or in the unit of the loss.
         """
         losses = ("least", "tenth", "tenfold", "by_rule")
@@ -79,8 +79,8 @@ class Judged:
 
     @property
     def next_runs(self) -> pd.DataFrame:
-        """The `next_runs` that `judge` was asked for: arch, dataset, lr, wd, seed. The index is the rank in each cell,
-        from 1, the run that would narrow the answer most."""
+        """Runs suggested by `judge(…, next_runs=N)`: arch, dataset, lr, wd, seed. The index is the rank in the cell;
+        rank 1 would narrow the answer most."""
         found = [
             (rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed)
             for cell in self.cells
@@ -93,7 +93,7 @@ class Judged:
 
         Args:
             path: The file to write or overwrite, in an existing folder.
-            source: What the page names as its source.
+            source: Where the runs come from, as the page names it.
 
         Returns:
             `path`.
@@ -138,15 +138,15 @@ def judge(
         runs: A table with one row per run, the path of a file or folder that `replicate judge` reads, or landscapes.
             Columns are `lr`, `wd`, `accuracy` or `loss`, optionally `seed`, `arch`, `dataset`, under these or other
             common names; an empty or NaN score means that the run diverged.
-        metric: The score: `accuracy`, `loss` or a column, as for `--metric`; by default found by its name.
+        metric: The score: `accuracy`, `loss` or a column, as for `--metric`; by default recognised by its name.
         columns: Field → column, for columns with uncommon names, e.g. `{"lr": "step_size"}`.
         where: Column → value; only these runs are judged.
         by: Columns that divide the runs into cells, which are judged separately.
-        ignore: Columns in which repeats of a run may differ.
+        ignore: Columns to disregard: runs that differ only in these are repeats.
         take: Which score of a run's history counts, `last` or `best`.
-        noise: Standard deviation of the score between seeds, in its unit, if you know it.
+        noise: Standard deviation of the score between seeds, in the score's unit, if known.
         at: Learning rates for which to recommend a weight decay.
-        next_runs: How many further runs to suggest, those that would narrow the answer most.
+        next_runs: How many further runs to suggest: the runs that would narrow the answer most.
 
     Raises:
         replicate.text.UsageError: The runs cannot be read as a sweep; the message says what to do.
@@ -181,7 +181,7 @@ _ADVICE = re.compile(
     r"|(?P<text>metric|take) (?P<value>[^\s;)]+)|noise (?P<noise>SD|[\d.e-]+)"
     r"|(?P<bare>columns|where|by|ignore|metric|take|noise)\b|(?P<json>json)\b)"
 )
-"""An option of `replicate judge` in a text, with its value."""
+"""Matches an option of `replicate judge` with its value in a message."""
 
 
 def as_keywords(text: str) -> str:
@@ -214,7 +214,7 @@ def _asked(at: Sequence[float], runs: int) -> Asked:
 
 
 def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`table` with `columns` as floats, None as NaN, also if all their values are None."""
+    """`table` with `columns` as floats and None as NaN, even in a column of None alone."""
     return table.astype({name: float for name in columns if table[name].dtype == object})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 LONGEST = 1200
-"""Characters; a longer message loses its middle, since it begins with its subject and ends with what to do."""
+"""Characters. A longer message is cut in the middle: its start names the subject, its end says what to do."""
 
 
 class UsageError(Exception):

@@ -107,7 +107,7 @@ class TestCold:
             return subprocess.CompletedProcess(command, 0, "", "")
 
         monkeypatch.setattr(cold.subprocess, "run", nothing_to_train)
-        with pytest.raises(SystemExit, match=r"scale smoke: expected \d+ runs to train, got 0; take one of which none"):
+        with pytest.raises(SystemExit, match=r"scale smoke: expected \d+ runs to train, got 0; choose a scale without"):
             cold.trained("smoke", "solo", 1, tmp_path / "store")
 
 

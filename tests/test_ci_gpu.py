@@ -63,7 +63,7 @@ def test_cut_off_it_goes_on_and_records_evidence(tmp_path: Path) -> None:
     finished = [name for name in before if name not in ("correctness.json", f"{ARCHITECTURE}/compile.json")]
     assert {name: after[name] for name in finished} == {name: before[name] for name in finished}
     page = (out / "summary.md").read_text()
-    assert "## Still to be found\n\nnothing\n" in page and "too far" not in page and "no budget known" in page
+    assert "## Missing findings\n\nnothing\n" in page and "too far" not in page and "no budget known" in page
     compiled = json.loads((out / "findings" / ARCHITECTURE / "compile.json").read_text())
     assert compiled["seconds"] > 0 and compiled["again_seconds"] > 0
     tests = json.loads((out / "findings" / "correctness.json").read_text())["tests"]
@@ -99,7 +99,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (["--arch", "lenet"], "--arch: expected some of resnet50, vit_s16, convnext_t, mixer_s16, swin_t; got lenet"),
         (["--minutes", "0"], "--minutes: expected a number above 0, got 0"),
-        (["--arch", "vit_s16", "--evidence", "9m"], "--arch: expected no --evidence beside it"),
+        (["--arch", "vit_s16", "--evidence", "9m"], "--arch: expected no --evidence with it"),
     ],
 )
 def test_bad_options_are_refused(
@@ -195,7 +195,7 @@ class TestProjection:
         assert len(found["architectures"]) == 4 and not found["complete"]
         assert "projection" in part("pieces").missing(tried, findings)
         page = part("summary").page(tried, findings)
-        assert "together, of those above" in page and "- swin_t/replays: CUDA error: an illegal memory access" in page
+        assert "total of the rows above" in page and "- swin_t/replays: CUDA error: an illegal memory access" in page
 
     @pytest.mark.slow
     def test_prices_are_kept_for_the_budget(self, part: Any, tried: Any, findings: Any, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_rehearsal_does_not_go_on_in_the_folder_of_a_gpu(
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(sys, "argv", ["ci/gpu", "--out", str(tmp_path), "--device", "cpu"])
     assert main.main() == 2
-    assert "expected a folder of findings on cpu, got one of findings on cuda; name another" in capsys.readouterr().err
+    assert "expected findings on cpu, got findings on cuda; name another folder" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

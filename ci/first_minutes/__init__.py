@@ -1,1 +1,1 @@
-"""What `ci/gpu` does: health, correctness, timings and projected costs, each written down as soon as it is known."""
+"""`ci/gpu`: checks a device's health and correctness, times training steps and projects costs; saves each result."""

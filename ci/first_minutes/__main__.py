@@ -1,4 +1,4 @@
-"""`ci/gpu`: starts the processes that find things out, in an order in which the most is known if time is up."""
+"""`ci/gpu`: starts the processes that check and time a device, the most informative first in case time runs out."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from replicate.train.plan import budget
 ROOT = Path(__file__).parents[2]
 TESTS = "ci/test_gpu.py"
 LAST = "claims or second_gpu"
-"""Tests that train for minutes or on other devices: after all that is timed."""
+"""`-k` expression of tests that train for minutes or on other devices; they run after all timings."""
 REHEARSED = "augmentation"
-"""Tests of a rehearsal; CI runs all of them on the CPU as it is."""
-LOOK_SECONDS = 0.2
+"""`-k` expression of the tests of a rehearsal; CI runs all tests on the CPU anyway."""
+POLL_SECONDS = 0.2
 WRITE_SECONDS = 5.0
 ENDING_SECONDS = 60.0
-"""In which claims are judged and runs recorded after the last was trained."""
+"""Time for judging claims and recording runs after the training budget is spent."""
 TIME_IS_UP = 3
 
 
 class TimeIsUp(Exception):
-    """The minutes are over; what is missing is for the next call."""
+    """The minutes are over; the next call continues with the findings that are missing."""
 
 
 class Session:
-    """Processes of one call, and the moment by which all of them are to have ended."""
+    """The child processes of one call of `ci/gpu`, and the deadline by which all must have ended."""
 
     ending = False
-    """Set by SIGTERM; looked at where no process is just being started, so that each is known, and ended."""
+    """Set by SIGTERM; read only while no process is being started, so that every process is known and can be ended."""
 
     def __init__(self, tried: Trial, findings: Findings, deadline: float) -> None:
         self.tried, self.findings, self.deadline = tried, findings, deadline
@@ -48,7 +48,7 @@ class Session:
         self._written = 0.0
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """A Python process of ours with `arguments`; what it says goes to the log called `name`."""
+        """Start Python with `arguments`; its output goes to the log called `name`."""
         path = self.findings.folder / log_of(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as log:
@@ -57,17 +57,17 @@ class Session:
         return process
 
     def module(self, name: str, *more: str) -> subprocess.Popen[bytes]:
-        """One of the modules beside this one as a process."""
+        """Start the module `name` of this package as a process."""
         told = ("--device", self.tried.device, "--out", str(self.findings.folder))
         return self.start("-".join([name, *more]), "-m", f"first_minutes.{name}", *told, *more)
 
     def tests(self, chosen: str) -> subprocess.Popen[bytes]:
-        """Those of `ci/test_gpu.py` that `-k` chooses and that have not passed yet."""
+        """Start the tests of `ci/test_gpu.py` that `-k chosen` selects and that have not passed yet."""
         asked = ("-q", "-p", "no:cacheprovider", "-p", "first_minutes.checked", "-k", chosen)
         return self.start("correctness", "-m", "pytest", TESTS, *asked, "--device", self.tried.device)
 
     def wait(self, processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-        """Exit statuses, once all have ended; meanwhile the summary is kept up to date."""
+        """Wait for all `processes`, keep the summary up to date meanwhile, and return the exit statuses."""
         while any(process.poll() is None for process in processes):
             if Session.ending:
                 sys.exit(128 + signal.SIGTERM)
@@ -76,14 +76,14 @@ class Session:
             if time.monotonic() - self._written > WRITE_SECONDS:
                 summary.write(self.tried, self.findings)
                 self._written = time.monotonic()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return [process.returncode for process in processes]
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what still runs; all that it had found is written."""
+        """Kill the processes that still run; their findings so far are on disk."""
         for process in self._running:
             if process.poll() is None:
                 process.kill()
@@ -91,7 +91,7 @@ class Session:
 
 
 def look(session: Session) -> None:
-    """Find what is missing: health, then compilation and timings beside correctness, then the rest one by one."""
+    """Produce the missing findings: health, then timings beside correctness tests, then the remaining tests."""
     tried, findings = session.tried, session.findings
     if findings.good("health") is None:
         (status,) = session.wait([session.module("health")])
@@ -108,13 +108,13 @@ def look(session: Session) -> None:
     projection.project(tried, findings, store_of(findings))
     session.wait(tests)
     if not tried.rehearsed:
-        session.wait([session.tests("test")])  # all that have not passed yet
+        session.wait([session.tests("test")])  # all tests that have not passed yet
 
 
 def stack_all(session: Session) -> None:
-    """Have a process for each architecture find what is missing of it: all at once, where the device allows that.
+    """Run one process per architecture for its missing findings, all at once if the device allows several processes.
 
-    One that finds no room beside the others is started again after them.
+    A process that runs out of memory beside the others is started again when they have ended.
     """
     findings = session.findings
     waiting = [
@@ -131,7 +131,7 @@ def stack_all(session: Session) -> None:
     for arch in waiting:
         if all(findings.get(f"{arch}/{piece}") is None for piece in pieces.OF_STACK):
             log = log_of(f"architecture-{arch}")
-            findings.fail(f"{arch}/{pieces.OF_STACK[0]}", f"the process ended before it found anything; see {log}")
+            findings.fail(f"{arch}/{pieces.OF_STACK[0]}", f"the process ended without any finding; see {log}")
 
 
 def gather(session: Session, minutes: str) -> None:
@@ -141,7 +141,7 @@ def gather(session: Session, minutes: str) -> None:
         findings.fail("evidence", why)
         raise UsageError(why)
     store, report = store_of(findings), findings.folder / "report"
-    evidence.record(tried, findings, store)  # of a call that was cut off
+    evidence.record(tried, findings, store)  # runs of an earlier call that was cut off
     asked = evidence.command(tried, store, report, minutes)
     (status,) = session.wait([session.start("evidence", "-m", "pytest", *asked)])
     evidence.record(tried, findings, store)
@@ -150,17 +150,17 @@ def gather(session: Session, minutes: str) -> None:
 
 
 def of_device(findings: Findings, tried: Trial) -> None:
-    """Mark the folder as one of this device's. Raises UsageError where it is another's."""
+    """Mark the folder as holding findings on this kind of device; raises UsageError if it holds another kind's."""
     kind = tried.device.partition(":")[0]
     if (found := findings.get("device")) is None:
         findings.put("device", kind=kind)
     elif found.get("kind") != kind:
-        got = f"one of findings on {found.get('kind')}"
-        raise UsageError(f"--out {findings.folder}: expected a folder of findings on {kind}, got {got}; name another")
+        got = f"findings on {found.get('kind')}"
+        raise UsageError(f"--out {findings.folder}: expected findings on {kind}, got {got}; name another folder")
 
 
 def exclusive(findings: Findings) -> bool:
-    """Whether one process at a time may use the device, so that nothing can be done beside anything else."""
+    """Whether the device admits one process at a time, so that no two can run on it side by side."""
     gpus = (findings.get("health") or {}).get("gpus", [])
     return any(gpu.get("compute_mode") == "Exclusive_Process" for gpu in gpus)
 
@@ -170,19 +170,19 @@ def store_of(findings: Findings) -> Path:
 
 
 def log_of(name: str) -> str:
-    """Where in the folder stands what the process called `name` said."""
+    """The log file of the process called `name`, relative to the folder of findings."""
     return f"logs/{name}.txt"
 
 
 def prepare(folder: Path, tried: Trial) -> None:
-    """Set the environment of this process's children: caches in the folder, kernels that say how much they move."""
+    """Set environment variables for child processes: caches in the folder, compiled kernels that report bytes moved."""
     caches = folder / "caches"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(caches / "inductor")
     os.environ["TRITON_CACHE_DIR"] = str(caches / "triton")
     os.environ["TORCHINDUCTOR_BENCHMARK_KERNEL"] = "1"
     os.environ[FOLDER_VARIABLE] = str(folder)
     cores = os.cpu_count() or 1
-    # Each process of the compiler would otherwise start as many helpers as there are cores.
+    # Each compiling process would otherwise start as many compile workers as there are cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, cores // len(tried.architectures))))
     if tried.rehearsed:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -190,23 +190,21 @@ def prepare(folder: Path, tried: Trial) -> None:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, checked."""
+    """The checked command-line options."""
     parser = argparse.ArgumentParser(prog="ci/gpu", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, help="folder of the results (default: gpu-report, of a rehearsal gpu-rehearsal)"
+        "--out", type=Path, help="folder of the results (default: gpu-report; for a rehearsal gpu-rehearsal)"
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
-    parser.add_argument("--minutes", type=float, default=9.5, help="for this call (default: 9.5, to end before ten)")
-    parser.add_argument(
-        "--evidence", metavar="TIME", help="in place of all else: train and record for so long, e.g. 9m"
-    )
-    parser.add_argument("--arch", nargs="+", metavar="NAME", help="these architectures alone")
+    parser.add_argument("--minutes", type=float, default=9.5, help="most minutes of this call (default: 9.5)")
+    parser.add_argument("--evidence", metavar="TIME", help="only train claims and record runs, for this long, e.g. 9m")
+    parser.add_argument("--arch", nargs="+", metavar="NAME", help="only these architectures")
     asked = parser.parse_args(arguments)
     known = trial.on(trial.CPU).architectures
     if unknown := sorted(set(asked.arch or ()) - set(known)):
         parser.error(f"--arch: expected some of {', '.join(known)}; got {', '.join(unknown)}")
     if asked.arch and asked.evidence:
-        parser.error("--arch: expected no --evidence beside it, which trains what the claims need of all architectures")
+        parser.error("--arch: expected no --evidence with it, since the claims need all architectures; leave one out")
     if asked.out is None:
         asked.out = Path("gpu-rehearsal" if asked.device == trial.CPU else "gpu-report")
     if not asked.minutes > 0:
@@ -235,7 +233,7 @@ def main() -> int:
 
 
 def found_out(asked: argparse.Namespace, tried: Trial, findings: Findings, started: float) -> int:
-    """Find out what is asked for, write the summary and print what is wrong; the exit status."""
+    """Produce the findings asked for, write the summary and print what is wrong; returns the exit status."""
     status = 0
     try:
         seconds = budget.seconds(asked.evidence, "--evidence")
@@ -249,7 +247,7 @@ def found_out(asked: argparse.Namespace, tried: Trial, findings: Findings, start
                 trial.made_up_images(findings.folder / "made-up", tried)
                 look(session)
     except TimeIsUp:
-        print("ci/gpu: time is up; the same command goes on with what is missing", file=sys.stderr)
+        print("ci/gpu: time is up; run the same command again for the missing findings", file=sys.stderr)
         status = TIME_IS_UP
     except UsageError as error:
         print(f"ci/gpu: {error}", file=sys.stderr)

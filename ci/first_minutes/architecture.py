@@ -1,7 +1,7 @@
-"""One architecture: compiled, compared with the plain loop, replayed, evaluated, augmented, weighed and profiled.
+"""Compiles one architecture, compares it with the plain loop, times and profiles it, and measures its memory.
 
-A process of its own, so that five of them compile at once. Whatever is timed is timed under one lock. What an earlier
-call found is not looked for again; what it compiled is found in the caches.
+Each architecture has a process of its own, so that five compile at once. One lock is held during every timing. Findings
+of an earlier call are not repeated, and its compiled kernels are in the caches.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from replicate.train.memory import keep_freed_memory, out_of_memory
 from replicate.train.stacked import How, _Stack
 
 MOST_APART = {"float32": 1e-4, "bf16": 0.02}
-"""Largest relative difference of stack's and loop's losses, by precision. In bf16, on a CPU: 0.2 % after nine steps."""
+"""Precision → largest relative difference of stack's and loop's losses. bf16 on a CPU: 0.2 % after nine steps."""
 GROUP = 10
-"""Replays by the clock at once."""
+"""Steps timed together as one sample."""
 
 
 class Probe:
-    """A stack of one architecture, made and compiled when something is first asked of it."""
+    """A stack (runs trained together) of one architecture, built and compiled at its first use."""
 
     def __init__(self, arch: str, tried: Trial, findings: Findings) -> None:
         self.arch, self.tried, self.findings = arch, tried, findings
@@ -59,14 +59,14 @@ class Probe:
                 if no_room(error):
                     raise
                 self.findings.fail(f"{self.arch}/compile", error)
-            how = replace(how, compiled=False)  # as a training goes on; the traceback held on to the stack's tensors
+            how = replace(how, compiled=False)  # outside `except`: its traceback keeps the stack's tensors
         return self._begun(how)
 
     def _begun(self, how: How) -> _Stack:
-        """A stack with its step compiled and captured, as it was before the first step."""
+        """A stack whose step is compiled and captured, in the state before its first step."""
         started = time.perf_counter()
         stack = _Stack(self.runs, self.device, how)
-        before = [tensor.to("cpu", copy=True) for tensor in stack.tensors()]  # the device's memory is measured
+        before = [tensor.to("cpu", copy=True) for tensor in stack.tensors()]  # device memory is measured
         stack.step(stack.inputs.start(0)[0])
         self.wait()
         for tensor, old in zip(stack.tensors(), before, strict=True):
@@ -79,12 +79,12 @@ class Probe:
         return stack
 
     def wait(self) -> None:
-        """For what the device has been given to do."""
+        """Wait until the device has finished its queued work."""
         if self.device != trial.CPU:
             torch.cuda.synchronize(self.device)
 
     def steps(self) -> dict[str, Any]:
-        """The losses of the first and the last lane against those of the plain loop, step by step."""
+        """Losses of the stack's first and last run, step by step, compared with the plain loop's."""
         stack, precision = self.stack, self.runs[0].precision
         together = torch.stack([loss[[0, -1]] for loss in self._first_steps(stack)]).double()
         alone = torch.stack([plain_losses(run, self.device, STEPS) for run in (self.runs[0], self.runs[-1])], 1)
@@ -105,15 +105,15 @@ class Probe:
             batches = stack.inputs.start(epoch) if not batches or within == 0 else batches
             yield stack.step(batches[within]).clone()
             stack.taken += 1
-        stack.taken = 0  # what follows times one step again and again
+        stack.taken = 0  # the timings repeat one step
 
     def replays(self) -> dict[str, Any]:
-        """A step of all lanes by the clock."""
+        """Seconds of a training step of all runs of the stack."""
         stack, batch = self.stack, self.stack.inputs.start(0)[0]
         groups = max(1, self.tried.replays // GROUP)
         found = []
         with self.findings.timing():
-            for _ in range(groups + 1):  # the first does not count
+            for _ in range(groups + 1):  # the first sample is dropped
                 started = time.perf_counter()
                 for _ in range(GROUP):
                     stack.step(batch)
@@ -124,7 +124,7 @@ class Probe:
         return {"step_seconds": step, "least": min(found[1:]), "most": max(found[1:]), "images_per_second": images}
 
     def evaluation(self) -> dict[str, Any]:
-        """All test images through all lanes."""
+        """Seconds to evaluate all runs of the stack on all test images."""
         started = time.perf_counter()
         self.stack.evaluate()
         first = time.perf_counter() - started
@@ -133,7 +133,7 @@ class Probe:
         return {"first_seconds": first, "seconds": seconds, "images": len(self.stack.inputs.test_labels)}
 
     def augmentation(self) -> dict[str, Any]:
-        """What is done once an epoch for all lanes, by scale."""
+        """Seconds of the work at the start of an epoch for all runs of the stack, by scale."""
         found = {}
         for scale in dict.fromkeys((self.tried.shapes, self.tried.target)):
             run: Run = runs_of(scale, self.arch, 1)[0]
@@ -147,14 +147,14 @@ class Probe:
         return {"by_scale": found}
 
     def memory(self) -> dict[str, Any]:
-        """The most that this process has taken so far: of the device, or of a CPU's."""
+        """Peak memory of this process so far, GB: on the GPU, or of the process on a CPU."""
         self.stack.step(self.stack.inputs.start(0)[0])
         if self.device == trial.CPU:
             return {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
         return {"peak_gb": torch.cuda.max_memory_reserved(self.device) / 1e9}
 
     def profile(self) -> dict[str, Any]:
-        """The kernels of a step that take longest, and what they move, beside the budget."""
+        """The kernels of a step that take longest and the bytes that they move, with the budget of the step."""
         batch = self.stack.inputs.start(0)[0]
         with self.findings.timing():
             rows, seconds = kernels.profiled(lambda: self.stack.step(batch), self.device)
@@ -162,7 +162,7 @@ class Probe:
 
 
 def no_room(error: Exception) -> bool:
-    """Whether the others have taken the memory: as in a training, anything thrown inside a capture counts as that."""
+    """Whether memory ran out; as in training, any error during a graph capture counts as lack of memory."""
     return isinstance(error, CaptureFailed) or out_of_memory(error)
 
 
@@ -182,7 +182,7 @@ def main() -> None:
                 findings.fail(f"{arch}/{piece}", error)
                 failed = True
                 if no_room(error):
-                    sys.exit(NO_ROOM)  # and nothing of this process can be relied on any more
+                    sys.exit(NO_ROOM)  # this process cannot be relied on any more
     sys.exit(int(failed))
 
 

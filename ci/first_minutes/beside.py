@@ -1,4 +1,4 @@
-"""What stacks are held against, on the same device: the plain loop, and the way of the published script."""
+"""Times what stacks are compared with on the same device: the plain loop, and the published script's way to train."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from replicate.train.checkpoint import Saver
 from replicate.train.contract import Stopped
 
 UNTIMED, TIMED = 3, 8
-"""Steps of the plain loop; in the first ones libraries choose their kernels."""
+"""Steps of the plain loop; during the untimed ones libraries choose their kernels."""
 EPOCHS = 3
-"""Epochs of the script's way; the first, which starts its loader processes, does not count."""
+"""Epochs trained as the script does; the first, which starts the loader processes, is not timed."""
 
 
 class _Losses(Saver):
-    """Takes note of each step's loss and time in place of saving anything, and ends the training after some."""
+    """Records the loss and time of each step instead of saving checkpoints, and stops after `count` steps."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -58,13 +58,13 @@ def plain_losses(run: Run, device: str, count: int) -> Tensor:
 
 
 def loop_step(run: Run, device: str) -> float:
-    """Seconds of a step of the plain loop."""
+    """Seconds per step of the plain loop."""
     times = _first_steps(run, device, UNTIMED + TIMED).times[UNTIMED - 1 :]
     return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def script_epoch(run: Run, tried: Trial) -> float:
-    """Seconds of a whole epoch of the script's way, its test pass included, from one of fewer images."""
+    """Seconds of a whole epoch as the script trains, with its evaluation, extrapolated from fewer images."""
     few = tried.script_images
     part = dataclasses.replace(run.data, train_images=few, test_images=few // 5)
     ends: list[float] = []

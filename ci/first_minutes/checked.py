@@ -1,4 +1,4 @@
-"""A pytest plugin for `ci/test_gpu.py` beside other work: one test at a time has the device, and none passes twice."""
+"""A pytest plugin for `ci/test_gpu.py`: a test locks the device while it runs, and is not run again once it passed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from replicate.text import one_line
 FOLDER_VARIABLE = "FIRST_MINUTES_OUT"
 NAME = "correctness"
 PAUSE_SECONDS = 0.2
-"""Between two tests: those that wait for the device look for it every 0.05 s."""
+"""Pause between two tests, for processes that wait for the device and poll its lock every 0.05 s."""
 
 
 class Checked:
-    """Writes down what each test came to, as soon as it is known."""
+    """Writes the outcome of each test to the findings as soon as the test has ended."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings

@@ -1,4 +1,4 @@
-"""Recorded evidence from some minutes of a device: the paper's models at full size, judged and recorded as they are."""
+"""Trains the paper's models at full size for some minutes, judges the claims, and records the runs as evidence."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from replicate.store import recorded
 from replicate.store.store import open_store
 
 RECORDED = "recorded"
-"""Folder of the results: what is in it belongs into `fixtures/recorded`."""
+"""Subfolder for recorded runs, to be copied into `fixtures/recorded`."""
 
 
 JUDGED = (0, 1)
-"""Exit statuses of pytest where claims were judged, for or against the paper."""
+"""Exit statuses of pytest if claims were judged: none contradicted, or at least one."""
 
 
 def missing_images(tried: Trial) -> str:
-    """A line on the images that evidence cannot be had without; empty where all are there."""
+    """A line that names images missing for the training of evidence; empty if none are missing."""
     for _, spec in tried.shapes.data:
         try:
             catalogue.prepare(spec)
@@ -31,9 +31,9 @@ def missing_images(tried: Trial) -> str:
 
 
 def command(tried: Trial, store: Path, report: Path, budget: str) -> list[str]:
-    """Arguments for pytest, from the project's root, that train for no longer than `budget` and judge what is there.
+    """Arguments for pytest, run from the project's root, to train for at most `budget` and judge the stored runs.
 
-    The paper's own arithmetic needs no device, whose minutes are few.
+    The audit of the paper's own figures is left out, because it needs no device.
     """
     asked = ["claims/", "--ignore", "claims/test_audit.py", "--ignore", "claims/test_theory.py", "-q"]
     asked += ["-p", "no:cacheprovider", "--scale", tried.shapes.name, "--budget", budget]
@@ -41,7 +41,7 @@ def command(tried: Trial, store: Path, report: Path, budget: str) -> list[str]:
 
 
 def record(tried: Trial, findings: Findings, store: Path) -> Found:
-    """Record the runs of the scale that `store` holds, each with its provenance; what there is by architecture."""
+    """Record the scale's runs in `store`, with their provenance; returns their numbers by architecture."""
     scale, opened = tried.shapes, open_store(store)
     wanted = runs_at(scale, opened.result)
     held = {run.key: stored for run in wanted if (stored := opened.read(run.key)) is not None}

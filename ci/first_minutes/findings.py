@@ -1,4 +1,4 @@
-"""A folder of findings: a JSON file each, written whole as soon as something is known, so that a later call goes on."""
+"""A folder of findings, one JSON file each, written as soon as it is known, so that a later call can continue."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ Found = dict[str, Any]
 
 
 class Findings:
-    """What has been found so far in `folder`. Several processes may write, each other names."""
+    """The findings in `folder`. Several processes may write at once, each under names of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str) -> Found | None:
-        """What was found under `name`, an error included; None where nothing was, or the file cannot be read."""
+        """The finding `name`, which may be an error; None if there is none or its file cannot be read."""
         try:
-            found = json.loads(self._path(name).read_bytes())  # with nan, which a device may well compute
+            found = json.loads(self._path(name).read_bytes())  # NaN is allowed: a device may compute it
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 
     def good(self, name: str) -> Found | None:
-        """What was found under `name`, unless that is an error."""
+        """The finding `name`; None if there is none or it is an error."""
         found = self.get(name)
         return None if found is None or "error" in found else found
 
     def put(self, name: str, **found: Any) -> None:
-        """Write down what was found under `name`, in place of what was there."""
+        """Write the finding `name`, replacing an earlier one."""
         atomic.write_text(self._path(name), json.dumps(found, indent=1) + "\n")
 
     def fail(self, name: str, error: object) -> None:
-        """Write down why nothing was found under `name`; the next call tries again."""
+        """Write `error` as the finding `name`; the next call tries again."""
         self.put(name, error=one_line(error) or type(error).__name__)
 
     def timing(self) -> AbstractContextManager[Any]:
-        """While inside, this process alone has the device: nothing else is timed or trained on it by `ci/gpu`."""
+        """A lock: inside it, no other process of `ci/gpu` times or trains anything on the device."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / "timing.lock")
 

@@ -1,4 +1,4 @@
-"""Is the device healthy? Driver, mode, compiler, headers, and how fast it copies and multiplies; in seconds."""
+"""Is the device healthy? Checks driver, mode, compiler, headers, and copy and matmul speed, within seconds."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ ASKED = (
     *("memory.total", "memory.used", "temperature.gpu", "clocks.sm", "clocks.max.sm", "power.draw", "power.limit"),
     "ecc.errors.uncorrected.volatile.total",
 )
-"""Fields that nvidia-smi is asked for."""
+"""Fields to query from nvidia-smi."""
 COPIED_BYTES = 4 << 30
 MULTIPLIED = 8192
-"""Rows and columns: large enough for the rate that a device has at best."""
+"""Rows and columns of the multiplied matrices, large enough for the device's peak rate."""
 
 
 def main() -> None:
     asked, findings, _ = trial.of_process(__doc__)
     found = software()
     if not asked.rehearsed and not torch.cuda.is_available():
-        findings.put("health", **found, error="PyTorch sees no CUDA device; see to the driver and PyTorch's CUDA build")
+        findings.put("health", **found, error="PyTorch sees no CUDA device; check the driver and PyTorch's CUDA build")
         sys.exit(2)
     found |= driver() if not asked.rehearsed else {}
     findings.put("health", **found)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def software() -> Found:
-    """What this process runs on, and what a compiler will look for."""
+    """Versions, cores and memory of this machine, and whether the compiler and header that Triton needs are there."""
     header = Path(sysconfig.get_paths()["include"], "Python.h")
     return {
         "python": platform.python_version(),
@@ -64,7 +64,7 @@ def software() -> Found:
 
 
 def driver() -> Found:
-    """What the driver says of each device, and who else computes there."""
+    """nvidia-smi's fields for each GPU, and the other processes that use a GPU."""
 
     def smi(query: str) -> list[list[str]]:
         command = ["nvidia-smi", query, "--format=csv,noheader"]
@@ -80,7 +80,7 @@ def driver() -> Found:
 
 
 def rates(device: str, small: bool) -> Found:
-    """Copying from and to memory, and large products in the type that trainings use."""
+    """Memory bandwidth (TB/s) and matrix-product rate (TFLOP/s) in the dtype that training uses."""
     size, copied, kind = (512, 64 << 20, torch.float32) if small else (MULTIPLIED, COPIED_BYTES, torch.bfloat16)
     source = torch.empty(copied // 8, dtype=torch.float64, device=device).fill_(1.0)
     target = torch.empty_like(source)
@@ -95,7 +95,7 @@ def rates(device: str, small: bool) -> Found:
 
 
 def best_seconds(work: Callable[[], object], device: str, times: int = 10) -> float:
-    """The least of some times that `work` took, after one that does not count."""
+    """The shortest of `times` timings of `work`, after one warm-up call."""
     found = []
     for _ in range(times + 1):
         started = time.perf_counter()
@@ -107,7 +107,7 @@ def best_seconds(work: Callable[[], object], device: str, times: int = 10) -> fl
 
 
 def compiler(device: str) -> Found:
-    """Whether torch.compile works at all, and how long its smallest piece of work takes."""
+    """Whether torch.compile works, and how long it takes to compile a tiny function."""
     started = time.perf_counter()
     try:
         got = torch.compile(lambda x: (x * 2).sum())(torch.ones(1000, device=device))

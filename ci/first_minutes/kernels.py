@@ -1,4 +1,4 @@
-"""Which kernels a step spends its time in, how fast they move their bytes, and what the budget allows."""
+"""Profiles a training step: the kernels that take most time, their memory bandwidth, and the step's budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from first_minutes import trial
 
 TOP = 20
 STEPS = 3
-"""That are profiled, after one that is not."""
+"""Steps to profile, after one warm-up step."""
 
 
 def profiled(step: Callable[[], object], device: str) -> tuple[list[dict[str, Any]], float]:
-    """The `TOP` kernels of `step` by the time they take, and the seconds of all of its kernels.
+    """The `TOP` kernels of `step` that take most time, and the total seconds of all its kernels.
 
-    A row: name, launches a step, microseconds a step, share of all, and GB/s where the bytes are known: those of
-    compiled kernels, which Inductor counts.
+    A row has name, launches and microseconds per step, share of the total, and GB/s, None for kernels whose bytes
+    Inductor does not count.
     """
     step()
     on_gpu = device != trial.CPU
@@ -56,9 +56,9 @@ def profiled(step: Callable[[], object], device: str) -> tuple[list[dict[str, An
 
 
 def compiled_bytes() -> dict[str, float]:
-    """Bytes that a launch of each kernel that Inductor has compiled in this process reads and writes, by name.
+    """Name of each kernel that Inductor compiled in this process → bytes read and written per launch.
 
-    Counted where `TORCHINDUCTOR_BENCHMARK_KERNEL` is set, as `ci/gpu` does.
+    Inductor counts them only if `TORCHINDUCTOR_BENCHMARK_KERNEL` is set, as `ci/gpu` does.
     """
     from torch._inductor.codecache import PyCodeCache
 
@@ -72,12 +72,12 @@ def compiled_bytes() -> dict[str, float]:
 
 
 def _plain(name: str) -> str:
-    """A kernel's name without what the profiler adds to it."""
+    """A kernel's name without the namespace and arguments that the profiler adds."""
     return re.sub(r"\(.*\)$", "", name).split("::")[-1]
 
 
 def budget(arch: str) -> dict[str, float] | None:
-    """What the budget test allows a step of `arch` to move and launch; None where there is no budget for it."""
+    """The launches and bytes that the budget test allows a step of `arch`; None if there is no budget."""
     with contextlib.suppress(ImportError, AttributeError):
         budgets: dict[str, dict[str, float]] = importlib.import_module("lowered").BUDGET
         return budgets.get(arch)

@@ -1,4 +1,4 @@
-"""What the paper's runs would cost on this device, from the times of its steps; kept, so that nobody measures again."""
+"""Projects the cost of the paper's runs on this device from timed steps, and keeps the cost per run in the store."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from replicate.train.plan import costs
 
 
 def project(tried: Trial, findings: Findings, store: Path) -> Found:
-    """Write down the hours for the paper's grid and for all runs of the target, and keep what a run costs in `store`.
+    """Write the hours for the paper's grid and for all runs of the target, and keep the cost per run in `store`.
 
-    Of the architectures whose steps, evaluation and augmentation have been timed.
+    Only architectures whose steps, evaluation and augmentation have been timed are included.
     """
     found: Found = {"scale": tried.target.name, "lanes": tried.lanes, "architectures": {}}
     kept: dict[str, dict[str, float]] = {}
@@ -65,16 +65,16 @@ def grid_of(scale: Scale, arch: str) -> list[Run]:
 
 
 class _Cost:
-    """The times of one architecture."""
+    """The measured times of one architecture."""
 
     def __init__(self, lanes: int, step: float, evaluation: float, epoch_starts: dict[str, Any]) -> None:
         self._lanes, self._step, self._epoch_starts = lanes, step, epoch_starts
         self._evaluation = evaluation
-        """Seconds a test image, for all lanes."""
+        """Seconds per test image, for all runs of a stack together."""
 
     @classmethod
     def found(cls, tried: Trial, findings: Findings, arch: str) -> _Cost | None:
-        """From what was found of `arch`; None where something is missing."""
+        """The times from the findings on `arch`; None if one is missing."""
         replays, evaluation, starts = (
             findings.good(f"{arch}/{piece}") for piece in ("replays", "evaluation", "augmentation")
         )
@@ -84,9 +84,9 @@ class _Cost:
         return cls(tried.lanes, replays["step_seconds"], an_image, starts["by_scale"])
 
     def seconds(self, runs: list[Run], scale: Scale) -> float:
-        """What training `runs` of `scale` in stacks takes; a stack that is not full costs as much as one that is.
+        """Seconds to train `runs` of `scale` in stacks; a partly filled stack costs as much as a full one.
 
-        An epoch's last, smaller batch counts as a whole one. Checkpoints, at most a hundredth, are not in it.
+        An epoch's last, smaller batch counts as a full batch. Checkpoints, at most 1 %, are not included.
         """
         start = self._epoch_starts[scale.name]["seconds"]
         total = 0.0

@@ -14,7 +14,7 @@ from replicate.text import one_line
 
 FILE = "summary.md"
 SHOWN_KERNELS = 8
-"""An architecture; all twenty are in its file."""
+"""Kernels shown per architecture; the findings have twenty."""
 
 
 def write(tried: Trial, findings: Findings) -> None:
@@ -39,7 +39,7 @@ def page(tried: Trial, findings: Findings) -> str:
 
 def _health(found: Found | None) -> list[str]:
     if found is None:
-        return ["Health: not known yet.", ""]
+        return ["Health: not checked yet.", ""]
     shown = {name: value for name, value in found.items() if name not in ("gpus", "versions", "error")}
     lines = ["## Health", ""]
     lines += [f"**{found['error']}**", ""] if "error" in found else []
@@ -76,7 +76,7 @@ def _architectures(tried: Trial, findings: Findings) -> list[str]:
         rows.append(
             (
                 arch,
-                _unit(compile_.get("seconds"), "s") if compile_.get("compiled") else "not" if compile_ else "",
+                _unit(compile_.get("seconds"), "s") if compile_.get("compiled") else "not compiled" if compile_ else "",
                 _unit(None if step is None else 1e3 * step, "ms"),
                 _unit(replays.get("images_per_second"), ""),
                 _unit(None if step is None or loop is None else loop * tried.lanes / step, ""),
@@ -87,8 +87,8 @@ def _architectures(tried: Trial, findings: Findings) -> list[str]:
             )
         )
     said = (
-        f"A step is of {tried.lanes} runs together; an epoch's start augments the images of {tried.target.name}; "
-        "apart: the losses of stack and plain loop in their first steps, relative."
+        f"A step trains {tried.lanes} runs together; an epoch's start augments the images of {tried.target.name}; "
+        "apart: largest relative difference of the losses of stack and plain loop in the first steps."
     )
     return ["## Architectures", "", *_table(header, rows), "", said, ""]
 
@@ -96,7 +96,7 @@ def _architectures(tried: Trial, findings: Findings) -> list[str]:
 def _projection(found: Found | None) -> list[str]:
     if not found or not found["architectures"]:
         return []
-    header = ("", "runs of the grid", "hours", "all runs", "hours", "script's way, grid", "times the script")
+    header = ("", "runs of the grid", "hours", "all runs", "hours", "grid as the script trains", "speed-up over script")
     rows: list[Sequence[object]] = [
         (
             arch,
@@ -110,7 +110,7 @@ def _projection(found: Found | None) -> list[str]:
         for arch, of in found["architectures"].items()
     ]
     total = (found["grid_runs"], _unit(found["grid_hours"], ""), found["all_runs"], _unit(found["all_hours"], ""))
-    rows.append(("together" if found["complete"] else "together, of those above", *total, "", ""))
+    rows.append(("total" if found["complete"] else "total of the rows above", *total, "", ""))
     return [f"## Projected for {found['scale']}, one device", "", *_table(header, rows), ""]
 
 
@@ -149,9 +149,9 @@ def _kernels(arch: str, found: Found | None) -> list[str]:
 
 def _missing(tried: Trial, findings: Findings) -> list[str]:
     left, wrong = pieces.missing(tried, findings), pieces.errors(tried, findings)
-    lines = ["## Still to be found", "", ", ".join(left) if left else "nothing", ""]
+    lines = ["## Missing findings", "", ", ".join(left) if left else "nothing", ""]
     if not tried.rehearsed:
-        lines += ["For trainings to find what was compiled, in this folder:", "", "```"]
+        lines += ["To let trainings reuse the compiled kernels, run in this folder:", "", "```"]
         lines += ["export TORCHINDUCTOR_BENCHMARK_KERNEL=1", 'export TORCHINDUCTOR_CACHE_DIR="$PWD/caches/inductor"']
         lines += ['export TRITON_CACHE_DIR="$PWD/caches/triton"', "```", ""]
     if wrong:

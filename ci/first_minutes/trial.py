@@ -1,4 +1,4 @@
-"""What is tried on a device: whose shapes are compiled, what is projected from them, and how much of everything."""
+"""The settings of `ci/gpu` on a device: the scales whose models are compiled and projected, and the sample sizes."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 CPU = "cpu"
 STEPS = 12
-"""That are compared with the plain loop."""
+"""Steps whose losses are compared with the plain loop's."""
 NO_ROOM = 3
-"""Exit status of a process that found the device's memory taken by the others: it is started again without them."""
+"""Exit status of a process that ran out of memory beside the others; it is then started again on its own."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """On a GPU the real thing; on a CPU a rehearsal with small models, in seconds."""
+    """The settings: full-size models on a GPU, or a rehearsal with small models on a CPU, which takes seconds."""
 
     device: str
     shapes: Scale
-    """Its models, batches and images are compiled, compared and timed; evidence is of this scale."""
+    """The scale whose models are compiled, compared and timed, and whose runs are recorded as evidence."""
     target: Scale
-    """What the paper's runs are; its cost is projected."""
+    """The scale of the paper's runs, whose cost is projected."""
     lanes: int
     replays: int
     script_images: int
-    """For training, of an epoch of the script's way; a fifth as many are for testing, as in CIFAR-100."""
+    """Training images of a timed epoch as the script trains; there are a fifth as many test images, as in CIFAR-100."""
     workers: int
-    """Loader processes of the script's way."""
+    """Loader processes when training as the script does."""
     fewer: int = 1
-    """One made-up image stands for this many of the real data sets'."""
+    """The made-up data sets have this many times fewer images than the real ones."""
     only: tuple[str, ...] = ()
-    """Architectures; empty: all."""
+    """Architectures to try; empty for all."""
 
     @property
     def rehearsed(self) -> bool:
@@ -57,7 +57,7 @@ class Trial:
         return [arch for arch, _ in self.shapes.models if not self.only or arch in self.only]
 
     def how(self) -> How:
-        """As stacks are trained on the device: on a CPU uncompiled, for compiling takes minutes there."""
+        """How stacks are trained on the device: uncompiled on a CPU, where compiling takes minutes."""
         from replicate.train.compiled import can_compile
         from replicate.train.stacked import How
 
@@ -66,7 +66,7 @@ class Trial:
         return How(lanes=self.lanes, compiled=can_compile(), graph=True)
 
     def runs(self, arch: str) -> list[Run]:
-        """A full stack, long enough for the steps that are compared."""
+        """The runs of a full stack, with enough epochs for the `STEPS` that are compared."""
         from stacked import runs_of  # the benchmark
 
         runs: list[Run] = runs_of(self.shapes, arch, self.lanes)
@@ -87,9 +87,9 @@ def on(device: str) -> Trial:
 
 
 def made_up_images(folder: Path, tried: Trial) -> None:
-    """Have this process and its children find made-up images in the formats of the real ones: their time is the same.
+    """Let this process and its children read made-up images in the real formats, which take the same time.
 
-    They are made, in seconds, unless an earlier call has made them.
+    The images are made, in seconds, unless an earlier call has made them.
     """
     from tests.support import archives
 
@@ -103,7 +103,7 @@ def made_up_images(folder: Path, tried: Trial) -> None:
 
 
 def of_process(description: str | None) -> tuple[Trial, Findings, argparse.Namespace]:
-    """What a process that `ci/gpu` started was told: `--device`, `--out` and perhaps architectures."""
+    """The command-line options of a process that `ci/gpu` started: `--device`, `--out`, perhaps architectures."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", required=True)
     parser.add_argument("--out", type=Path, required=True)

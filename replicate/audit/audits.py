@@ -121,7 +121,7 @@ class Report:
 
 
 def _without_sections(finding: Finding) -> Finding:
-    """The finding without section numbers: those are of this project's paper, and another paper has others."""
+    """The finding without section numbers, which refer to this project's paper and would be wrong for another."""
     checks = tuple(
         dataclasses.replace(c, source="the paper" if "section" in c.source else c.source) for c in finding.checks
     )
@@ -130,7 +130,7 @@ def _without_sections(finding: Finding) -> Finding:
 
 
 def run(paper: Reported, chosen: Iterable[Audit] | None = None) -> Report:
-    """The findings of all audits of `paper`, or of those in `chosen`."""
+    """The findings of all audits of `paper`, or of the audits in `chosen`."""
     findings, left_out = [], []
     for audit in audits(paper) if chosen is None else chosen:
         try:

@@ -33,7 +33,7 @@ RTX_3090 = {"resnet50": 1218.01, "vit_s16": 1057.92, "convnext_t": 819.24, "mixe
 """huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, train_samples_per_sec."""
 
 SLACK = 1.5
-"""A claimed rate counts as too high only above this multiple of the published one: tuned code can be faster."""
+"""A claimed rate counts as too high only above this multiple of the published rate: tuned code can be faster."""
 
 
 def a100_rate(arch: str) -> float:
@@ -64,7 +64,7 @@ def published_hours(campaign: Campaign, archs: list[str]) -> float:
 
 
 def compute(paper: Reported) -> Finding:
-    """`audit/compute`."""
+    """`audit/compute`: the stated device-hours compared with the device's peak and with published rates."""
     need(paper.campaigns, "device-hours of the runs")
     archs = [learner.name for learner in paper.learners]
     need(archs and all(arch in RTX_3090 for arch in archs), f"architectures among {', '.join(RTX_3090)}")
@@ -105,7 +105,7 @@ def compute(paper: Reported) -> Finding:
         claimed=", ".join(f"{c.dataset}: {c.hours.text} A100-hours for {c.runs:,} runs" for c in paper.campaigns),
         evidence=f"{'; '.join(parts)}.",
         assumes="mixed precision on A100s; operations counted on timm's models, forward and backward; the rate of "
-        "ResNet-50 was measured on an A100, the others are scaled by their ratio to it on an RTX 3090; up to "
+        "ResNet-50 was measured on an A100, other rates are scaled by their ratio to it on an RTX 3090; up to "
         f"{SLACK:g} times the published rate is accepted",
         consistent_if="the runs were shorter, at a lower resolution, or on more or faster devices",
         details=details,

@@ -1,4 +1,4 @@
-"""Counts of runs, grid points, savings and architectures, compared with those that follow from the design."""
+"""Counts of runs, grid points, savings and architectures, compared with the counts that follow from the design."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def saving(paper: Reported) -> Finding:
         ]
     checks = _all(paper, rows)
     wrong = [f"{c.printed} ({c.source})" for c in failing(checks)]
-    evidence = f"{line} runs are 1/{full / line:g} of {full}: {holding(checks)} figures agree with that"
+    evidence = f"{line} runs are 1/{full / line:g} of {full}: {holding(checks)} figures agree with this ratio"
     if wrong:
         evidence += f"; {', '.join(wrong)} do not"
     details = {}
@@ -142,7 +142,7 @@ def saving(paper: Reported) -> Finding:
 
 
 def uncounted(paper: Reported) -> Finding:
-    """`audit/uncounted-runs`: runs that statements of the paper need beyond those it counts."""
+    """`audit/uncounted-runs`: runs that statements of the paper need beyond the runs that it counts."""
     need(paper.experiments or paper.drops, "experiments beyond the grid")
     cells, seeds = len(paper.ratios), _seeds(paper)
     off_line = sum(not on_grid(paper, lr, paper.rho * lr) for lr, _ in paper.grid)

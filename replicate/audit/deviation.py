@@ -1,4 +1,4 @@
-"""The table of accuracy drops compared with what abstract and text say of it: range, zone, growth, asymmetry."""
+"""The table of accuracy drops compared with the abstract's and text's range, zone, growth and asymmetry of drops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate.audit.finding import Check, Finding, from_checks, holding, span
 from replicate.audit.reported import DropRow, Floats, Printed, Reported, need
 
 GROWTH = (1.5, 2.5)
-"""Exponents of ln kappa that count as about 2."""
+"""An exponent of ln kappa in this range counts as about 2."""
 LEVEL = 0.01
 """Significance level of the test of fit, over all data sets."""
 
@@ -133,7 +133,7 @@ def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], f
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """(side, exponent of the drop in ln kappa at its outermost two, standard error), if a side has two kappas."""
+    """(side of kappa 1, exponent of ln kappa between the side's two outermost kappas, standard error) for each side."""
     out = []
     for side in ("below", "above"):
         outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))

@@ -36,7 +36,7 @@ def script(paper: Reported) -> Finding:
 
 def contradictions(paper: Reported) -> Finding:
     """`audit/contradictory-statements`: pairs of statements that contradict each other."""
-    need(paper.contradictions, "pairs of statements on one thing")
+    need(paper.contradictions, "pairs of statements on the same subject")
     checks = _checks(paper.contradictions)
     wrong = "; ".join(f"{c.what}: {c.printed}, but {c.recomputed}" for c in failing(checks))
     return from_checks(

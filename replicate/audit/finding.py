@@ -29,7 +29,7 @@ class Check:
     holds: bool
     source: str = ""
     decides: bool = False
-    """Whether a conclusion of the paper depends on it."""
+    """Whether a conclusion of the paper depends on this comparison."""
 
     @property
     def outcome(self) -> str:
@@ -57,7 +57,7 @@ class Finding:
     evidence: str
     """One sentence with the numbers."""
     source: str
-    """Where in the paper."""
+    """Place in the paper."""
     claimed: str
     """The paper's figures, as printed."""
     recomputed: str
@@ -65,7 +65,7 @@ class Finding:
     assumes: str
     """The reference distribution or the reading of the paper that the check rests on."""
     consistent_if: str = ""
-    """What would make the figures agree after all; empty if they do."""
+    """What would make the figures agree after all; empty if they agree already."""
     checks: tuple[Check, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Finding:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"{self.id}: expected an outcome of {', '.join(OUTCOMES)}; got {self.outcome!r}")
         if (self.outcome == CONSISTENT) == bool(self.consistent_if):
-            raise ValueError(f"{self.id}: expected what would make it consistent exactly where it is not")
+            raise ValueError(f"{self.id}: expected consistent_if exactly where the finding is not consistent")
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON types, except that `details` may hold NumPy numbers and NaN."""

@@ -10,8 +10,8 @@
   The names are those of `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` allow most audits.
 
 Write every number as the paper prints it: the digits say how it was rounded, so 0.10 is more precise than 0.1. For a
-range without a middle value, leave `value` empty and give `low` and `high`. An audit whose data are missing is listed
-with what it lacks.
+range without a middle value, leave `value` empty and give `low` and `high`. An audit without its data is left out, and
+the report names what is missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which claims the grid's points can support at all, and where on it weight decay can change a float32 weight."""
+"""Which claims the grid's points can support at all, and where on the grid weight decay changes a float32 weight."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def line_and_drops(paper: Reported) -> Finding:
         f"kappa) {len(pairs)} are on the grid"
     )
     if missing:
-        evidence += f", and the drops at kappa {', '.join(missing)} cannot be formed from it at any learning rate"
+        evidence += f", and the drops at kappa {', '.join(missing)} cannot be formed from the grid at any learning rate"
     elif len(line) == total:
         evidence = f"{paper.rho:g} x lr and every kappa that the table of drops needs are on the grid"
     return from_checks(

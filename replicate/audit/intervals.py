@@ -65,7 +65,7 @@ def _bootstrapped(paper: Reported) -> list[tuple[str, Measured]]:
 
 
 def few_seeds(paper: Reported) -> int:
-    """The number of seeds; raises NotStated unless it is from 2 to 8, as for an enumerated bootstrap."""
+    """The number of seeds; raises NotStated unless it is from 2 to 8, few enough to enumerate all resamples."""
     seeds = int(paper.value("count/seeds"))
     need(2 <= seeds <= 8, "between 2 and 8 seeds")
     return seeds
@@ -99,7 +99,7 @@ def symmetry(paper: Reported) -> Finding:
 
 
 def _spread_of_widths(measured: Sequence[Measured]) -> float:
-    """Largest standard deviation of log half widths that is compatible with the printed, rounded ones."""
+    """Largest standard deviation of log half widths that is compatible with the printed, rounded intervals."""
     ranges = np.array([m.half_width for m in measured])
     middle = np.median(ranges.mean(axis=1))
     # Each width is taken as far from the middle as its rounding allows.
@@ -108,7 +108,7 @@ def _spread_of_widths(measured: Sequence[Measured]) -> float:
 
 
 def widths(paper: Reported) -> Finding:
-    """`audit/interval-widths`: intervals from a few seeds differ in width by chance; do these? (Simonsohn 2013.)"""
+    """`audit/interval-widths`: do widths vary as much as by chance with so few seeds? (After Simonsohn 2013.)"""
     seeds = few_seeds(paper)
     need(len(paper.ratios) >= 4, "at least four cells")
     checks, parts = [], {}
@@ -129,7 +129,7 @@ def widths(paper: Reported) -> Finding:
         checks.append(Check(what, printed, usual, holds=chance >= LEVEL, source="table of ratios"))
     need(checks, "intervals in the table of ratios")
     each = " and ".join(
-        f"those of the {name} by at most {100 * s:.0f} % (probability {f'{c:.2g}' if c else 'below 0.0001'})"
+        f"the {name}'s by at most {100 * s:.0f} % (probability {f'{c:.2g}' if c else 'below 0.0001'})"
         for name, (s, _, c) in parts.items()
     )
     by_chance = max(m for _, m, _ in parts.values())

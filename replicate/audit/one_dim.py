@@ -1,4 +1,4 @@
-"""The gap between grid and a search along the claimed line: is it within its bound, within noise, possible at all?"""
+"""The gap between the grid and a search along the claimed line: is it within its bound, within noise, possible?"""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def noise_floor(paper: Reported) -> Finding:
         f"deviation between seeds, {low.text}; the largest, {most.text}, is {'too' if checks[1].holds else 'not'} "
         f"(the largest standard deviation is {high.text}); the difference of two means of {seeds} seeds has a standard "
         f"error of {span(*errors, 2)}.",
-        assumes="the noise floor is the standard deviation between single seeds; a gap is within it if it is below the "
-        "smallest",
+        assumes="the noise floor is the standard deviation between single seeds; a gap is within the noise if it is "
+        "below the smallest",
         consistent_if="the cell with the largest gap is one with a standard deviation near the upper end",
         details={"standard error of a difference of two means": errors},
     )
@@ -90,8 +90,8 @@ def noise_floor(paper: Reported) -> Finding:
 def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rng: np.random.Generator) -> Floats:
     """Draws [DRAWS] of the mean gap over `cells`: maximum over noisy means of the grid minus that over the line.
 
-    `truth` and `line` are expected accuracies (pp) of the grid's and the line's points, any shape; `sd` (pp) is between
-    seeds. The line's runs are simulated afresh, the reading under which the gap comes out largest.
+    `truth` and `line` are expected accuracies (pp) of the grid's and the line's points, any shape; `sd` is the standard
+    deviation between seeds (pp). The line's runs are simulated afresh, which makes the gap largest.
     """
     error = sd / math.sqrt(seeds)
     grid = (truth.ravel() + rng.normal(0, error, (DRAWS, truth.size))).max(axis=1)

@@ -13,11 +13,11 @@ from replicate.runs.run import weight_decay_is_inert
 WIDTH, HEIGHT = 760, 520
 LEFT, RIGHT, TOP, BOTTOM = 78, 190, 54, 64
 ZONE = 2.0
-"""Best weight decays within this factor of the line count as on it."""
+"""Best weight decays within this factor of the claimed line count as on the line."""
 
 
 def picture(paper: Reported) -> str:
-    """The SVG document. Logarithmic axes; weight decay 0 has a row of its own below them."""
+    """The SVG document. Logarithmic axes; weight decay 0 has a row of its own below the axes."""
     lrs = [lr for lr, _ in paper.grid]
     positive = sorted({wd for _, wds in paper.grid for wd in wds if wd > 0})
     line = [paper.rho * lr for lr in lrs]

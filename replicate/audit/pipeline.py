@@ -1,6 +1,6 @@
 """Simulates the paper's pipeline with its claim as the truth: which ratio, R², slope and interval would its grid give?
 
-The truth: at each learning rate the best weight decay is rho * lr, and others lose what the table of drops says,
+The truth: at each learning rate the best weight decay is rho * lr, and other weight decays lose the table's drops,
 interpolated linearly over ln kappa (next to kappa 1 and beyond the table several curves are tried). Seeds add
 independent normal noise. The pipeline: mean over seeds, argmax over the grid's weight decays, least squares through the
 origin, and percentiles over all possible resamples of the seeds.
@@ -22,7 +22,7 @@ from replicate.audit.reported import Floats, Reported, need
 from replicate.estimate.published import resamples
 
 BEYOND = ("level", "grow", "level at 0")
-"""Beyond the table's kappas, the drop stays constant, goes on at the last slope, or does so only for kappa above 1."""
+"""Beyond the table's kappas, the drop stays constant, grows at the last slope, or grows only for kappa above 1."""
 
 INSIDE = ("straight", "quadratic", "flat")
 """Between kappa 1 and its neighbours in the table, the drop is linear in ln kappa, a parabola, or 0 within ZONE."""
@@ -155,7 +155,7 @@ LABELS = {"rho": "ratio", "r2": "R²", "slope": "slope", "half_width": "half wid
 
 
 def on_truth(paper: Reported) -> Finding:
-    """`audit/pipeline-on-truth`."""
+    """`audit/pipeline-on-truth`: the table's medians compared with the pipeline's on simulated cells."""
     need(paper.drops, "a table of accuracy drops")
     seeds = few_seeds(paper)
     rng = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def on_truth(paper: Reported) -> Finding:
         what, each = f"median {LABELS[name]}", "; ".join(dict.fromkeys(span(*r[name]) for r in ranges.values()))
         decides = name != "half_width"
         checks.append(Check(what, span(low, high), each, holds=bool(fitting), source=source, decides=decides))
-    what, cells, truths = "all of them under one truth", f"{size} cells", f"{len(together)} of {len(ranges)} truths"
+    what, cells, truths = "all medians under one truth", f"{size} cells", f"{len(together)} of {len(ranges)} truths"
     checks.append(Check(what, cells, truths, holds=bool(together), source=source, decides=True))
     seen = visible(paper, datasets[0], seeds, rng)
     leverage = paper.lrs**2 / (paper.lrs @ paper.lrs)
@@ -189,8 +189,8 @@ def on_truth(paper: Reported) -> Finding:
         f"over {size} cells of {each}; on a grid of {len(FINE)} kappas the interval's half width is about "
         f"{seen['table']:.2g} with the table's drops and {seen['flat']:.2g} if nothing is lost within a factor 2.",
         assumes=f"independent normal seeds with the stated standard deviation; {CELLS} simulated cells per truth, "
-        f"{GROUPS:,} papers drawn from them; beyond the table's kappas the drop stays constant, grows on, or grows on "
-        "above 1 only; next to kappa 1 it is linear in ln kappa, a parabola, or 0 within a factor 2",
+        f"{GROUPS:,} papers drawn from them; beyond the table's kappas the drop stays constant, keeps growing, or "
+        "keeps growing only above 1; next to kappa 1 it is linear in ln kappa, a parabola, or 0 within a factor 2",
         consistent_if="the best weight decays were searched on another grid than the one described",
         details={
             "ranges": ranges,

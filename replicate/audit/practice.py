@@ -98,7 +98,7 @@ def recipes(paper: Reported) -> Finding:
         checks,
         source="section 5",
         claimed=f"{paper.rho:g} is close to what published recipes use",
-        evidence=f"Published recipes have {ratios_are} {paper.rho:g}: {each} it.",
+        evidence=f"Published recipes have {ratios_are} {paper.rho:g}: {each} as large.",
         assumes=f"AdamW recipes in the same convention; close is within a factor {CLOSE:g}",
         consistent_if="other recipes are meant, and the paper names them",
     )

@@ -22,7 +22,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~<>])")
 
 
 def to_json(report: Report, ids: Sequence[str] | None = None) -> dict[str, Any]:
-    """The report as JSON types. `ids`: all audits there are; those that were not run are listed as `not_run`.
+    """The report as JSON types. `ids`: all known audits; audits that were not run are listed as `not_run`.
 
     `format` 1, `paper`, `counts` by outcome, `findings` (`id`, `outcome`, `evidence`, `source`, `claimed`,
     `recomputed`, `assumes`, `consistent_if`, `checks`, `details`), `left_out` (`id`, `missing`: what the paper does not
@@ -60,7 +60,7 @@ def counts_text(report: Report) -> str:
 def lines(report: Report, width: int, verbose: bool = False) -> Iterator[str]:
     """The report for a terminal, one sentence per finding, the most severe first.
 
-    `verbose` adds the figures claimed and recomputed, the assumptions, and what would make them agree.
+    `verbose` adds the figures claimed and recomputed, the assumptions, and what would make the figures agree.
     """
     width = max(width, 40)
 

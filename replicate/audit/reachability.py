@@ -1,4 +1,4 @@
-"""Can the table of ratios come from the grid? Tries every assignment of its weight decays to the learning rates.
+"""Can the table of ratios come from the grid? Tries every assignment of a weight decay to each rate.
 
 The pipeline picks one weight decay of the grid at each learning rate and fits a line, so a reported ratio, R squared
 and log-log slope are functions of that choice, of which there are finitely many: 8^6 = 262,144 on the paper's grid.
@@ -23,8 +23,7 @@ MOST = 4_000_000
 """Grids with more assignments are not enumerated: they would take too much memory."""
 
 NEAR_R2 = 0.1
-"""A conclusion changes if no fit inside the row's intervals has an R² within this much of the reported one, or
-above."""
+"""A conclusion changes if all fits inside the row's intervals have an R² more than this below the reported one."""
 
 FITS = ("origin", "origin, R² about 0", "intercept")
 """Line through the origin, with R² about the mean (as in the published script) or about 0; line with an intercept."""
@@ -37,9 +36,9 @@ class Fits:
     rho: Floats
     """Slope of the line through the origin."""
     r2_mean: Floats
-    """Its R² about the mean; 0 if all weight decays are equal, as in the published script."""
+    """R² of that line about the mean; 0 if all weight decays are equal, as in the published script."""
     r2_zero: Floats
-    """Its R² about 0."""
+    """R² of that line about 0."""
     rho_free: Floats
     """Slope of the line with an intercept."""
     r2_free: Floats
@@ -56,7 +55,7 @@ class Fits:
 
 
 def _over_assignments(columns: list[Floats]) -> Floats:
-    """[N], sum of `columns` over learning rates for every assignment; that of the last one varies fastest."""
+    """[N], sum of `columns` over learning rates for every assignment; the last rate's choice varies fastest."""
     total = np.zeros(1)
     for column in columns:
         total = (total[:, None] + column[None, :]).ravel()
@@ -122,7 +121,7 @@ class Reach:
     all_three: int
     """Number of assignments with the reported ratio, R² and slope (if reported)."""
     best_r2: float | None
-    """Largest R² among those with the reported ratio."""
+    """Largest R² among assignments with the reported ratio."""
     closest: tuple[float, ...] | None
     """The assignment at the smallest `distance` among those that have a slope."""
     closest_rho: float
@@ -178,7 +177,7 @@ def _within_intervals(row: RatioRow, grid: Grid) -> bool:
 
 
 def find(paper: Reported, row: RatioRow) -> Finding:
-    """`audit/reachability/<cell>`."""
+    """`audit/reachability/<cell>`: does any assignment give the row's ratio, R² and slope?"""
     fits = enumerate_fits(paper.grid)
     number = len(fits.rho)
     found = {fit: reach(row, paper.grid, fit) for fit in FITS}
@@ -215,8 +214,7 @@ def find(paper: Reported, row: RatioRow) -> Finding:
             evidence += f", with R² at most {first.best_r2:.2f}"
         if smallest is not None and row.slope:
             evidence += (
-                f"; with all weight decays above 0, without which there is no slope, the ratio is at least "
-                f"{smallest:.3g}"
+                f"; with all weight decays above 0, as a log-log slope requires, the ratio is at least {smallest:.3g}"
             )
             like_slope = _prints_like(fits.slope, row.slope.value)
             if like_slope.any():
@@ -234,7 +232,7 @@ def find(paper: Reported, row: RatioRow) -> Finding:
         evidence=evidence,
         source=row.source,
         claimed=", ".join(statistics),
-        recomputed=f"ways that give the ratio; also R²; also the slope: {counts}; closest: ratio "
+        recomputed=f"ways that give the ratio, the ratio and R², all three: {counts}; closest: ratio "
         f"{first.closest_rho:.3g}, R² "
         f"{first.closest_r2:.2f}, slope {round(first.closest_slope, 2) + 0.0:.2f}"
         + (f" from weight decays {', '.join(f'{w:g}' for w in closest)}" if closest else ""),

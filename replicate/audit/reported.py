@@ -154,7 +154,7 @@ class StatedFigure:
     def check(
         self, what: str, low: float, high: float | None = None, *, recomputed: str = "", decides: bool = False
     ) -> Check:
-        """Compares this figure with [low, high], or with `low`; holds if a number in it rounds to the figure."""
+        """Checks this figure against [low, high], or `low`; holds if a number in that range rounds to the figure."""
         recomputed, holds = recomputed or span(low, low if high is None else high), self.value.meets(low, high)
         return Check(what, self.value.text, recomputed, holds=holds, source=self.source, decides=decides)
 
@@ -253,7 +253,7 @@ class Reported:
     """What cited work is said to show, and what it shows."""
     recipes: tuple[Recipe, ...] = ()
     sectioned: bool = False
-    """Whether the findings' section numbers, which refer to this project's paper, apply to it."""
+    """Whether the findings' section numbers, which refer to this project's paper, apply to this one."""
 
     @property
     def lrs(self) -> Floats:

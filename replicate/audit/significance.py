@@ -10,7 +10,7 @@ from replicate.audit.reported import DropRow, Printed, RatioRow, Reported, need
 
 ALPHA = 0.05
 REFERENCES: tuple[float, ...] = (np.inf, 4, 20)
-"""Degrees of freedom tried: normal; 5 seeds minus 1 or 6 learning rates minus 2; those of the methods section."""
+"""Degrees of freedom tried: infinite (normal); 5 seeds less 1 or 6 learning rates less 2; the methods section's."""
 
 
 def reference_name(dof: float) -> str:
@@ -20,8 +20,8 @@ def reference_name(dof: float) -> str:
 def p_range(distance: tuple[float, float], half_width: tuple[float, float], dof: float) -> tuple[float, float]:
     """Smallest and largest two-sided p-value of an estimate, t distributed with `dof` (infinite: normal).
 
-    `distance`: smallest and largest distance of the estimate from the hypothesis; `half_width`: that of its 95 %
-    interval. The standard error is the half width over the distribution's 97.5 % point, 1.96 for the normal.
+    `distance`: smallest and largest distance of the estimate from the hypothesis; `half_width`: the same of its
+    95 % interval. The standard error is the half width over the distribution's 97.5 % point, 1.96 for the normal.
     """
     q = float(stats.t.ppf(0.975, dof))
     low, high = half_width
@@ -43,7 +43,7 @@ def ratio_p(row: RatioRow, rho: float, dof: float) -> tuple[float, float]:
 
 
 def p_value(paper: Reported, row: RatioRow) -> Finding:
-    """`audit/p-values/<cell>`."""
+    """`audit/p-values/<cell>`: the printed p compared with the p that estimate and interval imply."""
     p = need(row.p, "p-values in the table of ratios")
     ranges = {dof: ratio_p(row, paper.rho, dof) for dof in REFERENCES}
     fitting = [dof for dof, r in ranges.items() if p.meets(*r)]
@@ -176,7 +176,7 @@ def anova_p(paper: Reported) -> Finding:
 
 
 def anova_df(paper: Reported) -> Finding:
-    """`audit/anova-df`: the degrees of freedom stated in results and methods compared with those of the table."""
+    """`audit/anova-df`: the degrees of freedom stated in results and methods compared with the table's."""
     between, within = paper.value("anova/df-between"), paper.value("anova/df-within")
     groups, estimates = len(paper.architectures), len(paper.ratios)
     table = (groups - 1, estimates - groups)

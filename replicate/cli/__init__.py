@@ -1,7 +1,7 @@
 """The command line `replicate`: plan, train, watch, judge, audit, runs, fsck, report.
 
-Answers go to standard output (with `--json` only JSON), all else to standard error. Exit status 0: done; 1: a claim is
-contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.
+Answers go to standard output (with `--json` only JSON), all other text to standard error. Exit status 0: done; 1: a
+claim is contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? instead of failing
     options = parser().parse_args(arguments)
     log_to_notes()
-    # Before numpy is loaded: matrices here are so small that its threads would only wait for each other.
+    # Before numpy is loaded: the matrices are so small that OpenBLAS's threads would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     command = importlib.import_module(f"replicate.cli.{options.command}")  # each command imports only what it needs
     try:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"replicate {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # A reader such as `head` has closed the pipe; keep Python from reporting that at exit.
+        # A reader such as `head` has closed the pipe; keep Python from reporting the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(named=self)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but unknown arguments are reported by the command, not by `replicate`."""
+        """As argparse's, but an error on unknown arguments names the subcommand, not only `replicate`."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             options.named.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """The parser of all commands. Its result names the chosen one in `command`."""
+    """The parser of all commands. The parsed options have the chosen command's name in `command`."""
     top = Parser(
         prog="replicate",
         description="A paper's claims about AdamW's weight decay, judged from training runs.",
@@ -40,10 +40,10 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"replicate {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     command = partial(_command, commands)
-    plan = command("plan", "Count the runs that a scale needs, those stored and missing, and their cost.")
+    plan = command("plan", "Count the runs that a scale needs, how many of them are stored or missing, and their cost.")
     _takes(plan, "--scale", required=True, more="; or auto, the one that pytest chooses here")
     _takes(plan, "--store", "--data", "--measure")
-    _takes(plan, "--keep-models", help="also show how many bytes the models of the runs would take")
+    _takes(plan, "--keep-models", help="also show how many bytes of disk the models of the runs would take")
     _takes(plan, "--json")
     train = command("train", "Train the runs that the store lacks; can be interrupted and run again.")
     _takes(train, "--scale", required=True)
@@ -68,16 +68,16 @@ def parser() -> Parser:
     calibrate = command("calibrate", "Measure how often the rules err, on landscapes with known truth.")
     _takes(calibrate, "--landscapes", "--outcomes", "--studies", "--part", "--train")
     _takes(calibrate, "--processes", help="default: one per physical core")
-    calibrate.add_argument("--out", metavar="FILE.md", help="write the tables there and the numbers to FILE.json")
+    calibrate.add_argument("--out", metavar="FILE.md", help="write the tables to this file, the numbers to FILE.json")
     _takes(calibrate, "--json")
-    synthesize = command("synthesize", "Fill a store with made-up runs, to see what the suite says of a known truth.")
+    synthesize = command("synthesize", "Fill a store with made-up runs of known truth, to see how they are judged.")
     _takes(synthesize, "--world", required=True)
     _takes(synthesize, "--store", "--json")
     _audit(command("audit", "Check a paper's own figures, design and theory by recomputing them; trains nothing."))
     landscapes = command("landscapes", "Show where the best weight decays of a scale's stored runs lie.")
     _takes(landscapes, "--scale", required=True)
     _takes(landscapes, "--variant", "--store", "--json")
-    _report(command("report", "Judge from the store, without training, and write a report; or compare two."))
+    _report(command("report", "Judge claims from stored runs, without training, and write a report; or compare two."))
     return top
 
 
@@ -95,19 +95,19 @@ def _takes(command: argparse._ActionsContainer, *names: str, **other: Any) -> No
 def _runs(command: Parser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     action = partial(actions.add_parser, allow_abbrev=False)
-    listing = action("list", help="one line per run")
+    listing = action("list", help="print one line per run")
     _takes(listing, "--scale", help="only this scale's runs, including those recorded with the source")
     _takes(listing, "--store", "--json")
-    show = action("show", help="everything stored about one run")
+    show = action("show", help="show everything stored about one run")
     show.add_argument("key", metavar="KEY", help="a run's key or its first digits")
-    compare = action("compare", help="two runs field by field, or the runs that two stores share")
+    compare = action("compare", help="compare two runs field by field, or the runs that two stores share")
     which = "two keys or their first digits; with --other, any number"
     compare.add_argument("keys", metavar="KEY", nargs="*", help=which)
     _takes(compare, "--other")
     for one in (show, compare):
         _takes(one, "--scale", help="also look among the runs recorded for this scale")
         _takes(one, "--store", "--json")
-    gc = action("gc", help="list or delete runs that no current scale names, and leftovers of ended processes")
+    gc = action("gc", help="list or delete runs that belong to no current scale, and leftovers of ended processes")
     _takes(gc, "--store", "--json")
     _takes(gc.add_mutually_exclusive_group(), "--delete", "--dry-run")
     export = action("export", help="write the runs as a table")
@@ -145,5 +145,5 @@ def _report(command: Parser) -> None:
     actions = command.add_subparsers(dest="action", metavar="compare", parser_class=Parser)
     compare = actions.add_parser("compare", help="show what differs between two verdict files", allow_abbrev=False)
     compare.add_argument("before", metavar="A", help="a verdicts.json, or the folder that holds it")
-    compare.add_argument("after", metavar="B", help="another")
+    compare.add_argument("after", metavar="B", help="the verdicts.json or folder to compare with A")
     _takes(compare, "--json")

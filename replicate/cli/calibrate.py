@@ -18,9 +18,9 @@ from replicate.train.cores import slots
 
 PARTS = ["trained", "cells", "experiments"]
 TRAINING = Path(".replicate") / "trained"
-"""The store for runs of trained landscapes that are not recorded yet."""
+"""The store of those runs of trained landscapes that are not recorded with the source yet."""
 KEPT = Path(".replicate") / "calibration"
-"""Where results are kept, so that an interrupted calibration by the same rules can go on."""
+"""The folder of finished results, from which an interrupted calibration by the same rules continues."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     kept = numbers is not None and numbers.exists() and len(parts) < len(PARTS)
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
     if found.registry != REGISTRY_HASH:
-        note(f"{numbers} was measured with other rules: its parts that are not measured now are dropped")
+        note(f"{numbers} was measured with other rules: all parts that are not measured now are dropped")
         found = measured.Measured()
     processes = options.processes or len(slots())
     started = time.monotonic()

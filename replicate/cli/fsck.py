@@ -1,4 +1,4 @@
-"""`replicate fsck`: checks every file of a store, and moves aside what is wrong if asked to."""
+"""`replicate fsck`: checks every file of a store; with `--repair`, moves bad files to quarantine/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate.store import fsck
 
 
 def run(options: argparse.Namespace) -> int:
-    # Opening the store to write would already repair some of it.
+    # Opening the store for writing would already repair some files.
     store = to_read(options.store)
     found = fsck.check(store)
     left = list(found.problems)
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"store": str(store.path), "records": found.records, "problems": problems, "quarantine": quarantine})
         return 1 if found.problems else 0
     for problem in found.problems:
-        done = "" if not options.repair else "; not moved: it is in use" if problem in left else "; moved aside"
+        done = "" if not options.repair else "; not moved: it is in use" if problem in left else "; moved to quarantine"
         say([f"{problem.kind}: {name(problem.path)}: {problem.why}{done}"])
     for path in found.quarantined:
         say([f"quarantined earlier: {name(path)}"])
@@ -37,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         f"{found.records} valid records, {len(found.problems)} problems, {len(found.quarantined)} files in quarantine"
     )
     if found.problems and not options.repair:
-        print("--repair moves them to quarantine/; runs without a valid record are trained again")
+        print("--repair moves these files to quarantine/; runs without a valid record are trained again")
     return 1 if found.problems else 0

@@ -28,17 +28,17 @@ from replicate.train.cores import slots
 
 WIDTH = 110
 SEVERAL = 16
-"""Number of cells from which it is worth starting several processes."""
+"""With at least this many cells, several processes are worth their start."""
 
 
 def run(options: argparse.Namespace) -> int:
     if (options.next or 0) > MOST_NEXT:
-        raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; train these and judge again")
+        raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; ask for fewer")
     if options.next_csv and not options.next:
-        raise UsageError("--next-csv: expected --next N, which says how many runs, got none; add it")
+        raise UsageError("--next-csv: expected also --next N, the number of runs to suggest, got none; add --next N")
     for option, path in (("--html", options.html), ("--picture", options.picture), ("--next-csv", options.next_csv)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
-            raise UsageError(f"{option} {path}: expected a file to write, got the sweep itself; name another")
+            raise UsageError(f"{option} {path}: expected a file to write, got the sweep itself; name another file")
         check_folder(option, path)
     asked = Asked(learning_rates(options.at), options.next or 0)
     sweep = read(options)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _judged(landscapes: Sequence[Landscape], asked: Asked) -> list[JudgedCell]:
-    """Judge every landscape: many of them on all cores, with progress shown after two seconds."""
+    """Judge every landscape, on all cores if there are at least `SEVERAL`; shows progress after two seconds."""
     count = len(slots()) if len(landscapes) >= SEVERAL else 1
     report = progress("judge", "cells", quiet=2.0)
     found: list[JudgedCell] = []
@@ -113,7 +113,7 @@ def _source(path: str) -> str:
 
 
 def _next_csv(found: Sequence[JudgedCell]) -> str:
-    """The runs to do next as a table that `judge` can read once scores are added."""
+    """The runs to do next as CSV, which `replicate judge` can read once a column of scores is added."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("arch", "dataset", "lr", "wd", "seed"))

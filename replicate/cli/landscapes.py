@@ -17,7 +17,7 @@ from replicate.landscape.landscape import Landscape
 from replicate.runs import scales
 from replicate.text import UsageError
 
-FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "cannot be told from the best")
+FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "not distinguishable from the best")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,19 +41,19 @@ def run(options: argparse.Namespace) -> int:
         for cell in cells:
             inside = [line["place"] == "interior" for line in lines if line["cell"] == cell]
             note(f"{cell}: the best run is inside the grid at {sum(inside)} of {len(inside)} learning rates")
-        note("the last column shows which weight decays cannot be told from the best one")
+        note("the last column: the range of weight decays whose accuracy is not distinguishable from the best one's")
     return 0
 
 
 def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
-    """One line per learning rate: the best mean over seeds, its place on the grid, its gain over weight decay 0."""
+    """One dict per learning rate: best mean over seeds, whether it is at a grid edge, gain over weight decay 0."""
     sets = {found.lr: found for found in best_sets(landscape.slices())}
     for cut in landscape.slices():
         rows = np.nonzero(np.isfinite(cut.scores).any(axis=1))[0]
         if not len(rows):
             continue
         means = [float(np.nanmean(cut.scores[row])) for row in rows]
-        # The first of equal means, compared with a tolerance: weight decays too small to act share one run.
+        # The first of equal means, within a tolerance: weight decays too small to change a weight share one run.
         best = int(np.argmax(np.round(means, 9)))
         zero = means[0] if cut.wds[rows[0]] == 0 else None
         seeds = [row for row in cut.scores[rows] if np.isfinite(row).sum() > 1]

@@ -23,7 +23,7 @@ SCALES = (
     "smoke, embedded, embedded-deep, probe, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, "
     "imagenet, imagenet-script, synthetic"
 )
-"""The names in `replicate.runs.scales`, which is slow to load."""
+"""The names in `replicate.runs.scales`, copied because that module is slow to import."""
 
 Option = dict[str, Any]
 """Keyword arguments of `add_argument`, for argparse and pytest."""
@@ -69,7 +69,7 @@ OPTIONS: dict[str, Option] = {
         "action": "append",
     },
     "--data": _value("DIR", f"folder of the image data sets (default: ${DATA_VARIABLE} or {DATA_FOLDER})"),
-    "--delete": _flag("delete them"),
+    "--delete": _flag("delete what is listed"),
     "--dry-run": _flag("only list what would be deleted, with its size (default)"),
     "--engine": _one_of(
         ENGINES,
@@ -77,31 +77,31 @@ OPTIONS: dict[str, Option] = {
         LOCAL,
     ),
     "--expect": _value("FILE", "a saved verdicts.json: fail if and only if a verdict differs from it"),
-    "--format": _one_of(["csv", "parquet"], "parquet needs pyarrow", "csv"),
+    "--format": _one_of(["csv", "parquet"], "format of the table (default: csv); parquet needs pyarrow", "csv"),
     "--how-sure": _flag(
         "also judge each decisive verdict again without each seed, each learning rate and every second weight decay, "
-        "by the best epoch, and at 90 and 99 %% (judging takes about twenty times as long)"
+        "by the best epoch's accuracy, and at levels 90 and 99 %% (takes about twenty times as long)"
     ),
-    "--ignore": {**_value("COLUMN,…", "runs that differ only in these columns are repeats", []), "action": "append"},
+    "--ignore": {**_value("COLUMN,…", "treat runs that differ only in these columns as equal", []), "action": "append"},
     "--json": _flag("print only JSON on standard output"),
     "--keep-models": _flag("keep the final weights of every run that is trained, in the store beside its record"),
     "--landscape": _value("NAME", "a trained landscape of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),
-    "--landscapes": _counts("landscapes per study (default: 400)", 400),
+    "--landscapes": _counts("made-up landscapes per study (default: 400)", 400),
     "--markdown": _flag("print the whole audit as a Markdown document"),
     "--measure": _flag("train a few steps of each architecture on this device to measure the cost of a run"),
     "--metric": _value(
         "NAME",
-        "what to judge: accuracy, loss or a column, with :max or :min unless its name tells, e.g. value:max",
+        "the score: accuracy, loss or a column; add :max or :min unless its name tells which is better, e.g. value:max",
     ),
     "--next": _counts("suggest the N runs that would narrow the answer most"),
     "--next-csv": _value("FILE.csv", "with --next: also write these runs as a table"),
-    "--noise": _value("SD", "the standard deviation of the score between seeds, in its unit, if you know it"),
+    "--noise": _value("SD", "the standard deviation of the score between seeds, in the score's unit, if known"),
     "--offline": _flag("train nothing: judge from the stored runs"),
-    "--once": _flag("look once and end"),
+    "--once": _flag("print the progress once and exit"),
     "--other": _value("DIR", "a second store: show which of the runs in both differ, and by how much"),
-    "--outcomes": _counts("outcomes per whole experiment (default: 100)", 100),
+    "--outcomes": _counts("outcomes to simulate per experiment (default: 100)", 100),
     "--part": {
-        **_one_of(["trained", "cells", "experiments"], "measure only this part; the others in the file of --out stay"),
+        **_one_of(["trained", "cells", "experiments"], "measure only this part; other parts in the file of --out stay"),
         "action": "append",
     },
     "--picture": _value("FILE.svg", "also write the pictures of the landscapes to this file"),
@@ -109,12 +109,12 @@ OPTIONS: dict[str, Option] = {
     "--repair": _flag("move damaged and leftover files to quarantine/"),
     "--report": _value("DIR", f"folder for {REPORT_FILES} (default: {REPORT})"),
     "--retrain": _flag("with --keep-models: train stored runs without a model again"),
-    "--sample": _counts("how many, if no keys are given (default: 10)", 10),
+    "--sample": _counts("how many runs to verify if no keys are given (default: 10)", 10),
     "--scale": _value("SCALE", f"how large a copy of the experiment: {SCALES}"),
     "--store": _value("DIR", f"folder of the stored runs (default: ${STORE_VARIABLE} or {STORE})"),
-    "--studies": _counts("only about N of the studies (default: all)"),
-    "--take": _one_of(["last", "best"], "which score of a history with several rows per run (default: last)", "last"),
-    "--train": _counts("with --part trained: first train N seeds of each landscape, those not recorded yet"),
+    "--studies": _counts("run only about N of the studies (default: all)"),
+    "--take": _one_of(["last", "best"], "which score counts if a run has several rows (default: last)", "last"),
+    "--train": _counts("with --part trained: first train those of N seeds of each landscape that are not recorded yet"),
     "--trainer": _one_of(
         list(TRAINERS),
         "how to train: stacked (default), many runs in lock-step, or solo, one after another in a plain loop",
@@ -122,7 +122,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "--until": _one_of(
         ["settled"],
-        "judge a claim first on two seeds at 99 %, and only if that does not settle it on all seeds at 96 %",
+        "judge a claim first on two seeds at level 99 %, and if that is inconclusive, on all seeds at 96 %",
     ),
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
     "--verbose": _flag("also show what each finding assumes and what would make it consistent"),
@@ -151,7 +151,7 @@ def store_named() -> str | None:
 
 
 def use_images(folder: str | None, here: Path | None = None) -> None:
-    """Read images from `folder`, relative to `here`: sets the environment variable, for other processes too."""
+    """Read images from `folder`, relative to `here`: sets `DATA_VARIABLE`, which child processes inherit."""
     if folder is None:
         return
     if not folder:

@@ -20,7 +20,7 @@ def check_folder(option: str, path: str | None) -> None:
         raise UsageError(f"{option} {path}: expected a name that ends in .svg, as pictures are SVG; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
         raise UsageError(
-            f"{option} {path}: expected a file in an existing folder, but there is no {folder}; make it first"
+            f"{option} {path}: expected a file in an existing folder, but there is no {folder}; make that folder first"
         )
 
 
@@ -50,8 +50,8 @@ def note(text: str) -> None:
 
 def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int], None]:
     """A function of (done, total) that reports progress on standard error: on a terminal in one line that is rewritten,
-    elsewhere in about twenty lines. Nothing is printed in the first `quiet` seconds, and elsewhere than on a terminal
-    nothing within `quiet` seconds of the last line."""
+    to a file or pipe in about twenty lines, at least `quiet` seconds apart. Nothing is printed in the first `quiet`
+    seconds."""
     started, told, last = time.monotonic(), 0, time.monotonic()
 
     def report(done: int, total: int) -> None:
@@ -86,7 +86,7 @@ def log_to_notes() -> None:
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table with numbers aligned to the right, texts to the left."""
+    """A table as text: columns of numbers are right-aligned, all others left-aligned."""
     texts = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
     right = [bool(texts) and all(_is_number(row[i]) for row in texts) for i in range(len(header))]
@@ -102,7 +102,7 @@ def _is_number(text: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as it is printed for people."""
+    """`value` as text for people: floats to six digits, `yes` or `no` for booleans, `-` for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):

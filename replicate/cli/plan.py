@@ -1,4 +1,4 @@
-"""`replicate plan`: counts the runs that a scale needs, part by part, with their cost and the claims that need them."""
+"""`replicate plan`: counts the runs that a scale needs, by cell and grid, with cost and the claims that need them."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def run(options: argparse.Namespace) -> int:
         print(text(plan, options.store))
         if models is not None:
             of = {name: f"{size:,} bytes" for name, size in models.items()}
-            print(f"models: {of['to_train']} for the runs to train, {of['needed']} for all, with --keep-models")
+            print(f"models: {of['to_train']} for the runs to train, {of['needed']} for all runs, with --keep-models")
         print(_milestones_text(reached))
         print(_order_text(steps))
     return 0
 
 
 def _models(plan: Plan) -> dict[str, int]:
-    """Bytes that the models of the runs of `plan` take: of all, and of those to train; diverging runs are included."""
+    """Bytes that the models of all runs of `plan`, and of its runs to train, take, as if none of them diverged."""
     from replicate.train.kept_models import bytes_of  # not at the top: it needs the GPU stack
 
     return {"needed": bytes_of(plan.runs), "to_train": bytes_of(plan.missing)}
@@ -65,7 +65,7 @@ def _models(plan: Plan) -> dict[str, int]:
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
     """Architecture → device-seconds of a run, measured.
 
-    A GPU is leased meanwhile, because a training on it would slow the measurement and take part of its memory.
+    A GPU is leased meanwhile, because another training on that GPU would slow the measurement and take memory.
     """
     if scale.why_untrainable:
         raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
@@ -108,11 +108,11 @@ def _step(step: priority.Step) -> dict[str, Any]:
 
 
 WAYS = {"all seeds": False, "--until settled": True}
-"""Title → whether claims are trained with two looks."""
+"""Name of the way to train → whether claims are judged in two steps, first on two seeds, then on all."""
 
 
 def _milestones_text(reached: Mapping[str, Milestones]) -> str:
-    """After how many runs the first and the last verdicts come, without a budget."""
+    """A table: how many runs have to be trained, without a budget, before the first and the last verdict."""
     header = ("trained with", "first provisional", "first final", "last, at least", "last, at most")
     rows = []
     for name, found in reached.items():
@@ -127,7 +127,7 @@ def _when(when: milestones.When) -> str:
 
 
 MOST_STEPS = 12
-"""Rows that are printed; the JSON has all."""
+"""At most this many rows are printed; the JSON has all."""
 
 
 def _order_text(steps: Sequence[priority.Step]) -> str:
@@ -156,18 +156,18 @@ def _store(path: str, scale: scales.Scale) -> Store | None:
 
 
 def text(plan: Plan, store: str) -> str:
-    """The plan for people."""
+    """The plan as text for people."""
     scale = plan.scale
-    kind = "a probe: its verdicts do not speak for the paper's cells" if scale.probe else "the paper's protocol"
-    too_small = "to change a float32 weight"
+    kind = "a probe: its verdicts do not apply to the paper's cells" if scale.probe else "the paper's protocol"
+    too_small = "change a float32 weight"
     if scale.no_effect_below:
-        too_small = f"to take {100 * scale.no_effect_below:g} % of the weights away over a training"
+        too_small = f"shrink the weights by {100 * scale.no_effect_below:g} % over a training"
     lines = [
         f"scale {scale.name}: {scale.summary} ({kind})",
         f"runs: {at_least(len(plan.runs), plan.most)} needed, {plan.stored} in {store}, "
         f"{at_least(plan.to_train, plan.most - plan.stored)} to train",
-        f"landscape points: {plan.points}; {plan.inert} of them share the run without weight decay: theirs is too "
-        f"small {too_small}",
+        f"landscape points: {plan.points}; {plan.inert} of them share the run at weight decay 0, because their weight "
+        f"decay is too small to {too_small}",
         _cost(plan),
         f"claims: {len(plan.trained)} can be judged at this scale, {len(plan.left_out)} cannot",
     ]
@@ -180,11 +180,11 @@ def text(plan: Plan, store: str) -> str:
         counts = (p.points, runs, p.stored, p.to_train, hours, len(p.claims))
         rows.append((p.part.cell.id, p.part.variant, p.part.grid, *counts, _families(p.claims)))
     header = ("cell", "variant", "grid", "points", "runs", "stored", "to train", "hours", "claims", "families")
-    lines += ["", columns(header, rows), "Parts share runs, so the columns add up to more than the totals above."]
+    lines += ["", columns(header, rows), "Rows share runs, so the columns add up to more than the totals above."]
     if plan.most > len(plan.runs):
         lines.append(
-            "Results decide how far a bracket extends. Where there are two numbers, the second is the most that may be "
-            "needed; points, runs to train and hours of a part are the least."
+            "Results decide how far the bracket around an optimum is extended. Of two numbers, the second is the most "
+            "that may be needed; points, runs to train and hours of a row are the least."
         )
     reasons: dict[str, list[str]] = {}
     for claim, reason in plan.left_out.items():
@@ -221,4 +221,4 @@ def _exists(path: str | Path) -> bool:
     try:
         return Path(path).exists()
     except OSError:
-        return True  # opening it will report what is wrong with its name
+        return True  # opening the store will report what is wrong with its name

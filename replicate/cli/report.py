@@ -1,4 +1,4 @@
-"""`replicate report`: judges the stored runs and writes a report; `report compare` compares two."""
+"""`replicate report`: judges claims from stored runs and writes a report; `report compare` compares two reports."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def _most_complete(store: Store) -> tuple[Scale, str]:
     if not held:
         raise UsageError(
             f"store {store.path}: expected runs of a scale ({', '.join(scales.SCALES)}), got none among "
-            f"its {len(keys)}; train first"
+            f"its {len(keys)} runs; run `replicate train` first"
         )
     return scale, f"the store holds {held} of its runs"

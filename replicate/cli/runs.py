@@ -95,7 +95,7 @@ def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
 
 
 def _gc(store: Store, delete: bool, as_json: bool) -> None:
-    """List what nobody will read again, and delete it if asked to."""
+    """List, or with `delete` delete, the files that no process will read again."""
     items = garbage.find(store)
     left = 0
     if delete:
@@ -119,9 +119,9 @@ def _gc(store: Store, delete: bool, as_json: bool) -> None:
     elif delete:
         say([f"deleted {len(items)} files and folders in {store.path}: {size:,} bytes"])
     else:
-        print(f"{size:,} bytes; nothing was deleted: --delete does that")
+        print(f"{size:,} bytes; nothing was deleted; add --delete to delete these")
     if left:
-        note(f"{left} could not be deleted; make the store writable, unless they were gone already")
+        note(f"{left} files or folders were not deleted: they are gone already, or the store must be made writable")
 
 
 def _export(fields: Sequence[str], rows: Iterable[dict[str, Any]], form: str, out: str | None) -> None:
@@ -154,7 +154,7 @@ def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
     frame = pd.DataFrame(list(rows), columns=list(fields))
     for field in ("accuracy", "best_accuracy", "seconds"):
         if field in frame:
-            frame[field] = frame[field].astype("float64")  # even if every run diverged
+            frame[field] = frame[field].astype("float64")  # also if all values are None because every run diverged
     blob = io.BytesIO()
     frame.to_parquet(blob, index=False, engine="pyarrow")
     return blob.getvalue()
@@ -182,8 +182,8 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
     """Train recorded runs again in a temporary store, the `asked` keys or a `sample`, and compare the results.
 
     Returns exit status 1 if a result disagrees. The same processor and versions must give equal results to the last
-    digit. Others round differently, as does a GPU when the stack differs, and training magnifies that: there,
-    accuracies may differ by up to `ROUNDING_PP`.
+    digit. Other processors and versions round differently, as does a GPU when the stack differs, and training
+    magnifies rounding errors: accuracies may then differ by up to `ROUNDING_PP`.
     """
     found = recorded.of_scale(scale.name)
     runs = {run.key: run for run in possible_runs(scale)}
@@ -205,11 +205,11 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """As `_verify`, for a `sample` of the runs of a trained landscape, which have no keys to name."""
+    """As `_verify`, for a `sample` of the runs of the trained landscape `name`; these runs have no keys."""
     if name not in trained.LANDSCAPES:
         raise UsageError(f"--landscape: expected one of {', '.join(trained.LANDSCAPES)}; got {name!r}")
     if asked:
-        raise UsageError("KEY: expected none with --landscape, whose runs have no keys, got some; use --sample")
+        raise UsageError("KEY: expected none with --landscape, whose runs have no keys, got some; use --sample N")
     from replicate.calibration import training  # not at the top: the engine needs the GPU stack
 
     landscape = trained.LANDSCAPES[name]
@@ -229,7 +229,7 @@ def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bo
     """Evaluate kept models again, of the `asked` keys or of a `sample`, and compare with their records.
 
     As `_verify`, but no training magnifies rounding errors: on another machine, and for runs trained on a GPU,
-    accuracies may differ by up to `EVALUATION_PP`. A damaged model disagrees.
+    accuracies may differ by up to `EVALUATION_PP`. A damaged model counts as a disagreement.
     """
     chosen = sorted({one_run(store, key).key for key in asked})
     if not asked:
@@ -262,7 +262,7 @@ def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str
 
 
 def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) -> list[str]:
-    """The distinct `keys` that `prefixes` begin; raises `UsageError` unless each begins exactly one."""
+    """The distinct `keys` that begin with `prefixes`; raises `UsageError` unless each prefix fits exactly one key."""
     chosen: dict[str, None] = {}
     for prefix in prefixes:
         found = [key for key in keys if key.startswith(prefix)]
@@ -288,7 +288,7 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
 
 
 def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, most_pp: float) -> dict[str, Any]:
-    """The row of `before` and `again`, an accuracy and its provenance; on another machine `most_pp` apart agree."""
+    """One row. `again`: accuracy in pp and provenance; on another machine, accuracies up to `most_pp` apart agree."""
     again_pp, origin = again or (None, {})
     names = ("versions", "device_model", "platform")
     same = all(before.provenance.get(name) == origin.get(name) for name in names)
@@ -300,7 +300,7 @@ def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, 
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
-    """A run as a row; if it diverged its accuracy is None, which `replicate judge` reads so."""
+    """A run as a row; its accuracy is None if it diverged, which `replicate judge` reads as diverged."""
     run, result = stored.run, stored.result
     row = {**run, "key": stored.key, "dataset": run["data"]["name"], "wd": run["weight_decay"]}
     row |= {"accuracy": None if result.diverged else result.accuracy_pp, "best_accuracy": result.best_accuracy_pp}

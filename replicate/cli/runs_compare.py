@@ -59,7 +59,7 @@ def _stores(before: Store, after: Store, prefixes: list[str], as_json: bool) -> 
     if differing:
         print(columns(HEADER, [[shown(row[field]) for field in HEADER] for row in rows[:MOST_ROWS]]))
     if len(rows) > MOST_ROWS:
-        print(f"... and {len(rows) - MOST_ROWS} that differ less; --json has them all")
+        print(f"... and {len(rows) - MOST_ROWS} runs that differ less; --json prints all")
     return int(bool(differing))
 
 

@@ -19,19 +19,19 @@ def to_read(path: str, scale: Scale | None = None) -> Store:
 
 
 def fullest(keys: Set[str]) -> tuple[Scale, int]:
-    """The scale with most of the runs `keys`, and how many it has."""
+    """The scale to which most of the runs `keys` belong, and how many."""
     held = {name: sum(run.key in keys for run in possible_runs(scale)) for name, scale in scales.SCALES.items()}
     name = max(held, key=lambda n: held[n])
     return scales.get(name), held[name]
 
 
 def one_run(store: Store, prefix: str) -> StoredRun:
-    """The run whose key begins with `prefix`; raises `UsageError` unless there is exactly one."""
+    """The run whose key begins with `prefix`; raises `UsageError` unless it is exactly one, with a valid record."""
     keys = store.find(prefix)
     if len(keys) != 1:
         got = f"{len(keys)} that begin with it: {', '.join(keys[:4])}, …" if keys else "none"
         raise UsageError(f"{prefix}: expected the key of one run in {store.path}, got {got}; see `replicate runs list`")
     stored = store.read(keys[0])
     if stored is None:
-        raise UsageError(f"{keys[0]}: expected a valid record, got a corrupt one; train the run again")
+        raise UsageError(f"{keys[0]}: expected a valid record, got a damaged one; train the run again")
     return stored

@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"world": options.world, "runs": len(runs), "made": made})
     else:
-        say([f"judge them: pytest claims/ --scale synthetic --store {store.path}"])
+        say([f"to judge these runs: pytest claims/ --scale synthetic --store {store.path}"])
     return 0

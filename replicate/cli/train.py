@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if scale.why_untrainable:
         raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
     if options.retrain and not options.keep_models:
-        raise UsageError("--retrain: expected --keep-models, got none: stored runs are only retrained for their models")
+        raise UsageError("--retrain: expected --keep-models too, got none: runs are retrained only for their models")
     keep = Keep.NONE if not options.keep_models else Keep.ALL if options.retrain else Keep.NEW
     use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if until_settled:
         claims = training_order.unsettled(claims, scale, store)
         first = runs_for(answerable, scale, store.result, looks.FIRST_SEEDS)
-    # Adaptive brackets have asked for more.
+    # Brackets that depend on results may have asked for more runs.
     runs = list({run.key: run for run in (*first, *runs_for(claims, scale, store.result))}.values())
     present = len(store.keys() & {r.key for r in runs})
     if options.json:
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         enough = f"enough to judge {answered} of {len(answerable)} claims"
         print(f"the budget of {options.budget} is spent: {have}, {enough}; run the same command again to continue")
     elif status == 0:
-        say([f"{present} of {len(runs)} runs are in {store.path}; judge them: pytest claims/ --scale {scale.name}"])
+        say([f"{present} of {len(runs)} runs are in {store.path}; to judge: pytest claims/ --scale {scale.name}"])
     return status
 
 
@@ -81,7 +81,7 @@ def _train(
     options: argparse.Namespace,
     until: float,
 ) -> int:
-    """Train `parts`, the runs that `claims` need, one after the other; returns the exit status."""
+    """Train the lists of runs `parts`, which `claims` need, one after the other; returns the exit status."""
     from replicate.train.engine.failed import TrainingFailed
     from replicate.train.engine.leave import OutOfTime  # not at the top: the engine needs the GPU stack
     from replicate.train.watch import in_flight

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
-    """Show progress until every run of every round is stored. It is the answer, so it goes to standard output."""
+    """Show progress on standard output until all runs are stored, including runs added because of earlier results."""
     monitor = Monitor(
         store,
         runs_at(scale, store.result),
@@ -69,17 +69,17 @@ def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
 
 def _end(last: Snapshot) -> int:
     if last.done == last.total:
-        print(f"done: all {last.total} runs are stored; they took {duration(last.device_seconds)} of one device")
+        print(f"done: all {last.total} runs are stored; training took {duration(last.device_seconds)} on one device")
     return 0
 
 
 def _busiest(store: Store) -> Scale:
-    """The scale with most runs stored or begun."""
+    """The scale with most runs stored or in training."""
     keys = store.keys().union(*(stack.keys for stack in in_flight.read(store).stacks))
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of a scale, stored or begun, got none of its {len(keys)}; add --scale"
+            f"store {store.path}: expected runs of a scale, stored or begun, got none of {len(keys)}; add --scale NAME"
         )
     return scale
 

@@ -19,12 +19,12 @@ class Part:
     variant: str
     """`main`, `sgd`, `batch-256` … `batch-2048`, `schedule-step`, `schedule-linear`, `long`."""
     grid: str
-    """`paper` (its eight weight decays), `unit` (0.1 lr; for `sgd` 0.005 lr), `ratio` (kappa * unit) or `bracket`."""
+    """`paper` (its own grid), `unit` (0.1 lr; sgd 0.005 lr), `ratio` (kappa * unit), `bracket` (around the optimum)."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that the paper reports: value, interval (None if it gives none), unit, place in the paper."""
+    """A number that the paper reports: value, interval (None if not given), unit, place in the paper."""
 
     value: float
     low: float | None
@@ -63,12 +63,12 @@ class Claim:
     rule: str
     """The decision rule in one sentence."""
     parts: tuple[Part, ...]
-    """The runs it needs; empty if the claim follows from the protocol alone."""
+    """The runs that the claim needs; empty if the claim follows from the protocol alone."""
     figure: Figure | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
     """Further arguments of the estimator, e.g. (("kappa", 0.1),)."""
     strict: Margin | None = None
-    """A narrower margin, reported beside the verdict without deciding it."""
+    """A narrower margin; its outcome is reported beside the verdict but never decides."""
     direction: str = ""
     """`higher` or `lower` if the paper claims a direction, empty if it claims a value."""
 

@@ -54,7 +54,7 @@ CHANNEL_STD = {"cifar100": (0.2675, 0.2565, 0.2761), "imagenet": (0.229, 0.224, 
 COLOR_JITTER = 0.4
 """Largest relative change of brightness, contrast and saturation, from the published script; not in the text."""
 RANDAUGMENT_MAGNITUDE = 9
-"""Section 3.1. It gives no other setting and the script has no RandAugment: the others are torchvision's defaults."""
+"""Section 3.1 gives no other setting, and the script has no RandAugment: other settings are torchvision's defaults."""
 SCRIPT_BATCH_SIZE = {"cifar100": 128, "imagenet": 256}
 """The published script's batch sizes; the one for ImageNet differs from the text's."""
 WARMUP_EPOCHS = 10

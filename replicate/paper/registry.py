@@ -51,7 +51,7 @@ class _Rule:
     words: str
     strict: Margin | None = None
     direction: str = ""
-    """As in `Claim`; needed only for a two-sided margin, since a one-sided one implies it."""
+    """As in `Claim`; needed only for a two-sided margin, since a one-sided margin implies the direction."""
     unit: str = ""
 
 
@@ -118,7 +118,7 @@ _RULES = {
     ),
     "sgd_ratio": _Rule(Margin(0.0, 0.2), "the interval of SGD's ratio over AdamW's lies below 0.2", direction="lower"),
 }
-"""Quantity → rule. Those of `drop_pp` and `cost_ratio` depend on figures and are made with the claims."""
+"""Quantity → rule. The rules of `drop_pp` and `cost_ratio` depend on figures and are made with the claims."""
 
 
 def _claim(
@@ -268,14 +268,12 @@ def _build() -> tuple[Claim, ...]:
     claims += [*_pooled_ratio_claims(), *(c for c in cells if c.quantity != "rho"), *_deviation_claims()]
     claims += [*_one_dim_claims(), *_robustness_claims(), *_sgd_claims()]
     if unknown := {c.family for c in claims} - set(FAMILIES):
-        raise ValueError(
-            f"expected the families of FAMILIES, got {', '.join(sorted(unknown))}; give them a place there"
-        )
+        raise ValueError(f"expected the families of FAMILIES, got {', '.join(sorted(unknown))}; add them to FAMILIES")
     return tuple(sorted(claims, key=lambda c: FAMILIES.index(c.family)))  # stable: within a family as built
 
 
 FAMILIES = ("rho", "slope", "intercept", "r2", "universality", "deviation", "one_dim", "robust", "sgd")
-"""In the paper's order; the tests of each are in claims/test_<family>.py."""
+"""In the paper's order; the tests of each family are in claims/test_<family>.py."""
 
 
 CLAIMS: tuple[Claim, ...] = _build()

@@ -1,4 +1,4 @@
-"""The answer of a sweep in words: a table by learning rate, what to set, and a paragraph that explains it."""
+"""What a sweep answers, in words: a table by learning rate, the weight decay to set, and an explanation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_SETTINGS = 6
 NONE = "—"
 WORDS = {
     "rho": "the best weight decay is a tenth of the learning rate",
-    "slope": "it grows in proportion to the learning rate",
-    "intercept": "the line passes through the origin",
-    "r2": "the proportional line explains nearly all of it",
+    "slope": "best weight decay is proportional to learning rate",
+    "intercept": "the line of best weight decays has no intercept",
+    "r2": "a proportional line explains the best weight decays",
     "one-dim/gap": "tuning the learning rate alone loses less than 0.3 pp",
 }
-"""Claim → what it says."""
+"""Claim → its statement in words."""
 
 
 def heads(cell: JudgedCell) -> tuple[str, ...]:
@@ -52,19 +52,20 @@ def caption(cell: JudgedCell) -> str:
     unit = "in percentage points" if cell.metric == "accuracy" else "in its unit"
     if cell.answer.searched:
         return (
-            "A random search: a smooth surface was fitted to its trials and read at these learning rates. Best λ: "
-            "where it is highest; 95 %: interval of the best λ. The next three columns: what a tenth of the best λ, "
-            f"ten times it and the paper's rule lose, {unit}, ± standard error. Trials: those nearest in learning rate."
+            "A random search: a smooth surface was fitted to its trials and evaluated at these learning rates. Best "
+            "λ: where the surface is highest; 95 %: interval of the best λ. The next three columns: what is lost "
+            f"compared with the best λ, {unit} ± standard error, at a tenth of the best λ, at ten times the best λ "
+            "and by the paper's rule. Trials: the number of trials for which this learning rate is the nearest."
         )
     return (
-        f"Best λ: that of the best runs, with their mean {score}. 95 %: interval of the best λ. The next four columns: "
-        "what no decay (or the smallest that was run, in brackets), a tenth of the best λ, ten times it and the "
-        f"paper's rule lose against it, {unit}, ± standard error."
+        f"Best λ: the weight decay with the best mean {score}. 95 %: interval of the best λ. The next four columns: "
+        f"what is lost compared with the best λ, {unit} ± standard error, without decay (or at the smallest decay run, "
+        "in brackets), at a tenth of the best λ, at ten times the best λ and by the paper's rule."
     )
 
 
 def headline(cell: JudgedCell) -> str:
-    """Which weight decay to set: at the learning rates that were asked for, else beginning with the best one."""
+    """Which weight decay to set: at the learning rates asked for, or else at all, the best learning rate first."""
     found = [one for one in cell.answer.settings if one.asked or not one.why_not]
     best = cell.answer.best
     if found:
@@ -75,9 +76,9 @@ def headline(cell: JudgedCell) -> str:
     if best is None or best.best_wd is None:
         return "To set: no run has a score."
     if _all_equal(cell):
-        return "To set: these runs do not tell, because all have the same score."
+        return "To set: unknown, because all runs have the same score."
     return (
-        f"To set: these runs do not tell; the best of them is at learning rate {best.lr:.3g} with weight decay "
+        f"To set: unknown from these runs; the best of them is at learning rate {best.lr:.3g} with weight decay "
         f"{best.best_wd:.3g}."
     )
 
@@ -86,7 +87,7 @@ def paragraph(cell: JudgedCell) -> str:
     """What weight decay does, how the best one depends on the learning rate, and what the paper's rule would cost."""
     law = f"{sentence(cell)}{_constant(cell)}."
     parts = [_best(cell), *_without(cell), law[0].upper() + law[1:], *_by_rule(cell)]
-    parts.append(f"How much seeds differ is {cell.answer.noise}.")
+    parts.append(f"The noise between seeds is {cell.answer.noise}.")
     return " ".join(part for part in parts if part)
 
 
@@ -97,7 +98,7 @@ def title(cell: JudgedCell) -> str:
 
 
 def names(cell: JudgedCell) -> tuple[str, ...]:
-    """Architecture and data set, without those that the sweep does not name."""
+    """Architecture and data set, each left out if the sweep does not name it."""
     return tuple(name for name in (cell.arch, cell.dataset) if name != UNNAMED)
 
 
@@ -136,7 +137,7 @@ def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
 
 
 def remarks(cell: JudgedCell) -> Iterable[str]:
-    """The lines below the verdicts: reasons that interval and margin do not show, flags, and what would settle."""
+    """The lines below the verdicts: reasons not plain from interval and margin, flags, what would settle open ones."""
     why: dict[tuple[str, str], list[str]] = {}
     for name, verdict in cell.verdicts.items():
         found = cell.measured[name]
@@ -152,21 +153,21 @@ def remarks(cell: JudgedCell) -> Iterable[str]:
     yield from (f"To settle {', '.join(names)}: {text}." for text, names in settle.items() if text)
     if cell.disagreements:
         yield (
-            f"The paper's own method gives another verdict on {', '.join(cell.disagreements)}: it takes the best run "
-            "of each learning rate as its optimum and ignores the error of that (--json has its figures)."
+            f"The paper's own method gives another verdict on {', '.join(cell.disagreements)}: that method takes "
+            "the best run of each learning rate as the optimum and ignores its uncertainty (--json has the figures)."
         )
 
 
 def worth(cell: JudgedCell) -> str:
-    """A line above the runs to do next: how much they are expected to narrow the answer."""
+    """A line to print above `next_runs`: how much these are expected to narrow the answer."""
     plan = cell.answer.plan
     if plan is None or not plan.runs:
         return "What to run next: no further runs of this kind would narrow the answer."
     title = f"What to run next ({len(plan.runs)} runs; rank 1 tells most)"
     if plan.slope_narrows is None or plan.ratio_narrows is None:
-        return f"{title}; without them the answer stays open:"
+        return f"{title}; without these runs the answer stays open:"
     slope, ratio = (f"{100 * share:.0f} %" for share in (plan.slope_narrows, plan.ratio_narrows))
-    return f"{title}; they should reduce the standard error of the slope to {slope} of now, of the ratio to {ratio}:"
+    return f"{title}; these should reduce the standard error of the slope to {slope} of now, the ratio's to {ratio}:"
 
 
 NEXT = ("lr", "weight decay", "new seeds", "rank")
@@ -229,7 +230,7 @@ def _loss(loss: Loss | None) -> str:
 
 
 def _no_decay(row: RateRow) -> str:
-    """The loss without decay; if weight decay 0 was not run, that of the smallest one, which is named."""
+    """The loss without decay; if weight decay 0 was not run, the loss at the smallest weight decay, with its value."""
     if row.least is None or row.least.wd == 0:
         return _loss(row.least)
     return f"{_loss(row.least)} (λ {row.least.wd:.2g})"
@@ -255,7 +256,7 @@ def _all_equal(cell: JudgedCell) -> bool:
 
 
 def _without(cell: JudgedCell) -> Iterable[str]:
-    """Sentences on the learning rates at which weight decay hardly matters or the sweep does not enclose the best."""
+    """Sentences on learning rates where weight decay hardly matters or its optimum is not inside the range run."""
     unit = _unit(cell)
     rows_of = {where: [row for row in cell.answer.by_lr if row.where is where] for where in Where}
     if rows := rows_of[Where.ANY_BELOW]:
@@ -264,24 +265,24 @@ def _without(cell: JudgedCell) -> Iterable[str]:
         none = "including none" if all(row.alike[0] == 0 for row in rows) else "down to the smallest that was run"
         yield (
             f"At {_lrs(rows)} weight decay hardly matters up to {up_to:.2g}, {none}: the means of these runs differ by "
-            f"at most {most:.2g}{unit}, which cannot be told from 0."
+            f"at most {most:.2g}{unit}, which is not distinguishable from 0."
         )
     if rows := rows_of[Where.FLAT]:
         most = max(row.alike_loses for row in rows)
-        by = "" if cell.answer.searched else f": means differ by at most {most:.2g}{unit}, which cannot be told from 0"
+        by = "" if cell.answer.searched else f": means differ by at most {most:.2g}{unit}, not distinguishable from 0"
         yield f"At {_lrs(rows)} weight decay hardly matters{by}."
     if rows := rows_of[Where.ABOVE]:
         yield f"At {_lrs(rows)} the best weight decay may be larger than all that were run."
     if rows := rows_of[Where.BELOW]:
         with_zero = all(row.smallest == 0 for row in rows)
-        where = "lie between 0 and the next that was run" if with_zero else "be smaller than all that were run"
+        where = "lie between 0 and the next one that was run" if with_zero else "be smaller than all that were run"
         yield f"At {_lrs(rows)} the best weight decay may {where}."
     if rows := rows_of[Where.OPEN]:
         at = ", ".join(f"{row.best_wd:.3g}{_end(row)} at learning rate {row.lr:g}" for row in rows[:MOST_NAMED])
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         yield (
-            f"The best runs have weight decay {at}{more}. How near the optimum is to them cannot be told "
-            "without knowing how much seeds differ: run a second seed, or add --noise SD if you know it."
+            f"The best runs have weight decay {at}{more}. How near the optimum is to these "
+            "is unknown without the standard deviation between seeds: run a second seed, or add --noise SD if known."
         )
     if (rows := rows_of[Where.EQUAL]) and not _all_equal(cell):
         yield f"At {_lrs(rows)} all runs have the same {_score_name(cell)}, so they say nothing about weight decay."
@@ -310,7 +311,7 @@ def _constant(cell: JudgedCell) -> str:
 
 
 def _setting(one: Setting, best_lr: float | None, *, first: bool) -> str:
-    """What to set at one learning rate; only the `first` in a list names learning rate and weight decay in full."""
+    """What to set at one learning rate; only the `first` of a list has the words "learning rate", "weight decay"."""
     which = "" if one.run and one.lr != best_lr else f" ({'the best' if one.run else 'not run'})"
     at, what = f"at {'learning rate ' if first else ''}{one.lr:.3g}{which}", "weight decay " if first else ""
     if one.why_not:

@@ -1,4 +1,4 @@
-"""The secondary criteria of a verdict in words: name and phrase of each."""
+"""The secondary criteria of a verdict, those that do not decide, in words: a name and a phrase for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate.judging.verdict import Secondary
 from replicate.text import interval
 
 MOST_SHOWN = 6
-"""Longer lists are shortened to their number and ends."""
+"""Longer lists of weight decays are shortened to their number and the two ends."""
 
 
 def words(found: Secondary) -> tuple[tuple[str, str], ...]:
@@ -51,7 +51,7 @@ def _words(found: Secondary) -> Iterator[tuple[str, str]]:
 def _published(paper: Published) -> str:
     best = ", ".join(f"{one.wd:.3g} at lr {one.lr:g}" for one in paper.argmax)
     return (
-        f"ratio {paper.rho:.3g} {interval(paper.rho_low, paper.rho_high)}, p of 0.10 {_number(paper.p_rho)}, slope "
+        f"ratio {paper.rho:.3g} {interval(paper.rho_low, paper.rho_high)}, p for 0.10 {_number(paper.p_rho)}, slope "
         f"{_number(paper.slope)}, intercept {_number(paper.intercept)} (p {_number(paper.intercept_p)}), R² "
         f"{paper.r2:.3g}; best weight decay {best}"
     )

@@ -30,7 +30,7 @@ class Change:
 
 
 def compare(before: VerdictFile, after: VerdictFile) -> list[Change]:
-    """The differences, those of the whole files first; dates and versions of software are ignored."""
+    """The differences, first those in fields of the whole file; dates and versions of software are ignored."""
     found = list(_whole(before, after))
     old, new = ({e.id: e for e in file.entries} for file in (before, after))
     for claim_id in dict.fromkeys([*old, *new]):

@@ -80,7 +80,7 @@ FAMILIES = (
     Family(
         "one_dim",
         "Tuning the learning rate alone",
-        "If λ* = 0.1η, there is no need to search over both: the best of the six points on that line comes within "
+        "If λ* = 0.1η, there is no need to search over η and λ: the best of the six points on that line comes within "
         "0.3 pp of the best of the whole grid of 48, at an eighth of the cost.",
         "The best of many noisy runs looks better than it is, the more so the more runs there are. The interval allows "
         "for that, and all of it has to lie below 0.3 pp.",
@@ -98,7 +98,7 @@ FAMILIES = (
         "sgd",
         "SGD is different",
         "With plain momentum SGD the ratio is said to be twenty times smaller, 0.005.",
-        "The interval has to lie within a factor 2 of 0.005, and that of SGD's ratio over AdamW's below a fifth.",
+        "The ratio's interval has to lie within a factor 2 of 0.005, and the interval of SGD's over AdamW's below 1/5.",
         "sgd/rho",
     ),
 )

@@ -1,4 +1,4 @@
-"""The answer in words: what to set, what held, where the best λ lies, and what tuning η alone costs."""
+"""The answer in words: which λ to set, which law held, where the best λ lies, and what tuning η alone costs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from replicate.report.families import TITLES, kind
 from replicate.report.wording import CRASHED, outcome_text
 from replicate.text import joined
 
-TOLD = 2.0
-"""Standard errors that a loss must exceed to count."""
+CLEAR = 2.0
+"""A loss counts if it exceeds this many of its standard errors."""
 
 
 def sentences(file: VerdictFile) -> tuple[str, str, str]:
@@ -36,7 +36,7 @@ def to_act(file: VerdictFile) -> str:
 
 
 def _rule_costs(cells: Sequence[InPractice]) -> str:
-    costly = [one for one in cells if one.by_rule is not None and one.by_rule.value > TOLD * one.by_rule.error > 0]
+    costly = [one for one in cells if one.by_rule is not None and one.by_rule.value > CLEAR * one.by_rule.error > 0]
     free = [one for one in cells if one not in costly and (one.by_rule is not None or _alike_by_rule(one))]
     unknown = [one for one in cells if one not in costly and one not in free]
     parts = []
@@ -44,14 +44,14 @@ def _rule_costs(cells: Sequence[InPractice]) -> str:
         losses = [one.by_rule.value for one in costly if one.by_rule is not None]
         parts.append(f"costs {span(min(losses), max(losses))} pp of accuracy on {_named(costly)}")
     if free:
-        parts.append(f"cannot be told from the best λ on {_named(free)}")
+        parts.append(f"is not distinguishable from the best λ on {_named(free)}")
     if unknown:
         parts.append(f"was not run on {_named(unknown)}")
     return f"At the best learning rate of each model, λ = 0.1η {', '.join(parts)}."
 
 
 def _alike_by_rule(one: InPractice) -> bool:
-    """Whether the rule's λ is one of those that cannot be told from the best."""
+    """Whether λ = 0.1η is one of the weight decays that are not distinguishable from the best."""
     return one.alike[0] <= RHO * one.lr <= one.alike[1]
 
 
@@ -94,11 +94,11 @@ def _counted(file: VerdictFile) -> str:
     inert = [e for e in file.entries if outcome_text(e) == REPLICATED and _inert(e)]
     if inert:
         text += (
-            f"; {len(inert)} of the {shown.count(REPLICATED)} replicated for another reason than the paper's: at the "
-            "best learning rate no weight decay has any effect"
+            f"; {len(inert)} of the {shown.count(REPLICATED)} replicated claims hold for another reason than the "
+            "paper's: at the best learning rate no weight decay has any effect"
         )
     if shown.count(CRASHED):
-        text += f"; judging {shown.count(CRASHED)} of them crashed"
+        text += f"; judging {shown.count(CRASHED)} claims crashed"
     return text + "."
 
 
@@ -122,12 +122,12 @@ def _ratio(file: VerdictFile) -> str:
         span = f"{_plain(low)} to {_plain(high)} times the learning rate" if bounded else "elsewhere"
         text += f", {span} in {len(no)}"
     if open_:
-        text += f", and cannot be located well enough in {len(open_)}"
+        text += f", and is not located precisely enough in {len(open_)}"
     if slopes:
         grows, not_so, unknown = _split(slopes)
         text += f"; it grows in proportion to the learning rate in {_count(len(grows))}"
         text += f", does not in {len(not_so)}" if not_so else ""
-        text += f", and cannot be told in {len(unknown)}" if unknown else ""
+        text += f", and is undecided in {len(unknown)}" if unknown else ""
     return text + "."
 
 
@@ -137,11 +137,11 @@ def _use(file: VerdictFile) -> str:
         return "What tuning the learning rate alone costs has not been measured."
     yes, no, open_ = _split(gaps)
     text = (
-        "Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp against the paper’s grid "
+        "Tuning the learning rate alone, with λ = 0.1η, costs less than 0.3 pp compared with the paper’s grid "
         f"in {_count(len(yes))} of {len(gaps)} cells"
     )
     text += f", more in {len(no)}" if no else ""
-    text += f", and cannot be told in {len(open_)}" if open_ else ""
+    text += f", and is undecided in {len(open_)}" if open_ else ""
     drops = _of_kind(file, "deviation/kappa")
     if drops:
         as_printed = _count(len(_split(drops)[0]))
@@ -155,7 +155,7 @@ def _of_kind(file: VerdictFile, wanted: str) -> list[Entry]:
 
 
 def _split(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Replicated, contradicted, inconclusive."""
+    """The replicated, the contradicted and the inconclusive entries."""
     by = {o: [e for e in entries if outcome_text(e) == o] for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
     return by[REPLICATED], by[CONTRADICTED], by[INCONCLUSIVE]
 

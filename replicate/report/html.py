@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from replicate.calibration.measured import CellRow
 
 FINDINGS = {
-    "decision-inconsistent": "a conclusion falls with it",
-    "inconsistent": "a figure is off",
-    "consistent": "the figures fit",
+    "decision-inconsistent": "figures disagree, and a conclusion changes with them",
+    "inconsistent": "figures disagree",
+    "consistent": "the figures agree",
 }
 """Outcome of the audit → what it means, the most serious first."""
 
@@ -69,7 +69,7 @@ def render(
     lacking: str = "",
 ) -> str:
     """The page. `reachability`: the audit's picture; `rates`: error rates of single cells from the calibration;
-    `findings`: those of the audit, as in its JSON; `lacking`: why there are no `rates`, or empty."""
+    `findings`: the audit's, as in its JSON; `lacking`: why there are no `rates`, or empty."""
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
         for s in view.sections(file)
@@ -120,7 +120,7 @@ def _plots(family: str, file: VerdictFile) -> list[Picture]:
     if not entries:
         return []
     paper = "Orange diamond: the paper. " if any(forest.row(e, "").paper for e in entries) else ""
-    words = f"Blue: here, with arrows at open ends. {paper}Shaded: the margin. The letter is the verdict."
+    words = f"Blue: these runs, with arrows at open ends. {paper}Shaded: the margin. The letter is the verdict."
     return [Picture(name, words, page.svg(draw(entries, lambda e: cell_title(cell_of(e.id)))))]
 
 
@@ -135,7 +135,7 @@ def _deviations(file: VerdictFile) -> list[Picture]:
             if where is not None and where[0] == dataset and e.verdict.estimate is not None:
                 found[where[1]] = (e.verdict.estimate, e.verdict.margin)
         if found:
-            words = "Blue: here. Orange: the paper’s Table 2. Shaded: the margins."
+            words = "Blue: these runs. Orange: the paper’s Table 2. Shaded: the margins."
             out.append(Picture(title, words, page.svg(deviation(dataset, found, f"{title}.")), "small"))
     return out
 
@@ -162,8 +162,8 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
         out.append(
             Check(
                 "What the paper’s grid can reach",
-                "The paper can only have found best weight decays on its grid, the dots. At most learning rates the "
-                "claimed one, the cross, is not on it, so this suite trains two more grids.",
+                "The paper can only have found best weight decays on its grid (dots). At most learning rates the "
+                "claimed weight decay (cross) is not on that grid, so this suite trains two more grids.",
                 (Picture("", "", page.svg(_described(reachability)), "wide reach"),),
             )
         )
@@ -182,7 +182,7 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
             Check(
                 "How often the rules err",
                 "Made-up landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
-                "C contradicted. ▸ marks truths inside the margin: there C is wrong, in all other rows R is.",
+                "C contradicted. ▸ marks truths inside the margin. C is an error in these rows, R in all others.",
                 tuple(pictures),
             )
         )

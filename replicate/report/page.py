@@ -41,7 +41,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def _distinct(text: str) -> str:
-    """The page with ids made distinct between its pictures, which may be equal."""
+    """The page with the ids of each picture made unique, since two pictures may be the same."""
     first, *pictures = text.split("<svg ")
     renamed = (_ID.sub(rf"\g<0>-{i}", picture) for i, picture in enumerate(pictures, 1))
     return "<svg ".join([first, *renamed])

@@ -1,4 +1,4 @@
-"""The rival laws of the best weight decay: the argument for each, what it predicts here, and whether it held."""
+"""The rival laws of the best weight decay: the argument for each, its predictions here, and whether they held."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _predicts(law: Law, one: InPractice) -> str:
 
 
 def _held(law: Law) -> str:
-    return "did not hold" if law.excluded else "only this one held" if law.supported else "cannot be told"
+    return "did not hold" if law.excluded else "only this one held" if law.supported else "undecided"
 
 
 def _bounded(low: float, high: float) -> str:
@@ -105,5 +105,5 @@ def summary(file: VerdictFile) -> str:
         laws = [law for one in file.practice for law in one.laws if law.name == name]
         out, alone = sum(law.excluded for law in laws), sum(law.supported for law in laws)
         said = [f"did not hold in {out}"] * (out > 0) + [f"was the only one to hold in {alone}"] * (alone > 0)
-        parts.append(f"{case.law} {' and '.join(said)}" if said else f"{case.law} cannot be told in any")
-    return f"Of {len(file.practice)} cells: {'; '.join(parts)}; in the others these runs cannot tell."
+        parts.append(f"{case.law} {' and '.join(said)}" if said else f"{case.law} is undecided in all")
+    return f"Of {len(file.practice)} cells: {'; '.join(parts)}; all other predictions are undecided."

@@ -43,7 +43,7 @@ class SweepCell:
 
 
 def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source: str, notes: Sequence[str] = ()) -> str:
-    """The page. `found`: the verdicts of `judge_sweep` on `landscapes`; `source`: where these come from."""
+    """The page. `found`: the verdicts of `judge_sweep` on `landscapes`; `source`: the name of their file."""
     return page.render(
         "sweep.html",
         cells=cells(landscapes, found),
@@ -57,7 +57,7 @@ def render(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], source:
 
 
 def fragment(landscapes: Sequence[Landscape], found: Sequence[JudgedCell], words: Callable[[str], str]) -> str:
-    """The same for a notebook, with its own background, since the notebook's is not known.
+    """The page as a fragment for a notebook, with a background of its own because the notebook's is unknown.
 
     `words`: turns texts that name command-line options into texts for a notebook.
     """

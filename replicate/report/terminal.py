@@ -30,7 +30,7 @@ REASON_WIDTH = 48
 """A reason gets its own column if at least this many characters are left for it."""
 SMALLEST_WIDTH = 40
 FEW = 20
-"""Up to this many judged claims each gets a line that says what would settle it; more are shown as a matrix."""
+"""Up to this many judged claims are shown as lines that say what would settle each; more, as a matrix."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = T
 
 
 def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]:
-    """Every claim as a letter: by cell, by kappa, and the others by name."""
+    """Lines with a letter for every claim: a table by cell, a table by kappa, and a list of all other claims."""
     rows = view.cells_matrix(file)
     name = max(len(words) for words, _ in rows)
     pad = 5 if width >= name + len(GAP) + 30 else 3
@@ -100,13 +100,13 @@ def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]
     yield from textwrap.wrap(", ".join(others), width, break_on_hyphens=False)
     key = "R replicated, C contradicted, I inconclusive, N not run, E crashed"
     unsure = any(e.verdict.survives is False for e in file.entries)
-    key += "; ? changes when something is left out" * unsure
+    key += "; ? changes when some data are left out" * unsure
     more = "" if listed else " -v lists every claim with its estimate and reason."
     yield from textwrap.wrap(f"{key}.{more}", width)
 
 
 def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Line]:
-    """The table of `entries`: one line per claim, with the reason below it if it does not fit.
+    """The table of `entries`: one line per claim, with the reason below if the line would be too long.
 
     Evidence that is the same for all claims is put above the table.
     """

@@ -92,7 +92,7 @@ class Section:
     counts: str
     rows: tuple[Row, ...]
     not_run: tuple[tuple[str, tuple[str, ...]], ...]
-    """Reason and ids."""
+    """Why claims were not run, and their ids."""
     provisional: tuple[tuple[str, str], ...]
     """Id and provisional verdict of claims that were not run."""
     settle: tuple[tuple[str, tuple[str, ...]], ...]
@@ -103,7 +103,7 @@ def mark(e: Entry, name: str = "") -> Mark:
     """The claim as a letter. `name`: what to show for its id."""
     outcome = outcome_text(e)
     unsure = e.verdict.survives is False
-    return Mark(e.id, outcome, LETTERS[outcome] + "?" * unsure, (name or e.id) + ", does not survive" * unsure)
+    return Mark(e.id, outcome, LETTERS[outcome] + "?" * unsure, (name or e.id) + ", not robust" * unsure)
 
 
 def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
@@ -128,13 +128,13 @@ def kappa_matrix(file: VerdictFile) -> tuple[list[str], list[tuple[str, list[Mar
 
 
 def other_marks(file: VerdictFile) -> list[Mark]:
-    """The claims that are in neither matrix."""
+    """The claims that are neither in `cells_matrix` nor in `kappa_matrix`."""
     rows = {key for key, _ in ROWS}
     return [mark(e) for e in file.entries if not (cell_of(e.id) and kind(e.id) in rows) and kappa_of(e.id) is None]
 
 
 def headings() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Data set and its architectures, with short and full names."""
+    """One item per data set: its title, and short and full name of each of its architectures."""
     return [
         (title, [(SHORT[c.arch], TITLES[c.arch]) for c in COLUMNS if c.dataset == dataset])
         for dataset, title in DATASETS.items()

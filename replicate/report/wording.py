@@ -27,14 +27,14 @@ SENTENCES = {
 
 
 AS_SURE = 0.2
-"""A law is stated only if the exponent's interval lies within this distance of it, as in the paper's margin."""
+"""A law is stated only if the interval lies within this distance of its exponent: the margin's half-width."""
 
 
 def sentence(cell: JudgedCell) -> str:
     """One sentence on how the best weight decay of a sweep depends on the learning rate, without the full stop.
 
-    A law, with the paper's factor or another, is stated only if the exponent's interval contains it alone and closely;
-    otherwise only the interval is.
+    A law is stated only if the exponent's interval is narrow (`AS_SURE`) and contains no other law's exponent;
+    otherwise the interval is stated.
     """
     rho, slope, exponent = cell.measured["rho"], cell.measured["slope"], cell.exponent
     close = exponent is not None and exponent - AS_SURE <= slope.low and slope.high <= exponent + AS_SURE
@@ -113,7 +113,7 @@ N_OF = {
     ),
     "cost_ratio": "runs",
 }
-"""Quantity → what `Estimate.n` counts (pairs are of runs); for others, learning rates with a bounded optimum."""
+"""Quantity → what `Estimate.n` counts, by default learning rates with a bounded optimum; pairs are of runs."""
 
 
 def n_text(estimate: Estimate | None) -> str:
@@ -134,13 +134,13 @@ KINDS = {
 
 
 def sure_text(verdict: Verdict) -> str:
-    """How robust a verdict is: `survives all 16`, or `14 of 16: inconclusive without seed 2 or 4`; empty if unknown."""
+    """How robust a verdict is: `same in 14 of 16 trials: inconclusive without seed 2 or 4`; empty if unknown."""
     if verdict.how_sure is None:
         return ""
     changed = verdict.how_sure.changed(verdict.outcome)
     tried = len(verdict.how_sure.trials)
     if not changed:
-        return f"survives all {tried}"
+        return f"same in all {tried} trials"
     parts = []
     for outcome in dict.fromkeys(trial.outcome for trial in changed):
         where: dict[Altered, list[str]] = {}
@@ -149,7 +149,7 @@ def sure_text(verdict: Verdict) -> str:
                 where.setdefault(trial.altered, []).append(trial.which)
         words = (f"{KINDS[kind][0]} {' or '.join(which)}".rstrip() for kind, which in where.items())
         parts.append(f"{outcome} {', '.join(words)}")
-    return f"{tried - len(changed)} of {tried}: {'; '.join(parts)}"
+    return f"same in {tried - len(changed)} of {tried} trials: {'; '.join(parts)}"
 
 
 def figure_text(figure: Figure | None) -> str:
@@ -199,7 +199,7 @@ def counts_text(file: VerdictFile) -> str:
 
 
 def same_reason(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Reason → claims that were not run for it, in order of appearance; numbers of missing runs become a range."""
+    """Claims that were not run, by reason, in order of appearance; numbers of missing runs become a range."""
     groups: dict[str, list[Entry]] = {}
     for e in entries:
         if outcome_text(e) == NOT_RUN:
@@ -213,4 +213,4 @@ def _missing_text(group: list[Entry]) -> str:
     if len({evidence.missing_text for evidence in lacking}) == 1:
         return lacking[0].missing_text
     missing = sorted(evidence.runs_missing for evidence in lacking)
-    return f"{missing[0]} to {missing[-1]} runs of each are not in the store" if missing else ""
+    return f"{missing[0]} to {missing[-1]} runs of each claim are not in the store" if missing else ""

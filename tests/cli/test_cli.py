@@ -169,7 +169,7 @@ class TestJudge:
         options = ("--next", "7", "--next-csv", str(runs), "--at", "0.002,1", "--html", str(page))
         assert main(["judge", str(sweep), *options]) in (0, 1)
         out = " ".join(capsys.readouterr().out.split())
-        assert "What to run next (7 runs; rank 1 tells most); they should reduce" in out
+        assert "What to run next (7 runs; rank 1 tells most); these should reduce" in out
         assert "To set: at learning rate 0.002 (not run): weight decay 0.00" in out
         assert "; at 1 (not run): unknown, more than a factor 3 beyond those that were run." in out
         with runs.open() as file:
@@ -180,7 +180,7 @@ class TestJudge:
         (cell,) = json.loads(capsys.readouterr().out)["cells"]
         assert len(cell["answer"]["plan"]["runs"]) == 3
         assert [row["lr"] for row in cell["answer"]["by_lr"]] == [0.001, 0.003, 0.01]
-        assert "expected --next N, which says how many runs" in fails(
+        assert "expected also --next N, the number of runs to suggest" in fails(
             capsys, "judge", str(sweep), "--next-csv", str(runs)
         )
         assert "--at: expected learning rates above 0" in fails(capsys, "judge", str(sweep), "--at", "fast")

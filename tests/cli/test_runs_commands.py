@@ -154,7 +154,7 @@ class TestGc:
         assert main([*command, "--dry-run"]) == 0
         out = capsys.readouterr().out
         size = sum(item.size_bytes for item in found)
-        assert out.endswith(f"\n{size:,} bytes; nothing was deleted: --delete does that\n")
+        assert out.endswith(f"\n{size:,} bytes; nothing was deleted; add --delete to delete these\n")
         assert f"\n{garbage.OLD}" in out
         assert all(item.path.exists() for item in found)
         assert main([*command, "--json"]) == 0

@@ -103,7 +103,7 @@ def test_once_and_json(store: Store, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_stack_begun_tells_the_scale_of_an_empty_store(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "--store", str(store.path)]) == 2
-    assert "expected runs of a scale, stored or begun, got none of its 0; add --scale" in capsys.readouterr().err
+    assert "expected runs of a scale, stored or begun, got none of 0; add --scale NAME" in capsys.readouterr().err
     begun.begin(store, RUNS[:2])
     assert main(["watch", "--once", "--store", str(store.path)]) == 0
     assert "watching scale smoke" in capsys.readouterr().err
@@ -122,9 +122,9 @@ def test_it_ends_when_all_is_there(
     assert main(["watch", "--scale", "smoke", "--store", str(store.path)]) == 0
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("training 1/4 runs")
-    assert last == "done: all 4 runs are stored; they took 8 s of one device"
+    assert last == "done: all 4 runs are stored; training took 8 s on one device"
     assert main(["watch", "--scale", "smoke", "--store", str(store.path)]) == 0  # and at once where it already is
-    assert capsys.readouterr().out.endswith("cost 8 s\ndone: all 4 runs are stored; they took 8 s of one device\n")
+    assert capsys.readouterr().out.endswith("cost 8 s\ndone: all 4 runs are stored; training took 8 s on one device\n")
 
 
 @needs_locks

@@ -77,12 +77,12 @@ def test_a_loss_is_shown_as_it_was_measured_and_decay_over_a_training_where_step
         (
             Where.ANY_BELOW,
             "At learning rate 0.001 weight decay hardly matters up to 0.3, including none: the means of these runs "
-            "differ by at most 0.21 pp, which cannot be told from 0.",
+            "differ by at most 0.21 pp, which is not distinguishable from 0.",
         ),
-        (Where.FLAT, "weight decay hardly matters: means differ by at most 0.21 pp, which cannot be told from 0."),
+        (Where.FLAT, "weight decay hardly matters: means differ by at most 0.21 pp, not distinguishable from 0."),
         (Where.ABOVE, "the best weight decay may be larger than all that were run."),
-        (Where.BELOW, "the best weight decay may lie between 0 and the next that was run."),
-        (Where.OPEN, "The best runs have weight decay 0.3 at learning rate 0.001. How near the optimum is to them"),
+        (Where.BELOW, "the best weight decay may lie between 0 and the next one that was run."),
+        (Where.OPEN, "The best runs have weight decay 0.3 at learning rate 0.001. How near the optimum is to these is"),
         (Where.UNKNOWN, "there are too few weight decays to locate the best one."),
     ],
 )
@@ -123,11 +123,11 @@ def test_the_best_learning_rate_comes_first_unless_others_were_asked_for() -> No
 
 def test_where_runs_do_not_tell_what_to_set_the_headline_says_so() -> None:
     assert answer.headline(cell(ROW)) == (
-        "To set: these runs do not tell; the best of them is at learning rate 0.001 with weight decay 0.3."
+        "To set: unknown from these runs; the best of them is at learning rate 0.001 with weight decay 0.3."
     )
     assert answer.headline(cell(ROW, best=None)) == "To set: no run has a score."
     equal = dataclasses.replace(ROW, where=Where.EQUAL)
-    assert answer.headline(cell(equal)) == "To set: these runs do not tell, because all have the same score."
+    assert answer.headline(cell(equal)) == "To set: unknown, because all runs have the same score."
 
 
 def test_equal_scores_are_called_equal() -> None:

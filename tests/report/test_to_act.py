@@ -44,7 +44,8 @@ def whole(*practice: InPractice) -> VerdictFile:
 
 def test_what_the_rule_costs_and_what_to_set_instead() -> None:
     said = headline.to_act(whole(COSTLY, FREE))
-    assert "λ = 0.1η costs 4 pp of accuracy on Swin-T on digits, cannot be told from the best λ on ViT-S/16" in said
+    assert "λ = 0.1η costs 4 pp of accuracy on Swin-T on digits, " in said
+    assert ", is not distinguishable from the best λ on ViT-S/16" in said
     assert "Swin-T on digits at η = 0.01: λ from 0.2 to 1.5" in said
     assert "any λ up to 0.9" in said
     assert "λ* = 0.1η did not hold in 1" in said
@@ -77,7 +78,7 @@ def test_predictions_have_the_measured_constant_and_what_came_of_them() -> None:
     assert timescale.predicts == "b = −1, λ* = c / (η · 200) with c = 4 (2 to 8), so 2 at η = 0.01"
     assert [one.held for one in (coupled, independent, timescale)] == [
         "did not hold",
-        "cannot be told",
+        "undecided",
         "only this one held",
     ]
 
@@ -102,8 +103,8 @@ def test_how_sure_in_words() -> None:
         Trial(Altered.LR, "0.01", CONTRADICTED), Trial(Altered.BEST_EPOCH, "", REPLICATED),
     )  # fmt: skip
     said = sure_text(replace(verdict, how_sure=HowSure(trials)))
-    assert said == "1 of 4: inconclusive without seed 1 or 4; replicated by the best epoch"
-    assert sure_text(replace(verdict, how_sure=HowSure(trials[2:3]))) == "survives all 1"
+    assert said == "same in 1 of 4 trials: inconclusive without seed 1 or 4; replicated by the best epoch"
+    assert sure_text(replace(verdict, how_sure=HowSure(trials[2:3]))) == "same in all 1 trials"
     assert sure_text(verdict) == ""
 
 
@@ -134,7 +135,7 @@ def test_a_verdict_that_does_not_survive_has_a_question_mark() -> None:
     assert "C?" in html.render(unsure)
     assert "How sure" in html.render(unsure)
     assert "How sure" not in html.render(file)
-    assert "0 of 1: inconclusive without seed 1" in markdown.render(unsure)
+    assert "same in 0 of 1 trials: inconclusive without seed 1" in markdown.render(unsure)
 
 
 def test_open_intervals() -> None:

@@ -41,7 +41,7 @@ class Walk:
     turn: float
     """Mean rotation of the weights per step, radians."""
     gradient_share: float
-    """Mean length of the normalised gradient, g / sqrt(v), over that of the weights."""
+    """Mean length of the normalised gradient, g / sqrt(v), divided by the length of the weights."""
 
 
 def random_walk(
@@ -84,14 +84,14 @@ def expected_turn(lr: float, wd: float) -> float:
 
 @lru_cache(maxsize=1)
 def walks() -> tuple[Walk, ...]:
-    """At each of SETTINGS, started away from the equilibrium."""
+    """One walk at each of SETTINGS, started away from the equilibrium."""
     rng = np.random.default_rng(0)
     return tuple(random_walk(lr, wd, SIZE, STEPS, rng, start_share=1.3) for lr, wd in SETTINGS)
 
 
 def equilibrium(paper: Reported) -> Finding:
     """`theory/equilibrium-norm`: norm and rotation of a random walk, started off equilibrium, against formulas."""
-    paper.figure("theory/balance-exponent")  # a paper without this theory makes no such claim
+    paper.figure("theory/balance-exponent")  # raises NotStated for a paper without this theory
     checks, turns, errors = [], [], []
     for (lr, wd), walk in zip(SETTINGS, walks(), strict=True):
         turns.append(walk.turn)
@@ -106,7 +106,7 @@ def equilibrium(paper: Reported) -> Finding:
         claimed="norm sqrt(lr d / 2 wd), rotation sqrt(2 lr wd (1 - beta_1) / (1 + beta_1))",
         evidence=f"Norm and rotation of AdamW on pure noise agree with the formulas to {100 * max(errors):.1f} %; two "
         f"settings with the same lr x wd rotate by {turns[0]:.4f} and {turns[1]:.4f} rad per step, two with the same "
-        f"wd / lr by {turns[0]:.4f} and {turns[2]:.4f}: the product sets the pace, not the ratio.",
+        f"wd / lr by {turns[0]:.4f} and {turns[2]:.4f}: the product sets the rotation, not the ratio.",
         assumes=f"gradients of independent normal noise in {SIZE:,} dimensions; {STEPS:,} steps, of which the second "
         "half is averaged",
         consistent_if="gradients have a persistent direction",
@@ -116,13 +116,13 @@ def equilibrium(paper: Reported) -> Finding:
 
 @lru_cache(maxsize=1)
 def along_ratio() -> tuple[Walk, ...]:
-    """At each of LRS with wd = RATIO lr, started away from the equilibrium."""
+    """One walk at each of LRS with wd = RATIO lr, started away from the equilibrium."""
     rng = np.random.default_rng(1)
     return tuple(random_walk(lr, RATIO * lr, SIZE, STEPS, rng, start_share=1.3) for lr in LRS)
 
 
 def constant_ratio(paper: Reported) -> Finding:
-    """`theory/constant-ratio-keeps-norm`: the case for the paper's rule; norm and gradient share along wd = c lr."""
+    """`theory/constant-ratio-keeps-norm`: the case for the paper's rule: norm and gradient share along wd = c lr."""
     source = paper.figure("theory/balance-exponent").source
     found = along_ratio()
     norms, shares = [w.norm for w in found], [w.gradient_share for w in found]
@@ -142,7 +142,7 @@ def constant_ratio(paper: Reported) -> Finding:
         evidence=f"Over a factor {factor:g} in lr at the same wd / lr, norms differ by {_spread(norms)} and the ratio "
         f"of gradient to weights by {_spread(shares)}, as the formulas predict; at the same lr x wd the norm changes "
         f"by a factor {one_product:.2g} over a factor {SETTINGS[1][0] / SETTINGS[0][0]:g} in lr. So a constant ratio "
-        "keeps something that a constant product does not. But with it a step rotates the weights by "
+        "keeps something that a constant product does not. But at a constant ratio a step rotates the weights by "
         f"{found[0].turn:.2g} to {found[-1].turn:.2g} rad, in proportion to lr: nothing here says which of the two "
         "gives the best accuracy.",
         assumes="as in theory/equilibrium-norm, with training long enough to reach the equilibrium, about "

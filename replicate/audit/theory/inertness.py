@@ -17,7 +17,7 @@ from replicate.runs.schedule import factor
 FELT = 0.01
 """A relative change of all weights below this, over the whole training, is taken to have no effect."""
 COSTLY_PP = 1.0
-"""Drops of at least this much cannot be explained by such a change."""
+"""A change of the weights below `FELT` cannot explain drops of at least this much."""
 
 
 @lru_cache(maxsize=8)
@@ -34,7 +34,7 @@ def total_decay(campaign: Campaign, lr: float, wd: float) -> float:
 
 
 def effect(campaign: Campaign, lr: float, rho: float, kappa: float) -> float:
-    """Relative change of a weight without gradients if its decay is kappa times the claimed one instead of that."""
+    """Relative change of a weight without gradients if its decay is kappa times, and not 1 times, the claimed one."""
     return abs(math.expm1(-(kappa - 1) * total_decay(campaign, lr, rho * lr)))
 
 

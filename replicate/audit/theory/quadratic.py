@@ -29,7 +29,7 @@ from replicate.audit.reported import Floats, Reported
 
 ETAS = (0.01, 0.02, 0.05, 0.1, 0.2)
 WD = 0.3
-"""At the geometric mean of ETAS."""
+"""Weight decay; if it varies with eta, its value at the geometric mean of ETAS."""
 STEPS = 20_000
 TOLERANCE = 0.01
 """Exponents are fitted to exact values, so a hundredth is far above any rounding error."""
@@ -47,7 +47,7 @@ def problem(size: int = 8, seed: int = 0) -> tuple[Floats, Floats, Floats]:
 def fixed_point(
     hessian: Floats, preconditioner: Floats, minimum: Floats, eta: float, decay: float, steps: int = STEPS
 ) -> Floats:
-    """Where theta <- theta - eta P g - decay theta converges to from the origin."""
+    """The limit of the iteration theta <- theta - eta P g - decay theta, started at the origin."""
     theta = np.zeros_like(minimum)
     pull = eta * preconditioner @ hessian
     for _ in range(steps):
@@ -59,7 +59,7 @@ def fixed_point(
 
 
 def penalty(hessian: Floats, preconditioner: Floats, minimum: Floats, theta: Floats) -> float:
-    """The c for which theta minimises L + c/2 theta' P^(-1) theta: -P g = c theta there."""
+    """The c for which theta minimises L + c/2 theta' P^(-1) theta, which means -P g = c theta."""
     pull = -preconditioner @ hessian @ (theta - minimum)
     return float(pull @ theta / (theta @ theta))
 
@@ -82,7 +82,7 @@ def penalty_exponent(wd_of: Callable[[float], float], decay_is_scaled: bool) -> 
 
 @lru_cache(maxsize=1)
 def penalty_exponents() -> dict[str, float]:
-    """Exponent of the learning rate in the penalty, by convention and by how wd depends on it."""
+    """Exponent of the learning rate in the penalty, by convention and by how wd depends on the rate."""
     middle = float(np.exp(np.mean(np.log(ETAS))))
     return {
         "fixed wd, PyTorch's convention": penalty_exponent(lambda eta: WD, True),
@@ -130,7 +130,7 @@ def closed_form_error() -> float:
 
 def l2_closed_form(paper: Reported) -> Finding:
     """`theory/l2-closed-form`: gradient descent with L2 converges to the textbook minimum (Goodfellow, 7.1.1)."""
-    paper.figure("theory/penalty-exponent")  # a paper without this theory makes no such claim
+    paper.figure("theory/penalty-exponent")  # raises NotStated for a paper without this theory
     worst = closed_form_error()
     what, form, small = "largest relative difference", "(H + wd I)^-1 H theta_0", worst < 1e-9
     return from_checks(

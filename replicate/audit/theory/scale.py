@@ -93,7 +93,7 @@ def largest_angle(exponent: int, scaled: bool = True) -> float:
 
 
 def balance(paper: Reported) -> Finding:
-    """`theory/constant-ratio-preserves-balance`."""
+    """`theory/constant-ratio-preserves-balance`: how far trajectories deviate if wd is scaled with a power of lr."""
     claimed = paper.figure("theory/balance-exponent")
     value = int(claimed.value.value)
     angles = {name: largest_angle(e) for name, e in EXPONENTS.items()}

@@ -20,7 +20,7 @@ Shares = dict[float, dict[str, float]]
 def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
     """The shares over all studies of `quantity`, weighted by their landscapes.
 
-    Left out are studies without a truth, and of the ratio those where it varies with the learning rate.
+    Left out are studies without a known truth, and studies of a ratio that varies with the learning rate.
     """
     sums: dict[float, dict[str, float]] = {}
     for rate in rates:

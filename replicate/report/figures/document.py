@@ -18,7 +18,7 @@ _ID = re.compile(r"((?:\bid=\"|url\(#|href=\"#)[mph][0-9a-f]{10})\b")
 
 
 def document(pictures: Sequence[tuple[str, str]]) -> str:
-    """The SVG file. `pictures`: name and SVG element as `canvas` makes it, all of one size; raises ValueError."""
+    """The SVG file. `pictures`: names and SVG elements from `canvas`; raises ValueError for one without a size."""
     sizes = [_size(picture) for _, picture in pictures]
     width, height = max(w for w, _ in sizes), max(h for _, h in sizes) + HEADING_HEIGHT
     columns = min(A_ROW, len(pictures))

@@ -1,6 +1,6 @@
-"""A forest plot: for each cell its name, below it our interval, below that the paper's; the margin is a band.
+"""A forest plot: per cell, one below the other, its name, our interval and the paper's; the margin is a band.
 
-It is as wide as a phone's screen, because scaling it down would shrink its text.
+The plot is as wide as a phone's screen, because scaling it down would shrink its text.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scale:
-    """The axis and what is marked on it."""
+    """The axis of a forest plot, with the margin and the lines marked on the axis."""
 
     quantity: str
     """The label of the axis."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 366, 350
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Edges of the shades, in percentage points below the best of the same learning rate."""
+"""Edges of the shades: percentage points below the best mean accuracy at the same learning rate."""
 LOSS_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 LABEL_HEIGHT = 16
 ZERO_ROW = 0.75
@@ -37,7 +37,7 @@ class _Frame:
 
     lrs: tuple[float, ...]
     edges: tuple[float, ...]
-    """Edges of the columns, half-way between learning rates; one more than there are of these."""
+    """Edges of the columns, half-way between learning rates: one more than there are learning rates."""
     low: float
     high: float
     has_zero: bool
