@@ -17,7 +17,7 @@ from replicate.landscape.landscape import Landscape
 from replicate.runs import scales
 from replicate.text import UsageError
 
-FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "not distinguishable from the best")
+FIELDS = ("cell", "lr", "best wd", "place", "accuracy", "at wd 0", "gain", "SD", "cannot be told from the best")
 
 
 def run(options: argparse.Namespace) -> int:
