@@ -8,6 +8,10 @@ interval within a factor 10), flat (no weight decay is told from another, within
 the intervals are; how far seeds differ; how much the best weight decay gains over none; and what a run costs. The
 criterion is the last column, learning rates that are settled per core-minute of training: it does not look at which
 way a claim falls. What is trained stays in the store, and a second start goes on.
+
+    python benchmarks/pilot.py --scale embedded --store .replicate/store
+
+trains nothing: it reads the stored and recorded runs of a scale, all grids together.
 """
 
 from __future__ import annotations
@@ -28,16 +32,19 @@ from replicate.data import catalogue
 from replicate.data.spec import DataSpec
 from replicate.estimate import by_rate, fits
 from replicate.estimate.by_rate import RateRow, Where
+from replicate.landscape import from_store
 from replicate.landscape.landscape import Landscape
 from replicate.paper.cells import Cell
 from replicate.paper.claim import Part
 from replicate.paper.protocol import RHO
-from replicate.runs import scales
+from replicate.runs import rounds, scales
 from replicate.runs.architectures import SMALL_MODELS_16
 from replicate.runs.run import Run
 from replicate.runs.scales import EMBEDDED, Scale
+from replicate.store import recorded
 from replicate.store.store import Store, open_store
 from replicate.train.engine import local
+from replicate.train.plan.plan import GRIDS
 
 SEEDS = (900, 901, 902)
 """No scale uses these."""
@@ -124,25 +131,43 @@ def runs_of(scale: Scale, arch: str, seeds: int, variant: str) -> list[Run]:
 
 def read(scale: Scale, arch: str, runs: list[Run], store: Store) -> Told:
     rows = []
+    seconds = 0.0
     for run in runs:
         stored = store.read(run.key)
         assert stored is not None
         result = stored.result
-        rows.append((run, math.nan if result.diverged else float(result.accuracy_pp), result.diverged, result.seconds))
-    frame = pd.DataFrame(
-        [(run.lr, run.weight_decay, run.seed, score, lost) for run, score, lost, _ in rows],
-        columns=["lr", "wd", "seed", "score", "diverged"],
-    )
+        score = math.nan if result.diverged else float(result.accuracy_pp)
+        rows.append((run.lr, run.weight_decay, run.seed, score, result.diverged))
+        seconds += result.seconds
+    frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "diverged"])
     chance_pp = 100 / catalogue.info(runs[0].data).num_classes
-    landscape = Landscape(arch, runs[0].data.name, frame, chance_pp=chance_pp)
-    spreads = []
+    return evaluate(Landscape(arch, runs[0].data.name, frame, chance_pp=chance_pp), seconds, len(rows))
+
+
+def evaluate(landscape: Landscape, seconds: float, runs: int) -> Told:
+    spreads, chance_pp = [], landscape.chance_pp
     for cut in landscape.slices():
         means = np.nanmean(np.where(np.isfinite(cut.scores), cut.scores, chance_pp), axis=1)
         near = means >= means.max() - 10
         if cut.scores.shape[1] > 1:
             spreads += list(np.nanstd(cut.scores[near], axis=1, ddof=1))
-    told = by_rate.rows(landscape, fits.line(landscape), RHO)
-    return Told(told, float(np.nanmedian(spreads or [math.nan])), sum(row[3] for row in rows), len(rows))
+    rows = by_rate.rows(landscape, fits.line(landscape), RHO)
+    return Told(rows, float(np.nanmedian(spreads or [math.nan])), seconds, runs)
+
+
+def of_scale(scale: Scale, store: Store) -> None:
+    """A line for each landscape of the scale whose runs are all there, and the settled ones of all."""
+    everything: list[Told] = []
+    for (cell, variant), landscape in from_store.all_landscapes(scale, store).items():
+        keys = {
+            p.run.key for grid in GRIDS for p in rounds.points(scale, Part(cell, variant, grid), store.result)
+        } & store.keys()
+        found = [store.read(key) for key in keys]
+        seconds = sum(stored.result.seconds for stored in found if stored is not None)
+        everything.append(evaluate(landscape, seconds, len(found)))
+        print(f"{variant:12} {cell.arch:11} {line(everything[-1])}", flush=True)
+    settled = sum(one.settled(row) for one in everything for row in one.rows)
+    print(f"settled: {settled} of {sum(len(one.rows) for one in everything)}")
 
 
 def line(told: Told) -> str:
@@ -162,14 +187,21 @@ def line(told: Told) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=[*SETTINGS], action="append", help="may be repeated; all by default")
+    parser.add_argument("--scale", help="read the runs of this scale instead of training a setting")
     parser.add_argument("--family", choices=[arch for arch, _ in EMBEDDED.models], action="append", help="as --setting")
     parser.add_argument("--store", default=".replicate/pilot", help="where what was trained stays (%(default)s)")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many pilot seeds (%(default)s)")
     parser.add_argument("--variant", choices=["main", "sgd"], default="main")
     parser.add_argument("--rows", action="store_true", help="each learning rate's row, too")
     arguments = parser.parse_args()
-    store = open_store(arguments.store)
+    if arguments.scale:
+        store = open_store(arguments.store, below=recorded.of_scale(arguments.scale))
+    else:
+        store = open_store(arguments.store)
     print(f"{'setting':12} {'family':11} enclosed  flat  neither  factor     sd   gain  s a run  settled a core-minute")
+    if arguments.scale:
+        of_scale(scales.get(arguments.scale), store)
+        return
     for name in arguments.setting or SETTINGS:
         setting = SETTINGS[name]
         families = ["resnet50", "convnext_t"] if arguments.variant == "sgd" else [arch for arch, _ in setting.models]
@@ -178,13 +210,13 @@ def main() -> None:
                 continue
             runs = runs_of(setting, arch, arguments.seeds, arguments.variant)
             local.ensure(store, runs)
-            told = read(setting, arch, runs, store)
-            print(f"{name:12} {arch:11} {line(told)}", flush=True)
+            found = read(setting, arch, runs, store)
+            print(f"{name:12} {arch:11} {line(found)}", flush=True)
             if arguments.rows:
-                for row in told.rows:
+                for row in found.rows:
                     print(
                         f"    lr {row.lr:<7g} {row.where.value:10} best {row.best_wd} {row.best_score:.1f}  "
-                        f"[{row.low:.3g}, {row.high:.3g}]  settled {told.settled(row)}"
+                        f"[{row.low:.3g}, {row.high:.3g}]  settled {found.settled(row)}"
                     )
 
 
