@@ -238,7 +238,9 @@ def test_errors_name_the_run_and_bad_runs_do_not_take_the_others_along(machines:
     assert store.has(fake_run().key) and not store.has(bad.key)
     good = [fake_run(lr=lr, poison="crashing") for lr in (1e-3, 2e-3, 3e-3)]
     killer = fake_run(lr=POISON, poison="crashing")
-    with pytest.raises(WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died of it, the last by Worker"):
+    with pytest.raises(
+        WorkerDied, match=r"key [0-9a-f]{24}\) failed: 10 workers died while training it, the last by Worker"
+    ):
         engine.ensure(store, [*good, killer], address=machines.address, processes=1, trainer=NAME)
     assert all(store.has(run.key) for run in good) and not store.has(killer.key)
 
@@ -249,7 +251,7 @@ def on_bad_devices(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(FileNotFoundError):
             if bad.name in job["failed"]:
                 bad.unlink()
-            said = f"device cuda:0 failed in training something: RuntimeError: CUDA error: {bad.name}"
+            said = f"device cuda:0 failed while training something: RuntimeError: CUDA error: {bad.name}"
             held = bad.name in job["failed"]
             yield {"device": bad.name, "failed": said, "held": held}
             if held:
@@ -269,11 +271,13 @@ def test_a_device_that_fails_is_left_alone(
     engine.ensure(store, fake_runs(str(log), 6), address=machines.address, trainer=NAME)
     assert time.monotonic() - begun < 40
     assert [n for n in store.notices if "bad-1; its stack is tried once more, in a new process" in n]
-    assert [n for n in store.notices if "bad-1; it is left alone, its stack is given out again" in n]
+    assert [n for n in store.notices if "bad-1; the device is no longer used, its stack is sent to another" in n]
     assert not trained_more_than_once(log)
     for name in ("bad-2", "bad-3"):
         (tmp_path / name).touch()
-    with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed in .*; no other device is left\. What is stored"):
+    with pytest.raises(
+        TrainingFailed, match=r"^device cuda:0 failed while .*; no other device is left\. Stored runs are kept"
+    ):
         engine.ensure(store, fake_runs(str(log), 12), address=machines.address, trainer=NAME)
     assert 6 <= sum(store.has(run.key) for run in fake_runs(str(log), 12)) < 12
 

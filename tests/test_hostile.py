@@ -210,7 +210,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_itself(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, ["x"], said.append)
     checkpoint.path.write_bytes(with_digest(held.getvalue()))
     assert checkpoint.load("cpu") is None
-    assert "expected an archive that is stored as it is, got a compressed one; training starts over" in said[0]
+    assert "expected an uncompressed archive, got a compressed one; training starts over" in said[0]
 
 
 def test_a_users_folder_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

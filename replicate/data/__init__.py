@@ -1,1 +1,1 @@
-"""Data: the images that a run sees, and one module for each data set on disk."""
+"""Data: the images that a run is trained and tested on, and one module for each data set on disk."""

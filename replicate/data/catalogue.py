@@ -1,4 +1,4 @@
-"""The data sets: from a DataSpec to arrays or a list of files, the same on every machine and in every process."""
+"""Loads what a `DataSpec` names, as arrays or a list of files: the same on every machine and in every process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["DATASETS", "DataError", "Info", "Split", "checksum", "files", "info"
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a data set without loading it."""
+    """The properties of a data set that are known without loading it."""
 
     train_images: int
     num_classes: int
@@ -31,13 +31,13 @@ class Info:
     image_size: int
     loadable: bool = False
     resident: bool = True
-    """Whether all images fit on a device, which stacked training needs; else they are streamed from files."""
+    """Whether all images fit in a device's memory, as stacked training needs; else images are streamed from files."""
     test_images: int | None = None
-    """None: the images that are not trained on are the test images."""
+    """Number of published test images; None if the images that are not trained on are the test images."""
     parts: int = 1
-    """Into how many parts each batch is split, as over GPUs, each with its own batch statistics."""
+    """Number of parts of each batch: batch normalisation sees one part at a time, as in training on several GPUs."""
     mean: tuple[float, ...] = ()
-    """Per channel over the training split, as a share of 255; empty for `digits` and made-up data."""
+    """Mean of each channel over the training split, divided by 255; empty for `digits` and for synthetic data."""
     std: tuple[float, ...] = ()
 
 
@@ -56,36 +56,36 @@ DATASETS = {
     "synthetic-cifar100": Info(50_000, 100, 3, 32),
     "synthetic-imagenet": Info(50_000, 1000, 3, 224),
 }
-"""`digits` has no split of its own: the images that are not trained on are the test images. `synthetic-…` have no
-images at all: see `replicate.landscape.world`."""
+"""`digits` is published without a split: the images that are not trained on are the test images. The `synthetic-…`
+data sets have no images: see `replicate.landscape.world`."""
 
 TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "fashion-16": "Fashion-MNIST", "imagenet": "ImageNet"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a spec, [N, C, H, W], and their labels [N], both read-only, as the whole process shares them.
+    """The images that a `DataSpec` selects, [N, C, H, W], and their labels [N]: read-only, as all callers share them.
 
     Images are float32 and normalised for `digits`, otherwise uint8, to be normalised with `info.mean` and `info.std`.
     """
 
     train_images: NDArray[np.float32] | NDArray[np.uint8]
     train_labels: NDArray[np.int64]
-    """Including the spec's label noise."""
+    """Training labels, of which the fraction `label_noise` of the `DataSpec` is wrong."""
     test_images: NDArray[np.float32] | NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     info: Info
 
 
 def info(spec: DataSpec) -> Info:
-    """What is known of the data set that `spec` names; raises `DataError` if there is none of that name."""
+    """The properties of the data set that `spec` names; raises `DataError` if no data set has that name."""
     if spec.name not in DATASETS:
         raise DataError(f"data set: expected one of {', '.join(DATASETS)}; got {spec.name!r}")
     return DATASETS[spec.name]
 
 
 def train_size(spec: DataSpec) -> int:
-    """How many images a run on `spec` trains on; raises `DataError` if the data set has fewer."""
+    """The number of training images of a run on `spec`; raises `DataError` if the data set has fewer images."""
     known = info(spec).train_images
     if spec.train_images is None:
         return known
@@ -95,7 +95,7 @@ def train_size(spec: DataSpec) -> int:
 
 
 def test_size(spec: DataSpec) -> int:
-    """How many images a run on `spec` is evaluated on."""
+    """The number of test images of a run on `spec`."""
     if spec.test_images is not None:
         return spec.test_images
     known = info(spec)
@@ -103,7 +103,7 @@ def test_size(spec: DataSpec) -> int:
 
 
 def prepare(spec: DataSpec) -> None:
-    """Make sure that the data set is on this machine, downloading it if possible; raises `DataError` otherwise."""
+    """Make sure that this machine has the data set of `spec`, downloading it if possible; raises `DataError` if not."""
     _require_loadable(spec)
     needed: dict[str, Callable[[], object]] = {
         "digits": digits.read,
@@ -116,7 +116,7 @@ def prepare(spec: DataSpec) -> None:
 
 
 def checksum(spec: DataSpec) -> str:
-    """The checksum of the data set on this machine, for provenance; raises `DataError` if it cannot be read."""
+    """The checksum of this machine's copy of the data set of `spec`; raises `DataError` if it cannot be read."""
     _require_loadable(spec)
     if spec.name == "digits":
         digits.read()
@@ -125,8 +125,8 @@ def checksum(spec: DataSpec) -> str:
 
 
 def published(name: str, checksum: str | None) -> bool:
-    """Whether `checksum` is that of the data set `name` as published, as far as that is known."""
-    if name == "imagenet":  # by the number of files and classes, see `replicate.data.imagenet`
+    """Whether `checksum` is the published checksum of the data set `name`; False if none is published."""
+    if name == "imagenet":  # no hash is published: only the numbers of classes and files are compared
         return (checksum or "").endswith(f", {imagenet.PUBLISHED}")
     known = {
         "cifar100": cifar100.PUBLISHED,
@@ -138,10 +138,10 @@ def published(name: str, checksum: str | None) -> bool:
 
 
 def load(spec: DataSpec) -> Split:
-    """The training and test images of `spec`, which depend on nothing else; raises `DataError` if unavailable."""
+    """Load the training and test images that `spec` selects; raises `DataError` if the data set is not available."""
     known = _require_loadable(spec)
     if not known.resident:
-        raise DataError(f"{spec.name}: expected a data set that fits in memory; this one is streamed from its files")
+        raise DataError(f"{spec.name}: expected a data set that fits in memory, got one that is streamed from files")
     return _load(spec, source.root())
 
 
@@ -165,10 +165,10 @@ def _load(spec: DataSpec, root: Path) -> Split:
 
 
 def files(spec: DataSpec) -> Listing:
-    """The files and labels of `spec`, a data set that is streamed; raises `DataError` if unavailable."""
+    """The files and labels that `spec` selects from a streamed data set; raises `DataError` if it is not available."""
     known = _require_loadable(spec)
     if known.resident:
-        raise DataError(f"{spec.name}: expected a data set that is streamed from files; load this one")
+        raise DataError(f"{spec.name}: expected a data set that is streamed from files, got one that fits in memory")
     found = imagenet.read()
     train, test = _chosen(spec, len(found.train_labels), len(found.test_labels))
     return replace(
@@ -182,23 +182,23 @@ def files(spec: DataSpec) -> Listing:
 
 @lru_cache(maxsize=2)
 def _arrays(name: str, root: Path) -> Arrays:
-    """Both splits of a whole data set. `root`, the folder of all data sets, is only part of the cache key."""
+    """Both splits of the whole data set `name`. `root`, the folder of all data sets, only keys the cache."""
     return {"cifar100": cifar100.read, "fashion": fashion.read, "fashion-16": fashion.halved}[name]()
 
 
 def _digits(spec: DataSpec) -> Split:
-    """The split of the digits by hash: the images that are not trained on are the test images."""
+    """The digits, split by hash: the images that are not trained on are the test images."""
     known = info(spec)
     pixels, labels = digits.read()
     size = train_size(spec)
     if size == len(labels):
-        raise DataError(f"{spec.name}: expected train_images below {size}, so that some are left to test on")
-    # Hashes order the images and choose the wrong labels, so that no library's generator can change them.
+        raise DataError(f"{spec.name}: expected train_images below {size}, to leave test images, got {size}")
+    # Hashes choose the split and the wrong labels: unlike a random generator, no library's new version changes them.
     order = np.argsort(_hashes(spec, "split", len(labels)), kind="stable")
     tested = len(labels) - size if spec.test_images is None else spec.test_images
     if not 0 < tested <= len(labels) - size:
         raise DataError(
-            f"{spec.name}: expected test_images from 1 to the {len(labels) - size} left over, got {spec.test_images}"
+            f"{spec.name}: expected test_images from 1 to {len(labels) - size} (not trained on), got {spec.test_images}"
         )
     shape = (-1, known.in_chans, known.image_size, known.image_size)
     images = ((pixels.reshape(shape) / np.float32(16) - digits.MEAN) / digits.STD).astype(np.float32)
@@ -213,24 +213,24 @@ def _digits(spec: DataSpec) -> Split:
 
 
 def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images of `spec` in splits of `train` and `test` images: all, or those with the least hashes."""
+    """Indices of the images that `spec` selects from `train` and `test` ones: all, or those with the lowest hashes."""
     trained = train_size(spec)
     if trained > train or (spec.train_images is None and trained != train):
         raise DataError(f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get all")
     tested = test if spec.test_images is None else spec.test_images
     if not 0 < tested <= test:
-        raise DataError(f"{spec.name}: expected test_images from 1 to the {test} found, got {spec.test_images}")
+        raise DataError(f"{spec.name}: expected test_images from 1 to {test}, all test images; got {spec.test_images}")
 
-    def least(use: str, wanted: int, of: int) -> NDArray[np.int64]:
+    def lowest(use: str, wanted: int, of: int) -> NDArray[np.int64]:
         if wanted == of:
             return np.arange(of)
         return np.sort(np.argsort(_hashes(spec, use, of), kind="stable")[:wanted])
 
-    return least("split", trained, train), least("test", tested, test)
+    return lowest("split", trained, train), lowest("test", tested, test)
 
 
 def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_classes: int) -> NDArray[np.int64]:
-    """`labels` with exactly the share `spec.label_noise` (rounded) replaced by another class."""
+    """`labels` with a fraction `spec.label_noise` of them (to the nearest count) replaced by another class."""
     if not 0 <= spec.label_noise <= 1:
         raise DataError(f"{spec.name}: expected label_noise from 0 to 1, got {spec.label_noise}")
     noisy = labels.astype(np.int64)
@@ -243,7 +243,7 @@ def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_cl
 
 
 def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
-    """One 64-bit number per image, which depends on the split's seed and the purpose `what`."""
+    """A 64-bit hash for each of `count` images, of the split's seed, the purpose `what` and the image's number."""
     digests = (hashlib.sha256(f"{spec.split_seed}/{what}/{i}".encode()).digest()[:8] for i in range(count))
     return np.array([int.from_bytes(d, "big") for d in digests], dtype=np.uint64)
 

@@ -1,7 +1,7 @@
-"""CIFAR-100 as torchvision keeps it: two pickles of Python 2 in `cifar-100-python`, downloaded if they are missing.
+"""Reads CIFAR-100 as torchvision stores it: two Python 2 pickles in `cifar-100-python`, downloaded if missing.
 
-A pickle can run code, so these are always read with an unpickler that makes only arrays and plain values. Their
-checksum then tells whether they are the published images (`replicate.data.catalogue.published`).
+A pickle can run code, so both are read with an unpickler that makes only arrays and plain values. Their checksum then
+tells whether the images are the published ones (`replicate.data.catalogue.published`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 ARCHIVE = "cifar-100-python.tar.gz"
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
-"""As listed in torchvision.datasets.CIFAR100."""
+"""MD5 of the two files, as listed in torchvision.datasets.CIFAR100."""
 
 PUBLISHED = f"md5:{MD5['train']}+{MD5['test']}"
 DOWNLOAD_SECONDS = 20.0
@@ -37,14 +37,14 @@ DOWNLOAD_SECONDS = 20.0
 
 
 def prepare() -> None:
-    """Make sure that the files are there, downloading them once for all processes; raises `DataError` if that fails."""
+    """Download the files if missing, once for all processes; raises `DataError` if the download fails."""
     root = source.root()
     if _folder(root) is None:
         _fetch(root)
 
 
 def read() -> Arrays:
-    """Both splits, images [N, 3, 32, 32]; raises `DataError` if the files are missing or damaged."""
+    """Both splits of CIFAR-100, images [N, 3, 32, 32]; raises `DataError` if the files are missing or damaged."""
     prepare()
     folder = _folder(source.root())
     assert folder is not None
@@ -53,15 +53,15 @@ def read() -> Arrays:
 
 
 def _folder(root: Path) -> Path | None:
-    """The folder of the files: torchvision's below `root`, or `root` itself; None if they are in neither."""
+    """The folder that has both files: torchvision's below `root`, or `root` itself; None if neither has them."""
     found = (folder for folder in (root / FOLDER, root) if all((folder / name).is_file() for name in MD5))
     return next(found, None)
 
 
 @lru_cache(maxsize=8)
 def _failure(root: Path) -> str:
-    """Download the files into `root`, once per process; returns why that failed, or an empty text."""
-    from torchvision.datasets.utils import download_and_extract_archive  # here: verdicts need no GPU stack
+    """Download the files into `root`, once per process; returns why the download failed, or an empty text."""
+    from torchvision.datasets.utils import download_and_extract_archive  # here, because judging needs no PyTorch
 
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
@@ -83,7 +83,7 @@ def _fetch(root: Path) -> None:
     if _folder(root) is None:
         raise DataError(
             f"cifar100: expected {FOLDER}/train and {FOLDER}/test in {root}, found none, and the download failed "
-            f"({why or 'the archive lacks them'}); unpack {URL} there, or name their folder with --data"
+            f"({why or 'the archive lacks these files'}); unpack {URL} there, or name the files' folder with --data"
         )
 
 
@@ -103,7 +103,7 @@ def _split(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
             f"cifar100: expected a CIFAR-100 pickle at {path}, got {type(error).__name__}: "
             f"{' '.join(str(error).split())}; delete it and unpack {URL} again"
         ) from error
-    # MD5 because that is what is published; nothing rests on its being hard to forge.
+    # MD5 because only MD5 sums are published; the checksum identifies the data and does not guard against forgery.
     return pixels.reshape(-1, 3, 32, 32), labels, hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
@@ -111,11 +111,11 @@ def _bounded(blob: bytes) -> None:
     """Raise UnpicklingError if unpickling `blob` could take far more memory than its size."""
     for code, argument, _ in pickletools.genops(blob):
         if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) < len(blob):
-            raise pickle.UnpicklingError(f"it numbers a value {argument}")
+            raise pickle.UnpicklingError(f"its memo index {argument} is out of range")
 
 
 class _Plain(pickle.Unpickler):
-    """An unpickler that finds only numpy's arrays and types; lists, dicts, texts and numbers need no lookup."""
+    """An unpickler that rebuilds arrays of bytes and plain values; any other class or function is an error."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):

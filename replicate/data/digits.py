@@ -17,14 +17,14 @@ SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Digest of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
 
 MEAN, STD = 0.3053, 0.3760
-"""Over the pixels of all images, as shares of the largest grey value, so that they do not depend on the split."""
+"""Over the pixels of all images, so that neither depends on the split; divided by the largest grey value, 16."""
 
 
 @lru_cache(maxsize=1)
 def read() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels [1797, 64] from 0 to 16 and labels [1797]; raises `DataError` if they are not the published ones.
+    """Pixels [1797, 64] from 0 to 16 and labels [1797]; raises `DataError` if the file is missing or altered.
 
-    Read from the file inside scikit-learn, because importing scikit-learn takes seconds in every worker.
+    Both are read from the file inside scikit-learn, because importing scikit-learn takes seconds in every worker.
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:

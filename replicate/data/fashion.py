@@ -1,4 +1,4 @@
-"""Fashion-MNIST in the idx format: where torchvision keeps it, or where Debian's dataset-fashion-mnist installs it."""
+"""Reads Fashion-MNIST's idx files, from the folders of torchvision or of Debian's package dataset-fashion-mnist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicate.data import source
 from replicate.data.source import Arrays, DataError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-"""Each plain or compressed, with `.gz` added."""
+"""The names of the files; a compressed file has `.gz` added."""
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 """Where the package dataset-fashion-mnist of Debian and Ubuntu puts the files."""
@@ -24,15 +24,15 @@ SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 PUBLISHED = "sha256:14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214"
 """Hash of the unpacked contents of the four files, concatenated in the order of `FILES`.
 
-Computed from the package above. Its compressed streams, given the original gzip headers, have the MD5 sums listed in
+Computed from Debian's package. Compressed with the original gzip headers, its files have the MD5 sums listed in
 torchvision.datasets.FashionMNIST.
 """
 
 MEAN, STD = (0.2860,), (0.3530,)
-"""Over the unpadded 28 x 28 pixels of the training images, as shares of 255, from the published files."""
+"""Mean and standard deviation over the unpadded 28 x 28 pixels of the published training images, divided by 255."""
 
 LARGEST_BYTES = 200_000_000
-"""Limit for an unpacked file, since a small file can unpack to any size; the largest published one has 47 million."""
+"""Limit for an unpacked file, since a small file can unpack to any size; the largest published file has 47 MB."""
 
 PADDING = 2
 """Black pixels added on each side, from 28 x 28 to 32 x 32."""
@@ -44,7 +44,7 @@ def prepare() -> None:
 
 
 def halved() -> Arrays:
-    """Both splits, images [N, 1, 16, 16]: the padded ones with each 2 x 2 pixels averaged and rounded."""
+    """Both splits, images [N, 1, 16, 16]: each block of 2 x 2 pixels of the padded images averaged and rounded."""
     whole = read()
     return replace(whole, train_images=_halved(whole.train_images), test_images=_halved(whole.test_images))
 
@@ -62,14 +62,14 @@ def read() -> Arrays:
             blob = _unpacked(blob) if path.suffix == ".gz" else blob
             arrays.append(_idx(blob))
         except (OSError, ValueError, EOFError, zlib.error) as error:
-            raise DataError(f"fashion: expected an idx file at {path}, got one {error}; get it again") from error
+            raise DataError(f"fashion: expected an idx file at {path}, got {error}; download it again") from error
         digest.update(blob)
     train_images, train_labels, test_images, test_labels = arrays
     for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         if images.shape != (len(labels), 28, 28) or (len(labels) and labels.max() > 9):
             raise DataError(
-                f"fashion: expected 28 x 28 images with a label from 0 to 9 each in {folder}, got arrays "
-                f"{images.shape} and {labels.shape}; get the files again"
+                f"fashion: expected 28 x 28 images with a label from 0 to 9 each in {folder}, got arrays of shapes "
+                f"{images.shape} and {labels.shape}; download the files again"
             )
     return Arrays(
         train_images=_padded(train_images),
@@ -86,7 +86,7 @@ def _folder(root: Path) -> Path:
             return folder
     raise DataError(
         f"fashion: expected {FILES[0]}.gz and the three other files of Fashion-MNIST in {root / 'fashion-mnist'} or "
-        f"{SYSTEM}, found none; install the system package dataset-fashion-mnist, or name their folder with --data"
+        f"{SYSTEM}, found none; install the system package dataset-fashion-mnist, or name the files' folder with --data"
     )
 
 
@@ -98,18 +98,18 @@ def _unpacked(blob: bytes) -> bytes:
     with gzip.open(io.BytesIO(blob)) as file:
         found = file.read(LARGEST_BYTES + 1)
     if len(found) > LARGEST_BYTES:
-        raise ValueError(f"of more than {LARGEST_BYTES / 1e6:.0f} MB")
+        raise ValueError(f"more than {LARGEST_BYTES / 1e6:.0f} MB")
     return found
 
 
 def _idx(blob: bytes) -> NDArray[np.uint8]:
     """The array in an idx file: two zero bytes, type 8 (bytes), number of dimensions, each as a big-endian int32."""
     if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
-        raise ValueError("whose type is not 8, bytes")
+        raise ValueError("a header whose type is not 8 (bytes)")
     head = 4 + 4 * blob[3]
     shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))
     if len(shape) != blob[3] or len(blob) != head + int(np.prod(shape, dtype=np.int64)):
-        raise ValueError("that is cut off")
+        raise ValueError("a file that is cut off")
     return np.frombuffer(blob, dtype=np.uint8, offset=head).reshape(shape)
 
 

@@ -15,17 +15,17 @@ from replicate.data import source
 from replicate.data.source import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""As listed in torchvision.datasets.folder."""
+"""The endings of image files, as listed in torchvision.datasets.folder."""
 
 CLASSES, TRAIN_IMAGES, TEST_IMAGES = 1000, 1_281_167, 50_000
 PUBLISHED = f"{CLASSES} classes, {TRAIN_IMAGES} + {TEST_IMAGES} images"
-"""The end of the checksum of the published data: their numbers of files, as there is no published hash."""
+"""The end of the checksum of the published data, recognised by the numbers of files because no hash is published."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of both splits. Paths [N] are relative to `folder`, and bytes because a million texts are slow to share
-    with loader processes. Labels, int64 [N], number the class folders in order of their names."""
+    """The image files of both splits. Paths [N] are relative to `folder`; they are bytes because a million strings are
+    slow to share with loader processes. Labels, int64 [N], number the class folders in order of their names."""
 
     folder: Path
     train_paths: NDArray[np.bytes_]
@@ -42,7 +42,7 @@ def prepare() -> None:
 
 
 def read() -> Listing:
-    """All files, in order of name; raises `DataError` if they are missing or the splits differ in their classes."""
+    """All image files, sorted by name; raises `DataError` if a folder is missing or the splits' classes differ."""
     return _listing(_folder(source.root()))
 
 
@@ -52,7 +52,7 @@ def _folder(root: Path) -> Path:
             return folder
     raise DataError(
         f"imagenet: expected train/ and val/ with a folder of images for each class in {root / 'imagenet'}, found "
-        "none; get ILSVRC2012 from image-net.org and unpack it there, or name the folder that has it with --data"
+        "none; get ILSVRC2012 from image-net.org and unpack it there, or name the folder of train/ and val/ with --data"
     )
 
 
@@ -62,7 +62,7 @@ def _listing(folder: Path) -> Listing:
     if _names(folder / "val", directories=True) != classes or not 0 < len(classes) <= CLASSES:
         raise DataError(
             f"imagenet: expected the same class folders, 1 to {CLASSES}, in {folder / 'train'} and {folder / 'val'}, "
-            f"got {len(classes)} and {len(_names(folder / 'val', directories=True))}; sort the images by class"
+            f"got {len(classes)} and {len(_names(folder / 'val', directories=True))} folders; sort the images by class"
         )
     train_paths, train_labels = _split(folder, "train", classes)
     test_paths, test_labels = _split(folder, "val", classes)
@@ -82,7 +82,7 @@ def _split(folder: Path, split: str, classes: list[str]) -> tuple[NDArray[np.byt
 
 
 def _names(folder: Path, directories: bool) -> list[str]:
-    """Sorted names in `folder`: of the folders if `directories`, else of the images."""
+    """The sorted names of the folders in `folder` if `directories`, else of the image files in it."""
     with os.scandir(folder) as entries:
         if directories:
             return sorted(entry.name for entry in entries if entry.is_dir())

@@ -1,4 +1,4 @@
-"""Where data sets are looked for, the arrays that reading one returns, and the error if it cannot be read."""
+"""The folder of the data sets, the arrays that reading a data set returns, and the error if it cannot be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicate.text import UsageError
 
-if TYPE_CHECKING:  # most commands need the names below and no images
+if TYPE_CHECKING:  # most commands read no images and need no NumPy from this module
     import numpy as np
     from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ DATA_FOLDER = "~/.cache/replicate/data"
 
 
 class DataError(UsageError):
-    """The data set is not available as asked; the message is one line that says what to do."""
+    """A data set cannot be used as requested; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,20 @@ class Arrays:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     checksum: str
-    """Name of the hash, a colon, hash of the files' contents."""
+    """The hash of the files' contents, after the name of the hash and a colon."""
 
 
 LONGEST_NAME = "cifar-100-python/train-images-idx3-ubyte.gz"
-"""The longest path below the folder that is ever looked for."""
+"""The longest path below the folder of all data sets that is ever read."""
 
 
 def root() -> Path:
-    """The folder of all data sets; raises `DataError` if it cannot be looked into."""
+    """The folder of all data sets; raises `DataError` if it cannot be read."""
     return expanded(os.environ.get(DATA_VARIABLE) or DATA_FOLDER)
 
 
 def expanded(folder: str) -> Path:
-    """`folder` with `~` or `~user` expanded; raises `DataError` if it cannot be looked into."""
+    """`folder` with `~` or `~user` expanded; raises `DataError` if the folder cannot be read."""
     try:
         found = Path(folder).expanduser()
         (found / LONGEST_NAME).exists()
@@ -55,6 +55,6 @@ def expanded(folder: str) -> Path:
     except OSError as error:
         given = folder if len(folder) <= 60 else f"{folder[:60]}…"
         raise DataError(
-            f"data folder {given!r}: expected a folder that can be read, got: {error.strerror}; name another"
+            f"data folder {given!r}: expected a readable folder, got: {error.strerror}; name another one with --data"
         ) from None
     return found

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Number = int | float
-"""A number in a run's record, kept as it was written, because 1 and 1.0 give different keys."""
+"""A number in a run's record, never converted between int and float, because 1 and 1.0 give different keys."""
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The name of a data set, and how its examples are selected and altered."""
+    """The name of a data set, which of its images are used, and how many labels are made wrong."""
 
     name: str
     train_images: int | None = None
-    """None: all of the training split."""
+    """Number of training images; None for the whole training split."""
     label_noise: Number = 0.0
-    """Share of the training labels that are replaced by another class, chosen by `split_seed`."""
+    """Fraction of the training labels that are replaced by another class; `split_seed` determines which."""
     split_seed: int = 0
     test_images: int | None = None
-    """None: the whole test split."""
+    """Number of test images; None for the whole test split."""
 
 
 def is_synthetic(dataset: str) -> bool:

@@ -1,4 +1,4 @@
-"""The timm models that stand for the paper's five architectures: small, as the paper names them, and fit for 32 px."""
+"""The timm models trained as the paper's five architectures: small ones, the paper's own, and adapted to 32 px."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ SMALL_MODELS = tuple(
         ),
     }.items()
 )
-"""The five families in timm for 8 x 8 images: the smallest that learn them in a hundred steps of 3-4 ms on a CPU.
+"""The smallest timm models of the five families that learn 8 x 8 images in a hundred steps of 3-4 ms on a CPU.
 
-Three halvings leave 1 of 8 pixels, so two of the four stages of the convolutional networks hold no block. Patches of 4
-pixels leave a 2 x 2 grid of tokens: Swin has one window and then merges its patches, so there is nothing to shift. The
-ViT pools its tokens because a class token learns too slowly. ConvNeXt has no layer scale, which starts at 1e-6 and
-would need thousands of steps to open its blocks.
+Halving 8 pixels three times leaves 1, so two of the four stages of the convolutional networks have no block. Patches of
+4 x 4 pixels make a 2 x 2 grid of tokens: Swin has one window, which cannot be shifted, and then merges its patches. The
+ViT pools its tokens because a class token learns too slowly. ConvNeXt has no layer scale, since layer scale starts at
+1e-6 and would need thousands of steps before the blocks contribute.
 """
 
 
 def _coarser(model: ModelSpec) -> ModelSpec:
-    """The model with patches twice as large."""
+    """`model` with patches twice as large."""
     arguments = {name: 2 * value if name == "patch_size" else value for name, value in model.arguments}
     return ModelSpec(model.name, tuple(arguments.items()))
 
@@ -73,19 +73,19 @@ _CONVOLUTIONAL_16 = {
     ),
 }
 SMALL_MODELS_16 = tuple((arch, _CONVOLUTIONAL_16.get(arch) or _coarser(model)) for arch, model in SMALL_MODELS)
-"""The same for 16 x 16 images: as many tokens and blocks on grids as small.
+"""`SMALL_MODELS` for 16 x 16 images: the same numbers of tokens and blocks, on grids of the same sizes.
 
-ResNet begins with three narrow convolutions instead of a wide one of 7 x 7 pixels, ConvNeXt with patches of 4, which
-takes 0.6 times as long as the models for 8 x 8 images would. ConvNeXt does not halve beyond a 2 x 2 grid
-(`output_stride`), as its fourth stage would have no pixel left.
+ResNet begins with three narrow convolutions instead of a wide one of 7 x 7 pixels, and ConvNeXt with patches of 4 x 4
+pixels; a run takes 0.6 times as long as with `SMALL_MODELS`. ConvNeXt does not halve a 2 x 2 grid (`output_stride`),
+because no pixel would be left for its fourth stage.
 """
 
 PAPER_MODELS = tuple((a.name, ModelSpec(a.timm_name)) for a in ARCHITECTURES)
-"""As registered in timm: ImageNet stems, patches of 16, and the data's image size for the models that take one.
+"""The paper's models as registered in timm: with ImageNet stems and patches, and the data's image size where accepted.
 
-At 32 px this is the published script, repaired where it fails: it passes the image size to ViT only, so that Mixer and
-Swin reject the images. The stems leave little of an image: patches of 16 give 4 tokens, Swin has 8 x 8 tokens, fewer
-than a window and a half, and ResNet-50 and ConvNeXt-T begin at 8 x 8 and end at 1 x 1.
+At 32 px the published script fails for Mixer and Swin, because it passes the image size to ViT only; here all three get
+it. The stems leave little of a 32 px image: patches of 16 px give 4 tokens, Swin has 8 x 8 tokens for windows of 7 x 7,
+and ResNet-50 and ConvNeXt-T begin at 8 x 8 and end at 1 x 1 positions.
 """
 
 STEM32_MODELS = (
@@ -98,7 +98,7 @@ STEM32_MODELS = (
 """The paper's models with stems made for 32 px; everything after the stem is unchanged.
 
 ResNet-50 begins with a 3 x 3 convolution without stride or pooling, as is usual on CIFAR, and ConvNeXt-T with single
-pixels, because with patches of 2 timm would halve once more: both begin at 32 x 32 and end at 4 x 4. ViT and Mixer
-have 64 tokens of 4 x 4 pixels (Mixer by its class, since its registered name fixes the patches), Swin 16 x 16
-tokens of 2 x 2 pixels in windows of 4.
+pixels, because with patches of 2 px timm would halve the image once more. Both begin at 32 x 32 and end at 4 x 4. ViT
+and Mixer have 64 tokens of 4 x 4 pixels, Swin 16 x 16 tokens of 2 x 2 pixels in windows of 4 x 4. Mixer is built from
+its class, because timm's registered Mixers have a fixed patch size.
 """

@@ -1,9 +1,9 @@
 """The adaptive bracket: which weight decays one learning rate needs next, given the results so far, and when to stop.
 
-Weight decays lie on a lattice: at place k, λ · η · steps = 3^k. Each round is decided once all runs of the rounds
-before it are known, and from those alone, so the order in which results arrive does not matter. The first seed
-explores. The other seeds repeat all its places and are asked for at the same time; the results of the first three
-seeds, then of all, may add places.
+Weight decays lie on a lattice: the *place* k is the weight decay λ with λ · η · steps = 3^k. A round is chosen from the
+results of all earlier rounds, once all of these are known, so the order in which results arrive does not matter. At
+first only the first seed's results add places, at which the other seeds are run too. When no place is missing, the mean
+over the first three seeds, and then over all seeds, may add further places.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ import numpy as np
 FACTOR = 3
 """Ratio of neighbouring weight decays on the lattice."""
 LOOKS = (1, 3)
-"""Numbers of seeds with which the width of the bracket is checked before it is checked with all."""
+"""Numbers of seeds over which the bracket's decisions average, in turn, before they average over all seeds."""
 SURELY = 2.0
-"""Standard errors that a difference must exceed: from the best accuracy to count as fallen, from guessing to count."""
+"""Standard errors by which accuracy must differ: from the best to count as fallen, from guessing to count as learnt."""
 
 Place = int | None
 """The exponent k of a weight decay on the lattice; None is weight decay 0."""
 Scores = Callable[[Place, int], float | None]
-"""(Place, seed) → accuracy in percent, that of guessing if the run diverged; None if it is not known yet."""
+"""(Place, seed) → accuracy in percent; for a diverged run, the accuracy of guessing; None if not known yet."""
 
 
 class End(str, Enum):
     """Why a bracket stops on one side."""
 
     FALLEN = "fallen"
-    """Accuracy has fallen there by more than `SURELY` standard errors."""
+    """On this side, accuracy falls below the best by more than `SURELY` standard errors."""
     FLAT = "flat"
-    """Weight decay 0 and the smallest one tried cannot be told from the best: nothing is to be found between them."""
+    """Weight decay 0 and the smallest positive one tried do not fall below the best: none in between needs a run."""
     LIMIT = "limit"
-    """The rule's limit: smaller would not move the weights, larger prevents learning; or nothing is learnt anywhere."""
+    """The rule's lowest or highest place is reached, or no weight decay gives more than the accuracy of guessing."""
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Where a bracket starts and how far it may go, in places of the lattice."""
+    """The rule of a bracket: the places at which it starts, and the lowest and highest that it may add."""
 
     start: tuple[int, ...] = (-1, 1)
     lowest: int = -4
-    """Decay at 3^-4 shrinks the weights by about a hundredth over a training."""
+    """Weight decay at place -4 shrinks the weights by about 1 % over a training."""
     highest: int = 7
 
     def __post_init__(self) -> None:
@@ -56,19 +56,19 @@ class Rounds:
             raise ValueError(f"start: expected places from {self.lowest} to {self.highest}, got {self.start}")
 
     def within(self, steps: int) -> Rounds:
-        """The rule for trainings of `steps` steps, without decays that would remove a weight in a single step."""
+        """This rule for `steps` steps: without weight decays that would shrink a weight to 0 in a single step."""
         highest = max((k for k in range(self.lowest, self.highest + 1) if at(k) < steps), default=self.lowest)
         start = tuple(k for k in self.start if k <= highest) or (highest,)
         return Rounds(start, self.lowest, highest)
 
     @property
     def places(self) -> range:
-        """All places that the rule may ask for."""
+        """All places that a bracket under this rule may have."""
         return range(self.lowest, self.highest + 1)
 
 
 RULE = Rounds()
-"""The default of all scales."""
+"""The default rule of a scale."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Bracket:
     runs: tuple[tuple[Place, int], ...]
     """(Place, seed) of the runs of all rounds so far, seed by seed."""
     low: End | None
-    """Why it stops at the low end; None while undecided."""
+    """Why the bracket stops at its low end; None while it may still be extended. `high` likewise."""
     high: End | None
 
     @property
@@ -89,7 +89,7 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Look:
-    """What the scores of a round decide."""
+    """The decision from the scores of a round: why each end stops, or None if it goes on, and which places to add."""
 
     low: End | None
     high: End | None
@@ -105,9 +105,9 @@ def at(place: int) -> float:
 def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chance_pp: float) -> Bracket:
     """The runs that the bracket of one learning rate needs, given the scores known so far.
 
-    Each round adds places or seeds, until at most all seeds have run at weight decay 0 and all places of the rule.
+    The most that it can need is every seed at weight decay 0 and at all places of the rule.
 
-    `seeds`: the exploring one first; `scores`: in percent; `tested`: how many images an accuracy is measured on;
+    `seeds`: the first one explores; `scores`: accuracies in percent; `tested`: number of test images;
     `chance_pp`: the accuracy of guessing, in percent.
     """
     scores = cache(scores)  # each look asks again for the scores of the looks before it
@@ -128,7 +128,7 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
 
 
 def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chance_pp: float) -> Look:
-    """What the scores decide. `table`: place → scores of its seeds, in percent; the rest as in `expand`."""
+    """Decide which places to add. `table`: place → scores of its seeds, in percent; other arguments as in `expand`."""
     grid = sorted(place for place in table if place is not None)
     mean = {place: math.fsum(of) / len(of) for place, of in table.items()}
     best = max(grid, key=lambda place: mean[place])
@@ -163,7 +163,7 @@ def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chan
 def _error_pp(one: Sequence[float], other: Sequence[float], tested: int) -> float:
     """Standard error, in pp, of the difference between two means over the same seeds.
 
-    From the finite number of test images, or from the spread between three or more seeds if that is larger.
+    The error due to the finite number of test images; with three or more seeds, the error from their spread if larger.
     """
     middle = (math.fsum(one) + math.fsum(other)) / (len(one) + len(other))
     sampling = math.sqrt(2) * _sampling_pp(middle, tested, len(one))

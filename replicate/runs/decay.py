@@ -16,7 +16,7 @@ def exponent(run: Run) -> float:
 
 
 def share(run: Run) -> float:
-    """1 - exp(-c): the share of the weights that weight decay alone would take away over the training."""
+    """1 - exp(-c): the fraction by which weight decay alone would shrink the weights over the training."""
     return -math.expm1(-exponent(run))
 
 

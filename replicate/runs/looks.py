@@ -1,8 +1,8 @@
-"""Interim looks: after how many seeds a claim is judged before all its runs are stored, and at which level.
+"""Interim looks: after how many seeds a claim is judged before all its runs are stored, and at which confidence level.
 
-A *provisional* verdict is judged from the seeds that are complete. With `--until settled` a claim is judged twice: at
-its first seeds at a strict level, where a decisive verdict is final, and otherwise at all seeds. The two looks together
-err no more often than a single one at 95 %: 1 % and 4 % (Bonferroni, which holds however the looks are correlated).
+A *provisional* verdict uses the seeds whose runs are all stored. With `--until settled` a claim is judged after its
+first seeds at the level 99 %; a decisive verdict is final, otherwise the claim is judged again after all seeds at 96 %.
+The error rates, 1 % and 4 %, add up to the 5 % of a single look (Bonferroni, valid however the looks are correlated).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from replicate.runs.needed import STAGE_SEEDS, Key, first_seeds, first_seeds_of
 from replicate.runs.scales import Scale
 
 FIRST_SEEDS = 2
-"""Seeds at the first look of `--until settled`: from one seed alone the noise could not be estimated."""
+"""Number of seeds at the first look of `--until settled`: from a single seed the noise could not be estimated."""
 FIRST_LEVEL, LAST_LEVEL = 0.99, 0.96
 
 
 def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
     """(Cell, variant) → seeds of the first look; empty if `claim` is judged only once.
 
-    That is so if it needs no training, or if some cell has too few seeds for a provisional verdict.
+    A claim is judged once if it needs no training, or if one of its cells has too few seeds for a provisional verdict.
     """
     first = first_seeds_of(claim, scale, FIRST_SEEDS)
     return first if all(provisional(scale, where) for where in first) else {}
 
 
 def why_once(scale: Scale) -> str:
-    """Why `--until settled` judges no claim twice at `scale`, in one line; empty if it judges some."""
+    """Why `--until settled` judges no claim twice at `scale`, in one line; empty if it judges some claim twice."""
     most = max(len(scale.protocol(dataset).seeds) for dataset, _ in scale.data)
     if most > STAGE_SEEDS:
         return ""
@@ -39,7 +39,7 @@ def why_once(scale: Scale) -> str:
 
 
 def provisional(scale: Scale, where: Key) -> tuple[int, ...]:
-    """The seeds of a cell that suffice for a provisional verdict; empty if it has no seeds beyond these."""
+    """The seeds of a cell that suffice for a provisional verdict; empty if the cell has no further seeds."""
     first = first_seeds(scale, where[0])
     return first if len(first) < len(scale.protocol(where[0].dataset).seeds) else ()
 

@@ -1,7 +1,7 @@
-"""Which runs a claim needs: its parts at a scale, their points, and the distinct runs that measure them.
+"""Lists the runs that a claim needs at a scale: the claim's parts, their landscape points, and the distinct runs.
 
-For an adaptive bracket that depends on the results so far (`replicate.runs.rounds`). Without results, these are the
-runs that are needed in any case.
+An adaptive bracket needs more runs as results arrive (`replicate.runs.rounds`). Without results, the functions return
+the runs that are needed whatever the results are.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
 
 Key = tuple[Cell, str]
-"""A cell and the variant of its training, which together have one landscape."""
+"""A cell and the variant of its training; each such pair has one landscape."""
 STAGE_SEEDS = 3
-"""This many seeds of every cell are trained before any others: enough for a provisional verdict."""
+"""The first seeds of every cell, trained before any further seed: enough for a provisional verdict."""
 
 
 def split(claims: Iterable[Claim], scale: Scale) -> tuple[list[Claim], dict[str, str]]:
-    """The claims that can be judged at `scale`, and id → reason for those that cannot."""
+    """The claims that can be judged at `scale`, and id → reason for the claims that cannot be."""
     trained, left_out = [], {}
     for claim in claims:
         try:
@@ -40,16 +40,16 @@ def first_seeds(scale: Scale, cell: Cell, count: int = STAGE_SEEDS) -> tuple[int
 
 
 def first_seeds_of(claim: Claim, scale: Scale, count: int) -> dict[Key, tuple[int, ...]]:
-    """(Cell, variant) → first `count` seeds, for all that `claim` is about."""
+    """(Cell, variant) → first `count` seeds, for each cell and variant that `claim` needs."""
     return {(part.cell, part.variant): first_seeds(scale, part.cell, count) for part in parts_at(claim, scale)}
 
 
 def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
-    """The distinct runs that `claims` need: those of the first `STAGE_SEEDS` seeds of all cells, then the others.
+    """The distinct runs that `claims` need: the first `STAGE_SEEDS` seeds of all cells, then all further seeds.
 
-    Each stage goes cell by cell, in the order of the claims, and there seed by seed. `known`: run → result; an adaptive
-    bracket asks for more once all its runs so far are known. `seeds`: only this many of the first seeds of each cell,
-    with brackets as if there were no others. Raises `NotTrained` if the scale leaves out a part; see `split`.
+    Both stages are sorted by cell, in the order of the claims, then by seed. `known`: run → result; an adaptive bracket
+    adds runs once all its earlier ones have results. `seeds`: use only the first `seeds` seeds of each cell, for
+    brackets too. Raises `NotTrained` if the scale does not train a part of a claim (`split` finds such claims).
     """
     found = (
         points_of(claim, scale, known, None if seeds is None else first_seeds_of(claim, scale, seeds))
@@ -64,17 +64,17 @@ def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
 
 
 def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
-    """As `runs_at`, with all runs that adaptive brackets may still ask for."""
+    """As `runs_at`, with all runs that adaptive brackets may still add."""
     claims, _ = split(CLAIMS, scale)
     found = (_points_of(claim, scale, lambda part: rounds.possible(scale, part, known)) for claim in claims)
     return _in_order(found, scale)
 
 
 def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int | None = None) -> Iterator[list[Run]]:
-    """The runs that `claims` need, round by round: each list has those of all rounds so far.
+    """The runs that `claims` need, round by round: each list has the runs of all rounds so far.
 
-    The caller trains the missing ones before it asks for the next list; ends when nothing new is needed. Arguments as
-    for `runs_for`.
+    The caller trains the missing runs before it asks for the next list. The last list is the first to which a further
+    round would add no run. Arguments as for `runs_for`.
     """
     before = None
     while (runs := runs_for(claims, scale, known, seeds)) != before:
@@ -83,7 +83,7 @@ def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int 
 
 
 def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Run]:
-    """The distinct runs of some claims' points, in the order of `runs_for`."""
+    """The distinct runs of the points of several claims, in the order that `runs_for` describes."""
     by_cell: dict[Key, dict[str, Run]] = {}
     for of_claim in points:
         for where, of_cell in of_claim.items():
@@ -101,10 +101,10 @@ def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Ru
 
 
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
-    """The parts of `claim` that `scale` trains.
+    """The parts of `claim` whose data set `scale` trains; all parts if it trains none of them.
 
-    A claim over both data sets is judged on the one that the scale has, and the verdict says so
-    (`replicate.judging.store_verdicts`); any other part that the scale leaves out raises `NotTrained`.
+    A claim about two data sets is judged on the single one that the scale trains, and the verdict says so
+    (`replicate.judging.store_verdicts`).
     """
     trained = {dataset for dataset, _ in scale.data}
     kept = tuple(part for part in claim.parts if part.cell.dataset in trained)
@@ -114,9 +114,9 @@ def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
 def points_of(
     claim: Claim, scale: Scale, known: Known = nothing, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> dict[Key, list[Point]]:
-    """(Cell, variant) → points, each once although grids overlap, by learning rate, weight decay, seed.
+    """(Cell, variant) → points, sorted by learning rate, weight decay, seed. A point of several grids is listed once.
 
-    `seeds`: (cell, variant) → the only seeds to consider.
+    `seeds`: (cell, variant) → the seeds to use; None for all.
     """
     if seeds is None:
         return _points_of(claim, scale, lambda part: rounds.points(scale, part, known))

@@ -14,16 +14,16 @@ class Result:
     """The result of one run. Accuracies are in percent of the test images."""
 
     accuracy_pp: Number
-    """At the end of training; for a diverged run that of guessing, 100 / number of classes."""
+    """At the end of training; for a diverged run the accuracy of guessing, 100 / number of classes."""
     best_accuracy_pp: Number
-    """The largest of `history` (if diverged, at least that of guessing). It is chosen on the test images, as in the
-    paper's script, so no verdict rests on it."""
+    """The largest value of `history`; if diverged, at least the accuracy of guessing. It is chosen on the test images,
+    as in the paper's script, so no verdict uses it."""
     diverged: bool
     """Whether the loss or a weight became infinite or NaN, which ended the training."""
     train_loss: Number | None
     """Mean over the batches of the last epoch; None if diverged."""
     history: tuple[Number, ...]
-    """Test accuracy at each evaluation, the last at the end of training or the last before it diverged."""
+    """Test accuracy at each evaluation; the last one is at the end of training or before the run diverged."""
     seconds: Number
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class Result:
                 raise ValueError(f"{name}: expected a percentage from 0 to 100, got {value}")
         if (self.train_loss is None) != self.diverged:
             raise ValueError(
-                f"expected train_loss None if and only if diverged, got {self.train_loss} and {self.diverged}"
+                f"train_loss: expected None if and only if diverged, got {self.train_loss} and diverged={self.diverged}"
             )
 
     def to_json(self) -> dict[str, Any]:

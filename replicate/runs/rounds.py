@@ -1,7 +1,7 @@
 """The points that a part of a claim needs, given the results so far.
 
-A fixed grid always has the same points. An adaptive bracket has those of its rounds so far, and adds a round once all
-of them are known; so a session that trains missing runs until none are missing has completed it.
+A fixed grid always has the same points. An adaptive bracket has the points of its rounds so far, and adds a round once
+all their results are known. So training missing runs until none is missing completes the bracket.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from replicate.runs.run import Point, Run
 from replicate.runs.scales import Scale
 
 Known = Callable[[Run], Result | None]
-"""Run → result; None if there is none yet."""
+"""Run → its result; None if it has none yet."""
 
 
 def nothing(run: Run) -> None:
-    """`Known` of an empty store."""
+    """The `Known` of an empty store: no run has a result."""
 
 
 def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """The distinct points that `part` needs at `scale` given `known`, by learning rate, weight decay, seed.
+    """The distinct points that `part` needs at `scale` given `known`, sorted by learning rate, weight decay, seed.
 
-    Raises `NotTrained` if the scale leaves the part out.
+    Raises `NotTrained` if the scale does not train the part.
     """
     if not _in_rounds(scale, part):
         return scales.points(scale, part)
@@ -37,7 +37,7 @@ def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
 
 
 def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """As `points`, with every place that an unfinished bracket may still ask for."""
+    """As `points`, with every point that an unfinished bracket may still add."""
     if not _in_rounds(scale, part):
         return scales.points(scale, part)
     found: list[Point] = []
@@ -57,7 +57,7 @@ class _Rate:
     tested: int
     chance_pp: float
     points: Mapping[tuple[Place, int], Point]
-    """(Place, seed) → point, for all that the rule may ask for."""
+    """(Place, seed) → point, for every seed and every place of the rule."""
 
     def bracket(self, known: Known) -> Bracket:
         def score(place: Place, seed: int) -> float | None:

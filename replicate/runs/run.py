@@ -12,7 +12,7 @@ from typing import Any
 from replicate.data.spec import DataSpec, Number, is_synthetic
 
 RESULT_VERSION = 2
-"""Increase it whenever a change of the training code changes the result of an unchanged run."""
+"""A part of every record; increase it when a change of the training code changes the result of an unchanged run."""
 
 _FLOAT32_HALF_ULP_BELOW_ONE = 2.0**-25
 """Half the distance from 1 to the next smaller float32: for x below it, 1 - x rounds to 1."""
@@ -36,7 +36,7 @@ def _frozen(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """One training. On one machine, equal runs have equal results, whatever is trained beside them."""
+    """One training. On one machine, equal runs have equal results, whatever is trained at the same time."""
 
     arch: str
     model: ModelSpec
@@ -57,7 +57,7 @@ class Run:
     augment: tuple[str, ...] = ()
     """Names of the augmentations, in order."""
     eval_every_epochs: int = 1
-    """Epochs between evaluations; there is always one at the end. Affects only the history and its best value."""
+    """Epochs between evaluations; the last is at the end of training. Affects only a result's history and its best."""
     precision: str = "float32"
     """`float32` or `bf16` in the forward and backward pass; weights, moments, statistics and losses are float32."""
 
@@ -82,14 +82,14 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _fields(self) -> dict[str, Any]:
-        """The record without copies, only for reading: copying with `asdict` took four fifths of a plan's time."""
+        """The record, not copied and so only to be read: copying with `asdict` took four fifths of a plan's time."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"result_version": RESULT_VERSION, **own, "model": vars(self.model), "data": vars(self.data)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Run):
-    """`Run.record` of any result version; fields that older records lack have defaults in `Run`."""
+    """A stored `Run.record` of any result version; fields that older records lack have defaults in `Run`."""
 
     result_version: int
 
@@ -98,7 +98,7 @@ class RunRecord(Run):
 class Point:
     """One (learning rate, weight decay, seed) of a landscape and the run that measures it.
 
-    The run has weight decay 0 if the point's cannot act: see `weight_decay_is_inert`.
+    The run has weight decay 0 if the point's weight decay has no effect: see `weight_decay_is_inert`.
     """
 
     lr: float
@@ -110,8 +110,8 @@ class Point:
 def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
     """Whether AdamW's shrinkage factor 1 - lr * weight_decay rounds to 1 in float32.
 
-    Such a run equals the run with weight decay 0 bit for bit (`tests/runs/test_run.py` trains both), so only that one
-    is trained. `lr` is the peak learning rate, which no schedule exceeds.
+    Such a run equals the run with weight decay 0 bit for bit (`tests/runs/test_run.py` trains both), so only the run
+    with weight decay 0 is trained. `lr` is the peak learning rate, which no schedule exceeds.
 
     >>> weight_decay_is_inert(lr=5e-5, weight_decay=1e-4), weight_decay_is_inert(lr=1e-3, weight_decay=1e-4)
     (True, False)
@@ -120,7 +120,7 @@ def weight_decay_is_inert(lr: float, weight_decay: float) -> bool:
 
 
 def point(run: Run) -> Point:
-    """The landscape point of `run`; a weight decay that cannot act becomes 0 in the run that is trained."""
+    """The landscape point of `run`; a weight decay without effect becomes 0 in the run that is trained."""
     trained = run
     if run.optimizer == "adamw" and not run.synthetic and weight_decay_is_inert(run.lr, run.weight_decay):
         trained = dataclasses.replace(run, weight_decay=0.0)

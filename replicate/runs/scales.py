@@ -1,4 +1,4 @@
-"""Scales: copies of the paper's experiment of different sizes, and the runs that each part of a claim needs there."""
+"""Scales: the paper's experiment in different sizes, and the runs that each part of a claim needs at a scale."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class NotTrained(Exception):
-    """The scale does not train a part; the message is the reason, ready to be shown in a verdict."""
+    """A scale does not train a part of a claim; the message is the reason, as a verdict shows it."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scale:
-    """One copy of the paper's experiment."""
+    """The paper's experiment in one size: data, models, length of training, grids and seeds."""
 
     name: str
     probe: bool
-    """Whether it departs from the paper's protocol: its verdicts then say nothing of the paper's own cells."""
+    """Whether the scale departs from the paper's protocol: its verdicts then say nothing about the paper's cells."""
     summary: str
     data: tuple[tuple[str, DataSpec], ...]
     """Paper data set → what is trained in its place; data sets left out are not trained at this scale."""
@@ -75,19 +75,19 @@ class Scale:
     batch_size: int
     seeds: tuple[int, ...] = SEEDS
     protocols: tuple[tuple[str, Protocol], ...] = ()
-    """Paper data set → models, epochs, batch size and seeds, if they differ from those above."""
+    """Paper data set → models, epochs, batch size and seeds, if they differ from the fields above."""
     lrs: tuple[float, ...] = LRS
     lrs_sgd: tuple[float, ...] = ()
-    """Learning rates of the variant `sgd`; empty for the same as `lrs`."""
+    """Learning rates of the variant `sgd`; if empty, the same as `lrs`."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
     kappas: tuple[float, ...] = KAPPAS
     bracket: tuple[float, ...] | Rounds = RULE
-    """Weight decays as multiples of 1 / (lr * steps), at which decay begins to matter (for SGD lr / (1 - momentum)
-    replaces lr): a fixed list, or the rule by which results extend it (`replicate.runs.rounds`)."""
+    """Weight decays as multiples of 1 / (lr * steps), at which weight decay begins to matter (for SGD lr / (1 -
+    momentum) replaces lr): a fixed list, or a rule that chooses them from results (`replicate.runs.rounds`)."""
     no_effect_below: float = 0.0
-    """A weight decay that alone would take away a smaller share of the weights over a training is not trained: the run
-    without weight decay stands for it, as its accuracy is the same on average (docs/evidence.md). 0: only where float32
-    rounds the decay away."""
+    """If weight decay alone would shrink the weights by less than this fraction over a training, the run with weight
+    decay 0 is trained in its place: the mean accuracies are equal (docs/evidence.md). 0: only a weight decay that
+    float32 rounds away is replaced."""
     augment: tuple[str, ...] = ()
     """Augmentations of all architectures, in order: names in `replicate.train.augment`."""
     augment_vit: tuple[str, ...] = ()
@@ -96,10 +96,10 @@ class Scale:
     precision: str = "float32"
     """Precision of the forward and backward pass: `float32` or `bf16`."""
     variants: tuple[str, ...] = ("main",)
-    """The kinds of variant that are trained, of `ALL_VARIANTS`."""
+    """The kinds of variant that are trained: a subset of `ALL_VARIANTS`."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None
-    """Architecture → seconds of one core for a run of `main`, measured on an idle 2-core EPYC server (a busy one takes
-    two to four times as long); None if it has not been measured."""
+    """Architecture → seconds of one core for a run of the variant `main`, on an idle 2-core EPYC server (a busy server
+    takes two to four times as long); None if not measured."""
     why_untrainable: str = ""
     """Why the scale cannot be trained, only planned; empty if it can."""
 
@@ -140,7 +140,7 @@ SMOKE = Scale(
     seeds=(0, 1),
     lrs=(1e-4, 1e-3, 1e-2),
     weight_decays=(0.0, 0.1),
-    bracket=Rounds(start=(1,), lowest=1),  # only the long variant has room for a second round
+    bracket=Rounds(start=(1,), lowest=1),  # only the variant `long` has enough steps for a second place
     eval_every_epochs=2,
     variants=ALL_VARIANTS,
     seconds_per_run=_by_architecture(0.037, 0.03, 0.044, 0.027, 0.041),
@@ -160,7 +160,7 @@ EMBEDDED = Scale(
     batch_size=48,
     seeds=(0, 1, 2),
     # AdamW moves a weight by about the learning rate per step: over 150 steps instead of the paper's 78,200, the
-    # paper's smaller rates would move no weight by 0.1, and below 5e-3 no decay gains anything.
+    # paper's smaller rates would move no weight by 0.1, and below a rate of 5e-3 no weight decay improves accuracy.
     lrs=(5e-3, 1e-2, 2e-2, 5e-2, 0.1),
     lrs_sgd=(1e-2, 2e-2, 3e-2, 6e-2, 0.1),
     no_effect_below=0.01,
@@ -182,7 +182,7 @@ EMBEDDED_DEEP = Scale(
     bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     eval_every_epochs=30,
 )
-"""For runs recorded with the source (`replicate.store.recorded`), until those of `probe` are complete."""
+"""Its runs are recorded with the source (`replicate.store.recorded`) until all runs of `probe` are recorded."""
 
 PROBE = Scale(
     name="probe",
@@ -203,7 +203,7 @@ PROBE = Scale(
             Protocol(SMALL_MODELS_16, epochs=20, warmup_epochs=2, batch_size=64, seeds=tuple(range(100, 105))),
         ),
     ),
-    # The paper's 1e-3 and 1e-2 and others around them: over 300 steps its smaller rates would move no weight by 0.1.
+    # The paper's 1e-3 and 1e-2, and rates near them: in 300 steps its smaller rates would move no weight by 0.1.
     lrs=(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
     lrs_sgd=(1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2),
     bracket=(0.3, 0.8, 2.0, 5.0, 12.0, 30.0, 75.0, 190.0),
@@ -211,7 +211,7 @@ PROBE = Scale(
     eval_every_epochs=5,
     variants=ALL_VARIANTS,
 )
-"""For runs recorded with the source: every claim of the paper, on stand-ins for both data sets."""
+"""The runs of this scale are recorded with the source: for every claim, on substitutes for both data sets."""
 
 FASHION = Scale(
     name="fashion",
@@ -231,7 +231,7 @@ FASHION_SHORT = replace(
     FASHION,
     name="fashion-short",
     summary="the paper's models on 2,048 images of Fashion-MNIST, two labels in five wrong: 512 steps",
-    # As at embedded, few enough images that models memorise the wrong labels.
+    # As at the scale embedded, few enough images for models to memorise the wrong labels.
     data=(("cifar100", DataSpec("fashion", train_images=2048, label_noise=0.4)),),
     epochs=32,
     warmup_epochs=4,
@@ -239,7 +239,7 @@ FASHION_SHORT = replace(
     seeds=(0, 1, 2),
     variants=("main",),
 )
-"""For runs recorded with the source (`replicate.store.recorded`): minutes on a GPU for each architecture."""
+"""For runs to be recorded with the source (`replicate.store.recorded`): takes minutes on a GPU per architecture."""
 
 CIFAR100 = Scale(
     name="cifar100",
@@ -250,8 +250,8 @@ CIFAR100 = Scale(
     epochs=EPOCHS["cifar100"],
     warmup_epochs=WARMUP_EPOCHS,
     batch_size=BATCH_SIZE["cifar100"],
-    # Section 3.1 names jitter "for CNNs" and "additionally" RandAugment for ViTs, so the ViTs get both. It does not
-    # mention Mixer, which gets jitter, as it does in the script on ImageNet.
+    # Section 3.1 names jitter "for CNNs" and "additionally" RandAugment for ViTs, so the ViTs get both. Mixer, which is
+    # not mentioned there, gets jitter, as in the paper's script for ImageNet.
     augment=CROP_AND_FLIP + JITTER,
     augment_vit=RANDAUGMENT,
     precision="bf16",
@@ -326,7 +326,7 @@ SCALES: dict[str, Scale] = {
 
 
 def get(name: str) -> Scale:
-    """The scale called `name`; raises `UsageError` if there is none.
+    """The scale called `name`; raises `UsageError` if no scale has that name.
 
     >>> get("smoke").protocol("cifar100").seeds
     (0, 1)
@@ -337,10 +337,10 @@ def get(name: str) -> Scale:
 
 
 def points(scale: Scale, part: Part) -> list[Point]:
-    """The distinct landscape points of `part` at `scale`, by learning rate, weight decay, seed.
+    """The distinct landscape points of `part` at `scale`, sorted by learning rate, weight decay, seed.
 
-    For an adaptive bracket, those of the first round, which are always needed; `rounds.points` adds the others. Scales
-    that cannot be trained have points too. Raises `NotTrained` if the scale leaves the part out.
+    For an adaptive bracket, the points of the first round, which are always needed; `rounds.points` adds those of later
+    rounds. Scales that cannot be trained have points too. Raises `NotTrained` if the scale does not train the part.
     """
     return list(_points(scale, part))
 
@@ -350,7 +350,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
     _require_trained(scale, part)
     found = []
     for lr in scale.learning_rates(part.variant):
-        # The batch-size variants scale the learning rate with the batch; the point has the rate that is really used.
+        # The batch-size variants scale the learning rate with the batch size; the point has the scaled rate.
         lr = rounded(lr * _batch_ratio(part))
         for wd in weight_decays(scale, part, lr):
             for seed in scale.protocol(part.cell.dataset).seeds:
@@ -425,7 +425,7 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
 
 
 def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
-    """The divisor that gives a bracket's weight decays, lr * steps (for SGD over 1 - momentum), and the steps."""
+    """lr * steps (for SGD divided by 1 - momentum), which divides a bracket's multiples, and the number of steps."""
     taken = schedule.steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
     # Momentum multiplies the effect of each gradient, decay included, by 1 / (1 - momentum).
     per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
@@ -433,7 +433,7 @@ def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
 
 
 def _require_trained(scale: Scale, part: Part) -> None:
-    """Raise `NotTrained`, with the reason, if `scale` leaves `part` out."""
+    """Raise `NotTrained`, with the reason, if `scale` does not train `part`."""
     kind = part.variant.partition("-")[0]
     if kind not in ALL_VARIANTS:
         raise ValueError(f"expected a variant of {', '.join(ALL_VARIANTS)}; got {part.variant!r}")
@@ -448,11 +448,11 @@ def _require_trained(scale: Scale, part: Part) -> None:
         if part.cell.dataset != "cifar100":
             raise NotTrained("the paper trained with SGD on CIFAR-100 alone")
         if not next(a.convolutional for a in ARCHITECTURES if a.name == part.cell.arch):
-            raise NotTrained(f"the paper trained with SGD on convolutional networks alone, {part.cell.arch} is none")
+            raise NotTrained(f"the paper trained only convolutional networks with SGD, and {part.cell.arch} is not one")
 
 
 def _batch_ratio(part: Part) -> float:
-    """The batch size of a part's variant as a multiple of the paper's standard one for its data set."""
+    """The batch size of a part's variant as a multiple of the paper's standard batch size on the part's data set."""
     kind, _, size = part.variant.partition("-")
     return int(size) / BATCH_SIZE[part.cell.dataset] if kind == "batch" else 1.0
 

@@ -1,8 +1,8 @@
 """Learning-rate schedules: the factor on the peak learning rate at each step, after a linear warm-up.
 
-Every schedule changes at each step. The paper does not say whether its own does, or changes once per epoch as in its
-script; over hundreds of epochs the two agree to a percent, but over the few epochs of a small scale one value per
-epoch would be a staircase. No factor exceeds 1, which `run.weight_decay_is_inert` relies on.
+Every schedule changes at each step. The paper does not say whether its schedules do so, or change once per epoch as in
+its script. Over hundreds of epochs both agree to a percent, but over the few epochs of a small scale one value per
+epoch would be a coarse staircase. No factor exceeds 1, which `run.weight_decay_is_inert` relies on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Groups runs into stacks, which are trained together, without loading what trains them."""
+"""Groups runs into stacks, which are trained together; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from replicate.runs.run import Run
 
 
 def stack_key(run: Run) -> Run:
-    """Equal for runs that fit in one stack: those that differ only in learning rate, weight decay and schedule."""
+    """A value equal for runs that fit in one stack, which differ only in learning rate, weight decay and schedule."""
     return dataclasses.replace(run, lr=0.0, weight_decay=0.0, schedule="")
 
 
 def stacks(runs: Sequence[Run], most: int) -> list[list[Run]]:
     """Group `runs` by `stack_key` into stacks of at most `most` runs, keeping their order.
 
-    Stacks are filled one after another, so leaving out the runs of a finished stack does not change the others, and
-    these find their checkpoints. Raises ValueError if `most` is below 1.
+    Stacks are filled one after another, so leaving out the runs of a finished stack does not change the other stacks,
+    whose checkpoints stay usable. Raises ValueError if `most` is below 1.
     """
     if most < 1:
         raise ValueError(f"most: expected 1 or more, got {most}")

@@ -22,7 +22,7 @@ def temporary_of(target: Path) -> Path:
 def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to that replaces `target` at the end of the block; on an error `target` stays as it was.
 
-    The folder must exist. With `durable` False there is no wait for the disk: for files that can be made again.
+    The folder must exist. With `durable` False the file is not synced to disk: for files that can be made again.
     """
     temporary = temporary_of(target)
     try:
@@ -45,9 +45,9 @@ def write(target: Path, content: bytes | str, *, durable: bool = True) -> None:
 
 
 def clock(folder: Path) -> float:
-    """The time by the clock of the file system of `folder`, which need not be this machine's.
+    """The time by the clock of the file system of `folder`, which may differ from this machine's clock.
 
-    Taken from a file that is made there and deleted; if none can be made, this machine's time.
+    It is read from a file that is made in `folder` and deleted; if none can be made, this is this machine's time.
     """
     probe = temporary_of(folder / "clock")
     try:

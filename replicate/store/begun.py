@@ -1,7 +1,7 @@
-"""Stacks in progress: one folder in the store for each, so that an interrupted stack is formed again.
+"""Stacks (runs trained together) in progress: a folder in the store for each, to resume it after an interruption.
 
-Checkpoints belong to a stack, not to a run: resuming one takes the same runs in the same order. The folder of a stack
-names them, and holds what its trainer saves.
+A checkpoint belongs to a stack, not to a run: resuming a stack takes the same runs in the same order. The folder of a
+stack lists its runs and holds its checkpoints.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from replicate.store.strict import Malformed, decode
 
 RUNS = "runs.json"
 STALE_SECONDS = 30 * 24 * 3600.0
-"""A stack untouched for this long is abandoned."""
+"""A stack whose folder has not been written to for this long is abandoned."""
 
 
 def begin(store: Store, runs: Sequence[Run]) -> Path:
-    """The folder in which to train `runs`: that of an interrupted stack of them, else a new one."""
+    """The folder in which to train `runs`: the folder of an interrupted stack that contains them, else a new one."""
     keys = [run.key for run in runs]
     for folder, begun in _begun(store):
         if set(keys) <= set(begun):
             store.sign(store.layout.holder(folder.name))
             if keys != begun and any(folder.glob("*.checkpoint")):
                 store.note(
-                    f"a stack of {len(begun)} runs was interrupted; {len(keys)} of them are trained now, "
-                    "and those not finished may start over"
+                    f"a stack of {len(begun)} runs was interrupted; {len(keys)} of its runs are trained now, and may "
+                    "start over instead of resuming"
                 )
             return folder
     folder = store.layout.checkpoints / key_of_stack(keys)
@@ -56,7 +56,7 @@ def holder(store: Store, key: str) -> Holder | None:
 
 
 def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
-    """Split `missing` into the interrupted stacks found in it, oldest first, and the runs of none."""
+    """Split `missing` into the runs of each interrupted stack, oldest stack first, and the runs of no stack."""
     left = {run.key: run for run in missing}
     stacks = []
     for _, keys in _begun(store):
@@ -66,7 +66,7 @@ def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list
 
 
 def prune(store: Store) -> None:
-    """Delete the folders of stacks that are done, or abandoned: untouched for a month, with no run locked."""
+    """Delete the folders of stacks that are finished, or abandoned: no file written for a month and no run locked."""
     for folder, keys in _begun(store):
         if all(store.has(key) for key in keys):
             _forget(store, folder)
@@ -80,7 +80,7 @@ def prune(store: Store) -> None:
 def keys_of(folder: Path) -> list[str]:
     """The keys of the runs of the stack in `folder`; raises OSError or `Malformed` if its list cannot be read."""
     found = decode((folder / RUNS).read_bytes(), list[str])
-    # Keys become file names: anything else could lead outside the store.
+    # Keys become file names: a text of another form could lead outside the store.
     if not found or not all(map(is_key, found)):
         raise Malformed("got something other than a list of keys")
     return found
@@ -114,7 +114,7 @@ def _forget(store: Store, folder: Path) -> None:
 
 
 def age_seconds(path: Path, now: float) -> float:
-    """Seconds before `now` at which a file, or the newest file in a folder, was written; 0 if it is gone."""
+    """Seconds from the last write to the file, or to any file in the folder, at `path` until `now`; 0 if it is gone."""
     try:
         inner = list(path.iterdir()) if path.is_dir() else []
         newest = max(found.stat().st_mtime for found in [path, *inner])

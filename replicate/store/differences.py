@@ -15,15 +15,15 @@ from replicate.store.strict import text_of
 _DEFAULTS = json.loads(
     json.dumps({f.name: f.default for f in dataclasses.fields(Run) if f.default is not dataclasses.MISSING})
 )
-"""Defaults of the fields of `Run`. A record written before a field was added lacks it and means its default."""
+"""Defaults of the fields of `Run`. A record written before a field was added lacks the field and has its default."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field in which two runs differ; None where a run lacks it."""
+    """A field in which two runs differ, with both values; the value is None for a run that lacks the field."""
 
     name: str
-    """Part of the record and field: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
+    """Path in the record: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
     before: Any
     after: Any
 
@@ -37,18 +37,18 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether the results are equal to the last digit; the time taken does not count."""
+        """Whether the results are equal to the last digit, apart from the seconds taken."""
         return self.before.measured == self.after.measured
 
     @property
     def difference_pp(self) -> float:
-        """Accuracy in the second store minus that in the first; a diverged run has that of guessing."""
+        """Accuracy in the second store minus that in the first, in pp; a diverged run has the accuracy of guessing."""
         return self.after.result.accuracy_pp - self.before.result.accuracy_pp
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The runs that two stores share, and how many each has alone."""
+    """The runs that two stores share, and the number of runs that only one of the stores has."""
 
     pairs: tuple[Pair, ...]
     only_before: int

@@ -1,7 +1,7 @@
-"""Checks every file of a store, lists what is wrong with it and why, and can move that to the quarantine.
+"""Checks every file of a store, lists the problems and their reasons, and can move the files to the quarantine.
 
-Records are checked as `Store` checks them when it reads one. Everything else in a store can be made again, so files
-that are damaged or that nobody will use any more may be moved too.
+Records are checked as `Store` checks a record that it reads. All other files in a store can be made again, so damaged
+or unused ones may be moved too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DIGEST = 64
 
 @dataclass(frozen=True)
 class Problem:
-    """One file or folder that is not as it should be."""
+    """A file or folder that is damaged, unused or in the wrong place."""
 
     kind: str
     """`record`, `model`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (the log of trainings)."""
@@ -42,16 +42,16 @@ class Check:
     """The result of `check`."""
 
     records: int
-    """How many records are valid."""
+    """The number of valid records."""
     problems: tuple[Problem, ...]
     quarantined: tuple[Path, ...]
-    """Files that were moved aside earlier: safe to delete."""
+    """Files that were moved to the quarantine earlier: safe to delete."""
 
 
 def check(store: Store, now: float | None = None) -> Check:
-    """Look at every file of `store` and change none. Files that some process is using or writing are not problems.
+    """Check every file of `store`, changing none. Files that some process is using or writing are not problems.
 
-    `now`: the time by the file system's clock, which is asked by default.
+    `now`: the time by the file system's clock; None to read that clock.
     """
     now = store.clock() if now is None else now
     good: set[str] = set()
@@ -69,7 +69,7 @@ def check(store: Store, now: float | None = None) -> Check:
 
 
 def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
-    """Move what is wrong to the quarantine and write the marker again; returns the problems left because in use."""
+    """Move the files of `problems` to quarantine, delete lock files, restore the marker; returns problems in use."""
     left = []
     for problem in problems:
         if problem.kind == "lock":
@@ -102,7 +102,7 @@ def _marker(store: Store) -> Iterator[Problem]:
     except FileNotFoundError:
         yield Problem("marker", path, "missing")
     except (OSError, Malformed) as error:
-        yield Problem("marker", path, f"expected the format of a store: {error}")
+        yield Problem("marker", path, f"expected the marker of a store: {error}")
 
 
 def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
@@ -117,7 +117,7 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
             elif _MODEL.fullmatch(path.name) and path == store.layout.model(path.stem):
                 continue
             elif not _RECORD.fullmatch(path.name) or path != store.layout.record(path.stem):
-                yield Problem("stray", path, "expected a record in the file named for its key, got another file")
+                yield Problem("stray", path, "expected a record, KEY.json in the folder KEY[:2], got another file")
             else:
                 try:
                     parse(path.read_bytes(), path.stem)
@@ -131,7 +131,7 @@ def _records(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 
 def _models(store: Store, good: set[str]) -> Iterator[Problem]:
-    """Kept models that are damaged, or that have no record and whose run nobody is training."""
+    """Kept models that are damaged, or whose run has no record and is not in training."""
     for path in sorted(store.layout.runs.glob(f"*/*{model_file.SUFFIX}")):
         key = path.stem
         if not _MODEL.fullmatch(path.name) or path != store.layout.model(key):
@@ -152,7 +152,7 @@ def _models(store: Store, good: set[str]) -> Iterator[Problem]:
 
 
 def _top(store: Store, now: float) -> Iterator[Problem]:
-    """Files and folders at the top that do not belong to a store."""
+    """Files and folders in the store's own directory that do not belong to a store."""
     for path in _entries(store.path):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
@@ -175,7 +175,7 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
         try:
             keys = begun.keys_of(folder)
             if folder.name != key_of_stack(keys):
-                raise Malformed("got other runs than the folder is named for")
+                raise Malformed("got keys whose hash is not the folder's name")
         except FileNotFoundError:
             if folder.exists() and now - folder.stat().st_mtime > STALE_SECONDS:
                 yield Problem("checkpoint", folder, f"orphaned: it has no {begun.RUNS} that names its runs")
@@ -193,7 +193,7 @@ def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 
 def _broken(path: Path) -> str:
-    """Why a trainer would reject a checkpoint; empty if it would not, or if the file is gone."""
+    """Why a trainer would reject the checkpoint at `path`; empty if it would accept it, or if the file is gone."""
     digest, named = hashlib.sha256(), False
     identity, tail = path.name.partition(".")[0].encode(), b""
     try:
@@ -209,16 +209,16 @@ def _broken(path: Path) -> str:
         return f"cannot be read: {error.strerror}"
     if head != digest.hexdigest().encode() + b"\n":
         return f"expected SHA-256 {digest.hexdigest()[:12]}… in its first line: cut off or altered"
-    return "" if named else "expected the checkpoint of the work it is named for, got that of another"
+    return "" if named else "expected a checkpoint of the training in the file's name, got that of another training"
 
 
 def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """Lock files of stored runs that nobody holds. Those of other runs are used again."""
+    """Lock files of stored runs that no process holds. Lock files of other runs will be used again."""
     for path in _entries(store.layout.locks):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
         elif not _LOCK.fullmatch(path.name):
-            yield Problem("stray", path, "expected the lock of a run")
+            yield Problem("stray", path, "expected the lock file of a run, got another file")
         elif path.stem in good:
             with _held(store, path.stem) as ours:
                 if ours:
@@ -227,8 +227,8 @@ def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 @contextlib.contextmanager
 def _held(store: Store, key: str) -> Iterator[bool]:
-    """Hold the lock on a run inside the block; gives False if another process holds it."""
-    if store.kind == HEARTBEAT:  # taking one over takes a minute, and a stored run needs no lock
+    """Hold the lock on the run `key` inside the block; the value is False if another process holds the lock."""
+    if store.kind == HEARTBEAT:  # taking over a heartbeat lock takes a minute, and a stored run needs no lock
         yield not store.is_run_held(key)
         return
     lock = store.lock_of(key)
@@ -243,7 +243,7 @@ def _held(store: Store, key: str) -> Iterator[bool]:
 
 
 def _log(store: Store) -> Iterator[Problem]:
-    """Lines of the log of trainings in a wrong form; the log is only used to estimate times, without them."""
+    """Lines of a wrong form in the log of trainings, from which times are estimated, without these lines."""
     try:
         lines = store.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError:

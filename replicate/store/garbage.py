@@ -1,7 +1,7 @@
-"""Finds the files of a store that nobody will read again, changing nothing, and deletes them on request.
+"""Finds the files of a store that will not be read again, and deletes them on request.
 
-Always kept: every run that a current scale names, whatever a newer version has written, stacks that are being trained,
-and files younger than an hour that a process may still be writing.
+Never listed for deletion: runs that a current scale needs, files that a newer version has written, stacks in training,
+and files younger than an hour, which a process may still be writing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from replicate.store.store import STALE_SECONDS, Store
 from replicate.store.strict import Malformed, decode, format_of
 
 OLD = "runs of an older result version"
-UNNAMED = "runs that no scale names"
-UNREADABLE = "records under no scale's key that cannot be read"
+UNNAMED = "runs that no scale needs"
+UNREADABLE = "unreadable records of runs that no scale needs"
 MODELS = "kept models without a record"
 QUARANTINE = "damaged files that were set aside"
-CHECKPOINTS = "stacks that are done, given up or of no scale"
-TEMPORARY = "temporary files of processes that are gone"
+CHECKPOINTS = "checkpoints of stacks that are finished, abandoned or needed by no scale"
+TEMPORARY = "temporary files of processes that have ended"
 REASONS = (OLD, UNNAMED, UNREADABLE, MODELS, QUARANTINE, CHECKPOINTS, TEMPORARY)
 
 
@@ -53,7 +53,7 @@ class Item:
 
 
 def find(store: Store, now: float | None = None) -> list[Item]:
-    """Everything that may be deleted, in the order of `REASONS`, then by path."""
+    """Every file that may be deleted, sorted by reason, in the order of `REASONS`, then by path; deletes none."""
     now = store.clock() if now is None else now
     named = _named()
     records = list(_records(store, named))
@@ -68,7 +68,7 @@ def find(store: Store, now: float | None = None) -> list[Item]:
 
 
 def delete(items: Iterable[Item]) -> list[Item]:
-    """Delete `items`; return those deleted, not those that failed or were gone already."""
+    """Delete `items`; returns the items deleted, without items that could not be deleted or were gone already."""
     gone = []
     for item in items:
         try:
@@ -83,7 +83,7 @@ def delete(items: Iterable[Item]) -> list[Item]:
 
 
 def _named() -> set[str]:
-    """The keys of all runs that the current scales may ever ask for."""
+    """The keys of all runs that the current scales may ever need."""
     return {run.key for scale in scales.SCALES.values() for run in possible_runs(scale)}
 
 
@@ -100,18 +100,18 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
 
 
 def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]:
-    """The models of `records`, for the same reason, and models without a record unless their run is in training."""
+    """The models of `records`, for the same reason, and models of runs that have no record and are not in training."""
     reasons = {item.path.stem: item.reason for item in records}
     for path in store.layout.runs.glob(f"*/*{model_file.SUFFIX}"):
         if path.stem in reasons:
             yield Item(path, reasons[path.stem], _size(path))
         elif is_key(path.stem) and not store.has(path.stem) and not store.is_run_held(path.stem):
-            age = begun.age_seconds(path, now)  # a young one's trainer may be about to write its record
+            age = begun.age_seconds(path, now)  # the trainer of a new model may be about to write the run's record
             yield from [Item(path, MODELS, _size(path))] if age > STALE_SECONDS else []
 
 
 def _why(blob: bytes) -> str | None:
-    """Why a record that no scale names may be deleted; None if a newer version has written it."""
+    """Why a record of a run that no scale needs may be deleted; None if a newer version has written the record."""
     try:
         if format_of(blob) > FORMAT:
             return None
@@ -136,7 +136,7 @@ def _stacks(store: Store, named: set[str], now: float) -> Iterator[Item]:
         try:
             keys = set(begun.keys_of(folder))
         except (OSError, Malformed):
-            if begun.age_seconds(folder, now) > STALE_SECONDS:  # a younger one may be in the making
+            if begun.age_seconds(folder, now) > STALE_SECONDS:  # a trainer may still be writing a newer folder
                 yield Item(folder, CHECKPOINTS, _size(folder))
             continue
         left = {key for key in keys if not store.has(key)}

@@ -1,4 +1,4 @@
-"""Files that are in the repository and not in the package: their place in a clone, and a message without one."""
+"""Files that only a clone of the repository has: their paths, and a message where an installation lacks them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def in_clone() -> bool:
 
 
 def lacking(name: str, what: str) -> str:
-    """A line that says where to get `what`, if the file `name` is missing; else empty."""
+    """One line that says where to get `what`, if the file `name` is missing; else an empty text."""
     if path(name).exists():
         return ""
     return f"{what}: expected {name}, which only a clone of the repository has, got an installation; run in a clone"

@@ -17,7 +17,7 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.marker = root / "store.json"
-        """Makes the directory a store: its format and kind of locks."""
+        """The file that makes the directory a store; names its format and kind of locks."""
         self.runs = root / "runs"
         self.locks = root / "locks"
         self.leases = root / "leases"
@@ -25,19 +25,19 @@ class Layout:
         self.trainings = root / "trainings.log"
         """One line per training: key, process id, seconds."""
         self.checkpoints = root / "checkpoints"
-        """One folder for each stack in progress or interrupted."""
+        """One folder for each stack that is in progress or was interrupted."""
         self.rates = root / "rates"
         """Measured speeds of devices."""
 
     def price(self, scale: str) -> Path:
-        """The measured cost of a run of `scale`."""
+        """The file with the measured cost of a run of `scale`."""
         return self.rates / f"price-{scale}.json"
 
     def record(self, key: str) -> Path:
         return self.runs / key[:2] / f"{key}.json"
 
     def model(self, key: str) -> Path:
-        """The final weights of a run, if they are kept."""
+        """The file with the final weights of a run; missing if they are not kept."""
         return self.record(key).with_suffix(model_file.SUFFIX)
 
     def run_lock(self, key: str) -> Path:
@@ -47,7 +47,7 @@ class Layout:
         return self.leases / f"{slot}.lock"
 
     def holder(self, name: str) -> Path:
-        """Names the process that last took the lease on the slot, or began the stack, called `name`."""
+        """The file that names the process that last locked the slot, or began the stack, called `name`."""
         return self.leases / f"{name}.holder"
 
     def set_aside(self, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The locks of a store: on runs, so that each is trained once, and on devices; their kind stands in its marker."""
+"""The locks of a store, on devices and on runs, so that each run is trained once; its marker names their kind."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock"}
-"""Options of an NFS mount with which no other machine sees a lock."""
+"""Options of an NFS mount that make a machine's locks invisible to other machines."""
 
 
 class StoreError(UsageError):
-    """The store cannot be used as asked; the message is one line that says what to do."""
+    """The store cannot be used as requested; the message is one line that says what to do."""
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:
@@ -44,20 +44,20 @@ class Locking:
 
     layout: Layout
     kind: str = locks.KERNEL
-    """`kernel`, the operating system's locks, or `heartbeat`, those of `replicate.store.locks`."""
+    """`kernel` for the operating system's locks, or `heartbeat` for the locks of `replicate.store.locks`."""
     read_only: bool
     note: Callable[[str], None]
 
     def lock(self, run: Run) -> Lock:
-        """The lock to hold while training `run`. It is released if its holder dies, with heartbeats after a minute."""
+        """The lock to hold while training `run`; free again when its holder dies (a heartbeat lock, a minute later)."""
         return self.lock_of(run.key)
 
     def lock_of(self, key: str) -> Lock:
-        """As `lock`, by key."""
+        """As `lock`, for the run with this `key`."""
         return self._lock_at(self._place(self.layout.run_lock(key)))
 
     def lease(self, slot: str) -> Lock:
-        """The lock on `slot`, a device or part of one that a single training may use at a time."""
+        """The lock on `slot`: a device, or a part of a device, that one training at a time may use."""
         return self._lock_at(self._place(self.layout.lease(slot)))
 
     def take(self, lock: Lock) -> bool:
@@ -81,32 +81,32 @@ class Locking:
         return self._is_held(self._place(self.layout.run_lock(key)))
 
     def held_slots(self) -> list[str]:
-        """The slots in use, on all machines, sorted."""
+        """The names of the slots that processes on any machine hold, sorted."""
         leases = self._place(self.layout.lease("x"))
         return sorted(path.stem for path in leases.parent.glob(f"*{leases.suffix}") if self._is_held(path))
 
     def drop_lock_file(self, key: str) -> None:
-        """Delete the file of the lock that the caller holds on the run with this `key`, which is stored by now.
+        """Delete the lock file of the run `key`, which is stored by now; the caller must hold the lock.
 
-        A process that has the deleted file open may still lock it; it then finds the run stored, which every process
-        checks after taking the lock.
+        Another process that has the deleted file open may still lock it. That process then finds the run stored,
+        because every process looks for the run after taking the lock.
         """
         if self.kind == locks.KERNEL:  # a heartbeat lock deletes its own file when it is released
             with contextlib.suppress(PermissionError):  # Windows deletes no open file
                 self.layout.run_lock(key).unlink(missing_ok=True)
 
     def clock(self) -> float:
-        """The time by the clock of the store's file system; by this machine's if the store is read-only."""
+        """The time by the clock of the store's file system; if the store is read-only, by this machine's clock."""
         return time.time() if self.read_only else atomic.clock(self.layout.root)
 
     def sign(self, path: Path) -> None:
-        """Write into `path` that this process holds it, for `locks.holder` to read. Never raises OSError."""
+        """Write this process's host and id into the file `path`, for `locks.holder` to read. Never raises OSError."""
         with contextlib.suppress(OSError):
             path.parent.mkdir(exist_ok=True)
             atomic.write(path, json.dumps(locks.this_process()), durable=False)
 
     def _place(self, path: Path) -> Path:
-        """The path of the lock: the two kinds must not share a file."""
+        """`path` for a kernel lock, or with another suffix for a heartbeat lock: both kinds must not share a file."""
         return path if self.kind == locks.KERNEL else path.with_suffix(f".{locks.HEARTBEAT}")
 
     def _lock_at(self, path: Path) -> Lock:
@@ -153,8 +153,8 @@ def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -
 def kernel_lock(path: Path) -> FileLock:
     """The operating system's lock at `path`, not yet taken; it is released when its holder dies.
 
-    Taking it raises OSError or NotImplementedError if the file system has no locks: newer releases of filelock would
-    fall back to a plain file, which stays when its holder dies.
+    Taking the lock raises OSError or NotImplementedError if the file system has no locks. The fallback of newer
+    releases of filelock is switched off: it is a plain file, which stays when its holder dies.
     """
     from filelock import FileLock  # slow to import, and readers do not need it
 
@@ -165,7 +165,7 @@ def kernel_lock(path: Path) -> FileLock:
 
 
 def has_kernel_locks(folder: Path) -> bool:
-    """Whether the file system of `folder` has locks. Whether other machines see them cannot be tested."""
+    """Whether the file system of `folder` has locks. Whether other machines see these locks cannot be tested."""
     path = atomic.temporary_of(folder / "lock")
     try:
         with kernel_lock(path):

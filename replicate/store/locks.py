@@ -1,11 +1,11 @@
 """Locks by heartbeat, for file systems whose own locks cannot be relied on.
 
-A lock is a file that names its holder, and the holder touches it every few seconds. Another process may take it over
-once it has seen the file untouched for a minute by its own monotonic clock. Clocks of two machines are never compared,
-so a clock that jumps cannot take a lock away. A holder that hung and wakes up goes on working beside its successor:
-these locks suit work that may be done twice without harm.
+A lock is a file that names its holder, and the holder touches the file every few seconds. Another process may take the
+lock over once it has seen the file untouched for a minute by its own monotonic clock. Clocks of two machines are never
+compared, so a clock that jumps cannot take a lock away. A holder that hung for longer works on beside its successor
+when it resumes, so these locks suit only work that may be done twice without harm.
 
-filelock's own lease is not used: a machine that dies just after taking one leaves an empty file, which filelock
+filelock's own lease is not used: a machine that dies just after taking a lease leaves an empty file, which filelock
 regards as held for ever.
 """
 
@@ -65,12 +65,12 @@ class Lock(Protocol):
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock, as it has signed the file."""
+    """A process that holds a lock, as named in the lock's file."""
 
     host: str
     pid: Annotated[int, Meta(gt=0, lt=2**31)]
     since: str
-    """When it took it, in UTC by its own clock."""
+    """When the process took the lock, in UTC by its own clock."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})"
@@ -81,17 +81,17 @@ class _LockHolder(Holder):
     """The content of a lock's file, without the token."""
 
     space: str
-    """See `_process_space`."""
+    """The boot and container in which `pid` is unique, as `_process_space` names them."""
 
 
 def this_process() -> dict[str, Any]:
-    """This process, as `holder` reads it back."""
+    """This process's host and id and the time, as `holder` reads them."""
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     return {"host": platform.node(), "pid": os.getpid(), "since": since}
 
 
 def holder(path: Path) -> Holder | None:
-    """The process that has signed the file at `path`; None if there is no such file or it cannot be read."""
+    """The process that the file at `path` names; None if there is no such file or it cannot be read."""
     try:
         return decode(path.read_bytes(), Holder)
     except (OSError, Malformed):
@@ -99,10 +99,10 @@ def holder(path: Path) -> Holder | None:
 
 
 class HeartbeatLock:
-    """The lock at `path`, whose folder must exist. One object cannot take it twice. OSError if it cannot be written."""
+    """A heartbeat lock in the file `path`, whose folder must exist; not reentrant. OSError if `path` is unwritable."""
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` gets a line when a lock is taken over from a silent holder or lost to a successor; from any thread."""
+        """`say`, called from any thread, gets a line when this lock is taken over from, or by, another process."""
         self.path = path
         self._say = say
         self._token = ""
@@ -110,7 +110,7 @@ class HeartbeatLock:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this object took the lock and has not released it; a successor may have taken it over since."""
+        """Whether this object took the lock and has not released it; another process may have taken it over since."""
         return bool(self._token)
 
     def acquire(
@@ -127,7 +127,7 @@ class HeartbeatLock:
         return _releasing(self)
 
     def release(self) -> None:
-        """Release the lock; if it was taken over, its new holder keeps it."""
+        """Release the lock; if another process has taken it over, that process keeps it."""
         if not self._token:
             return
         _heartbeats.forget(self)
@@ -143,7 +143,7 @@ class HeartbeatLock:
         self.release()
 
     def beat(self) -> bool:
-        """Touch the file; False, and a line to `say`, once the lock is lost."""
+        """Touch the file; returns False, after a line to `say`, if another process has taken the lock over."""
         try:
             seen = _look(self.path)
             if self._is_ours(seen):
@@ -151,14 +151,14 @@ class HeartbeatLock:
                 self._missed = False
             elif self._missed:  # a single miss may be another process that moves the file aside to look at it
                 self._say(
-                    f"lock {self.path.name}: taken over by another process, since this one was silent for "
-                    f"{SILENT_SECONDS:g} s; what both have begun is done twice, with equal results"
+                    f"lock {self.path.name}: taken over by another process, since this process was silent for "
+                    f"{SILENT_SECONDS:g} s; work that both have begun is done twice, with equal results"
                 )
                 return False
             else:
                 self._missed = True
         except OSError:
-            pass  # the file server is away; if for long, the lock is found lost later
+            pass  # the file server does not answer; if that takes long, a later beat finds the lock taken over
         return True
 
     def _is_ours(self, seen: Seen | None) -> bool:
@@ -193,13 +193,13 @@ def _releasing(lock: HeartbeatLock) -> Iterator[HeartbeatLock]:
 
 
 def is_held(path: Path, now: float) -> bool:
-    """Whether the lock at `path` was touched in the minute before `now`, by `atomic.clock`; enough for reports only."""
+    """Whether the lock at `path` was touched in the minute before `now` (of `atomic.clock`); for reports only."""
     seen = _look(path)
     return seen is not None and not _is_gone(seen) and now - seen[0] / 1e9 < SILENT_SECONDS
 
 
 _watched: dict[Path, tuple[Seen, float]] = {}
-"""Lock that this process waits for → its file as last seen, and since when (monotonic clock) it has been so."""
+"""Lock that this process waits for → its file as last seen, and when (monotonic clock) that was first seen."""
 
 
 def _silent_seconds(path: Path, seen: Seen) -> float:
@@ -214,7 +214,7 @@ def _silent_seconds(path: Path, seen: Seen) -> float:
 
 @lru_cache(maxsize=1)
 def _process_space() -> str:
-    """An id of this boot of the machine and this container, in which process ids are unique; empty if unknown."""
+    """An id of the machine's current boot and of the container: process ids are unique within it. Empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -223,7 +223,7 @@ def _process_space() -> str:
 
 
 def _is_gone(seen: Seen) -> bool:
-    """Whether the holder was a process of this machine that has ended: then nobody needs to wait."""
+    """Whether the holder was a process of this machine that has ended, so that its lock can be taken at once."""
     try:
         found = decode(seen[1], _LockHolder)
         if _process_space() and found.space == _process_space():
@@ -236,7 +236,7 @@ def _is_gone(seen: Seen) -> bool:
 
 
 def _look(path: Path) -> Seen | None:
-    """The file at `path`, opened to look: for a file that is not open, a network file system answers from its cache."""
+    """The lock file at `path`, opened because a network file system may answer from its cache for a closed file."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns, file.read(4096)
@@ -245,7 +245,7 @@ def _look(path: Path) -> Seen | None:
 
 
 def _removed(path: Path, seen: Seen) -> bool:
-    """Remove the file that was `seen` at `path`; False if it has been replaced since, and then it stays."""
+    """Remove the file at `path` if it is still as `seen`; if it has been replaced, keep it and return False."""
     aside = atomic.temporary_of(path)
     try:
         path.rename(aside)
@@ -262,11 +262,11 @@ def _removed(path: Path, seen: Seen) -> bool:
 
 
 def _created(path: Path, content: bytes) -> bool:
-    """Make the file at `path`, complete at once if there are hard links; False if there is one already."""
+    """Make the file at `path`, in a single step if hard links work; returns False if the file exists already."""
     temporary = atomic.temporary_of(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content)  # not synced: what a power cut leaves of it is taken over like any other
+            file.write(content)  # not synced: a lock file cut off by a power cut is taken over like any other
         try:
             os.link(temporary, path)
         except OSError as error:
@@ -314,7 +314,7 @@ _heartbeats = _Heartbeats()
 
 
 def _without_parent() -> None:
-    """After a fork: the child has neither its parent's locks nor the thread that touches them."""
+    """Forget all locks after a fork: the child has neither its parent's locks nor the thread that touches them."""
     global _heartbeats
     _heartbeats = _Heartbeats()
 

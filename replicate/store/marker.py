@@ -18,7 +18,7 @@ from replicate.store.strict import Malformed, decode, format_of, text_of
 
 @dataclass(frozen=True)
 class Marker:
-    """The content of the file."""
+    """The content of a store's marker file."""
 
     format: Annotated[int, Meta(ge=1)]
     software: str = "unknown"
@@ -26,9 +26,9 @@ class Marker:
 
 
 def check(store: Locking) -> bool:
-    """Whether the store has a valid marker; StoreError if its format is newer, or the directory is not a store."""
+    """Whether the store has a valid marker; raises `StoreError` for a newer format or a directory that is no store."""
     marker = store.layout.marker
-    anew = "each record is still checked" + ("" if store.read_only else "; it is written again")
+    anew = "each record is still checked" + ("" if store.read_only else "; the file is written again")
     try:
         content = marker.read_bytes()
         if (newer := format_of(content)) > FORMAT:
@@ -39,7 +39,7 @@ def check(store: Locking) -> bool:
             )
         found = decode(content, Marker)
     except FileNotFoundError:
-        # The marker is written first: without it there may only be what a killed process left while opening.
+        # The marker is written first: a directory without one may only hold what a killed process left on opening it.
         names = sorted(e.name for e in store.layout.root.iterdir() if not Layout.is_temporary(e.name))
         if marker.name in names:
             return check(store)  # another process has just made it
@@ -68,13 +68,13 @@ def check(store: Locking) -> bool:
 
 
 def write_test(store: Locking, marked: bool) -> float:
-    """Try whether the store can be written: write its marker unless it is `marked`, else a file that is deleted.
+    """Test whether the store can be written, by writing its marker or, if it is `marked`, a file that is then deleted.
 
     Returns the time by the file system's clock. Raises OSError if writing fails.
     """
     wanted = os.environ.get(locks.VARIABLE)
     if wanted not in (None, *((store.kind,) if marked else locks.KINDS)):
-        expected = f"{store.kind}, as the store is" if marked else " or ".join(locks.KINDS)
+        expected = f"{store.kind}, the kind of this store" if marked else " or ".join(locks.KINDS)
         raise StoreError(
             f"store {store.layout.root}: expected {locks.VARIABLE} unset or {expected}, got {wanted!r}; for other "
             "locks make a new store and copy runs/ into it"
@@ -97,7 +97,7 @@ def write_test(store: Locking, marked: bool) -> float:
 
 
 def _kind_found(store: Locking) -> str:
-    """The kind of locks that a store without a marker uses already or, failing that, has to use."""
+    """The kind of the locks in a store without a marker; if it has no locks yet, the kind its file system needs."""
     for folder in (store.layout.locks, store.layout.leases):
         if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
             return locks.HEARTBEAT

@@ -1,7 +1,7 @@
 """The file of a kept model: safetensors beside the record of its run.
 
-Its metadata names the run (`key`), the result (`content`), and the SHA-256 of the whole file, computed with 64 zeros in
-its place. So a file that is cut off or altered is detected, and so is the model of another training of the run.
+Its metadata has the run's `key`, the hash of the result (`content`), and the SHA-256 of the whole file, computed with
+64 zeros in its own place. So a file is rejected if it is cut off, altered or from another training of the run.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Keep(Enum):
 
     NONE = "none"
     NEW = "new"
-    """Those of newly trained runs; runs that are stored without a model stay so."""
+    """The models of newly trained runs; runs already stored without a model are not trained again."""
     ALL = "all"
-    """All: a run that is stored without its model counts as missing and is trained again."""
+    """The models of all runs: a run that is stored without its model counts as missing and is trained again."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ def check(blob: bytes, key: str, content: str) -> None:
     """Raise `Corrupt` unless `blob` is a whole, unaltered model of the run `key` with the result `content`."""
     end = _end_of_header(blob)
     try:
-        said = decode(blob[_LENGTH_BYTES:end], _Header).__metadata__
+        metadata = decode(blob[_LENGTH_BYTES:end], _Header).__metadata__
     except Malformed as error:
         raise Corrupt(f"expected the header of a safetensors file: {error}") from error
-    given = said.get("sha256", "")
+    given = metadata.get("sha256", "")
     if not _SHA256.fullmatch(given):
         raise Corrupt("expected a model with its SHA-256 in the metadata, got one without")
     digest = hashlib.sha256(_with_sha256(blob[:end], given, _BLANK))
     digest.update(memoryview(blob)[end:])
     if digest.hexdigest() != given:
         raise Corrupt(f"expected SHA-256 {digest.hexdigest()[:12]}…, got {given[:12]}…: cut off or altered")
-    if said.get("key") != key:
-        raise Corrupt(f"expected the model of the run {key}, got that of {said.get('key', 'none')}")
-    if said.get("content") != content:
+    if metadata.get("key") != key:
+        raise Corrupt(f"expected the model of the run {key}, got that of {metadata.get('key', 'none')}")
+    if metadata.get("content") != content:
         raise Corrupt("expected the model whose result the run's record holds, got that of another training of the run")
 
 
@@ -78,7 +78,7 @@ def _end_of_header(blob: bytes) -> int:
 
 
 def _with_sha256(head: bytes, old: str, new: str) -> bytes:
-    """`head` with its checksum `old` replaced; raises `Corrupt` unless it occurs exactly once."""
+    """The header `head` with its checksum `old` replaced by `new`; raises `Corrupt` unless `old` occurs just once."""
     before = f'"sha256":"{old}"'.encode()
     if head.count(before) != 1:
         raise Corrupt("expected one SHA-256 in the header as it was written, got another text")

@@ -1,4 +1,4 @@
-"""Provenance: what a result was made with, without names of users, hosts and paths."""
+"""Provenance: the software, device and data of a result, without names of users, hosts or paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "timm", "numpy")
 
 
 def collect(run: Run, device: str, seconds: float, how: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of the result of `run`, trained on `device` in `seconds`, with what the trainer adds in `how`."""
+    """The provenance of the result of `run`, trained on `device` in `seconds`; `how` has the trainer's own fields."""
     return {
         **how,
         "code": {"replicate": __version__, "result_version": RESULT_VERSION},
@@ -46,7 +46,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the libraries that a result depends on, without importing these."""
+    """Versions of Python and of the libraries that a result depends on; does not import them."""
     return dict(_versions())
 
 
@@ -60,12 +60,12 @@ def device_model(device: str) -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    # Decides which kernels torch uses, and so the last bits of a result.
+    # The CPU capability decides which kernels PyTorch uses, and so the last bits of a result.
     capability = torch.backends.cpu.get_cpu_capability() if torch is not None else "unknown"
     return f"{model} ({capability})"
 
 
 def _checksum(run: Run) -> str | None:
-    """Checksum of the data that the run was trained on; None if this version cannot load them."""
+    """Checksum of the data that `run` was trained on; None if this version of replicate cannot load the data."""
     known = catalogue.DATASETS.get(run.data.name)
     return catalogue.checksum(run.data) if known is not None and known.loadable else None

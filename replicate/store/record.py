@@ -1,4 +1,4 @@
-"""A record: the bytes in which the store keeps one finished run, valid only if each is as it was written."""
+"""A record: the bytes in which the store keeps one finished run, valid only if no byte has changed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _KEY = re.compile(r"[0-9a-f]{24}")
 
 
 class Corrupt(Exception):
-    """Bytes that are not the record they should be; the message says why."""
+    """A file's bytes are not the expected record or model; the message says why."""
 
 
 class NewerFormat(Exception):
-    """A record in a newer format than this version can read; the message is one line."""
+    """A record has a newer format than this version of replicate can read; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
 
 
 def seal_stored(stored: StoredRun) -> bytes:
-    """The bytes of the record of a stored run: those that it was read from."""
+    """The bytes of the record of a stored run: the same bytes that it was read from."""
     return seal(
         {
             "format": FORMAT,
@@ -98,7 +98,7 @@ def seal(body: dict[str, Any]) -> bytes:
 
 
 def parse(blob: bytes, key: str) -> StoredRun:
-    """The record of the run `key`; raises `Corrupt` unless `seal_run` makes exactly `blob`, or `NewerFormat`."""
+    """The record of the run `key` in `blob`; raises `Corrupt` if a byte has changed, `NewerFormat` if unreadable."""
     if not blob:
         raise Corrupt("expected a record, got an empty file")
     try:
@@ -124,7 +124,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
 
 
 def run_from_record(record: dict[str, Any]) -> Run:
-    """Inverse of `Run.record`; ValueError unless `record` is one of the current result version."""
+    """Inverse of `Run.record`; raises ValueError if `record` has other fields or another result version."""
     if (version := record.get("result_version")) != RESULT_VERSION:
         raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
     run = convert(record, Run)

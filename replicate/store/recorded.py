@@ -1,7 +1,7 @@
-"""Recorded evidence: finished runs kept with the source, one compact file per scale, read as a layer under a store.
+"""Recorded evidence: finished runs kept with the source, one compressed file per scale, used as if a store held them.
 
-`fixtures/recorded/<scale>/runs.jsonl.gz` holds one line per run, in order of key: the bytes of its record in a store.
-So each line carries its own provenance and checksum, and is checked like a record in a store.
+`fixtures/recorded/<scale>/runs.jsonl.gz` has one line per run, sorted by key: the bytes of the run's record in a store.
+So each line has its own provenance and checksum, and is checked like a record in a store.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from replicate.store.record import Corrupt, NewerFormat, StoredRun, parse, seal_
 FILE = "runs.jsonl.gz"
 LONGEST_LINE = 1 << 20
 MOST_LOST_BYTES = 64 << 20
-"""Reading stops after this many bytes of invalid lines, since a few kilobytes can unpack to gigabytes."""
+"""Reading stops after this many bytes of invalid lines, since a file of kilobytes can unpack to gigabytes."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
 SCALES = ("embedded-deep", "probe")
-"""The scales with recorded runs, listed so that an installation without the files knows that it lacks them."""
+"""The scales with recorded runs, listed so that an installation without their files can report these as missing."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _read(path: Path, time: int, size: int) -> Mapping[str, StoredRun]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines that can be unpacked, up to any damage; a line that is too long comes in pieces."""
+    """The lines that can be unpacked, up to any damage; a line longer than `LONGEST_LINE` comes in pieces."""
     try:
         with gzip.open(path, "rb") as file:
             while line := file.readline(LONGEST_LINE):
@@ -79,7 +79,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _key(line: bytes) -> str:
-    """The key that a line names, unchecked: `parse` checks it."""
+    """The key in a line, which `parse` will check."""
     _, found, rest = line.partition(b'"key":"')
     return rest[:24].decode("ascii", errors="replace") if found else ""
 

@@ -8,10 +8,10 @@ from replicate.store.store import Store, StoredRun
 
 
 class Snapshot:
-    """Looks each run up once, so runs that are stored later are not seen.
+    """Looks each run up once, so runs that are stored after the first look are not seen.
 
-    The runs that an adaptive bracket needs depend on those that are stored. If a store is filled between asking for
-    needs and looking for runs, all runs needed earlier may be there, and an unfinished bracket seems to be finished.
+    The runs that an adaptive bracket needs depend on the runs that are stored. If other processes store runs between
+    listing the needed runs and reading them, all listed runs may be stored, and an unfinished bracket looks finished.
     """
 
     def __init__(self, store: Store | Snapshot) -> None:

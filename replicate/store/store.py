@@ -1,8 +1,8 @@
 """The store: finished runs, one sealed JSON record each, in a directory that many processes share.
 
 The record is all that the store knows of a run; there is no index that could disagree with it. A record is written
-whole or not at all, and is valid only if every byte is as it was written. A damaged one is moved to `quarantine/`, a
-notice reports it, and the run counts as missing.
+whole or not at all, and is valid only if no byte has changed. A damaged record is moved to `quarantine/`, a notice
+reports it, and its run counts as missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from replicate.store.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_k
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
 
 STALE_SECONDS = 3600.0
-"""Age, by the file system's clock, at which a temporary file is abandoned: a write takes milliseconds."""
+"""Age, by the file system's clock, from which a temporary file counts as abandoned: a write takes milliseconds."""
 
 WRITE_ATTEMPTS = 3
 
@@ -53,20 +53,20 @@ class Store(Locking):
         self.keep = keep
         """Which models training into this store keeps; with `Keep.ALL` a run without its model counts as missing."""
         self.below: Mapping[str, StoredRun] = below or {}
-        """Runs kept elsewhere that count as stored (`replicate.store.recorded`); the store's own come first."""
+        """Runs kept elsewhere that count as stored (`replicate.store.recorded`); the store's own records come first."""
         self.layout = Layout(path)
         self.notices: list[str] = []
         """Events that users of this store should know about: one line each, in order, without duplicates."""
         self._read: dict[str, tuple[tuple[int, int, int], StoredRun]] = {}
-        """Key → (modification time, size, inode) of the file, and its record; read again only if those change."""
+        """Key → (modification time, size, inode) of the file, and its record; a changed file is read again."""
         self._matched: dict[str, StoredRun] = {}
-        """Key → record that has already been compared with the run that was asked for."""
+        """Key → record that was found equal to the `Run` passed to `get`; not compared again."""
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}{', read_only=True' if self.read_only else ''})"
 
     def has(self, key: str) -> bool:
-        """Whether there is a record for `key`, valid or not: `get` checks it."""
+        """Whether there is a record for `key`, valid or not; only `get` checks the record."""
         return (key in self.below or self.layout.record(key).is_file()) and not self._lacks_model(key)
 
     def keys(self) -> set[str]:
@@ -100,12 +100,12 @@ class Store(Locking):
         return stored
 
     def result(self, run: Run) -> Result | None:
-        """The result of `run`, or None if it is not stored: what the next round of a bracket depends on."""
+        """The result of `run`, or None if the run is not stored."""
         stored = self.get(run)
         return None if stored is None else stored.result
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, for the run with the key `key`; a record filed under another run's key is damaged."""
+        """As `get`, for the run with the key `key`; a record in the file of another run's key is damaged."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
@@ -136,12 +136,12 @@ class Store(Locking):
         return self.below.get(key)
 
     def put(self, run: Run, result: Result, provenance: dict[str, Any], *, durable: bool = True) -> StoredRun:
-        """Store the result of `run`, whole or not at all, and return its record. A second writer of a key is harmless.
+        """Store the result of `run`, whole or not at all, and return its record. Two processes may store the same run.
 
         Args:
-            run: What was trained.
-            result: What came out.
-            provenance: Where the result comes from, as `replicate.store.provenance.collect` returns it: JSON types.
+            run: The run that was trained.
+            result: The result of the training.
+            provenance: What the result was made with, as `replicate.store.provenance.collect` returns it: JSON types.
             durable: Wait until the record is on disk; False for results that are quickly made again.
 
         Raises:
@@ -158,7 +158,7 @@ class Store(Locking):
         return stored
 
     def put_model(self, key: str, blob: bytes) -> None:
-        """Keep `blob`, the sealed model of the run `key`. Call it before `put`: a run that has its record is done."""
+        """Keep `blob`, the sealed model of the run `key`. Call it before `put`: a run with a record is finished."""
         self._write(self.layout.model(key), blob)
 
     def model_file(self, key: str) -> bytes:
@@ -179,7 +179,7 @@ class Store(Locking):
         return blob
 
     def without_model(self, runs: Iterable[Run]) -> list[Run]:
-        """Those of `runs` that are stored without their model; a run that diverged has none and is left out."""
+        """The members of `runs` that are stored without their model, apart from diverged runs, which never have one."""
         return [run for run in runs if self._without_model(run.key)]
 
     @property
@@ -188,7 +188,7 @@ class Store(Locking):
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
-        """Whether the run `key` counts as missing for lack of its model; a diverged run needs none."""
+        """Whether the run `key` counts as missing because its model is not kept; a diverged run needs no model."""
         return self.keep is Keep.ALL and self._without_model(key)
 
     def _without_model(self, key: str) -> bool:
@@ -226,7 +226,7 @@ class Store(Locking):
         return digest.hexdigest()[:16]
 
     def note(self, text: str) -> None:
-        """Add `text` to the notices and log it as a warning, unless it is there already."""
+        """Add `text` to the notices and log it as a warning, unless the notices contain it already."""
         if text not in self.notices:
             self.notices.append(text)
             log.warning(text)
@@ -271,7 +271,7 @@ class Store(Locking):
         self._read.pop(key, None)
         name = path.relative_to(self.path).as_posix()
         if self.read_only:
-            self.note(f"record {name} is corrupt ({why}): its run counts as missing; not moved: the store is read-only")
+            self.note(f"record {name} is corrupt ({why}): its run counts as missing; a read-only store keeps the file")
             return True
         target = self.layout.set_aside(path)
         try:
@@ -293,7 +293,7 @@ class Store(Locking):
         return False
 
     def _write(self, target: Path, blob: bytes, durable: bool = True) -> None:
-        """Write a file whole or not at all."""
+
         if self.read_only:
             raise StoreError(f"cannot write {target}: the store was opened read-only")
         for attempt in range(1, WRITE_ATTEMPTS + 1):
@@ -317,16 +317,16 @@ def open_store(
 ) -> Store:
     """Open the store at `path`.
 
-    Unless `read_only`, a file is written to find out whether that is possible: permissions do not tell of a full disk
-    or a read-only file system.
+    Unless `read_only`, a test file is written, because permissions do not tell of a full disk or a read-only file
+    system.
 
     Args:
         path: The store's directory.
         create: Make the directory if it does not exist.
         read_only: Write nothing; damaged records stay where they are.
-        below: Key → run kept elsewhere that counts as stored. If there are any, a missing directory that is opened
-            `read_only` is an empty store, and `notices` reports it.
-        keep: Which models are kept by training into the store.
+        below: Key → run kept elsewhere that counts as stored. Unless `below` is empty, a missing directory that is
+            opened `read_only` counts as an empty store, which `notices` reports.
+        keep: Which models training into the store keeps.
 
     Raises:
         StoreError: The store cannot be read or, unless `read_only`, cannot be written.
@@ -362,7 +362,7 @@ def open_store(
         except OSError as error:
             raise StoreError(
                 f"store {path}: expected a directory that can be written, got {error.strerror!r}; make it writable, "
-                "name another with --store, or judge what it holds with --offline"
+                "name another with --store, or judge the stored runs with --offline"
             ) from error
     return store
 

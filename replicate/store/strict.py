@@ -1,4 +1,4 @@
-"""Reads and writes JSON: text to a checked value of a given type, or one error that says what is wrong and where."""
+"""Reads and writes JSON: text becomes a checked value of a given type, or an error says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 else:
 
     class Low(float):
-        """The lower end of an interval; minus infinity if open, which is null in JSON."""
+        """The lower end of an interval; minus infinity, which is null in JSON, if not bounded below."""
 
         open = -math.inf
 
     class High(float):
-        """The upper end of an interval; infinity if open, which is null in JSON."""
+        """The upper end of an interval; infinity, which is null in JSON, if not bounded above."""
 
         open = math.inf
 
 
 class Malformed(ValueError):
-    """JSON that is not of the expected type; the message is one line."""
+    """A text is not JSON of the expected type; the message is one line."""
 
 
 def decode(content: bytes | str, kind: type[T]) -> T:
@@ -54,7 +54,7 @@ class _Format:
 
 
 def format_of(content: bytes | str) -> int:
-    """The format number in a file. Nothing else is read, because a newer format may change all of it."""
+    """The format number in a file. No other field is read, because a newer format may change all other fields."""
     return decode(content, _Format).format
 
 
@@ -79,7 +79,7 @@ def json_types(value: Any) -> Any:
 
 
 def schema(kind: type, title: str) -> dict[str, Any]:
-    """The JSON Schema of what `plain` makes of `kind`; other fields are not allowed."""
+    """The JSON Schema of a `kind` as `plain` writes it; additional fields are not allowed."""
     (found,), definitions = msgspec.json.schema_components(
         [kind], schema_hook=lambda _: {"type": ["number", "null"]}, ref_template="#/$defs/{name}"
     )
@@ -92,7 +92,7 @@ def schema(kind: type, title: str) -> dict[str, Any]:
 
 
 def _end(kind: Any, value: Any) -> Any:
-    """msgspec's hook: an end of an interval from JSON, anything else unchanged."""
+    """Hook for msgspec that makes `Low` and `High` from JSON; values of other types stay as they are."""
     if kind not in (Low, High):
         return value
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -109,7 +109,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """`value` as JSON text; equal values have equal texts. Raises `Malformed` if it has no JSON."""
+    """`value` as JSON text; equal values have equal texts. Raises `Malformed` if `value` cannot be written as JSON."""
     with _one_error():
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -118,7 +118,7 @@ def text_of(value: Any) -> str:
 def _one_error() -> Iterator[None]:
     try:
         yield
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:  # the only one for bad JSON
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:  # all that bad JSON can raise
         what, _, where = ("nested too deep" if isinstance(error, RecursionError) else str(error)).partition(" - at ")
         what = what if what.startswith("JSON") else what[:1].lower() + what[1:]
         raise Malformed(one_line(f"{where.strip('`')}: {what}" if where else what)) from error

@@ -1,4 +1,4 @@
-"""A training step recorded as a CUDA graph, so that it is launched at once: it needs fixed shapes and addresses."""
+"""Records a training step as a CUDA graph, which launches all kernels at once and needs fixed shapes and addresses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 WARMUPS = 3
-"""Steps before the capture, on the same side stream: libraries choose kernels and allocate memory in the first ones."""
+"""Steps before the capture, on its stream: in the first steps libraries choose their kernels and allocate memory."""
 
 
 class CaptureFailed(Exception):
@@ -35,7 +35,7 @@ class Captured:
         side.wait_stream(here)
         self._graph = torch.cuda.CUDAGraph()
         pool = None if other is None else other._graph.pool()
-        # This encloses the capture too: if it fails, torch.cuda.graph leaves its own stream as the current one.
+        # The capture is inside this block because torch.cuda.graph leaves its stream current if a capture fails.
         with torch.cuda.stream(side):
             for _ in range(WARMUPS):
                 step(self._index, self._now)

@@ -1,7 +1,7 @@
 """Augmentation of many images at once on their device, each with its own random parameters, as in torchvision.
 
 An augmentation is two functions. `draw` draws the parameters for `count` images, one row each, from a generator on the
-CPU, so that they do not depend on the device. `apply` applies them to images of bytes [N, C, H, W] on any device. Where
+CPU, so that draws do not depend on the device. `apply` applies them to byte images [N, C, H, W] on any device. Where
 torchvision's kernel takes a single parameter per batch, images with equal parameters are processed together; otherwise
 the same arithmetic is done with one parameter per image. torchvision's kernels for tensors differ from its kernels for
 PIL images, which the published script uses, by at most two of 255 levels.
@@ -132,7 +132,7 @@ def _randaugment(images: Tensor, drawn: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of RandAugment. `apply` takes the magnitude as a share of the largest; `signed`: or minus that."""
+    """An operation of RandAugment. `apply` takes images and a magnitude from 0 to 1, or from -1 to 1 if `signed`."""
 
     name: str
     apply: Callable[[Tensor, float], Tensor]
@@ -146,7 +146,7 @@ def _affine(images: Tensor, move: Sequence[float] = (0, 0), shear: Sequence[floa
 
 
 def _slope(share: float) -> float:
-    """The angle in degrees whose tangent is this share of 0.3."""
+    """The angle in degrees whose tangent is 0.3 times `share`."""
     return math.degrees(math.atan(0.3 * share))
 
 
@@ -170,7 +170,7 @@ RANDAUGMENT = (
 
 
 def _by_code(images: Tensor, codes: Tensor, function: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply `function(code, rows, images)` once per distinct code to all images with it; keeps the order of `images`.
+    """Apply `function(code, rows, images)` once per distinct code, to all images of that code; keeps their order.
 
     `codes` [N] and `rows` (indices of these images) are on the CPU, to avoid waiting for a GPU to count the images.
     """
@@ -191,7 +191,7 @@ AUGMENTATIONS = {
 """Name, as in `Run.augment` → augmentation."""
 
 RESIZED_CROP = "random_resized_crop"
-"""Name of the augmentation that makes images of all sizes equally large; applied while they are read (`stream`)."""
+"""Name of the augmentation that makes images of all sizes equally large; applied while images are read (`stream`)."""
 
 
 def resized_crop(image: Image.Image, size: int, generator: Generator) -> Image.Image:
@@ -202,7 +202,7 @@ def resized_crop(image: Image.Image, size: int, generator: Generator) -> Image.I
 
 
 def box(height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a part of an image with a random area, shape and place."""
+    """Top, left, height and width of a crop of random area, aspect ratio and position, as in torchvision."""
     draws = torch.rand(2 * CROP_TRIES, generator=generator, dtype=torch.float64).tolist()
     low, high = (math.log(ratio) for ratio in CROP_RATIO)
     for area_draw, ratio_draw in zip(draws[::2], draws[1::2], strict=True):

@@ -1,4 +1,4 @@
-"""What resident and streamed inputs share: the type of a batch, normalisation, and the check of augmentations."""
+"""Shared by resident and streamed inputs: the type of a batch, normalisation, and the check of augmentations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DTYPE = torch.float32
 """Type of normalised images."""
 
 Batch = tuple[Tensor, Tensor]
-"""Images [B, C, H, W], of bytes until they are normalised, and labels int64 [B]."""
+"""Images [B, C, H, W], bytes before normalisation and floats after it, and labels int64 [B]."""
 
 
 class Normalisation:
-    """Scales images of bytes to mean 0 and standard deviation 1 per channel; other images are normalised already."""
+    """Scales byte images to mean 0 and standard deviation 1 per channel; float images are normalised already."""
 
     def __init__(self, info: Info, device: str) -> None:
         shape = (1, -1, 1, 1)
@@ -41,7 +41,7 @@ def check(run: Run) -> None:
         if name not in known:
             raise TrainError(f"augmentation: expected some of {', '.join(known)} on {run.data.name}; got {name!r}")
     if run.augment and not info.mean:
-        raise TrainError(f"augmentation: expected images of bytes, got {run.data.name}, which come normalised")
+        raise TrainError(f"augmentation: expected byte images, got {run.data.name}, whose images are normalised")
     if not info.resident and run.augment[:1] != (augment.RESIZED_CROP,):
         raise TrainError(
             f"augmentation: expected {augment.RESIZED_CROP} first on {run.data.name}, whose images differ in size; "

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 MOST_SHARE = 0.01
-"""Largest share of the training time that checkpoints may take: slow ones are written less often."""
+"""Largest share of the training time that saving checkpoints may take: if saving is slow, checkpoints are rarer."""
 
 _DIGEST = 64
 _CHUNK = 1 << 20
@@ -45,7 +45,7 @@ class CheckpointError(Exception):
 class Checkpoint:
     """A checkpoint file in `folder`, whose name is a hash of `identity`, the strings that tell what is trained and how.
 
-    Only one process may use it at a time: the one that holds the locks of the runs.
+    Only one process may use the file at a time: the process that holds the locks of the runs.
     """
 
     def __init__(self, folder: str | os.PathLike[str], identity: Sequence[str], notice: Notice) -> None:
@@ -55,7 +55,7 @@ class Checkpoint:
         self._notice = notice
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state`, made of tensors, plain values, lists and dicts. Raises CheckpointError if that fails."""
+        """Write `state`, made of tensors, plain values, lists and dicts. Raises CheckpointError if writing fails."""
         body: _Hashed | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Checkpoint:
         return None
 
     def discard(self) -> None:
-        """Delete the file; if that fails, it is deleted later with its folder."""
+        """Delete the checkpoint; if deleting fails, the file is deleted later with its folder."""
         with contextlib.suppress(OSError):
             self._sweep()
             self.path.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Checkpoint:
             found = torch.load(file, map_location=device, weights_only=True)
             if found["identity"] != self.identity:
                 raise _Unusable(
-                    f"expected a checkpoint of work {self.identity[:12]}…, got one of work {found['identity'][:12]}…"
+                    f"expected a checkpoint with identity {self.identity[:12]}…, got {found['identity'][:12]}…"
                 )
             state: dict[str, Any] = found["state"]
         except _Unusable:
@@ -135,10 +135,10 @@ class Saver:
 
     @classmethod
     def of_training(cls, workspace: Workspace, way: str, device: str, runs: Sequence[Run]) -> Saver:
-        """The saver for training `runs` in `workspace`.
+        """The saver for training `runs` in `workspace`; `way` names how the trainer computes.
 
-        A checkpoint is resumed only where the result has the same bits as without the interruption: the same `way` of
-        computing, kind of device and version of torch.
+        A checkpoint is resumed only with the same `way`, kind of device and version of torch, so that the result has
+        the same bits as without the interruption.
         """
         checkpoint = None
         if workspace.checkpoints is not None:
@@ -154,13 +154,13 @@ class Saver:
         return None if self.checkpoint is None else self.checkpoint.load(device)
 
     def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
-        """Save `state()` if it is time to, or if the training must stop: then raise `Stopped`, which says `where`."""
+        """Save `state()` if a checkpoint is due or `stopping()` is true; in the latter case raise `Stopped`."""
         stopping, started = self.stopping(), time.monotonic()
         if self.checkpoint is not None and (stopping or started >= self._due):
             try:
                 self.checkpoint.save(state())
             except CheckpointError as error:
-                self.notice(f"{error}; training goes on without")
+                self.notice(f"{error}; training goes on without a checkpoint")
             now = time.monotonic()
             self._due = now + (self.seconds and max(self.seconds, (now - started) / MOST_SHARE))
         if stopping:
@@ -173,19 +173,19 @@ class Saver:
 
 
 def _check_stored(file: IO[bytes]) -> None:
-    """Raise an error if `file` is not a zip archive, or one that would unpack to more than its own size."""
+    """Raise an error if `file` is not a zip archive, or is an archive that would unpack to more than its own size."""
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > size:
-            raise _Unusable("expected an archive that is stored as it is, got a compressed one")
+            raise _Unusable("expected an uncompressed archive, got a compressed one")
 
 
 class _Unusable(Exception):
-    """A file that is not a valid checkpoint of these runs, and why."""
+    """A file is not a valid checkpoint of these runs; the message says why."""
 
 
 class _Hashed(io.RawIOBase):
-    """Hashes what is written to a file on the way: a checkpoint may be too large for a second copy in memory."""
+    """Hashes data while writing it to a file, because a checkpoint may be too large for a second copy in memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

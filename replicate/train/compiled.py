@@ -1,4 +1,4 @@
-"""The lanes and functions that a stack computes with, compiled once per process for all stacks of the same kind."""
+"""The lanes and step functions of a stack, compiled once per process for all stacks of the same kind."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Functions:
     hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
     update: Callable[..., None]
     proven: bool = False
-    """Whether every function has worked once, steps and evaluation; true from the start if nothing is compiled."""
+    """Whether every function, for steps and evaluation, has worked once; true from the start if not compiled."""
 
     @contextlib.contextmanager
     def unproven(self) -> Iterator[None]:
-        """Inside, until the functions are `proven`, raise any error but lack of memory as `CompileFailed`."""
+        """A context that raises errors as `CompileFailed` until the functions are `proven`, except lack of memory."""
         try:
             yield
         except (Stopped, CaptureFailed):
@@ -55,7 +55,7 @@ class Functions:
 
 
 _kept: list[Functions] = []
-"""At most one: those compiled last."""
+"""At most one element: the functions compiled last."""
 
 
 def functions_for(
@@ -64,8 +64,8 @@ def functions_for(
     """Lanes for `runs` with the weights of `model`; reuses the functions compiled last if they are of the same kind.
 
     `example`: images [B, C, H, W] of the right size, to replace layers by ones that suit a GPU (`as_products`); None:
-    replace none. Compiling happens at the first call. Compiled functions are kept for the next stack; until then
-    `Lanes.stop` frees the memory of the weights.
+    replace no layers. Compiling happens at the first call. Compiled functions are kept for the next stack; their
+    weights are not: `Lanes.stop` frees that memory.
     """
     step = dataclasses.replace(stack_key(runs[0]), seed=0, epochs=1, warmup_epochs=0, eval_every_epochs=1)
     kind = (step, len(runs), device, compiled, example is not None)
@@ -88,7 +88,7 @@ def forget() -> None:
     """Drop the compiled functions."""
     if _kept:
         _kept.clear()
-        torch.compiler.reset()  # else torch takes later stacks for endless recompilation of one function, and gives up
+        torch.compiler.reset()  # else PyTorch counts later stacks as recompilations of one function, and gives up
 
 
 _given_up = False
@@ -102,8 +102,7 @@ def give_up() -> None:
 
 
 def can_compile() -> bool:
-    """Whether torch.compile has not failed in this process yet and finds what it needs for a GPU: Triton, and a C
-    compiler for the launchers of kernels."""
+    """Whether torch.compile can be used on a GPU: Triton and a C compiler are there, and it has not failed so far."""
     compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     found = importlib.util.find_spec("triton") is not None and any(c and shutil.which(c) for c in compilers)
     return found and not _given_up

@@ -17,23 +17,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a trainer may use besides its device."""
+    """What an engine gives to a trainer beside the runs and the device: a folder, callbacks and limits."""
 
     checkpoints: Path | None = None
-    """A folder for this stack alone, in which a process that trains the same stack later finds the checkpoints; None:
-    none are written."""
+    """A folder for the checkpoints of this stack alone; a process that resumes the stack gets the same folder. None: no
+    checkpoints are written."""
     checkpoint_seconds: float = 300.0
-    """The least time between two checkpoints; 0: one after every step, however long it takes."""
+    """The least time between two checkpoints; 0: a checkpoint after every step, however long saving takes."""
     notice: Callable[[str], None] = log.warning
     """Called with each one-line message that the user should see."""
     stopping: Callable[[], bool] = lambda: False
     """Whether this process has been asked to end."""
     attentive: Callable[[], AbstractContextManager[None]] = nullcontext
     """Inside this context the trainer promises to call `stopping` every few seconds and, once it is true, to save a
-    checkpoint and raise `Stopped`. Outside, a process that is asked to end does so at once."""
+    checkpoint and raise `Stopped`. Outside, a process that is asked to end is interrupted at once."""
     lanes: int | None = None
-    """The most runs to train at once, because more have run out of memory; 1: use the plain loop. None: the trainer
-    chooses."""
+    """The largest number of runs to train at once, set after a larger number ran out of memory; 1: use the plain loop
+    (`solo`). None: the trainer chooses."""
     keep_models: bool = False
     """Whether to return the trained models too."""
 
@@ -47,16 +47,16 @@ class Trained:
     how: dict[str, Any]
     """How it was trained, for its provenance: `trainer`, `lanes` and `precision`."""
     model: bytes | None = None
-    """The sealed file of its model (`kept_models.sealed`) if models are kept and the run did not diverge."""
+    """The bytes of its model file (`kept_models.sealed`) if models are kept and the run did not diverge, else None."""
 
 
 Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]
-"""Trains runs with the same `stack_key` on a device (`cpu`, `cuda:0`): each exactly once, in any order."""
+"""Function that trains runs of one `stack_key` on a device (`cpu`, `cuda:0`), yielding each run once, in any order."""
 
 TRAINERS = {"stacked": "replicate.train.fast:train", "solo": "replicate.train.fast:one_by_one"}
 """What users can pass to `--trainer`, and the function behind each as `module:function`."""
 STACKED = "stacked"
-"""The default."""
+"""The name of the default trainer."""
 
 
 class Stopped(Exception):
@@ -66,14 +66,14 @@ class Stopped(Exception):
 class TooLarge(Exception):
     """Raised by a trainer, from the original error, if a stack does not fit on its device.
 
-    It must be retried with fewer lanes in a new process: after running out of memory, or after a failed capture of a
-    CUDA graph, the old process is not reliable.
+    The stack must be retried with fewer lanes in a new process: after running out of memory, or after a failed capture
+    of a CUDA graph, the old process is not reliable.
     """
 
     def __init__(self, lanes: int) -> None:
         super().__init__(f"{lanes} lanes")
         self.lanes = lanes
-        """How many were tried at once, at least 2."""
+        """The number of lanes that was tried, at least 2."""
 
 
 class RunFailed(Exception):

@@ -1,4 +1,4 @@
-"""Which processors and physical cores this process may use, and slots, each for one training at a time."""
+"""The processors and physical cores that this process may use, and slots, each for one training at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def machine() -> str:
 
 
 def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
-    """One logical processor of each physical core that this process may use, within its affinity and its quota."""
+    """One logical processor of each physical core that this process may use, by its CPU affinity and its quota."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(_physical_count())
     first_of_core: dict[str, int] = {}
     for cpu in allowed:
@@ -49,7 +49,7 @@ def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
 
 
 def processors() -> int:
-    """Logical processors that this process may use, within its affinity and its quota."""
+    """The number of logical processors that this process may use, by its CPU affinity and its quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return _within(cpu_quota(), count)
 
@@ -59,7 +59,7 @@ def _within(quota: float | None, count: int) -> int:
 
 
 def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> float | None:
-    """How many processors' time the control groups (cgroups) of this process allow; None if they set no limit."""
+    """CPU time per second that the control groups (cgroups) of this process allow; None if there is no limit."""
     try:
         lines = cgroups.read_text().splitlines()
     except OSError:
@@ -87,7 +87,7 @@ def cpu_quota(cgroups: Path = CGROUPS_OF_SELF, mount: Path = CGROUP_MOUNT) -> fl
 
 
 def _limit(group: Path) -> float | None:
-    """How many processors' time one control group allows, by the files of cgroups version 1 or 2."""
+    """CPU time per second that the cgroup in the folder `group`, of version 1 or 2, allows; None if unlimited."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -100,7 +100,7 @@ def _limit(group: Path) -> float | None:
 
 
 def _physical_count() -> int:
-    """Physical cores of a machine whose system cannot restrict a process to some of them."""
+    """The number of physical cores, on a system that cannot restrict a process to some of its cores."""
     if sys.platform == "darwin":
         try:
             done = subprocess.run(["sysctl", "-n", "hw.physicalcpu"], capture_output=True, text=True, check=True)

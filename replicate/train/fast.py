@@ -1,4 +1,4 @@
-"""The trainers that engines call: in stacks of as many lanes as suit the device, or one run after the other."""
+"""The trainers that engines call: `train`, in stacks of as many lanes as suit the device, and `one_by_one`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Batches of augmented images and their labels on a device, the same for every trainer.
 
-They depend only on the run's data, seed, batch size and augmentation, so the runs of a stack share them.
+Batches depend only on a run's data, seed, batch size and augmentation, so the runs of a stack share their batches.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from replicate.train.batches import Batch, Normalisation, check
 from replicate.train.stream import Streamed
 
 CHUNK, CHUNK_ON_GPU = 4096, 32768
-"""How many images are augmented at once: few enough to fit in memory beside a stack, and on a GPU enough to outweigh
-the many small kernel launches of each chunk."""
+"""Number of images that are augmented at once: few enough to fit in memory beside a stack, and on a GPU enough for the
+launches of each chunk's small kernels to take little of the time."""
 
 
 class Resident:
-    """Inputs that fit on the device as a whole.
+    """Inputs from a data set that fits in the device's memory as a whole.
 
-    The augmented images of an epoch are made at its start and overwrite those of the epoch before. A step then takes
-    its batch by index from memory at a fixed address, as a CUDA graph needs it.
+    All images of an epoch are augmented at its start, overwriting the images of the previous epoch. A step then takes
+    its batch by index from memory at a fixed address, as a CUDA graph requires.
     """
 
     def __init__(self, run: Run, device: str) -> None:
@@ -45,7 +45,7 @@ class Resident:
         self.steps_per_epoch = math.ceil(len(self.labels) / run.batch_size)
 
     def start(self, epoch: int) -> list[Tensor]:
-        """Fill `images` with those of `epoch`; returns the indices of the images of each batch, in order."""
+        """Fill `images` with the augmented images of `epoch`; returns the image indices of each batch, in order."""
         seed, count = self._run.seed, len(self.labels)
         draws = [
             (augment.AUGMENTATIONS[name], augment.AUGMENTATIONS[name].draw(setting.generator(seed, name, epoch), count))
@@ -65,7 +65,7 @@ class Resident:
         return self.images[index], self.labels[index]
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The augmented batches of `epoch`, without the `first` ones; the last batch may be smaller."""
+        """The augmented batches of `epoch`, from batch number `first` (from 0) on; the last batch may be smaller."""
         return map(self.batch, self.start(epoch)[first:])
 
     def test_batches(self, size: int) -> Iterator[Batch]:

@@ -33,14 +33,14 @@ class ModelStore(Store):
     def model(self, run: Run | StoredRun | str) -> nn.Module:
         """The timm module of `run` with its weights after training, on the CPU, in evaluation mode.
 
-        `run`: a run, its record in the store, or its key. Raises StoreError if no model of it was kept or the file is
-        damaged.
+        `run`: a run, its record in the store, or its key. Raises StoreError if the run's model was not kept or its file
+        is damaged.
         """
         return load(self, run if isinstance(run, str) else run.key)
 
 
 def open_store(path: str | os.PathLike[str]) -> ModelStore:
-    """Open the store at `path` read-only, with its models. Raises StoreError if there is none."""
+    """Open the store at `path` read-only, with its models. Raises StoreError if there is no store."""
     found = stores.open_store(Path(path), create=False, read_only=True)
     return ModelStore(found.path, read_only=True)
 
@@ -72,9 +72,9 @@ def load(store: Store, key: str) -> nn.Module:
 
 
 def evaluated(store: Store, stored: StoredRun) -> tuple[float, dict[str, Any]]:
-    """Evaluate the kept model of `stored` again; returns its test accuracy in percent and the provenance of that.
+    """Evaluate the kept model of `stored` again; returns the test accuracy in percent and this evaluation's provenance.
 
-    Uses a GPU if the run was trained on one and one is available. Raises StoreError as `load` does.
+    Uses a GPU if the run was trained on a GPU and one is available. Raises StoreError as `load` does.
     """
     model = load(store, stored.key)
     run = run_from_record(stored.run)
@@ -85,7 +85,7 @@ def evaluated(store: Store, stored: StoredRun) -> tuple[float, dict[str, Any]]:
 
 
 def bytes_of(runs: Sequence[Run]) -> int:
-    """Bytes that the models of `runs` take on disk: tensors only, because the headers are negligible."""
+    """Bytes that the models of `runs` take on disk, without the headers of the files, which are negligible."""
     known: dict[tuple[ModelSpec, object], int] = {}
     total = 0
     for run in runs:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 ALIGNMENT_BYTES = 128
-"""Lanes of a tensor lie a multiple of this apart. Rounding in matrix products may depend on the alignment of their
+"""The lanes of a tensor start a multiple of this apart. Rounding in matrix products may depend on the alignment of the
 arguments, and in sums on how many elements remain after the last full vector, so all lanes must be aligned alike."""
 
 Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
@@ -32,9 +32,9 @@ class Lanes:
         """`compute_dtype`: type of matrix products and activations, by default the type of the weights.
 
         Weights, normalisation, loss and running statistics keep the type of the weights, as under autocast. Unlike
-        under autocast, all other parameters are rounded, also the ones that ViT adds (`pos_embed`) and ConvNeXt
-        multiplies by (`gamma`), and so are the residual connections. Relative error of the gradients in bf16 at
-        initialisation: ViT 0.0137 (autocast: 0.0102); ConvNeXt, Mixer, Swin and ResNet at most 0.0005 above autocast.
+        under autocast, residual connections and all other parameters are rounded, including `pos_embed`, which ViT
+        adds, and `gamma`, by which ConvNeXt multiplies. Relative error of the gradients in bf16 at initialisation: ViT
+        0.0137 (autocast: 0.0102); ConvNeXt, Mixer, Swin and ResNet at most 0.0005 above autocast.
         """
         self.count = count
         self._plain = copy.deepcopy(model)
@@ -55,35 +55,35 @@ class Lanes:
         self.start(model)
 
     def start(self, model: nn.Module) -> None:
-        """Set all lanes to the weights and statistics of `model`, which has the same architecture, in new memory."""
+        """Set all lanes, in new memory, to the weights and statistics of `model`, which has the same architecture."""
         parameters = [p.detach() for p in model.parameters()]
         self.weights = [side_by_side(self.count, p) for p in parameters]
         self.copies = [
             None if name in self._exact else side_by_side(self.count, p.to(self._dtype))
             for name, p in zip(self.names, parameters, strict=True)
         ]
-        """The weights rounded to `compute_dtype`; None for those that are not rounded."""
+        """The weights rounded to `compute_dtype`; None for weights that are not rounded."""
         self.leaves = [
             (weights if rounded is None else rounded).detach().requires_grad_()
             for weights, rounded in zip(self.weights, self.copies, strict=True)
         ]
-        """What gradients are taken for: the rounded copies where there are any, else the weights."""
+        """The tensors for which gradients are computed: the rounded copy of a weight if it has one, else the weight."""
         buffers = {name: b for name, b in model.named_buffers() if name in self._per_lane}
-        # They must be contiguous: vmap updates them in place, and would update a copy of any other tensor.
+        # Statistics must be contiguous: vmap updates them in place, but of other tensors it would update a copy.
         self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
 
     def round(self) -> None:
-        """Recompute `copies`, after the weights were set other than by a training step."""
+        """Recompute `copies` from the weights: needed if anything other than a training step has set the weights."""
         for weights, rounded in zip(self.weights, self.copies, strict=True):
             if rounded is not None:
                 rounded.copy_(weights)
 
     def stop(self) -> None:
-        """Free the memory of weights and statistics; `start` must be called before anything else."""
+        """Free the memory of weights and statistics; the lanes can be used again only after `start`."""
         del self.weights, self.copies, self.statistics, self.leaves
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy [count] over the batch; updates the running statistics."""
+        """Mean cross-entropy of each lane over the batch, [count]; updates the running statistics."""
         self._template.train()
         logits = self._forward(leaves, self.statistics, images.to(self._dtype))
         return _cross_entropy(logits, labels)
@@ -92,8 +92,8 @@ class Lanes:
     def right(self, batches: Iterable[tuple[Tensor, Tensor]], hits: Hits | None = None) -> Tensor:
         """How many of the images in `batches` each lane classifies correctly: int64 [count].
 
-        `hits`: the method of that name or a compiled version of it, to evaluate all lanes at once. Without it they are
-        evaluated one after the other, which is faster on a CPU: one lane keeps a core busy, with better kernels.
+        `hits`: the method of that name or a compiled version of it, to evaluate all lanes at once. None: evaluate the
+        lanes one after the other, which is faster on a CPU: one lane keeps a core busy, with better kernels.
         """
         self._template.eval()
         self._plain.eval()
@@ -124,7 +124,7 @@ class Lanes:
         return found
 
     def _one(self, model: nn.Module, leaves: Sequence[Tensor], statistics: dict[str, Tensor], images: Tensor) -> Tensor:
-        """Logits of one lane: the function that is vectorised."""
+        """Logits of one lane: the function that vmap applies to all lanes."""
         state = {**dict(zip(self.names, leaves, strict=True)), **self._constants, **statistics}
         logits: Tensor = functional_call(model, state, (images,))
         return logits
@@ -147,7 +147,7 @@ class _MeanPool(nn.Module):
 
 
 def stackable(model: nn.Module) -> nn.Module:
-    """Change `model` in place so that vmap accepts it: without operations that have no vmap rule, without counters.
+    """Change `model` in place so that vmap accepts it: remove operations without a vmap rule, and counters of batches.
 
     Parameters, statistics and, apart from rounding, outputs stay the same.
     """

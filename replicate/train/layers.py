@@ -1,8 +1,8 @@
-"""Convolutions, linear layers and batch normalisation in forms that a GPU computes fast for many lanes.
+"""Convolutions, linear layers and batch normalisation in forms that a GPU computes fast for many copies of a model.
 
-vmap turns a convolution over lanes into a grouped convolution, for which no library has fast kernels. Written as
-batched matrix products, the same sums run on the tensor cores, and the compiler fuses the operations between them.
-Images keep their channels last throughout.
+vmap turns a convolution over the copies (lanes) into a grouped convolution, for which no library has fast kernels. As
+batched matrix products, the same sums run on tensor cores, and the compiler fuses the operations between the products.
+Images are in channels-last format throughout.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGEST_DENSE = 144
-"""Most pixels for which a depthwise convolution is faster as a dense matrix from all pixels to all pixels."""
+"""Largest image, in pixels, for which a depthwise convolution is faster as a dense matrix from pixels to pixels."""
 
 LARGEST_SUMS = 4
-"""Most pixels for which the product with that matrix is faster as multiply-and-sum."""
+"""Largest image, in pixels, for which a depthwise convolution is faster as products and sums than as matrix product."""
 
 ALIGNED = 8
 """Rows and columns of matrices are padded to multiples of this: otherwise kernels are several times slower."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, computed by `linear`."""
+    """`nn.Linear`, computed by the function `linear` of this module."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] to [..., O]."""
@@ -32,15 +32,15 @@ class Linear(nn.Linear):
 class Convolution(nn.Conv2d):
     """`nn.Conv2d` for images of a fixed size, as one matrix product with the input patch of each output pixel.
 
-    `weight` is the matrix of that product, [O, K]. Its columns are ordered by position in the kernel, then by channel;
-    positions that only ever meet padding are left out.
+    `weight` is the matrix of that product, [O, K]. Its columns are ordered by position in the kernel, then by channel.
+    Kernel positions that cover only padding, whatever the output pixel, are left out.
     """
 
     size: tuple[int, int]
     seen: list[tuple[int, int]]
 
     def adapt(self, size: tuple[int, int]) -> None:
-        """Drop the positions of the kernel that never meet an image of `size` pixels."""
+        """Drop the kernel positions that never cover a pixel of an image of this `size`."""
         self.size, self.seen = size, _seen(self, size)
         matrix = torch.stack([self.weight.detach()[:, :, i, j] for i, j in self.seen], 1).flatten(1)
         self.weight = nn.Parameter(matrix, self.weight.requires_grad)
@@ -68,7 +68,7 @@ class Convolution(nn.Conv2d):
 class Depthwise(nn.Conv2d):
     """A depthwise `nn.Conv2d` on small images of a fixed size, as one matrix [H W, H W] per channel.
 
-    `weight` [C, P] holds those positions of the kernel that ever meet the image.
+    `weight` [C, P] holds only the P kernel positions that cover a pixel of the image for some output pixel.
     """
 
     size: tuple[int, int]
@@ -76,7 +76,7 @@ class Depthwise(nn.Conv2d):
     """[P, H W, H W]: 1 where a position of the kernel connects an input pixel with an output pixel, else 0."""
 
     def adapt(self, size: tuple[int, int]) -> None:
-        """Drop the positions of the kernel that never meet an image of `size` pixels."""
+        """Drop the kernel positions that never cover a pixel of an image of this `size`."""
         self.size, seen = size, _seen(self, size)
         weight = torch.stack([self.weight.detach()[:, 0, i, j] for i, j in seen], 1)
         self.weight = nn.Parameter(weight, self.weight.requires_grad)
@@ -87,7 +87,7 @@ class Depthwise(nn.Conv2d):
         self.register_buffer("spread", spread, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same."""
+        """[B, C, H, W] to the same shape."""
         _check(x, self.size)
         pixels, flat = x.flatten(2), self.spread.flatten(1)
         if pixels.shape[2] <= LARGEST_SUMS:
@@ -101,10 +101,10 @@ class Depthwise(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` in plain operations, which keep the memory format; needs a momentum."""
+    """`nn.BatchNorm2d` written in elementary operations, which keep the memory format; needs a momentum."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W], normalised by the batch in training and by the running statistics in evaluation."""
+        """[B, C, H, W], normalised by the batch's statistics in training and by the running ones in evaluation."""
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         if self.training:
             count = x.numel() // x.shape[1]
@@ -119,24 +119,24 @@ class BatchNorm2d(nn.BatchNorm2d):
             mean, variance = self.running_mean, self.running_var
         scale = torch.rsqrt(variance + self.eps) * self.weight
         centre = mean.detach()
-        # The subtracted term is 0. Through it the mean's gradient is a sum of the gradient of the result. As a sum of
-        # the gradient of `x - mean`, it would force the compiler to store that gradient.
+        # `mean - centre` is 0 and only carries the gradient of the mean, as a sum over the gradient of the result. With
+        # `x - mean` instead of `x - centre`, the compiler would have to store the gradient of that difference.
         shift = self.bias - (mean - centre) * scale
         return (x - centre[:, None, None]) * scale[:, None, None] + shift[:, None, None]
 
 
 def replace_linear(layer: nn.Linear, shape: torch.Size) -> None:
-    """Use `Linear` if a size is not a multiple of `ALIGNED`; the `shape` of the input does not matter."""
+    """Make `layer` a `Linear` if one of its sizes is not a multiple of `ALIGNED`, whatever the input's `shape`."""
     if any(size % ALIGNED for size in layer.weight.shape):
         layer.__class__ = Linear
 
 
 def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
-    """Use `Convolution` if there is one group, `Depthwise` if it keeps the size of small images."""
+    """Make `layer` a `Convolution` if it has one group, or a `Depthwise` if it is depthwise, on small images."""
     size, padding = (shape[2], shape[3]), layer.padding
     if layer.padding_mode != "zeros" or isinstance(padding, str) or _pair(layer.dilation) != (1, 1):
         return
-    if not _seen(layer, size):  # it returns nothing but its bias
+    if not _seen(layer, size):  # no kernel position covers a pixel, so the layer returns only its bias
         return
     same = tuple(2 * p + 1 for p in _pair(padding)) == layer.kernel_size and _pair(layer.stride) == (1, 1)
     if layer.groups == 1:
@@ -148,7 +148,7 @@ def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
 
 
 def replace_normalisation(layer: nn.BatchNorm2d, shape: torch.Size) -> None:
-    """Use `BatchNorm2d` if it has weights, running statistics and a momentum; the `shape` does not matter."""
+    """Make `layer` this module's `BatchNorm2d` if it has weights, running statistics and a momentum."""
     if layer.affine and layer.track_running_stats and layer.momentum is not None:
         layer.__class__ = BatchNorm2d
 
@@ -173,7 +173,7 @@ def _pair(value: object) -> tuple[int, int]:
 def _check(x: Tensor, size: tuple[int, int]) -> None:
     if tuple(x.shape[2:]) != size:
         raise ValueError(
-            f"image: expected {size[0]} x {size[1]} pixels, for which the layer was made, got {tuple(x.shape)}"
+            f"image: expected {size[0]} x {size[1]} pixels, for which the layer was made, got shape {tuple(x.shape)}"
         )
 
 
@@ -184,7 +184,7 @@ def _outputs(layer: nn.Conv2d, size: tuple[int, int]) -> list[int]:
 
 
 def _seen(layer: nn.Conv2d, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The positions of the kernel that meet an image of `size` for at least one output pixel."""
+    """The kernel positions that cover a pixel of an image of `size` for at least one output pixel."""
     strides, paddings, outputs = _pair(layer.stride), _pair(layer.padding), _outputs(layer, size)
     rows, columns = (
         [

@@ -1,4 +1,4 @@
-"""Memory: recognising that it has run out, keeping freed memory for the next step, and returning it."""
+"""Memory: recognises that it has run out, keeps freed memory for the next step, or returns it to the system."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def give_back_memory(device: str) -> None:
     """Return unreferenced memory of the host and of `device`, to other processes or for a smaller stack."""
     gc.collect()
     if device != "cpu":
-        # Freed memory may be reused on its own stream at once, where a failed capture may still be running.
+        # Wait first: a failed capture may still be running on a stream that would reuse its freed memory at once.
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The timm model of a run, built from a ModelSpec and the shape of the data, and freshly initialised."""
+"""Builds and initialises the timm model of a run, from a `ModelSpec` and the shape of the data."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ BLOCKS: dict[str, Any] = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}
 """Name of a ResNet's block, as in the record of a run → its class."""
 
 SIZED = (VisionTransformer, MlpMixer, SwinTransformer, Mlp)
-"""The classes that need the size of the images; the convolutional ones accept any size."""
+"""The classes that need the size of the images; the convolutional networks accept any size."""
 
 NO_STOCHASTIC_LAYERS = {"drop_rate": 0.0, "drop_path_rate": 0.0}
-"""The paper mentions neither dropout nor stochastic depth; timm's Swin uses the latter by default."""
+"""The paper mentions neither dropout nor stochastic depth; timm's Swin uses stochastic depth by default."""
 
 
 class ModelError(Exception):
-    """timm cannot build a model as asked; the message is one line."""
+    """timm cannot build the model that is described; the message is one line."""
 
 
 def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> torch.nn.Module:
-    """The module that `spec` names, initialised by torch's global generator. Raises ModelError if timm refuses."""
+    """The module that `spec` names, initialised by torch's global generator. Raises `ModelError` if timm fails."""
     arguments = dict(spec.arguments)
     arguments |= {"num_classes": num_classes, "in_chans": in_chans, **NO_STOCHASTIC_LAYERS}
     stem = arguments.pop("stem", None)
     if spec.name.startswith("class:"):
         name = spec.name.removeprefix("class:")
         if name not in CLASSES:
-            raise ModelError(f"model: expected class: and one of {', '.join(CLASSES)}; got {spec.name!r}")
+            raise ModelError(f"model: expected class:NAME with a NAME of {', '.join(CLASSES)}; got {spec.name!r}")
         cls = CLASSES[name]
         if issubclass(cls, SIZED):
             arguments["img_size"] = image_size
@@ -100,8 +100,7 @@ def build(spec: ModelSpec, num_classes: int, in_chans: int, image_size: int) -> 
 def _replace_stem(model: torch.nn.Module, stem: str) -> None:
     """Give a ResNet a stem of one 3 x 3 convolution without stride or pooling, for which timm has no argument."""
     if stem != "3x3" or not isinstance(model, ResNet):
-        given = f"{type(model).__name__}, {stem!r}"
-        raise ModelError(f"model: expected a ResNet where a stem is given, and 3x3; got {given}")
+        raise ModelError(f"model: expected stem '3x3' on a ResNet, got stem {stem!r} on a {type(model).__name__}")
     old: Any = model.conv1
     new = torch.nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
     torch.nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # as timm does

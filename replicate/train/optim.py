@@ -61,7 +61,7 @@ def coefficients(runs: Sequence[Run], steps: int, warmup_steps: int, like: Tenso
 
 
 def freeze(table: Tensor, alive: Tensor) -> None:
-    """Zero the coefficients of all steps for the lanes that are not `alive` [lanes], so that their weights stay put."""
+    """Zero the coefficients of all steps for lanes that are not `alive` [lanes], so that their weights never change."""
     table[:, :CORRECTION].masked_fill_(~alive, 0)
 
 
@@ -76,8 +76,8 @@ def update(
     """Take one step in place for all weights: with AdamW if there are second moments, else with SGD.
 
     `weights`, `gradients`: [lanes, ...]; `copies`: the weights in another type, to be recomputed, or None; `now`: the
-    coefficients of this step, [3, lanes]. torch.compile turns operations on whole lists into one kernel, if the lists
-    are equally long and hold the tensors themselves: for views it would write the results elsewhere and copy them.
+    coefficients of this step, [3, lanes]. torch.compile turns operations on whole lists into one kernel if the lists
+    are equally long and hold no views: results for views would be written elsewhere and copied.
     """
     by_dims = [{dims: row.view(-1, *[1] * (dims - 1)) for dims in {tensor.dim() for tensor in weights}} for row in now]
     for with_copy in (True, False):

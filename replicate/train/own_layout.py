@@ -14,7 +14,7 @@ from replicate.train.products import as_products
 
 
 class OwnLayout:
-    """The layout of the model of `run`: where each element of a lane's parameters belongs."""
+    """The original layout of the model of `run`: the position in it of each element of a lane's parameters."""
 
     def __init__(self, run: Run, example: Tensor | None) -> None:
         """`example`: the images given to `products.as_products`; None: the layout was not changed."""
@@ -22,7 +22,7 @@ class OwnLayout:
         self._run = run
         self._places: dict[str, Tensor] | None = None
         if example is not None:
-            # `as_products` only moves elements, so numbering them shows where each one goes.
+            # `as_products` only moves elements, so numbering the elements shows where each of them goes.
             numbered = copy.deepcopy(self._model).double()
             for parameter in numbered.parameters():
                 parameter.data = torch.arange(parameter.numel(), dtype=torch.float64).view_as(parameter)
@@ -32,8 +32,8 @@ class OwnLayout:
     def state(self, lanes: Lanes, lane: int, table: Tensor, steps: int) -> dict[str, Tensor]:
         """The `state_dict` of one lane's model after `steps` steps with the coefficients `table` [steps, 3, lanes].
 
-        Weights that cannot influence the output are not in a lane. Their gradient is 0, so training multiplies all of
-        them by the same known factor.
+        A lane lacks the weights that cannot influence the output. Their gradient is 0, so training multiplies all these
+        weights by the same known factor.
         """
         state = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
         own = dict(zip(lanes.names, lanes.weights, strict=True))

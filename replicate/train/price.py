@@ -22,17 +22,17 @@ from replicate.train.stacked import FEWEST_LANES, usual
 FORWARD_SHARE = 1 / 3
 """Cost of evaluating an image, relative to training on it: the forward pass's share of a training step."""
 SECONDS = 0.25
-"""For how long steps are measured."""
+"""How long steps are repeated to measure their time."""
 
 
 def seconds_per_run(run: Run, device: str, lanes: int) -> float:
     """Seconds that `device` takes for `run` in a stack of `lanes` (at least 2), or of fewer if memory does not suffice.
 
-    Includes evaluation and augmentation, but neither compiling, which happens once per device, nor lanes that stay
-    unused. A run on streamed images is measured alone and on random images, so reading files is not included.
+    Includes evaluation and augmentation. Does not include compiling, which happens once per device, unused lanes, or
+    reading files: a run on streamed images is measured alone and on random images.
     """
-    looks = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
-    steps = schedule.steps(run) + FORWARD_SHARE * looks
+    evaluations = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
+    steps = schedule.steps(run) + FORWARD_SHARE * evaluations
     with setting.reproducible(device):
         if not catalogue.info(run.data).resident:
             return steps * _step_alone(run, device)
@@ -52,7 +52,7 @@ def _step_stacked(run: Run, device: str, lanes: int) -> float | None:
     try:
         stack = stacked._Stack([run] * lanes, device, usual(run, device))
         batch = stack.inputs.start(0)[0]
-        return min(_times(lambda: stack.step(batch), device))  # the first may include compiling
+        return min(_times(lambda: stack.step(batch), device))  # the first step may include compiling
     except Exception as error:
         if not (isinstance(error, CaptureFailed) or out_of_memory(error)):
             raise

@@ -1,4 +1,4 @@
-"""Replaces layers of a model by forms that a GPU computes faster for many lanes, if their input has a known shape."""
+"""Replaces layers of a model by forms that a GPU computes faster for many lanes and inputs of a known shape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPLACED: dict[type[nn.Module], Callable[[Any, torch.Size], None]] = {
     Attention: tokens.replace_attention,
     SwinTransformerBlock: tokens.replace_windows,
 }
-"""Type of a layer → function that replaces the layer in place if that pays for the given shape of input."""
+"""Type of a layer → function that replaces the layer in place if the replacement is faster for this shape of input."""
 
 
 def as_products(model: nn.Module, example: Tensor) -> nn.Module:
@@ -30,8 +30,8 @@ def as_products(model: nn.Module, example: Tensor) -> nn.Module:
 
     `example` [B, C, H, W]: only its size matters; the model then accepts no other size. Outputs and gradients stay the
     same apart from rounding. Parameters keep their names, but some get another layout (`layers`, `tokens`), without the
-    weights that cannot influence the output; a parameter of which none are left is removed. The conversion does not
-    depend on values, so it also converts the gradients of the original model.
+    weights that cannot influence the output; a parameter with no other weights is removed. The change of layout does
+    not depend on the weights' values, so gradients of the original model can be converted in the same way.
     """
     shapes = _shapes(model, example)
     for name, module in list(model.named_modules()):

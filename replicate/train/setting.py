@@ -1,4 +1,4 @@
-"""What all trainers share: keyed random numbers, the optimiser, deterministic kernels."""
+"""Shared by all trainers: keyed random numbers, the optimiser, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from replicate.paper.protocol import ADAMW_BETAS, ADAMW_EPS, SGD_MOMENTUM
 from replicate.runs.run import Run
 
-# cuBLAS needs this to be deterministic. Torch up to 2.9 reads it only once, at the first matrix product.
+# cuBLAS is deterministic only with this variable. PyTorch up to 2.9 reads it only once, at the first matrix product.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 EVALUATION_BATCH = 500
@@ -26,7 +26,7 @@ COMPUTE_DTYPES = {"float32": None, "bf16": torch.bfloat16}
 
 
 class TrainError(Exception):
-    """A run cannot be trained as its record asks; the message is one line."""
+    """A run cannot be trained as its record describes; the message is one line."""
 
 
 def compute_dtype(run: Run) -> torch.dtype | None:
@@ -56,17 +56,17 @@ def optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def generator(seed: int, what: str, epoch: int) -> torch.Generator:
-    """A separate generator for each (seed, use, epoch), so that no draw depends on how many came before it."""
+    """A separate generator for each (seed, purpose `what`, epoch), so that no draw depends on the draws before it."""
     digest = hashlib.sha256(f"{seed}/{what}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
-    """Inside, kernels are deterministic; a CPU uses one thread and flushes denormals; a GPU is the current device.
+    """A context in which kernels are deterministic, a CPU uses one thread and flushes denormals, and a GPU is current.
 
-    All settings are restored at the end. Denormals are flushed because strong weight decay drives weights and moments
-    through them, and a CPU computes with them many times more slowly.
+    All settings are restored at the end. Denormals are flushed because strong weight decay shrinks weights and moments
+    to denormals, with which a CPU computes many times more slowly.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
@@ -76,11 +76,11 @@ def reproducible(device: str) -> Iterator[None]:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     else:
-        # Otherwise float32 convolutions round their inputs to 10 bits, and so do matrix products where
+        # With TF32, float32 convolutions round their inputs to 10 bits, and so do matrix products if the variable
         # TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set, as it is in container images made for GPUs.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # a safeguard that costs time; nothing here reads such memory
+    settings.fill_uninitialized_memory = False  # filling costs time, and nothing here reads uninitialised memory
     # Streams, graph captures and compiled kernels use the current device by default.
     current: AbstractContextManager[Any] = nullcontext() if device == "cpu" else torch.cuda.device(device)
     try:

@@ -22,17 +22,17 @@ from replicate.train.checkpoint import Saver
 from replicate.train.setting import TrainError
 
 Keep = Callable[[dict[str, Tensor]], None]
-"""Called with `nn.Module.state_dict()` of a trained model; the tensors are still the model's own."""
+"""Called with `nn.Module.state_dict()` of a trained model; the tensors are the model's own, not copies."""
 
 
 def train(run: Run, device: str = "cpu", saver: Saver | None = None, keep: Keep | None = None) -> Result:
-    """Train and evaluate `run`; the result depends only on its record and the machine.
+    """Train and evaluate `run`; the result depends only on the run's record and the machine.
 
-    Test accuracy is measured after every `eval_every_epochs` epochs and after the last one: at the small scales an
+    Test accuracy is measured after every `eval_every_epochs` epochs and after the last epoch: at the small scales an
     evaluation costs as much as several steps. A run has diverged if the mean loss of an epoch is not finite, or if a
     weight is not finite at an evaluation; it then ends with the accuracy of guessing. Training resumes from the
-    checkpoint of `saver`, if there is one. `keep` is called with the final state of the model unless it diverged.
-    Raises `TrainError` if the run cannot be trained and `Stopped` if `saver` asks for that.
+    checkpoint of `saver`, if there is one. `keep` is called with the final state of the model if the run did not
+    diverge. Raises `TrainError` if the run cannot be trained, and `Stopped` if `saver` was asked to stop.
     """
     if not run.warmup_epochs < run.epochs:
         raise TrainError(f"warmup_epochs: expected fewer than the {run.epochs} epochs, got {run.warmup_epochs}")
@@ -107,8 +107,8 @@ def backward(
 ) -> Tensor:
     """Backpropagate the mean loss over a batch and return it.
 
-    The batch is processed in `parts`, as by `DataParallel` on as many GPUs: batch normalisation sees one part at a
-    time, and only the first part updates its running averages.
+    The batch is processed in `parts` parts, as by `DataParallel` on that many GPUs: batch normalisation sees one part
+    at a time, and only the first part updates the running averages.
     """
     total = torch.zeros((), device=labels.device)
     momenta = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}

@@ -1,11 +1,11 @@
 """Trains a stack: runs that differ only in learning rate, weight decay and schedule, in lock-step on one device.
 
-The runs share model, initialisation and order of batches, so each batch is fetched once for all lanes. A lane computes
-what `solo` computes, apart from rounding: kernels for many lanes add in another order. Lanes do not influence each
-other: one that diverges is frozen, and the others go on.
+Each run has a lane, a copy of the model. The runs share architecture, initialisation and order of batches, so a batch
+is fetched once for all lanes. A lane computes what `solo` computes, apart from rounding: kernels for many lanes add in
+another order. Lanes do not influence each other: a lane that diverges is frozen, and the other lanes go on.
 
-With at least two lanes, the result of a run is the same to the last bit whatever the number of lanes, its place among
-them and the other runs (tested on a CPU by `ci/test_stacked_bits.py`; not on a GPU). A single lane would use different
+With at least two lanes, the result of a run is the same to the last bit whatever the number of lanes, the index of its
+lane and the other runs (tested on a CPU by `ci/test_stacked_bits.py`; not on a GPU). A single lane would use different
 kernels, so a run on its own is trained in two equal lanes.
 """
 
@@ -42,8 +42,8 @@ Keep = Callable[[int, dict[str, Tensor]], None]
 
 FEWEST_LANES = 2
 LANES = 16
-"""Default number of lanes on a GPU, as measured once on an H100. The time of a step is spent on memory traffic, which
-grows with the lanes, so more of them gain little and leave more unused; each number of lanes compiles for minutes."""
+"""Default number of lanes on a GPU, measured on an H100. A step's time goes into memory traffic, which grows with the
+lanes, so more lanes gain little and may stay unused. Each other number of lanes would take minutes to compile."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class How:
     """How a stack is trained, which affects a result only by rounding."""
 
     lanes: int | None = None
-    """The most lanes, at least 2; a compiled stack always has this many. None: as many as there are runs."""
+    """The largest number of lanes, at least 2; a compiled stack always has this many. None: as many as runs."""
     compiled: bool = False
     """Whether to use torch.compile, for fixed shapes."""
     graph: bool = False
     """Whether to replay steps as CUDA graphs."""
     products: bool | None = None
-    """Whether to compute as suits a GPU: convolutions as matrix products, all lanes evaluated at once, no waiting for
-    results of the device. None: only on a GPU."""
+    """Whether to compute in the way that is fast on a GPU: convolutions as matrix products, all lanes evaluated at
+    once, and the host never waiting for the device. None: only on a GPU."""
 
 
 COMPILED_FROM = 500
@@ -81,9 +81,9 @@ def train_stack(
 ) -> list[Result]:
     """Train `runs`, which must have the same `stack_key`, as one stack; returns their results in the same order.
 
-    `how`: by default `usual`. `workspace`: without one no checkpoints are written. `keep` is called at the end with the
-    model of each run that did not diverge. `Result.seconds` is each run's share of the time. Raises `TrainError` if the
-    runs cannot be trained this way, `Stopped` if `workspace` asks for that, and `TooLarge` if memory runs out or the
+    `how`: by default `usual`. `workspace`: None for no checkpoints. `keep` is called at the end with the model of each
+    run that did not diverge. `Result.seconds` is each run's share of the time. Raises `TrainError` if the runs cannot
+    be trained this way, `Stopped` if `workspace.stopping` becomes true, and `TooLarge` if memory runs out or the
     capture of a CUDA graph fails.
     """
     how, workspace = how or (usual(runs[0], device) if runs else How()), workspace or Workspace()
@@ -106,7 +106,7 @@ def train_stack(
     if device != "cpu":
         give_back_memory(device)
     if no_compiler:  # outside the except clause, whose traceback keeps the stack's tensors alive
-        workspace.notice(f"compiling failed on {device} ({no_compiler}): training goes on without")
+        workspace.notice(f"compiling failed on {device} ({no_compiler}): training goes on uncompiled")
         return train_stack(runs, device, replace(how, compiled=False), workspace, keep)
     return results[: len(runs)]
 
@@ -127,8 +127,6 @@ def _trained(runs: Sequence[Run], device: str, how: How, workspace: Workspace, k
 
 
 class _Stack:
-    """A stack in training."""
-
     def __init__(self, runs: Sequence[Run], device: str, how: How) -> None:
         self.runs, self.device, self.how = runs, device, how
         self.products = device != "cpu" if how.products is None else how.products
@@ -199,10 +197,10 @@ class _Stack:
         return losses.detach()
 
     def end_epoch(self) -> None:
-        """Freeze the lanes that are no longer finite: set them to zero, because computing with nan may be slow."""
+        """Freeze lanes whose loss or weights are not finite: set weights to 0, since computing with nan may be slow."""
         self.alive &= self.losses.double().mean(1).isfinite() & self.lanes.finite()
         if not self.products and bool(self.alive.all()):
-            return  # not on a GPU, which would have to wait for all steps to find out
+            return  # only on a CPU: on a GPU the host would have to wait for all steps to find out
         for tensor in self.tensors():
             dead = ~self.alive[: len(tensor)]
             tensor.masked_fill_(dead.view(-1, *[1] * (tensor.dim() - 1)), 0)
@@ -218,7 +216,6 @@ class _Stack:
         self.functions.proven = True
 
     def results(self) -> list[Result]:
-        """The result of each lane."""
         # Divided by the number of different runs: lanes that repeat a run do not count.
         seconds = (self.earlier_seconds + time.perf_counter() - self.started) / len(set(self.runs))
         chance = 100 / self.info.num_classes
@@ -231,7 +228,7 @@ class _Stack:
         ]
 
     def hand_out(self, keep: Keep) -> None:
-        """Call `keep` for each different run that has not diverged."""
+        """Call `keep` once for each distinct run that has not diverged."""
         layout = OwnLayout(self.runs[0], self.example)
         for lane, alive in enumerate(self.alive.tolist()):
             if alive and self.runs.index(self.runs[lane]) == lane:
@@ -268,7 +265,7 @@ class _Stack:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from what `state` has returned."""
+        """Continue from a `state` that the method of that name has returned."""
         self.taken = state["taken"]
         self.earlier_seconds = state["lane_seconds"] * len(self.runs)
         self.history = [list(history) for history in state["history"]]
@@ -286,7 +283,7 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
     if not catalogue.info(runs[0].data).resident:
         raise TrainError(
             f"stack: expected data that fit on a device, got {runs[0].data.name}, which is streamed from its files; "
-            "train such runs one by one"
+            "train its runs one by one"
         )
     check(runs[0])
     for run in runs:
@@ -296,7 +293,7 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
             ours, theirs = stack_key(runs[0]).record(), stack_key(run).record()
             name = next(name for name in ours if ours[name] != theirs[name])
             raise TrainError(
-                f"stack: expected runs of one {name}, got {ours[name]} and {theirs[name]}; stack by stack_key"
+                f"stack: expected runs of one {name}, got {ours[name]} and {theirs[name]}; group runs by stack_key"
             )
     if how.lanes is not None and not max(FEWEST_LANES, len(runs)) <= how.lanes:
         raise TrainError(f"lanes: expected {max(FEWEST_LANES, len(runs))} or more, got {how.lanes}")

@@ -1,4 +1,4 @@
-"""Images that are read during training: loader processes decode and crop them, and the device does the rest.
+"""Images that are read during training: loader processes decode and crop them; the device augments and normalises.
 
 The random numbers for each image come from a separate generator, keyed by seed, epoch and image, so that a result does
 not depend on the number of loader processes or on which of them loads an image.
@@ -27,7 +27,7 @@ from replicate.train import augment, cores, setting
 from replicate.train.batches import Batch, Normalisation, check
 
 MOST_WORKERS = 16
-"""Most loader processes for one device; more only take memory."""
+"""Largest number of loader processes for one device; more would only take memory."""
 
 PREFETCHED = 4
 """Batches that each loader process prepares in advance."""
@@ -38,7 +38,7 @@ published script."""
 
 
 class Streamed:
-    """Inputs that are read from files by `workers` loader processes; None: as many as suit the device."""
+    """Inputs that are read from files by `workers` loader processes; None: as many as `workers_for` gives."""
 
     def __init__(self, run: Run, device: str, workers: int | None = None) -> None:
         check(run)
@@ -50,7 +50,7 @@ class Streamed:
         self.steps_per_epoch = math.ceil(len(self._files.train_labels) / run.batch_size)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The augmented batches of `epoch`, without the `first` ones; the last batch may be smaller."""
+        """The augmented batches of `epoch`, from batch number `first` (from 0) on; the last batch may be smaller."""
         files, run = self._files, self._run
         later = tuple(name for name in run.augment if name != augment.RESIZED_CROP)
         where = files.folder, files.train_paths, files.train_labels, self.info.image_size
@@ -76,7 +76,7 @@ class Streamed:
             num_workers=self._workers,
             pin_memory=self._device != "cpu",
             prefetch_factor=PREFETCHED if self._workers else None,
-            generator=torch.Generator(),  # only seeds the loader processes, which use their own
+            generator=torch.Generator(),  # only seeds the loader processes, which use generators of their own
         )
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Streamed:
 
 
 def workers_for(device: str) -> int:
-    """Number of loader processes for `device`: none on a CPU, which trains; for a GPU its share of the processors."""
+    """Number of loader processes for `device`: 0 for a CPU, which is busy training; for a GPU its share of the CPUs."""
     if device == "cpu":
         return 0
     return max(1, min(MOST_WORKERS, cores.processors() // max(1, torch.cuda.device_count())))
@@ -110,7 +110,7 @@ class Files(Dataset[tuple[Tensor, ...]]):
 
 @dataclass(frozen=True)
 class TrainImages(Files):
-    """Each item: pixels [3, size, size] of a random part of an image, its label, and the parameters for `later`."""
+    """Each item: pixels [3, size, size] of a random crop, the label, and parameters of the augmentations in `later`."""
 
     seed: int
     epoch: int
@@ -129,7 +129,7 @@ class TrainImages(Files):
 class TestImages(Files):
     """Each item: pixels [3, size, size] of the centre of an image, and its label."""
 
-    __test__ = False  # or pytest would take it for a test class
+    __test__ = False  # or pytest would take this class for a test
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         shorter = [round(TEST_MARGIN * self.size)]

@@ -1,7 +1,7 @@
-"""Layers of timm that mix a few tokens, computed with sums that the compiler fuses instead of matrix products.
+"""timm layers that mix a few tokens, computed by elementwise products and sums, which the compiler can fuse.
 
 A matrix product over 4 or 16 numbers spends its time on memory traffic: its operands are copied, its result is written
-and read again. Written as multiplications and sums, it becomes part of neighbouring kernels, which store none of that.
+and read again. As elementwise products and sums it becomes part of neighbouring kernels, which store no such copies.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch.nn import functional
 from replicate.train.layers import ALIGNED
 
 FEWEST_ATTENDED = 16
-"""Most tokens for which attention is computed with sums: the side of the smallest tile that tensor cores take."""
+"""Largest number of tokens for which attention is computed with sums: the side of a tensor core's smallest tile."""
 
 FEWEST_MIXED = 8
-"""Most tokens for which mixing is computed with sums: with more, storing the hidden layer is cheaper."""
+"""Largest number of tokens for which mixing is computed with sums: with more, storing the hidden layer is cheaper."""
 
 NEVER = -1e30
-"""Added to an attention score, it makes the share exactly 0 (in bf16, float32, float64) and, unlike -inf, never nan."""
+"""Added to an attention score, makes the attention weight exactly 0 in all float types and, unlike -inf, never nan."""
 
 
 class TokenMixing(Mlp):
@@ -40,7 +40,7 @@ class TokenMixing(Mlp):
     def forward(self, x: Tensor) -> Tensor:
         """[B, ..., T] to [B, ..., T']."""
         assert self.fc1.bias is not None and self.fc2.bias is not None
-        # Uncompiled, everything is stored anyway, and it is cheaper to compute the hidden layer's gradient once.
+        # Uncompiled, every intermediate result is stored anyway, and autograd computes the hidden gradient only once.
         mix = _mix if torch.compiler.is_compiling() else _Mixing.forward
         mixed: Tensor = mix(x, self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
         return mixed
@@ -49,8 +49,8 @@ class TokenMixing(Mlp):
 class _Mixing(torch.autograd.Function):
     """Linear layer, GELU and linear layer, with a backward pass that does not store the hidden layer either.
 
-    Autograd would reduce the hidden layer's gradient along the layer and also over all other dimensions. No kernel does
-    both, so the gradient would be stored. Here it is computed twice, each time in the layout that the reduction needs.
+    Autograd would sum the hidden layer's gradient along the layer and also over all other dimensions. No kernel does
+    both, so autograd would store the gradient. Here it is computed twice, in the layout that each of the sums needs.
     """
 
     generate_vmap_rule = True
@@ -63,7 +63,7 @@ class _Mixing(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Save all arguments of `forward` but the last bias."""
+        """Save all arguments of `forward` except the last bias."""
         ctx.save_for_backward(*inputs[:-1])
 
     @staticmethod
@@ -91,7 +91,7 @@ def _mix(*arguments: Tensor) -> Tensor:
 
 
 def _products(a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
-    """`start` plus the sum of `a * b` along the last dimension, term by term, because the compiler can fuse that."""
+    """`start` plus the sum of `a * b` along the last dimension, term by term, which the compiler can fuse."""
     terms = (one * other for one, other in zip(a.unbind(-1), b.unbind(-1), strict=True))
     return reduce(add, terms) if start is None else reduce(add, terms, start)
 
@@ -111,20 +111,20 @@ class FewAttention(Attention):
 class Windows(SwinTransformerBlock):
     """timm's Swin block for images of a fixed size, with one attention among all tokens instead of one per window.
 
-    A mask hides the tokens of other windows. All padding is represented by one token, because padded places have equal
-    queries, keys and values, namely the bias of the layer `qkv`. Their scores differ by position in timm, so the score
-    of the one token gets the log-sum-exp of these position biases.
+    A mask hides the tokens of other windows. One token represents all padding, because padded positions have equal
+    queries, keys and values, namely the bias of the layer `qkv`. In timm their scores differ by the position biases, so
+    the score of the one token gets the log-sum-exp of the position biases of the padding.
     """
 
     attn: WindowAttention
-    places: Tensor
-    """[H W (H W + P), T]: 1 where the relative position of a token and another one, or one of at most P padded places,
-    is that of a row of the table of T biases."""
-    reach: Tensor
+    bias_entries: Tensor
+    """[H W (H W + P), T]: for each pair of a token and another token, or one of at most P padded positions, a one-hot
+    row that selects the pair's entry in timm's table of T position biases."""
+    window_mask: Tensor
     """[H W, H W + P]: timm's mask for shifted windows, and `NEVER` for tokens of other windows."""
 
     def adapt(self, height: int, width: int) -> None:
-        """Compute `places` and `reach` for images of `height` x `width` tokens."""
+        """Compute `bias_entries` and `window_mask` for images of `height` x `width` tokens."""
         table, (rows, columns) = self.attn.relative_position_bias_table, self.window_size
         count, area = height * width, rows * columns
         numbers = torch.arange(1, count + 1).view(1, height, width, 1)
@@ -135,21 +135,21 @@ class Windows(SwinTransformerBlock):
         found = windows.flatten().argsort()[-count:]
         window, place = found // area, found % area  # of each token
         keys, tokens = keys[window], torch.arange(count)[:, None]  # [H W, N]: the tokens of each token's window
-        places = torch.zeros(count, int(keys.max()) + 1, len(table))
-        places[tokens, keys, get_relative_position_index(rows, columns)[place]] = 1
-        mask = self.get_attn_mask()  # older timm takes no device
-        reach = torch.full(places.shape[:2], NEVER)
-        reach[tokens, keys] = 0 if mask is None else mask[window, place]
-        self.register_buffer("places", places.flatten(0, 1).to(table), persistent=False)
-        self.register_buffer("reach", reach.to(table), persistent=False)
+        entries = torch.zeros(count, int(keys.max()) + 1, len(table))
+        entries[tokens, keys, get_relative_position_index(rows, columns)[place]] = 1
+        shift_mask = self.get_attn_mask()  # older timm takes no device
+        mask = torch.full(entries.shape[:2], NEVER)
+        mask[tokens, keys] = 0 if shift_mask is None else shift_mask[window, place]
+        self.register_buffer("bias_entries", entries.flatten(0, 1).to(table), persistent=False)
+        self.register_buffer("window_mask", mask.to(table), persistent=False)
 
     def _attn(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to the same."""
-        attn, count = self.attn, len(self.reach)
-        bias = (self.places @ attn.relative_position_bias_table).T.unflatten(1, self.reach.shape) + self.reach
+        """[B, H, W, C] to the same shape."""
+        attn, count, mask = self.attn, len(self.window_mask), self.window_mask
+        bias = (self.bias_entries @ attn.relative_position_bias_table).T.unflatten(1, mask.shape) + mask
         tokens = functional.linear(x.flatten(1, 2), attn.qkv.weight)
         if bias.shape[2] > count:
-            extra = 1 + -(count + 1) % ALIGNED  # one token for the padding, others only for alignment
+            extra = 1 + -(count + 1) % ALIGNED  # one token for the padding, further ones only for alignment
             tokens = functional.pad(tokens, (0, 0, 0, extra))
             together = functional.pad(bias[..., count:].logsumexp(2, keepdim=True), (0, extra - 1), value=NEVER)
             bias = torch.cat([bias[..., :count], together], 2)
@@ -162,9 +162,9 @@ class Windows(SwinTransformerBlock):
 
 
 class LoneWindows(SwinTransformerBlock):
-    """timm's Swin block with windows of one token, which attends only to itself whatever its query and key.
+    """timm's Swin block with windows of one token: each token attends only to itself, whatever its query and key.
 
-    Only the part of the layer `qkv` that computes values is left, and nothing of the table of biases.
+    Of the layer `qkv` only the part that computes values is kept; the table of position biases is removed.
     """
 
     attn: WindowAttention
@@ -179,13 +179,13 @@ class LoneWindows(SwinTransformerBlock):
         self.attn.register_parameter("relative_position_bias_table", None)
 
     def _attn(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to the same."""
+        """[B, H, W, C] to the same shape."""
         out: Tensor = self.attn.proj(self.attn.qkv(x))
         return out
 
 
 def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
-    """Use `TokenMixing` if there are few tokens in and out; the `shape` of the input does not matter."""
+    """Make `layer` a `TokenMixing` if it has few tokens in and out, whatever the input's `shape`."""
     first, second = layer.fc1, layer.fc2
     if not isinstance(first, nn.Linear) or not isinstance(second, nn.Linear):
         return
@@ -196,7 +196,7 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
 
 
 def replace_attention(layer: Attention, shape: torch.Size) -> None:
-    """Use `FewAttention` if there are few tokens."""
+    """Make `layer` a `FewAttention` if its input, of this `shape`, has few tokens."""
     if (
         shape[1] <= FEWEST_ATTENDED
         and getattr(layer, "gate", None) is None
@@ -207,7 +207,7 @@ def replace_attention(layer: Attention, shape: torch.Size) -> None:
 
 
 def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
-    """Use `LoneWindows` for windows of one token, `Windows` if attention among all tokens costs no more pairs."""
+    """Make `block` a `LoneWindows` if windows have one token, a `Windows` if attending to all tokens is no dearer."""
     attn, (height, width), (rows, columns) = block.attn, shape[1:3], block.window_size
     if block.dynamic_mask or attn.attn_drop.p or attn.proj_drop.p:
         return

@@ -305,7 +305,7 @@ class TestTrain:
         where = ["--scale", "fashion-short", "--store", str(tmp_path / "store")]
         assert main(["train", *where]) == 2
         told = capsys.readouterr().err.splitlines()
-        assert told[-1].startswith("replicate train: devices: expected a CUDA device, which the driver's files hint at")
+        assert told[-1].startswith("replicate train: devices: expected a CUDA device, because a driver is installed")
         assert open_store(tmp_path / "store").keys() == set()
 
     def test_interrupted(

@@ -58,7 +58,7 @@ def test_stacks_are_told_by_their_locks(store: Store) -> None:
     assert [stack.state for stack in after.stacks] == [in_flight.INTERRUPTED] * 2
     assert after.devices == ()
     head, *rows = in_flight.lines(after, WANTED)
-    assert head == "in flight: nothing; nobody trains"
+    assert head == "in flight: nothing; no process trains"
     assert rows[0].endswith("begun 0 s ago, saved 0 s ago; interrupted")
     assert set(before) <= set(store.path.rglob("*"))  # looking deletes nothing
 
@@ -68,7 +68,7 @@ def test_stacks_of_another_scale_and_many_interrupted_ones_are_counted(store: St
     for i in range(3):
         begun.begin(store, RUNS[2 * i : 2 * i + 2])
     assert in_flight.lines(in_flight.read(store), WANTED)[1:] == [
-        "  3 stacks interrupted: training goes on with them where it left off"
+        "  3 stacks interrupted: the next training resumes them"
     ]
     with store.lock(RUNS[0]), store.lease("x"):
         assert in_flight.lines(in_flight.read(store), {RUNS[-1].key: RUNS[-1]}) == [
@@ -93,7 +93,7 @@ def test_once_and_json(store: Store, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     assert err == f"replicate: watching scale smoke in {store.path}\n"  # the scale of which the store holds most
     assert out.startswith(f"training 10/{len(RUNS)} runs, time left unknown yet, resnet50 on digits 10/")
-    assert out.endswith("0/5 cells, 1 diverged, cost 20 s\nin flight: nothing; nobody trains\n")
+    assert out.endswith("0/5 cells, 1 diverged, cost 20 s\nin flight: nothing; no process trains\n")
     assert main(["watch", "--once", "--json", "--store", str(store.path), "--scale", "smoke"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["runs"] == {"needed": len(RUNS), "stored": 10}

@@ -118,13 +118,13 @@ def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (DataSpec("digits"), "digits: expected train_images below 1797, so that some are left to test on"),
+        (DataSpec("digits"), "digits: expected train_images below 1797, to leave test images, got 1797"),
         (DataSpec("digits", 0), "digits: expected train_images from 1 to 1797, got 0"),
         (DataSpec("digits", 1798), "digits: expected train_images from 1 to 1797, got 1798"),
         (DataSpec("digits", 100, 1.5), "digits: expected label_noise from 0 to 1, got 1.5"),
         (
             DataSpec("digits", 1000, test_images=798),
-            "digits: expected test_images from 1 to the 797 left over, got 798",
+            "digits: expected test_images from 1 to 797 (not trained on), got 798",
         ),
         (DataSpec("mnist"), f"data set: expected one of {', '.join(catalogue.DATASETS)}; got 'mnist'"),
         (

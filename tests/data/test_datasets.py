@@ -81,7 +81,7 @@ class TestCifar100:
         expected = (
             f"cifar100: expected cifar-100-python/train and cifar-100-python/test in {folder}, found none, and "
             "the download failed (<urlopen error no route to host>); unpack "
-            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz there, or name their folder with --data"
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz there, or name the files' folder with --data"
         )
         assert refusal(CIFAR) == expected
         archives.cifar100(folder)
@@ -176,14 +176,16 @@ class TestFashion:
         assert refusal(FASHION) == (
             f"fashion: expected train-images-idx3-ubyte.gz and the three other files of Fashion-MNIST in "
             f"{folder / 'fashion-mnist'} or {fashion.SYSTEM}, found none; install the system package "
-            "dataset-fashion-mnist, or name their folder with --data"
+            "dataset-fashion-mnist, or name the files' folder with --data"
         )
 
-    @pytest.mark.parametrize(("keep", "words"), [(100, "that is cut off"), (2, "whose type is not 8, bytes")])
+    @pytest.mark.parametrize(
+        ("keep", "words"), [(100, "a file that is cut off"), (2, "a header whose type is not 8 (bytes)")]
+    )
     def test_broken(self, folder: Path, keep: int, words: str) -> None:
         path = archives.fashion(folder, compressed=False) / fashion.FILES[0]
         path.write_bytes(path.read_bytes()[:keep])
-        assert refusal(FASHION) == f"fashion: expected an idx file at {path}, got one {words}; get it again"
+        assert refusal(FASHION) == f"fashion: expected an idx file at {path}, got {words}; download it again"
 
 
 class TestImagenet:
@@ -210,8 +212,8 @@ class TestImagenet:
     def test_missing(self, folder: Path) -> None:
         assert refusal(IMAGENET) == (
             f"imagenet: expected train/ and val/ with a folder of images for each class in {folder / 'imagenet'}, "
-            "found none; get ILSVRC2012 from image-net.org and unpack it there, or name the folder that has it with "
-            "--data"
+            "found none; get ILSVRC2012 from image-net.org and unpack it there, or name the folder of train/ and val/ "
+            "with --data"
         )
 
     def test_unsorted_validation_images(self, folder: Path) -> None:
@@ -219,25 +221,26 @@ class TestImagenet:
         (inside / "val" / "n00000002").rename(inside / "val" / "n00000009")
         assert refusal(IMAGENET) == (
             f"imagenet: expected the same class folders, 1 to 1000, in {inside / 'train'} and {inside / 'val'}, got 3 "
-            "and 3; sort the images by class"
+            "and 3 folders; sort the images by class"
         )
 
     def test_it_is_not_loaded(self) -> None:
         with pytest.raises(
-            catalogue.DataError, match=r"^imagenet: expected a data set that fits in memory; this one is "
+            catalogue.DataError, match=r"^imagenet: expected a data set that fits in memory, got one that is "
         ):
             catalogue.load(IMAGENET)
         with pytest.raises(
-            catalogue.DataError, match=r"^cifar100: expected a data set that is streamed from files; load "
+            catalogue.DataError, match=r"^cifar100: expected a data set that is streamed from files, got one that fits"
         ):
             catalogue.files(CIFAR)
 
 
 def test_all_training_images_must_be_there(folder: Path) -> None:
     archives.cifar100(folder)
-    assert refusal(DataSpec("cifar100")) == f"cifar100: expected 50000 training images, found 64 in {folder}; get all"
-    assert refusal(DataSpec("cifar100", 65)) == f"cifar100: expected 65 training images, found 64 in {folder}; get all"
-    words = "cifar100: expected test_images from 1 to the 32 found, got 33"
+    words = f"found 64 in {folder}; get all"
+    assert refusal(DataSpec("cifar100")) == f"cifar100: expected 50000 training images, {words}"
+    assert refusal(DataSpec("cifar100", 65)) == f"cifar100: expected 65 training images, {words}"
+    words = "cifar100: expected test_images from 1 to 32, all test images; got 33"
     assert refusal(DataSpec("cifar100", 64, test_images=33)) == words
 
 

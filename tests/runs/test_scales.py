@@ -216,7 +216,7 @@ class TestEmbedded:
             (Part(CIFAR_CELL, "batch-256", "paper"), "scale embedded does not train the variant batch-256"),
             (
                 Part(Cell("vit_s16", "cifar100"), "sgd", "paper"),
-                "the paper trained with SGD on convolutional networks alone, vit_s16 is none",
+                "the paper trained only convolutional networks with SGD, and vit_s16 is not one",
             ),
         ],
     )

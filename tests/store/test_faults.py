@@ -107,16 +107,16 @@ def test_a_device_that_fails_twice_is_left_alone_and_the_others_go_on(store: Sto
     assert all(store.get(run).result == fake_result(run) for run in runs)
     assert len(store.trainings()) == len(runs)
     first, second = [notice for notice in store.notices if "cuda:0" in notice]
-    assert first.startswith("device cuda:0 failed in training breaking on nowhere lr=0.001 wd=0.1 seed=")
+    assert first.startswith("device cuda:0 failed while training breaking on nowhere lr=0.001 wd=0.1 seed=")
     assert first.endswith(f"RuntimeError: {LOST}; its stack is tried once more there, in a new process")
-    assert second.endswith(f"RuntimeError: {LOST}; it is left alone, 2 others go on")
+    assert second.endswith(f"RuntimeError: {LOST}; the device is no longer used, 2 other devices go on")
 
 
 @pytest.mark.slow
 def test_where_no_device_is_left_one_line_says_so(store: Store, three: dict[str, str]) -> None:
     good, runs = fake_run(), breaking(3, "cuda:0", "cuda:1", "cuda:2")
     ensure(store, [good], trainer=NAME)
-    with pytest.raises(TrainingFailed, match=r"^device cuda:\d failed in .*; no other device is left\. What is"):
+    with pytest.raises(TrainingFailed, match=r"^device cuda:\d failed while .*; no other device is left\. Stored runs"):
         ensure(store, runs, trainer=NAME)
     assert open_store(store.path).keys() == {good.key}
     assert len(store.notices) == 2 + 3
@@ -130,7 +130,9 @@ def test_devices_that_are_renumbered_keep_their_names(three: dict[str, str], sto
     three |= {"m-gpu-b": "cuda:0", "m-gpu-c": "cuda:1"}
     left = Trust().after_error(store, Work([fake_run()], 0), "m-gpu-a", error, before)
     assert left == [Slot("m-gpu-b", "cuda:0", "0"), Slot("m-gpu-c", "cuda:1", "1")]
-    assert store.notices == ["device cuda:0 failed; it is left alone, 2 others go on"], "not tried again: it is gone"
+    assert store.notices == ["device cuda:0 failed; the device is no longer used, 2 other devices go on"], (
+        "not tried again: it is gone"
+    )
     three.clear()
     three["m-cpu-0"] = "cpu"
     with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left"):
@@ -232,7 +234,7 @@ def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch
     said = store.notices[0]
     assert said.startswith("waiting for device " if slots == 1 else f"waiting for run {run.key}, ")
     assert f"held by process {holder.pid} on {os.uname().nodename} (since " in said
-    assert said.endswith("; if that hangs, end it: its work is then taken over")
+    assert said.endswith("; if that process hangs, end it: its work is taken over")
     assert len(store.trainings()) == 1 and store.get(run).result == fake_result(run)
 
 

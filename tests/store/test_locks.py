@@ -192,7 +192,7 @@ def test_a_holder_that_hangs_loses_its_lock_and_says_so_when_it_wakes(path: Path
         holder.send_signal(signal.SIGCONT)
     told = holder.stdout.readline().decode()
     assert told.startswith(
-        f"lock {path.name}: taken over by another process, since this one was silent for {SILENT:g} s; what"
+        f"lock {path.name}: taken over by another process, since this process was silent for {SILENT:g} s; work"
     )
     assert holder.stdout.readline() == b"let go\n" and holder.wait(10) == 0
     holder.stdout.close()
@@ -224,7 +224,9 @@ def test_the_marker_says_which_locks_and_all_agree(store: Store, monkeypatch: py
     again = open_store(store.path)
     assert again.kind == HEARTBEAT and isinstance(again.lock(fake_run()), HeartbeatLock)
     monkeypatch.setenv(locks.VARIABLE, locks.KERNEL)
-    with pytest.raises(StoreError, match=r"expected REPLICATE_LOCKS unset or heartbeat, as the store is, got 'kernel'"):
+    with pytest.raises(
+        StoreError, match=r"expected REPLICATE_LOCKS unset or heartbeat, the kind of this store, got 'kernel'"
+    ):
         open_store(store.path)
     assert open_store(store.path, read_only=True).kind == HEARTBEAT
     monkeypatch.setenv(locks.VARIABLE, "flock")

@@ -399,7 +399,7 @@ def test_a_store_that_cannot_be_written_can_be_read(store: Store, monkeypatch: p
     assert reader.get(bad) is None
     assert reader.get(bad) is None
     (notice,) = reader.notices
-    assert "not moved: the store is read-only" in notice
+    assert "its run counts as missing; a read-only store keeps the file" in notice
     with pytest.raises(StoreError, match="opened read-only"):
         reader.put(run, fake_result(run), {})
     with pytest.raises(StoreError, match=r"cannot write .*: Read-only file system; make room"):

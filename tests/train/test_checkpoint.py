@@ -111,9 +111,7 @@ def test_file_of_other_work_under_this_name(checkpoint: Checkpoint, words: list[
     other.save(STATE)
     other.path.replace(checkpoint.path)
     assert checkpoint.load("cpu") is None
-    assert (
-        f"expected a checkpoint of work {checkpoint.identity[:12]}…, got one of work {other.identity[:12]}…" in words[0]
-    )
+    assert f"expected a checkpoint with identity {checkpoint.identity[:12]}…, got {other.identity[:12]}…" in words[0]
 
 
 def test_leftovers_of_killed_writers_are_swept(checkpoint: Checkpoint) -> None:

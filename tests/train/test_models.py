@@ -126,7 +126,8 @@ def test_the_callers_generator_is_left_as_it_was() -> None:
     [
         (
             ModelSpec("class:AlexNet"),
-            "^model: expected class: and one of ResNet, VisionTransformer, ConvNeXt, MlpMixer, Mlp, SwinTransformer; "
+            "^model: expected class:NAME with a NAME of ResNet, VisionTransformer, ConvNeXt, MlpMixer, Mlp, "
+            "SwinTransformer; "
             "got 'class:AlexNet'$",
         ),
         (ModelSpec("resnet51"), r"^model: expected a name that timm [\d.]+ registers, got 'resnet51'$"),
@@ -137,7 +138,7 @@ def test_the_callers_generator_is_left_as_it_was() -> None:
         ),
         (
             ModelSpec("class:MlpMixer", (("patch_size", 4), ("stem", "3x3"))),
-            "^model: expected a ResNet where a stem is given, and 3x3; got MlpMixer, '3x3'$",
+            "^model: expected stem '3x3' on a ResNet, got stem '3x3' on a MlpMixer$",
         ),
     ],
 )

@@ -190,7 +190,7 @@ def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatc
         ),
         (
             {"augment": ("horizontal_flip",)},
-            "augmentation: expected images of bytes, got digits, which come normalised",
+            "augmentation: expected byte images, got digits, whose images are normalised",
         ),
         ({"optimizer": "lion"}, "optimizer: expected adamw or sgd, got 'lion'"),
         ({"warmup_epochs": 3}, "warmup_epochs: expected fewer than the 3 epochs, got 3"),
@@ -255,7 +255,7 @@ def test_a_damaged_checkpoint_starts_over_with_a_word(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"accuracy_pp": 101.0}, "accuracy_pp: expected a percentage from 0 to 100, got 101.0"),
-        ({"train_loss": None}, "expected train_loss None if and only if diverged, got None and False"),
+        ({"train_loss": None}, "train_loss: expected None if and only if diverged, got None and diverged=False"),
         ({"train_loss": math.inf}, "train_loss: expected a finite number, got inf"),
     ],
 )

@@ -267,7 +267,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_nothing(tmp_path: Path) -> Non
     workspace = Workspace(tmp_path / "file", checkpoint_seconds=0, notice=words.append)
     assert timeless(train_stack(runs, workspace=workspace)) == timeless(train_stack(runs))
     assert words and all(
-        w.startswith("checkpoint ") or w.endswith("make it writable; training goes on without") for w in words
+        w.startswith("checkpoint ") or w.endswith("make it writable; training goes on without a checkpoint")
+        for w in words
     )
 
 
@@ -337,7 +338,7 @@ class TestCompilingFails:
         found = train_stack(self.runs, how=self.how, workspace=Workspace(notice=words.append))
         assert timeless(found) == timeless(train_stack(self.runs))
         assert words == [
-            "compiling failed on cpu (fatal error: Python.h: No such file or directory): training goes on without"
+            "compiling failed on cpu (fatal error: Python.h: No such file or directory): training goes on uncompiled"
         ]
         assert not compiled.can_compile(), "this process does not try again"
         assert not compiled._kept
@@ -359,7 +360,7 @@ class TestCompilingFails:
     ("runs", "how", "message"),
     [
         ([], How(), "stack: expected one run or more, got none"),
-        ([make(), make(seed=4)], How(), "stack: expected runs of one seed, got 3 and 4; stack by stack_key"),
+        ([make(), make(seed=4)], How(), "stack: expected runs of one seed, got 3 and 4; group runs by stack_key"),
         (
             [make(augment=("crop", "flip"))],
             How(),
@@ -369,7 +370,7 @@ class TestCompilingFails:
         (
             [make(data=DataSpec("imagenet"))],
             How(),
-            "stack: expected data that fit on a device, got imagenet, which is streamed from its files; train such "
+            "stack: expected data that fit on a device, got imagenet, which is streamed from its files; train its "
             "runs one by one",
         ),
         ([make(optimizer="lion")], How(), "optimizer: expected one of adamw, sgd; got 'lion'"),
@@ -378,7 +379,7 @@ class TestCompilingFails:
         (
             [make(), make(optimizer="sgd")],
             How(),
-            "stack: expected runs of one optimizer, got adamw and sgd; stack by stack_key",
+            "stack: expected runs of one optimizer, got adamw and sgd; group runs by stack_key",
         ),
         ([make(precision="fp8")], How(), "precision: expected one of float32, bf16; got 'fp8'"),
         ([make()], How(graph=True), "graph: expected a CUDA device, got cpu"),

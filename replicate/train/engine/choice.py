@@ -1,4 +1,4 @@
-"""The engine that users choose by name; only that one is imported."""
+"""Imports the engine that the user has chosen by name, and no other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ENGINES = (LOCAL, RAY)
 
 
 def check(name: str, address: str | None) -> None:
-    """Raise `UsageError` if engine `name` is not installed, or if it does not take an `address`."""
+    """Raise `UsageError` if the engine `name` is not installed, or if an `address` is given and it takes none."""
     if name == RAY and importlib.util.find_spec("ray") is None:
-        raise UsageError("--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'")
+        raise UsageError("--engine ray: expected Ray to be installed, found it missing; pip install 'replicate[ray]'")
     if name != RAY and address is not None:
-        raise UsageError(f"--address {address}: expected --engine ray with it, got {name}")
+        raise UsageError(f"--address {address}: expected --engine ray beside it, got --engine {name}")
 
 
 def ensure_of(name: str, address: str | None) -> Callable[..., None]:

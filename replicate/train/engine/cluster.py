@@ -1,4 +1,4 @@
-"""Connects to a Ray cluster, or says in one line why that is impossible."""
+"""Connects to a Ray cluster, or raises an error whose message says in one line why connecting failed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ANSWER_SECONDS = 10.0
 
 
 def connect(address: str | None) -> None:
-    """Connect to the Ray cluster at `address`; None: to one that Ray finds, or else to a new one on this machine.
+    """Connect to the Ray cluster at `address`; None: to a cluster that Ray finds, else to a new one on this machine.
 
-    Raises UsageError if that fails. Does nothing if this process is connected already.
+    Raises UsageError if connecting fails. Does nothing if this process is connected already.
     """
     if ray.is_initialized():
         return

@@ -1,8 +1,8 @@
 """The devices of this machine that training may use, as slots that processes lease by name.
 
-A slot is a visible CUDA device or, if there is none, a physical core. Its name identifies the hardware, so that two
-sessions agree on it even if they number their devices differently. The name of a GPU is its UUID alone, because
-containers on one machine have different host names. A process that trains on a CUDA device sees only that one
+A slot is a visible CUDA device or, if there is none, a physical core. A slot's name identifies the hardware, so that
+two sessions agree on it even if they number their devices differently. The name of a GPU is its UUID alone, because
+containers on one machine have different host names. A process that trains on a CUDA device sees only that device
 (`Slot.bind`), so that it cannot create a context on another.
 """
 
@@ -29,7 +29,7 @@ ASK_SECONDS = 120.0
 """How long a process may take to load torch and the driver, on a busy machine."""
 
 # Neither counting nor describing devices creates a context, which a device in mode EXCLUSIVE_PROCESS could refuse.
-# Before `init`, torch counts the devices of the driver instead of CUDA's: one that is split by MIG counts as a whole.
+# Before `init`, torch counts the driver's devices instead of CUDA's: a device that is split by MIG counts as one.
 _ASK = """
 import json, torch
 torch.cuda.init()
@@ -49,9 +49,9 @@ class Slot:
     """A device that one training at a time may use."""
 
     name: str
-    """Name of its lease (`Store.lease`)."""
+    """Name of the lock on the device (`Store.lease`)."""
     device: str
-    """torch's name for it in the session: `cpu`, `cuda:3`."""
+    """torch's name for the device in a process that sees all devices: `cpu`, `cuda:3`."""
     visible: str = ""
     """Value of `CUDA_VISIBLE_DEVICES` for a process that is to see only this device."""
 
@@ -64,7 +64,7 @@ class Slot:
 
 
 def slots(processes: int | None = None) -> tuple[Slot, ...]:
-    """One slot for each visible CUDA device, at most `processes`; without such devices, those of `cores.slots`.
+    """One slot for each visible CUDA device, at most `processes`; without CUDA devices, the slots of `cores.slots`.
 
     A CUDA device is never shared, so more `processes` than devices give no more slots.
     """
@@ -84,31 +84,31 @@ def _name(identity: str) -> str:
 
 
 def still_there(wanted: Sequence[Slot]) -> list[Slot]:
-    """Those of `wanted` that still exist, with their current numbers: if one vanishes, others may be renumbered."""
+    """The slots of `wanted` whose devices still exist, with the devices' current numbers, which may have changed."""
     _asked.cache_clear()
     now = {slot.name: slot for slot in slots()}
     return [now[slot.name] for slot in wanted if slot.name in now]
 
 
 def cuda_devices() -> tuple[str, ...]:
-    """The identity (UUID or place on the bus) of each CUDA device that torch sees, in CUDA's order."""
+    """The identity (UUID or PCI address) of each CUDA device that torch sees, in CUDA's order."""
     if not may_see_cuda(os.environ):
         return ()
     return _asked(os.environ.get(VARIABLE))[0]
 
 
 def unseen(runs: Iterable[Run] = ()) -> str:
-    """A warning if there seems to be a CUDA device that torch cannot use, so that cores train instead; else "".
+    """A warning if there seems to be a CUDA device that torch cannot use, so that CPU cores train instead; else "".
 
-    Raises `UsageError` if one of `runs` needs a precision meant for accelerators: cores would take weeks.
+    Raises `UsageError` if one of `runs` has a precision for accelerators, because CPU cores would take weeks.
     """
     if not may_see_cuda(os.environ) or not (why := _asked(os.environ.get(VARIABLE))[1]):
         return ""
     foreign = next((run.precision for run in runs if run.precision != "float32"), None)
     line = (
-        f"devices: expected a CUDA device, which the driver's files hint at, got {why}; "
-        f"{f'in {foreign} cores would train for weeks' if foreign else 'training on cores'}: "
-        f"see to the driver and to PyTorch's CUDA build, or set {VARIABLE}= if cores are meant"
+        f"devices: expected a CUDA device, because a driver is installed, got {why}; "
+        f"{f'CPU cores would train for weeks in {foreign}' if foreign else 'training on CPU cores'}: "
+        f"check the driver and PyTorch's CUDA build, or set {VARIABLE}= to use CPU cores"
     )
     if foreign:
         raise UsageError(line)
@@ -116,7 +116,7 @@ def unseen(runs: Iterable[Run] = ()) -> str:
 
 
 def may_see_cuda(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
-    """Whether it is worth asking torch, according to the driver's device files and `CUDA_VISIBLE_DEVICES`."""
+    """Whether torch may find a CUDA device, judging by the driver's device files and `CUDA_VISIBLE_DEVICES`."""
     if named(environment.get(VARIABLE)) == ():
         return False
     if sys.platform == "win32":
@@ -128,7 +128,7 @@ def may_see_cuda(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 def named(variable: str | None) -> tuple[str, ...] | None:
     """The entries in a value of `CUDA_VISIBLE_DEVICES`: numbers, UUIDs or MIG names; None if it is not set.
 
-    As in CUDA, an empty entry or -1 hides itself and all that follow.
+    As in CUDA, an empty entry or -1 and all entries after it are ignored.
     """
     if variable is None:
         return None
@@ -142,9 +142,9 @@ def named(variable: str | None) -> tuple[str, ...] | None:
 
 @lru_cache(maxsize=4)
 def _asked(variable: str | None) -> tuple[tuple[str, ...], str]:
-    """The devices that torch finds for this value of the variable, and why if there are none.
+    """The devices that torch finds for this value of `CUDA_VISIBLE_DEVICES`, and the reason if there are none.
 
-    A short-lived process asks torch, because ours must not initialise CUDA.
+    A short-lived process asks torch, because this process must not initialise CUDA.
     """
     try:
         asked = subprocess.run(
@@ -164,10 +164,10 @@ def _asked(variable: str | None) -> tuple[tuple[str, ...], str]:
 
 
 def _entries(variable: str | None) -> tuple[str, ...] | None:
-    """The entry of the variable that selects each device alone; None: its number."""
+    """For each device, the value of `CUDA_VISIBLE_DEVICES` that selects only it; None if the device numbers do."""
     return _slices(variable) or named(variable)
 
 
 def _slices(variable: str | None) -> tuple[str, ...]:
-    """The MIG slices that the variable names. A process can see only one of them, so each needs its own process."""
+    """The MIG slices in a value of `CUDA_VISIBLE_DEVICES`. A process sees one slice, so each needs its own process."""
     return tuple(entry for entry in named(variable) or () if entry.startswith("MIG-"))

@@ -1,4 +1,4 @@
-"""Turns an exception in a trainer into the error that the user reads, and tells errors of a device from others."""
+"""Turns an exception in a trainer into the error that the user reads, and recognises the failure of a device."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from replicate.runs.run import Run
 from replicate.text import UsageError
 
 DEVICE_ERRORS = ("AcceleratorError",)
-"""Names of the exceptions that torch raises if a device fails; older versions raise RuntimeError with these words:"""
+"""Names of the exceptions that torch raises if a device fails."""
 DEVICE_WORDS = (
     *("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error"),
-    "No CUDA GPUs are available",  # in a process that was given one
+    "No CUDA GPUs are available",  # in a process that was given a GPU
 )
-NO_DEVICE = "no other device is left. What is stored is kept: see to it and train again"
+"""Words in the RuntimeError that older versions of torch raise instead."""
+NO_DEVICE = "no other device is left. Stored runs are kept: repair the device and train again"
 NO_MEMORY = "out of memory"
 """A device stays usable after an error with these words."""
 
@@ -28,7 +29,7 @@ class TrainingFailed(UsageError):
 
 
 class DeviceFailed(TrainingFailed):
-    """A device failed during training; its runs are not at fault and can be trained on another."""
+    """A device failed during training; the runs are not at fault and can be trained on another device."""
 
 
 def describe(*runs: Run) -> str:
@@ -47,7 +48,8 @@ def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed
     """The exception to raise after `error` in training `suspects`, at least one of which is at fault, on `device`."""
     text = " ".join(str(error).split()) or "no message"
     if device != "cpu" and is_of_device(error):
-        return DeviceFailed(f"device {device} failed in training {describe(*suspects)}: {type(error).__name__}: {text}")
+        what = f"{describe(*suspects)}: {type(error).__name__}: {text}"
+        return DeviceFailed(f"device {device} failed while training {what}")
     return TrainingFailed(f"training {describe(*suspects)} failed: {type(error).__name__}: {text}", suspects)
 
 

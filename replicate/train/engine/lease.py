@@ -1,8 +1,8 @@
 """Leases: the locks that a process takes before it uses a device, so that no two processes use it at once.
 
-A core is leased in the store only: sharing one with the user of another store just costs time. Two stacks on one GPU
-may both run out of memory, so a GPU is leased in a folder of this user on this machine too, which all stores share; its
-lease in the store serves sessions in containers, which may not see that folder.
+A core is leased in the store only: sharing a core with a session on another store only costs time. Two stacks on one
+GPU may both run out of memory, so a GPU is also leased in a folder of this user on this machine, which sessions on all
+stores share. Its lease in the store is for sessions in containers, which may not see that folder.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from replicate.train.engine.devices import CPU, Slot
 HOLDER = ".holder"
 """Suffix of the file, next to the lock, that says which process holds it."""
 POLL_SECONDS = (0.02, 0.25)
-"""First and longest pause between two attempts to take a lock that others hold."""
+"""First and longest pause between two attempts to take a lock that another process holds."""
 
 
 class Lease:
     """The lease on a slot, taken without waiting; it ends with its process at the latest."""
 
     def __init__(self, slot: Slot, store: Store | None, note: Callable[[str], None]) -> None:
-        """`store`: the one that is trained into, if any. `note` is called if other stores cannot be locked out."""
+        """`store`: the store to train into, if any. `note` is called if sessions on other stores cannot be kept out."""
         self.slot = slot
         self._store, self._note = store, note
         self._held = contextlib.ExitStack()
@@ -44,7 +44,7 @@ class Lease:
         Raises StoreError as `Store.take` does.
         """
         with contextlib.ExitStack() as held:
-            # The machine's lock comes first, because monitors show the store's lock even if it is held only briefly.
+            # The machine's lock is taken first, because monitors show the store's lock even if it is held only briefly.
             if not self._take_of_machine(held):
                 return False
             if self._store is not None:
@@ -116,7 +116,7 @@ def wait(
 
 @contextlib.contextmanager
 def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], None]) -> Iterator[Slot]:
-    """Lease one of `slots` while its speed is measured; `say` is called with a line on the process that is waited for.
+    """Lease one of `slots` while its speed is measured; `say` gets a line that names the process it waits for, if any.
 
     A core is not leased, because only processor time is measured there. A store that cannot be written to is ignored.
     """
@@ -142,9 +142,10 @@ def to_measure(store: Store | None, slots: Sequence[Slot], say: Callable[[str], 
 
 
 def waiting_for(held: dict[str, Holder | None]) -> str:
-    """A line that names the devices that are waited for and the processes that hold them."""
+    """A line that names the devices that this process waits for and the processes that hold these devices."""
     each = [f"{name} ({holder or 'a process that left no name'})" for name, holder in held.items()]
-    return f"waiting for device {' or '.join(each) or 'another session has this moment'}"
+    names = " or ".join(each)
+    return f"waiting for device {names}" if names else "waiting for a device that another session has just taken"
 
 
 def _of_machine(slot: Slot) -> Path:

@@ -1,6 +1,6 @@
 """When training ends early: at a deadline, or on SIGTERM, which a cloud sends before it takes a machine away.
 
-A trainer inside `attentive` saves its stack first. Anything else is interrupted.
+On SIGTERM, a trainer inside `Leave.attentive` saves its stack first. Other code is interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class OutOfTime(Exception):
     """The time for training is over; unfinished stacks continue the next time."""
 
     def __init__(self) -> None:
-        super().__init__("the time given for training is over; what was begun goes on from there the next time")
+        super().__init__("the time given for training is over; the next training resumes the unfinished stacks")
 
 
 class Deadline:
@@ -32,7 +32,7 @@ class Deadline:
 
     @classmethod
     def of(cls, until: float | Deadline) -> Deadline:
-        """`until` as a deadline."""
+        """`until`, a time of the monotonic clock or a deadline, as a deadline."""
         return until if isinstance(until, Deadline) else cls(until)
 
     def end(self) -> None:
@@ -44,7 +44,7 @@ class Deadline:
 
 
 class Leave:
-    """Whether this process was asked to end, and whether it may do so at once."""
+    """Whether this process was asked to end, and whether it may end at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -52,7 +52,7 @@ class Leave:
 
     @contextlib.contextmanager
     def attentive(self) -> Iterator[None]:
-        """Inside, SIGTERM only sets `asked`, which the code inside must check often."""
+        """A context in which SIGTERM only sets `asked`, which the code inside must check often."""
         self._attentive += 1
         try:
             yield
@@ -70,7 +70,7 @@ class Leave:
 
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[Leave]:
-    """Inside, SIGTERM unwinds the main thread; the process then ends as it would have without this handler.
+    """A context in which SIGTERM unwinds the main thread; the process then ends as it would without this handler.
 
     Does nothing in other threads, or if the signal is ignored or handled by code that is not Python.
     """

@@ -1,8 +1,8 @@
 """The local engine: trains missing runs on the devices of this machine, each exactly once.
 
-The unit of work is a stack: runs that are trained together. Whatever else works on the store (other sessions, other
-engines), each run is trained once, and no more stacks are in training than there are devices. Both are ensured by locks
-in the store, which are freed if their holder is killed.
+The unit of work is a stack: runs that are trained together. Even if other sessions or engines work on the same store,
+each run is trained once, and no more stacks are in training than there are devices. Locks in the store, which are freed
+if their holder is killed, ensure both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from replicate.train.engine.missing import into_stacks, until_stored
 from replicate.train.engine.pool import Pool
 
 _pools: dict[int, Pool] = {}
-"""Process id → its pool: a forked process must not use its parent's."""
+"""Process id → its pool: a forked process must not use the pool of its parent."""
 
 
 def ensure(
@@ -34,10 +34,10 @@ def ensure(
 ) -> None:
     """Train the runs that `store` lacks; returns when all `runs` are stored, by this or any other process.
 
-    They are trained by a pool of worker processes that stays for the next call. `processes`: how many stacks to train
+    A pool of worker processes, which is kept for the next call, trains the runs. `processes`: how many stacks to train
     at once, by default one per device. `trainer`: the function to train them with, as `module:function`. `until`: when
-    to stop, by the monotonic clock. Raises `TrainingFailed` if a run cannot be trained, `StoreError` if one cannot be
-    stored, and `OutOfTime` at `until`, after saving the stacks in training as they are.
+    to stop, by the monotonic clock. Raises `TrainingFailed` if a run cannot be trained, `StoreError` if a run cannot be
+    stored, and `OutOfTime` at `until`, after saving checkpoints of the stacks in training.
     """
 
     def train(missing: list[Run]) -> None:

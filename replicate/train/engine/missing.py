@@ -1,4 +1,4 @@
-"""What engines share: they lock runs, group the missing ones into stacks, and repeat until every run is stored."""
+"""Shared by all engines: locking runs, grouping missing runs into stacks, and training until every run is stored."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
 
 MOST_RUNS = 32
-"""Most runs in a stack. A core gains little from more; a GPU with room for fewer trains them in several parts."""
+"""Largest number of runs in a stack. More gain little on a core; a GPU with too little memory splits the stack."""
 
 ROUNDS = 3
-"""How often runs that cannot be read back are trained before the disk is blamed."""
+"""How often runs whose records cannot be read back are trained before the disk is taken to be faulty."""
 
 
 def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]], None]) -> None:
-    """Call `train` with those of `runs` that `store` lacks, until it can read all of them, or raise StoreError."""
+    """Call `train` with the missing runs until `store` can read all `runs`; raises StoreError after `ROUNDS` calls."""
     distinct = list({run.key: run for run in runs}.values())
     for _ in range(ROUNDS):
         missing = [run for run in distinct if store.get(run) is None]
         if not missing:
             return
         if store.read_only:
-            raise StoreError(f"store {store.path}: {len(missing)} runs to train, but it was opened read-only")
+            raise StoreError(f"store {store.path}: {len(missing)} runs to train, but the store was opened read-only")
         train(missing)
     left = [run for run in distinct if store.get(run) is None]
     if left:
@@ -39,7 +39,7 @@ def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]],
 
 
 def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int) -> list[list[Run]]:
-    """Group `missing` into stacks: interrupted stacks as they were, the others so that each of `devices` has work.
+    """Group `missing` into stacks: interrupted stacks as they were, other runs so that all `devices` have work.
 
     The grouping affects only speed and, on a GPU, rounding.
     """
@@ -51,9 +51,9 @@ def into_stacks(store: Store, missing: Sequence[Run], trainer: str, devices: int
 
 
 class RunLocks:
-    """The locks of those of `runs` that no other process is training.
+    """Locks on the members of `runs` that no other process is training.
 
-    They are taken without waiting: a process that waited for one while holding another could wait forever.
+    Each lock is taken without waiting: a process that waited for a lock while holding another could wait forever.
     """
 
     def __init__(self, store: Store, runs: Iterable[Run]) -> None:
@@ -69,14 +69,14 @@ class RunLocks:
             raise
 
     def split(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-        """Those of `runs` that are locked here and not stored, and those that other processes are training."""
-        # Under the lock the store is asked again: the last holder may have stored the run a moment ago.
+        """The members of `runs` that are locked here and not stored, and the members that other processes train."""
+        # The store is read again under the lock, because the lock's last holder may just have stored the run.
         missing = [run for run in runs if run.key in self._held and self._store.get(run) is None]
         return missing, [run for run in runs if run.key not in self._held]
 
     def release(self, keys: Iterable[str] | None = None) -> None:
-        """Release the locks of the runs with these `keys`, by default all."""
-        with ExitStack() as releases:  # one that fails does not prevent the others
+        """Release the locks of the runs with these `keys`, by default of all runs."""
+        with ExitStack() as releases:  # calls all its callbacks even if one of them fails
             for key in list(self._held) if keys is None else keys:
                 releases.callback(self._held.pop(key).release)
                 if self._store.has(key):

@@ -1,4 +1,4 @@
-"""A pool of worker processes that outlives calls: each imports the training code once and trains one stack at a time.
+"""A pool of worker processes, kept between calls: each imports the training code once and trains a stack at a time.
 
 The workers are child processes that exchange JSON lines over pipes. Unlike with `multiprocessing`, they do not import
 the parent's main module, there is no helper process, and the death of one worker does not affect the others.
@@ -35,10 +35,10 @@ from replicate.train.engine.work import Death, Work, WorkerDied, after_death
 from replicate.train.engine.worker import FAILED, LEAVE_SECONDS, LOST, RETIRED, TOO_LARGE
 
 KILLS = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM", "SIGHUP")} - {0} | {128 + signal.SIGTERM}
-"""Exit statuses of a worker that was killed; one that catches SIGTERM ends with 143."""
+"""Exit statuses of a worker that was killed; a worker that catches SIGTERM ends with 143."""
 
 AGAIN_SECONDS = 0.2
-"""Time between two looks at runs that another process is training."""
+"""Time between two checks whether runs that another process is training are stored."""
 CLOSE_SECONDS = 2.0
 """How long an idle worker may take to end; a busy one may take `LEAVE_SECONDS`."""
 
@@ -51,7 +51,7 @@ Event = tuple["_Worker", "dict[str, Any] | None"]
 
 
 class _Worker:
-    """A child process, and the job it has, if any."""
+    """A child process, and the job that it is working on, if any."""
 
     def __init__(self, events: queue.SimpleQueue[Event]) -> None:
         path = [entry or str(Path.cwd()) for entry in sys.path]
@@ -64,10 +64,10 @@ class _Worker:
         )
         self.job: int | None = None
         self.store = ""
-        """The store of its last job."""
+        """The path of the store of the last job."""
         self.ready = False
         self.bound: tuple[str, str] | None = None
-        """If it has a GPU, which it keeps until it ends: the store in which it is leased, and the name of the slot."""
+        """If the process has a GPU, which it keeps until it ends: the store of the lease, and the slot's name."""
         self.last_lines: deque[str] = deque(maxlen=20)
         self._threads = [
             threading.Thread(target=self._read_answers, args=(events,), daemon=True),
@@ -77,7 +77,7 @@ class _Worker:
             thread.start()
 
     def send(self, job: dict[str, Any]) -> None:
-        """Send a job; a worker that has died is noticed by the end of its output."""
+        """Send `job` to the process; if the process has died, the end of its output will show that."""
         assert self.process.stdin is not None
         self.job, self.store = job["job"], job["store"]
         with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ class _Worker:
             self.process.stdin.flush()
 
     def close(self) -> None:
-        """Ask the process to end, by a signal if it is at work."""
+        """Ask the process to end, by a signal if it has a job."""
         assert self.process.stdin is not None
         if self.job is not None:
             self.process.terminate()
@@ -93,7 +93,7 @@ class _Worker:
             self.process.stdin.close()
 
     def join(self, seconds: float) -> int:
-        """Wait some seconds for the process to end, else kill it; returns its exit status."""
+        """Wait at most `seconds` for the process to end, then kill it; returns its exit status."""
         assert self.process.stdin is not None and self.process.stdout is not None and self.process.stderr is not None
         try:
             status = self.process.wait(max(0.0, seconds))
@@ -124,7 +124,7 @@ class _Worker:
 
 
 class Pool:
-    """Worker processes, started when there is work for them; at most as many at work as there are slots."""
+    """Worker processes, started when there is work for them; at most one per slot has a job."""
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
@@ -133,7 +133,7 @@ class Pool:
         self._trust = Trust()
 
     def usable(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Those of `slots` that are not left alone because they fail."""
+        """The members of `slots` whose devices have not failed repeatedly; see `Trust.usable`."""
         return self._trust.usable(slots)
 
     @property
@@ -149,10 +149,10 @@ class Pool:
         slots: Sequence[Slot],
         until: float | Deadline = math.inf,
     ) -> None:
-        """Train `stacks`, in order, except runs that others store meanwhile; returns when all are stored.
+        """Train `stacks`, in order, except runs that other processes store meanwhile; returns when all are stored.
 
         If a worker is killed, its stack is retried; if it crashes, the stack is retried in halves. A stack that is too
-        large is retried with half as many lanes, and one whose device fails once more on that device, then elsewhere.
+        large is retried with half as many lanes. A stack whose device fails is retried once there, then elsewhere.
         An exception of the trainer is raised as `TrainingFailed`; other workers still finish and store their stacks. At
         `until`, by the monotonic clock, unfinished stacks are saved and `OutOfTime` is raised.
         """
@@ -196,7 +196,7 @@ class Pool:
                     worker.ready = True
                 else:
                     done = self._free(worker, answer, flight)
-                    if done is not None:  # else from an earlier call that ended early
+                    if done is not None:  # None: the answer is to an earlier call, which ended early
                         for notice in answer["notices"]:
                             store.note(notice)
                         if len(answer.get("busy", ())) < len(done.runs):
@@ -232,7 +232,7 @@ class Pool:
         self._events = queue.SimpleQueue()
 
     def _worker_for(self, work: Work, store: Store, slots: Sequence[Slot]) -> _Worker:
-        """An idle worker that can train `work`, else a new one; ends those whose GPU is not among `slots`."""
+        """An idle worker that can train `work`, else a new one; ends idle workers whose GPU is not among `slots`."""
         usable = {(str(store.path), slot.name) for slot in slots}
         for worker in [worker for worker in self._workers if worker.job is None]:
             if worker.bound is not None and worker.bound not in usable:
@@ -307,7 +307,7 @@ class Pool:
 
 
 def _drop_stored(store: Store, waiting: deque[Work]) -> None:
-    """Remove stacks that others have stored from the front of `waiting`."""
+    """Remove runs that other processes have stored from the stacks at the front of `waiting`."""
     while waiting:
         first = waiting[0]
         first.runs = [run for run in first.runs if not store.has(run.key)]

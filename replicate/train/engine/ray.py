@@ -1,8 +1,8 @@
 """The Ray engine: trains missing runs on the machines of a Ray cluster, each exactly once.
 
 A stack is one Ray task. It sends the sealed record of each trained run to the driver, which stores it, so workers need
-no access to the store. The driver holds the locks of the runs that are being trained, so that no other session trains
-them too. Workers keep checkpoints in the store's folder if they can see it, else on their own disk.
+no access to the store. The driver holds the locks of the runs in training, so that no other session trains the same
+runs. Workers keep checkpoints in the store's folder if they can see it, else on their own disk.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from replicate.train.engine.work import Death, Work, after_death
 LOOK_SECONDS = 1.0
 """Longest wait for a message of a worker before the driver checks the time and its queue."""
 AGAIN_SECONDS = 2.0
-"""Time between two looks at runs that another session is training."""
+"""Time between two checks whether runs that another session is training are stored."""
 COUNT_SECONDS = 5.0
 """Time between two counts of the cluster's devices, which come and go."""
 CANCEL_SECONDS = 5.0
@@ -46,7 +46,7 @@ MACHINE_LOST = (lost.NodeDiedError, lost.LocalRayletDiedError)
 WORKER_LOST = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
 
 _doubted: set[str] = set()
-"""Devices that have failed and trained nothing since. Known to all calls: rounds ask again and again."""
+"""Devices that have failed and trained nothing since; kept between calls, since training in rounds makes many calls."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Flight:
 
     work: Work
     locks: RunLocks
-    """Held by this process on the runs that are not stored yet."""
+    """The locks that this process holds on the runs that are not stored yet."""
 
 
 def ensure(
@@ -73,8 +73,8 @@ def ensure(
     `processes`: how many stacks to train at once, by default one per device of the cluster at `address` (see
     `connect`). `trainer`: the function to train them with, as `module:function`. `until`: when to stop, by the
     monotonic clock. `share`: whether workers that see the store's folder keep checkpoints there. Raises
-    `TrainingFailed` if a run cannot be trained, `StoreError` if one cannot be stored, `UsageError` if there is no
-    cluster, and `OutOfTime` at `until`, after cancelling what is in training.
+    `TrainingFailed` if a run cannot be trained, `StoreError` if a run cannot be stored, `UsageError` if there is no
+    cluster, and `OutOfTime` at `until`, after cancelling the stacks in training.
     """
 
     def train(missing: list[Run]) -> None:
@@ -115,10 +115,10 @@ class _Driver:
         return self._devices
 
     def train(self, stacks: Sequence[Sequence[Run]], until: float | Deadline = math.inf) -> None:
-        """Train `stacks`, except runs that others store meanwhile; returns when all are stored.
+        """Train `stacks`, except runs that other processes store meanwhile; returns when all are stored.
 
-        If a worker or machine is lost, its stack is sent again, in halves if that happens repeatedly. After an
-        exception of the trainer no other stacks are sent; those in training are finished before it is raised.
+        If a worker or machine is lost, its stack is sent again, in halves after repeated losses. After an exception of
+        the trainer no other stacks are sent; the stacks in training are finished before the exception is raised.
         """
         self._waiting.extend(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         _allow_open_files()
@@ -154,7 +154,7 @@ class _Driver:
                 self._begin(work)
 
     def _begin(self, work: Work) -> None:
-        """Send those runs of `work` that are missing and that no other process is training."""
+        """Send the runs of `work` that are missing and that no other process is training."""
         locks = RunLocks(self._store, work.runs)
         try:
             missing, busy = locks.split(work.runs)
@@ -189,7 +189,7 @@ class _Driver:
         """Handle the next message of `task`, or its end."""
         flight = self._flights[task]
         try:
-            told = ray.get(next(task))
+            message = ray.get(next(task))
         except StopIteration:
             self._end(task)
         except (*MACHINE_LOST, *WORKER_LOST) as error:
@@ -206,32 +206,32 @@ class _Driver:
                 None,
             )
         else:
-            for notice in told.get("notices", ()):
+            for notice in message.get("notices", ()):
                 self._store.note(notice)
-            if "record" in told:
-                self._keep(flight, told)
-            if "too_large" in told:
-                room.halve(flight.work.runs[0], told["too_large"], told["on"], self._store.note)
+            if "record" in message:
+                self._keep(flight, message)
+            if "too_large" in message:
+                room.halve(flight.work.runs[0], message["too_large"], message["on"], self._store.note)
                 self._again(flight)
-            if "device" in told:
-                self._device_failed(task, told)
-            if "error" in told:
-                at_fault = [run for run in flight.work.runs if run.key in told["at_fault"]]
-                self._fail(TrainingFailed(f"{told['error']}\n{told['traceback']}", at_fault), None)
+            if "device" in message:
+                self._device_failed(task, message)
+            if "error" in message:
+                at_fault = [run for run in flight.work.runs if run.key in message["at_fault"]]
+                self._fail(TrainingFailed(f"{message['error']}\n{message['traceback']}", at_fault), None)
 
-    def _device_failed(self, task: Any, told: dict[str, Any]) -> None:
+    def _device_failed(self, task: Any, message: dict[str, Any]) -> None:
         """Send the stack of `task` again after its device has failed; fail if no other device is left."""
-        first = told["failed"].splitlines()[0]
-        if not told["held"]:
-            _doubted.add(told["device"])
+        first = message["failed"].splitlines()[0]
+        if not message["held"]:
+            _doubted.add(message["device"])
             self._store.note(f"{first}; its stack is tried once more, in a new process")
         else:
             self._held.add(task)
             if len(self._held) >= self.devices():
-                _doubted.clear()  # somebody is asked to see to them
+                _doubted.clear()  # the user is asked to repair the devices
                 self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
             else:
-                self._store.note(f"{first}; it is left alone, its stack is given out again")
+                self._store.note(f"{first}; the device is no longer used, its stack is sent to another")
         self._again(self._flights[task])
 
     def _again(self, flight: _Flight) -> None:
@@ -242,19 +242,19 @@ class _Driver:
         if left.runs and (not self._failures or left.origin in self._failed_origins):
             self._waiting.appendleft(left)
 
-    def _keep(self, flight: _Flight, told: dict[str, Any]) -> None:
+    def _keep(self, flight: _Flight, message: dict[str, Any]) -> None:
         """Store the record of a run that a worker has sent."""
-        (run,) = [run for run in flight.work.runs if run.key == told["key"]]
+        (run,) = [run for run in flight.work.runs if run.key == message["key"]]
         try:
-            if told["model"] is not None:
-                home = parse(told["record"], run.key)
-                model_file.check(told["model"], run.key, home.content)
-                self._store.put_model(run.key, told["model"])
-            stored = self._store.put_sealed(run, told["record"])
+            if message["model"] is not None:
+                parsed = parse(message["record"], run.key)
+                model_file.check(message["model"], run.key, parsed.content)
+                self._store.put_model(run.key, message["model"])
+            stored = self._store.put_sealed(run, message["record"])
         except (Corrupt, NewerFormat) as why:
-            self._store.note(f"the record of {run.key} came home damaged ({why}): it is trained again")
+            self._store.note(f"run {run.key}: the worker's record arrived damaged ({why}); the run is trained again")
             return
-        _doubted.discard(told["on"])
+        _doubted.discard(message["on"])
         self._store.log_training(run.key, stored.result.seconds)
         flight.locks.release([run.key])
 
@@ -275,23 +275,23 @@ class _Driver:
             self._drop_others()
 
     def _fail(self, error: TrainingFailed, origin: int | None) -> None:
-        """Keep `error` to raise it in the end, and drop what is queued, except from the stack `origin`."""
+        """Keep `error`, to be raised at the end, and drop the queued stacks, except those from the stack `origin`."""
         self._failures.append(error)
         if origin is not None:
             self._failed_origins.add(origin)
         self._drop_others()
-        self._store.note(f"{str(error).splitlines()[0]}; what was begun is finished")
+        self._store.note(f"{str(error).splitlines()[0]}; stacks in training are still finished")
 
     def _drop_others(self) -> None:
-        """Drop what is queued, except from stacks of which a run has killed its workers."""
+        """Drop the queued stacks, except parts of stacks that have killed too many workers."""
         self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
 
     def _cancel(self) -> None:
-        """Cancel all tasks, kill those that do not end, and release their runs."""
+        """Cancel all tasks, kill the tasks that do not end, and release the locks of their runs."""
         tasks = [task for task in self._flights if task not in self._held]
         with contextlib.suppress(Exception):  # there may be no cluster any more
             for task in self._held:
-                ray.cancel(task, force=True)  # it has nothing to save
+                ray.cancel(task, force=True)  # a task on a failed device has nothing to save
             for task in tasks:
                 ray.cancel(task, force=False)
             deadline = time.monotonic() + CANCEL_SECONDS

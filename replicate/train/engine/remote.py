@@ -28,25 +28,26 @@ from replicate.train.engine.scratch import scratch
 from replicate.train.engine.worker import finished
 
 SOFTWARE = [__version__, RESULT_VERSION]
-"""What must be equal in driver and worker."""
+"""Versions that must be equal in driver and worker."""
 
 IN_USE = "in-use.lock"
 HOLD_SECONDS = 1800.0
-"""How long a device that has failed twice is not used."""
+"""How long a device that has failed twice is kept occupied, so that Ray gives it to no other task."""
 
 
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Train the runs of `job`: a dictionary with `record` and `model` for each, one with `error` if the trainer raises,
-    which names the runs of which one or all are at fault.
+    """Train the runs of `job` and yield a dictionary for each event.
 
-    Where the stack is too large for the device there is one with `too_large`, the lanes that were tried. Where the
-    device fails there is one with `device`, its name, `failed`, which says how, and whether it is `held`: the task
-    keeps it for a while, if it is among those of which the job says that they have failed before.
+    After each run: its `key`, `record` and `model`, and the device that it was trained `on`. If the trainer raises:
+    `error`, and `at_fault`, the keys of runs of which at least one is at fault. If the stack is too large for the
+    device: `too_large`, the number of lanes tried. If the device fails: `device`, its name, `failed`, the message, and
+    `held`: whether the task keeps the device occupied for a while, because it is in the job's list of failed devices.
 
-    Knows nothing of the cluster but how it shows a GPU: as the only one that CUDA sees.
+    If the task has a GPU, that GPU must be the only one that CUDA shows to this process.
     """
     if job["software"] != SOFTWARE:
-        yield _error(f"expected version {job['software']} of replicate on every machine, got {SOFTWARE} on a worker")
+        found = f"expected version {job['software']} of replicate on every machine, got {SOFTWARE} on a worker"
+        yield _error(f"{found}; install the same version on all")
         return
     if job["data"]:
         os.environ[DATA_VARIABLE] = job["data"]
@@ -83,7 +84,7 @@ def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _hold(leave: Leave) -> None:
-    """Keep a device that failed: free, it would be given one stack after the other."""
+    """Keep a failed device occupied: if it were free, Ray would give it one stack after the other."""
     until = time.monotonic() + HOLD_SECONDS
     while not leave.asked and time.monotonic() < until:
         time.sleep(0.2)
@@ -101,7 +102,7 @@ def _device() -> str:
 
 
 def _name() -> str:
-    """Name of the GPU that the task was given, in the cluster."""
+    """A name, unique in the cluster, of the GPU that the task was given."""
     import ray
 
     context = ray.get_runtime_context()
@@ -110,7 +111,7 @@ def _name() -> str:
 
 @contextlib.contextmanager
 def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterator[Workspace]:
-    """For the stack of `job`: in the store's folder if this machine sees it, else in one of this machine."""
+    """The workspace of `job`: checkpoints go to the store's folder if this machine sees it, else to a local folder."""
     checkpoints = Path(job["checkpoints"])
     seen = job["probe"] is not None and Path(job["probe"]).exists()
     if not seen:
@@ -123,7 +124,7 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
             lock = kernel_lock(checkpoints / IN_USE)
             lock.acquire(blocking=False)
             held.callback(lock.release)
-        except Timeout:  # by a worker whose driver is gone, and which will be soon
+        except Timeout:  # a worker whose driver has ended still holds the lock, but will end soon
             checkpoints = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="replicate-")))
         except (OSError, NotImplementedError):
             pass  # a file system without locks
@@ -140,7 +141,7 @@ def _workspace(job: dict[str, Any], notices: list[str], leave: Leave) -> Iterato
 
 
 def _forget_old(folder: Path) -> None:
-    """Delete what nobody will go on with."""
+    """Delete the checkpoints in `folder` that are too old to be resumed."""
     now = atomic.clock(folder)
     for old in folder.glob("*"):
         if begun.age_seconds(old, now) > begun.STALE_SECONDS:

@@ -1,4 +1,4 @@
-"""Remembers for this session how many lanes fit on a device, for each kind of stack that was too large."""
+"""Remembers in this session, for each kind of stack that was too large, how many runs at once (lanes) fit a device."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _fitting: dict[Run, int] = {}
 
 
 def lanes(run: Run) -> int | None:
-    """The most lanes for a stack with `run`; None if no such stack has been too large so far."""
+    """The most lanes to try for a stack with `run`; None if no such stack has been too large so far."""
     return _fitting.get(_kind(run))
 
 
 def halve(run: Run, tried: int, device: str, note: Callable[[str], None]) -> None:
-    """Halve the lanes for stacks with `run` after `tried` (at least 2) were too large on `device`, and `note` it."""
+    """Halve the lanes for stacks with `run` after `tried` (at least 2) were too many for `device`, and `note` that."""
     left = tried // 2
     if left < (lanes(run) or tried):
         _fitting[_kind(run)] = left

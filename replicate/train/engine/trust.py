@@ -1,6 +1,6 @@
-"""Decides which devices a session still uses after some have failed.
+"""Decides which devices a session still uses after some devices have failed.
 
-A decision holds for the whole session, because training in rounds calls the engine again and again.
+A decision holds for the whole session, because training in rounds calls the engine repeatedly.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class Trust:
         self._left_alone: set[str] = set()
 
     def usable(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Those of `slots` that are not left alone; all if there is no other, in case they have been repaired."""
+        """The members of `slots` that are still used; if there are none, all, in case they have been repaired."""
         return [slot for slot in slots if slot.name not in self._left_alone] or list(slots)
 
     def used(self, name: str) -> None:
-        """The device of the slot `name` has finished a job."""
+        """Record that the device of the slot `name` has finished a job."""
         self._doubted.discard(name)
 
     def after_error(self, store: Store, work: Work, failed: str, error: str, slots: Sequence[Slot]) -> list[Slot]:
-        """The slots that are left, with their current numbers, after the one named `failed` has failed under `work`.
+        """The slots still to be used, with current device numbers, after the slot `failed` has failed under `work`.
 
-        The first time only the process may be at fault, so `work` is retried there in a new process. The second time
-        the device is left alone. If `work` has already cost another device, `work` is blamed instead, and that device
-        is used again from the next call on. `error`: the message of the failure. Raises `TrainingFailed` if no device
-        is left.
+        At a device's first failure only the process may be at fault, so `work` is retried there in a new process. After
+        the second failure the device is no longer used. If `work` has already cost another device, `work` is blamed
+        instead, and that device is used again from the next call on. `error`: the message of the failure. Raises
+        `TrainingFailed` if no device is left.
         """
         left = devices.still_there(slots)
         work.again_on = ""
-        if all(slot.name != failed for slot in slots):  # already left alone while this job was running
+        if all(slot.name != failed for slot in slots):  # no longer used, since another job has failed there
             return left or self._without(store, left, failed, error)
         if all(slot.name != failed for slot in left):
             return self._without(store, left, failed, error)
@@ -58,13 +58,13 @@ class Trust:
         return left
 
     def _without(self, store: Store, slots: Sequence[Slot], failed: str, error: str) -> list[Slot]:
-        """Leave the device named `failed` alone: note it, and return the other `slots`."""
+        """Stop using the device of the slot `failed`: note that, and return the other `slots`."""
         first = error.splitlines()[0]
         left = [slot for slot in slots if slot.name != failed]
         self._doubted.discard(failed)
         if not left:
             raise TrainingFailed(f"{first}; {NO_DEVICE}")
         self._left_alone.add(failed)
-        others = "1 other goes" if len(left) == 1 else f"{len(left)} others go"
-        store.note(f"{first}; it is left alone, {others} on")
+        others = "1 other device goes" if len(left) == 1 else f"{len(left)} other devices go"
+        store.note(f"{first}; the device is no longer used, {others} on")
         return left

@@ -1,4 +1,4 @@
-"""Tells the user which process holds what a session waits for, in case that process hangs and should be ended."""
+"""Tells the user which process holds the run or device that a session waits for, in case that process hangs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate.train.engine import lease
 from replicate.train.engine.devices import Slot
 
 SAY_SECONDS = 120.0
-"""How long a session waits before it says which process it waits for, and the time between two such messages."""
+"""How long a session waits before it names the process that it waits for, and the time between two such messages."""
 
 
 class Waiting:
@@ -23,14 +23,14 @@ class Waiting:
         self._since = time.monotonic()
 
     def over(self) -> None:
-        """The session has work again: the next wait is measured from now."""
+        """Record that the session has work again: the next wait is measured from now."""
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
-        """After a long wait, note who holds `slots`, if all are held, else who holds the first of `runs` that is held.
+        """After a long wait, note which processes hold `slots`, if all are held, else which holds the first locked run.
 
-        To be called often: most calls do nothing. `own`: process ids of this session; if one holds a slot, it is at
-        work, and nothing is noted.
+        To be called often: most calls do nothing. `runs`: the runs waited for. `own`: process ids of this session; if
+        one of these processes holds a slot, the session is at work, and nothing is noted.
         """
         if time.monotonic() - self._since < SAY_SECONDS:
             return
@@ -49,4 +49,4 @@ class Waiting:
 
     def _say(self, what: str, holder: locks.Holder | None) -> None:
         who = str(holder) if holder else "a process that left no name"
-        self._store.note(f"waiting for {what}, held by {who}; if that hangs, end it: its work is then taken over")
+        self._store.note(f"waiting for {what}, held by {who}; if that process hangs, end it: its work is taken over")

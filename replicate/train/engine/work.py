@@ -1,4 +1,4 @@
-"""A stack in a queue or in training, and how it is retried, halved or given up when its worker dies."""
+"""A stack (runs trained together), queued or in training: how it is retried, halved or given up if its worker dies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Retries:
     before_halves: float
     """Number of deaths after which a stack of several runs is split: one run may be at fault, or memory too small."""
     at_once: bool
-    """Whether it is retried before other stacks, so that an error of its own shows early."""
+    """Whether the stack is retried before other stacks, so that an error in its runs is found early."""
 
 
 RETRIES = {
@@ -50,18 +50,18 @@ class Work:
 
     runs: list[Run]
     origin: int
-    """Index of the stack, as the engine was given it, that this is a part of: if a run of it has failed, that is
-    reported only after the other runs of the same origin have been trained."""
+    """Index of the stack, in the list given to the engine, that these runs come from. The failure of a run is reported
+    only after the other runs of the same origin have been trained."""
     due: float = 0.0
-    """When to try it next, by the monotonic clock."""
+    """When to try the stack next, by the monotonic clock."""
     deaths: Counter[Death] = field(default_factory=Counter)
-    """How many workers died while training it, by kind."""
+    """How many workers died while training the stack, by kind of death."""
     again_on: str = ""
-    """Name of the device that has failed while training it, where it is retried once in a new process."""
+    """Name of the device that has failed while training the stack and retries it once in a new process; else empty."""
     cost: str = ""
-    """Name of the device that is no longer used because it failed while training this stack."""
+    """Name of the device that is no longer used because it failed while training the stack; else empty."""
     blamed: bool = False
-    """Whether it, or the stack it is a part of, failed on a second device, so that devices are no longer blamed."""
+    """Whether the stack, or the stack it was split from, failed on two devices: then its runs are blamed for that."""
 
 
 def after_death(
@@ -78,7 +78,7 @@ def after_death(
     times, retries = work.deaths[death], RETRIES[death]
     if times >= retries.most:
         return WorkerDied(
-            f"training {describe(*missing)} failed: {times} workers died of it, the last by {how}; "
+            f"training {describe(*missing)} failed: {times} workers died while training it, the last by {how}; "
             f"check memory and the installation\n{output}".rstrip(),
             missing,
         )

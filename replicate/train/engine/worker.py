@@ -1,4 +1,4 @@
-"""Trains one stack, each missing run exactly once among all processes on a store, and the worker process that does so.
+"""Trains the missing runs of a stack, each once among all processes on a store; and the worker process for that.
 
 A worker process reads jobs from standard input and writes answers to standard output, one JSON object per line. It is
 started by `pool.Pool`, does not import its parent's main module, and ends when its standard input ends, which happens
@@ -40,10 +40,10 @@ DONE, FAILED, LOST, TOO_LARGE = "done", "failed", "lost", "too large"
 is no longer reliable."""
 
 RETIRED = 75
-"""Exit status of a process that ends because it is no longer useful; a job that it was sent meanwhile was not begun."""
+"""Exit status of a worker that was idle for long or whose device is unreliable; a job just sent to it is not begun."""
 
 SEAT_SECONDS = 2.0
-"""How long a process waits for a slot before it returns its job: an idle process of the same session may have one."""
+"""How long a process waits for a slot before it returns its job: an idle process of the same session may hold it."""
 
 IDLE_SECONDS = 60.0
 """How long a process without a job keeps its GPU; starting a new process takes a quarter of that."""
@@ -57,7 +57,7 @@ def load(trainer: str) -> Trainer:
     module, _, name = trainer.partition(":")
     function: Trainer | None = getattr(importlib.import_module(module), name, None)
     if function is None:
-        raise TypeError(f"trainer: expected module:function, got {trainer!r}, where no function is")
+        raise TypeError(f"trainer: expected module:function, got {trainer!r}, whose module lacks the function")
     return function
 
 
@@ -72,10 +72,10 @@ class Seat:
 
 
 def train_missing(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> list[Run]:
-    """Train and store, as one stack, those of `runs` that are not stored; returns those that others are training.
+    """Train and store, as one stack, the runs not yet stored; returns the runs that other processes are training.
 
-    `lanes`: the most to train at once, because more have run out of memory; None: not known. Raises `TooLarge` if fewer
-    lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`.
+    `lanes`: the most lanes to use, because more have run out of memory; None: no such limit is known. Raises `TooLarge`
+    if fewer lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`.
     """
     locks = RunLocks(store, runs)
     try:
@@ -101,7 +101,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: i
         with seat.leave.attentive():
             seconds = done.result.seconds
             origin = provenance.collect(done.run, seat.torch_device, seconds, done.how)
-            if done.model is not None:  # first: once the record is there, the model is taken to be there too
+            if done.model is not None:  # before the record, because a run with a record counts as finished
                 store.put_model(done.run.key, done.model)
             store.put(done.run, done.result, origin | {"device": seat.slot.device})
             store.log_training(done.run.key, seconds)
@@ -111,7 +111,7 @@ def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: i
 def finished(
     runs: Sequence[Run], trainer: str, device: str, workspace: Workspace, called: str = ""
 ) -> Iterator[Trained]:
-    """Train `runs` and yield each one; any error of the trainer is raised as `TrainingFailed`, which names the runs.
+    """Train `runs` and yield each run; any error of the trainer is raised as `TrainingFailed`, which names the runs.
 
     `called`: the name of the device for messages, by default `device`. `TooLarge` is passed on if fewer lanes can be
     tried, and so is `Stopped`.
@@ -145,7 +145,7 @@ class Worker:
         self._stores: dict[tuple[str, Keep], Store] = {}
         self._lease: Lease | None = None
         self._gpu: Seat | None = None
-        """Leased until this process ends: until then it has a context there, and in some modes only one may exist."""
+        """A GPU stays leased until this process ends, because it has a CUDA context there: some GPUs allow only one."""
 
     @property
     def patience(self) -> float | None:
@@ -174,15 +174,15 @@ class Worker:
         except Stopped:
             raise
         except Exception as error:
-            told = str(error) if isinstance(error, TrainingFailed) else f"{type(error).__name__}: {error}"
+            message = str(error) if isinstance(error, TrainingFailed) else f"{type(error).__name__}: {error}"
             at_fault = [run.key for run in error.runs] if isinstance(error, TrainingFailed) else []
-            answer |= {"outcome": FAILED, "error": told, "at_fault": at_fault, "traceback": traceback.format_exc()}
+            answer |= {"outcome": FAILED, "error": message, "at_fault": at_fault, "traceback": traceback.format_exc()}
         if self._gpu is not None:
             answer["gpu"] = [self._gpu.slot.name, self._gpu.slot.device]
         return answer
 
     def _train(self, store: Store, job: dict[str, Any]) -> list[Run]:
-        """Train the runs of a job; returns those that others are training, or all of them if no slot was free."""
+        """Train the runs of `job`; returns those that other processes are training, or all runs if no slot was free."""
         runs = [run_from_record(record) for record in job["runs"]]
         slots = [Slot(*fields) for fields in job["slots"]]
         until = time.monotonic() + SEAT_SECONDS
@@ -216,7 +216,7 @@ class Worker:
 def main() -> NoReturn:
     """Serve jobs until standard input ends."""
     leave = Leave()
-    # Ctrl-C reaches the whole process group, but it is for the parent to decide what to do.
+    # Ctrl-C reaches the whole process group, but the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave.on_signal)
     parent = os.getppid()

@@ -1,1 +1,1 @@
-"""What training at a scale involves: its runs, their cost and their order."""
+"""Planning: the runs that training at a scale needs, their cost, and the order in which they are trained."""

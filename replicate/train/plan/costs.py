@@ -1,4 +1,4 @@
-"""Keeps the measured cost of runs in the store, so that training follows the order of the plan that measured it."""
+"""Keeps the measured cost of runs in the store, so that `train` uses the same order of runs as the plan before it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from replicate.train.engine import devices
 
 FORMAT = 1
 MOST_SECONDS = 1e9
-"""Longer times (30 years) are taken for damage."""
+"""A longer time, more than 30 years, is taken as damage of the file."""
 
 
 @dataclass(frozen=True)
 class _Price:
-    """The content of the file of a scale."""
+    """The content of the file that keeps the costs of a scale's runs."""
 
     format: int
     scale: str
@@ -28,7 +28,7 @@ class _Price:
 
 
 def keep(layout: Layout, scale: str, seconds: Mapping[str, float]) -> None:
-    """Keep the device-seconds of a run of `scale` by architecture; those of other architectures stay."""
+    """Keep `seconds`: architecture → device-seconds of a run of `scale`. Kept values of other architectures stay."""
     found = {**kept(layout, scale), **seconds}
     layout.rates.mkdir(parents=True, exist_ok=True)
     content = _Price(FORMAT, scale, _devices(), found)
@@ -50,5 +50,5 @@ def kept(layout: Layout, scale: str) -> dict[str, float]:
 
 
 def _devices() -> list[str]:
-    """Identities of the visible GPUs, else of this machine, that reveal nothing about it."""
+    """Identities of the visible GPUs; if there are none, a hash of this machine's name."""
     return sorted(devices.cuda_devices()) or [cores.machine()]

@@ -15,7 +15,7 @@ from replicate.train.plan.plan import Rates
 
 @dataclass(frozen=True)
 class When:
-    """A point in a training, counted from now."""
+    """A moment in a training, as runs and device-hours from now."""
 
     runs: int
     device_hours: float | None
@@ -28,16 +28,16 @@ class Milestones:
 
     first_provisional: When | None
     first_final: When | None
-    """With two looks, if the first look settles the claim."""
+    """With two looks, assuming that the first look settles the claim."""
     last_at_least: When | None
-    """The earliest time for the last verdict: with two looks, if the first look settles every claim."""
+    """The earliest time for the last verdict: with two looks, assuming that the first look settles every claim."""
     last: When | None
 
 
 def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Rates, until_settled: bool) -> Milestones:
-    """The milestones of those of `claims` that need runs at `scale`; `stored`: the keys of the stored runs.
+    """The milestones of the members of `claims` that need runs at `scale`; `stored`: the keys of the stored runs.
 
-    `until_settled`: claims are judged in two looks, and training stops for those that the first look settles.
+    `until_settled`: claims are judged in two looks, and a claim that the first look settles needs no further runs.
     """
     answerable, _ = split(claims, scale)
     of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}

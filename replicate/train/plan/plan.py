@@ -1,4 +1,4 @@
-"""The plan of a scale: the runs that the claims need, which of them are stored, and what the others cost."""
+"""The plan of a scale: the runs that the claims need, which of these are stored, and what training the others costs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from replicate.train.plan import costs
 GRIDS = ("paper", "unit", "ratio", "bracket")
 """Grids in the order in which the plan lists them."""
 SAMPLES = 5
-"""How many stored runs of an architecture are read to find out how long one takes."""
+"""How many stored runs of an architecture are read to estimate how long a run takes."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How long runs take."""
+    """How long runs of each architecture take."""
 
     seconds: Mapping[str, float]
     """Architecture → device-seconds of a run of the scale's main variant on its first data set."""
     source: str
-    """How they were found, for people."""
+    """How the times were found, in words for the user."""
     device: str
     """`core` or `GPU`."""
 
@@ -44,15 +44,15 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Landscape points, and the distinct runs that measure them: only those known so far if brackets are unfinished."""
+    """Landscape points, and the distinct runs that measure them; of unfinished brackets, those of the rounds so far."""
 
     points: int
     runs: tuple[Run, ...]
     inert: int
-    """How many points share the run with weight decay 0, because theirs is too small to have an effect."""
+    """Number of points that share the run with weight decay 0, because their own is too small to have an effect."""
     missing: tuple[Run, ...]
     seconds_to_train: float | None
-    """Device-seconds."""
+    """Device-seconds of the `missing` runs; None if a rate is not known."""
     most: int
     """The most runs that may be needed once all brackets are finished; without brackets, as many as `runs`."""
 
@@ -75,13 +75,13 @@ class PartPlan(_Needs):
 
 @dataclass(frozen=True)
 class Plan(_Needs):
-    """The needs of a scale as a whole; parts overlap, so their sum may be larger."""
+    """The needs of a scale as a whole; parts overlap, so the sum of the parts' needs may be larger."""
 
     scale: Scale
     seconds: float | None
     """Device-seconds for all runs."""
     most_seconds_to_train: float | None
-    """Device-seconds if every bracket asks for as many runs as it may."""
+    """Device-seconds if every bracket needs as many runs as it may."""
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
@@ -133,10 +133,10 @@ class Plan(_Needs):
 def make_plan(
     claims: Iterable[Claim], scale: Scale, store: Store | None, measured: Mapping[str, float] | None = None
 ) -> Plan:
-    """The plan of `scale` for `claims`, given what `store` holds; None: nothing.
+    """The plan of `scale` for `claims`, given the runs in `store`; None: no run is stored.
 
     `measured`: architecture → device-seconds of a run as just measured here, by default as kept in the store
-    (`costs`); these times take precedence over those of stored runs.
+    (`costs`); these times take precedence over the times of stored runs.
     """
     trained, left_out = split(claims, scale)
     needed_by: dict[Part, list[str]] = {}
@@ -183,7 +183,7 @@ def make_plan(
 
 
 def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], needed: Iterable[Run]) -> Rates:
-    """Rates from the `stored` runs of the scale and, for other architectures, from the scale's own figures."""
+    """Rates from the `stored` runs of `scale` and, for other architectures, from `scale.seconds_per_run`."""
     seen: dict[str, list[float]] = {}
     for run in stored:
         of_arch = seen.setdefault(run.arch, [])
@@ -206,7 +206,7 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
 
 
 def _where(part: Part, point: Point) -> tuple[object, ...]:
-    """Equal for points of two parts that are the same point."""
+    """A value that is equal for two points, of different parts, that are the same point of a landscape."""
     return part.cell, part.variant, point.lr, point.weight_decay, point.seed
 
 

@@ -35,10 +35,10 @@ def steps(
 ) -> list[Step]:
     """The missing runs of `claims` in steps, in a greedy order.
 
-    The next step trains what one claim lacks: the claim with the most claims answered per cost (ties go to the
-    registry's order), or before it a claim that lacks only a part of the same runs. If a rate is unknown, every run
-    costs 1. If some claims lack no runs, the first step is theirs and has none. For brackets, only the runs that follow
-    from what is `known` are counted. `seeds`: a claim is answered by this many seeds of each cell; None: by all.
+    A step has the missing runs of one claim, chosen so that training them answers the most claims per cost (ties: the
+    registry's order). A claim that lacks only some of these runs comes first. If a rate is unknown, every run costs 1.
+    If some claims lack no runs, the first step has these claims and no runs. For brackets, only the runs that follow
+    from the results `known` are counted. `seeds`: how many seeds of each cell answer a claim; None: all seeds.
     """
     answerable, _ = split(claims, scale)
     runs = {claim.id: {run.key: run for run in runs_for([claim], scale, known, seeds)} for claim in answerable}
@@ -62,7 +62,7 @@ def best_first(
     rates: Rates | None = None,
     seeds: int | None = None,
 ) -> list[Step]:
-    """The `steps` given what `store` holds, with `rates` or, by default, those known from the store."""
+    """The `steps` given the runs in `store`, with `rates` or, by default, the rates of the plan for that store."""
     rates = rates or make_plan(claims, scale, store).rates
     if store is None:
         return steps(claims, scale, (), rates, seeds=seeds)
@@ -70,7 +70,7 @@ def best_first(
 
 
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:
-    """The claim whose runs come next: the one of most worth, or the best one that lacks only a part of its runs."""
+    """The claim of highest `_worth` or, before it, the best claim among those that lack only some of its runs."""
     chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
     while parts := [claim for claim, keys in lacking.items() if keys and keys < lacking[chosen]]:
         chosen = max(parts, key=lambda claim: _worth(lacking[claim], lacking, cost))
@@ -85,7 +85,7 @@ def _costs(runs: Mapping[str, Run], scale: Scale, rates: Rates) -> dict[str, flo
 
 
 def _worth(keys: frozenset[str], lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> float:
-    """Number of claims answered per second of training `keys`; infinite if there is nothing to train."""
+    """Number of claims answered per cost of training the runs `keys`; infinite if `keys` is empty."""
     if not keys:
         return float("inf")
     # fsum, because a set has no fixed order and rounding must not depend on it.

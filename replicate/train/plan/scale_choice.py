@@ -1,4 +1,4 @@
-"""The scale that `auto` stands for on this machine."""
+"""Chooses the scale for `--scale auto` on this machine."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ def choose(name: str) -> tuple[Scale, str]:
         return scales.get("embedded"), "auto: no CUDA device is visible"
     large = scales.get("cifar100")
     if large.why_untrainable:
-        return scales.get("embedded"), f"auto: a CUDA device is visible, but not {large.name}: {large.why_untrainable}"
+        why = f"auto: a CUDA device is visible, but {large.name} cannot be trained: {large.why_untrainable}"
+        return scales.get("embedded"), why
     return large, "auto: a CUDA device is visible"

@@ -1,8 +1,8 @@
-"""Which stacks of a store are in flight (being trained, or interrupted), and how many devices are at work.
+"""Lists the stacks (runs trained together) of a store that are in training or interrupted, and the devices at work.
 
-This is read from the folders of stacks and from locks, so it also works from another machine that shares the store. To
-see whether a lock of the operating system is held, a shared lock on it is taken and released at once: a trainer that
-tries to take the lock at that moment fails, and retries a moment later.
+Both are read from the folders of stacks and from locks, so reading also works from another machine that shares the
+store. To see whether a lock of the operating system is held, a shared lock on the same file is taken and released at
+once: a trainer that tries to take the lock at that moment fails, and retries a moment later.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ TRAINING, INTERRUPTED, UNKNOWN = "training", "interrupted", "not known to be tra
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs whose training has begun together and that are not all stored."""
+    """Runs that are trained together, of which at least one is not stored."""
 
     keys: tuple[str, ...]
     left: tuple[str, ...]
-    """Those of `keys` that are not stored."""
+    """The members of `keys` that are not stored."""
     state: str
-    """`TRAINING`: a process holds the lock of a run that is left; `INTERRUPTED`: none does; `UNKNOWN`: this system or
-    file system does not tell."""
+    """`TRAINING`: a process holds the lock of a run in `left`; `INTERRUPTED`: no process does; `UNKNOWN`: this system
+    or file system cannot tell."""
     begun_seconds_ago: float
     saved_seconds_ago: float | None
-    """Since the last checkpoint; None if there is none."""
+    """Time since the last checkpoint; None if there is no checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class InFlight:
 
 
 def read(store: Store) -> InFlight:
-    """What is in flight now; changes nothing."""
+    """Read from `store` which stacks are in flight now; changes nothing."""
     now = store.clock()
     stacks = []
     for path in store.layout.checkpoints.glob(f"*/{begun.RUNS}"):
@@ -63,13 +63,13 @@ def read(store: Store) -> InFlight:
 
 
 def lines(found: InFlight, runs: Mapping[str, Run]) -> list[str]:
-    """A summary and a line per stack for people; `runs`: the wanted ones by key. Other stacks are only counted."""
+    """A summary and a line per stack of the wanted runs, `runs` (key → run). Stacks of other runs are only counted."""
     own = [stack for stack in found.stacks if any(key in runs for key in stack.left)]
     at_work = [stack for stack in own if stack.state != INTERRUPTED]
     others = sum(stack.state == TRAINING for stack in found.stacks) - sum(s.state == TRAINING for s in own)
     devices = f"{len(found.devices)} device{'' if len(found.devices) == 1 else 's'} at work"
     if not at_work and not found.devices:
-        head = "in flight: nothing; nobody trains"
+        head = "in flight: nothing; no process trains"
     else:
         head = f"in flight: {_stacks(len(at_work))}, {devices}"
     if others:
@@ -79,7 +79,7 @@ def lines(found: InFlight, runs: Mapping[str, Run]) -> list[str]:
     shown = [*at_work, *interrupted] if len(interrupted) <= 2 else at_work
     rows = [f"  {_stack(stack, runs)}" for stack in shown]
     if len(shown) < len(own):
-        rows.append(f"  {_stacks(len(interrupted))} interrupted: training goes on with them where it left off")
+        rows.append(f"  {_stacks(len(interrupted))} interrupted: the next training resumes them")
     return [head, *rows]
 
 

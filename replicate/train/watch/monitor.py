@@ -25,9 +25,9 @@ from replicate.store.store import Store, StoreError
 from replicate.train.watch.snapshot import CellProgress, Snapshot, block, line, summary
 
 WINDOW_SECONDS = 60.0
-"""The rate is that of the last minute or, if results come more rarely, since the last but one came."""
+"""The rate is measured over this time or, if results are rarer, since the last result but one."""
 EARLY_RUNS, EARLY_SECONDS = 5, 60.0
-"""Until this many runs or seconds no time left is shown: the first run of each process takes far longer than others."""
+"""The time left is shown after this many runs or seconds: the first run of a process takes far longer than others."""
 CLEAR_LINE, CLEAR_BELOW = "\x1b[K", "\x1b[J"
 """Terminal codes that clear the rest of the line, or of the screen."""
 
@@ -40,9 +40,9 @@ class _Pace:
     training_seconds: float
     """Summed over the runs, some of which were trained at the same time."""
     seconds: float
-    """Time in which they were stored."""
+    """Length of the time in which the runs were stored."""
     under_way_seconds: float
-    """Time since then that went into runs that are not stored yet."""
+    """Time since the last of these runs that went into runs that are not stored yet."""
 
 
 class Monitor:
@@ -66,12 +66,12 @@ class Monitor:
         more: Callable[[], Iterable[Run]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`interval`: seconds between two looks at the store; `log_interval`: between two lines if not on a terminal.
+        """`interval`: seconds between two readings of the store; `log_interval`: between two lines off a terminal.
 
         `before` is called before writing to a line that may hold other output, e.g. to end a line of test results.
         `below`: show a block of lines, ending with these, on a terminal that nothing else writes to. `joining`: the
         training may have begun earlier, so how long the first results took is not known, and there is no closing line.
-        `more`, called once all runs are stored, returns those of the next round of brackets, if any.
+        `more`, called once all runs are stored, returns the runs of the next round of brackets, if any.
         """
         self._store = store
         self._stream = sys.stderr if stream is None else stream
@@ -99,19 +99,19 @@ class Monitor:
         self._new_seconds: dict[str, list[float]] = {}
         self._began: float | None = None
         self._paced_from: float | None = None
-        """From when on results count for the rate."""
+        """Results from this time on count for the rate."""
         self._cell = ""
         self._width = 0
         self._rows = 0
         """Number of lines of the block that is on the terminal."""
         self._logged: float | None = None
         self._open = False
-        """Whether progress was shown without a closing line so far."""
+        """Whether progress has been shown and no closing line yet."""
         if runs:
             self.want(runs)
 
     def want(self, runs: Iterable[Run], label: str | None = None) -> None:
-        """Watch for these runs too, under `label`, by default architecture and data set; watched runs keep theirs."""
+        """Watch for `runs` too, under `label`, by default architecture and data set; watched runs keep their label."""
         with self._lock:
             new = {r.key: label or _label(r) for r in runs if r.key not in self._labels}
             self._labels |= new
@@ -121,7 +121,7 @@ class Monitor:
                     self._old_seconds.setdefault(new[key], []).append(stored.result.seconds)
 
     def _want_more(self) -> bool:
-        """If all runs are stored, watch for those of the next round too; returns whether there are any."""
+        """If all runs are stored, watch for the runs of the next round too; returns whether there are any."""
         if self._more is None or len(self._stored) < len(self._labels) or self._asked == len(self._labels):
             return False
         self._asked = len(self._labels)
@@ -153,13 +153,13 @@ class Monitor:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Inside, the progress is off the terminal, so that other output can be written there."""
+        """A context in which the progress is cleared from the terminal, so that other output can be written there."""
         with self._lock:
             self.clear()
             yield
 
     def clear(self) -> None:
-        """Take the progress off the terminal; it comes back at the next look."""
+        """Clear the progress from the terminal; the next `show` writes it again."""
         with self._lock:
             if self._rows:
                 self._write(_up(self._rows) + CLEAR_BELOW)
@@ -169,7 +169,7 @@ class Monitor:
                 self._width = 0
 
     def poll(self) -> Snapshot:
-        """Look at the store once; returns the progress."""
+        """Read the store once; returns the progress."""
         with self._lock:
             now = self._clock()
             present = self._store.keys() & self._labels.keys()
@@ -233,9 +233,9 @@ class Monitor:
     def _pace(self, began: float, now: float) -> _Pace | None:
         """The recent pace; None before the first run.
 
-        The runs of a stack are stored at the same moment, so the pace is measured between two such moments: measured
-        up to `now`, it would swing with every stack. The time since the last moment counts as under way, but only up to
-        the longest time between two earlier moments: beyond that, training has become slower.
+        The runs of a stack are stored at the same moment, so the pace is measured between two such moments: measured up
+        to `now`, it would swing with every stack. The time since the last moment counts as under way, but at most the
+        longest time between two earlier moments: if more has passed, training has become slower.
         """
         while self._recent and self._recent[0][0] <= began:
             self._recent.popleft()
@@ -253,7 +253,7 @@ class Monitor:
         return _Pace(len(counted), sum(counted), now - under_way - start, under_way)
 
     def _work(self, missing: Counter[str]) -> float:
-        """Training seconds of the `missing` runs per cell; a cell without stored runs is taken for an average one."""
+        """Training seconds of the `missing` runs (cell → number); a cell without stored runs is taken as average."""
         typical = {
             label: statistics.median(known)
             for label in {*self._new_seconds, *self._old_seconds}
@@ -280,7 +280,7 @@ class Monitor:
         self._open = True
         if self._terminal and self._below is not None:
             width, height = _size(self._stream)
-            # One column and one line are left free: a terminal that is written full would scroll.
+            # One column and one line stay free: a terminal that is filled completely would scroll.
             lines = block(snapshot, width - 1, height - 1, self._below())
             # Each line is overwritten and then cleared to its end: clearing everything first would flicker.
             self._write(_up(self._rows) + "".join(f"{text}{CLEAR_LINE}\n" for text in lines) + CLEAR_BELOW)
@@ -335,7 +335,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _size(stream: TextIO) -> tuple[int, int]:
-    """Columns and lines of the terminal."""
+
     try:
         found = os.get_terminal_size(stream.fileno())
         return found.columns or 80, found.lines or 24

@@ -22,7 +22,7 @@ class CellProgress:
     total: int
     diverged: int
     seconds: float
-    """Time that its stored runs took."""
+    """Time that the stored runs of the cell took."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Snapshot:
     done: int
     total: int
     trained: int
-    """How many runs were stored since the first look at which any were missing."""
+    """How many runs were stored since the first reading of the store at which a run was missing."""
     trained_diverged: int
     """How many of `trained` diverged."""
     runs_per_second: float | None
-    """Recent rate; None before the first run."""
+    """Recent rate; None before the first run has ended."""
     seconds_left: float | None
     cell: str
     """Label of the cell that is being trained."""
     seconds: float
-    """Since the first look at which runs were missing."""
+    """Time since the first reading of the store at which a run was missing."""
     cells: tuple[CellProgress, ...]
 
     @property
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def line(snapshot: Snapshot, width: int | None = None) -> str:
-    """The snapshot in one line of at most `width` characters, the most important first."""
+    """The snapshot in one line of at most `width` characters, the most important figures first."""
     fields = [f"training {snapshot.done}/{snapshot.total} runs", _left(snapshot)]
     if snapshot.runs_per_second is not None:
         fields.append(rate(snapshot.runs_per_second))
@@ -77,7 +77,7 @@ def line(snapshot: Snapshot, width: int | None = None) -> str:
 def block(snapshot: Snapshot, width: int, height: int, below: Sequence[str] = ()) -> list[str]:
     """The snapshot in at most `height` lines of at most `width` characters: totals, a line per cell, then `below`.
 
-    If there is too little room, the lines of finished cells are left out first, then those of `below`.
+    If there is too little room, the lines of finished cells are left out first, then the last lines.
     """
     if width < SMALLEST_BLOCK or height < 4:
         return [line(snapshot, width)]
@@ -125,7 +125,7 @@ def _cell_lines(cells: Sequence[CellProgress], width: int) -> list[str]:
 
 
 def summary(snapshot: Snapshot) -> str:
-    """The closing line."""
+    """The line that is shown when training ends: runs, time, rate, and how many diverged or are missing."""
     text = f"trained {snapshot.trained} runs in {duration(snapshot.seconds)}"
     if snapshot.seconds > 0:
         text += f" ({rate(snapshot.trained / snapshot.seconds)})"

@@ -161,16 +161,16 @@ def test_a_machine_whose_torch_sees_no_device_trains_on_its_cores(monkeypatch: p
     monkeypatch.setenv(devices.VARIABLE, "12345")
     assert {slot.device for slot in slots()} == {"cpu"}
     assert devices.unseen() == (
-        "devices: expected a CUDA device, which the driver's files hint at, got an error in asking torch "
-        "(RuntimeError: driver too\ufffd[1m old); training on cores: see to the driver and to PyTorch's CUDA build, or "
-        "set CUDA_VISIBLE_DEVICES= if cores are meant"
+        "devices: expected a CUDA device, because a driver is installed, got an error in asking torch "
+        "(RuntimeError: driver too\ufffd[1m old); training on CPU cores: check the driver and PyTorch's CUDA build, or "
+        "set CUDA_VISIBLE_DEVICES= to use CPU cores"
     )
 
 
 def test_a_torch_that_does_not_answer_and_one_without_devices(
     gpus: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert "got none that torch can use; training on cores" in devices.unseen()
+    assert "got none that torch can use; training on CPU cores" in devices.unseen()
     store = open_store(tmp_path / "store")
     for i in range(2):
         local.ensure(store, [fake_run(i)], trainer=NAME)
@@ -186,7 +186,7 @@ def test_a_torch_that_does_not_answer_and_one_without_devices(
 
     ask_anew()
     monkeypatch.setattr(devices.subprocess, "run", hang)
-    assert "got no answer from torch within 120 s; training on cores" in devices.unseen()
+    assert "got no answer from torch within 120 s; training on CPU cores" in devices.unseen()
 
 
 def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
@@ -196,8 +196,8 @@ def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
     large = dataclasses.replace(fake_run(), precision="bf16")
     with pytest.raises(
         UsageError,
-        match=r"^devices: expected a CUDA device, .* got none that torch can use; in bf16 cores would train for "
-        r"weeks: see to the driver .*, or set CUDA_VISIBLE_DEVICES= if cores are meant$",
+        match=r"^devices: expected a CUDA device, .* got none that torch can use; CPU cores would train for "
+        r"weeks in bf16: check the driver .*, or set CUDA_VISIBLE_DEVICES= to use CPU cores$",
     ):
         local.ensure(store, [fake_run(), large], trainer=NAME)
     assert store.keys() == set() and store.notices == []
@@ -212,9 +212,9 @@ def test_a_broken_driver_is_told_by_each_scale(gpus: list[str], name: str) -> No
     scale = scales.get(name)
     runs = runs_at(scale)
     if dict(scale.models) == dict(scales.SMALL_MODELS):
-        assert "training on cores" in devices.unseen(runs)
+        assert "training on CPU cores" in devices.unseen(runs)
     else:
-        with pytest.raises(UsageError, match="in bf16 cores would train for weeks"):
+        with pytest.raises(UsageError, match="CPU cores would train for weeks in bf16"):
             devices.unseen(runs)
 
 

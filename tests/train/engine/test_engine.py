@@ -192,7 +192,7 @@ def test_an_exception_of_the_trainer_names_the_run_and_keeps_the_others(store: S
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tests.support.faketrainer:nothing", "where no function is"), ("no.such:train", "No module named")],
+    [("tests.support.faketrainer:nothing", "whose module lacks the function"), ("no.such:train", "No module named")],
 )
 def test_a_trainer_that_is_not_there(store: Store, name: str, message: str) -> None:
     with pytest.raises(TrainingFailed, match=message):
@@ -203,7 +203,7 @@ def test_a_trainer_that_is_not_there(store: Store, name: str, message: str) -> N
 def test_a_run_that_brings_workers_down_is_named(store: Store) -> None:
     runs = [fake_run(), fake_run(arch="crashing"), fake_run(1)]
     with pytest.raises(
-        WorkerDied, match=r"training crashing on nowhere .* 3 workers died of it, the last by exit status 7"
+        WorkerDied, match=r"training crashing on nowhere .* 3 workers died while training it, the last by exit status 7"
     ):
         ensure(store, runs, processes=1, trainer=NAME)
     ensure(store, [runs[0], runs[2]], processes=1, trainer=NAME)
@@ -242,7 +242,7 @@ def test_a_store_that_fails_in_a_worker_is_a_store_error(store: Store) -> None:
 
 
 def test_a_read_only_store_is_not_trained_into(store: Store) -> None:
-    with pytest.raises(StoreError, match="1 runs to train, but it was opened read-only"):
+    with pytest.raises(StoreError, match="1 runs to train, but the store was opened read-only"):
         ensure(open_store(store.path, read_only=True), [fake_run()], trainer=NAME)
 
 
@@ -325,7 +325,9 @@ def test_a_run_that_gets_workers_killed_is_found_in_its_stack_too(
     fewer = dataclasses.replace(work.RETRIES[work.Death.KILLED], most=4)
     monkeypatch.setitem(work.RETRIES, work.Death.KILLED, fewer)
     runs = fake_stack(3, poison="killed")
-    with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 4 workers died of it, the last by signal 9"):
+    with pytest.raises(
+        WorkerDied, match=rf"key {runs[2].key}\) failed: 4 workers died while training it, the last by signal 9"
+    ):
         ensure(store, runs, processes=1, trainer=NAME)
     assert_complete(store, runs[:2])
 
@@ -357,7 +359,9 @@ def test_two_processes_that_race_for_one_stack_train_each_run_once(store: Store)
 def test_a_run_that_brings_workers_down_is_found_in_its_stack_and_its_company_trained(store: Store) -> None:
     runs = fake_stack(8, poison="crashing")
     after = fake_run(1)
-    with pytest.raises(WorkerDied, match=rf"key {runs[2].key}\) failed: 3 workers died of it, the last by exit status"):
+    with pytest.raises(
+        WorkerDied, match=rf"key {runs[2].key}\) failed: 3 workers died while training it, the last by exit status"
+    ):
         ensure(store, [*runs, after], processes=1, trainer=NAME)
     assert_complete(store, [run for run in runs if run is not runs[2]])
 
@@ -430,7 +434,7 @@ def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store:
     (folder / "x.checkpoint").touch()
     assert begun.begin(store, [runs[4], runs[3]]) == folder
     assert store.notices == [
-        "a stack of 3 runs was interrupted; 2 of them are trained now, and those not finished may start over"
+        "a stack of 3 runs was interrupted; 2 of its runs are trained now, and may start over instead of resuming"
     ]
     begun.prune(store)
     assert folder.exists()
@@ -602,7 +606,7 @@ def test_describe_names_what_one_needs_to_find_a_run() -> None:
 
 @pytest.mark.slow
 def test_nothing_begins_after_the_time_is_over(store: Store) -> None:
-    with pytest.raises(OutOfTime, match="what was begun goes on from there the next time"):
+    with pytest.raises(OutOfTime, match="the next training resumes the unfinished stacks"):
         ensure(store, fake_runs(3), trainer=NAME, until=time.monotonic() - 1)
     assert store.keys() == set()
 

@@ -128,7 +128,7 @@ def test_a_device_error_costs_its_process_alone_and_the_stack_is_tried_once_more
     ensure(store, [broken, broken_too, *good], trainer=NAME)
     assert_complete(store, [*good[:2], broken, broken_too, *good[2:]])
     (notice,) = store.notices
-    assert notice.startswith("device cuda:1 failed in training breaking on nowhere")
+    assert notice.startswith("device cuda:1 failed while training breaking on nowhere")
     assert notice.endswith("RuntimeError: CUDA error: sticky; its stack is tried once more there, in a new process")
     after = pids_of(store)
     assert after["cuda:0"] == before["cuda:0"], "the other process goes on"
@@ -222,7 +222,7 @@ def test_a_run_that_fails_on_every_device_costs_one_of_them_and_is_named(
         ensure(store, [*good[:3], bad, *good[3:]], trainer=NAME)
     assert bad.key in str(end.value) or "breaking" in str(end.value)
     assert all(store.has(run.key) for run in good)
-    assert sum("left alone" in notice for notice in store.notices) == 1
+    assert sum("no longer used" in notice for notice in store.notices) == 1
 
 
 @pytest.mark.slow
@@ -233,4 +233,4 @@ def test_a_device_that_always_fails_is_tried_twice_however_often_rounds_ask(stor
     assert_complete(store, runs)
     once, twice = store.notices
     assert once.endswith("CUDA error; its stack is tried once more there, in a new process")
-    assert twice.endswith("CUDA error; it is left alone, 1 other goes on")
+    assert twice.endswith("CUDA error; the device is no longer used, 1 other device goes on")

@@ -56,11 +56,11 @@ def test_without_ray_one_line_says_what_to_install(
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     where = ["--scale", "smoke", "--store", str(tmp_path / "store")]
     assert main(["train", "--engine", "ray", *where]) == 2
-    expected = "--engine ray: expected Ray to be installed, got none; pip install 'replicate[ray]'"
+    expected = "--engine ray: expected Ray to be installed, found it missing; pip install 'replicate[ray]'"
     assert capsys.readouterr().err == f"replicate train: {expected}\n"
     assert not (tmp_path / "store").exists()
     assert main(["train", "--address", "head:6379", *where]) == 2
-    assert "--address head:6379: expected --engine ray with it, got local" in capsys.readouterr().err
+    assert "--address head:6379: expected --engine ray beside it, got --engine local" in capsys.readouterr().err
 
 
 def test_claims_take_the_same_options(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_claims_take_the_same_options(pytester: pytest.Pytester, monkeypatch: py
     with pytest.raises(pytest.exit.Exception) as caught:
         project(pytester, monkeypatch).parseconfigure(*typed)
     assert caught.value.returncode == 2
-    assert "--address head:6379: expected --engine ray with it, got local" in caught.value.msg
+    assert "--address head:6379: expected --engine ray beside it, got --engine local" in caught.value.msg
 
 
 def test_the_local_engine_loads_no_ray() -> None:
@@ -130,7 +130,7 @@ def test_a_device_that_fails_twice_is_kept_from_other_stacks(
     for failed, held in ((["machine 2"], False), (["machine 2", "machine 3"], True)):
         told = remote.train_stack(job_of(store, [broken], failed=failed))
         said = next(told)
-        assert said.pop("failed").startswith("device cuda:0 failed in training breaking on nowhere")
+        assert said.pop("failed").startswith("device cuda:0 failed while training breaking on nowhere")
         assert said == {"device": "machine 3", "held": held}
         begun = time.monotonic()
         assert list(told) == []
@@ -152,11 +152,11 @@ def test_a_link_and_a_folder_that_others_may_write_to_are_no_scratch(
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     own = folders.scratch()
     own.chmod(0o777)
-    with pytest.raises(PermissionError, match="no folder that only its owner may write to"):
+    with pytest.raises(PermissionError, match="expected a folder of this user alone, got one that others own"):
         folders.scratch()
     own.rename(tmp_path / "elsewhere")
     own.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PermissionError, match="no folder that only its owner may write to"):
+    with pytest.raises(PermissionError, match="expected a folder of this user alone, got one that others own"):
         folders.scratch()
 
 
@@ -166,5 +166,7 @@ def test_a_scratch_folder_that_is_somebody_elses(scratch: Path, monkeypatch: pyt
     assert folders.scratch().stat().st_mode & 0o777 == 0o700
     uid = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
-    with pytest.raises(PermissionError, match="or is somebody else's; name another one by REPLICATE_SCRATCH"):
+    with pytest.raises(
+        PermissionError, match="got one that others own or may write to; name another one by REPLICATE_SCRATCH"
+    ):
         folders.scratch()

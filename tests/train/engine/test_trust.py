@@ -33,7 +33,7 @@ def test_a_device_that_fails_twice_is_left_alone_by_all_later_calls(store: Store
     assert trust.usable([A]) == [A], "better than none"
     assert store.notices == [
         "device cuda:0 failed; its stack is tried once more there, in a new process",
-        "device cuda:0 failed; it is left alone, 1 other goes on",
+        "device cuda:0 failed; the device is no longer used, 1 other device goes on",
     ]
 
 
@@ -46,12 +46,14 @@ def test_what_is_used_in_between_counts(store: Store) -> None:
 
 
 def test_where_no_device_is_left_the_next_call_tries_each_again(store: Store) -> None:
-    """Somebody has been asked to see to it."""
+    """The user has been asked to repair the device."""
     trust = Trust()
     for _ in range(2):
         work = Work([fake_run()], 0)
         assert fails(trust, store, work, A, [A]) == [A]
-        with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left\. What is stored"):
+        with pytest.raises(
+            TrainingFailed, match=r"^device cuda:0 failed; no other device is left\. Stored runs are kept"
+        ):
             fails(trust, store, work, A, [A])
         assert trust.usable([A]) == [A]
 

@@ -46,7 +46,7 @@ def test_a_stack_is_tried_again_as_often_as_its_kind_of_death_allows(death: Deat
     else:
         assert attempts == most and not waiting
         assert str(error) == (
-            f"training {describe(*work.runs)} failed: {most} workers died of it, the last by signal 9; "
+            f"training {describe(*work.runs)} failed: {most} workers died while training it, the last by signal 9; "
             "check memory and the installation\nits last words"
         )
 
@@ -95,4 +95,4 @@ def test_each_kind_of_death_counts_for_itself() -> None:
     for death in [Death.KILLED] * 9 + [Death.CRASHED] * 2:
         assert die(waiting, work, death) is None
     error = die(waiting, work, Death.CRASHED)
-    assert isinstance(error, TrainingFailed) and "failed: 3 workers died of it" in str(error)
+    assert isinstance(error, TrainingFailed) and "failed: 3 workers died while training it" in str(error)
