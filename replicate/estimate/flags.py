@@ -1,4 +1,4 @@
-"""Flags that qualify an estimate, and which of them keep a claim from being replicated."""
+"""Flags that qualify an estimate, and which of them rule out the verdict `replicated`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Flag(Word):
     meaning: str
     """What the flag means, for people."""
     forbids: str
-    """Why a claim with this flag is not replicated even if its interval lies inside the margin; empty: it may be."""
+    """Why this flag rules out `replicated` even if the interval lies inside the margin; empty if it does not."""
 
     PLATEAU = "plateau", "at some learning rate no weight decay can be told from the best"
     EDGE_LOW = "edge-low", "the optimum of some learning rate may lie below all weight decays that were run"
@@ -86,6 +86,6 @@ class Flag(Word):
 
 
 def forbidding(flags: Iterable[Flag]) -> tuple[Flag, ...]:
-    """The `flags` that keep a claim from being replicated, each once, in the order of `Flag`."""
+    """The `flags` that rule out the verdict `replicated`, each once, in the order of `Flag`."""
     found = {flag for flag in flags if flag.forbids}
     return tuple(flag for flag in Flag if flag in found)
