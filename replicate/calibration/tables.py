@@ -81,7 +81,7 @@ def markdown(measured: Measured) -> str:
 
 
 def _commands(measured: Measured) -> str:
-    """The command that measures this much; two if trained landscapes had another number of cells."""
+    """The command that makes `measured`; two commands if trained landscapes had another number of cells."""
     if measured.cells and measured.trained and measured.cells[0].landscapes != measured.trained[0].cells:
         return f"{_command(replace(measured, trained=()))}\n    {_command(Measured(trained=measured.trained))}"
     return _command(measured)
@@ -112,7 +112,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _summary(rows: Sequence[CellRow]) -> list[str]:
-    """One line per quantity: errors over all studies, coverage by number of seeds."""
+    """One line per quantity: largest share of wrong verdicts over all studies, coverage by number of seeds."""
     counts = sorted({row.seeds for row in rows} & {1, 3, 5, 10})
     header = ["quantity", "rows", "largest wrong", *(f"covers at {n} seeds: least, median" for n in counts)]
     lines = []

@@ -8,7 +8,7 @@ from replicate.text import Word
 
 
 class Flag(Word):
-    """A qualification of an estimate; its value, such as `edge-low`, is what files contain."""
+    """A qualification of an estimate; files contain the value, e.g. `edge-low`."""
 
     meaning: str
     """What the flag means, for people."""
@@ -23,7 +23,7 @@ class Flag(Word):
     CHANCE = "chance", "the best accuracy of some learning rate is below twice that of guessing"
     TWO_PEAKS = (
         "two-peaks",
-        "at some learning rate a mean lies significantly below one on its left and one on its right",
+        "at some learning rate a mean score is significantly below one at a smaller and one at a larger weight decay",
     )
     ONE_SEED = "one-seed", "there is only one seed, so the noise between seeds is unknown"
     ONE_ARCHITECTURE = "one-architecture", "there is only one architecture, so the spread between them is unknown"
@@ -50,8 +50,8 @@ class Flag(Word):
     )
     LAW_BREAKS = (
         "law-breaks",
-        "a misfit, and some optimum lies significantly more than a factor 1.5 off the law",
-        "the best weight decay at some learning rate is off the law that fits the others",
+        "no line fits, and some optimum is significantly more than a factor 1.5 away from the best line",
+        "the best weight decay at some learning rate is off the law that fits the other learning rates",
     )
     SIDES_DIFFER = (
         "sides-differ",
@@ -60,12 +60,12 @@ class Flag(Word):
     )
     ZONE_OFF = (
         "zone-off",
-        "a factor 2 significantly costs more than a factor 5, or improves accuracy",
-        "a factor 2 costs more than a factor 5, or improves accuracy, which no such law allows",
+        "at a factor 2 the loss is significantly larger than at a factor 5, or significantly negative",
+        "at a factor 2 the loss is larger than at a factor 5, or negative, which no such law allows",
     )
     NO_STRAIGHT_LINE = (
         "no-straight-line",
-        "no straight line fits: the intercept is that of the nearest one",
+        "no straight line fits: the intercept is that of the nearest straight line",
         "no straight line fits, so the intercept is only that of the nearest one",
     )
     INERT = (

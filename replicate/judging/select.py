@@ -1,4 +1,4 @@
-"""Selects the landscapes that a claim is about; nothing else does so."""
+"""Selects the landscapes that a claim is about; no other module does."""
 
 from __future__ import annotations
 
