@@ -92,8 +92,7 @@ def wrong_of_sets(
 
 
 def informative(ratio: Estimate) -> tuple[float, ...]:
-    """Learning rates over which the ratio is averaged: those with a bounded optimum if at least two have one, else
-    all."""
+    """Learning rates over which the ratio is averaged: those with a bounded optimum; all if fewer than two have one."""
     rows = ratio.details.per_lr if isinstance(ratio.details, details.Ratio) else ()
     closed = tuple(row.lr for row in rows if row.low is not None and row.high is not None)
     return closed if len(closed) >= 2 else LRS

@@ -73,8 +73,7 @@ class Asked:
     """What a caller requests beside the verdicts."""
 
     at: tuple[float, ...] = ()
-    """Learning rates for which to report the weight decay to set; empty: the best one and halfway to those beside
-    it."""
+    """Learning rates for which to report the weight decay to set; empty: the best and halfway to its neighbours."""
     runs: int = 0
     """Number of further runs to suggest."""
 
@@ -83,7 +82,7 @@ NOTHING_ELSE = Asked()
 
 
 def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of `landscape`; `exponent`: exponent of the law that the data support, None if none is supported."""
+    """The answer of `landscape`; `exponent`: exponent of the law that the data support, if they support one."""
     fit = fits.line(landscape)
     found = by_rate.rows(landscape, fit, RHO)
     best = by_rate.best_of(found)
@@ -162,7 +161,7 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
     # A bound far beyond all weight decays that were run is no advice.
     low = 0.0 if low < min(float(np.exp(c.start)) for c in fit.curves) / EXTRAPOLATED else low
     high = math.inf if high > max(row.largest for row in found) * EXTRAPOLATED else high
-    why_not = "the optima of the other learning rates do not bound the best weight decay" if low == 0 and math.isinf(high) else ""
+    why_not = "the other learning rates do not bound the best weight decay" if low == 0 and math.isinf(high) else ""
     return Setting(lr, run, low, high, why_not)
 
 

@@ -43,7 +43,7 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Collected:
-    """The landscape of each cell and variant of a claim, and the runs, without repeats, from which these are built."""
+    """The landscape of each cell and variant of a claim, and the runs, without repeats, behind them."""
 
     landscapes: Mapping[Key, Landscape]
     runs: Sequence[StoredRun]

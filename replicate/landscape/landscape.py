@@ -68,9 +68,7 @@ class Landscape:
 
     def __post_init__(self) -> None:
         if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):
-            raise ValueError(
-                f"landscape {self.arch}-{self.dataset}: expected noise_sd above 0, got {self.noise_sd}"
-            )
+            raise ValueError(f"landscape {self.arch}-{self.dataset}: expected noise_sd above 0, got {self.noise_sd}")
         missing = [c for c in COLUMNS if c not in self.frame.columns]
         if missing:
             raise ValueError(f"landscape {self.arch}-{self.dataset}: expected columns {COLUMNS}, missing {missing}")

@@ -31,7 +31,7 @@ HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\
 
 
 def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:
-    """`table` with one row per run. `given`: fields whose columns the caller names, which need not be searched for."""
+    """`table` with one row per run. `given`: fields whose columns the caller names, so that they need not be found."""
     table = _seeds_down(table)
     has = {field for field in ("lr", "wd") if any(names.tier(column, field) is not None for column in table.header)}
     if {"lr", "wd"} <= has | set(given):
@@ -103,15 +103,13 @@ def _pivoted(table: Table, has: set[str]) -> Table | None:
             score = NOT_RUN if is_nothing(row[i]) else row[i]
             rows.append((*(row[k] for k in others), row[corners[0]], found[1], score))
             lines.append(line)
-    note = f"a table of {down} (down) against {columns} (across)" + (
-        f", {counted(empty, 'place')} of it empty" if empty else ""
-    )
+    note = f"a table of {down} (rows) by {columns} (columns)" + (f", {counted(empty, 'empty cell')}" if empty else "")
     made = replace(table, header=header, rows=tuple(rows), lines=tuple(lines))
     return made.saying(note)
 
 
 def _heading(column: str) -> tuple[str, str] | None:
-    """(field or empty, number) of a column headed by a value, such as `0.1` or `wd=0.1`; None for others."""
+    """(field or empty, number) of a column headed by a value, such as `0.1` or `wd=0.1`; None for other columns."""
     if number(column) is not None:
         return "", column
     if (found := HEADING.fullmatch(column)) and number(found["value"]) is not None:

@@ -96,7 +96,7 @@ def _is_score(text: str) -> bool:
 
 
 def notes(found: list[Fate], column: str | None) -> list[str]:
-    """Notes on the runs that were left out, taken as diverged, or never run; `column`: that of states."""
+    """Notes on the runs that were left out, taken as diverged, or never run; `column`: the column of states."""
     out = []
     left = Counter(one.word[:40] for one in found if one.kind == LEFT_OUT)
     if left:
@@ -105,8 +105,8 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
     failed = sum(one.kind == DIVERGED and one.word == OPTUNA_FAILED for one in found)
     if failed:
         out.append(
-            f"{failed} of {len(found)} trials failed without a value: taken as diverged, as Optuna marks trials that "
-            f"returned nan, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
+            f"{failed} of {len(found)} trials failed without a value: taken as diverged, because Optuna marks trials "
+            f"that returned nan in this way, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:

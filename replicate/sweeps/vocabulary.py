@@ -118,7 +118,7 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
 }
 """(kind, tier) → names of measures; the column with the lowest tier is chosen."""
 HIGHER = (ACCURACY, SCORE)
-"""Kinds of which higher is better."""
+"""Kinds of measures for which higher is better."""
 BASES = {base: key for key, bases in MEASURES.items() for base in bases}
 
 SETTINGS = frozenset(

@@ -482,7 +482,7 @@ def test_as_a_program(csv_file: Path) -> None:
     (folder := csv_file.parent / "empty").mkdir()
     refused = replicate("judge", str(folder))
     assert (refused.returncode, refused.stdout) == (2, "")
-    words = "expected a folder of runs, one file or folder each, got an empty one; name the table itself"
+    words = "expected a folder of runs, one file or folder each, got an empty one; give the path of the table itself"
     assert refused.stderr == f"replicate judge: {folder}: {words}\n"
 
 
