@@ -108,7 +108,7 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
             if all(len(one) == length for one in values):
                 return [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
             raise UsageError(
-                f"{name}: expected columns of one length, got lists of {length} and of other numbers of values"
+                f"{name}: expected columns of one length, got lists of {length} values and others; export it again"
             )
         if len(values) > 1 and all(isinstance(one, dict) and one for one in values):
             keys = values[0].keys()

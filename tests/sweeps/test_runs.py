@@ -186,7 +186,7 @@ class TestRepeats:
         [
             ("where", "epochs=3", "--where epochs=3: no row with that value; the column has 0, 2"),
             ("where", "size=3", "--where size: no such column; the table has lr, wd, seed, acc, epochs, width"),
-            ("by", "size", "--by size: no such column; there are"),
+            ("by", "size", "--by size: no such column; the table has"),
             ("where", "epochs", "--where: expected COLUMN=VALUE, e.g. epochs=8, got 'epochs'"),
             ("take", "first", "--take: expected last or best, got 'first'"),
             ("noise", "-1", "--noise: expected a standard deviation above 0 in the unit of the score, got '-1'"),
