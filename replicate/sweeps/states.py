@@ -106,7 +106,7 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
     if failed:
         out.append(
             f"{failed} of {len(found)} trials failed without a value: taken as diverged, because Optuna marks trials "
-            f"that returned nan in this way; they bound the best weight decay; --where {column}=COMPLETE leaves them out"
+            f"that returned nan this way; they bound the best weight decay; --where {column}=COMPLETE leaves them out"
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:
