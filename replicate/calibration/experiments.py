@@ -262,7 +262,7 @@ class FamilyRate:
 
 
 Verdicts = list[tuple[str, bool, bool | None]]
-"""Verdicts on the claims of one quantity: see `_one`."""
+"""(outcome, whether wrong, whether the truth is covered) for each claim of one quantity: see `_one`."""
 
 
 def rates(

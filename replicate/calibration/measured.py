@@ -58,7 +58,7 @@ class _File:
 
 @dataclass(frozen=True)
 class Measured:
-    """The parts of a calibration; a part that was not measured has no rows."""
+    """The results of a calibration: on single cells, experiments and trained landscapes; empty if not measured."""
 
     cells: tuple[CellRow, ...] = ()
     experiments: tuple[FamilyRate, ...] = ()

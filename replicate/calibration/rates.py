@@ -67,7 +67,7 @@ def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] =
 
 
 def where(study: Study, quantity: str, truth: float, margin: Margin, lrs: Sequence[float]) -> str:
-    """`place` of the truth over the learning rates `lrs`."""
+    """Where the truth over the learning rates `lrs` lies relative to `margin`: see `place`."""
     return place(quantity, truth, margin, (study.truth.best_wd(lr) / lr for lr in lrs))
 
 
@@ -109,7 +109,7 @@ def landscape(study: Study, index: int) -> Landscape:
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts and intervals of one landscape by quantity's name, and its informative learning rates."""
+    """Verdicts and intervals of one landscape, by quantity; `informative`: see the function of this name."""
 
     verdicts: dict[str, str]
     intervals: dict[str, tuple[float | None, float | None]]

@@ -38,7 +38,7 @@ SGD_LRS = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
 """From learning rates too small for 300 steps to rates at which some models diverge, in pilot runs with one seed."""
 
 COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 11.0, 18.0, 29.0, 70.0)}
-"""By learning rate, the smallest c at which nothing is learnt in pilot runs with one seed: the grid ends there."""
+"""By learning rate, the smallest c at which nothing is learnt in pilot runs with one seed: the grid's end."""
 
 DIGITS = DataSpec("digits", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS)
 FASHION = DataSpec("fashion-16", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS, test_images=TESTED)

@@ -143,7 +143,7 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
 
 
 def where(law: str, quantity: str, lrs: Sequence[float], margin: Margin) -> str:
-    """`rates.place` of the truth over the learning rates `lrs`."""
+    """Where the truth over the learning rates `lrs` lies relative to `margin`: see `rates.place`."""
     return place(quantity, true_value(law, quantity, lrs), margin, (LAWS[law](lr) / lr for lr in lrs))
 
 

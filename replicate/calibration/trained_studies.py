@@ -64,7 +64,7 @@ class Curve:
         return np.log(self.wds)
 
     def with_finer(self) -> tuple[Floats, Floats]:
-        """ln(weight decay) [W + F], ascending, and the scores there, [W + F, S]."""
+        """ln(weight decay) [W + F], ascending, and the scores [W + F, S] at these weight decays."""
         x = np.log(np.concatenate([self.wds, self.finer_wds]))
         order = np.argsort(x)
         return x[order], np.concatenate([self.scores, self.finer_scores])[order]

@@ -70,7 +70,7 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
 
 
 def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
-    """One set per slice, except for slices in which at least half of the runs diverged at every weight decay."""
+    """One set per learning rate, except where at least half of the runs diverged at every weight decay."""
     kept = []
     for cut in slices:
         finite = np.isfinite(cut.scores).sum(axis=1)

@@ -42,7 +42,7 @@ class FittedCurve:
 
 
 def fitted_curves(slices: list[Slice], rng: np.random.Generator) -> list[FittedCurve]:
-    """One curve per slice; slices with fewer than three usable weight decays are left out."""
+    """One curve per learning rate; learning rates with fewer than three usable weight decays are left out."""
     found = [(s.lr, p) for s in slices if (p := usable_points(s)) is not None]
     if not found:
         return []

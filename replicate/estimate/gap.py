@@ -40,7 +40,7 @@ def _on_grid(cut: Slice, grid: Sequence[float]) -> NDArray[np.bool_]:
 
 
 def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Generator) -> Floats | None:
-    """Draws [K] of the gap, pp; None if grid or line was not run, or no slice can be fitted.
+    """Draws [K] of the gap, pp; None if grid or line was not run, or no learning rate's curve can be fitted.
 
     `grid`: the weight decays of the two-dimensional search (the paper's eight).
     """

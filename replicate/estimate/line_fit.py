@@ -46,7 +46,7 @@ best one to the run after it."""
 
 @dataclass(frozen=True)
 class LineFit:
-    """Log-likelihood of lines ln wd = height + slope * (ln lr - center) through the optima of all slices of a cell."""
+    """Log-likelihood of lines ln wd = height + slope * (ln lr - center) through the optima of a cell."""
 
     curves: tuple[OptimumCurve, ...]
     center: float
@@ -58,9 +58,9 @@ class LineFit:
     scale: float
     """Factor by which deviances are divided: 1 if a line fits."""
     misfit_p: float
-    """p value of the best line (`misfit`); NaN with fewer than three `informative` slices."""
+    """p value of the best line (`misfit`); NaN with fewer than three `informative` learning rates."""
     informative: tuple[bool, ...]
-    """Which slices have an optimum bounded on both sides at 95 %."""
+    """Which learning rates (those of `curves`) have an optimum bounded on both sides at 95 %."""
 
     @cached_property
     def of_slopes(self) -> Floats:
@@ -74,7 +74,7 @@ class LineFit:
 
     @cached_property
     def places(self) -> Floats:
-        """[E], ln(weight decay) of the likeliest line at each slice."""
+        """[E], ln(weight decay) of the likeliest line at each learning rate."""
         height, slope = np.unravel_index(int(self.loglik.argmax()), self.loglik.shape)
         x = np.log([c.lr for c in self.curves])
         return np.asarray(self.heights[height] + SLOPES[slope] * (x - self.center))
@@ -96,12 +96,12 @@ class LineFit:
 
     @cached_property
     def bounded(self) -> int:
-        """Number of slices with an optimum bounded on at least one side; the other slices are plateaus."""
+        """Number of learning rates with an optimum bounded on at least one side; the other curves are plateaus."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @cached_property
     def flags(self) -> tuple[Flag, ...]:
-        """Flags of the slices and of the line, each once."""
+        """Flags of the curves and of the line, each once."""
         found = [flag for curve in self.curves for flag in curve.flags]
         for curve, informative in zip(self.curves, self.informative, strict=True):
             low, high = curve.interval(CLOSED_DEVIANCE)
@@ -115,7 +115,7 @@ class LineFit:
 
 
 def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
-    """The likelihood of lines through the optima of `curves`, one per slice; None if `curves` is empty."""
+    """The likelihood of lines through the optima of `curves`, one per learning rate; None if `curves` is empty."""
     if not curves:
         return None
     x = np.log([c.lr for c in curves])
@@ -191,7 +191,7 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 
 def settle(fit: LineFit) -> str:
-    """Which further runs would determine the line, from the slices whose optimum is not bounded."""
+    """Which further runs would determine the line, from the learning rates whose optimum is not bounded."""
     wanted: dict[str, list[str]] = {}
     """Advice → the learning rates to which it applies."""
     noise_unknown = not fit.curves[0].noise_known

@@ -239,7 +239,7 @@ def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: f
 
 
 def _places(curve: OptimumCurve, diverges: Divergence) -> Iterator[float]:
-    """Candidates, ln(weight decay): the runs, midpoints between them, and points beyond if the best may lie there."""
+    """Candidates, ln(weight decay): runs, midpoints between runs, and points beyond an end that is not bounded."""
     assert curve.fitted is not None
     points = curve.fitted.points
     yield from points.x[points.x >= points.low]

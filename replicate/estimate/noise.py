@@ -1,4 +1,4 @@
-"""Noise of a landscape: a slice's mean scores over seeds, adjusted for seed effects, and their covariance."""
+"""Noise of a landscape: mean scores over seeds at each learning rate, adjusted for seed effects, with covariance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class SliceNoise:
-    """The additive fit score[w, s] = mean[w] + level[s] + residual[w, s] of one slice, with a level per seed."""
+    """The additive fit score[w, s] = mean[w] + level[s] + residual[w, s] of a learning rate's runs."""
 
     mean: Floats
     """[W], mean score, adjusted to the average seed's level."""
@@ -72,7 +72,7 @@ def additive_fit(scores: Floats) -> SliceNoise:
 
 
 def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """With missing scores: means, seed effects, 1 - leverage of each score, weights, degrees of freedom of levels.
+    """With missing scores: means, seed levels, 1 - leverage of each score, weights, degrees of freedom of levels.
 
     Two sets of rows not linked by a chain of shared seeds are compared as if the seeds of both had the same mean
     effect, since nothing else is known. A row that shares no seed with any other has no seed effects: all its scatter
@@ -173,12 +173,12 @@ def _of_levels(weights: Floats) -> Floats:
 
 
 def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
-    """Variances [N] shrunk towards their common level, and the degrees of freedom of that level.
+    """Variances [N] shrunk towards a common value, and the degrees of freedom of this value.
 
     Empirical Bayes with a scaled inverse chi-squared prior fitted to the moments of the log variances: G. Smyth,
     "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. The log of a
     variance with less than one degree of freedom is hardly informative and gets little weight; entries without any
-    degrees of freedom get the common level. NaN if there is less than one degree of freedom in total.
+    degrees of freedom get the common value. NaN if there is less than one degree of freedom in total.
     """
     usable = (dof > 1e-9) & np.isfinite(variance)
     if dof[usable].sum() < 1 - 1e-9:
@@ -210,9 +210,9 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
 
 
 def variances_by_slice(noises: Sequence[SliceNoise]) -> list[Floats]:
-    """Variance of one run at every row, one [W] array per slice, moderated towards the slice's and the cell's level.
+    """Variance of one run at each weight decay, a [W] array per learning rate, shrunk towards common values.
 
-    In two steps, as learning rates may differ in their noise by more than the weight decays of one learning rate do.
+    In two steps, as noise may differ more between learning rates than between the weight decays of one.
     """
     dof = [n.dof for n in noises]
     pooled = np.array([_pooled(n.residual_variance, n.dof) for n in noises])

@@ -13,9 +13,9 @@ SET_LEVEL = 0.99
 """Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is
 bounded."""
 LEAST_DOF_OF_SLICE = 8.0
-"""Smallest number of degrees of freedom used for this set of runs. A slice may have fewer (two seeds of seven weight
-decays leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the cell's
-degrees of freedom, or are the largest that smooth curves allow."""
+"""Smallest number of degrees of freedom used for this set of runs. A learning rate may have fewer (two seeds of seven
+weight decays leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the
+cell's degrees of freedom, or are the largest that smooth curves allow."""
 LATE_FALL = 1 / 5
 """Accuracy has not begun to fall at a run whose loss is at most this share of the next run's loss. For a quadratic
 curve that peaks at a run, the share is a quarter at the run beside it."""
@@ -30,10 +30,10 @@ def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
 
 
 def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
-    """`flat_top` of every slice; if most tops are flat, all count as flat, as noise can make a flat top look narrow.
+    """`flat_top` at every learning rate; if most tops are flat, all count as flat, as noise can make one look narrow.
 
-    In that case each top is made as wide as the widest, around its own middle. Only slices in which accuracy falls on
-    both sides are counted and widened.
+    In that case each top is made as wide as the widest, around its own middle. Only tops with a fall on both sides are
+    counted and widened.
     """
     found, closed = [], []
     for points, runs in zip(cell, best, strict=True):

@@ -25,8 +25,8 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
-"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some informative
-learning rate: less than the margin's factor 2, because the slope is not known exactly."""
+"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some learning rate with
+a bounded optimum. The value is below the margin's factor 2 because the slope is not known exactly."""
 RESOLUTION = 0.1
 """Share of the grid's spacing by which the interval of a ratio is widened: an asymmetric curve's peak between two grid
 points cannot be located better, whatever the noise, and the error is the same at every learning rate."""
@@ -85,11 +85,11 @@ def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
 
 
 def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, float]:
-    """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
+    """ln(best weight decay / learning rate), mean over the learning rates with a bounded optimum: value, low, high.
 
-    The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
-    constant; if no line fits (p below `MISFIT_P`), it is the mean of the ratios at these learning rates. The interval
-    is widened by `RESOLUTION`, and by the possible bias in the position of an asymmetric peak (`_lean`).
+    It is the line's value at the centre of these learning rates, with the slope profiled out; if no line fits (p below
+    `MISFIT_P`), it is the mean of the values estimated at each of them alone. The interval is widened by `RESOLUTION`,
+    and by the possible bias in the position of an asymmetric peak (`_lean`).
     """
     profile = fit.of_heights
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -135,7 +135,7 @@ def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the informative learning rates.
+    """Best weight decay / learning rate, geometric mean over the learning rates with a bounded optimum.
 
     Args:
         fit: As in `slope`.
@@ -175,7 +175,7 @@ def varying(slope: float | None, low: float, high: float, x: Floats, displaced: 
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
-    """The ratio at each informative learning rate alone; the intervals hold simultaneously at `level` (Bonferroni)."""
+    """The ratio at each learning rate with a bounded optimum; intervals simultaneous at `level` (Bonferroni)."""
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
     even = float(chi2_quantile(0.5, 1))

@@ -1,4 +1,4 @@
-"""Errors shared by runs of one seed, and the covariance of the means of every slice of a cell that follows from them.
+"""Errors shared by runs of one seed, and the resulting covariance of the mean scores at every learning rate of a cell.
 
 Two runs of one seed with slightly different weight decays have the same initialisation and the same batches, and so
 similar errors: each seed has a curve of its own, which averaging over neighbouring weight decays does not remove. The
@@ -27,12 +27,12 @@ from the recorded runs (`seed_curve_share` in the verdict files)."""
 LEAST_FACTOR = 1e-12
 """Variance, relative to that of one run, below which runs count as identical."""
 MOST_RUNS = 160
-"""About how many runs of a slice are used: those of the seeds with most runs, at least two seeds."""
+"""Approximate limit on the runs used per learning rate: seeds with most runs come first, at least two seeds."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The runs of one slice."""
+    """The runs of one learning rate."""
 
     x: Floats
     """[W], ln(weight decay), ascending."""
@@ -53,7 +53,7 @@ class Shared:
     """The noise of a cell."""
 
     covariances: tuple[Floats, ...]
-    """Covariance [W, W] of the means of every slice (`additive_fit`), without the seeds' levels."""
+    """Covariance [W, W] of the means (`additive_fit`) at every learning rate, without the seeds' levels."""
     share: float
     """Posterior mean of the seed curve's share of a run's variance; NaN if the data say nothing about the share."""
 
@@ -175,6 +175,6 @@ def _of_means(s: Scores, weights: Floats, factor: Floats) -> Floats:
 
 
 def _centred(covariance: Floats) -> Floats:
-    """Covariance of the deviations from the slice's mean; the error common to the whole slice is removed."""
+    """Covariance of the deviations from the mean over weight decays; the error common to all of them is removed."""
     rows = covariance.mean(axis=0)
     return np.asarray(covariance - rows[:, None] - rows[None, :] + rows.mean())

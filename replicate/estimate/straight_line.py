@@ -32,7 +32,7 @@ SAMPLES = 500
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )
-"""Intercept shares tried. Those above 1 are falling lines, up to the one that is 0 at the largest learning rate: see
+"""Intercept shares tried. Shares above 1 are falling lines, up to the line that is 0 at the largest learning rate: see
 `shares`."""
 
 
@@ -49,10 +49,10 @@ def shares(relative: Floats) -> Floats:
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     """delta / (rho * g + delta), if best weight decay = rho * lr + delta and g is the learning rates' geometric mean.
 
-    0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above 1: falling.
-    Profiled over the line's value at g with the likelihoods of all optima (in ln), as the largest learning rates would
-    dominate ordinary least squares. If a power law fits and no straight line does, the estimate is the share of the
-    nearest line (`no-straight-line`), which may be wrong and never confirms a claim.
+    0: proportional; 1/2: the line is twice the proportional one at g; -1: half the proportional one; 1: constant; above
+    1: falling. Profiled over the line's value at g with the likelihoods of all optima (in ln), as the largest learning
+    rates would dominate ordinary least squares. If a power law fits and no straight line does, the estimate is the
+    share of the nearest line (`no-straight-line`), which may be wrong and never confirms a claim.
 
     Args:
         fit: The likelihood of lines in ln-ln, as `replicate.estimate.fits.line` gives it.

@@ -108,7 +108,7 @@ class Ridge:
 
     @cached_property
     def lines(self) -> Floats:
-        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN for one without a line."""
+        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN if a surface has no slope."""
         x = np.log(self.lrs)
         out = np.full((len(self.places), 3), np.nan)
         for k, row in enumerate(self.places):

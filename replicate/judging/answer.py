@@ -22,7 +22,7 @@ from replicate.store.strict import High, Low
 EXTRAPOLATED = 3.0
 """Laws are extrapolated at most by this factor beyond the learning rates that were run."""
 APART = 1.5
-"""A learning rate halfway between two that were run is included if it differs from both by at least this factor."""
+"""`settings` include a learning rate halfway between two that were run if it is at least this factor from both."""
 
 MOST_NEXT = 100
 """Largest number of suggested runs that can be requested."""

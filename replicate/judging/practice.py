@@ -1,6 +1,6 @@
 """Practical results of each cell, for somebody who trains such a model: cost of the rule, what to set, which law holds.
 
-All at the best learning rate of a cell: best weight decay, losses, and the constant of each rival law from its runs.
+Results are at a cell's best learning rate: best weight decay, losses, and the constant of each rival law.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class InPractice:
     none: Loss | None
     """Loss of weight decay 0; None if it was not run."""
     by_rule: Loss | None
-    """Loss of λ = 0.1η; None if it lies outside the runs."""
+    """Loss of λ = 0.1η; None if 0.1η lies outside the weight decays that were run."""
     steps: float | None
     laws: tuple[Law, ...]
 

@@ -26,8 +26,8 @@ from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
 
 MISPLACED = 1.1
-"""Factor by which a cell's interval is widened before it rejects a ratio for a family of ten: the position of an
-asymmetric peak has the same bias in every cell, which matters at the level of a family."""
+"""Factor by which a cell's interval is widened before it can reject 0.10 at a level simultaneous over ten cells: at
+this high level, the bias in the position of an asymmetric peak, the same in every cell, matters."""
 MORE_SEEDS = "more seeds"
 """`settle` of an estimate whose interval narrows with the square root of the number of seeds."""
 

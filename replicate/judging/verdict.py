@@ -117,7 +117,7 @@ class Secondary:
     """Whether the effect has the claimed direction, in words."""
     strict_band: StrictBand | None = None
     disagreement: str = ""
-    """What the paper's method would say, if it would give another verdict."""
+    """What the paper's method would say, if its verdict differs."""
 
 
 class Altered(Word):

@@ -1,4 +1,4 @@
-"""A landscape: the table of accuracy over (learning rate, weight decay, seed) of one cell."""
+"""A landscape: accuracy by learning rate, weight decay and seed of one cell, that is a model on a data set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Finds the columns of a table: learning rate, weight decay, score and so on, by name or as the caller says.
 
-If several columns could be meant, it raises an error that asks for a choice. Notes report columns used under other
-names, and whether higher or lower is better where the name leaves it open.
+If several columns could be meant, an error asks for a choice. Notes report columns used under other names, and whether
+higher or lower is better where the name leaves it open.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: 
 
 
 def _could_be_best(wd: float, same: Sequence[Run], metric: Metric) -> bool:
-    """Whether a weight decay without a readable run is next to the best one of its learning rate."""
+    """Whether `wd`, without a readable run, is next to the best weight decay of its learning rate."""
     means: dict[float, list[float]] = {}
     for run in same:
         means.setdefault(run.wd, []).append(-math.inf if run.score is None else metric.sign * run.score)

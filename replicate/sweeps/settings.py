@@ -172,7 +172,7 @@ def constants(table: Table, settings: Sequence[str], rows: Sequence[int]) -> tup
 
 
 def training_steps(settings: Iterable[tuple[str, str]]) -> float | None:
-    """Number of training steps of a cell's runs, from its settings; None if no setting says it."""
+    """Number of training steps of a cell's runs, from its settings; None if no setting has it."""
     for column, value in settings:
         if names.plain(column) in STEPS and (found := number(value)) is not None and found.value > 0:
             return found.value

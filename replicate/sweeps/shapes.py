@@ -25,7 +25,7 @@ IN_NAME = {
 }
 """A setting within a run's name: `lr0.001`, `lr=1e-3`, `lr_1e-3`."""
 SEEDED = re.compile(r"(?P<stem>.*?)[ _/.-]*(?:seed|run|rep|repeat|trial|fold)[ _=#-]*(?P<seed>\d{1,6})", re.IGNORECASE)
-"""A column of one seed's scores."""
+"""The name of a column with one seed's scores."""
 HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\d.*)")
 """The heading of a pivot table's column: `wd=0.1`, `λ 0.1`, `wd 1e-4`."""
 
@@ -160,5 +160,5 @@ def _from_names(table: Table, has: set[str]) -> Table | None:
 
 
 def scores_in(values: Sequence[str]) -> int:
-    """How many of `values` are scores or stand for a missing one."""
+    """How many of `values` are scores, or stand for a missing score."""
     return sum(number(value) is not None or is_diverged(value) or is_nothing(value) for value in values)

@@ -27,7 +27,7 @@ minutes."""
 MOST_POINTS = 1_000_000
 """Limit on (lr, wd) times seeds in a cell."""
 LEAST_WDS = 3
-"""Weight decays that a learning rate needs for an optimum of its own."""
+"""Smallest number of weight decays at a learning rate for which an optimum is estimated."""
 MOST_NAMED = 6
 
 
