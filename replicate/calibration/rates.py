@@ -118,7 +118,7 @@ class Judged:
 
 
 def of_cell(cell: JudgedCell) -> Judged:
-    """The verdicts, intervals and learning rates of a judged cell that the rates need."""
+    """The verdicts, the intervals and the `informative` learning rates of a judged cell."""
     intervals = {name: (finite(found.low), finite(found.high)) for name, found in cell.measured.items()}
     outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
     return Judged(outcomes, intervals, informative(cell.measured["rho"]))

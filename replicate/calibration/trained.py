@@ -26,7 +26,7 @@ IDLE = (0.0, 0.001, 0.004, 0.016)
 LEAST = 0.04
 """Smallest c of the dense grid."""
 EPOCHS, WARMUP_EPOCHS, BATCH_SIZE, TRAIN_IMAGES = 25, 2, 24, 288
-"""300 steps."""
+"""Together, 300 optimiser steps."""
 TESTED = 1500
 """Number of test images, for data sets that have more."""
 WRONG_LABELS = 0.4

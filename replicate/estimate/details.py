@@ -25,7 +25,7 @@ class OptimumAt(Row, frozen=True):
     wd: float | None
     """The likeliest weight decay; None if several are equally likely."""
     low: float | None
-    """None: not bounded."""
+    """None here or in `high`: not bounded on that side."""
     high: float | None
 
 
@@ -116,7 +116,7 @@ class Asymmetry(Details, frozen=True, tag="asymmetry"):
 
 class Gaps(Details, frozen=True, tag="gaps"):
     gaps_pp: tuple[float, ...]
-    """One per cell."""
+    """One gap per cell."""
 
 
 class Measured(Value, frozen=True):
@@ -131,7 +131,7 @@ class GapAndSeedNoise(Details, frozen=True, tag="gap-and-seed-noise"):
     mean_gap_pp: Measured
     seed_sd_pp: Measured
     gaps_pp: tuple[float, ...]
-    """One per cell."""
+    """One gap per cell."""
     seed_sd_by_the_paper: str
     """Outcome of comparing the standard deviation over seeds with the paper's range."""
 

@@ -154,7 +154,7 @@ def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
 
 
 def _tops(landscape: Landscape, grid: Sequence[float]) -> tuple[tuple[float, Slice] | None, tuple[float, Slice] | None]:
-    """The largest mean over seeds on grid and line, each with its slice; None in place of either without runs."""
+    """The largest mean over seeds on grid and line, each with its slice; None for either without runs."""
     found: tuple[list[tuple[float, Slice]], list[tuple[float, Slice]]] = ([], [])
     for cut in landscape.slices():
         usable = np.isfinite(cut.scores).any(axis=1)

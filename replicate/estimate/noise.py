@@ -136,12 +136,12 @@ def level_covariance(noise: SliceNoise, variance: float) -> Floats:
 
 
 def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
-    """Upper limit of the variance of a seed's level in one slice, for `level_covariance`.
+    """Upper limit of the variance of a seed's level at one learning rate, for `level_covariance`.
 
-    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows. A seed may have the same
-    level in all slices, so all slices together count for no more degrees of freedom than one slice. The limit is
-    `unknown` if linked rows never have two seeds in common. It is 0 if no seed links any two rows, as the levels then
-    are part of a row's scatter.
+    The upper end of a one-sided 90 % interval, from the seeds' levels among weight decays that shared seeds link. A
+    seed may have the same level at all learning rates, so all learning rates together have no more degrees of freedom
+    than one. The limit is `unknown` if linked weight decays never share two seeds, and 0 if no seed links any: levels
+    then are part of the scatter.
     """
     if not any(parts_apart(n).any() for n in noises):
         return 0.0

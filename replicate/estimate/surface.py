@@ -92,7 +92,7 @@ class Ridge:
     def at(self, lrs: Sequence[float], level: float = 0.95) -> tuple[Floats, Floats]:
         """Lower and upper limits [N] of ln(best weight decay) at `lrs` [N]; infinite if not bounded.
 
-        On each surface, interpolated between the learning rates of `places` and extrapolated by the surface's line.
+        On each surface, the best is interpolated between `self.lrs`, and extrapolated along the surface's line.
         """
         x, wanted = np.log(self.lrs), np.log(np.asarray(lrs, dtype=np.float64))
         lines = self.lines
@@ -127,7 +127,7 @@ def is_search(landscape: Landscape) -> bool:
 
 
 def all_equal(landscape: Landscape) -> bool:
-    """Whether at least two trials have scores, all of them equal."""
+    """Whether at least two trials have scores and all scores are equal."""
     score = landscape.frame["score"].to_numpy(dtype=np.float64)
     known = score[np.isfinite(score)]
     return len(known) > 1 and bool((known == known[0]).all())
@@ -214,7 +214,7 @@ class _Softened:
     """Scores with large losses softened: see `softening.py`."""
 
     y: Floats
-    """[N], with mean 0."""
+    """[N], the softened scores, minus their mean."""
     slope: Floats
     """[N], derivative of `y` with respect to the score."""
     best: float

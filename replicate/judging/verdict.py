@@ -152,7 +152,7 @@ class HowSure:
     trials: tuple[Trial, ...]
 
     def changed(self, outcome: Outcome) -> tuple[Trial, ...]:
-        """The trials with another outcome than `outcome`."""
+        """The trials whose outcome differs from `outcome`."""
         return tuple(trial for trial in self.trials if trial.outcome != outcome)
 
 

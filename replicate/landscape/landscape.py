@@ -37,7 +37,7 @@ class Slice:
 
     @property
     def equal(self) -> bool:
-        """Whether at least three weight decays have scores, all of them equal to the last digit."""
+        """Whether at least three weight decays have scores and all scores are equal to the last digit."""
         known = np.isfinite(self.scores)
         return bool(known.any(axis=1).sum() >= 3 and np.ptp(self.scores[known]) == 0)
 

@@ -49,7 +49,7 @@ class Truth:
     """The parameters of a simulated landscape; raises ValueError for an intercept with a slope other than 1."""
 
     rho: float = RHO
-    """Best weight decay over learning rate, at `CENTER_LR`."""
+    """Best weight decay / learning rate, at `CENTER_LR`."""
     slope: float = 1.0
     """Slope of the log of the best weight decay on the log of the learning rate."""
     shape: str = "table-2"
@@ -62,7 +62,7 @@ class Truth:
     seed_sd_pp: float = 0.2
     """Standard deviation of the error common to all runs of a seed and learning rate."""
     noise_sd_pp: float = 0.3
-    """Standard deviation of the error of a single run, in addition."""
+    """Standard deviation of each run's own error, in addition to `seed_sd_pp`."""
     noise: str = "normal"
     """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
     away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one per seed
@@ -70,8 +70,7 @@ class Truth:
     `two-faced` (each seed and learning rate has one of two curves, with optima a factor 2.3 to 3 apart)."""
 
     intercept_share: float = 0.0
-    """Share of a constant in the best weight decay at `CENTER_LR`, with slope 1: a straight line instead of a power
-    law."""
+    """Share of the best weight decay at `CENTER_LR` that is a constant, for a straight line instead of a power law."""
     off_lr: float = 0.0
     """The learning rate at which the best weight decay does not follow the law; 0: none."""
     off_times: float = 1.0

@@ -24,7 +24,7 @@ class Noise:
     """The standard deviation of one row's score between seeds, in the unit of the landscape."""
 
     sd: float | None
-    """None: unknown."""
+    """None if unknown."""
     notes: tuple[str, ...] = ()
 
 

@@ -49,7 +49,7 @@ class Fate:
 
 
 def fates(table: Table, found: Mapping[str, str], score: str) -> list[Fate]:
-    """The fate of each row's run; `found`: field → column; `score`: the column of scores."""
+    """What became of each row's run; `found`: field → column; `score`: the column of scores."""
 
     def column(field: str) -> list[str]:
         return table.values(found[field]) if field in found else [""] * len(table.rows)
