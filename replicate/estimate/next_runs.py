@@ -51,7 +51,7 @@ class Plan:
     slope_narrows: float | None
     """Expected standard error of the slope after these runs divided by today's; None if not known."""
     ratio_narrows: float | None
-    """The same for ln(ratio)."""
+    """Expected standard error of ln(ratio) after these runs divided by today's; None if not known."""
 
     @property
     def ranked(self) -> list[tuple[int, NextRun]]:

@@ -47,11 +47,11 @@ GRID = 48
 SLOPES = np.linspace(-3.0, 3.0, 13)
 """Slopes, in ln-ln, of the lines along which correlations extend."""
 ACROSS = np.array([0.7, 1.4, 2.8, 5.6])
-"""Length scales across these lines, in ln(weight decay)."""
+"""Length scales across the lines of `SLOPES`, in ln(weight decay)."""
 ALONG = np.array([1.5, 4.0, 10.0])
-"""Length scales along these lines, in ln(learning rate)."""
+"""Length scales along the lines of `SLOPES`, in ln(learning rate)."""
 LEVEL = 1.0
-"""Variance of a learning rate's level, relative to the surface's; its length scale is the last of `ALONG`."""
+"""Variance of an offset common to a learning rate's scores / the surface's variance; length scale: the last `ALONG`."""
 NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 """Standard deviations tried for a trial's noise, relative to the surface's, if the noise is not known."""
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])

@@ -1,7 +1,8 @@
-"""The order in which runs are trained: by rounds, by what a limited budget can answer, and by what is already settled.
+"""The order in which runs are trained: by rounds of bracketing, by what a limited budget can answer, by what is
+settled.
 
-What comes next depends only on the claims and on the results of earlier runs, so it is the same on every machine and
-after any interruption.
+The next runs depend only on the claims and on the results of earlier runs, so the order is the same on every machine
+and after any interruption.
 """
 
 from __future__ import annotations
