@@ -152,8 +152,8 @@ def test_what_cannot_be_judged_gets_a_line(what: object) -> None:
         ("--columns lr=a: no such column", 'columns={"lr": "a"}: no such column'),
         ("name them with --columns, e.g. --columns lr=NAME", 'name them with columns, e.g. columns={"lr": "NAME"}'),
         (
-            "--by a,b to judge each, --where a=1 to keep one",
-            'by=["a", "b"] to judge each, where={"a": "1"} to keep one',
+            "--by a,b to judge each value, --where a=1 to keep one value",
+            'by=["a", "b"] to judge each value, where={"a": "1"} to keep one value',
         ),
         ("SD 3, as --noise says; --noise SD; --noise 0.2", "SD 3, as noise says; noise=SD; noise=0.2"),
         ("--take best takes the best (--json has its figures)", 'take="best" takes the best (.found has its figures)'),

@@ -1,1 +1,1 @@
-"""How often the rules err: verdict rates on synthetic landscapes whose truth is known."""
+"""How often the decision rules err: verdict rates on landscapes, simulated or trained, whose truth is known."""

@@ -1,4 +1,4 @@
-"""Simulated experiments of all cells: how often the rules err on claims that need more than one cell."""
+"""Simulated experiments with all ten cells: how often the rules err on claims that need more than one cell."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Key = tuple[Cell, str]
 RATIOS = ("rho_pooled", "rho_rejects", "max_ratio", "rho_sgd", "sgd_ratio")
 DROPS = ("drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp")
 QUANTITIES = (*RATIOS, *DROPS, "mean_gap_pp", "max_gap_pp", "gap_minus_seed_sd_pp")
-"""Quantities of claims over several cells, or that compare runs of one landscape with each other."""
+"""Quantities that are estimated from several cells, or by comparing runs of one landscape with each other."""
 
 CLAIMS_JUDGED = tuple(
     c for c in CLAIMS if c.quantity in QUANTITIES and {p.variant for p in c.parts} <= {"main", "sgd"}
-)  # without the robustness checks, whose quantity is a ratio like `rho`
+)  # the robustness checks are left out: their quantity is a ratio like `rho`
 
 
 _ARCHS = tuple(dict.fromkeys(c.arch for c in CELLS))
@@ -44,13 +44,13 @@ class Experiment:
 
     name: str
     truth: Truth = field(default_factory=Truth)
-    """The truth of every cell under AdamW, except its ratio."""
+    """The truth of every cell under AdamW, except for the ratio."""
     ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
     """True ratio by architecture, in the paper's order."""
     sgd_ratio: float = RHO_SGD / RHO
-    """SGD's ratio over AdamW's."""
+    """SGD's ratio / AdamW's ratio."""
     imagenet_shape: str = ""
-    """Shape of the cells on ImageNet; empty: the same as that of the others."""
+    """Shape of the cells on ImageNet; empty: the same as for the other cells."""
     breaks: tuple[float, float] = (0.0, 1.0)
     """(η, factor): at η the first architecture's best weight decay under AdamW is `factor` times the law's."""
 
@@ -118,7 +118,7 @@ def _grid(truth: Truth) -> Callable[[float], Sequence[float]]:
 
 
 def grids_of(claim: Claim) -> str:
-    """The set of grids (key of `landscapes`) on which the claim is judged: that of its own parts."""
+    """The set of grids (a key of what `landscapes` returns) on which the claim is judged."""
     grids = {part.grid for part in claim.parts}
     return "ratio" if grids == {"ratio"} else "line" if "unit" in grids else "optimum"
 
@@ -130,9 +130,9 @@ def _expected(experiment: Experiment) -> dict[str, dict[Key, Landscape]]:
 
 @lru_cache(maxsize=4096)
 def true_value(experiment: Experiment, claim: Claim) -> float:
-    """True value of the claim's quantity; NaN if it has none, such as the ratio of flat landscapes.
+    """True value of the claim's quantity; NaN if none exists, as for the ratio of flat landscapes.
 
-    In closed form from the truths of the cells, except the gap, which is computed from the expected accuracies. Raises
+    Computed in closed form from the truths of the cells; a gap, however, from the expected accuracies. Raises
     ValueError for a quantity that is not in `QUANTITIES`.
     """
     ratios = {cell: experiment.of(cell, "main").rho for cell in claim.cells}
@@ -164,7 +164,7 @@ def _own_ratios(experiment: Experiment, claim: Claim) -> list[float]:
 
 
 def _drop(experiment: Experiment, cells: Sequence[Cell], kappa: float) -> float:
-    """Expected accuracy at the claimed weight decay minus that at kappa times it, averaged over learning rates, pp."""
+    """Expected accuracy at the claimed weight decay minus that at kappa times as much, mean over learning rates, pp."""
     truths = [experiment.of(cell, "main") for cell in cells]
     lost = [-np.diff(truth.accuracy(lr, [RHO * lr, kappa * RHO * lr])) for truth in truths for lr in LRS]
     return float(np.mean(lost))
@@ -188,7 +188,7 @@ def _least_slack(experiment: Experiment, claim: Claim) -> float:
 
 
 def _asymmetry(experiment: Experiment, claim: Claim) -> float:
-    """The smaller of ImageNet's asymmetry and its excess over CIFAR-100's absolute one, pp."""
+    """The smaller of ImageNet's asymmetry and its excess over CIFAR-100's absolute asymmetry, pp."""
     of = {
         dataset: sum(_drop(experiment, cells, k) - _drop(experiment, cells, 1 / k) for k in (2.0, 5.0, 10.0)) / 3
         for dataset, cells in _by_dataset(claim).items()
@@ -197,7 +197,7 @@ def _asymmetry(experiment: Experiment, claim: Claim) -> float:
 
 
 def _growth(experiment: Experiment, claim: Claim) -> float:
-    """True exponent of growth; NaN if drops are no power of the distance from kappa = 1 or from an edge beyond it."""
+    """True exponent of growth; NaN if drops are no power of the distance from kappa = 1 or from the edge of a zone."""
     shapes = {experiment.of(cell, "main").shape for cell in claim.cells}
     centred = all(math.isclose(ratio, RHO) for ratio in _own_ratios(experiment, claim))
     exponents = {GROWTH.get(shape, math.nan) for shape in shapes}
@@ -252,17 +252,17 @@ class FamilyRate:
     contradicted: float
     inconclusive: float
     wrong: float
-    """Share of verdicts that are decisive and wrong; if the truth has no value, every decisive one is wrong."""
+    """Share of verdicts that are decisive and wrong; if no true value exists, every decisive verdict is wrong."""
     any_wrong: float
-    """Share of outcomes with such a verdict on at least one of the claims."""
+    """Share of outcomes with a wrong verdict on at least one of the claims."""
     coverage: float | None
-    """Share of intervals that contain the truth; None if it has no value."""
+    """Share of intervals that contain the true value; None if none exists."""
     all_covered: float | None
-    """Share of outcomes in which the intervals of all claims contain it; None if it has no value."""
+    """Share of outcomes in which the intervals of all claims contain the true value; None if none exists."""
 
 
 Verdicts = list[tuple[str, bool, bool | None]]
-"""Verdicts on the claims of one quantity: see `_one`."""
+"""(outcome, whether wrong, whether the truth is covered) for each claim of one quantity: see `_one`."""
 
 
 def rates(
@@ -308,7 +308,7 @@ def _judged(task: tuple[Experiment, int, int, int]) -> list[dict[str, Verdicts]]
 def _one(
     experiment: Experiment, claim: Claim, found: Mapping[Key, Landscape], seeds: int
 ) -> tuple[str, bool, bool | None]:
-    """Outcome, whether it is wrong, and whether the interval contains the truth (None if the truth has no value)."""
+    """Outcome, whether it is wrong, and whether the interval contains the true value (None if none exists)."""
     verdict = judge(claim, found, Evidence("synthetic", probe=True, seeds=seeds, synthetic=True))
     truth = true_value(experiment, claim)
     stands = _place(experiment, claim, truth)
@@ -328,10 +328,10 @@ def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
 
 
 def _place(experiment: Experiment, claim: Claim, truth: float) -> str:
-    """Where the truth lies relative to the margin (see `rates.place`); empty if it has no value.
+    """Where the truth lies relative to the margin (see `rates.place`); empty if no true value exists.
 
-    For `rho_rejects`, rejecting any ratio but 0.10 is right. A number pooled from ratios that differ between learning
-    rates describes no law, so replicating it is wrong.
+    For `rho_rejects`, a rejection is right if the ratio is not 0.10. A number pooled from ratios that differ between
+    learning rates describes no law, so `replicated` is wrong.
     """
     if claim.quantity == "growth_exponent" and math.isnan(truth) and experiment.truth.depth:
         ends = {place(claim.quantity, end, claim.margin) for end in growth_between(experiment, claim)}

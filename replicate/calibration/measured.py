@@ -58,7 +58,7 @@ class _File:
 
 @dataclass(frozen=True)
 class Measured:
-    """The parts of a calibration; a part that was not measured has no rows."""
+    """The results of a calibration: on single cells, experiments and trained landscapes; empty if not measured."""
 
     cells: tuple[CellRow, ...] = ()
     experiments: tuple[FamilyRate, ...] = ()
@@ -79,7 +79,7 @@ class Measured:
 
 
 def error(rate: Rate) -> float:
-    """Share of wrong decisive verdicts; if the truth has no value, every decisive one is wrong."""
+    """Share of wrong decisive verdicts; if no true value exists, every decisive verdict is wrong."""
     return rate.decisive if math.isnan(rate.wrong) else rate.wrong
 
 
@@ -118,7 +118,7 @@ def write(path: Path, measured: Measured) -> None:
 
 
 def read(path: Path) -> Measured:
-    """The calibration in the file `path`; raises `UsageError` if it is none."""
+    """The calibration in the file `path`; raises `UsageError` if the file is not a calibration."""
     try:
         found = decode(path.read_bytes(), _File)
         if found.format != FORMAT:

@@ -1,4 +1,4 @@
-"""Applies a function to tasks in several processes and caches its answers, so that an interrupted job can resume."""
+"""Applies a function to tasks in several processes and caches the answers, so that an interrupted job can resume."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def in_processes(
     *,
     kind: type[Answer],
 ) -> Iterator[Answer]:
-    """Yields `function(task)`, of type `kind`, in the order of the tasks, from `count` processes; 1: from this one.
+    """Yields `function(task)`, of type `kind`, in the order of the tasks, from `count` processes; 1: this process.
 
-    Answers, in which no number may be infinite or NaN, are cached in `folder` by function, task (its repr) and the
-    source code that they depend on. If the folder cannot be written, they are not cached.
+    Answers, in which no number may be infinite or NaN, are cached in `folder`, by function, repr of the task and the
+    source code that `function` uses. If the folder cannot be written, answers are not cached.
     """
     ask = function if folder is None else partial(_kept, function, folder, kind)
     yield from processes.in_processes(ask, tasks, count)

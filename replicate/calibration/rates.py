@@ -1,4 +1,4 @@
-"""Verdict rates on simulated landscapes, one row per study and quantity; they are judged as `replicate judge` does."""
+"""Verdict rates on simulated landscapes, judged as `replicate judge` judges a sweep; a row per study and quantity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from replicate.paper.claim import Margin
 from replicate.paper.protocol import LRS
 
 Progress = Callable[[int, int], None]
-"""Called with the number done and the number of all."""
+"""Called with the number of studies done and the number of all studies."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Rate:
     contradicted: float
     inconclusive: float
     wrong: float
-    """Share replicated although the truth is outside the margin by more than a tenth of it, or contradicted although
-    it is inside. If a range of values is true: see `wrong_of_sets`. NaN if none is, and every decisive verdict is
-    wrong."""
+    """Share replicated although the truth is outside the margin by more than a tenth of its width, or contradicted
+    although the truth is inside. For truths that are a range: see `wrong_of_sets`. NaN if no true value exists; then
+    every decisive verdict is wrong."""
     decisive: float
     coverage: float
-    """Share of intervals that contain the truth of the learning rates they rest on; NaN if it has no value."""
+    """Share of intervals that contain the true value over the learning rates used; NaN if none exists."""
     width: float
     """Median width of the interval (of `rho`: in ln), inf if not bounded."""
 
@@ -52,7 +52,7 @@ class Rate:
 def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] = ()) -> str:
     """Where `truth` lies: `inside` the margin, `outside` it by more than a tenth of its width, or `near` in between.
 
-    `rho` is also outside if any of `ratios` is, the ratios at the learning rates that it is averaged over.
+    `rho` is also outside if any of `ratios` is: the ratios at the learning rates over which it is averaged.
     """
     if quantity == "rho" and any(place(quantity, ratio, margin) == "outside" for ratio in ratios):
         return "outside"
@@ -67,7 +67,7 @@ def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] =
 
 
 def where(study: Study, quantity: str, truth: float, margin: Margin, lrs: Sequence[float]) -> str:
-    """`place` of the truth over the learning rates `lrs`."""
+    """Where the truth over the learning rates `lrs` lies relative to `margin`: see `place`."""
     return place(quantity, truth, margin, (study.truth.best_wd(lr) / lr for lr in lrs))
 
 
@@ -81,7 +81,7 @@ def wrong_of_sets(
 ) -> float:
     """Share of wrong verdicts if all values in [low, high] = `allowed` are equally true (see `studies.identified`).
 
-    `contradicted` is wrong if one of them lies inside the margin, `replicated` if one lies outside it.
+    `contradicted` is wrong if any of these values lies inside the margin, `replicated` if any lies outside it.
     """
     low, high = allowed
     if low > high:
@@ -92,14 +92,14 @@ def wrong_of_sets(
 
 
 def informative(ratio: Estimate) -> tuple[float, ...]:
-    """The learning rates whose optimum is bounded on both sides, over which the ratio is averaged; all if below two."""
+    """Learning rates over which the ratio is averaged: those with a bounded optimum; all if fewer than two have one."""
     rows = ratio.details.per_lr if isinstance(ratio.details, details.Ratio) else ()
     closed = tuple(row.lr for row in rows if row.low is not None and row.high is not None)
     return closed if len(closed) >= 2 else LRS
 
 
 def landscape(study: Study, index: int) -> Landscape:
-    """The `index`-th landscape of `study`; its random numbers depend on nothing else."""
+    """The `index`-th landscape of `study`; its random numbers depend on `study` and `index` alone."""
     rng = np.random.default_rng([index, study.seeds, int(1000 * study.truth.slope) + 5000])
     above = None
     if study.diverged_factor is not None:
@@ -109,7 +109,7 @@ def landscape(study: Study, index: int) -> Landscape:
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts and intervals of one landscape by quantity's name, and its informative learning rates."""
+    """Verdicts and intervals of one landscape, by quantity; `informative`: see the function of this name."""
 
     verdicts: dict[str, str]
     intervals: dict[str, tuple[float | None, float | None]]
@@ -118,7 +118,7 @@ class Judged:
 
 
 def of_cell(cell: JudgedCell) -> Judged:
-    """The part of a judged cell that the rates need."""
+    """The verdicts, the intervals and the `informative` learning rates of a judged cell."""
     intervals = {name: (finite(found.low), finite(found.high)) for name, found in cell.measured.items()}
     outcomes = {name: outcome.value for name, outcome in cell.outcomes.items()}
     return Judged(outcomes, intervals, informative(cell.measured["rho"]))

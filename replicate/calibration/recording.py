@@ -29,7 +29,7 @@ COLUMNS = ("lr", "weight_decay", "seed", "right", "origin")
 VARIED = ("lr", "weight_decay", "seed")
 """Settings in which the runs of a landscape differ."""
 ORIGIN = ("code", "versions", "device_model", "platform", "data_checksum")
-"""The fields of a run's provenance that affect its result; the others are the same for all, or are about time."""
+"""The fields of a run's provenance that affect its result; other fields are equal in all runs, or are about time."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A landscape's runs that have been trained so far."""
+    """The runs of a landscape that have been trained so far."""
 
     landscape: Trained
     rows: tuple[Row, ...]
@@ -58,7 +58,7 @@ class Recorded:
 
 
 def path_of(name: str) -> Path:
-    """The file for the landscape `name`, which need not exist."""
+    """The path of the file of the landscape `name`, whether it exists or not."""
     return kept.path(KEPT) / f"{name}.csv.gz"
 
 
@@ -69,7 +69,7 @@ def missing(recorded: Recorded, seed: int) -> list[Run]:
 
 
 def added(recorded: Recorded, runs: Iterable[StoredRun]) -> Recorded:
-    """`recorded` with `runs` added, which must be runs of the same landscape that it lacks."""
+    """`recorded` with `runs` added; these must be runs of the same landscape that `recorded` lacks."""
     origins, rows = list(recorded.origins), list(recorded.rows)
     for found in runs:
         origin = {name: found.provenance.get(name) for name in ORIGIN}

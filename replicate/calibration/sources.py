@@ -1,4 +1,4 @@
-"""A hash of the source code on which a module's answers depend: its own and that of its imports from this package."""
+"""A hash of the source code on which a module's answers depend: the module and its imports from this package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _read() -> dict[str, str]:
 
 
 SOURCES: Mapping[str, str] = _read()
-"""Read once, at import: this process goes on running that code even if the files are edited meanwhile."""
+"""Read once, at import: this process keeps running the code as imported even if the files are edited meanwhile."""
 
 
 @cache
@@ -49,7 +49,7 @@ def _imported(source: str) -> Iterator[str]:
 
 
 def closure(module: str) -> list[str]:
-    """Names of `module` and all that it imports from this package, directly or not; empty if it is not part of it."""
+    """Names of `module` and of its direct and indirect imports from this package; empty for a module outside of it."""
     found: set[str] = set()
     pending = [module] if module in SOURCES else []
     while pending:

@@ -25,7 +25,7 @@ WITHOUT_OPTIMUM = {
 """Shapes with a whole range of best weight decays, so that no single ratio or slope is true → that range, in
 ln(weight decay / nominal best weight decay)."""
 BROKEN = ("tent", "ridge")
-"""Shapes that no smooth curve fits, tested near the margin, where misplacing the peak would change the verdict."""
+"""Shapes that no smooth curve fits. They are tested near the margin, where a misplaced peak changes the verdict."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
     "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),
@@ -46,9 +46,9 @@ class Study:
     seeds: int = 5
     missing: float = 0.0
     diverged_factor: float | None = None
-    """Runs diverge if η·λ exceeds this multiple of its best value at η = 0.01."""
+    """Runs diverge if η·λ exceeds this multiple of η·(best λ) at η = 0.01."""
     factor: float = 3.0
-    """Spacing of the bracket."""
+    """Ratio of neighbouring weight decays of the grid `bracket`."""
 
     @property
     def label(self) -> str:
@@ -158,10 +158,10 @@ def power_studies() -> list[Study]:
 def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str, float]:
     """The true value of every quantity of a sweep; NaN if the truth has none.
 
-    `rho` and `r2` are over the `informative` learning rates, as their estimates are: if the slope is not 1, the ratio
-    depends on the learning rates it is averaged over. `r2` of a constant optimum is minus infinity, its limit. If no
-    power law or straight line fits (see `has_straight_line`), `slope` and `intercept_share` are defined as those of the
-    nearest one by least squares of ln(weight decay).
+    `rho` and `r2` are over the `informative` learning rates, like their estimates: if the slope is not 1, the ratio
+    depends on the learning rates over which it is averaged. `r2` of a constant optimum is minus infinity, its limit. If
+    no power law or straight line fits (see `has_straight_line`), `slope` and `intercept_share` are those of the nearest
+    power law or line by least squares of ln(weight decay).
     """
     truth = study.truth
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
@@ -188,9 +188,9 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
     """Smallest and largest value of `quantity` whose law passes through best weight decays at all learning rates.
 
     For shapes with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
-    `intercept_share` (straight lines), searched on a grid. (inf, -inf) if no such law does; None for other shapes and
-    quantities, and if accuracy does not depend on weight decay at all. `r2` has no smallest value, as any best weight
-    decays may be chosen; its largest is that of the choice nearest to a proportional law.
+    `intercept_share` (straight lines), searched on a grid; (inf, -inf) if no law passes through; None for other shapes
+    and quantities, and if accuracy does not depend on weight decay at all. `r2` has no smallest value, as any best
+    weight decays may be chosen; its largest value is that of the choice nearest to a proportional law.
     """
     if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in (*TRIED, "r2"):
         return None
@@ -212,7 +212,7 @@ def identified(study: Study, quantity: str) -> tuple[float, float] | None:
     possible = np.isfinite(laws).all(axis=1)
     tried, laws = tried[possible], laws[possible]
     above, below = (laws - best - down).min(axis=1), (laws - best - up).max(axis=1)
-    # A ratio fixes its line's height; a line of the other two kinds may have any height.
+    # A ratio fixes the height of its line; a line of given slope or intercept share may have any height.
     found = tried[(above >= 0) & (below <= 0) if quantity == "rho" else above >= below]
     return (float(found.min()), float(found.max())) if len(found) else (math.inf, -math.inf)
 
@@ -244,6 +244,6 @@ def _intercept_share(lrs: np.ndarray, best: np.ndarray) -> float:
 
 
 def thin(found: Sequence[Study], keep: int) -> list[Study]:
-    """Every n-th study, such that about `keep` are left, spread over all groups; for a quick look."""
+    """Every n-th study, with n such that about `keep` studies remain, spread over all groups: for a quick check."""
     stride = max(1, len(found) // keep)
     return list(found[::stride])

@@ -23,22 +23,22 @@ paper's. Made by
 
 which also writes the numbers to `calibration.json` beside it.
 
-*Wrong*: replicated although the truth lies outside the margin by more than a tenth of it, or contradicted although it
-lies inside; if the truth has no value, such as the best weight decay of a flat landscape, every decisive verdict. If a
-wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is wrong if any of the laws that pass
-through it lies outside, and `contradicted` if any lies inside. A ratio also counts as outside if the ratio at any of
-the learning rates it is averaged over does. [evidence.md](evidence.md) says what these figures mean, and where coverage
-differs from the nominal level.
+*Wrong*: replicated although the truth lies outside the margin by more than a tenth of its width, or contradicted
+although the truth lies inside. If there is no true value, such as the best weight decay of a flat landscape, every
+decisive verdict is wrong. If a wide range of weight decays is best (`plateau`, `mesa`, `tolerance`), `replicated` is
+wrong if any law that passes through the range lies outside, `contradicted` if any lies inside. A ratio also counts as
+outside if the ratio at any of the learning rates over which it is averaged does. [evidence.md](evidence.md) explains
+these figures, and where coverage differs from the nominal level.
 """
 
 CELL_HEADER = ("study", "seeds", "quantity", "truth", "replicated", "contradicted", "inconclusive", "wrong", "covers")
 TRAINED = """\
 Small models on a few hundred images, many with wrong labels (`replicate.calibration.trained`), {cells} cells per row. A
-cell is some seeds and every k-th weight decay, each learning rate's weight decays multiplied so that the optimum of all
-seeds together lies on the law. *Oracle*: the width of an interval from the known shape of the curve, a quartic around
-the peak, at the learning rates at which decay helps. Widths of a ratio are in ln. A learning rate at which decay helps
-is left out of all cells if the standard error of its optimum, from all seeds together, is above {known:g} in ln. The
-constants of `rise_and_fall.py` were set from the perceptrons; no rule was set from another family.
+cell has some of the seeds and every k-th weight decay; each learning rate's weight decays are multiplied such that the
+optimum of all seeds together lies on the law. *Oracle*: the width of an interval if the shape of the curve, a quartic
+around the peak, were known, at the learning rates at which decay helps. Widths of a ratio are in ln. A learning rate at
+which decay helps is left out of all cells if the standard error of its optimum, from all seeds together, is above
+{known:g} in ln. The constants of `rise_and_fall.py` were set from the perceptrons; no rule was set from another family.
 """
 TRAINED_HEADER = (
     *("law", "seeds", "factor", "quantity", "replicated", "contradicted", "inconclusive", "wrong"),
@@ -81,7 +81,7 @@ def markdown(measured: Measured) -> str:
 
 
 def _commands(measured: Measured) -> str:
-    """The command that measures this much; two if trained landscapes had another number of cells."""
+    """The command that makes `measured`; two commands if trained landscapes had another number of cells."""
     if measured.cells and measured.trained and measured.cells[0].landscapes != measured.trained[0].cells:
         return f"{_command(replace(measured, trained=()))}\n    {_command(Measured(trained=measured.trained))}"
     return _command(measured)
@@ -112,7 +112,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _summary(rows: Sequence[CellRow]) -> list[str]:
-    """One line per quantity: errors over all studies, coverage by number of seeds."""
+    """One line per quantity: largest share of wrong verdicts over all studies, coverage by number of seeds."""
     counts = sorted({row.seeds for row in rows} & {1, 3, 5, 10})
     header = ["quantity", "rows", "largest wrong", *(f"covers at {n} seeds: least, median" for n in counts)]
     lines = []

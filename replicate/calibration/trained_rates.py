@@ -23,18 +23,18 @@ from replicate.paper.registry import CLAIMS
 QUANTITIES = ("slope", "rho")
 SEED_COUNTS = (1, 2, 3, 5, 10, 20)
 PAPERS = "0.1 η"
-"""The paper's law, tried with all seed counts and spacings; the other laws are tried with `USUAL` only."""
+"""The paper's law, tried with all seed counts and spacings; other laws are tried with `USUAL` only."""
 EVERY = (1, 2, 3)
 """A cell has all weight decays of the dense grid, every second, or every third."""
 USUAL = (5, 2)
 """(seeds, n: every n-th weight decay)."""
 LEAST_SEEDS = 20
-"""Seeds a landscape must have for its true optima to be known."""
+"""Number of recorded seeds from which a landscape's optima count as known."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A kind of cell: its landscape, its law, its number of seeds, and that it has every `every`-th weight decay."""
+    """A kind of cell: landscape, law, number of seeds, and `every`: it has every `every`-th weight decay."""
 
     landscape: str
     law: str
@@ -43,7 +43,7 @@ class Drawn:
 
     @property
     def factor(self) -> float:
-        """Ratio of a weight decay to the one below it."""
+        """Ratio of neighbouring weight decays."""
         return FACTOR**self.every
 
 
@@ -67,7 +67,7 @@ class TrainedRow:
     width: float | None
     """Median width of the intervals; None: not bounded."""
     oracle_width: float
-    """Width of an interval from the known shape of the curve: 3.92 standard deviations of a quartic's estimate."""
+    """Interval width if the curve's shape were known: 3.92 standard deviations of the estimates by `oracle`."""
 
 
 def rates(
@@ -143,7 +143,7 @@ def _row(study: Drawn, quantity: str, cells: Sequence[Judged]) -> TrainedRow:
 
 
 def where(law: str, quantity: str, lrs: Sequence[float], margin: Margin) -> str:
-    """`rates.place` of the truth over the learning rates `lrs`."""
+    """Where the truth over the learning rates `lrs` lies relative to `margin`: see `rates.place`."""
     return place(quantity, true_value(law, quantity, lrs), margin, (LAWS[law](lr) / lr for lr in lrs))
 
 

@@ -30,7 +30,7 @@ LAWS: Mapping[str, Callable[[float], float]] = {
     "constant": lambda lr: RHO * 1e-3,
     "1/η": lambda lr: RHO * 1e-3 * (lr / 1e-3) ** -1,
 }
-"""Name → best weight decay at a learning rate. Laws that are not proportional agree with the paper's at η = 0.001."""
+"""Name → best weight decay at a learning rate. The laws that are not proportional equal the paper's at η = 0.001."""
 
 REACH = 3
 """Number of weight decays on either side of the best one to which the oracle's curve is fitted."""
@@ -52,7 +52,7 @@ class Curve:
     scores: Floats
     """[W, S], accuracy in percent at `wds` by seed; NaN where a run diverged."""
     idle: Floats
-    """[I, S], accuracy at the weight decays without effect (`trained.IDLE`), 0 first."""
+    """[I, S], accuracy at the weight decays without effect (`trained.IDLE`), weight decay 0 first."""
     finer_wds: Floats
     """[F], further weight decays around the best, used only for the truth."""
     finer_scores: Floats
@@ -64,17 +64,17 @@ class Curve:
         return np.log(self.wds)
 
     def with_finer(self) -> tuple[Floats, Floats]:
-        """ln(weight decay) [W + F], ascending, and the scores there, [W + F, S]."""
+        """ln(weight decay) [W + F], ascending, and the scores [W + F, S] at these weight decays."""
         x = np.log(np.concatenate([self.wds, self.finer_wds]))
         order = np.argsort(x)
         return x[order], np.concatenate([self.scores, self.finer_scores])[order]
 
 
 def oracle(x: Floats, mean: Floats) -> float:
-    """Position, in `x`, of the peak of the accuracies `mean` [W] at `x` [W], by a quartic around the best one.
+    """Position of the peak of the accuracies `mean` [W] at `x` [W], from a quartic fitted around the largest.
 
-    The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place: fitted to the loss
-    itself, one run beyond the collapse at large decay would pull the peak away.
+    The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place. If it were fitted to the
+    loss itself, one run beyond the collapse at large decay would pull the peak away.
     """
     best = int(np.nanargmax(mean))
     near = slice(max(0, best - REACH), best + REACH + 1)
@@ -93,9 +93,9 @@ class Truth:
     place: float
     """ln(weight decay)."""
     error: float
-    """Its standard error, from halves of the seeds."""
+    """Standard error of `place`, from random halves of the seeds."""
     gain_pp: float
-    """Accuracy there minus that without decay, pp."""
+    """Accuracy at the optimum minus accuracy without decay, pp."""
     gain_error: float
     """Standard error of `gain_pp`."""
 
@@ -130,7 +130,7 @@ def truth(curve: Curve) -> Truth:
 
 @lru_cache(maxsize=16)
 def curves(name: str) -> tuple[Curve, ...]:
-    """The recorded landscape `name` by learning rate; only seeds with every run of the basic grid."""
+    """The recorded landscape `name` by learning rate; seeds that lack a run of the basic grid are left out."""
     landscape: Trained = LANDSCAPES[name]
     recorded = recording.read(name)
     found = {(row.lr, row.weight_decay, row.seed): recorded.accuracy_pp(row) for row in recorded.rows}
@@ -176,7 +176,7 @@ def choice(name: str, law: str, seeds: int, every: int, index: int) -> Choice:
 
 
 def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
-    """A cell of the landscape `name` with the optimum of every learning rate on `law`; unknown optima are left out."""
+    """A cell of the landscape `name`, each learning rate's optimum on `law`; rates with unknown optima are left out."""
     chosen = choice(name, law, seeds, every, index)
     frames = []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):

@@ -1,7 +1,7 @@
-"""Trains the landscapes of the calibration, some seeds at a time; it can be interrupted and resumed at any moment.
+"""Trains the landscapes of the calibration, a few seeds at a time; training can be interrupted and resumed at any time.
 
-Runs go into a store first and are added to the recorded file when all runs of these seeds are there, so a file from
-another machine can be extended here. Recorded runs are not trained again.
+Runs go into a store first and are added to the recorded file once all runs of these seeds are stored, so a file from
+another machine can be extended. Recorded runs are not trained again.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def train(names: Sequence[str], seeds: int, folder: Path, processes: int | None,
 def again(name: str, sample: int, folder: Path) -> list[tuple[Row, Row, bool]]:
     """Trains up to `sample` recorded runs of the landscape `name` again, in the store `folder`.
 
-    Returns, for each, the recorded row, the new row, and whether machine and versions are the same. The sample is
-    random but always the same. Raises UsageError if nothing is recorded, and what `train` raises.
+    Returns, for each run, the recorded row, the new row, and whether machine and versions are the same. The sample is
+    random but always the same. Raises UsageError if nothing is recorded, and the errors that `train` raises.
     """
     recorded = recording.read(name)
     if not recorded.rows:

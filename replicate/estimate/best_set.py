@@ -1,8 +1,8 @@
-"""The set of weight decays of a slice that contains the best one at a stated confidence level.
+"""The set of weight decays of one learning rate that contains the best one at a stated confidence level.
 
 Subset selection (S. Gupta, "On some multiple decision (selection and ranking) rules", 1965; J. Hsu, "Multiple
 Comparisons", 1996, chapter 4): a weight decay is excluded if another is better by more than a one-sided Dunnett bound.
-Scores are paired by seed through the additive fit; variances are moderated over the cell.
+Scores are paired by seed through an additive fit; variances are shrunk towards the cell's common variance.
 """
 
 from __future__ import annotations
@@ -31,24 +31,23 @@ from replicate.landscape.landscape import Floats, Slice
 
 @dataclass(frozen=True)
 class BestSet:
-    """The weight decays of one learning rate that contain the best one at confidence `level`."""
+    """A set of weight decays at one learning rate that contains the best one at confidence `level`."""
 
     lr: float
     wds: tuple[float, ...]
     low: float
-    """The next smaller weight decay, which is excluded; 0 if there is none. A unimodal curve has its optimum above
-    it."""
+    """The largest excluded weight decay below the set; 0 if there is none. A unimodal curve peaks above `low`."""
     high: float
-    """The next larger weight decay, which is excluded or diverged; infinite if there is none."""
+    """The smallest weight decay above the set, excluded or diverged; infinite if there is none."""
     level: float
     flags: tuple[Flag, ...]
     """`edge-low`, `edge-high`: the set reaches the grid's end; `plateau`: nothing is excluded; `one-seed`; `ceiling`:
-    the best score is above 99.5; `chance`: it is below twice chance."""
+    the best score is above 99.5; `chance`: the best score is below twice that of guessing."""
 
 
 @lru_cache(maxsize=1024)
 def dunnett_bound(others: int, dof: float, level: float) -> float:
-    """d with P(max over `others` of (Z_j - Z_0) / sqrt 2 <= d * s) = `level`, where s² is a mean square with `dof`.
+    """d with P(max over `others` of (Z_j - Z_0) / sqrt 2 <= d * s) = `level`, with s² ~ chi²(`dof`) / `dof`.
 
     Dunnett's one-sided bound for equal sample sizes (Dunnett 1955), by Gauss-Hermite and quantile quadrature. An
     infinite `dof` means a known variance.
@@ -71,7 +70,7 @@ def dunnett_bound(others: int, dof: float, level: float) -> float:
 
 
 def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
-    """One set per slice; slices without a usable score are left out."""
+    """One set per learning rate, except where at least half of the runs diverged at every weight decay."""
     kept = []
     for cut in slices:
         finite = np.isfinite(cut.scores).sum(axis=1)
@@ -97,7 +96,7 @@ def best_sets(slices: Sequence[Slice], level: float = 0.95) -> list[BestSet]:
 
 
 def indistinguishable(mean: Floats, covariance: Floats, dof: float, level: float) -> NDArray[np.bool_]:
-    """[W], which of `mean` [W] are not below another by more than the bound; all if `covariance` [W, W] is NaN."""
+    """[W], which of `mean` [W] may be the largest by Dunnett's bound; all if `covariance` [W, W] has a NaN."""
     if np.isnan(covariance).any():
         return np.ones(len(mean), dtype=bool)
     bound = dunnett_bound(len(mean) - 1, round(dof, 1), level)

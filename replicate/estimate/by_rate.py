@@ -1,4 +1,4 @@
-"""Summary of each learning rate of a landscape by itself: its best weight decay, and the losses at others."""
+"""Summary of each learning rate of a landscape: the best weight decay, and the score lost at other weight decays."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Landscape, Slice
 
 FACTOR = 10.0
-"""Losses are reported at the best weight decay times and divided by this."""
+"""Losses are reported at the best weight decay multiplied by `FACTOR` and divided by `FACTOR`."""
 ROUNDING = 1e-6
-"""Tolerance in ln(weight decay) at the ends of the grid."""
+"""Tolerance, in ln(weight decay), of the check that a weight decay lies within the grid."""
 
 
 class Where(str, Enum):
@@ -27,10 +27,10 @@ class Where(str, Enum):
     ABOVE = "upper edge"
     BELOW = "lower edge"
     ANY_BELOW = "any below"
-    """The smallest weight decays that were run do as well as any."""
+    """The smallest weight decays that were run cannot be told from the best one."""
     FLAT = "flat"
     OPEN = "open"
-    """Not bounded, because the noise between seeds is not known."""
+    """The best weight decay is not bounded, because the noise between seeds is unknown."""
     EQUAL = "equal"
     """All runs have the same score."""
     UNKNOWN = "too few"
@@ -43,12 +43,12 @@ class Where(str, Enum):
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of a weight decay: the best run's score minus its own, in units of the score."""
+    """The loss of a weight decay: the best weight decay's mean score minus this one's, in units of the score."""
 
     wd: float
     value: float
     error: float
-    """Standard error; without repeated seeds, from the scatter around smooth curves."""
+    """Standard error; without repeated seeds, estimated from the scatter around smooth curves."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class RateRow:
     high: float
     """Upper 95 % bound on the best weight decay; infinite if not bounded."""
     alike: tuple[float, ...]
-    """Weight decays that were run and cannot be told from the best one (99 %)."""
+    """Weight decays that were run and cannot be told from the best one (99 % confidence)."""
     alike_loses: float
-    """The largest loss, by means, among `alike`."""
+    """The largest mean score among `alike` minus the smallest."""
     least: Loss | None
-    """Loss of the smallest weight decay that was run, often 0; this and the losses below are None if not `placed`."""
+    """Loss of the smallest weight decay that was run, often 0; all losses are None if not `where.placed`."""
     tenth: Loss | None
-    """Loss of a tenth of `best_wd`; None if smaller than all that were run."""
+    """Loss of a tenth of `best_wd`; None if no weight decay that small was run."""
     tenfold: Loss | None
-    """Loss of ten times `best_wd`; None if larger than all that were run."""
+    """Loss of ten times `best_wd`; None if no weight decay that large was run."""
     by_rule: Loss | None
-    """Loss of the rule's weight decay, ratio times learning rate; None if outside those that were run."""
+    """Loss of the weight decay of the rule, ratio * lr; None if it lies outside the weight decays that were run."""
     smallest: float
     """The smallest weight decay that was run."""
     largest: float
@@ -87,7 +87,7 @@ class RateRow:
 def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
     """One row per learning rate of `landscape`, ascending.
 
-    `fit`: the line through its optima, None if there is none; `ratio`: weight decay over learning rate by the rule.
+    `fit`: the line through the landscape's optima, or None; `ratio`: weight decay / learning rate of the rule.
     """
     curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
     found = (_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
@@ -95,7 +95,7 @@ def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateR
 
 
 def _times(row: RateRow, unit: float) -> RateRow:
-    """`row`, whose scores are in units of `unit`, with scores in the sweep's own units."""
+    """`row` with its scores, which are multiples of `unit`, converted to the sweep's own unit."""
 
     def loss(one: Loss | None) -> Loss | None:
         return None if one is None else Loss(one.wd, one.value * unit, one.error * unit)
@@ -112,7 +112,7 @@ def _times(row: RateRow, unit: float) -> RateRow:
 
 
 def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
-    """Loss of `wd` against the best run, interpolated in ln(weight decay) between runs; None outside them."""
+    """Loss of `wd`, interpolated in ln(weight decay) between the runs; None outside the range of the runs."""
     if curve.fitted is None:
         return None
     points, covariance = curve.fitted.points, curve.fitted.process.covariance
@@ -181,7 +181,7 @@ def _where(curve: OptimumCurve, low: float, high: float) -> Where:
     if np.isfinite(low) and np.isfinite(high):
         return Where.INSIDE
     if np.isinf(low) and np.isinf(high):
-        # Without repeated seeds, a fall may be noise: the curve need not be flat, so the optimum is only not bounded.
+        # Without repeated seeds, a real fall cannot be told from noise, so the curve must not be called flat.
         return Where.FLAT if curve.noise_known else Where.OPEN
     if np.isinf(high):
         return Where.ABOVE
@@ -218,7 +218,7 @@ def of_trial(lr: float, wd: float, score: float) -> RateRow:
 
 
 def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, ...]:
-    """One row for each learning rate at which a random search is evaluated; `frame`: trials; `ratio`: the rule's."""
+    """One row per learning rate of `found`. `frame`: the trials; `ratio`: weight decay / learning rate of the rule."""
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)

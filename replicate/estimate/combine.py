@@ -1,8 +1,8 @@
-"""Intervals of sums, means, differences and largest ratios from the intervals of their parts.
+"""Intervals of means, differences and largest distances, computed from the intervals of the combined estimates.
 
 Method of variance estimates recovery (Zou and Donner, "Construction of confidence limits about effect measures", 2008):
-the distances of a part's value to its own limits take the place of standard errors, so skewed and half-bounded
-intervals keep their shape. Parts are independent; an infinite limit stays infinite.
+the distances of an estimate from its own limits take the place of standard errors, so skewed and one-sided intervals
+keep their shape. The estimates are independent, except in `mean_in_step`; an infinite limit stays infinite.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Span:
 
 
 def mean(parts: Sequence[Span]) -> Span:
-    """Mean of independent parts; raises ValueError if there are none.
+    """Mean of the independent estimates `parts`; raises ValueError if `parts` is empty.
 
     >>> both = mean([Span(1.0, 0.0, 2.0), Span(3.0, 2.0, 4.0)])
     >>> both.value, round(both.high, 3)
@@ -39,7 +39,7 @@ def mean(parts: Sequence[Span]) -> Span:
 
 
 def mean_in_step(parts: Sequence[Span]) -> Span:
-    """Mean of parts with possibly fully correlated errors, which averaging does not reduce; ValueError if none."""
+    """Mean of `parts` whose errors may be fully correlated: averaging does not reduce them. ValueError if empty."""
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)
@@ -47,7 +47,7 @@ def mean_in_step(parts: Sequence[Span]) -> Span:
 
 
 def difference(first: Span, second: Span) -> Span:
-    """`first` minus `second`, which are independent."""
+    """`first` minus `second`, two independent estimates."""
     value = first.value - second.value
     down = math.hypot(first.value - first.low, second.high - second.value)
     up = math.hypot(first.high - first.value, second.value - second.low)
@@ -57,10 +57,10 @@ def difference(first: Span, second: Span) -> Span:
 def largest_distance(parts: Sequence[Span], parts_strict: Sequence[Span]) -> Span:
     """Largest absolute difference between any two parts; raises ValueError if there are fewer than two.
 
-    Upper limit: the largest upper limit of any pair of `parts`. To show that all pairs lie below a bound needs no
+    Upper limit: the largest upper limit of any pair of `parts`. Showing that all pairs lie below a bound needs no
     adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit
-    over `parts_strict`, the same values with intervals adjusted for the number of pairs, as showing that some pair
-    exceeds a bound requires.
+    over `parts_strict`, the same values with intervals adjusted for the number of pairs: showing that a pair exceeds
+    one needs this.
     """
     if len(parts) < 2:
         raise ValueError(f"largest distance: expected at least two parts, got {len(parts)}")

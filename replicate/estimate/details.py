@@ -1,6 +1,6 @@
-"""What estimates say beside value and interval, as written to verdict files: one class per kind of estimate.
+"""Results of an estimate beside its value and interval, as written to verdict files: one class per kind of estimate.
 
-They are msgspec structs rather than dataclasses because the file has to say which class it contains (`kind`).
+The classes are msgspec structs, not dataclasses, because a file has to say which class it contains (`kind`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from replicate.store.strict import High, Low
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row of a table inside details; fields with their default value are left out of files."""
+    """Base class of details and of the rows of their tables; fields with their default value are left out of files."""
 
 
 class Details(Row, frozen=True, tag_field="kind"):
-    """Base class: what one kind of estimate says beside value and interval."""
+    """Base class: the results of one kind of estimate beside its value and interval."""
 
 
 class OptimumAt(Row, frozen=True):
@@ -23,14 +23,14 @@ class OptimumAt(Row, frozen=True):
 
     lr: float
     wd: float | None
-    """The likeliest weight decay; None if no single one is."""
+    """The likeliest weight decay; None if several are equally likely."""
     low: float | None
-    """None: not bounded."""
+    """None here or in `high`: not bounded on that side."""
     high: float | None
 
 
 class RatioAt(Row, frozen=True):
-    """Best weight decay over learning rate at one learning rate, estimated without the others."""
+    """Best weight decay / learning rate at one learning rate, estimated from the runs at this learning rate alone."""
 
     lr: float
     value: float | None
@@ -38,9 +38,9 @@ class RatioAt(Row, frozen=True):
     """Lower end of an interval that holds for all learning rates simultaneously; None: not bounded."""
     high: float | None
     likely: tuple[float | None, float | None] = (None, None)
-    """Its 50 % interval."""
+    """50 % interval of the ratio; None: not bounded."""
     cell: str = ""
-    """The cell of the row, if several are pooled."""
+    """The cell to which the row belongs, if several cells are pooled."""
 
     @property
     def where(self) -> str:
@@ -51,9 +51,9 @@ class RatioAt(Row, frozen=True):
 class Slope(Details, frozen=True, tag="slope"):
     per_lr: tuple[OptimumAt, ...]
     misfit_p: float | None
-    """p of the best line against free optima; None with fewer than three optima bounded on both sides."""
+    """p value of the best line; None with fewer than three optima bounded on both sides."""
     seed_curve_share: float | None
-    """See `seed_curves.Shared.share`."""
+    """Share of a run's variance that is a smooth curve common to a seed's runs: `seed_curves.Shared.share`."""
 
 
 class Interval(Row, frozen=True):
@@ -70,13 +70,13 @@ class Ratio(Details, frozen=True, tag="ratio"):
 
 class PooledRatio(Details, frozen=True, tag="pooled-ratio"):
     ratios: dict[str, float]
-    """Ratio by cell, of cells whose ratio is bounded on both sides."""
+    """Cell → ratio, for cells whose ratio is bounded on both sides."""
     ratios_together: tuple[RatioAt, ...]
 
 
 class RatioByArchitecture(Details, frozen=True, tag="ratio-by-architecture"):
     ratios: dict[str, float]
-    """Ratio by architecture, of those whose ratio is bounded on both sides."""
+    """Architecture → ratio, for architectures whose ratio is bounded on both sides."""
 
 
 class Value(Interval, frozen=True):
@@ -84,18 +84,18 @@ class Value(Interval, frozen=True):
 
 
 class GrowthSide(Row, frozen=True):
-    """How drops grow on one side of kappa = 1 on one data set."""
+    """How accuracy drops grow with the distance from kappa = 1, on one side of it and on one data set."""
 
     dataset: str
     near: float
-    """The exponent is that of the growth from kappa `near` to `far`, e.g. 5 to 10."""
+    """`exponent` describes the growth from kappa `near` to kappa `far`, e.g. from 5 to 10."""
     far: float
     exponent: float
     gamma: float
     """Edge of the zone without loss, as abs(ln kappa)."""
     gamma_interval: tuple[float, float]
     squared_gamma: Value
-    """gamma, and below beta, of the paper's own form, with exponent 2."""
+    """gamma of the paper's own formula, which has exponent 2; `squared_beta_pp` is the beta of that formula."""
     squared_beta_pp: Value
 
 
@@ -105,7 +105,7 @@ class Growth(Details, frozen=True, tag="growth"):
 
 class Terms(Details, frozen=True, tag="terms"):
     terms: dict[str, float]
-    """Value of each quantity whose minimum is the estimate, pp."""
+    """Name → value, pp, of each quantity; the estimate is the smallest value."""
     smallest: str
 
 
@@ -116,11 +116,11 @@ class Asymmetry(Details, frozen=True, tag="asymmetry"):
 
 class Gaps(Details, frozen=True, tag="gaps"):
     gaps_pp: tuple[float, ...]
-    """One per cell."""
+    """One gap per cell."""
 
 
 class Measured(Value, frozen=True):
-    """One of the two estimates that another is computed from."""
+    """One of the two estimates from which the claim's estimate is computed."""
 
     level: float
     n: int
@@ -131,7 +131,7 @@ class GapAndSeedNoise(Details, frozen=True, tag="gap-and-seed-noise"):
     mean_gap_pp: Measured
     seed_sd_pp: Measured
     gaps_pp: tuple[float, ...]
-    """One per cell."""
+    """One gap per cell."""
     seed_sd_by_the_paper: str
     """Outcome of comparing the standard deviation over seeds with the paper's range."""
 

@@ -1,8 +1,8 @@
 """The cost of a wrong ratio: paired accuracy drops at kappa times the claimed weight decay, and statistics of them.
 
-A drop is the accuracy at kappa = 1 minus that at kappa, at the same learning rate and seed, averaged over learning
-rates; a cell has one value per seed, [S]. Cells are averaged with equal weight; the standard error comes from the seeds
-within cells.
+A drop is the accuracy at kappa = 1 minus that at another kappa, at the same learning rate and seed, averaged over
+learning rates; a cell has a drop per seed, [S]. Cells are averaged with equal weight; standard errors come from the
+seeds within cells.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METHOD = "paired by seed, t over seeds within cells"
 
 
 def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, Floats]:
-    """Drops of one cell: every kappa but 1 → [S] pp, NaN for a seed without a complete pair.
+    """Drops of one cell: every kappa except 1 → [S] pp, NaN for a seed that has no pair of runs (at 1 and at kappa).
 
     `together`: only learning rates with all kappas are averaged, so that drops can be compared between kappas.
     """
@@ -45,7 +45,7 @@ def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, F
             continue
         for kappa, pair in pairs.items():
             found[kappa].append(pair)
-    # A kappa without a pair keeps its place: cells are matched by their position in `Drops`.
+    # A kappa without pairs gets NaN instead of being left out: `Drops` has every cell at the same index for all kappas.
     out = {kappa: np.full(len(landscape.seeds), np.nan) for kappa in found}
     for kappa, rows in found.items():
         if rows:
@@ -57,10 +57,10 @@ def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, F
 
 
 def seed_means(table: Floats) -> Floats:
-    """Mean over learning rates with equal weights, [S] from [E, S]; NaN for a seed without any.
+    """Mean of `table` [E, S] over learning rates with equal weights, [S]; NaN for a seed without finite values.
 
-    A missing pair is replaced by its learning rate's mean. That shrinks the seed's distance from the other seeds to the
-    share of its pairs that are present; the distance is divided by that share, so the spread over seeds is unbiased.
+    A missing pair is replaced by its learning rate's mean. That multiplies the seed's distance from the mean of all
+    seeds by the share of its pairs that are present; the distance is divided by this share to keep the spread unbiased.
     """
     finite = np.isfinite(table)
     filled = np.where(finite, table, np.nanmean(table, axis=1, keepdims=True)).mean(axis=0)
@@ -77,7 +77,7 @@ def _row(wds: Floats, wd: float) -> int | None:
 
 
 def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float, float, int]:
-    """Mean over cells of their seeds' values [S]: mean, low, high and number of values; infinite ends with one seed.
+    """Mean over cells of the seeds' values [S]: mean, low, high, number of values; not bounded if a cell has one seed.
 
     t interval with Satterthwaite's degrees of freedom (Satterthwaite 1946).
     """
@@ -106,8 +106,8 @@ def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Es
     Args:
         drops: kappa → one [S] array per cell, percentage points by seed, as `cell_drops` gives them.
         kappa: Multiple of the claimed weight decay.
-        level: Level, 0 to 1, at which the intervals of all kappas of the family hold simultaneously (Bonferroni).
-        family: Number of kappas in the family.
+        level: Level, 0 to 1, at which the intervals of all `family` kappas hold simultaneously (Bonferroni).
+        family: Number of kappas whose intervals hold simultaneously.
 
     Returns:
         Mean over cells with its t interval over the seeds within cells (see `cells_interval`); not bounded with one
@@ -129,13 +129,13 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
 
     Args:
         quantity: Name of the estimate.
-        terms: (name, sign, one [S] array per cell, offset) of each; arrays and offset in percentage points.
+        terms: (name, sign, one [S] array per cell, offset) of each quantity; arrays and offset in percentage points.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        Its lower end is the smallest lower end: to show that all lie above a bound needs no adjustment (Berger and Hsu
-        1996). Its upper end is the smallest upper end at a Bonferroni level, as showing that one lies below a bound
-        requires. Not bounded as in `drop`.
+        The smallest value. Its interval has the smallest lower end, as showing that all quantities lie above a bound
+        needs no adjustment (Berger and Hsu 1996), and the smallest upper end at a Bonferroni level. Not bounded as in
+        `drop`.
     """
     rows = []
     for name, sign, values, offset in terms:
@@ -153,7 +153,7 @@ def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], flo
 
 
 def _asymmetries(drops: Drops) -> list[Floats]:
-    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, [S] per cell; above 0, too much costs more."""
+    """Mean over kappa = 2, 5, 10 of drop(kappa) - drop(1 / kappa), pp, [S] per cell; above 0 if too much costs more."""
     pairs = [(k, i) for k, i in ((2.0, 0.5), (5.0, 0.2), (10.0, 0.1)) if drops.get(k) and drops.get(i)]
     if not pairs:
         return []
@@ -169,8 +169,8 @@ def asymmetry(drops: Drops, others: Drops, level: float = 0.95) -> Estimate:
         level: Level of the interval, 0 to 1.
 
     Returns:
-        The smaller of the asymmetry of `drops` and its excess over the absolute one of `others`, percentage points;
-        ends as in `least`.
+        The smaller of the asymmetry of `drops` and its excess over the absolute asymmetry of `others`, percentage
+        points; the interval as in `least`.
     """
     method = f"{METHOD}; recovered variances"
     here, there = _asymmetries(drops), _asymmetries(others)

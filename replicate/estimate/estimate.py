@@ -61,11 +61,11 @@ def unknown(quantity: str, unit: str, level: float, method: str, flags: tuple[Fl
 
     Args:
         quantity: Name of the estimate.
-        unit: As in `Estimate`: `pp`, or empty for a ratio.
+        unit: `pp` (percentage points), or empty for a number without unit.
         level: Level of the interval, 0 to 1.
         method: The method that could not be used.
         flags: Why there is no value.
-        settle: Which further data would give one; empty if unknown.
+        settle: Which further data would give a value; empty if unknown.
 
     >>> unknown("slope", "", 0.95, "profile likelihood", ()).high
     inf

@@ -1,4 +1,4 @@
-"""Fits that several claims of a cell share, computed once per process: its line, its gap draws, its ridge."""
+"""Fits of a cell that several claims use, computed once per process: line through the optima, gap draws, ridge."""
 
 from __future__ import annotations
 

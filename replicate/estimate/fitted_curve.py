@@ -1,4 +1,4 @@
-"""Posteriors of the accuracy curves of a cell, averaged over two models: a rise and a fall, and a Gaussian process."""
+"""Posteriors of the accuracy curves of a cell, averaged over two models: `rise_and_fall.py` and a Gaussian process."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FittedCurve:
     process: Fit
     shape: RiseAndFall
     share: float
-    """Posterior probability of the model of a rise and a fall, against the process alone; the same for the whole
-    cell."""
+    """Posterior probability of the rise-and-fall model (`shape`) against `process` alone; the same at all learning
+    rates."""
 
     def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
         """Draws [K, len(grid)] at ln(weight decay) `grid`, in units of `process.scale` relative to the best mean."""
@@ -42,7 +42,7 @@ class FittedCurve:
 
 
 def fitted_curves(slices: list[Slice], rng: np.random.Generator) -> list[FittedCurve]:
-    """One curve per slice; slices with fewer than three usable weight decays are left out."""
+    """One curve per learning rate; learning rates with fewer than three usable weight decays are left out."""
     found = [(s.lr, p) for s in slices if (p := usable_points(s)) is not None]
     if not found:
         return []

@@ -1,4 +1,4 @@
-"""Flags that qualify an estimate, and which of them keep a claim from being replicated."""
+"""Flags that qualify an estimate, and which of them rule out the verdict `replicated`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from replicate.text import Word
 
 
 class Flag(Word):
-    """A qualification of an estimate; its value, such as `edge-low`, is what files contain."""
+    """A qualification of an estimate; files contain the value, e.g. `edge-low`."""
 
     meaning: str
     """What the flag means, for people."""
     forbids: str
-    """Why a claim with this flag is not replicated even if its interval lies inside the margin; empty: it may be."""
+    """Why this flag rules out `replicated` even if the interval lies inside the margin; empty if it does not."""
 
     PLATEAU = "plateau", "at some learning rate no weight decay can be told from the best"
     EDGE_LOW = "edge-low", "the optimum of some learning rate may lie below all weight decays that were run"
@@ -23,7 +23,7 @@ class Flag(Word):
     CHANCE = "chance", "the best accuracy of some learning rate is below twice that of guessing"
     TWO_PEAKS = (
         "two-peaks",
-        "at some learning rate a mean lies significantly below one on its left and one on its right",
+        "at some learning rate a mean score is significantly below one at a smaller and one at a larger weight decay",
     )
     ONE_SEED = "one-seed", "there is only one seed, so the noise between seeds is unknown"
     ONE_ARCHITECTURE = "one-architecture", "there is only one architecture, so the spread between them is unknown"
@@ -50,8 +50,8 @@ class Flag(Word):
     )
     LAW_BREAKS = (
         "law-breaks",
-        "a misfit, and some optimum lies significantly more than a factor 1.5 off the law",
-        "the best weight decay at some learning rate is off the law that fits the others",
+        "no line fits, and some optimum is significantly more than a factor 1.5 away from the best line",
+        "the best weight decay at some learning rate is off the law that fits the other learning rates",
     )
     SIDES_DIFFER = (
         "sides-differ",
@@ -60,12 +60,12 @@ class Flag(Word):
     )
     ZONE_OFF = (
         "zone-off",
-        "a factor 2 significantly costs more than a factor 5, or improves accuracy",
-        "a factor 2 costs more than a factor 5, or improves accuracy, which no such law allows",
+        "at a factor 2 the loss is significantly larger than at a factor 5, or significantly negative",
+        "at a factor 2 the loss is larger than at a factor 5, or negative, which no such law allows",
     )
     NO_STRAIGHT_LINE = (
         "no-straight-line",
-        "no straight line fits: the intercept is that of the nearest one",
+        "no straight line fits: the intercept is that of the nearest straight line",
         "no straight line fits, so the intercept is only that of the nearest one",
     )
     INERT = (
@@ -86,6 +86,6 @@ class Flag(Word):
 
 
 def forbidding(flags: Iterable[Flag]) -> tuple[Flag, ...]:
-    """The `flags` that keep a claim from being replicated, each once, in the order of `Flag`."""
+    """The `flags` that rule out the verdict `replicated`, each once, in the order of `Flag`."""
     found = {flag for flag in flags if flag.forbids}
     return tuple(flag for flag in Flag if flag in found)

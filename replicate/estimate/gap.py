@@ -1,8 +1,8 @@
-"""The cost of tuning only the learning rate: best of the two-dimensional grid minus best of the line wd = 0.1 * lr, pp.
+"""The cost, pp, of tuning only the learning rate: best accuracy on the grid minus best on the line wd = 0.1 * lr.
 
 The maximum of noisy means is biased upwards, more so the more means there are: 48 on the grid, 6 on the line. Here both
 maxima are taken over posterior draws of smooth accuracy curves, the same draws for grid and line, so their biases
-cancel if both peak at the same place. `cross_fitted` estimates the gap without that bias, from held-out seeds.
+cancel if grid and line peak at the same point. `cross_fitted` estimates the gap without that bias, from held-out seeds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from replicate.paper.protocol import RHO
 
 DRAWS = 2000
 SHRINKAGE = 1.2
-"""Without it, intervals cover a gap of 0.22 pp with 85 % and one of 0.44 pp with 92 %; with it, 90 to 97 % and 95 %
-(`replicate calibrate`, group `one-dimensional tuning`; coverage falls with the number of seeds)."""
+"""Stretches an interval's upper half. Without it, intervals cover a gap of 0.22 pp with 85 %, one of 0.44 pp with 92 %;
+with it, 90 to 97 % and 95 % (`replicate calibrate`, `one-dimensional tuning`; coverage falls with more seeds)."""
 INERT = 0.02
-"""A decay that alone would shrink the weights by a smaller share than this over training has no effect."""
+"""A weight decay has no effect if, without gradients, it would shrink the weights by less than this share."""
 METHOD = "difference of maxima over draws of a smooth accuracy surface"
 
 
@@ -40,7 +40,7 @@ def _on_grid(cut: Slice, grid: Sequence[float]) -> NDArray[np.bool_]:
 
 
 def gap_draws(landscape: Landscape, grid: Sequence[float], rng: np.random.Generator) -> Floats | None:
-    """Draws [K] of the gap, pp; None if grid or line was not run, or no slice can be fitted.
+    """Draws [K] of the gap, pp; None if grid or line was not run, or no learning rate's curve can be fitted.
 
     `grid`: the weight decays of the two-dimensional search (the paper's eight).
     """
@@ -63,8 +63,8 @@ def summarise(
 ) -> Estimate:
     """Median and equal-tailed interval of draws of a gap, percentage points.
 
-    Smoothing biases a gap towards 0. So the upper end is moved `SHRINKAGE` times as far from the median, and never lies
-    below `plug_in`, which is biased upwards: a gap counts as small only if both say so.
+    Smoothing biases a gap towards 0. Therefore the upper end is moved `SHRINKAGE` times as far from the median, and
+    never lies below `plug_in`, which is biased upwards: a gap counts as small only if both estimates are small.
 
     Args:
         quantity: Name of the estimate.
@@ -95,9 +95,9 @@ def _seeds(width: float, seeds: int) -> str:
 
 
 def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
-    """Whether the comparison is empty because, at the best learning rates of grid and line, no decay has any effect.
+    """Whether grid and line cannot differ because, at the best learning rate of either, no weight decay has an effect.
 
-    False if the landscape does not say by how much decay shrinks the weights (column `shrinkage`).
+    False if the landscape lacks the column `shrinkage`, the share by which decay alone shrinks the weights.
     """
     if "shrinkage" not in landscape.frame.columns:
         return False
@@ -108,7 +108,7 @@ def inert(landscape: Landscape, grid: Sequence[float]) -> bool:
 
 
 def cross_fitted(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """Leave-one-seed-out gap, pp: configurations are chosen on the other seeds and compared on the held-out one.
+    """Leave-one-seed-out gap, pp: configurations are chosen on the other seeds and compared on the held-out seed.
 
     None if grid or line was not run, or there are fewer than two seeds.
     """
@@ -148,13 +148,13 @@ def mean_over_cells(gaps: Sequence[float], cells: int, level: float = 0.95) -> E
 
 
 def plug_in(landscape: Landscape, grid: Sequence[float]) -> float | None:
-    """The paper's gap, pp: largest mean over seeds on the grid minus largest on the line; None if one was not run."""
+    """The paper's gap, pp: largest mean over seeds on the grid minus largest on the line; None without both."""
     of_grid, of_line = _tops(landscape, grid)
     return None if of_grid is None or of_line is None else of_grid[0] - of_line[0]
 
 
 def _tops(landscape: Landscape, grid: Sequence[float]) -> tuple[tuple[float, Slice] | None, tuple[float, Slice] | None]:
-    """The largest mean over seeds on the grid and on the line, each with its slice; None if it was not run."""
+    """The largest mean over seeds on grid and line, each with its slice; None for either without runs."""
     found: tuple[list[tuple[float, Slice]], list[tuple[float, Slice]]] = ([], [])
     for cut in landscape.slices():
         usable = np.isfinite(cut.scores).any(axis=1)

@@ -1,7 +1,7 @@
 """How drops grow beyond the tolerance zone: drop = beta * (abs(ln kappa) - gamma) ** p beyond gamma, 0 inside.
 
-The paper's form, section 4.2, with its exponent free. Each side of kappa = 1 has three drops, at factors 2, 5 and 10:
-those at 5 and 10, beyond the zone, give the exponent once gamma is known, and the one at 2, where the paper puts the
+The paper's formula (section 4.2) with a free exponent. Each side of kappa = 1 has three drops, at factors 2, 5 and 10:
+those at 5 and 10, beyond the zone, give the exponent once gamma is known; the drop at 2, where the paper puts the
 zone's edge, gives gamma. If the drop at 2 exceeds that of a power law through 5 and 10, there is no zone: gamma = 0.
 """
 
@@ -48,7 +48,7 @@ def zone_edge(at_edge: float, near: float, far: float) -> float:
 def squared_form(near: float, far: float) -> tuple[float, float]:
     """gamma and beta (pp) of drop = beta * (abs(ln kappa) - gamma) ** 2 through the drops at factors 5 and 10.
 
-    A gamma below 0 means that the drops grow more slowly than the square even without a zone.
+    A gamma below 0 means that the drops grow more slowly than abs(ln kappa) ** 2.
 
     >>> gamma, beta = squared_form(near=1.0, far=2.0)
     >>> round(gamma, 3), round(beta * (math.log(10) - gamma) ** 2, 3)
@@ -72,7 +72,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
     Returns:
         Flagged `sides-differ` if the exponents of two sides differ significantly by more than `DIFFER`, and `zone-off`
         if a factor 2 significantly costs more than a factor 5, or improves on the claimed decay by more than a quarter
-        of that. Not bounded if runs are missing (`no-pairs`) or the drops at 5 and 10 cannot be told from 0
+        of the drop at 5. Not bounded if runs are missing (`no-pairs`) or the drops at 5 and 10 cannot be told from 0
         (`no-drop`, `one-seed`).
     """
     values: list[float] = []
@@ -98,7 +98,7 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
                 settle = f"drops at kappa {near_at:g} and {far_at:g} that differ from 0 on {dataset}"
                 return unknown("growth_exponent", "", level, METHOD, (why,), settle)
             ratio = math.log(far[0] / near[0])
-            # gamma is monotonic in the drop at 2, and the exponent in gamma: their ends map onto each other.
+            # gamma is monotonic in the drop at 2, and the exponent in gamma, so ends of intervals map onto ends.
             gamma, gamma_high, gamma_low = (zone_edge(e, near[0], far[0]) for e in edge[:3])
             p = ratio / _step(gamma)
             ends.append((min(ratio / _step(gamma_high), p), max(ratio / _step(gamma_low), p)))
@@ -147,7 +147,7 @@ def _of_whole_cells(drops: Drops) -> Drops:
 
 
 def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
-    """Adds the influences of a data set's sides seed by seed before pooling, as they share their reference runs."""
+    """Adds the influences of a data set's two sides seed by seed before pooling, as both use the runs at kappa = 1."""
     return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
 

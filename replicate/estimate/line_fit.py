@@ -1,9 +1,9 @@
 """Profile likelihood of power laws, lines in ln-ln, through the optima of a cell, from the likelihood of each optimum.
 
-Every interval is a profile likelihood interval: the values of the quantity for which some law of the family is within
-the chi-squared quantile of the best (Venzon and Moolgavkar 1988). Optima that are bounded on one side or not at all
-enter through their likelihoods, as in interval-censored regression, so what the data do not bound stays unbounded. If
-no line fits, deviances are divided by the deviance per residual degree of freedom (Birge ratio).
+Every interval is a profile likelihood interval: the values of the quantity for which some line's deviance from the best
+line is within the chi-squared quantile (Venzon and Moolgavkar 1988). Optima that are bounded on one side or not at all
+enter through their likelihoods, as in interval-censored regression, so a quantity that the data do not bound stays
+unbounded. If no line fits, deviances are divided by the deviance per residual degree of freedom (Birge ratio).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from replicate.landscape.landscape import Floats
 from replicate.text import joined
 
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
-"""Slopes tried; an interval that reaches an end counts as not bounded there."""
+"""Slopes tried; an interval that reaches the smallest or largest of them counts as not bounded on that side."""
 MISFIT_P = 0.01
-"""A line with a smaller p than this counts as a misfit."""
+"""A line with a smaller p value than this counts as a misfit."""
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
 BREAKS = float(np.log(1.5))
 """A misfit matters only if an optimum's whole interval is farther than this, in ln, from the best line: with little
-noise any law misfits, by the bias in the position of an asymmetric peak."""
+noise every line misfits, because the position of an asymmetric peak is biased."""
 MIN_INFORMATIVE = 3
 """A line through fewer bounded optima than this does not count as measured."""
 MOST_TIMES = 10
@@ -40,13 +40,13 @@ TOO_MANY = (
     "harder task, on which weight decay matters more"
 )
 WITHIN_RUNS = 2.0
-"""Less noise does not make an optimum's interval narrower than this many spacings of the runs: from the run before the
+"""Width, in spacings of the runs, below which less noise does not narrow an optimum's interval: from the run before the
 best one to the run after it."""
 
 
 @dataclass(frozen=True)
 class LineFit:
-    """Log-likelihood of lines ln wd = height + slope * (ln lr - center) through the optima of all slices of a cell."""
+    """Log-likelihood of lines ln wd = height + slope * (ln lr - center) through the optima of a cell."""
 
     curves: tuple[OptimumCurve, ...]
     center: float
@@ -58,9 +58,9 @@ class LineFit:
     scale: float
     """Factor by which deviances are divided: 1 if a line fits."""
     misfit_p: float
-    """p of the line against free optima, chi-squared; NaN with fewer than three informative slices."""
+    """p value of the best line (`misfit`); NaN with fewer than three `informative` learning rates."""
     informative: tuple[bool, ...]
-    """Which slices have an optimum bounded on both sides at 95 %."""
+    """Which learning rates (those of `curves`) have an optimum bounded on both sides at 95 %."""
 
     @cached_property
     def of_slopes(self) -> Floats:
@@ -74,16 +74,16 @@ class LineFit:
 
     @cached_property
     def places(self) -> Floats:
-        """[E], ln(weight decay) of the likeliest line at each slice."""
+        """[E], ln(weight decay) of the likeliest line at each learning rate."""
         height, slope = np.unravel_index(int(self.loglik.argmax()), self.loglik.shape)
         x = np.log([c.lr for c in self.curves])
         return np.asarray(self.heights[height] + SLOPES[slope] * (x - self.center))
 
     def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[Flag, ...]:
-        """The flag `law-breaks` if the best law, with values `places` [E], misfits by an amount that matters.
+        """The flag `law-breaks` if the best law, `places` [E] in ln(weight decay), misfits by an amount that matters.
 
-        That is, its p, `misfit_p`, is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS` away
-        from it, at a level simultaneous over all bounded optima (Bonferroni).
+        That is, its p value `misfit_p` is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS`
+        away from the law, at a level simultaneous over all bounded optima (Bonferroni).
         """
         if not misfit_p < MISFIT_P:
             return ()
@@ -96,12 +96,12 @@ class LineFit:
 
     @cached_property
     def bounded(self) -> int:
-        """Number of slices with an optimum bounded on at least one side; the others are plateaus."""
+        """Number of learning rates with an optimum bounded on at least one side; the other curves are plateaus."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @cached_property
     def flags(self) -> tuple[Flag, ...]:
-        """Flags of the slices and of the line, each once."""
+        """Flags of the curves and of the line, each once."""
         found = [flag for curve in self.curves for flag in curve.flags]
         for curve, informative in zip(self.curves, self.informative, strict=True):
             low, high = curve.interval(CLOSED_DEVIANCE)
@@ -115,7 +115,7 @@ class LineFit:
 
 
 def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
-    """The likelihood of lines through the optima of `curves`, one per slice; None if there are none."""
+    """The likelihood of lines through the optima of `curves`, one per learning rate; None if `curves` is empty."""
     if not curves:
         return None
     x = np.log([c.lr for c in curves])
@@ -123,7 +123,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
     heights = _heights(curves)
     total = np.zeros((len(heights), len(SLOPES)))
-    # Any two optima lie on a line, so a wrongly placed one would go unnoticed.
+    # Some line passes through any two optima, so a misplaced optimum would go unnoticed.
     sure = curves if closed.sum() >= MIN_INFORMATIVE else [curve.among_alike() for curve in curves]
     for curve, xi in zip(sure, x, strict=True):
         total += _along(curve, heights, SLOPES * (xi - center))
@@ -147,8 +147,8 @@ def misfit(
 ) -> tuple[float, float]:
     """Scale factor of deviances (Birge ratio, at least 1) and p of the best line, which has log-likelihood `best`.
 
-    Likelihood ratio test against free optima, chi-squared, with the number of `closed` (bounded) optima minus two
-    degrees of freedom; 1 and NaN with fewer than three of them.
+    Likelihood ratio test against a free optimum per curve: chi-squared, its degrees of freedom two fewer than the
+    `closed` (bounded) optima. Returns 1 and NaN with fewer than three closed optima.
     """
     deviance = 2 * (sum(float(c.table.max()) for c in curves) - best)
     dof = int(np.sum(closed)) - 2
@@ -162,7 +162,7 @@ def _is_closed(curve: OptimumCurve) -> bool:
 
 
 def _heights(curves: Sequence[OptimumCurve]) -> Floats:
-    """Heights tried; if an optimum is not bounded, they extend far enough beyond the grids for all slopes tried."""
+    """Heights tried; if an optimum is not bounded, heights extend far enough beyond the grids for all slopes tried."""
     ends = [c.interval(CLOSED_DEVIANCE) for c in curves]
     past_low = 12.0 if any(np.isinf(low) for low, _ in ends) else 2.0
     past_high = 12.0 if any(np.isinf(high) for _, high in ends) else 2.0
@@ -172,13 +172,13 @@ def _heights(curves: Sequence[OptimumCurve]) -> Floats:
 
 
 def within(profile: Floats, scale: float, level: float) -> NDArray[np.intp]:
-    """Indices of `profile` within the chi-squared quantile of its maximum, deviances being divided by `scale`."""
+    """Indices where the deviance of `profile`, divided by `scale`, is within the chi-squared quantile at `level`."""
     threshold = scale * float(chi2_quantile(level, 1)) / 2
     return np.nonzero(profile >= profile.max() - threshold)[0]
 
 
 def likeliest(profile: Floats) -> int:
-    """Index of the largest value; the middle one of several equal ones, as on a side that is not bounded."""
+    """Index of the largest value; of several equally large ones, as on a side that is not bounded, the middle one."""
     top = np.nonzero(profile >= profile.max() - 1e-9)[0]
     return int(top[len(top) // 2])
 
@@ -191,7 +191,7 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 
 def settle(fit: LineFit) -> str:
-    """Which further runs would determine the line, from the slices whose optimum is not bounded."""
+    """Which further runs would determine the line, from the learning rates whose optimum is not bounded."""
     wanted: dict[str, list[str]] = {}
     """Advice → the learning rates to which it applies."""
     noise_unknown = not fit.curves[0].noise_known
@@ -202,7 +202,7 @@ def settle(fit: LineFit) -> str:
         end = curve.start + STEP * (len(curve.table) - 3)
         below, above = bool(np.isinf(low)), bool(np.isinf(high))
         if below and above and noise_unknown:
-            # With unknown noise the best run may be the optimum; advise runs beyond it only if it is at an end.
+            # With unknown noise the best run may be the optimum; runs beyond it help only if it is at an end.
             below, above = abs(curve.best_run - curve.start) < STEP, curve.best_run > end - STEP
         text = ""
         if below and above:

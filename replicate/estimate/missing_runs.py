@@ -14,13 +14,13 @@ from replicate.landscape.landscape import Landscape, Slice
 SAME = 1e-6
 """Values with a relative difference up to this count as equal."""
 LEAST_WDS = 3
-"""Weight decays a learning rate needs for an optimum."""
+"""Smallest number of weight decays at a learning rate for which an optimum is estimated."""
 LEAST_LRS = 3
-"""Learning rates a line needs."""
+"""Smallest number of learning rates for which a line is estimated."""
 MOST_NEW = 10_000
 """Limit on the number of new seeds."""
 NEAR = 1.25
-"""A run is expected to diverge from this factor below a diverged one on, in learning rate times weight decay."""
+"""A run is expected to diverge if its learning rate times weight decay is at least a diverged run's divided by this."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class NextRun:
 
 
 class Divergence:
-    """The region where training diverges, from all runs of a landscape.
+    """The region of (learning rate, weight decay) where training diverges, from all runs of a landscape.
 
-    That is, wherever both learning rate and its product with weight decay are at least those of a point at which most
-    runs diverged and beyond which no run finished.
+    The region has every point whose learning rate, and whose learning rate times weight decay, are at least those of a
+    point at which most runs diverged and beyond which no run finished.
     """
 
     def __init__(self, landscape: Landscape) -> None:
@@ -80,7 +80,7 @@ def _missing(landscape: Landscape, fit: LineFit | None, diverges: Divergence) ->
 
 
 def _repeats(fit: LineFit) -> Iterator[tuple[float, float]]:
-    """A second seed of every learning rate's best run, then of its neighbours, to learn the noise between seeds."""
+    """A second seed of each learning rate's best run, then of the neighbouring runs, to measure the seed noise."""
     for step in (0, -1, 1):
         for curve in fit.curves:
             assert curve.fitted is not None
@@ -95,7 +95,7 @@ def _near(lr: float, others: Sequence[float]) -> bool:
 
 
 def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
-    """Weight decays a factor 3 apart around the best run of `cut`: those that it lacks, or with `all_of_them` all."""
+    """Weight decays a factor 3 apart around the best run of `cut`: those not yet run or, with `all_of_them`, all."""
     finite = np.isfinite(cut.scores)
     means = np.array([row[ok].mean() if ok.any() else -np.inf for row, ok in zip(cut.scores, finite, strict=True)])
     positive = cut.wds > 0
@@ -108,7 +108,7 @@ def _around(cut: Slice, *, all_of_them: bool = False) -> list[float]:
 
 
 def numbered(landscape: Landscape, chosen: Sequence[tuple[float, float]]) -> Iterator[NextRun]:
-    """The runs `chosen` with rounded weight decays, each with a seed that has not been run there yet."""
+    """The runs `chosen` with rounded weight decays, each with a seed not yet run at that point."""
     seeds = [seed.item() if isinstance(seed, np.generic) else seed for seed in landscape.seeds]
     taken: dict[tuple[float, float], set[Any]] = {}
     for run in landscape.frame[["lr", "wd", "seed"]].to_dict("records"):

@@ -1,8 +1,8 @@
 """Which further runs (learning rate, weight decay, seed) would narrow the intervals of slope and ratio most.
 
 Curves are drawn from the posterior of each learning rate. A run's value is the expected reduction of the variance of
-slope and ratio: the expected value of sample information, by regression of the draws' optima on the scores that they
-would give (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen greedily, each given those before it.
+slope and ratio: the expected value of sample information, by regression of the draws' optima on the runs' simulated
+scores (Strong, Oakley, Brennan and Breeze 2015). Runs are chosen greedily, each given the runs chosen before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from replicate.estimate.surface import Ridge
 from replicate.landscape.landscape import Floats, Landscape
 
 FINE = 129
-"""Points at which a drawn curve is evaluated to find its optimum."""
+"""Number of points at which a drawn curve is evaluated to find its optimum."""
 SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
 """Half-widths of the paper's margins, in units of which the errors of slope and ratio are added."""
 LEAST_VARIANCE = 0.05**2
@@ -32,7 +32,7 @@ LEAST_VARIANCE = 0.05**2
 LEAST_GAP = float(np.log(1.25))
 """No candidate is closer to a run than this, in ln(weight decay)."""
 TOLD = 2.6
-"""Standard errors at which two runs are told apart: about `plateau.SET_LEVEL` among a handful of runs."""
+"""Standard errors by which two runs must differ to be told apart: about `plateau.SET_LEVEL` for a handful of runs."""
 BEYOND_END = float(np.log(10))
 """Standard deviation assumed, in ln, for an optimum that is not bounded on one side."""
 BEYOND = float(np.log(3))
@@ -40,7 +40,7 @@ BEYOND = float(np.log(3))
 APART = 0.1
 """Largest distance, in ln, of a trial's learning rate from that of its candidate."""
 LEAST_DRAWS = 100
-"""With fewer surfaces that have a line, no trials are suggested."""
+"""If fewer drawn surfaces than this have a slope, no trials are suggested."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Plan:
 
     runs: tuple[NextRun, ...]
     slope_narrows: float | None
-    """Expected standard error of the slope after these runs over today's; None if too little is known to say."""
+    """Expected standard error of the slope after these runs divided by today's; None if not known."""
     ratio_narrows: float | None
-    """The same for ln(ratio)."""
+    """Expected standard error of ln(ratio) after these runs divided by today's; None if not known."""
 
     @property
     def ranked(self) -> list[tuple[int, NextRun]]:
@@ -61,21 +61,22 @@ class Plan:
 
 @dataclass
 class _End:
-    """An end of the weight decays of a learning rate that cannot be told from the best and so does not bound it."""
+    """The first or last weight decay of a learning rate, if it is as good as the best and so does not bound the
+    optimum."""
 
     at: int
     """Index of this weight decay among the candidates."""
     best: int
     """Index of the best run among the candidates."""
     lead: float
-    """The best run's mean minus this one's, in units of the process's scale."""
+    """The best run's mean score minus this weight decay's, in units of the Gaussian process's scale."""
     runs: list[float]
     """Number of runs at this weight decay and at the best one, planned ones included."""
     before: float
-    """Variance of `lead` with the runs that exist."""
+    """Variance of `lead` without planned runs."""
 
     def open(self, noise: float, at: int = -1, more: int = 0) -> float:
-        """Probability that it still cannot be told from the best after `more` runs at candidate `at`."""
+        """Probability that this end still cannot be told from the best after `more` runs at candidate `at`."""
         now = sum(
             noise**2 / (n + more * (at == place)) for n, place in zip(self.runs, (self.at, self.best), strict=True)
         )
@@ -89,7 +90,7 @@ class _End:
 
 
 class _Rate:
-    """Posterior draws of one learning rate's curve and optimum, and how runs there would reduce its variance."""
+    """Posterior draws of one learning rate's curve and optimum, and how runs would reduce the optimum's variance."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class _Rate:
         noise: float,
         ends: Sequence[_End],
     ) -> None:
-        """`places` [C]: candidates; `sizes` [C]: number of runs that each stands for; `noise`: SD of a run's score.
+        """`places` [C]: candidates, ln(weight decay); `sizes` [C]: runs of each; `noise`: SD of a run's score.
 
         `draws`: [K, C], curves at `places`, and [K], their optima.
         """
@@ -218,7 +219,7 @@ def _rate(curve: OptimumCurve, diverges: Divergence, rng: np.random.Generator) -
     best = grid[:FINE][drawn[:, :FINE].argmax(axis=1)]
     seeds = np.isfinite(fitted.points.scores).sum(axis=1)
     noise = float(np.sqrt(np.median(np.diag(fitted.process.covariance) * seeds)))
-    # A new weight decay gets as many seeds as the others: with fewer it could hardly be told from the best.
+    # A new weight decay gets as many seeds as the others: with fewer seeds it could hardly be told from the best.
     new = np.abs(places[:, None] - fitted.points.x[None, :]).min(axis=1) > SAME
     sizes = np.where(new, max(int(np.median(seeds)), 1), 1)
     noise /= fitted.process.scale
@@ -238,7 +239,7 @@ def _ends(curve: OptimumCurve, places: Floats, seeds: NDArray[np.intp], noise: f
 
 
 def _places(curve: OptimumCurve, diverges: Divergence) -> Iterator[float]:
-    """Candidates, ln(weight decay): the runs, midpoints between them, and points beyond if the best may lie there."""
+    """Candidates, ln(weight decay): runs, midpoints between runs, and points beyond an end that is not bounded."""
     assert curve.fitted is not None
     points = curve.fitted.points
     yield from points.x[points.x >= points.low]
@@ -278,7 +279,7 @@ def next_trials(landscape: Landscape, found: Ridge, count: int, rng: np.random.G
         best = int(np.sum([one.after(rng) for one in of], axis=0).argmin())
         for one in of:
             one.take(best, rng)
-        # Each trial gets a learning rate of its own; otherwise the search would become a grid.
+        # Each trial gets a slightly different learning rate; otherwise the search would become a grid.
         lr = np.exp(points[best, 0] + rng.uniform(-APART, APART))
         chosen.append((float(f"{lr:.4g}"), float(np.exp(points[best, 1]))))
     slope, ratio = (math.sqrt(one.variance) / was for one, was in zip(of, before, strict=True))

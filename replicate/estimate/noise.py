@@ -1,4 +1,4 @@
-"""Noise of a landscape: a slice's mean scores over seeds, adjusted for seed effects, and their covariance."""
+"""Noise of a landscape: mean scores over seeds at each learning rate, adjusted for seed effects, with covariance."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 ROUNDING = 1e-9
-"""A smaller weight is a rounding error."""
+"""A difference between weights smaller than this is a rounding error."""
 
 
 @dataclass(frozen=True)
 class SliceNoise:
-    """The additive fit score[w, s] = mean[w] + seed[s] + residual[w, s] of one slice."""
+    """The additive fit score[w, s] = mean[w] + level[s] + residual[w, s] of a learning rate's runs."""
 
     mean: Floats
-    """[W], mean score, at the level of the average seed."""
+    """[W], mean score, adjusted to the average seed's level."""
     count: NDArray[np.int64]
     """[W], number of finite scores."""
     residual_variance: Floats
@@ -32,15 +32,15 @@ class SliceNoise:
     dof: Floats
     """[W], degrees of freedom of `residual_variance`."""
     level_variance: float
-    """Variance that the choice of seeds adds to all means of the slice in common."""
+    """Variance of the error, common to all means of the slice, that comes from the choice of seeds."""
     weights: Floats | None
     """[W, W, S], weight of each score in each mean; None if no score is missing, so that means are plain averages."""
     level_squares: float
-    """Sum of squares of the seeds' levels around the average of the seeds in the same linked rows."""
+    """Sum of squares of the seeds' levels around their average, among rows that shared seeds link."""
     level_dof: int
     """Degrees of freedom of `level_squares`."""
     linked: bool
-    """Whether any seed has scores in two rows."""
+    """Whether any seed has scores at two weight decays."""
 
 
 def additive_fit(scores: Floats) -> SliceNoise:
@@ -72,7 +72,7 @@ def additive_fit(scores: Floats) -> SliceNoise:
 
 
 def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """With missing scores: means, seed effects, 1 - leverage of each score, weights, degrees of freedom of levels.
+    """With missing scores: means, seed levels, 1 - leverage of each score, weights, degrees of freedom of levels.
 
     Two sets of rows not linked by a chain of shared seeds are compared as if the seeds of both had the same mean
     effect, since nothing else is known. A row that shares no seed with any other has no seed effects: all its scatter
@@ -117,7 +117,7 @@ def _linked(finite: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:
-    """Covariance [W, W] of `noise.mean`, given that among the runs of one seed, `among` [W, W], without seed levels."""
+    """Covariance [W, W] of `noise.mean`, seed levels left out, from that of the runs of one seed, `among` [W, W]."""
     if noise.weights is None:
         return among / noise.count
     return np.asarray(np.einsum("iws,wv,jvs->ij", noise.weights, among, noise.weights, optimize=True))
@@ -126,8 +126,8 @@ def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:
 def level_covariance(noise: SliceNoise, variance: float) -> Floats:
     """Contribution of the seeds' levels, each of `variance`, to the covariance [W, W] of the means.
 
-    If shared seeds link all rows, it is common to all means and left out (zeros). Between rows that are not linked it
-    is what makes their difference uncertain.
+    If shared seeds link all rows, the levels change all means equally and are left out (zeros). If shared seeds do not
+    link two rows, the levels make the rows' difference uncertain.
     """
     if noise.weights is None:
         return np.zeros((len(noise.mean), len(noise.mean)))
@@ -136,12 +136,12 @@ def level_covariance(noise: SliceNoise, variance: float) -> Floats:
 
 
 def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
-    """Upper limit of the variance of a seed's level in one slice, for `level_covariance`.
+    """Upper limit of the variance of a seed's level at one learning rate, for `level_covariance`.
 
-    The upper end of a one-sided 90 % interval, from the seeds' levels within linked rows. A seed may have the same
-    level in all slices, so all slices together count for no more degrees of freedom than one. If linked rows never have
-    two seeds in common, it is `unknown`. If no seed links any two rows it is 0, as the scatter of a row then includes
-    that of the levels.
+    The upper end of a one-sided 90 % interval, from the seeds' levels among weight decays that shared seeds link. A
+    seed may have the same level at all learning rates, so all learning rates together have no more degrees of freedom
+    than one. The limit is `unknown` if linked weight decays never share two seeds, and 0 if no seed links any: levels
+    then are part of the scatter.
     """
     if not any(parts_apart(n).any() for n in noises):
         return 0.0
@@ -153,19 +153,19 @@ def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> floa
 
 
 def unknown_level_variance(noises: Sequence[SliceNoise]) -> float:
-    """Variance of a seed's level if unknown: so large that rows not linked by seeds cannot be compared."""
+    """Variance assumed for a seed's level if unknown: so large that rows not linked by seeds cannot be compared."""
     return (10 * max(float(np.ptp(n.mean)) for n in noises)) ** 2
 
 
 def parts_apart(noise: SliceNoise) -> NDArray[np.bool_]:
-    """[W - 1], whether a row and the next one are not linked by a chain of shared seeds."""
+    """[W - 1], True where no chain of shared seeds links a row to the next one."""
     if noise.weights is None:
         return np.zeros(len(noise.mean) - 1, dtype=bool)
     return np.asarray((np.abs(np.diff(_of_levels(noise.weights), axis=0)) > ROUNDING).any(axis=1))
 
 
 def _of_levels(weights: Floats) -> Floats:
-    """[W, S], weight of each seed's level in each mean, minus its average over means."""
+    """[W, S], weight of each seed's level in each mean, minus the weight's average over means."""
     of_seed = weights.sum(axis=1)
     apart = of_seed - of_seed.mean(axis=0)
     # Between linked rows the differences are rounding errors, which a large variance would magnify.
@@ -173,12 +173,12 @@ def _of_levels(weights: Floats) -> Floats:
 
 
 def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
-    """Variances [N] shrunk towards their common level, and the degrees of freedom of that level.
+    """Variances [N] shrunk towards a common value, and the degrees of freedom of this value.
 
     Empirical Bayes with a scaled inverse chi-squared prior fitted to the moments of the log variances: G. Smyth,
     "Linear models and empirical Bayes methods for assessing differential expression", 2004, section 6.2. The log of a
     variance with less than one degree of freedom is hardly informative and gets little weight; entries without any
-    degrees of freedom get the common level. NaN if there is less than one degree of freedom in total.
+    degrees of freedom get the common value. NaN if there is less than one degree of freedom in total.
     """
     usable = (dof > 1e-9) & np.isfinite(variance)
     if dof[usable].sum() < 1 - 1e-9:
@@ -210,9 +210,9 @@ def moderated_variance(variance: Floats, dof: Floats) -> tuple[Floats, float]:
 
 
 def variances_by_slice(noises: Sequence[SliceNoise]) -> list[Floats]:
-    """Variance of one run at every row, one [W] array per slice, moderated towards the slice's and the cell's level.
+    """Variance of one run at each weight decay, a [W] array per learning rate, shrunk towards common values.
 
-    In two steps, as learning rates may differ in their noise by more than the weight decays of one learning rate do.
+    In two steps, as noise may differ more between learning rates than between the weight decays of one.
     """
     dof = [n.dof for n in noises]
     pooled = np.array([_pooled(n.residual_variance, n.dof) for n in noises])
@@ -249,15 +249,15 @@ def _inverse_trigamma(y: float) -> float:
 def seed_sd(cells: list[Floats], level: float = 0.95) -> Estimate:
     """Seed-to-seed standard deviation, in units of the scores (percentage points), pooled over cells.
 
-    The configurations of a cell share their seeds, so together they count for no more degrees of freedom than one of
-    them: the number of seeds minus one. The interval is the chi-squared interval of normal data.
+    The configurations of a cell share their seeds, so together they count for as many degrees of freedom as one
+    configuration: the number of seeds minus one. The interval is the chi-squared interval of normal data.
 
     Args:
         cells: One [C, S] array of scores per cell, configuration by seed, NaN where missing.
         level: Level of the interval, 0 to 1.
 
     Returns:
-        Without a value, and not bounded above (`one-seed`), if no configuration has two seeds.
+        The estimate has no value and no upper bound (`one-seed`) if no configuration has two seeds.
 
     >>> seed_sd([np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])]).value
     1.0

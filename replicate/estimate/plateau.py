@@ -1,4 +1,4 @@
-"""Plateaus, on which no single weight decay is best: runs that cannot be told from the best, and flat tops."""
+"""Plateaus, on which no single weight decay is best: runs indistinguishable from the best, and flat tops of curves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SET_LEVEL = 0.99
 """Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is
 bounded."""
 LEAST_DOF_OF_SLICE = 8.0
-"""Smallest number of degrees of freedom used for that set. A slice may have fewer (two seeds of seven weight decays
-leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the cell's degrees of
-freedom, or are the largest that smooth curves allow."""
+"""Smallest number of degrees of freedom used for this set of runs. A learning rate may have fewer (two seeds of seven
+weight decays leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the
+cell's degrees of freedom, or are the largest that smooth curves allow."""
 LATE_FALL = 1 / 5
 """Accuracy has not begun to fall at a run whose loss is at most this share of the next run's loss. For a quadratic
-curve with its peak at a run that share is a quarter."""
+curve that peaks at a run, the share is a quarter at the run beside it."""
 FLAT_TOP = float(np.log(2))
-"""A top at least this wide in ln(weight decay), between two falls, is flat and has no single optimum."""
+"""A curve whose top is at least this wide in ln(weight decay), between two falls, has no single optimum."""
 
 
 def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
@@ -30,10 +30,10 @@ def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
 
 
 def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
-    """`flat_top` of every slice; if most are flat, all are, and the others only look different because of noise.
+    """`flat_top` at every learning rate; if most tops are flat, all count as flat, as noise can make one look narrow.
 
-    Then all are made as wide as the widest, around their own middle. Only slices in which accuracy falls on both sides
-    are counted, and widened.
+    In that case each top is made as wide as the widest, around its own middle. Only tops with a fall on both sides are
+    counted and widened.
     """
     found, closed = [], []
     for points, runs in zip(cell, best, strict=True):
@@ -52,7 +52,7 @@ def flat_top(x: Floats, mean: Floats) -> tuple[float, float]:
 
     The loss is taken as quadratic from there on: the line through the square roots of the first two losses beyond
     `LATE_FALL` is extrapolated to 0. For a peak both positions are the peak; if the lines cross, `low` is above `high`.
-    Without two such runs it is the last run before the fall.
+    Without two such runs the position is the last run before the fall.
     """
     loss = mean.max() - mean
     best = int(mean.argmax())

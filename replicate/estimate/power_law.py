@@ -25,8 +25,8 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
-"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some informative
-learning rate: less than the margin's factor 2, because the slope is not known exactly."""
+"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some learning rate with
+a bounded optimum. The value is below the margin's factor 2 because the slope is not known exactly."""
 RESOLUTION = 0.1
 """Share of the grid's spacing by which the interval of a ratio is widened: an asymmetric curve's peak between two grid
 points cannot be located better, whatever the noise, and the error is the same at every learning rate."""
@@ -85,11 +85,11 @@ def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
 
 
 def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, float]:
-    """ln(best weight decay / learning rate) at the centre of the informative learning rates: value, low, high.
+    """ln(best weight decay / learning rate), mean over the learning rates with a bounded optimum: value, low, high.
 
-    The slope is profiled out, so the ratio is the geometric mean over those learning rates whether or not it is
-    constant; if no line fits (p below `MISFIT_P`), it is the mean of their own optima. The interval is widened by
-    `RESOLUTION`, and by the possible bias in the position of an asymmetric peak (`_lean`).
+    It is the line's value at the centre of these learning rates, with the slope profiled out; if no line fits (p below
+    `MISFIT_P`), it is the mean of the values estimated at each of them alone. The interval is widened by `RESOLUTION`,
+    and by the possible bias in the position of an asymmetric peak (`_lean`).
     """
     profile = fit.of_heights
     if fit.bounded < min(MIN_INFORMATIVE, len(fit.curves)):
@@ -103,7 +103,7 @@ def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, f
         # No line fits, so the line's value at a learning rate means nothing: average the bounded optima themselves.
         deviance = float(chi2_quantile(level, 1))
         parts = [_own_ratio(c, deviance) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
-        # Their errors may be fully correlated, and within a set-valued optimum the middle is no likelier than the ends.
+        # The optima's errors may be fully correlated, and a set-valued optimum's middle is no likelier than its ends.
         found = combine.mean_in_step(parts)
         return found.value, found.low - below, found.high + above
     return value, low - fit.center - below, high - fit.center + above
@@ -117,7 +117,7 @@ def _widening(fit: LineFit) -> tuple[float, float]:
 
 
 def _lean(fit: LineFit) -> tuple[float, float]:
-    """How far below and above (both >= 0) a peak with straight sides lies from the smooth one; mean of bounded optima.
+    """How far, in ln, a peak with straight sides lies below and above the smooth curve's; mean over bounded optima.
 
     A smooth curve rounds off an asymmetric peak and moves it away from the steeper side, equally at all learning rates:
     this bias does not average out in a ratio, but cancels in a slope.
@@ -128,14 +128,14 @@ def _lean(fit: LineFit) -> tuple[float, float]:
 
 
 def _own_ratio(curve: OptimumCurve, deviance: float) -> combine.Span:
-    """ln(best weight decay / learning rate) of one learning rate, without using the others."""
+    """ln(best weight decay / learning rate) at one learning rate, from the runs at this learning rate alone."""
     low, high = curve.interval(deviance)
     log_lr = float(np.log(curve.lr))
     return combine.Span(min(max(curve.middle(deviance), low), high) - log_lr, low - log_lr, high - log_lr)
 
 
 def ratio(fit: LineFit, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over the informative learning rates.
+    """Best weight decay / learning rate, geometric mean over the learning rates with a bounded optimum.
 
     Args:
         fit: As in `slope`.
@@ -175,7 +175,7 @@ def varying(slope: float | None, low: float, high: float, x: Floats, displaced: 
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
-    """Each informative learning rate's own ratio, without a line; intervals hold together at `level` (Bonferroni)."""
+    """The ratio at each learning rate with a bounded optimum; intervals simultaneous at `level` (Bonferroni)."""
     count = sum(fit.informative)
     deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
     even = float(chi2_quantile(0.5, 1))
@@ -208,7 +208,7 @@ def optima(fit: LineFit, level: float = 0.95) -> tuple[details.OptimumAt, ...]:
 
 @dataclass(frozen=True)
 class Rivals:
-    """The rival exponents that the data exclude, and the one they support."""
+    """The rival exponents that the data exclude, and the rival exponent, if any, that they support."""
 
     exponent: int | None
     """Exponent of the rival that is supported; None if none is."""
@@ -221,8 +221,8 @@ class Rivals:
 def rivals(fit: LineFit, level: float = 0.95) -> Rivals:
     """Which of `RIVALS` the data exclude and which they support.
 
-    A rival is excluded if the slope's interval does not contain it. It is supported if it is the only one contained and
-    the interval is narrower than the distance between rivals, 1.
+    A rival is excluded if the slope's interval does not contain it. A rival is supported if it is the only one that the
+    interval contains, and the interval is narrower than 1, the distance between rivals.
     """
     _, low, high = slope_span(fit, level)
     return rivals_within(low, high)

@@ -1,7 +1,7 @@
 """The paper's own pipeline: mean over seeds, argmax, least squares, and its bootstrap by enumeration of all resamples.
 
-It is reported beside every verdict for comparison with the paper's figures, and never decides one: it treats an argmax
-at the edge of the grid or on a plateau as a measurement, and a percentile interval of five seeds is too short.
+Its results are reported beside every verdict, for comparison with the paper's figures, and never decide one: it treats
+an argmax at the edge of the grid or on a plateau as a measurement, and a percentile interval of five seeds is short.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class BestAt:
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's estimates for a cell by its own method (`replicate.estimate.published`); None: not defined."""
+    """A cell's estimates by the paper's own method (`replicate.estimate.published`); None where not defined."""
 
     rho: float
     rho_low: float
     rho_high: float
     """95 % percentile interval over resampled seeds."""
     p_rho: float | None
-    """p of a ratio of 0.10, from the normal distribution and the resamples' standard error; None if that is 0."""
+    """p value of the ratio 0.10 (normal distribution, the resamples' standard error); None if that error is 0."""
     slope: float | None
     """Least squares of ln wd on ln lr; None if an argmax is weight decay 0."""
     intercept: float | None
@@ -94,7 +94,7 @@ def weighted_percentile(values: Floats, weights: Floats, q: float) -> float:
 
 
 def published_fit(slices: Sequence[Slice]) -> Published:
-    """The paper's estimates of one cell, by its own method.
+    """The estimates of one cell by the paper's own method.
 
     Args:
         slices: One per learning rate, at least two; seeds are resampled jointly for all of them.
@@ -141,7 +141,7 @@ def _intercept(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def _drawn(n_seeds: int) -> tuple[Floats, Floats]:
-    """10,000 resamples drawn with a fixed random generator, for seeds too many to enumerate; as `resamples`."""
+    """10,000 resamples, in the form of `resamples`, drawn with a fixed random seed: for too many seeds to enumerate."""
     counts = np.random.default_rng(0).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=10_000)
     return counts / n_seeds, np.full(10_000, 1e-4)
 
@@ -158,7 +158,7 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)
     ss_within = sum(((g - g.mean()) ** 2).sum() for g in groups)
-    # Groups that are equal and without scatter up to rounding give 0 / 0: that is no evidence of a difference.
+    # Equal groups without scatter, up to rounding, give 0 / 0, which is no evidence of a difference.
     rounding = total * (1e-12 * max(float(np.abs(g).max()) for g in groups if len(g))) ** 2
     if ss_between <= rounding and ss_within <= rounding:
         return 0.0, 1.0, between, within

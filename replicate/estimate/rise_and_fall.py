@@ -2,8 +2,8 @@
 
 Accuracy rises as a logistic function and then falls off a cliff, down to that of a model that learns nothing. All
 learning rates share the width of the rise, the steepness of the cliff and the sharpness of its edges, so the runs of
-one learning rate inform the curve between the runs of another. A Gaussian process models the rest, as in
-`accuracy_curve.py`, and the evidence decides between this model and that process alone.
+one learning rate inform the curve between the runs of another. A Gaussian process models the deviations from this
+shape, as in `accuracy_curve.py`, and the evidence decides between this model and the Gaussian process alone.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from replicate.landscape.landscape import Floats
 
 OWN = 4
 """Number of parameters of one learning rate: accuracy without decay, relative to the best mean, and the height of the
-rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the
-smallest."""
+rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the smallest
+weight decay."""
 COMMON = 4
 """Number of shared parameters: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
 exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of the means' span."""
 EXPECTED = np.array([-0.3, -0.7, 1.0])
 """Prior means of the first three shared parameters."""
 SPREAD = np.array([0.7, 0.8, 1.5])
-"""Prior standard deviations of these, larger than the differences between the trained perceptrons."""
+"""Prior standard deviations of the same parameters, larger than the differences between the trained perceptrons."""
 DEPTH = (1.2, 0.5)
 """Prior mean of the fall's depth, and the prior standard deviation of its logarithm."""
 SOFTENING = 10.0
-"""Losses count by their logarithm from this size on, in standard errors of a mean: see `softening.py`."""
+"""Loss, in standard errors of a mean, above which losses count by their logarithm: see `softening.py`."""
 MISFIT = 0.003
 """Standard deviation, as a share of the depth, by which trained curves deviate from this shape, with correlation length
-`MISFIT_LENGTH` in ln(weight decay). Too small to be seen in runs, yet large enough to displace a peak. Set from the
-trained perceptrons."""
+`MISFIT_LENGTH` in ln(weight decay). Such deviations are too small to be seen in runs, yet large enough to displace a
+peak. Set from the trained perceptrons."""
 MISFIT_LENGTH = 0.5
 APART = 0.2
 """Standard deviation of the shared parameters between learning rates. Set from the trained perceptrons."""
@@ -49,7 +49,7 @@ GAINED = 1e-3
 """The fit stops when a step lowers the sum of squares by less than this."""
 CHAINS = 64
 MOVES, SETTLING, KEPT = 40, 15, 4
-"""Moves of each chain; moves discarded at its start (burn-in); of the rest, every fourth state is kept."""
+"""Moves of each chain; moves discarded at its start (burn-in); of the later states, every fourth is kept."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _posterior(curves: Sequence[RiseAndFall], rng: np.random.Generator) -> Float
     density = [log_density(one) for one in chains]
     rows, kept = np.arange(len(curves))[:, None], []
     for move in range(MOVES):
-        # Every eighth jump can lead from one mode to another; the others have the length advised by ter Braak.
+        # Every eighth jump can lead from one mode to another; the other jumps have the length advised by ter Braak.
         jump = 1.0 if move % 8 == 7 else 2.38 / np.sqrt(2 * (OWN + COMMON)) * rng.uniform(0.5, 1.3)
         for moving in (0, 1):
             others = chains[1 - moving]
@@ -322,7 +322,7 @@ def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
 
 
 def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[COMMON, COMMON], information of one learning rate on the shared parameters, its own being marginalised out."""
+    """[COMMON, COMMON], information of one learning rate on the shared parameters, with its own marginalised out."""
     information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
     own, across = information[:OWN, :OWN], information[:OWN, OWN:]
     told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)

@@ -1,4 +1,4 @@
-"""Errors shared by runs of one seed, and the covariance of the means of every slice of a cell that follows from them.
+"""Errors shared by runs of one seed, and the resulting covariance of the mean scores at every learning rate of a cell.
 
 Two runs of one seed with slightly different weight decays have the same initialisation and the same batches, and so
 similar errors: each seed has a curve of its own, which averaging over neighbouring weight decays does not remove. The
@@ -22,17 +22,17 @@ SHARES = np.array([0.0, 0.3, 0.6, 0.8, 0.9, 0.96])
 LENGTHS = np.array([0.8, 1.4, 2.4, 4.2, 7.0])
 """Length scales tried, in ln(weight decay), for a seed's curve and for the mean curve of all seeds."""
 ONE_SEED = (0.8, 2.4)
-"""Share and length assumed without repeated seeds, when they cannot be estimated: the share is the upper end of those
-of the recorded runs (`seed_curve_share` in the verdict files)."""
+"""Share and length assumed without repeated seeds, when they cannot be estimated: the share is the largest estimated
+from the recorded runs (`seed_curve_share` in the verdict files)."""
 LEAST_FACTOR = 1e-12
 """Variance, relative to that of one run, below which runs count as identical."""
 MOST_RUNS = 160
-"""About how many runs of a slice are used: those of the seeds with most runs, at least two seeds."""
+"""Approximate limit on the runs used per learning rate: seeds with most runs come first, at least two seeds."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The runs of one slice."""
+    """The runs of one learning rate."""
 
     x: Floats
     """[W], ln(weight decay), ascending."""
@@ -53,9 +53,9 @@ class Shared:
     """The noise of a cell."""
 
     covariances: tuple[Floats, ...]
-    """Covariance [W, W] of the means of every slice (`additive_fit`), without the level common to a seed's slice."""
+    """Covariance [W, W] of the means (`additive_fit`) at every learning rate, without the seeds' levels."""
     share: float
-    """Posterior mean of the seed curve's share of a run's variance; NaN if the data say nothing about it."""
+    """Posterior mean of the seed curve's share of a run's variance; NaN if the data say nothing about the share."""
 
 
 def shared_noise(cell: Sequence[Scores], of_known_size: bool = False) -> Shared:
@@ -82,8 +82,8 @@ def one_seed_covariance(x: Floats, white: Floats) -> Floats:
 def known_covariance(x: Floats, variance: float) -> Floats:
     """Covariance [W, W] of runs of one seed each, whose `variance` is known.
 
-    The seed curve's share of it is unknown: to be safe, the white noise gets the whole variance, and the curve the
-    share of `ONE_SEED` in addition.
+    The seed curve's share of `variance` is unknown: to be safe, the white noise gets the whole variance, and the curve
+    has the share of `ONE_SEED` in addition.
     """
     return _with_curve(x, np.full(len(x), np.sqrt(variance)), ONE_SEED[0])
 
@@ -94,7 +94,7 @@ def _with_curve(x: Floats, sd: Floats, smooth: float) -> Floats:
 
 
 def _correlations(x: Floats) -> Floats:
-    """[A, L, W, W], correlation of one seed's runs at `x` [W], over `SHARES` and `LENGTHS`."""
+    """[A, L, W, W], correlation of one seed's runs at `x` [W], for each of `SHARES` and `LENGTHS`."""
     return _correlations_at(tuple(np.round(x - x[0], 9).tolist()))
 
 
@@ -111,7 +111,7 @@ def _correlations_at(places: tuple[float, ...]) -> Floats:
 def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
     """Posterior weights [A, L] of share and length, common factor [A, L] of variances, and whether data inform them.
 
-    By restricted likelihood: that of the scores' residuals when every weight decay has its own mean and every seed of a
+    By restricted likelihood: the likelihood of the residuals if every weight decay has its own mean and every seed of a
     slice its own level.
     """
     shape = (len(SHARES), len(LENGTHS))
@@ -175,6 +175,6 @@ def _of_means(s: Scores, weights: Floats, factor: Floats) -> Floats:
 
 
 def _centred(covariance: Floats) -> Floats:
-    """Covariance of the deviations from the slice's mean; the error common to the whole slice is removed."""
+    """Covariance of the deviations from the mean over weight decays; the error common to all of them is removed."""
     rows = covariance.mean(axis=0)
     return np.asarray(covariance - rows[:, None] - rows[None, :] + rows.mean())

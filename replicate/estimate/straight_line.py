@@ -26,13 +26,13 @@ NEAREST = "straight line nearest to the likeliest optima in ln, t from their sca
 SAME_DEVIANCE = 1e-3
 """Positions with a smaller difference in deviance are equally likely."""
 R2_MARGIN = 0.05
-"""Half the distance from the claim's bound on R² to 1."""
+"""Half-width to which the interval of R² is to be narrowed: half the distance from the claim's bound to 1."""
 SAMPLES = 500
-"""Number of samples of each kind within the joint region of the optima."""
+"""Number of samples of each kind named in `r_squared`."""
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )
-"""Intercept shares tried. Those above 1 are falling lines, up to the one that is 0 at the largest learning rate: see
+"""Intercept shares tried. Shares above 1 are falling lines, up to the line that is 0 at the largest learning rate: see
 `shares`."""
 
 
@@ -47,12 +47,12 @@ def shares(relative: Floats) -> Floats:
 
 
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
-    """delta / (rho * g + delta) of best weight decay = rho * lr + delta, g the geometric mean of the learning rates.
+    """delta / (rho * g + delta), if best weight decay = rho * lr + delta and g is the learning rates' geometric mean.
 
-    0: proportional; 1/2: the line is twice the proportional one at g; -1: half of it; 1: constant; above 1: falling.
-    Profiled over the line's value at g with the likelihoods of all optima (in ln), as ordinary least squares would only
-    see the largest learning rates. If a power law fits and no straight line does, it is the share of the nearest line
-    (`no-straight-line`), which may be wrong and never confirms a claim.
+    0: proportional; 1/2: the line is twice the proportional one at g; -1: half the proportional one; 1: constant; above
+    1: falling. Profiled over the line's value at g with the likelihoods of all optima (in ln), as the largest learning
+    rates would dominate ordinary least squares. If a power law fits and no straight line does, the estimate is the
+    share of the nearest line (`no-straight-line`), which may be wrong and never confirms a claim.
 
     Args:
         fit: The likelihood of lines in ln-ln, as `replicate.estimate.fits.line` gives it.
@@ -99,7 +99,7 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Minus the sum of squares, in ln, of bounded optima around each share's line, and which shares are near the best.
+    """Minus the sum of squares, in ln, of bounded optima around each share's line; indices of shares close to the best.
 
     `shape` [shares, curves] is ln of each line, up to its height. The likelihoods cannot rank lines here: they are flat
     far from an optimum, so a line that meets one or two optima would be as good as one that is nearer to all of them.
@@ -163,7 +163,7 @@ def r_squared(fit: LineFit, rng: np.random.Generator, level: float = 0.95) -> Es
 def origin_r_squared(lrs: Floats, wds: Floats) -> Floats:
     """R² of the least-squares line through the origin, [N] from optima [N, E]: 1 - residual / total around the mean.
 
-    As the published analysis computes it: negative if a constant fits better, and 0 if all optima are equal.
+    The definition of the published analysis: negative if a constant fits better, and 0 if all optima are equal.
     """
     rho = wds @ lrs / (lrs @ lrs)
     residual = ((wds - rho[:, None] * lrs) ** 2).sum(axis=1)

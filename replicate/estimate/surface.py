@@ -1,8 +1,8 @@
 """The best weight decay by learning rate from a random search over (ln learning rate, ln weight decay).
 
 Scores are modelled as a smooth surface plus noise. The surface is a Gaussian process whose correlations extend along
-straight lines of an unknown slope. Surfaces are drawn from its posterior; on each, the best weight decay is read off at
-several learning rates. A surface on which too few of these lie inside the range tried has no slope.
+straight lines of an unknown slope. Surfaces are drawn from its posterior; on each surface, the best weight decay is
+read off at several learning rates. A surface has no slope if few of these lie inside the range tried.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ METHOD = "surfaces drawn from the posterior of a Gaussian process over ln(learni
 LEAST_TRIALS = 8
 """Smallest number of finite scores to which a surface is fitted."""
 LEAST_ALONE = 5
-"""Smallest number of learning rates with one weight decay each that counts as a random search."""
+"""A random search has at least this number of learning rates with only one weight decay."""
 LEAST_WDS = 5
 """Smallest number of different weight decays to which a surface is fitted."""
 ZERO_GAP = float(np.log(10))
-"""Weight decay 0 is placed this far below the smallest other one, in ln."""
+"""Weight decay 0 is placed this far, in ln, below the smallest positive weight decay."""
 LEAN = 0.15
 """The interval of a ratio is widened by this, in ln: the position of an asymmetric peak has the same bias at all
 learning rates, on trained landscapes 0.11 and 0.23 on average (`benchmarks/random_search.py`)."""
@@ -39,23 +39,23 @@ THINNED = 3
 RATES = 5
 """Number of learning rates at which surfaces are evaluated, evenly spaced in ln."""
 LEAST_RATES = 3
-"""A surface has a slope if the best weight decay lies inside the range tried at this many of them."""
+"""A surface has a slope if the best weight decay lies inside the range tried at this many of the `RATES`."""
 TRIMMED = 0.08
-"""Share of the trials outside these learning rates, on either side."""
+"""Share of the trials with learning rates below the lowest of the `RATES`; the same share lies above the highest."""
 GRID = 48
 """Number of weight decays at which a surface is drawn."""
 SLOPES = np.linspace(-3.0, 3.0, 13)
 """Slopes, in ln-ln, of the lines along which correlations extend."""
 ACROSS = np.array([0.7, 1.4, 2.8, 5.6])
-"""Length scales across these lines, in ln(weight decay)."""
+"""Length scales across the lines of `SLOPES`, in ln(weight decay)."""
 ALONG = np.array([1.5, 4.0, 10.0])
-"""Length scales along these lines, in ln(learning rate)."""
+"""Length scales along the lines of `SLOPES`, in ln(learning rate)."""
 LEVEL = 1.0
-"""Variance of a learning rate's level, relative to the surface's; its length scale is the last of `ALONG`."""
+"""Variance of an offset common to a learning rate's scores / the surface's variance; length scale: the last `ALONG`."""
 NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
-"""Standard deviations tried for a trial's noise, relative to the surface's, if it is not known."""
+"""Standard deviations tried for a trial's noise, relative to the surface's, if the noise is not known."""
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])
-"""Values tried for the loss, as a share of the largest, beyond which losses count by their logarithm."""
+"""Values tried for the loss, as a share of the largest loss, above which losses count by their logarithm."""
 KINDS, EACH = 60, 20
 """Number of models drawn, in proportion to their evidence, and of surfaces drawn from each."""
 JITTER = 1e-8
@@ -68,7 +68,7 @@ class Ridge:
     lrs: Floats
     """[R], the learning rates at which surfaces are evaluated."""
     places: Floats
-    """[K, R], ln(best weight decay); infinite where it lies at the end of the range tried."""
+    """[K, R], ln(best weight decay); infinite where the best weight decay is at an end of the range tried."""
     points: Floats
     """[C, 2], ln(learning rate) and ln(weight decay) of candidates for a further trial."""
     scores: Floats
@@ -92,7 +92,7 @@ class Ridge:
     def at(self, lrs: Sequence[float], level: float = 0.95) -> tuple[Floats, Floats]:
         """Lower and upper limits [N] of ln(best weight decay) at `lrs` [N]; infinite if not bounded.
 
-        From each surface by interpolation between the learning rates of `places`, and by its line beyond them.
+        On each surface, the best is interpolated between `self.lrs`, and extrapolated along the surface's line.
         """
         x, wanted = np.log(self.lrs), np.log(np.asarray(lrs, dtype=np.float64))
         lines = self.lines
@@ -103,12 +103,12 @@ class Ridge:
                 between = np.interp(wanted, x, row)
             found[k] = np.where((wanted < x[0]) | (wanted > x[-1]), by_line, between)
         low, high = _between(found, level, widened=LEAN)
-        # If all draws lie beyond one end of the range tried, that end is the bound.
+        # If all draws lie beyond one end of the range tried, this end is the bound.
         return np.minimum(low, self.points[:, 1].max()), np.maximum(high, self.points[:, 1].min())
 
     @cached_property
     def lines(self) -> Floats:
-        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN for one without a line."""
+        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN if a surface has no slope."""
         x = np.log(self.lrs)
         out = np.full((len(self.places), 3), np.nan)
         for k, row in enumerate(self.places):
@@ -127,7 +127,7 @@ def is_search(landscape: Landscape) -> bool:
 
 
 def all_equal(landscape: Landscape) -> bool:
-    """Whether at least two trials have scores, all of them equal."""
+    """Whether at least two trials have scores and all scores are equal."""
     score = landscape.frame["score"].to_numpy(dtype=np.float64)
     known = score[np.isfinite(score)]
     return len(known) > 1 and bool((known == known[0]).all())
@@ -146,7 +146,7 @@ def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
     z, x = np.log(lr), np.where(wd > 0, np.log(np.where(wd > 0, wd, 1.0)), smallest - ZERO_GAP)
     score = score / landscape.unit  # first, as the difference of two huge scores may overflow
     unit = float(np.ptp(score[known]))
-    # A diverged trial gets the worst finite score, as its own is unknown.
+    # A diverged trial gets the worst finite score, as it has none.
     score = (np.where(known, score, score[known].min()) - score[known].max()) / unit
     noise_sd = None if landscape.noise_sd is None else landscape.noise_sd / landscape.unit / unit
     first, last = np.quantile(z[known], [TRIMMED, 1 - TRIMMED])
@@ -214,7 +214,7 @@ class _Softened:
     """Scores with large losses softened: see `softening.py`."""
 
     y: Floats
-    """[N], with mean 0."""
+    """[N], the softened scores, minus their mean."""
     slope: Floats
     """[N], derivative of `y` with respect to the score."""
     best: float
@@ -277,13 +277,14 @@ def slope(found: Ridge, level: float = 0.95) -> Estimate:
         level: Level of the interval between quantiles of the draws, 0 to 1.
 
     Returns:
-        Not bounded (`few-optima`) on a side where too many draws have no slope.
+        Not bounded (`few-optima`) if too many draws have no slope.
     """
     return _estimate("slope", found, found.lines[:, 0], level)
 
 
 def ratio(found: Ridge, level: float = 0.95, quantity: str = "rho") -> Estimate:
-    """Best weight decay over learning rate, geometric mean over learning rates where it lies inside the range tried.
+    """Best weight decay over learning rate, geometric mean over learning rates where the best is inside the range
+    tried.
 
     Args:
         found: The best weight decays, as `ridge` gives them.

@@ -22,7 +22,7 @@ from replicate.store.strict import High, Low
 EXTRAPOLATED = 3.0
 """Laws are extrapolated at most by this factor beyond the learning rates that were run."""
 APART = 1.5
-"""A learning rate halfway between two that were run is included if it differs from both by at least this factor."""
+"""`settings` include a learning rate halfway between two that were run if it is at least this factor from both."""
 
 MOST_NEXT = 100
 """Largest number of suggested runs that can be requested."""
@@ -34,7 +34,7 @@ class Setting:
 
     lr: float
     run: bool
-    """Whether the sweep has runs at `lr`; otherwise the range follows from the law through the others' optima."""
+    """Whether the sweep has runs at `lr`; if not, the range follows from the law through the optima of other rates."""
     low: Low
     """0: not bounded below."""
     high: High
@@ -43,9 +43,9 @@ class Setting:
     asked: bool = False
     """Whether the caller asked for this learning rate."""
     any_below: bool = False
-    """Whether all weight decays up to `high`, 0 included, do equally well; otherwise `low` may just not be bounded."""
+    """Whether all weight decays up to `high`, 0 included, do equally well; if False, `low` = 0 means not bounded."""
     best_run: float | None = None
-    """The best weight decay that was run there."""
+    """The best weight decay that was run at `lr`."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Answer:
     """The learning rate with the best score."""
     settings: tuple[Setting, ...]
     noise: str
-    """How the noise between seeds is known."""
+    """How the noise between seeds was determined, in words."""
     steps: float | None
-    """Optimiser steps of each run, if known: ηλ times these is the decay over training."""
+    """Optimiser steps of each run, if known; ηλ · steps is the decay of the weights over training."""
     constant: float | None
     """λ / η^b with b the `JudgedCell.exponent`, if both are known: ηλ for -1, λ for 0, λ/η for 1."""
     searched: bool = False
-    """Whether it is a random search: `by_lr` then has the learning rates at which the fitted surface is evaluated."""
+    """Whether the cell is a random search: `by_lr` then has the learning rates at which the surface is evaluated."""
     plan: Plan | None = None
     """Suggested further runs; None if not asked for."""
 
@@ -73,7 +73,7 @@ class Asked:
     """What a caller requests beside the verdicts."""
 
     at: tuple[float, ...] = ()
-    """Learning rates at which to report what to set; empty: at the best one and next to it."""
+    """Learning rates for which to report the weight decay to set; empty: the best and halfway to its neighbours."""
     runs: int = 0
     """Number of further runs to suggest."""
 
@@ -82,7 +82,7 @@ NOTHING_ELSE = Asked()
 
 
 def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of `landscape`; `exponent`: that of the supported law, None if no law is."""
+    """The answer of `landscape`; `exponent`: exponent of the law that the data support, if they support one."""
     fit = fits.line(landscape)
     found = by_rate.rows(landscape, fit, RHO)
     best = by_rate.best_of(found)
@@ -99,7 +99,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
 
 
 def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of a random search; `found` is its ridge, None if it has none; otherwise as `of_cell`."""
+    """The answer of a random search. `found`: its ridge, or None; other arguments as in `of_cell`."""
     frame = landscape.frame
     known = frame[np.isfinite(frame["score"])]
     best = None
@@ -125,15 +125,15 @@ def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, a
 
 def _on_ridge(lr: float, found: Ridge) -> Setting:
     if not found.lrs[0] / EXTRAPOLATED <= lr <= found.lrs[-1] * EXTRAPOLATED:
-        return Setting(lr, False, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond those that were tried")
+        return Setting(lr, False, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond the learning rates tried")
     run = bool(found.lrs[0] <= lr <= found.lrs[-1])
     (low,), (high,) = found.at([lr])
-    why_not = "the trials do not bound it" if np.isinf(low) and np.isinf(high) else ""
+    why_not = "the trials do not bound the best weight decay" if np.isinf(low) and np.isinf(high) else ""
     return Setting(lr, run, float(np.exp(low)), float(np.exp(high)), why_not)
 
 
 def _of_interest(found: Sequence[RateRow], best: RateRow | None) -> tuple[float, ...]:
-    """The best learning rate, and those halfway to its neighbours."""
+    """The best learning rate, and the learning rates halfway to its neighbours."""
     if best is None:
         return ()
     lrs = [row.lr for row in found]
@@ -152,16 +152,16 @@ def _setting(lr: float, found: Sequence[RateRow], fit: LineFit | None) -> Settin
     run = own is not None
     lrs = [row.lr for row in found]
     if not min(lrs) / EXTRAPOLATED * (1 - SAME) <= lr <= max(lrs) * EXTRAPOLATED * (1 + SAME):
-        return Setting(lr, run, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond those that were run")
+        return Setting(lr, run, 0.0, math.inf, f"more than a factor {EXTRAPOLATED:g} beyond the learning rates run")
     if fit is None or fit.bounded < MIN_INFORMATIVE:
-        return Setting(lr, run, 0.0, math.inf, "too few learning rates bound their best weight decay")
+        return Setting(lr, run, 0.0, math.inf, "too few learning rates have a bounded best weight decay")
     if Flag.LAW_BREAKS in fit.breaks(fit.places, fit.misfit_p):
-        return Setting(lr, run, 0.0, math.inf, "no power law fits the others")
+        return Setting(lr, run, 0.0, math.inf, "no power law fits the optima of the other learning rates")
     low, high = (float(np.exp(end)) for end in power_law.place(fit, lr))
     # A bound far beyond all weight decays that were run is no advice.
     low = 0.0 if low < min(float(np.exp(c.start)) for c in fit.curves) / EXTRAPOLATED else low
     high = math.inf if high > max(row.largest for row in found) * EXTRAPOLATED else high
-    why_not = "the optima of the others do not bound it" if low == 0 and math.isinf(high) else ""
+    why_not = "the other learning rates do not bound the best weight decay" if low == 0 and math.isinf(high) else ""
     return Setting(lr, run, low, high, why_not)
 
 
@@ -171,7 +171,7 @@ def _noise(landscape: Landscape, otherwise: str) -> str:
 
 def _of_repeats(fit: LineFit | None, found: Sequence[RateRow]) -> str:
     if fit is None and any(row.where is Where.EQUAL for row in found):
-        return "not estimated, as the runs do not differ"
+        return "not estimated, as all runs have the same score"
     if fit is None:
         return "not estimated, as no learning rate has three weight decays"
     dof = sum(float(c.fitted.points.noise.dof.sum()) for c in fit.curves if c.fitted)

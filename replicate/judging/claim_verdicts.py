@@ -10,9 +10,9 @@ from replicate.paper.claim import Claim
 
 
 def judge(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float = LEVEL) -> Verdict:
-    """The verdict on `claim` from those of `landscapes` that its parts name, with the secondary results beside it.
+    """The verdict on `claim`, with secondary results, from the `landscapes` of the claim's cells and variants.
 
-    `evidence`: the runs behind the landscapes; `level`: that of the interval which decides, 0 to 1.
+    `evidence`: the runs behind the landscapes; `level`: level, 0 to 1, of the interval that decides.
     """
     return secondary.beside(claim, *_decided(claim, landscapes, evidence, level))
 
@@ -23,7 +23,7 @@ def decide(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: floa
 
 
 def _decided(claim: Claim, landscapes: Landscapes, evidence: Evidence, level: float) -> tuple[Selected, Verdict]:
-    """The landscapes of the claim's parts, and the verdict."""
+    """The landscapes on which the claim is judged, and the verdict."""
     selected = select(claim, landscapes)
     estimate = quantities.estimate(claim, selected, level)
     run = {chosen.cell for chosen in selected}

@@ -1,7 +1,7 @@
 """How robust a verdict is: its outcome without one seed, without one learning rate, at another level, and so on.
 
-A verdict's landscapes are altered in one respect and judged again by the same rule. Only the outcome is kept; it
-decides nothing.
+A verdict's landscapes are altered in one respect and judged again by the same rule. Only the outcome is reported; it
+never changes the verdict.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from replicate.paper.claim import Claim
 
 LEVELS = (0.90, 0.99)
 HALVES = ("the even ones", "the odd ones")
-"""Which half of each learning rate's weight decays is left out, counted from the smallest above 0 as number 0."""
+"""The half of each learning rate's weight decays that is left out; the smallest one above 0 has number 0."""
 ON_GRID = {
     "drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp", "gap_pp", "mean_gap_pp", "max_gap_pp",
     "gap_minus_seed_sd_pp",
 }  # fmt: skip
-"""Quantities that compare weight decays named by the claim: without every second one there is nothing to compare."""
+"""Quantities that compare weight decays named by the claim: without every second, there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Alteration:
 
     kind: Altered
     which: float | int | str = ""
-    """The seed, the learning rate, the half of the weight decays, or the level."""
+    """The seed, learning rate or half of the weight decays that is left out, or the level."""
 
     @property
     def level(self) -> float:
@@ -63,7 +63,7 @@ def _kept(frame: pd.DataFrame, half: int) -> pd.Series[bool]:
 
 
 def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
-    """The alterations that apply to `claim` and its landscapes; none for a claim that is counted, not measured."""
+    """The alterations that apply to `claim` and its landscapes; none for a claim that is not estimated from runs."""
     frames = [landscape.frame for landscape in landscapes.values()]
     if not frames:
         return ()
@@ -95,7 +95,7 @@ class _Task:
 
 
 def of_verdicts(judged: Sequence[Judged], processes: int) -> list[HowSure | None]:
-    """How robust each verdict is, in order; None if it is not decisive or nothing can be altered."""
+    """How robust each verdict is, in order; None for a verdict that is not decisive, or if nothing can be altered."""
     tasks: dict[Alteration, list[int]] = {}
     for i, one in enumerate(judged):
         if one.verdict.outcome in (REPLICATED, CONTRADICTED):
@@ -129,7 +129,7 @@ def _outcomes(task: _Task) -> list[Outcome | None]:
 
 
 def outcome(claim: Claim, landscapes: Landscapes, evidence: Evidence, alteration: Alteration) -> Outcome | None:
-    """The verdict's outcome under `alteration`; None if that leaves one of `landscapes` without runs."""
+    """The verdict's outcome under `alteration`; None if the alteration leaves one of `landscapes` without runs."""
     altered = {place: alteration.of(landscape) for place, landscape in landscapes.items()}
     if any(landscape.frame.empty for landscape in altered.values()):
         return None

@@ -1,6 +1,6 @@
 """Practical results of each cell, for somebody who trains such a model: cost of the rule, what to set, which law holds.
 
-For the best learning rate of a cell: its row, and each rival law with its constant as estimated from the cell's runs.
+Results are at a cell's best learning rate: best weight decay, losses, and the constant of each rival law.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Law:
     low: Low
     high: High
     excluded: bool
-    """Whether the slope's interval excludes its exponent."""
+    """Whether the slope's interval excludes the law's exponent."""
     supported: bool
-    """Whether it is the only rival compatible with the slope: see `power_law.rivals`."""
+    """Whether this law is the only rival compatible with the slope: see `power_law.rivals`."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class InPractice:
     """One cell at its best learning rate."""
 
     cell: str
-    """The paper's cell that this one stands for."""
+    """The cell of the paper for which the trained model stands."""
     trained: str
     """The model and data that were actually trained."""
     lr: float
     score_pp: float
-    """Accuracy of the best weight decay that was run there."""
+    """Accuracy of the best weight decay that was run at `lr`."""
     best_wd: float
     low: float
     """Lower 95 % bound on the best weight decay; 0 if not bounded."""
@@ -57,7 +57,7 @@ class InPractice:
     none: Loss | None
     """Loss of weight decay 0; None if it was not run."""
     by_rule: Loss | None
-    """Loss of λ = 0.1η; None if it lies outside the runs."""
+    """Loss of λ = 0.1η; None if 0.1η lies outside the weight decays that were run."""
     steps: float | None
     laws: tuple[Law, ...]
 
@@ -78,7 +78,7 @@ def of_cell(cell: str, trained: str, landscape: Landscape) -> InPractice | None:
 
 
 def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
-    """The smallest weight decay at `lr` whose runs scored exactly like those of `wd`, as without effect of decay."""
+    """The smallest weight decay at `lr` with exactly the scores of `wd`, as is the case where decay has no effect."""
     (cut,) = (cut for cut in landscape.slices() if cut.lr == lr)
     at = int(np.abs(cut.wds - wd).argmin())
     same = [np.array_equal(row, cut.scores[at], equal_nan=True) for row in cut.scores]

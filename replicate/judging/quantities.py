@@ -23,7 +23,7 @@ from replicate.paper.protocol import WEIGHT_DECAYS
 
 
 def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate:
-    """The estimate of the claim's quantity, with its interval at `level`; raises ValueError if it has no estimator."""
+    """The estimate of the claim's quantity, with its interval at `level`; ValueError if no estimator is known."""
     if claim.quantity not in _ESTIMATORS:
         known = ", ".join(_ESTIMATORS)
         raise ValueError(f"{claim.id}: expected a quantity of {__name__} ({known}), got {claim.quantity!r}")
@@ -85,7 +85,7 @@ def _hurts(selected: Selected, level: float, dataset: str) -> Estimate:
 
 
 def _zone(selected: Selected, level: float) -> Estimate:
-    """Slack of the tightest bound, pp: drops under 1.2 pp within the zone, over 2 pp beyond it."""
+    """Slack, pp, of the tightest of the bounds: drops below 1.2 pp within the zone and above 2 pp beyond it."""
     terms = []
     for dataset in _datasets(selected):
         for kappa, values in _drops(selected, dataset).items():
@@ -127,14 +127,14 @@ def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float
 
 
 def _mean_gap(selected: Selected, level: float) -> Estimate:
-    """Mean of the cross-fitted gaps, t over cells; remaining optimism of maxima would not average out over cells."""
+    """Mean of the cross-fitted gaps, t over cells; without cross-fitting, the bias of maxima would not average out."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
     mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), level)
     return _flagged(mean, [one.landscape for one in selected])
 
 
 def _max_gap(selected: Selected, level: float) -> Estimate:
-    """Largest gap; its limits are the largest over cells, the lower ones at a Bonferroni level."""
+    """Largest gap; its limits are the largest limits of any cell, the lower limits at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):
@@ -180,7 +180,7 @@ def _measured(one: Estimate) -> details.Measured:
 
 
 def _cost(_: Selected, __: float, grid_runs: int, line_runs: int) -> Estimate:
-    """Runs of the line over runs of the grid, counted from the protocol rather than measured."""
+    """Runs on the line / runs on the grid, counted from the protocol rather than measured."""
     share, counts = line_runs / grid_runs, details.RunCounts(runs_line=line_runs, runs_grid=grid_runs)
     return Estimate("cost_ratio", "", share, share, share, 1.0, grid_runs, "counted from the protocol", details=counts)
 

@@ -25,7 +25,7 @@ EQUAL = "scores with more digits, or another metric in which the runs differ"
 
 
 def too_few(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
-    """The unknown estimate of `quantity` if no learning rate has enough runs, or all have the same score."""
+    """The estimate without value of `quantity`: no learning rate has enough runs, or all runs have the same score."""
     if any(cut.equal for cut in landscape.slices()):
         return unknown(quantity, "", level, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
     settle = "at least three weight decays at a learning rate"
@@ -64,7 +64,7 @@ def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
 
 
 def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
-    """Flags of a number pooled from `ratios`: those of any cell that forbid replication, and `open-cells`."""
+    """Flags of a number pooled from `ratios`: any cell's flags that rule out `replicated`, and `open-cells`."""
     kept = forbidding(flag for ratio in ratios for flag in ratio.flags)
     return kept if known else (Flag.OPEN_CELLS, *kept)
 
@@ -79,7 +79,7 @@ def pooled(selected: Selected, level: float) -> Estimate:
         one.cell.id: math.exp(s.value) for one, s in zip(selected, spans, strict=True) if math.isfinite(s.high - s.low)
     }
     open_cells = [one.cell.id for one in selected if one.cell.id not in closed]
-    # Without intervals: these hold for one cell, and here they would have to hold for all cells simultaneously.
+    # Rows without intervals: a cell's own intervals do not hold for all cells simultaneously, as would be needed.
     own = tuple(
         msgspec.structs.replace(row, low=None, high=None, cell=cell)
         for cell, ratio in ratios.items()
@@ -104,7 +104,7 @@ def _exponential(
     settle: str,
     found: details.AnyDetails | None = None,
 ) -> Estimate:
-    """The estimate whose logarithm is `span`; without a value if an end is not bounded."""
+    """The estimate whose logarithm is `span`; without a value if an end of `span` is not bounded."""
     high = math.exp(span.high) if span.high < 700 else math.inf
     value = math.exp(span.value) if math.isfinite(span.low) and math.isfinite(span.high) else None
     return Estimate(quantity, unit, value, math.exp(span.low), high, level, n, method, flags, settle, found)
@@ -135,7 +135,7 @@ def largest_between(selected: Selected, level: float) -> Estimate:
 
 
 def sgd_over_adamw(selected: Selected, level: float) -> Estimate:
-    """SGD's ratio over AdamW's, geometric mean over the cells that have both."""
+    """SGD's ratio / AdamW's ratio, geometric mean over the cells that have runs of both."""
     method = "ratio of ratios, recovered variances"
     of = {(one.cell, one.variant): one.landscape for one in selected}
     both = [(of[cell, "sgd"], of[cell, "main"]) for cell, variant in of if variant == "sgd" and (cell, "main") in of]

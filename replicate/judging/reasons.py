@@ -16,7 +16,7 @@ MOST_DIGITS = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """A quantity in words, around its value: `what` is value `of`."""
+    """Words for a quantity and its value: "`what` is VALUE`of`"."""
 
     what: str
     of: str = ""
@@ -48,7 +48,7 @@ NATURAL = {
     "max_ratio": (1.0, math.inf),
     "r2": (-math.inf, 1.0),
 }
-"""Quantity → range of possible values: an interval that ends at the end of the range is open there."""
+"""Quantity → range of possible values; an interval that reaches an end of the range is not bounded there."""
 ABSENT = {
     Flag.NO_PAIRS: "runs to compare are missing",
     Flag.NO_DROP: "there is no loss to measure",
@@ -58,14 +58,14 @@ ABSENT = {
 }
 """Flag → why there is no estimate."""
 OPEN = {
-    Flag.OPEN_CELLS: "the ratio of some cell is not",
+    Flag.OPEN_CELLS: "the ratio of some cell is not bounded",
     Flag.FEW_OPTIMA: "too few learning rates have a bounded best λ",
 }
 """Flag → why an estimate is not bounded."""
 
 
 def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
-    """The reason: `best λ is 19 to 79 times η (claimed: 0.05 to 0.2)`, or `may be` unless the data `can_tell`."""
+    """The reason: `best λ is 19 to 79 times η (claimed: 0.05 to 0.2)`; `may be` for `is` if not `can_tell`."""
     subject = SUBJECTS.get(estimate.quantity, Subject(estimate.quantity, f" {estimate.unit}".rstrip()))
     claimed = f"(claimed: {span(margin.low, margin.high, digits=3)})"
     least, most = NATURAL.get(estimate.quantity, (-math.inf, math.inf))
@@ -79,7 +79,7 @@ def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
 
 
 def _varying(estimate: Estimate) -> str:
-    """` on average, but the ratio varies with η: 12 at η = 0.03, 17000 at η = 0.001`; empty if it does not."""
+    """` on average, but the ratio varies with η: 12 at η = 0.03, 17000 at η = 0.001`; empty if it is constant."""
     if Flag.RATIO_VARIES not in estimate.flags or not isinstance(estimate.details, details.Ratio):
         return ""
     found = sorted((row.value, row.lr) for row in estimate.details.ratios_together if row.value is not None)
@@ -88,12 +88,12 @@ def _varying(estimate: Estimate) -> str:
 
 
 def why_not(estimate: Estimate) -> str:
-    """Why an estimate is not bounded: `, because there is no loss to measure`; empty if no flag tells."""
+    """Why an estimate is not bounded: `, because there is no loss to measure`; empty if no flag says why."""
     return next((f", because {words}" for flag, words in (ABSENT | OPEN).items() if flag in estimate.flags), "")
 
 
 def absent(estimate: Estimate) -> str:
-    """Why there is no estimate; empty if there is one."""
+    """Why there is no estimate; empty if no flag says why."""
     return next((words for flag, words in ABSENT.items() if flag in estimate.flags), "")
 
 

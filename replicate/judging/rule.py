@@ -26,8 +26,8 @@ from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
 
 MISPLACED = 1.1
-"""Factor by which a cell's interval is widened before it rejects a ratio for a family of ten: the position of an
-asymmetric peak has the same bias in every cell, which matters at the level of a family."""
+"""Factor by which a cell's interval is widened before it can reject 0.10 at a level simultaneous over ten cells: at
+this high level, the bias in the position of an asymmetric peak, the same in every cell, matters."""
 MORE_SEEDS = "more seeds"
 """`settle` of an estimate whose interval narrows with the square root of the number of seeds."""
 
@@ -55,8 +55,8 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collecti
 
     A claim about a ratio says that one ratio holds at every learning rate. If the slope is not 1, the mean ratio
     depends on the learning rates and settles nothing; then a learning rate whose own ratio lies outside the margin, at
-    a level simultaneous over all of them, contradicts the claim. A likeliest ratio outside the margin at one of them
-    prevents the mean from replicating.
+    a level simultaneous over all learning rates, contradicts the claim. A likeliest ratio outside the margin at one
+    learning rate rules out `replicated`.
 
     Args:
         claim: The claim with its margin.
@@ -93,7 +93,7 @@ def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
 
 
 def _forbidden(estimate: Estimate) -> str:
-    """Why the flags of `estimate` forbid `replicated`; empty if they do not."""
+    """Why the flags of `estimate` rule out `replicated`; empty if they do not."""
     return ", and ".join(flag.forbids for flag in estimate.flags if flag.forbids)
 
 
@@ -144,8 +144,8 @@ def _off(margin: Margin, found: Estimate) -> Estimate:
 def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
     """The verdict on `rho_rejects`, that 0.10 is not rejected.
 
-    A large p alone does not replicate it: the interval must also lie within the margin. A rejection must hold for all
-    ten cells simultaneously.
+    A large p value alone does not make it `replicated`: the interval must also lie within the margin. A rejection must
+    hold for all ten cells simultaneously.
     """
     low, high = found.low, found.high
     if isinstance(found.details, details.Ratio) and found.details.family is not None:
@@ -168,7 +168,7 @@ def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
 
 
 def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) -> Verdict:
-    """`verdict` with a note on the cells left out; under the paper's protocol these prevent `replicated`."""
+    """`verdict` with a note on the cells left out; under the paper's protocol such cells rule out `replicated`."""
     if not left_out:
         return verdict
     judged = len(claim.cells) - len(left_out)
@@ -180,10 +180,10 @@ def _of_all_cells(claim: Claim, left_out: Collection[Cell], verdict: Verdict) ->
 
 
 def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
-    """What would settle the claim; `more seeds` is replaced by their number.
+    """What would settle the claim, with `more seeds` replaced by a number of seeds.
 
-    With that number, if the value stays the same, the interval no longer crosses an edge of the margin: its width is
-    proportional to 1/√seeds.
+    With that number, if the value stays the same, the interval no longer crosses an edge of the margin: the width is
+    taken to be proportional to 1/√seeds.
     """
     value = estimate.value
     if estimate.settle != MORE_SEEDS or value is None or seeds < 1:

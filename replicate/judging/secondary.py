@@ -87,7 +87,7 @@ def of_figure(claim: Claim, estimate: Estimate, found: Secondary) -> Secondary:
     """`found` with the paper's figure, the prediction interval and the direction, as far as they apply."""
     figure = claim.figure
     if figure is not None and figure.unit == estimate.unit and estimate.closed and not claim.direction:
-        # The number in a claim with a direction is a bound, not an estimate to compare with.
+        # The number in a claim with a direction is a bound, which our interval need not contain.
         inside = estimate.low <= figure.value <= estimate.high
         found = replace(found, papers_figure=PapersFigure(figure.value, inside))
         if (ends := prediction_interval(figure, estimate, claim.quantity in IN_LOGARITHMS)) is not None:
@@ -123,7 +123,7 @@ def _side(low: float, high: float, margin: Margin, direction: str) -> str:
 
 
 def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tuple[Outcome, str] | None:
-    """Outcome and figures by the paper's method; None if it has no number for the quantity.
+    """Outcome and figures by the paper's method; None if the method gives no number for the quantity.
 
     The ratio is judged by its interval, slope and R², which have none, by their values, and the intercept by its
     significance.

@@ -1,4 +1,4 @@
-"""Selects the landscapes that a claim is about; nothing else does so."""
+"""Selects the landscapes that a claim is about; no other module does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Landscapes = Mapping[tuple[Cell, str], Landscape]
 
 @dataclass(frozen=True)
 class Chosen:
-    """A landscape with the paper's cell and variant that it stands for."""
+    """A landscape, with the cell of the paper and the variant for which it stands."""
 
     cell: Cell
     variant: str

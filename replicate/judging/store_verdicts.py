@@ -44,11 +44,11 @@ BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
 def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False) -> Verdict:
     """The verdict on `claim` from the runs in `store`; nothing is trained.
 
-    `until_settled`: in two looks, see `replicate.runs.looks`. If runs are missing, the verdict is `not run`, with a
-    provisional verdict if enough seeds are complete.
+    `until_settled`: in two looks (interim analyses, see `replicate.runs.looks`). If runs are missing, the verdict is
+    `not run`, with a provisional verdict if enough seeds are complete.
     """
     level, look = LEVEL, ""
-    now = Snapshot(store)  # several looks, all at what is there now
+    now = Snapshot(store)  # all looks see the same state of the store
     if until_settled and _two_looks(claim, scale):
         if (verdict := settled(claim, scale, now)) is not None:
             return verdict
@@ -72,10 +72,10 @@ LAST_LOOK = "last look of --until settled"
 
 
 def settled(claim: Claim, scale: Scale, store: Store | Snapshot) -> Verdict | None:
-    """The verdict of the first of two looks if it is decisive; None if it is not, or if its runs are missing.
+    """The verdict of the first of two looks if it is decisive; None if it is not, or if runs are missing.
 
-    It depends only on the runs of the first seeds, whatever else `store` contains, so it is the same on every machine
-    and for every order of training.
+    The verdict depends on the runs of the first seeds alone, so it is the same on every machine and for every order of
+    training.
     """
     if not _two_looks(claim, scale):
         return None
@@ -177,7 +177,7 @@ def verdict_file(
 
 
 def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[InPractice, ...]:
-    """The practical results of each cell whose ratio was judged: that claim uses all grids, and its fit is cached."""
+    """The practical results of each cell whose ratio was judged: that claim uses all grids, and the fit is cached."""
     found = []
     for e in entries:
         if e.id in BY_RATIO and e.verdict.outcome != NOT_RUN:
@@ -192,7 +192,7 @@ def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[
 def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
     """`entries` with the robustness of each decisive verdict, judged again some twenty times in `processes` processes.
 
-    Claims that were settled before all their runs were trained are left as they are.
+    Claims that the first of two looks settled, without all their runs, are left as they are.
     """
     judged = {}
     for e in entries:

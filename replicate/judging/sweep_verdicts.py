@@ -167,7 +167,7 @@ def _gap(landscape: Landscape, claim: Claim, evidence: Evidence) -> tuple[Estima
     grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))
     found = quantities.cell_gap(landscape, grid)
     verdict = decide(claim, found, evidence)
-    # The paper's own grid ends at 0.3: if larger weight decays help, a wider search gains more than the paper's could.
+    # The paper's own grid ends at 0.3: if larger weight decays help, a wider search gains more than the paper's.
     against = f"{verdict.reason}; against all {len(grid)} weight decays of the sweep, not the paper's eight"
     return found, replace(verdict, reason=against)
 
@@ -176,7 +176,7 @@ def _gap_lacks(landscape: Landscape) -> str:
     """Why the cost of tuning only the learning rate cannot be judged on this sweep; empty if it can."""
     if landscape.metric != "accuracy":
         what = "losses" if landscape.metric == "loss" else "other scores"
-        return f"the claim is about percentage points of accuracy, and these are {what}"
+        return f"the claim is about percentage points of accuracy, and the sweep has {what}"
     lacking = [f"{RHO * cut.lr:.3g} at lr {cut.lr:g}" for cut in landscape.slices() if not gap.on_line(cut).any()]
     if len(lacking) > MOST_NAMED:
         lacking = [*lacking[: MOST_NAMED - 1], f"{len(lacking) - MOST_NAMED + 1} more"]

@@ -1,7 +1,8 @@
-"""The order in which runs are trained: by rounds, by what a limited budget can answer, and by what is already settled.
+"""The order in which runs are trained: by rounds of bracketing, by what a limited budget can answer, by what is
+settled.
 
-What comes next depends only on the claims and on the results of earlier runs, so it is the same on every machine and
-after any interruption.
+The next runs depend only on the claims and on the results of earlier runs, so the order is the same on every machine
+and after any interruption.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from replicate.train.plan import priority
 def parts(
     claims: Sequence[Claim], scale: Scale, store: Store, *, budget: bool, until_settled: bool
 ) -> Iterator[list[Run]]:
-    """Yields the runs that `claims` need at `scale`, part by part; each must be trained before the next is requested.
+    """Yields the runs that `claims` need at `scale`, in batches; a batch must be trained before the next is requested.
 
     `budget`: runs that answer most claims come first. `until_settled`: first the runs of the claims' first look, then
-    those of the claims that it does not settle.
+    all runs of the claims that the look did not settle.
     """
     wanted, _ = split(claims, scale)
     if until_settled:
@@ -35,7 +36,7 @@ def parts(
 
 
 def unsettled(claims: Sequence[Claim], scale: Scale, store: Store) -> list[Claim]:
-    """The `claims` that the first look at the runs in `store` does not settle, and which need all their runs."""
+    """The `claims` that the first look at the runs in `store` does not settle; these need all their runs."""
     return [claim for claim in claims if store_verdicts.settled(claim, scale, store) is None]
 
 

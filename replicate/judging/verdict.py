@@ -13,7 +13,7 @@ from replicate.text import Word
 
 
 class Outcome(Word):
-    """The outcome of a verdict; its value is what files contain."""
+    """The outcome of a verdict; files contain the value."""
 
     REPLICATED = "replicated"
     CONTRADICTED = "contradicted"
@@ -31,7 +31,7 @@ class Evidence:
 
     scale: str
     probe: bool
-    """True unless the runs are the paper's own protocol on the paper's own cells."""
+    """False if the runs follow the paper's own protocol on the paper's own cells, else True."""
     cells: tuple[str, ...] = ()
     """The models and data that were actually trained, e.g. `resnet50 on digits`."""
     runs: int = 0
@@ -41,7 +41,7 @@ class Evidence:
     note: str = ""
     """A caveat for readers, e.g. `not the published CIFAR-100`."""
     look: str = ""
-    """Which look of `--until settled` was judged; empty if the claim is judged only once."""
+    """Which look (interim analysis) of `--until settled` was judged; empty if the claim is judged only once."""
 
     @property
     def missing_text(self) -> str:
@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class IndistinguishableAt:
-    """The weight decays of one learning rate that cannot be told from its best."""
+    """The weight decays of one learning rate that cannot be told from the best one."""
 
     lr: float
     wds: tuple[float, ...]
@@ -102,7 +102,7 @@ class StrictBand:
 
 @dataclass(frozen=True)
 class Secondary:
-    """Results reported beside a verdict, which never decide, such as the paper's own method; None: no result."""
+    """Results beside a verdict that never change it, such as those of the paper's own method; None: no result."""
 
     published: Published | None = None
     plug_in_gap_pp: float | None = None
@@ -117,11 +117,11 @@ class Secondary:
     """Whether the effect has the claimed direction, in words."""
     strict_band: StrictBand | None = None
     disagreement: str = ""
-    """What the paper's method would say, if it would give another verdict."""
+    """What the paper's method would say, if its verdict differs."""
 
 
 class Altered(Word):
-    """The respect in which a verdict's data or level is altered; its value is what files contain."""
+    """The respect in which a verdict's data or level is altered; files contain the value."""
 
     SEED = "seed"
     """Without one seed."""
@@ -141,7 +141,7 @@ class Trial:
 
     altered: Altered
     which: str
-    """The seed, the learning rate, the half of the weight decays, or the level; empty for `best-epoch`."""
+    """The seed, learning rate or half of the weight decays left out, or the level; empty for `best-epoch`."""
     outcome: Outcome
 
 
@@ -152,20 +152,20 @@ class HowSure:
     trials: tuple[Trial, ...]
 
     def changed(self, outcome: Outcome) -> tuple[Trial, ...]:
-        """The trials with another outcome than `outcome`."""
+        """The trials whose outcome differs from `outcome`."""
         return tuple(trial for trial in self.trials if trial.outcome != outcome)
 
 
 @dataclass(frozen=True)
 class Provisional:
-    """An early verdict from the seeds that are complete in each of a claim's cells; it is not counted."""
+    """An early verdict from the seeds whose runs are complete in each of a claim's cells; not counted as a verdict."""
 
     outcome: Outcome
     reason: str
     estimate: Estimate | None
     runs: int
     seeds: int
-    """Number of complete seeds, in the cell with the fewest."""
+    """Number of complete seeds, in the cell with the fewest complete seeds."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Verdict:
     how_sure: HowSure | None = None
     """None if not asked for, or if the verdict is not decisive."""
     provisional: Provisional | None = None
-    """With `not run`, if enough seeds of each cell are complete."""
+    """Only with outcome `not run`, and only if enough seeds of each cell are complete."""
 
     @property
     def survives(self) -> bool | None:

@@ -33,7 +33,7 @@ class VerdictFileError(UsageError):
 
 @dataclass(frozen=True)
 class Claimed:
-    """What is claimed, and whether this session judged it."""
+    """The claim, and whether it was selected in this pytest session."""
 
     id: str
     family: str
@@ -191,7 +191,7 @@ def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | 
 
 
 def stored_verdict(verdict: Verdict) -> StoredVerdict:
-    """`verdict` in the form in which files have it."""
+    """`verdict` in the form that files contain."""
     return StoredVerdict(
         id=verdict.claim_id,
         outcome=verdict.outcome,
@@ -317,7 +317,7 @@ def _claimed(of: Claimed) -> dict[str, Any]:
 def changes(before: VerdictFile, now: Mapping[str, Outcome], selected: Iterable[str]) -> list[tuple[str, str, str]]:
     """(id, outcome before, outcome now) of the `selected` claims whose outcome differs from that in `before`.
 
-    A claim that is not in `before` counts as not run there.
+    A claim that is not in `before` counts as `not run` before.
     """
     known = before.outcomes
     pairs = ((i, known.get(i, NOT_RUN), now[i]) for i in selected)

@@ -22,7 +22,7 @@ from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 MOST_CELLS = 2
-"""Claims over more cells than this are not searched for landscapes to draw."""
+"""`all_landscapes` ignores claims over more cells than this."""
 
 
 class Missing(Exception):
@@ -36,14 +36,14 @@ class Missing(Exception):
         self.missing = missing
         """Number of missing runs by cell and variant, e.g. `resnet50-cifar100` or `resnet50-cifar100 sgd`."""
         self.complete = complete
-        """Cell and variant → the seeds with all their runs in the store, ascending."""
+        """Cell and variant → the seeds whose runs are all in the store, ascending."""
         where = ", ".join(f"{label}: {n}" for label, n in missing.items())
         super().__init__(f"{len(needed) - have} of {len(needed)} runs are not in the store ({where})")
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The landscape of each cell and variant of a claim, and the runs that they are built from, each once."""
+    """The landscape of each cell and variant of a claim, and the runs, without repeats, behind them."""
 
     landscapes: Mapping[Key, Landscape]
     runs: Sequence[StoredRun]
@@ -52,8 +52,8 @@ class Collected:
 def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = None) -> list[Run]:
     """The runs of `claim` that the store lacks, in the order of `runs_for`; every record in the store is verified.
 
-    `seeds`: only this many of each cell's seeds, from the first. A bracket's later rounds depend on results, so only
-    runs of rounds that can be determined from the stored runs are included; none if all are done.
+    `seeds`: only this many of each cell's seeds, from the first. The later rounds of a bracketing search depend on
+    results, so only rounds that the stored runs determine are included; the list is empty if all runs are stored.
     """
     now = Snapshot(store)
     return [run for run in runs_for([claim], scale, now.result, seeds) if now.get(run) is None]
@@ -62,7 +62,7 @@ def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = N
 def collect(
     claim: Claim, scale: Scale, store: Store | Snapshot, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> Collected:
-    """The landscapes of `claim`, from exactly the points of its parts; `seeds`: only these seeds of each cell.
+    """The landscapes of `claim`, from exactly the points that it needs; `seeds`: only these seeds of each cell.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest accuracy over
     epochs), diverged, and shrinkage (the share by which decay alone would shrink the weights over training). Raises
@@ -82,7 +82,7 @@ def collect(
 
 
 def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> dict[Key, tuple[int, ...]]:
-    """Cell and variant → the seeds with all their runs among the keys `found`, ascending."""
+    """Cell and variant → the seeds whose runs all have a key in `found`, ascending."""
     return {
         where: tuple(sorted({p.seed for p in of_cell} - {p.seed for p in of_cell if p.run.key not in found}))
         for where, of_cell in points.items()
@@ -90,9 +90,9 @@ def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> 
 
 
 def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """The landscapes that can be drawn: for each cell and variant, that of the first claim with all runs in `store`.
+    """The landscapes that can be drawn: for each cell and variant, from the first claim whose runs are all in `store`.
 
-    The claims on ratios come first in the registry and use all grids, so theirs is the largest landscape there is.
+    The claims on ratios come first in the registry and use all grids, so their landscapes are the largest.
     """
     found: dict[Key, Landscape] = {}
     for claim in CLAIMS:

@@ -1,4 +1,4 @@
-"""A landscape: the table of accuracy over (learning rate, weight decay, seed) of one cell."""
+"""A landscape: accuracy by learning rate, weight decay and seed of one cell, that is a model on a data set."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 
 COLUMNS = ("lr", "wd", "seed", "score", "diverged")
 LARGEST, LEAST_SPREAD, MOST_SPREAD = 1e12, 1e-4, 1e9
-"""Scores larger than the first, or with a spread outside the other two, are rescaled (`Landscape.unit`): squares of
-much larger numbers overflow, and much smaller ones look like rounding errors."""
+"""Scores above `LARGEST`, or with a spread outside the other two limits, are rescaled (`Landscape.unit`): squares of
+much larger numbers overflow, and much smaller differences look like rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Slice:
 
     @property
     def equal(self) -> bool:
-        """Whether at least three weight decays have scores, all of them equal to the last digit."""
+        """Whether at least three weight decays have scores and all scores are equal to the last digit."""
         known = np.isfinite(self.scores)
         return bool(known.any(axis=1).sum() >= 3 and np.ptp(self.scores[known]) == 0)
 
@@ -46,7 +46,7 @@ class Slice:
 class Landscape:
     """Scores of one cell: accuracy in percent, minus the loss, or another score; higher is always better.
 
-    Raises ValueError for missing columns, repeated rows, accuracies that are not percentages, or a noise not above 0.
+    Raises ValueError for missing columns, repeated rows, accuracies that are not percentages, or `noise_sd` <= 0.
     """
 
     arch: str
@@ -54,13 +54,13 @@ class Landscape:
     frame: pd.DataFrame
     """Columns `lr`, `wd`, `seed`, `score`, `diverged`; one row per run; score is NaN where diverged."""
     metric: str = "accuracy"
-    """`accuracy` (percent), `loss` (score is its negative), or `score` (any other score of which more is better)."""
+    """`accuracy` (percent), `loss` (score is its negative), or `score` (any other score; higher is better)."""
     chance_pp: float = 0.0
     """Accuracy of guessing, percent; 0 if unknown."""
     synthetic: bool = False
     """True if any row is simulated; every report shows it."""
     noise_sd: float | None = None
-    """Standard deviation of a score between seeds, in units of `score`, if known from elsewhere; else None."""
+    """Standard deviation of a score between seeds, in units of `score`, if known from another source; else None."""
     settings: tuple[tuple[str, str], ...] = ()
     """Other settings, the same for all runs: (name, value) as in the file of runs."""
     steps: float | None = None
@@ -68,9 +68,7 @@ class Landscape:
 
     def __post_init__(self) -> None:
         if self.noise_sd is not None and not (math.isfinite(self.noise_sd) and self.noise_sd > 0):
-            raise ValueError(
-                f"landscape {self.arch}-{self.dataset}: expected a noise above 0, got noise_sd={self.noise_sd}"
-            )
+            raise ValueError(f"landscape {self.arch}-{self.dataset}: expected noise_sd above 0, got {self.noise_sd}")
         missing = [c for c in COLUMNS if c not in self.frame.columns]
         if missing:
             raise ValueError(f"landscape {self.arch}-{self.dataset}: expected columns {COLUMNS}, missing {missing}")

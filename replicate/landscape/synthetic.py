@@ -18,7 +18,7 @@ CENTER_LR = float(np.exp(np.mean(np.log(LRS))))
 
 
 def _saturating(x: Floats) -> Floats:
-    """Through Table 2's average drops, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10, levelling off at 5.4 pp."""
+    """Curve through Table 2's average drops, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10; levels off at 5.4 pp."""
     return 1.54 * x**2 / (1 + x**2 / 3.51)
 
 
@@ -37,8 +37,8 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "ridge": lambda x: np.where(x > 0, 3.0 * x, 0.25 * x**2),
 }
 """Accuracy lost, pp, at x = ln(weight decay / best weight decay). On a `plateau` all weight decays below the nominal
-best are equally good, and larger ones lose much; on a `mesa` all within a factor 5 are equally good, between two
-cliffs. `tent` and `ridge` have a kink at the best weight decay."""
+best are equally good, and larger ones lose much; on a `mesa` all weight decays within a factor 5 are equally good,
+between two cliffs. `tent` and `ridge` have a kink at the best weight decay."""
 
 
 NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")
@@ -49,12 +49,12 @@ class Truth:
     """The parameters of a simulated landscape; raises ValueError for an intercept with a slope other than 1."""
 
     rho: float = RHO
-    """Best weight decay over learning rate, at `CENTER_LR`."""
+    """Best weight decay / learning rate, at `CENTER_LR`."""
     slope: float = 1.0
     """Slope of the log of the best weight decay on the log of the learning rate."""
     shape: str = "table-2"
     depth: float = 1.0
-    """Multiplies the shape; 0: accuracy does not depend on weight decay."""
+    """Factor by which the drops of `shape` are multiplied; 0: accuracy does not depend on weight decay."""
     peak_pp: float = 75.0
     """Accuracy at the best learning rate and weight decay."""
     lr_drop_pp: float = 1.0
@@ -62,7 +62,7 @@ class Truth:
     seed_sd_pp: float = 0.2
     """Standard deviation of the error common to all runs of a seed and learning rate."""
     noise_sd_pp: float = 0.3
-    """Standard deviation of a single run around that."""
+    """Standard deviation of each run's own error, in addition to `seed_sd_pp`."""
     noise: str = "normal"
     """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
     away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one per seed
@@ -70,16 +70,15 @@ class Truth:
     `two-faced` (each seed and learning rate has one of two curves, with optima a factor 2.3 to 3 apart)."""
 
     intercept_share: float = 0.0
-    """Share of a constant in the best weight decay at `CENTER_LR`, with slope 1: a straight line instead of a power
-    law."""
+    """Share of the best weight decay at `CENTER_LR` that is a constant, for a straight line instead of a power law."""
     off_lr: float = 0.0
-    """The learning rate at which the best weight decay is off the law."""
+    """The learning rate at which the best weight decay does not follow the law; 0: none."""
     off_times: float = 1.0
-    """The best weight decay there, as a multiple of the law's."""
+    """The best weight decay at `off_lr`, as a multiple of the law's."""
 
     def __post_init__(self) -> None:
         if self.intercept_share and self.slope != 1:
-            raise ValueError(f"intercept_share: expected slope = 1 with it, got {self.slope:g}")
+            raise ValueError(f"slope: expected 1 with an intercept_share other than 0, got {self.slope:g}")
 
     @property
     def is_power_law(self) -> bool:
@@ -199,4 +198,4 @@ def _noise(
         both = (lost(x - np.log(3) / 2) + lost(x + np.log(3) / 2)) / 2
         moved = np.stack([both - lost(x - s) for s in side], axis=1)
         return np.asarray(truth.depth * moved + rng.normal(0, truth.noise_sd_pp, shape))
-    raise ValueError(f"expected noise of {', '.join(NOISES)}; got {truth.noise!r}")
+    raise ValueError(f"noise: expected one of {', '.join(NOISES)}; got {truth.noise!r}")

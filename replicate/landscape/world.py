@@ -1,7 +1,7 @@
 """Synthetic worlds: what each run would measure if the paper were right, if a rival law were, or if nothing mattered.
 
-They fill a store to show that the whole way from records to verdicts can say replicated, contradicted and inconclusive.
-Their records are marked synthetic and belong only to the scale `synthetic`.
+A store filled with their runs shows that the software, from records to verdicts, can reach each outcome: replicated,
+contradicted, inconclusive. The records are marked synthetic and belong only to the scale `synthetic`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ SEED_SD_PP = 0.29
 RUN_SD_PP = 0.04
 NOISE_WORLD_SD_PP = 20.0
 NOISE_WORLD_DRAW = 6
-"""Random seed of the noise world, chosen for a typical draw: in three of six, some of 94 intervals miss the truth."""
+"""Random seed of the noise world, chosen for a typical draw: with 3 of 6 seeds, some of 94 intervals miss the truth."""
 PEAK_PP = 75.0
 BEST_LR = 3e-3
-"""The learning rate of the best accuracy. The paper's grid has a weight decay near 0.1 * lr there: 3.3 times as
-large."""
+"""The learning rate of the best accuracy. The paper's grid has a weight decay 3.3 times as large as 0.1 * `BEST_LR`."""
 
 _LOG_KAPPAS = np.log(KAPPAS)
 _MEAN_DROPS = {
@@ -34,11 +33,11 @@ _MEAN_DROPS = {
 }
 """Drops averaged over learning rates: within Table 2's margins, and growing fast enough for its (ln kappa)²."""
 _DROPS_AT_BEST_LR = (2.6, 1.4, 0.5, 0.0, -0.22, 0.2, 1.3)
-"""Drops at the best learning rate. If its optimum were on the line, the grid could not beat the line, and the paper's
-gap of 0.18 pp (0.09 to 0.27) would be impossible."""
+"""Drops at the best learning rate. If the optimum were on the line wd = 0.1 * lr, the grid could not beat the line, and
+the paper's gap of 0.18 pp (0.09 to 0.27) would be impossible."""
 _BETWEEN = ((1.35, -0.45), (10 / 3, -0.17))
-"""Further (kappa, drop) at the best learning rate: the best decay is 1.35 times the claimed one, and the grid's nearest
-is 0.17 pp better than the claimed one. At the other learning rates the claimed decay is the best."""
+"""Further (kappa, drop) at the best learning rate: the best decay is 1.35 times the claimed one, and the nearest decay
+of the grid is 0.17 pp better than the claimed one. At the other learning rates the claimed decay is the best."""
 
 
 def _curve(drops: tuple[float, ...], *between: tuple[float, float]) -> Callable[[float], float]:
@@ -71,7 +70,7 @@ def _lr_penalty(lr: float) -> float:
 
 
 def _paper(run: Run) -> float:
-    """Accuracy in a world in which every trained claim of the paper holds."""
+    """Accuracy in a world in which every claim of the paper that needs training holds."""
     claimed = (RHO_SGD if run.optimizer == "sgd" else RHO) * run.lr
     wd = max(run.weight_decay, 1e-3 * claimed)
     main = run.optimizer == "adamw" and run.schedule == "cosine" and run.lr == BEST_LR and not _is_variant(run)
@@ -80,7 +79,7 @@ def _paper(run: Run) -> float:
 
 
 def _is_variant(run: Run) -> bool:
-    """Whether a run is of a robustness check, with another batch size or number of epochs."""
+    """Whether a run belongs to a robustness check, with another batch size or number of epochs."""
     return (run.batch_size, run.epochs) != (BATCH_SIZE["cifar100"], EPOCHS["cifar100"])
 
 
@@ -100,7 +99,7 @@ WORLDS: dict[str, Callable[[Run], float]] = {"paper": _paper, "timescale": _time
 
 
 def result(world: str, run: Run) -> Result:
-    """The result of `run` in `world`, of its record alone; ValueError for an unknown world or a run on real data."""
+    """The result of `run` in `world`, from its record alone; ValueError for an unknown world or a run on real data."""
     if world not in WORLDS:
         raise ValueError(f"world: expected one of {', '.join(WORLDS)}; got {world!r}")
     if not run.synthetic:

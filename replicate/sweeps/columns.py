@@ -1,7 +1,7 @@
 """Finds the columns of a table: learning rate, weight decay, score and so on, by name or as the caller says.
 
-If several columns could be meant, it raises an error that asks for a choice. Notes say which columns were taken under
-other names, and whether higher or lower is better if the name does not say.
+If several columns could be meant, an error asks for a choice. Notes report columns used under other names, and whether
+higher or lower is better where the name leaves it open.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ METRICS = (ACCURACY, LOSS, SCORE)
 FIELDS = ("lr", "wd", *METRICS, "seed", "arch", "dataset", "run", "step", "state")
 """Fields that `--columns` can name."""
 QUIET = ("n", "observed", "lost", "direction", "state", "run", "step")
-"""Fields taken without a note."""
+"""Fields for which no note reports the column used."""
 UNNAMED = "unnamed"
 """Architecture or data set of a sweep that does not name it."""
 SURE = (0, 3)
-"""Tiers of columns that are accuracies or losses beyond doubt."""
+"""Tiers (see `names.Measure`) of columns that are accuracies or losses beyond doubt."""
 BITS = {"8", "16", "32", "64"}
 DIRECTIONS = {"max": SCORE, "min": LOSS}
 
@@ -37,7 +37,7 @@ class Metric:
     kind: str
     """accuracy (will be converted to percent), loss (lower is better), or score (higher is better)."""
     spread: str = ""
-    """The column of its standard deviation or error."""
+    """The column of the score's standard deviation or standard error; empty if there is none."""
     standard_error: bool = False
 
     @property
@@ -51,7 +51,7 @@ def parse_columns(arguments: Sequence[str]) -> dict[str, str]:
     for pair in (pair for argument in arguments for pair in argument.split(",")):
         field, equals, column = (part.strip() for part in pair.partition("="))
         if not equals or field not in FIELDS or not column:
-            raise UsageError(f"--columns: expected FIELD=COLUMN with a field of {', '.join(FIELDS)}; got {pair!r}")
+            raise UsageError(f"--columns: expected FIELD=COLUMN with FIELD one of {', '.join(FIELDS)}; got {pair!r}")
         if field in columns:
             raise UsageError(f"--columns: expected each field once, got {field}={columns[field]} and {pair}")
         columns[field] = column
@@ -74,7 +74,7 @@ def find_columns(
     found: dict[str, str] = {}
     for field, column in columns.items():
         if column not in table.header:
-            raise UsageError(f"{table.name}: --columns {field}={column}: no such column; there are {table.columns}")
+            raise UsageError(f"{table.name}: --columns {field}={column}: no such column; the table has {table.columns}")
     for field in ALIASES:
         chosen = (
             columns[field] if field in columns else _guess(table, field, set(columns.values()) | set(found.values()))
@@ -108,7 +108,7 @@ def find_columns(
 
 
 def _guess(table: Table, field: str, taken: set[str]) -> str | None:
-    """The column of `field`, None if there is none; raises UsageError if several with different contents could be."""
+    """The column of `field`, or None; UsageError if several columns that differ could be it."""
     places = {column: place for column in table.header if (place := names.tier(column, field)) is not None}
     places = {column: place for column, place in places.items() if column not in taken and _fits(table, column, field)}
     if not places:
@@ -152,7 +152,7 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
     )
     named = [m for m in METRICS if m in columns]
     if len(named) > 1 and name not in named:
-        raise UsageError("--columns: expected accuracy or loss, got both; name one, or say --metric")
+        raise UsageError("--columns: expected accuracy or loss, got both; name one, or choose with --metric")
     if named and name in METRICS and name not in named:
         raise UsageError(f"--columns: expected {name}=… as --metric {name} says, got {named[0]}=…")
     if named:
@@ -193,15 +193,15 @@ def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: 
 def _asked(
     table: Table, name: str, direction: str, measures: Mapping[str, Measure], spreads: Mapping[str, Measure]
 ) -> Metric:
-    """The metric whose column the caller names; raises UsageError if there is none, or its direction is unknown."""
+    """The metric whose column the caller names; UsageError if there is none, or whether higher is better is unknown."""
     same = [c for c in table.header if c == name] or [
         c for c in table.header if name.lower() in (c.lower(), names.plain(c)) or c.lower().endswith("/" + name.lower())
     ]
     if len(same) != 1:
         what = f"several columns ({listed(same, 4)})" if same else "no such column"
         raise UsageError(
-            f"{table.name}: --metric {name}: {what}; there are {table.columns}; or use --metric accuracy or --metric "
-            "loss to choose one by its name"
+            f"{table.name}: --metric {name}: {what}; the table has {table.columns}; or use --metric accuracy or "
+            "--metric loss to choose one by its name"
         )
     found = measures.get(same[0])
     kind = found.kind if found is not None else UNKNOWN
@@ -218,7 +218,7 @@ def _asked(
 
 
 def _told(table: Table, column: str, notes: list[str]) -> str:
-    """The kind of a column whose name does not say, from a column of directions or its % signs; empty if unknown."""
+    """The kind of a column whose name leaves it open, from a column of directions or from % signs; empty if unknown."""
     for direction in [c for c in table.header if names.tier(c, "direction") is not None]:
         words = {value.strip("[]'\" ").rpartition(".")[2].lower()[:3] for value in table.values(direction) if value}
         if len(words) == 1 and words <= {"max", "min"}:
@@ -256,7 +256,7 @@ def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metr
 
 
 def _holds(table: Table, column: str, found: Measure) -> bool:
-    """Whether a column can be a measure: `error` may be the text of an exception, `precision` a number of bits."""
+    """Whether a column's values can be a measure: `error` may be an exception's text, `precision` a number of bits."""
     values = [value for value in table.values(column) if value]
     if values and not any(number(value, table.decimal_comma) is not None for value in values[:1000]):
         return False

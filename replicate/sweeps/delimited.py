@@ -22,7 +22,7 @@ MOST_UNREADABLE = 1000
 
 
 def read(name: str, text: str) -> Table:
-    """The table in `text`; lines that do not fit go to `Table.unreadable`. Raises UsageError if it is no table."""
+    """The table in `text`; lines that do not fit go to `Table.unreadable`. Raises UsageError if `text` is no table."""
     lines = text.splitlines(keepends=True)
     if (found := _markdown_rules(lines)) and not _csv_before(lines, found[0]):
         return markdown(name, lines, found)
@@ -74,7 +74,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
 
 
 def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple[list[tuple[str, ...]], list[int]]:
-    """The rows that are not empty, and the numbers of the lines at which they end."""
+    """The rows that are not empty, and for each the number of the line at which it ends."""
     csv.field_size_limit(CSV_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows, numbers = [], []
@@ -92,7 +92,7 @@ def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple
 def _fitting(
     width: int, rows: list[tuple[str, ...]], numbers: list[int]
 ) -> tuple[list[tuple[str, ...]], list[tuple[int, str]]]:
-    """The rows without empty values beyond the header's `width`, and the lines with another number of values."""
+    """The rows, cut of empty values beyond the header's `width`, and the lines with another number of values."""
     out, bad = [], []
     for row, line in zip(rows, numbers, strict=True):
         short = row
@@ -116,7 +116,7 @@ def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple
 
 
 def _usual(rows: Sequence[Sequence[str]]) -> int:
-    """The most frequent width of the rows."""
+    """The most frequent number of values in a row."""
     return Counter(len(row) for row in rows[:LOOKED_AT]).most_common(1)[0][0] if rows else 0
 
 
@@ -181,7 +181,7 @@ def _csv_before(lines: Sequence[str], rule: int) -> bool:
 
 
 def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
-    """The table of runs in a Markdown text; tables with the same header are joined. Raises UsageError as `the_one`."""
+    """The table of runs in a Markdown text; tables with equal headers are joined. Raises UsageError like `the_one`."""
     tables: dict[tuple[str, ...], Table] = {}
     for rule in rules:
         header = _cells(lines[rule - 1])

@@ -86,7 +86,7 @@ def _configs(by_folder: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _folders(path: str, configs: Mapping[str, Sequence[str]], by_folder: Mapping[str, Sequence[str]]) -> Table:
-    """A run for each folder with settings; one without results stays, with an empty score."""
+    """One run per folder with settings; a run without results is kept, with an empty score."""
     rows: list[Mapping[str, str]] = []
     lacking = 0
     for run in sorted(configs):
@@ -105,7 +105,7 @@ def _folders(path: str, configs: Mapping[str, Sequence[str]], by_folder: Mapping
     if len(rows) == lacking:
         raise UsageError(
             f"{path}: expected results beside the settings of each run, e.g. result.json, progress.csv or "
-            f"metrics.json, got {lacking} folders with only settings; write the scores there"
+            f"metrics.json, got {lacking} folders with only settings; write the scores into them"
         )
     table = from_records(path, rows)
     return table.saying(f"{len(configs)} runs in folders" + (f", {lacking} of them without results" if lacking else ""))
@@ -201,7 +201,7 @@ def _mlflow(path: str, runs: Sequence[str], by_folder: Mapping[str, Sequence[str
 
 
 def _one_a_run(path: str, files: Sequence[str]) -> Table:
-    """Reads each file as one or several runs, with its name as the run's, which may contain the settings."""
+    """Reads each file as one or several runs; the file's name, which may contain settings, becomes the run's name."""
     usable = [file for file in files if file.lower().endswith((*ENDINGS, ".gz", ".parquet", ".xlsx", ".db", ".zip"))]
     usable = [file for file in usable if not NO_RESULTS.search(Path(file).name.lower())] or usable
     if not usable:
@@ -211,7 +211,7 @@ def _one_a_run(path: str, files: Sequence[str]) -> Table:
             else "an empty one"
         )
         raise UsageError(
-            f"{path}: expected a folder of runs, one file or folder each, got {got}; name the table itself"
+            f"{path}: expected a folder of runs, one file or folder each, got {got}; give the path of the table itself"
         )
     if len(usable) == 1:
         return read_table(str(Path(path) / usable[0]))
@@ -224,7 +224,8 @@ def _one_a_run(path: str, files: Sequence[str]) -> Table:
         rows += [{"file": file, **row} for row in found]
     if not rows:
         raise UsageError(
-            f"{path}: expected files of runs, got {len(usable)} of other kinds, e.g. {unread[0][:60]}; name the table"
+            f"{path}: expected files of runs, got {len(usable)} of other kinds, e.g. {unread[0][:60]}; give the path "
+            "of the table itself"
         )
     table = from_records(path, rows)
     note = f"{len(usable) - len(unread)} files, each taken as a run"

@@ -24,16 +24,16 @@ class Runs:
 
     table: Table
     is_history: bool
-    """Whether it was reduced from histories."""
+    """Whether the table was reduced from histories."""
 
 
 def one_row(
     table: Table, found: Mapping[str, str], metric: Metric, by: Sequence[str], take: str, notes: list[str]
 ) -> Runs:
-    """`table` with one row for each run, the last or the best as `take` says, if it has several steps per run.
+    """`table` with one row per run: of several steps of a run, the last or the best row is kept, as `take` says.
 
-    `found`: field → column; `by`: columns by which the caller separates runs; what was done is added to `notes`. Raises
-    UsageError if `take` is another word, or rows of one step could be of several runs.
+    `found`: field → column; `by`: columns by which the caller separates runs; a report is added to `notes`. Raises
+    UsageError if `take` is another word, or rows of one step may belong to several runs.
     """
     if take not in TAKES:
         raise UsageError(f"--take: expected last or best, got {take!r}")
@@ -68,13 +68,13 @@ def one_row(
         notes.append(f"{note}, which selects on the scores that are judged; --take last takes the last by {step}")
     keep = set(wanted)
     if early:
-        notes.append(f"left out {counted(len(early), 'run')} that ended before the others, at {step} {last:g}")
+        notes.append(f"left out {counted(len(early), 'run')} that ended before {step} {last:g}, the end of other runs")
         keep -= set(early)
     return Runs(table.keep([i in keep for i in range(len(table.rows))]), True)
 
 
 def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    """The rows of each run; runs are told apart by name and settings."""
+    """The rows of each run; runs are distinguished by name and settings."""
     fields = ("run", "arch", "dataset", "lr", "wd", "seed")
     columns = [table.values(column) for column in dict.fromkeys([*(found[f] for f in fields if f in found), *by])]
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -91,7 +91,7 @@ def _in_order(groups: Sequence[Sequence[int]], steps: Sequence[float | None]) ->
 def _one_run(
     table: Table, rows: Sequence[int], steps: Sequence[float | None], step: str, found: Mapping[str, str]
 ) -> None:
-    """Raises UsageError if rows of one step could be of several runs."""
+    """Raises UsageError if rows of one step may belong to several runs."""
     twice = [value for value, n in Counter(steps[i] for i in rows).items() if n > 1 and value is not None]
     if twice and len({table.rows[i] for i in rows if steps[i] == twice[0]}) > 1:
         first = [table.lines[i] for i in rows if steps[i] == twice[0]]
@@ -116,7 +116,7 @@ def _chosen(ordered: Sequence[int], scores: Sequence[str], metric: Metric, take:
 
 
 def _early(ends: Mapping[int, float], wanted: Sequence[int], scores: Sequence[str]) -> list[int]:
-    """Runs that ended before the step at which most did, without having diverged."""
+    """Runs that ended, without having diverged, before the step at which most runs ended."""
     if not ends:
         return []
     last = max(ends.values())

@@ -30,7 +30,7 @@ class Measure:
     kind: str
     """accuracy, loss, score, or unknown: a name that does not say whether higher is better."""
     tier: int
-    """How certain the choice of this column is; 0 is the most certain."""
+    """Rank of certainty that this column is the one to judge; 0 is the most certain."""
     spread: str = ""
     """`std` or `sem` if the column is the standard deviation or error of the measure instead."""
 
@@ -41,7 +41,7 @@ LONGEST_NAME = 400
 
 @lru_cache(maxsize=4096)
 def parts(column: str) -> tuple[tuple[str, ...], ...]:
-    """The words of each part of a name; parts are separated by `/`, `.`, `:` or `|`. Only the end of a long name."""
+    """The words of each part of a name; parts are separated by `/`, `.`, `:` or `|`. A long name is cut to its end."""
     column = column.strip()[-LONGEST_NAME:]
     name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column) or column
     name = name.replace("λ", "lambda").replace("η", "eta").replace("R²", "r2").replace("@", "").replace("%", " ")
@@ -65,7 +65,7 @@ def plain(column: str) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def tier(column: str, field: str) -> int | None:
-    """How certain a name denotes `field`: 0 is the most certain; None if it does not denote it."""
+    """Rank of certainty that the name denotes `field`: 0 is the most certain; None if it does not."""
     divided = parts(column)
     if not divided:
         return None
@@ -115,12 +115,12 @@ def measure(column: str) -> Measure | None:
 
 
 def selects(column: str) -> bool:
-    """Whether a measure is the best over a run, or of averaged weights, rather than the last."""
+    """Whether the name denotes the best value over a run, or one of averaged weights, rather than the last value."""
     return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
 
 
 def averages(column: str) -> bool:
-    """Whether a column is a mean over others."""
+    """Whether the name denotes a mean or a median."""
     return bool({word for part in parts(column) for word in part} & {"mean", "avg", "average", "median"})
 
 

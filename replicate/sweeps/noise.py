@@ -24,7 +24,7 @@ class Noise:
     """The standard deviation of one row's score between seeds, in the unit of the landscape."""
 
     sd: float | None
-    """None: unknown."""
+    """None if unknown."""
     notes: tuple[str, ...] = ()
 
 
@@ -43,7 +43,7 @@ def parse(text: str | float | None) -> float | None:
 def of(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, given: float | None
 ) -> Noise:
-    """The noise of `runs`. `factor`: by which the file's scores were multiplied; `given`: `--noise`, in their unit."""
+    """The noise of `runs`. `factor`: by which the file's scores were multiplied; `given`: `--noise`, in the file's."""
     if given is not None:
         return Noise(given * factor, (f"noise between seeds: SD {given:g}, as --noise says",))
     scored = [run for run in runs if run.score is not None]
@@ -54,7 +54,7 @@ def of(
     if not spreads or not scored:
         return Noise(None)
     if repeated:
-        return Noise(None, ("the numbers after ± are not used: the repeats of (lr, wd) show the noise",))
+        return Noise(None, ("the numbers after ± are not used: the noise is estimated from repeats of (lr, wd)",))
     if len(spreads) < len(scored) / 2:
         return Noise(None, (f"only {len(spreads)} of {len(scored)} scores have a ±: too few to be used",))
     sd = _root_mean_square(spreads)
@@ -64,10 +64,10 @@ def of(
 def _columns(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, repeated: bool
 ) -> Noise:
-    """The noise from a column of standard deviations or errors, and one with the numbers of runs if there is one."""
+    """The noise from a column of standard deviations or errors and, if there is one, a column with numbers of runs."""
     column = metric.spread
     if repeated:
-        return Noise(None, (f"column {column} is not used: the repeats of (lr, wd) show the noise",))
+        return Noise(None, (f"column {column} is not used: the noise is estimated from repeats of (lr, wd)",))
     spreads, counts = table.values(column), table.values(found["n"]) if "n" in found else []
     squares, freedom = [], 0.0
     for run in runs:
@@ -80,7 +80,7 @@ def _columns(
         squares.append((sd.value * factor) ** 2 * times)
         freedom += 1.0 if many is None else many - 1
     if not squares or max(squares) == 0:
-        return Noise(None, (f"column {column} has no spread above 0: not used",))
+        return Noise(None, (f"column {column} is not used: it has no value above 0",))
     sd_of_mean = math.sqrt(sum(squares) / len(squares))
     if freedom < FEWEST:
         return Noise(

@@ -42,7 +42,7 @@ class Number:
 
     value: float
     percent: bool = False
-    """Whether it was written with a % sign; `value` is the number before the sign."""
+    """Whether the number has a % sign; `value` is the number before the sign."""
     spread: float | None = None
     """The number after ±."""
 

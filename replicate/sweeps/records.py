@@ -28,7 +28,7 @@ WIDENED |= {"result", "results", "scores", "summary_metrics", "hyperparams", "pa
 
 
 def read(name: str, text: str) -> Table | None:
-    """The table in JSON or JSON lines; None if the text is neither; raises UsageError if it is JSON but no table."""
+    """The table in JSON or JSON lines; None if `text` is neither; raises UsageError for JSON that is no table."""
     try:
         found = json.loads(text)
     except RecursionError:
@@ -42,7 +42,7 @@ def read(name: str, text: str) -> Table | None:
 def table(name: str, records: Sequence[Mapping[str, Any]], first_line: int = 1) -> Table:
     """A table with one row for each of `records`, or for each step of a record's history.
 
-    `first_line` numbers the rows. Raises UsageError if there are too many values.
+    `first_line`: line number of the first record. Raises UsageError if there are too many values.
     """
     rows: list[dict[str, str]] = []
     values = 0
@@ -79,7 +79,7 @@ def _lines(name: str, text: str, error: ValueError) -> Table | None:
             lines.append(i)
     if not rows:
         if re.match(r"\s*(\{\s*[\"}]|\[\s*[\[{\"\d\]])", text):
-            raise UsageError(f"{name}: expected JSON, got a damaged one ({error}); export it again")
+            raise UsageError(f"{name}: expected JSON, got a damaged file ({error}); export it again")
         return None
     made = from_records(name, rows)
     return Table(name, made.header, made.rows, tuple(lines), unreadable=tuple(bad))
@@ -108,7 +108,7 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
             if all(len(one) == length for one in values):
                 return [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
             raise UsageError(
-                f"{name}: expected columns of one length, got lists of {length} and others; export it again"
+                f"{name}: expected columns of one length, got lists of {length} values and others; export it again"
             )
         if len(values) > 1 and all(isinstance(one, dict) and one for one in values):
             keys = values[0].keys()

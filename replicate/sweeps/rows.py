@@ -52,7 +52,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Read:
-    """The runs of a table, and the learning rates of all of its rows."""
+    """The runs of a table, and the learning rates of all rows, readable or not."""
 
     runs: tuple[Run, ...]
     rates: Mapping[float, int]
@@ -68,7 +68,7 @@ def read(table: Table, found: Mapping[str, str], metric: Metric, fates: Sequence
     """The finished and the diverged runs of `table`.
 
     `found`: field → column; `fates`: what became of each row's run; `by`: columns whose values make separate cells.
-    Raises UsageError if too many rows are unreadable, or one whose result could matter.
+    Raises UsageError if too many rows are unreadable, or if an unreadable row could change the result.
     """
     fields = {field: table.values(found[field]) for field in ("lr", "wd", "seed", "arch", "dataset") if field in found}
     scores, parts = table.values(metric.column), [table.values(column) for column in by]
@@ -120,7 +120,7 @@ def _means_none(texts: Sequence[str], decimal_comma: bool) -> bool:
 
 
 def _seed(text: str) -> str:
-    """One text for each seed: `3`, `3.0` and `03` are equal. Integers too large for an exact float stay as they are."""
+    """The same text for equal seeds (`3`, `3.0` and `03`); integers too large for an exact float are unchanged."""
     found = number(text)
     if found is None or not abs(found.value) < EXACT or found.value != int(found.value):
         return text
@@ -183,7 +183,7 @@ def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: 
 
 
 def _could_be_best(wd: float, same: Sequence[Run], metric: Metric) -> bool:
-    """Whether a weight decay without a readable run is next to the best one of its learning rate."""
+    """Whether `wd`, without a readable run, is next to the best weight decay of its learning rate."""
     means: dict[float, list[float]] = {}
     for run in same:
         means.setdefault(run.wd, []).append(-math.inf if run.score is None else metric.sign * run.score)

@@ -1,4 +1,4 @@
-"""The other columns: which are settings, which vary among repeats of (lr, wd), and how the caller separates runs."""
+"""Columns of settings: which vary among repeats of (lr, wd), and by which the caller selects or separates runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Parted:
     by: tuple[str, ...] = ()
     """Columns whose values make separate cells."""
     ignore: tuple[str, ...] = ()
-    """Columns in which runs may differ."""
+    """Columns in which repeats of (lr, wd) may differ."""
 
 
 def parse_where(arguments: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -59,11 +59,12 @@ def _column(table: Table, name: str, option: str) -> str:
     if len(same) == 1:
         return same[0]
     what = f"several such columns ({listed(same, 4)})" if same else "no such column"
-    raise UsageError(f"{table.name}: {option} {name}: {what}; there are {table.columns}")
+    raise UsageError(f"{table.name}: {option} {name}: {what}; the table has {table.columns}")
 
 
 def kept(table: Table, where: Sequence[tuple[str, str]], notes: list[str]) -> Table:
-    """The rows that `where` selects, with a note; several values of a column are alternatives. UsageError if none."""
+    """The rows that `where` selects, with a note; several values of a column are alternatives. UsageError if no
+    rows."""
     wanted: dict[str, list[str]] = {}
     for column, value in where:
         wanted.setdefault(column, []).append(value)
@@ -74,7 +75,7 @@ def kept(table: Table, where: Sequence[tuple[str, str]], notes: list[str]) -> Ta
         if not any(keep):
             there = sorted(set(found), key=_order)
             raise UsageError(
-                f"{table.name}: --where {column}={values[0]}: no row with that value; there are {listed(there, 8)}"
+                f"{table.name}: --where {column}={values[0]}: no row with that value; the column has {listed(there, 8)}"
             )
         table = table.keep(keep)
     if wanted:
@@ -138,31 +139,29 @@ def varying(
 
 
 def one_to_one(values: Sequence[str], seeds: Sequence[str]) -> bool:
-    """Whether two columns, such as one of seeds, correspond one to one."""
+    """Whether the values of a column and the seeds correspond one to one."""
     pairs = set(zip(values, seeds, strict=True))
     return len(pairs) == len({value for value, _ in pairs}) == len({seed for _, seed in pairs})
 
 
 def refuse(name: str, found: Mapping[str, Sequence[str]], seeds_given: bool) -> UsageError:
-    """The error for runs that would be taken as seeds but differ in more than the seed."""
+    """The error for repeats of (lr, wd) that differ in settings other than the seed."""
     columns = list(found)
     shown = "; ".join(f"{c[:40]} ({listed([v or 'nothing' for v in found[c]], 5, 20)})" for c in columns[:6])
     more = f" and {len(columns) - 6} more" if len(columns) > 6 else ""
     first = columns[0]
     seed = (
-        ""
-        if seeds_given or names.plain(first) in SETTINGS
-        else f", or --columns seed={first} if that is what tells repeats apart"
+        "" if seeds_given or names.plain(first) in SETTINGS else f", or --columns seed={first} if {first} is the seed"
     )
     return UsageError(
         f"{name}: expected runs of one (lr, wd) to differ only in the seed, got some that differ in {shown}{more}; "
-        f"use --by {','.join(columns[:6])} to judge each, --where {first}={found[first][-1]} to keep one, "
+        f"use --by {','.join(columns[:6])} to judge each value, --where {first}={found[first][-1]} to keep one value, "
         f"--ignore {first} if it makes no difference{seed}"
     )
 
 
 def constants(table: Table, settings: Sequence[str], rows: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    """(column, value) of the settings that have a single value in `rows`, which describe the cell."""
+    """(column, value) of the settings that have a single value in `rows`; they describe the cell."""
     out = []
     for column in settings[:MOST_KEPT]:
         i = table.header.index(column)
@@ -173,7 +172,7 @@ def constants(table: Table, settings: Sequence[str], rows: Sequence[int]) -> tup
 
 
 def training_steps(settings: Iterable[tuple[str, str]]) -> float | None:
-    """Number of training steps of a cell's runs, from its settings; None if they do not say."""
+    """Number of training steps of a cell's runs, from its settings; None if no setting has it."""
     for column, value in settings:
         if names.plain(column) in STEPS and (found := number(value)) is not None and found.value > 0:
             return found.value

@@ -25,13 +25,13 @@ IN_NAME = {
 }
 """A setting within a run's name: `lr0.001`, `lr=1e-3`, `lr_1e-3`."""
 SEEDED = re.compile(r"(?P<stem>.*?)[ _/.-]*(?:seed|run|rep|repeat|trial|fold)[ _=#-]*(?P<seed>\d{1,6})", re.IGNORECASE)
-"""A column of one seed's scores."""
+"""The name of a column with one seed's scores."""
 HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\d.*)")
 """The heading of a pivot table's column: `wd=0.1`, `λ 0.1`, `wd 1e-4`."""
 
 
 def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:
-    """`table` with one row per run. `given`: fields whose columns the caller names, which need not be searched for."""
+    """`table` with one row per run. `given`: fields whose columns the caller names, so that they need not be found."""
     table = _seeds_down(table)
     has = {field for field in ("lr", "wd") if any(names.tier(column, field) is not None for column in table.header)}
     if {"lr", "wd"} <= has | set(given):
@@ -103,15 +103,13 @@ def _pivoted(table: Table, has: set[str]) -> Table | None:
             score = NOT_RUN if is_nothing(row[i]) else row[i]
             rows.append((*(row[k] for k in others), row[corners[0]], found[1], score))
             lines.append(line)
-    note = f"a table of {down} (down) against {columns} (across)" + (
-        f", {counted(empty, 'place')} of it empty" if empty else ""
-    )
+    note = f"a table of {down} (rows) by {columns} (columns)" + (f", {counted(empty, 'empty cell')}" if empty else "")
     made = replace(table, header=header, rows=tuple(rows), lines=tuple(lines))
     return made.saying(note)
 
 
 def _heading(column: str) -> tuple[str, str] | None:
-    """(field or empty, number) of a column headed by a value, such as `0.1` or `wd=0.1`; None for others."""
+    """(field or empty, number) of a column headed by a value, such as `0.1` or `wd=0.1`; None for other columns."""
     if number(column) is not None:
         return "", column
     if (found := HEADING.fullmatch(column)) and number(found["value"]) is not None:
@@ -162,5 +160,5 @@ def _from_names(table: Table, has: set[str]) -> Table | None:
 
 
 def scores_in(values: Sequence[str]) -> int:
-    """How many of `values` are scores or stand for a missing one."""
+    """How many of `values` are scores, or stand for a missing score."""
     return sum(number(value) is not None or is_diverged(value) or is_nothing(value) for value in values)

@@ -71,7 +71,7 @@ def from_text(name: str, text: str) -> Table:
 
 def _inside(name: str, raw: bytes, depth: int) -> Table:
     if depth >= DEEPEST:
-        raise UsageError(f"{name}: expected a table, got archives in archives; unpack it first")
+        raise UsageError(f"{name}: expected a table, got more than {DEEPEST} archives in each other; unpack them first")
     return from_bytes(name, raw, depth=depth + 1)
 
 

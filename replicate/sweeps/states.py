@@ -33,7 +33,7 @@ FAILED = {"failed", "failure", "crashed", "crash", "error", "errored", "fail", "
 UNSTARTED = {"waiting", "pending", "queued", "scheduled", "created", "not started", "not_started", "no results", "todo"}
 NO_RUN = "without a run"
 OPTUNA_FAILED = "fail"
-"""Optuna's word for a trial that returned nan; it stores no value then."""
+"""Optuna's state of a trial that returned nan, for which Optuna stores no value."""
 ACCIDENTS = FAILED | {"killed", "running", "preempted", "preempting", "timeout", "timed out", "timed_out", "canceled"}
 ACCIDENTS |= {"cancelled", "aborted", "interrupted", "stopped", "pruned", "paused", "t/o", "cuda oom", "segfault"}
 """What people write instead of the score of a run that did not finish."""
@@ -49,7 +49,7 @@ class Fate:
 
 
 def fates(table: Table, found: Mapping[str, str], score: str) -> list[Fate]:
-    """The fate of each row's run; `found`: field → column; `score`: the column of scores."""
+    """What became of each row's run; `found`: field → column; `score`: the column of scores."""
 
     def column(field: str) -> list[str]:
         return table.values(found[field]) if field in found else [""] * len(table.rows)
@@ -96,7 +96,7 @@ def _is_score(text: str) -> bool:
 
 
 def notes(found: list[Fate], column: str | None) -> list[str]:
-    """Notes on the runs that were left out, taken as diverged, or never run; `column`: that of states."""
+    """Notes on the runs that were left out, taken as diverged, or never run; `column`: the column of states."""
     out = []
     left = Counter(one.word[:40] for one in found if one.kind == LEFT_OUT)
     if left:
@@ -105,8 +105,8 @@ def notes(found: list[Fate], column: str | None) -> list[str]:
     failed = sum(one.kind == DIVERGED and one.word == OPTUNA_FAILED for one in found)
     if failed:
         out.append(
-            f"{failed} of {len(found)} trials failed without a value: taken as diverged, as Optuna marks trials that "
-            f"returned nan, so they bound the best weight decay; --where {column}=COMPLETE leaves them out"
+            f"{failed} of {len(found)} trials failed without a value: taken as diverged, because Optuna marks trials "
+            f"that returned nan this way; they bound the best weight decay; --where {column}=COMPLETE leaves them out"
         )
     never = Counter(one.word[:40] for one in found if one.kind == NEVER_RUN)
     if never:

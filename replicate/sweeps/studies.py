@@ -88,7 +88,7 @@ def _optuna(name: str, database: sqlite3.Connection, tables: set[str]) -> Table:
 
 
 def _param(value: Any, distribution: Any) -> str:
-    """A parameter's value; a categorical one is stored as the index of its choice."""
+    """A parameter's value; for a categorical parameter, the database has the index of the choice."""
     try:
         choices = json.loads(text_of(distribution))["attributes"]["choices"]
         return text_of(choices[int(value)])

@@ -1,7 +1,7 @@
 """From a table of runs (learning rate, weight decay, accuracy or loss) in any format to landscapes.
 
 Finds the columns, reduces histories to one row per run, decides from states what became of each run, converts texts to
-numbers in one unit, and takes repeats as seeds or rejects them. Each decision that the table did not force is a note.
+numbers in one unit, and takes repeats as seeds or rejects them. Notes report the decisions that the table leaves open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ minutes."""
 MOST_POINTS = 1_000_000
 """Limit on (lr, wd) times seeds in a cell."""
 LEAST_WDS = 3
-"""Weight decays that a learning rate needs for an optimum of its own."""
+"""Smallest number of weight decays at a learning rate for which an optimum is estimated."""
 MOST_NAMED = 6
 
 
@@ -37,7 +37,7 @@ class Sweep:
 
     landscapes: tuple[Landscape, ...]
     metric: str
-    """accuracy, loss, or score (another measure of which more is better)."""
+    """accuracy, loss, or score (another measure; higher is better)."""
     notes: tuple[str, ...]
     """Decisions of the reader, one line each, for standard error."""
     column: str = ""
@@ -77,7 +77,7 @@ def read_sweep(
     found, measured = find_columns(table, metric, columns, notes)
     runs = history.one_row(table, found, measured, parted.by, take, notes)
     table = runs.table
-    if not runs.is_history:  # then a column of steps is an ordinary setting
+    if not runs.is_history:  # without histories, a column of steps is an ordinary setting
         found.pop("step", None)
     fates = states.fates(table, found, measured.column)
     notes += states.notes(fates, found.get("state"))

@@ -81,7 +81,7 @@ ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "lost": (_words("diverged is_diverged has_diverged did_diverge divergence nan_loss is_nan"),),
     "direction": (_words("direction directions mode metric_direction goal"),),
 }
-"""Field → its names, the most certain first: a later group counts only if no column has a name of an earlier one."""
+"""Field → its names, the most certain first: a later group counts only if no column has a name of an earlier group."""
 OPTIMIZER = _words("optimizer optimiser optim opt optimizer_name optimizer_type")
 """Names of the column of optimisers, which must have a single value."""
 
@@ -118,7 +118,7 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
 }
 """(kind, tier) → names of measures; the column with the lowest tier is chosen."""
 HIGHER = (ACCURACY, SCORE)
-"""Kinds of which higher is better."""
+"""Kinds of measures for which higher is better."""
 BASES = {base: key for key, bases in MEASURES.items() for base in bases}
 
 SETTINGS = frozenset(

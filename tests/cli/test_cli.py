@@ -171,7 +171,7 @@ class TestJudge:
         out = " ".join(capsys.readouterr().out.split())
         assert "What to run next (7 runs; rank 1 tells most); these should reduce" in out
         assert "To set: at learning rate 0.002 (not run): weight decay 0.00" in out
-        assert "; at 1 (not run): unknown, more than a factor 3 beyond those that were run." in out
+        assert "; at 1 (not run): unknown, more than a factor 3 beyond the learning rates run." in out
         with runs.open() as file:
             named = list(csv.DictReader(file))
         assert len(named) == 7 and named[0].keys() == {"arch", "dataset", "lr", "wd", "seed"}
@@ -482,7 +482,7 @@ def test_as_a_program(csv_file: Path) -> None:
     (folder := csv_file.parent / "empty").mkdir()
     refused = replicate("judge", str(folder))
     assert (refused.returncode, refused.stdout) == (2, "")
-    words = "expected a folder of runs, one file or folder each, got an empty one; name the table itself"
+    words = "expected a folder of runs, one file or folder each, got an empty one; give the path of the table itself"
     assert refused.stderr == f"replicate judge: {folder}: {words}\n"
 
 

@@ -47,7 +47,9 @@ def test_sweep_of_losses_has_the_line_and_no_gap_in_points() -> None:
     found = judged(losses)
     assert found["verdicts"]["slope"] == REPLICATED
     assert found["verdicts"]["one-dim/gap"] == NOT_RUN
-    assert found["reasons"]["one-dim/gap"] == "the claim is about percentage points of accuracy, and these are losses"
+    assert (
+        found["reasons"]["one-dim/gap"] == "the claim is about percentage points of accuracy, and the sweep has losses"
+    )
     assert judged(landscape)["verdicts"]["one-dim/gap"] == REPLICATED
 
 

@@ -164,6 +164,7 @@ def test_diverged_runs_have_no_score() -> None:
 
 def test_unknown_noise_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="expected noise of normal, student, heteroscedastic, curves, shifted, two-faced; got 'pink'"
+        ValueError,
+        match="noise: expected one of normal, student, heteroscedastic, curves, shifted, two-faced; got 'pink'",
     ):
         draw(Truth(noise="pink"), paper_grid, np.random.default_rng(0))

@@ -159,9 +159,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"expected a folder of runs, one file or folder each, got an empty one; name the table itself"),
-        ({"a.png": "", "b.bin": ""}, r"got 2 files of other kinds \(a.png, b.bin\); name the table itself"),
-        ({"a.csv": "", "b.csv": ""}, r"expected files of runs, got 2 of other kinds, e.g. a.csv; name the table"),
+        ({}, r"one file or folder each, got an empty one; give the path of the table itself"),
+        ({"a.png": "", "b.bin": ""}, r"got 2 files of other kinds \(a.png, b.bin\); give the path of the table itself"),
+        ({"a.csv": "", "b.csv": ""}, r"got 2 of other kinds, e.g. a.csv; give the path of the table"),
         (
             {"1/params.json": '{"lr": 1}', "2/params.json": '{"lr": 2}'},
             r"expected results beside the settings of each run, .* got 2 folders with only settings; write the scores",

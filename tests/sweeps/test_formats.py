@@ -131,12 +131,12 @@ def test_formats(name: str, tmp_path: Path) -> None:
         (b"SQLite format 3\0 and more", r"expected an SQLite database, got one that cannot be read"),
         ("[]", r"expected a list of JSON records, one per run, or columns of one length, got an empty one"),
         ("[1, 2]", r"expected a list of JSON records, .*, got another JSON value"),
-        ('{"a": [1], "b": [1, 2]}', r"expected columns of one length, got lists of 1 and others; export it again"),
+        ('{"a": [1], "b": [1, 2]}', r"got lists of 1 values and others; export it again"),
         ('{"columns": ["a", "a"], "data": []}', r"expected each column once, got a, a; rename one"),
         ('{"columns": ["a"], "data": [[1, 2]]}', r"row 1: expected 1 values, got 2"),
         ("[" * 100_000, r"expected JSON"),
         (markdown(RUNS) + "\n" + markdown([{**r, "x": 1} for r in RUNS]), r"got 2 tables .*; keep one"),
-        (packed(packed(packed(packed(b"x")))), r"got archives in archives; unpack it first"),
+        (packed(packed(packed(packed(b"x")))), r"got more than 3 archives in each other; unpack them first"),
     ],
 )  # fmt: skip
 def test_refused(content: str | bytes, message: str, tmp_path: Path) -> None:

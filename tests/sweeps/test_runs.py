@@ -131,14 +131,14 @@ class TestHistories:
         rows = self.history()
         del rows[5]
         found = of_text(tmp_path, csv_text(rows))
-        assert "left out 1 run that ended before the others, at step 300" in found.notes
+        assert "left out 1 run that ended before step 300, the end of other runs" in found.notes
         assert scores(found) == [EXPECTED[0], *EXPECTED[2:]]
 
     def test_rows_of_one_step_are_of_several_runs(self, tmp_path: Path) -> None:
         rows = [{key: value for key, value in row.items() if key not in ("run", "seed")} for row in self.history()]
         text = csv_text(sorted(rows, key=lambda row: (row["lr"], row["wd"], row["step"])))
         with pytest.raises(
-            UsageError, match=r"got some that differ in step \(100, 200, 300\); use --by step to judge each"
+            UsageError, match=r"got some that differ in step \(100, 200, 300\); use --by step to judge each value"
         ):
             of_text(tmp_path, text)
         rows = self.history() + [{**row, "acc": 1} for row in self.history()]
@@ -158,7 +158,8 @@ class TestRepeats:
     def test_named(self, tmp_path: Path) -> None:
         words = (
             r"runs.csv: expected runs of one \(lr, wd\) to differ only in the seed, got some that differ in epochs "
-            r"\(0, 2\); width \(0, 16\); use --by epochs,width to judge each, --where epochs=2 to keep one, --ignore"
+            r"\(0, 2\); width \(0, 16\); use --by epochs,width to judge each value, "
+            r"--where epochs=2 to keep one value, --ignore"
         )
         with pytest.raises(UsageError, match=words):
             of_text(tmp_path, csv_text(list(self.BOTH)))
@@ -183,9 +184,9 @@ class TestRepeats:
     @pytest.mark.parametrize(
         ("option", "value", "message"),
         [
-            ("where", "epochs=3", "--where epochs=3: no row with that value; there are 0, 2"),
-            ("where", "size=3", "--where size: no such column; there are lr, wd, seed, acc, epochs, width"),
-            ("by", "size", "--by size: no such column; there are"),
+            ("where", "epochs=3", "--where epochs=3: no row with that value; the column has 0, 2"),
+            ("where", "size=3", "--where size: no such column; the table has lr, wd, seed, acc, epochs, width"),
+            ("by", "size", "--by size: no such column; the table has"),
             ("where", "epochs", "--where: expected COLUMN=VALUE, e.g. epochs=8, got 'epochs'"),
             ("take", "first", "--take: expected last or best, got 'first'"),
             ("noise", "-1", "--noise: expected a standard deviation above 0 in the unit of the score, got '-1'"),
@@ -305,7 +306,7 @@ class TestNoise:
     def test_repeats_go_first(self, tmp_path: Path) -> None:
         found = of_text(tmp_path, csv_text([{**r, "acc": f"{r['acc']} ± 0.4"} for r in RUNS]))
         assert only(found).noise_sd is None
-        assert found.notes[-1] == "the numbers after ± are not used: the repeats of (lr, wd) show the noise"
+        assert found.notes[-1] == "the numbers after ± are not used: the noise is estimated from repeats of (lr, wd)"
 
 
 def test_scores_of_two_units(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ class TestShapes:
         text = self.PIVOT.format(corner=f'"{corner}"')
         found = of_text(tmp_path, text, None if "acc" in corner else "accuracy")
         assert len(scores(found)) == 8 and scores(found)[0] == (0.001, 0.0, 70.5)
-        assert "a table of lr (down) against wd (across), 1 place of it empty" in found.notes
+        assert "a table of lr (rows) by wd (columns), 1 empty cell" in found.notes
 
     def test_turned(self, tmp_path: Path) -> None:
         text = "wd;lr=0.001;lr=0.003\n0;70,5;71\n0,1;72;73\n"

@@ -200,7 +200,7 @@ HEAD = "lr,wd,seed,accuracy\n"
             '{"lr": 1}',
             r"found none for wd, accuracy or loss among lr; name them with --columns, e.g. --columns wd=NAME",
         ),
-        ('{"lr": 1', r"expected JSON, got a damaged one .*; export it again"),
+        ('{"lr": 1', r"expected JSON, got a damaged file .*; export it again"),
         ("hello\nworld\n", r"found none for lr, wd, accuracy or loss among hello"),
         ("lr,accuracy\n1,50\n", r"found none for wd among lr, accuracy; name them with --columns, e.g. --columns wd=N"),
         ("lr,wd\n1,0\n", r"found none for accuracy or loss among lr, wd; .*e.g. --columns accuracy=NAME"),
@@ -251,8 +251,8 @@ def test_equal_columns_are_not_ambiguous(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lr"], r"--columns: expected FIELD=COLUMN with a field of lr, wd, .*; got 'lr'"),
-        (["speed=x"], r"expected FIELD=COLUMN with a field of .*; got 'speed=x'"),
+        (["lr"], r"--columns: expected FIELD=COLUMN with FIELD one of lr, wd, .*; got 'lr'"),
+        (["speed=x"], r"expected FIELD=COLUMN with FIELD one of .*; got 'speed=x'"),
         (["lr="], r"got 'lr='"),
         (["lr=a,lr=b"], r"--columns: expected each field once, got lr=a and lr=b"),
     ],
@@ -269,14 +269,14 @@ def test_columns_are_read_from_several_arguments() -> None:
 @pytest.mark.parametrize(
     ("metric", "columns", "message"),
     [
-        (None, {"lr": "x"}, r"--columns lr=x: no such column; there are lr, wd, accuracy"),
+        (None, {"lr": "x"}, r"--columns lr=x: no such column; the table has lr, wd, accuracy"),
         ("loss", {}, r"found none for loss among lr, wd, accuracy; .*e.g. --columns loss=NAME"),
         ("loss", {"accuracy": "accuracy"}, r"--columns: expected loss=… as --metric loss says, got accuracy=…"),
         (None, {"accuracy": "wd", "loss": "wd"}, r"--columns: expected accuracy or loss, got both"),
         (
             "error",
             {},
-            r"--metric error: no such column; there are lr, wd, accuracy; or use --metric accuracy or --metric",
+            r"--metric error: no such column; the table has lr, wd, accuracy; or use --metric accuracy or --metric",
         ),
         ("wd:up", {}, r"--metric wd:up: no such column"),
     ],
@@ -290,7 +290,7 @@ def test_contradicting_requests(tmp_path: Path, metric: str | None, columns: dic
     ("make", "message"),
     [
         (lambda p: None, "expected a table of runs, found no such file"),
-        (lambda p: p.mkdir(), "expected a folder of runs, one file or folder each, got an empty one; name the table"),
+        (lambda p: p.mkdir(), "expected a folder of runs, one file or folder each, got an empty one; give the path"),
     ],
 )
 def test_unreadable(tmp_path: Path, make: object, message: str) -> None:
