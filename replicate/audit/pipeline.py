@@ -47,7 +47,11 @@ class Outcome:
 
 
 def expected_drop(paper: Reported, dataset: str, x: Floats, beyond: str) -> Floats:
-    """Accuracy lost, pp, at x = ln kappa (-inf for weight decay 0) by the table of drops; `beyond`: one of `BEYOND`."""
+    """Accuracy lost, pp, at x = ln kappa, interpolated in the paper's table of drops.
+
+    kappa is the weight decay as a multiple of the best one; x is -inf for weight decay 0. `beyond`, one of `BEYOND`, is
+    how the drop goes on beyond the table's largest and smallest kappa.
+    """
     rows = paper.drops_on(dataset)
     kappas = sorted({*rows, 1.0})
     need(min(kappas) < 1 < max(kappas), f"drops at kappas below and above 1 on {dataset}")

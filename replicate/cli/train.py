@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
     if scale.why_untrainable:
         raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
     if options.retrain and not options.keep_models:
-        raise UsageError("--retrain: expected --keep-models too, got none: runs are retrained only for their models")
+        raise UsageError(
+            "--retrain: expected --keep-models beside it, as runs are trained again only to save their models; add it"
+        )
     keep = Keep.NONE if not options.keep_models else Keep.ALL if options.retrain else Keep.NEW
     use_images(options.data)
     store = open_store(options.store, below=recorded.of_scale(scale.name), keep=keep)

@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def ranked(self) -> list[tuple[int, NextRun]]:
-        """Each run with its rank, from 1, by learning rate and weight decay."""
+        """(rank, run) for each run, sorted by learning rate, then weight decay; rank 1 is the most valuable run."""
         return sorted(enumerate(self.runs, 1), key=lambda one: (one[1].lr, one[1].wd))
 
 

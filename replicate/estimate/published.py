@@ -154,7 +154,10 @@ def anova(groups: Sequence[Floats]) -> tuple[float, float, int, int]:
     total = int(sum(len(g) for g in groups))
     between, within = len(groups) - 1, total - len(groups)
     if between < 1 or within < 1:
-        raise ValueError(f"anova: expected two or more groups and more values than that, got {len(groups)} and {total}")
+        raise ValueError(
+            "anova: expected two or more groups, and more values than groups; "
+            f"got {len(groups)} groups and {total} values"
+        )
     grand = np.concatenate(list(groups)).mean()
     ss_between = sum(len(g) * (g.mean() - grand) ** 2 for g in groups)
     ss_within = sum(((g - g.mean()) ** 2).sum() for g in groups)

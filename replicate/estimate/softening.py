@@ -12,9 +12,10 @@ landscapes accuracy falls off a cliff beyond the best weight decay, and no curve
 
 
 def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -> tuple[Floats, Floats, float]:
-    """Means [N] and their covariance [N, N], softened: see `soft`; and the logarithm of the transform's Jacobian.
+    """Means [N] and their covariance [N, N] after the transform `soft`, and the log-determinant of its Jacobian.
 
-    `scale` is the unit (a standard error); the transformed means are centred. An infinite `softening` changes nothing.
+    `scale`: the unit of the result and of `softening`, a standard error. The mean of the transformed means is 0. An
+    infinite `softening` changes only unit and centre.
     """
     loss = (mean.max() - mean) / scale
     if np.isinf(softening):

@@ -120,7 +120,7 @@ def cell_gap(landscape: Landscape, grid: tuple[float, ...], level: float = LEVEL
 
 
 def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float, ...] = WEIGHT_DECAYS) -> Estimate:
-    """`found` with the flag `inert` if in any of `landscapes` no compared weight decay has an effect."""
+    """`found`; flagged `inert` if there is a landscape in which none of the compared weight decays has an effect."""
     if any(gap.inert(landscape, grid) for landscape in landscapes):
         return replace(found, flags=(*found.flags, Flag.INERT))
     return found

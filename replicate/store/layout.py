@@ -47,7 +47,7 @@ class Layout:
         return self.leases / f"{slot}.lock"
 
     def holder(self, name: str) -> Path:
-        """The file that names the process that last locked the slot, or began the stack, called `name`."""
+        """For the slot or stack `name`: the file that says which process last locked the slot or began the stack."""
         return self.leases / f"{name}.holder"
 
     def set_aside(self, path: Path) -> Path:

@@ -85,7 +85,7 @@ def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple
                 rows.append(values)
                 numbers.append(reader.line_num + before)
     except csv.Error as e:
-        raise UsageError(f"{name}, row {reader.line_num + before}: expected a CSV file, got: {e}") from None
+        raise UsageError(f"{name}, row {reader.line_num + before}: expected CSV that can be read, got: {e}") from None
     return rows, numbers
 
 

@@ -1,4 +1,4 @@
-"""The noise between seeds as given by the user (`--noise`) or the file (columns of mean, std and n, or `±`)."""
+"""The noise between seeds, given by the user (`--noise`) or by the file (columns mean, std and n, or `mean ± std`)."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
 
 
 def replace_normalisation(layer: nn.BatchNorm2d, shape: torch.Size) -> None:
-    """Make `layer` this module's `BatchNorm2d` if it has weights, running statistics and a momentum."""
+    """Make `layer`, in place, the `BatchNorm2d` of this file if it has weights, running statistics and a momentum."""
     if layer.affine and layer.track_running_stats and layer.momentum is not None:
         layer.__class__ = BatchNorm2d
 

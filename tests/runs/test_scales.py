@@ -190,7 +190,7 @@ class TestEmbedded:
         main = distinct({part: p for part, p in found.items() if part.variant == "main"})
         sgd = distinct({part: p for part, p in found.items() if part.variant == "sgd"})
         assert len(main) == 5 * 132
-        assert len(sgd) == 2 * 171
+        assert len(sgd) == 2 * 102
         assert {run.arch for run in main.values()} == set(ARCHS)
         assert {run.arch for run in sgd.values()} == set(CONVOLUTIONAL)
         assert len(points(self.scale, Part(CIFAR_CELL, "main", "paper"))) == 5 * 8 * 3

@@ -221,7 +221,7 @@ HEAD = "lr,wd,seed,accuracy\n"
         (HEAD + "1,0,0,-3\n", r"row 2: expected an accuracy from 0 to 100 .*, got -3"),
         (HEAD + "1,0,0\n", r"row 2: expected 4 values as in the header, got 3"),
         (HEAD + "1,0,0,5,1\n", r"row 2: expected 4 values as in the header, got 5"),
-        (HEAD + '1,0,0,"50\n', r"row 2: expected a CSV file, got: unexpected end of data"),
+        (HEAD + '1,0,0,"50\n', r"row 2: expected CSV that can be read, got: unexpected end of data"),
         ("lr,lr,wd,accuracy\n1,1,0,50\n", r"expected each column once, got 'lr' twice in the header; rename one"),
         (
             HEAD + "1,0,0,50\n1,1,0,50\n1.0,0e0,0,51\n",

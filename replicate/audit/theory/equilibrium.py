@@ -84,7 +84,7 @@ def expected_turn(lr: float, wd: float) -> float:
 
 @lru_cache(maxsize=1)
 def walks() -> tuple[Walk, ...]:
-    """One walk at each of SETTINGS, started away from the equilibrium."""
+    """A simulated random walk of the weights for each of `SETTINGS`, started away from the equilibrium norm."""
     rng = np.random.default_rng(0)
     return tuple(random_walk(lr, wd, SIZE, STEPS, rng, start_share=1.3) for lr, wd in SETTINGS)
 

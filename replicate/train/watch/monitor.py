@@ -66,11 +66,13 @@ class Monitor:
         more: Callable[[], Iterable[Run]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`interval`: seconds between two readings of the store; `log_interval`: between two lines off a terminal.
+        """`interval`: seconds between two readings of the store. `log_interval`: seconds between two lines when the
+        output is not a terminal.
 
         `before` is called before writing to a line that may hold other output, e.g. to end a line of test results.
-        `below`: show a block of lines, ending with these, on a terminal that nothing else writes to. `joining`: the
-        training may have begun earlier, so how long the first results took is not known, and there is no closing line.
+        `below`: lines shown under the progress, redrawn with it as one block; only for a terminal that nothing else
+        writes to. `joining`: the training may have begun before this monitor, which then does not time the first
+        results and prints no closing line.
         `more`, called once all runs are stored, returns the runs of the next round of brackets, if any.
         """
         self._store = store
