@@ -74,11 +74,11 @@ def sentence(estimate: Estimate, margin: Margin, can_tell: bool) -> str:
     if math.isinf(low) and math.isinf(high):
         return f"{subject.what} is not bounded{why_not(estimate)} {claimed}"
     is_ = "is" if can_tell else "may be"
-    here = f"{span(low, high, (margin.low, margin.high))}{subject.of}{_varying(estimate)}"
+    here = f"{span(low, high, (margin.low, margin.high))}{subject.of}{varying(estimate)}"
     return f"{subject.what} {is_} {here} {claimed}"
 
 
-def _varying(estimate: Estimate) -> str:
+def varying(estimate: Estimate) -> str:
     """` on average, but the ratio varies with η: 12 at η = 0.03, 17000 at η = 0.001`; empty if it is constant."""
     if Flag.RATIO_VARIES not in estimate.flags or not isinstance(estimate.details, details.Ratio):
         return ""

@@ -153,7 +153,8 @@ def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
     if not low / MISPLACED <= RHO <= high * MISPLACED:
         outcome = CONTRADICTED
         ends = reasons.span(low / MISPLACED, high * MISPLACED, (RHO,))
-        why = f"best λ is {ends} times η, not 0.10, at a level that holds for all ten cells together"
+        where = f"best λ is {ends} times η{reasons.varying(found)}"
+        why = f"{where}; 0.10 is rejected at a level that holds for all ten cells together"
     elif found.low <= RHO <= found.high and position(found.low, found.high, claim.margin) == REPLICATED:
         outcome = REPLICATED
         why = "the 95 % interval contains 0.10 and lies within a factor 2 of it"

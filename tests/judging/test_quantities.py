@@ -568,7 +568,7 @@ def test_cost_is_counted() -> None:
             (0.121, 0.2),
             (),
             CONTRADICTED,
-            "best λ is 0.11 to 0.22 times η, not 0.10, at a level that holds for all ten",
+            "best λ is 0.11 to 0.22 times η; 0.10 is rejected at a level that holds for all ten",
         ),
         ((0.11, 0.19), (0.101, 0.21), (), INCONCLUSIVE, "neither 0.10 (for all ten cells together) nor"),
         ((0.11, 0.19), (0.09, 0.21), (), INCONCLUSIVE, "neither 0.10 (for all ten cells together) nor"),
