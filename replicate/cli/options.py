@@ -122,7 +122,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "--until": _one_of(
         ["settled"],
-        "judge a claim first on two seeds at level 99 %, and if that is inconclusive, on all seeds at 96 %",
+        "judge a claim first on two seeds at level 99 %%, and if that is inconclusive, on all seeds at 96 %%",
     ),
     "--variant": _value("VARIANT", "main (default), sgd, batch-256, …", "main"),
     "--verbose": _flag("also show what each finding assumes and what would make it consistent"),

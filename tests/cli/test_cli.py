@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -10,12 +11,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replicate.cli import judge, main, options
+from replicate.cli import arguments, judge, main, options
 from replicate.cli.output import print_json
 from replicate.judging.verdict import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPLICATED
 from replicate.paper.registry import CLAIMS, claim
@@ -516,3 +518,18 @@ def test_a_picture_is_an_svg(csv_file: Path, tmp_path: Path, capsys: pytest.Capt
         path = tmp_path / "picture.png"
         assert "expected a name that ends in .svg" in fails(capsys, *command, "--picture", str(path))
         assert not path.exists()
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """`parser` and those of its subcommands, at any depth."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from every_parser(below)
+
+
+@pytest.mark.parametrize("parser", [pytest.param(p, id=p.prog) for p in every_parser(arguments.parser())])
+def test_every_command_explains_itself(parser: argparse.ArgumentParser) -> None:
+    """argparse formats help only when it is asked for, and then a lone percent sign in it is an error."""
+    assert parser.format_help().startswith(f"usage: {parser.prog}")
