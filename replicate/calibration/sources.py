@@ -1,4 +1,7 @@
-"""A hash of the source code on which a module's answers depend: the module and its imports from this package."""
+"""A hash of the source code on which a module's answers depend: the module and its imports from this package.
+
+Docstrings and comments do not count, so cached answers of hours survive a better sentence.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,26 @@ def _imported(source: str) -> Iterator[str]:
                 yield name
 
 
+@cache
+def meaning(source: str) -> str:
+    """The syntax tree of `source`, as text, without docstrings, comments and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.AST) -> bool:
+    """Whether the statement is a string alone: a docstring, or one below an attribute."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
 def closure(module: str) -> list[str]:
     """Names of `module` and of its direct and indirect imports from this package; empty for a module outside of it."""
     found: set[str] = set()
@@ -62,8 +85,11 @@ def closure(module: str) -> list[str]:
 
 @cache
 def code(module: str) -> str:
-    """16 hexadecimal digits that depend on the source of `module` and its imports, and the NumPy and SciPy versions."""
+    """16 hexadecimal digits that depend on the source of `module` and its imports, and the NumPy and SciPy versions.
+
+    The versions of Python whose syntax trees differ give different digits.
+    """
     digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
     for name in closure(module):
-        digest.update(f"\n{name}\n{SOURCES[name]}".encode())
+        digest.update(f"\n{name}\n{meaning(SOURCES[name])}".encode())
     return digest.hexdigest()[:16]

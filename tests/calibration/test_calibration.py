@@ -424,8 +424,15 @@ def test_all_that_judging_loads_is_part_of_the_code() -> None:
 def test_a_change_anywhere_in_the_closure_changes_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "replicate.calibration.rates"
     before = sources.code(module)
-    for changed, name in ((True, "replicate.judging.secondary"), (True, module), (False, "replicate.train.solo")):
-        monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, name: sources.SOURCES[name] + "\n# changed"})
+    more = {"code": "\nCHANGED = 1", "comment": "\n# changed", "docstring": '\n"""Of an attribute."""'}
+    for changed, name, kind in (
+        (True, "replicate.judging.secondary", "code"),
+        (True, module, "code"),
+        (False, "replicate.train.solo", "code"),
+        (False, module, "comment"),
+        (False, module, "docstring"),
+    ):
+        monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, name: sources.SOURCES[name] + more[kind]})
         sources.code.cache_clear()
         assert (sources.code(module) != before) is changed
         monkeypatch.undo()
