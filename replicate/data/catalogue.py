@@ -1,4 +1,4 @@
-"""Loads what a `DataSpec` names, as arrays or a list of files: the same on every machine and in every process."""
+"""Loads the data set that a `DataSpec` names, as arrays or a list of files; every machine gets the same images."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Info:
     image_size: int
     loadable: bool = False
     resident: bool = True
-    """Whether all images fit in a device's memory, as stacked training needs; else images are streamed from files."""
+    """Whether all images fit in a device's memory, so that runs can be trained together; else files are streamed."""
     test_images: int | None = None
-    """Number of published test images; None if the images that are not trained on are the test images."""
+    """Number of published test images; None if there are none: then the images not trained on are the test images."""
     parts: int = 1
     """Number of parts of each batch: batch normalisation sees one part at a time, as in training on several GPUs."""
     mean: tuple[float, ...] = ()
@@ -57,7 +57,7 @@ DATASETS = {
     "synthetic-imagenet": Info(50_000, 1000, 3, 224),
 }
 """`digits` is published without a split: the images that are not trained on are the test images. The `synthetic-…`
-data sets have no images: see `replicate.landscape.world`."""
+data sets have no images: `replicate.landscape.world` makes up their accuracies."""
 
 TITLES = {"cifar100": "CIFAR-100", "fashion": "Fashion-MNIST", "fashion-16": "Fashion-MNIST", "imagenet": "ImageNet"}
 
@@ -182,12 +182,12 @@ def files(spec: DataSpec) -> Listing:
 
 @lru_cache(maxsize=2)
 def _arrays(name: str, root: Path) -> Arrays:
-    """Both splits of the whole data set `name`. `root`, the folder of all data sets, only keys the cache."""
+    """Both splits of the whole data set `name`. `root`, the folder read from, only serves as part of the cache key."""
     return {"cifar100": cifar100.read, "fashion": fashion.read, "fashion-16": fashion.halved}[name]()
 
 
 def _digits(spec: DataSpec) -> Split:
-    """The digits, split by hash: the images that are not trained on are the test images."""
+    """The digits, split by a hash of each image's number: the images that are not trained on are the test images."""
     known = info(spec)
     pixels, labels = digits.read()
     size = train_size(spec)
@@ -216,10 +216,12 @@ def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], N
     """Indices of the images that `spec` selects from `train` and `test` ones: all, or those with the lowest hashes."""
     trained = train_size(spec)
     if trained > train or (spec.train_images is None and trained != train):
-        raise DataError(f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get all")
+        raise DataError(
+            f"{spec.name}: expected {trained} training images, found {train} in {source.root()}; get the whole data set"
+        )
     tested = test if spec.test_images is None else spec.test_images
     if not 0 < tested <= test:
-        raise DataError(f"{spec.name}: expected test_images from 1 to {test}, all test images; got {spec.test_images}")
+        raise DataError(f"{spec.name}: expected test_images from 1 to {test}, got {spec.test_images}")
 
     def lowest(use: str, wanted: int, of: int) -> NDArray[np.int64]:
         if wanted == of:
@@ -243,7 +245,7 @@ def _noisy(labels: NDArray[np.uint8] | NDArray[np.int64], spec: DataSpec, num_cl
 
 
 def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
-    """A 64-bit hash for each of `count` images, of the split's seed, the purpose `what` and the image's number."""
+    """A 64-bit hash of each image number below `count`, different for each `spec.split_seed` and purpose `what`."""
     digests = (hashlib.sha256(f"{spec.split_seed}/{what}/{i}".encode()).digest()[:8] for i in range(count))
     return np.array([int.from_bytes(d, "big") for d in digests], dtype=np.uint64)
 
@@ -251,5 +253,5 @@ def _hashes(spec: DataSpec, what: str, count: int) -> NDArray[np.uint64]:
 def _require_loadable(spec: DataSpec) -> Info:
     known = info(spec)
     if not known.loadable:
-        raise DataError(f"{spec.name}: expected a data set with images, got a made-up one; use `replicate synthesize`")
+        raise DataError(f"{spec.name}: expected images to train on, got none; use `replicate synthesize` for results")
     return known

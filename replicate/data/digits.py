@@ -17,7 +17,7 @@ SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Digest of the images as 1797 x 64 bytes followed by the labels as 1797 bytes."""
 
 MEAN, STD = 0.3053, 0.3760
-"""Over the pixels of all images, so that neither depends on the split; divided by the largest grey value, 16."""
+"""Mean and standard deviation of the pixels of all images, whatever the split, divided by the largest value, 16."""
 
 
 @lru_cache(maxsize=1)

@@ -103,7 +103,7 @@ def _unpacked(blob: bytes) -> bytes:
 
 
 def _idx(blob: bytes) -> NDArray[np.uint8]:
-    """The array in an idx file: two zero bytes, type 8 (bytes), number of dimensions, each as a big-endian int32."""
+    """The array in an idx file: bytes 0, 0, 8 (its type), number of dimensions; sizes as big-endian int32; the data."""
     if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
         raise ValueError("a header whose type is not 8 (bytes)")
     head = 4 + 4 * blob[3]

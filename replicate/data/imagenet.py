@@ -19,7 +19,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 CLASSES, TRAIN_IMAGES, TEST_IMAGES = 1000, 1_281_167, 50_000
 PUBLISHED = f"{CLASSES} classes, {TRAIN_IMAGES} + {TEST_IMAGES} images"
-"""The end of the checksum of the published data, recognised by the numbers of files because no hash is published."""
+"""The end of `Listing.checksum` for the published data: only these numbers are compared, as no hash is published."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Listing:
     test_paths: NDArray[np.bytes_]
     test_labels: NDArray[np.int64]
     checksum: str
-    """Hash of all file names, then the numbers of classes and files."""
+    """Hash of all file names, followed by the numbers of classes and of training and test images."""
 
 
 def prepare() -> None:
@@ -61,7 +61,7 @@ def _listing(folder: Path) -> Listing:
     classes = _names(folder / "train", directories=True)
     if _names(folder / "val", directories=True) != classes or not 0 < len(classes) <= CLASSES:
         raise DataError(
-            f"imagenet: expected the same class folders, 1 to {CLASSES}, in {folder / 'train'} and {folder / 'val'}, "
+            f"imagenet: expected 1 to {CLASSES} class folders, the same in {folder / 'train'} and {folder / 'val'}, "
             f"got {len(classes)} and {len(_names(folder / 'val', directories=True))} folders; sort the images by class"
         )
     train_paths, train_labels = _split(folder, "train", classes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # most commands read no images and need no NumPy from this mo
 
 DATA_VARIABLE = "REPLICATE_DATA"
 DATA_FOLDER = "~/.cache/replicate/data"
-"""Where data sets are looked for by default; `--data` and the environment variable take precedence."""
+"""Where data sets are looked for by default; `--data` and the environment variable `REPLICATE_DATA` take precedence."""
 
 
 class DataError(UsageError):
@@ -35,7 +35,7 @@ class Arrays:
 
 
 LONGEST_NAME = "cifar-100-python/train-images-idx3-ubyte.gz"
-"""The longest path below the folder of all data sets that is ever read."""
+"""The longest path that is read below the folder of all data sets: tried first, as systems limit path lengths."""
 
 
 def root() -> Path:

@@ -1,1 +1,1 @@
-"""Runs: a training described by a frozen record, what each scale trains, and which runs a claim needs."""
+"""Runs, each a single training: their records, the scales (sizes of the experiment), and the runs a claim needs."""

@@ -1,4 +1,4 @@
-"""The timm models trained as the paper's five architectures: small ones, the paper's own, and adapted to 32 px."""
+"""The timm models that stand for the paper's five architectures: small ones, the paper's own, ones made for 32 px."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The adaptive bracket: which weight decays one learning rate needs next, given the results so far, and when to stop.
+"""The adaptive bracket: which weight decays to try next at one learning rate η, given the results so far.
 
-Weight decays lie on a lattice: the *place* k is the weight decay λ with λ · η · steps = 3^k. A round is chosen from the
-results of all earlier rounds, once all of these are known, so the order in which results arrive does not matter. At
-first only the first seed's results add places, at which the other seeds are run too. When no place is missing, the mean
-over the first three seeds, and then over all seeds, may add further places.
+Weight decays are powers of 3 apart: the *place* k is the weight decay λ with λ · η · steps = 3^k. Places are added in
+rounds. Each round is chosen from the results of all earlier rounds, once all are known, so the order in which results
+arrive does not matter. Every place is run with all seeds, but at first only the first seed's results decide which
+places to add. When they ask for no more, the mean over the first three seeds decides, then the mean over all seeds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 FACTOR = 3
 """Ratio of neighbouring weight decays on the lattice."""
 LOOKS = (1, 3)
-"""Numbers of seeds over which the bracket's decisions average, in turn, before they average over all seeds."""
+"""Numbers of seeds whose mean decides which weight decays to add: of 1 seed, then of 3, and in the end of all seeds."""
 SURELY = 2.0
-"""Standard errors by which accuracy must differ: from the best to count as fallen, from guessing to count as learnt."""
+"""Standard errors by which an accuracy must be below the best to count as fallen, or above guessing as learnt."""
 
 Place = int | None
 """The exponent k of a weight decay on the lattice; None is weight decay 0."""
@@ -35,28 +35,28 @@ class End(str, Enum):
     FALLEN = "fallen"
     """On this side, accuracy falls below the best by more than `SURELY` standard errors."""
     FLAT = "flat"
-    """Weight decay 0 and the smallest positive one tried do not fall below the best: none in between needs a run."""
+    """Neither weight decay 0 nor the smallest positive one tried falls below the best: none in between needs a run."""
     LIMIT = "limit"
-    """The rule's lowest or highest place is reached, or no weight decay gives more than the accuracy of guessing."""
+    """The lowest or highest place allowed by `Rounds` is reached, or no weight decay is more accurate than guessing."""
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """The rule of a bracket: the places at which it starts, and the lowest and highest that it may add."""
+    """The rule of a bracket: the weight decays, as places k, of its first round, and the lowest and highest to try."""
 
     start: tuple[int, ...] = (-1, 1)
     lowest: int = -4
-    """Weight decay at place -4 shrinks the weights by about 1 % over a training."""
+    """The smallest weight decay to try: at place -4 it shrinks the weights by about 1 % over a training."""
     highest: int = 7
 
     def __post_init__(self) -> None:
         if not self.start or list(self.start) != sorted(set(self.start)):
-            raise ValueError(f"start: expected ascending places, got {self.start}")
+            raise ValueError(f"start: expected ascending exponents, got {self.start}")
         if not self.lowest <= self.start[0] <= self.start[-1] <= self.highest:
-            raise ValueError(f"start: expected places from {self.lowest} to {self.highest}, got {self.start}")
+            raise ValueError(f"start: expected exponents from {self.lowest} to {self.highest}, got {self.start}")
 
     def within(self, steps: int) -> Rounds:
-        """This rule for `steps` steps: without weight decays that would shrink a weight to 0 in a single step."""
+        """This rule without the weight decays that would shrink weights to 0 in a single one of `steps` steps."""
         highest = max((k for k in range(self.lowest, self.highest + 1) if at(k) < steps), default=self.lowest)
         start = tuple(k for k in self.start if k <= highest) or (highest,)
         return Rounds(start, self.lowest, highest)
@@ -68,7 +68,7 @@ class Rounds:
 
 
 RULE = Rounds()
-"""The default rule of a scale."""
+"""The rule of brackets at a scale that sets no other."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Look:
-    """The decision from the scores of a round: why each end stops, or None if it goes on, and which places to add."""
+    """What the scores so far decide: why the bracket stops at each end (None: it goes on), and which places to add."""
 
     low: End | None
     high: End | None
     more: frozenset[int]
-    """The places of the next round; empty once the bracket is wide and fine enough."""
+    """The places of the next round; empty once both ends are decided and the places next to the best are tried."""
 
 
 def at(place: int) -> float:
@@ -105,9 +105,9 @@ def at(place: int) -> float:
 def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chance_pp: float) -> Bracket:
     """The runs that the bracket of one learning rate needs, given the scores known so far.
 
-    The most that it can need is every seed at weight decay 0 and at all places of the rule.
+    At most, these are runs at weight decay 0 and at all places that the rule allows, each with every seed.
 
-    `seeds`: the first one explores; `scores`: accuracies in percent; `tested`: number of test images;
+    `seeds`: all are run, the first decides first; `scores`: accuracies in percent; `tested`: number of test images;
     `chance_pp`: the accuracy of guessing, in percent.
     """
     scores = cache(scores)  # each look asks again for the scores of the looks before it
@@ -128,7 +128,7 @@ def expand(rule: Rounds, seeds: Sequence[int], scores: Scores, tested: int, chan
 
 
 def look(rule: Rounds, table: Mapping[Place, Sequence[float]], tested: int, chance_pp: float) -> Look:
-    """Decide which places to add. `table`: place → scores of its seeds, in percent; other arguments as in `expand`."""
+    """Decide which places to add. `table`: place → accuracies of its seeds, in percent; the rest as in `expand`."""
     grid = sorted(place for place in table if place is not None)
     mean = {place: math.fsum(of) / len(of) for place, of in table.items()}
     best = max(grid, key=lambda place: mean[place])

@@ -14,12 +14,12 @@ from replicate.runs.needed import STAGE_SEEDS, Key, first_seeds, first_seeds_of
 from replicate.runs.scales import Scale
 
 FIRST_SEEDS = 2
-"""Number of seeds at the first look of `--until settled`: from a single seed the noise could not be estimated."""
+"""Number of seeds after which `--until settled` judges a claim first: a single seed would not show the noise."""
 FIRST_LEVEL, LAST_LEVEL = 0.99, 0.96
 
 
 def first_look(claim: Claim, scale: Scale) -> dict[Key, tuple[int, ...]]:
-    """(Cell, variant) → seeds of the first look; empty if `claim` is judged only once.
+    """(Cell, variant) → the seeds after which `claim` is judged first; empty if it is judged only once.
 
     A claim is judged once if it needs no training, or if one of its cells has too few seeds for a provisional verdict.
     """
@@ -39,13 +39,13 @@ def why_once(scale: Scale) -> str:
 
 
 def provisional(scale: Scale, where: Key) -> tuple[int, ...]:
-    """The seeds of a cell that suffice for a provisional verdict; empty if the cell has no further seeds."""
+    """The seeds of a cell that suffice for a provisional verdict; empty if the cell has no seeds beyond these."""
     first = first_seeds(scale, where[0])
     return first if len(first) < len(scale.protocol(where[0].dataset).seeds) else ()
 
 
 def enough(scale: Scale, complete: Mapping[Key, tuple[int, ...]]) -> bool:
-    """Whether the `complete` seeds of all cells and variants suffice for a provisional verdict."""
+    """Whether the seeds whose runs are all stored, `complete`, suffice in every cell for a provisional verdict."""
     return bool(complete) and all(
         (least := provisional(scale, where)) and len(seeds) >= len(least) for where, seeds in complete.items()
     )

@@ -1,4 +1,4 @@
-"""Lists the runs that a claim needs at a scale: the claim's parts, their landscape points, and the distinct runs.
+"""Lists the runs that claims need at a scale, and the points (learning rate, weight decay, seed) that they measure.
 
 An adaptive bracket needs more runs as results arrive (`replicate.runs.rounds`). Without results, the functions return
 the runs that are needed whatever the results are.
@@ -17,7 +17,7 @@ from replicate.runs.run import Point, Run
 from replicate.runs.scales import NotTrained, Scale
 
 Key = tuple[Cell, str]
-"""A cell and the variant of its training; each such pair has one landscape."""
+"""A cell (architecture on a data set) and a variant of its training (e.g. `sgd`), whose runs form one landscape."""
 STAGE_SEEDS = 3
 """The first seeds of every cell, trained before any further seed: enough for a provisional verdict."""
 
@@ -47,8 +47,8 @@ def first_seeds_of(claim: Claim, scale: Scale, count: int) -> dict[Key, tuple[in
 def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seeds: int | None = None) -> list[Run]:
     """The distinct runs that `claims` need: the first `STAGE_SEEDS` seeds of all cells, then all further seeds.
 
-    Both stages are sorted by cell, in the order of the claims, then by seed. `known`: run → result; an adaptive bracket
-    adds runs once all its earlier ones have results. `seeds`: use only the first `seeds` seeds of each cell, for
+    Both groups are sorted by cell, in the order of the claims, then by seed. `known`: run → its result, if any:
+    adaptive brackets choose further runs from these. `seeds`: use only the first `seeds` seeds of each cell, for
     brackets too. Raises `NotTrained` if the scale does not train a part of a claim (`split` finds such claims).
     """
     found = (
@@ -59,12 +59,12 @@ def runs_for(claims: Iterable[Claim], scale: Scale, known: Known = nothing, seed
 
 
 def runs_at(scale: Scale, known: Known = nothing) -> list[Run]:
-    """The distinct runs of all claims that can be judged at `scale`; see `runs_for`."""
+    """The distinct runs of all claims that can be judged at `scale`, in the order of `runs_for`."""
     return runs_for(split(CLAIMS, scale)[0], scale, known)
 
 
 def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
-    """As `runs_at`, with all runs that adaptive brackets may still add."""
+    """The runs of `runs_at`, and all that adaptive choices of weight decay may still add."""
     claims, _ = split(CLAIMS, scale)
     found = (_points_of(claim, scale, lambda part: rounds.possible(scale, part, known)) for claim in claims)
     return _in_order(found, scale)
@@ -73,8 +73,8 @@ def possible_runs(scale: Scale, known: Known = nothing) -> list[Run]:
 def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int | None = None) -> Iterator[list[Run]]:
     """The runs that `claims` need, round by round: each list has the runs of all rounds so far.
 
-    The caller trains the missing runs before it asks for the next list. The last list is the first to which a further
-    round would add no run. Arguments as for `runs_for`.
+    The caller trains the missing runs before it asks for the next list. The lists end when the results
+    ask for no further runs. Arguments as for `runs_for`.
     """
     before = None
     while (runs := runs_for(claims, scale, known, seeds)) != before:
@@ -83,7 +83,7 @@ def in_rounds(claims: Collection[Claim], scale: Scale, known: Known, seeds: int 
 
 
 def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Run]:
-    """The distinct runs of the points of several claims, in the order that `runs_for` describes."""
+    """The distinct runs of `points`, which has one dict for each claim, in the order that `runs_for` describes."""
     by_cell: dict[Key, dict[str, Run]] = {}
     for of_claim in points:
         for where, of_cell in of_claim.items():
@@ -101,7 +101,7 @@ def _in_order(points: Iterable[dict[Key, list[Point]]], scale: Scale) -> list[Ru
 
 
 def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
-    """The parts of `claim` whose data set `scale` trains; all parts if it trains none of them.
+    """The parts of `claim` (cell, variant, grid) whose data set `scale` trains; all parts if it trains none of them.
 
     A claim about two data sets is judged on the single one that the scale trains, and the verdict says so
     (`replicate.judging.store_verdicts`).
@@ -114,7 +114,7 @@ def parts_at(claim: Claim, scale: Scale) -> tuple[Part, ...]:
 def points_of(
     claim: Claim, scale: Scale, known: Known = nothing, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> dict[Key, list[Point]]:
-    """(Cell, variant) → points, sorted by learning rate, weight decay, seed. A point of several grids is listed once.
+    """(Cell, variant) → its points, without duplicates, in ascending order of learning rate, weight decay, seed.
 
     `seeds`: (cell, variant) → the seeds to use; None for all.
     """
@@ -141,7 +141,7 @@ def _points_of(claim: Claim, scale: Scale, points: Callable[[Part], Iterable[Poi
             if before.run.key != point.run.key:
                 raise ValueError(
                     f"{claim.id}: expected one run at lr={point.lr:g} wd={point.weight_decay:g} seed={point.seed} of "
-                    f"{label((part.cell, part.variant))}, got {before.run.key} and {point.run.key}"
+                    f"{label((part.cell, part.variant))}, got two: {before.run.key} and {point.run.key}"
                 )
     return {where: [of_cell[at] for at in sorted(of_cell)] for where, of_cell in found.items()}
 

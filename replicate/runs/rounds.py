@@ -1,7 +1,7 @@
-"""The points that a part of a claim needs, given the results so far.
+"""The points (learning rate, weight decay, seed) that one grid of a claim needs, given the results so far.
 
-A fixed grid always has the same points. An adaptive bracket has the points of its rounds so far, and adds a round once
-all their results are known. So training missing runs until none is missing completes the bracket.
+A fixed grid always has the same points. An adaptive bracket chooses weight decays in rounds: it has the points of its
+rounds so far, and adds a round once all their results are known. Training missing runs until none is left completes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def nothing(run: Run) -> None:
 
 
 def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """The distinct points that `part` needs at `scale` given `known`, sorted by learning rate, weight decay, seed.
+    """The distinct points that `part` needs, given the results `known`, sorted by learning rate, weight decay, seed.
 
     Raises `NotTrained` if the scale does not train the part.
     """
@@ -37,7 +37,7 @@ def points(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
 
 
 def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
-    """As `points`, with every point that an unfinished bracket may still add."""
+    """As `points`, and every point that an adaptive bracket may still add until it is finished."""
     if not _in_rounds(scale, part):
         return scales.points(scale, part)
     found: list[Point] = []
@@ -49,7 +49,7 @@ def possible(scale: Scale, part: Part, known: Known = nothing) -> list[Point]:
 
 @dataclass(frozen=True)
 class _Rate:
-    """One learning rate of a part with an adaptive bracket."""
+    """The adaptive bracket of a part at one learning rate: what `bracket.expand` needs, and the points."""
 
     lr: float
     rule: Rounds

@@ -89,16 +89,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Run):
-    """A stored `Run.record` of any result version; fields that older records lack have defaults in `Run`."""
+    """A stored `Run.record`, also of an older `RESULT_VERSION`: the fields that it lacks have defaults in `Run`."""
 
     result_version: int
 
 
 @dataclass(frozen=True)
 class Point:
-    """One (learning rate, weight decay, seed) of a landscape and the run that measures it.
+    """A learning rate, weight decay and seed, and the run that measures the accuracy there.
 
-    The run has weight decay 0 if the point's weight decay has no effect: see `weight_decay_is_inert`.
+    The run has weight decay 0 if the point's weight decay is too small to have an effect (`weight_decay_is_inert`).
     """
 
     lr: float

@@ -1,4 +1,4 @@
-"""Scales: the paper's experiment in different sizes, and the runs that each part of a claim needs at a scale."""
+"""Scales: the paper's experiment in different sizes, and the runs that a claim needs at a scale, grid by grid."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class NotTrained(Exception):
-    """A scale does not train a part of a claim; the message is the reason, as a verdict shows it."""
+    """A scale does not train what a claim needs; the message is the reason, as a verdict shows it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Scale:
     precision: str = "float32"
     """Precision of the forward and backward pass: `float32` or `bf16`."""
     variants: tuple[str, ...] = ("main",)
-    """The kinds of variant that are trained: a subset of `ALL_VARIANTS`."""
+    """The kinds of training that the scale has, `main` and deviations from it: a subset of `ALL_VARIANTS`."""
     seconds_per_run: tuple[tuple[str, float], ...] | None = None
     """Architecture → seconds of one core for a run of the variant `main`, on an idle 2-core EPYC server (a busy server
     takes two to four times as long); None if not measured."""
@@ -182,7 +182,7 @@ EMBEDDED_DEEP = Scale(
     bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
     eval_every_epochs=30,
 )
-"""Its runs are recorded with the source (`replicate.store.recorded`) until all runs of `probe` are recorded."""
+"""Its runs come with the source code (`replicate.store.recorded`) until all runs of the scale `probe` do."""
 
 PROBE = Scale(
     name="probe",
@@ -211,7 +211,7 @@ PROBE = Scale(
     eval_every_epochs=5,
     variants=ALL_VARIANTS,
 )
-"""The runs of this scale are recorded with the source: for every claim, on substitutes for both data sets."""
+"""Its runs come with the source code: for every claim, with other images in place of CIFAR-100 and ImageNet."""
 
 FASHION = Scale(
     name="fashion",
@@ -239,7 +239,7 @@ FASHION_SHORT = replace(
     seeds=(0, 1, 2),
     variants=("main",),
 )
-"""For runs to be recorded with the source (`replicate.store.recorded`): takes minutes on a GPU per architecture."""
+"""Takes minutes per architecture on a GPU: for runs to come with the source code (`replicate.store.recorded`)."""
 
 CIFAR100 = Scale(
     name="cifar100",
@@ -339,8 +339,9 @@ def get(name: str) -> Scale:
 def points(scale: Scale, part: Part) -> list[Point]:
     """The distinct landscape points of `part` at `scale`, sorted by learning rate, weight decay, seed.
 
-    For an adaptive bracket, the points of the first round, which are always needed; `rounds.points` adds those of later
-    rounds. Scales that cannot be trained have points too. Raises `NotTrained` if the scale does not train the part.
+    Weight decays chosen from results (`replicate.runs.bracket`) are left out, but for the first round's, which are
+    always needed; `rounds.points` adds them. Scales that cannot be trained have points too. Raises `NotTrained` if the
+    scale does not train the part.
     """
     return list(_points(scale, part))
 
@@ -359,7 +360,7 @@ def _points(scale: Scale, part: Part) -> tuple[Point, ...]:
 
 
 def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: float, seed: int) -> Run:
-    """The run of `cell` in the variant `variant` with the peak learning rate `lr`."""
+    """The run of `cell` (architecture on a data set) in the variant `variant` with the peak learning rate `lr`."""
     part = Part(cell, variant, "paper")
     protocol = scale.protocol(cell.dataset)
     epochs = protocol.epochs
@@ -420,12 +421,12 @@ def weight_decays(scale: Scale, part: Part, lr: float) -> tuple[float, ...]:
         else:
             values = tuple(c / moved for c in scale.bracket)
     else:
-        raise ValueError(f"expected a grid of paper, unit, ratio, bracket; got {part.grid!r}")
+        raise ValueError(f"grid: expected one of paper, unit, ratio, bracket; got {part.grid!r}")
     return tuple(sorted({rounded(v) for v in values}))
 
 
 def moves(scale: Scale, part: Part, lr: float) -> tuple[float, int]:
-    """lr * steps (for SGD divided by 1 - momentum), which divides a bracket's multiples, and the number of steps."""
+    """The divisor of `Scale.bracket`'s multiples, lr * steps (for SGD over 1 - momentum), and the number of steps."""
     taken = schedule.steps(make_run(scale, part.cell, part.variant, lr, 0.0, 0))
     # Momentum multiplies the effect of each gradient, decay included, by 1 / (1 - momentum).
     per_step = lr / (1 - SGD_MOMENTUM) if part.variant == "sgd" else lr
@@ -436,7 +437,7 @@ def _require_trained(scale: Scale, part: Part) -> None:
     """Raise `NotTrained`, with the reason, if `scale` does not train `part`."""
     kind = part.variant.partition("-")[0]
     if kind not in ALL_VARIANTS:
-        raise ValueError(f"expected a variant of {', '.join(ALL_VARIANTS)}; got {part.variant!r}")
+        raise ValueError(f"variant: expected one of {', '.join(ALL_VARIANTS)}; got {part.variant!r}")
     trained = dict(scale.data)
     if part.cell.dataset not in trained:
         raise NotTrained(f"scale {scale.name} trains nothing for {TITLES[part.cell.dataset]}")

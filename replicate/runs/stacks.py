@@ -1,4 +1,4 @@
-"""Groups runs into stacks, which are trained together; needs no PyTorch."""
+"""Groups runs into stacks: runs that are trained together, each in its copy of one model. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicate.runs.run import Run
 
 
 def stack_key(run: Run) -> Run:
-    """A value equal for runs that fit in one stack, which differ only in learning rate, weight decay and schedule."""
+    """A key equal for runs that can be trained together: they differ only in learning rate, weight decay, schedule."""
     return dataclasses.replace(run, lr=0.0, weight_decay=0.0, schedule="")
 
 

@@ -1,1 +1,1 @@
-"""Training: stacks of runs in lock-step (`stacked`), one run alone (`solo`), and both as engines call them (`fast`)."""
+"""Training: several runs at once (`stacked`), one run alone (`solo`), and the functions that call these (`fast`)."""

@@ -13,11 +13,11 @@ WARMUPS = 3
 
 
 class CaptureFailed(Exception):
-    """Raised from the original error. After a failed capture the process is not reliable and must end."""
+    """Capturing a CUDA graph failed; raised from the original error. The process is then unreliable and must end."""
 
 
 class Captured:
-    """The function `step(index, now)`, captured once for the shapes of these arguments and then replayed."""
+    """`step`, a function of image indices and coefficients, captured once for their shapes and then replayed."""
 
     def __init__(
         self,

@@ -41,7 +41,9 @@ def check(run: Run) -> None:
         if name not in known:
             raise TrainError(f"augmentation: expected some of {', '.join(known)} on {run.data.name}; got {name!r}")
     if run.augment and not info.mean:
-        raise TrainError(f"augmentation: expected byte images, got {run.data.name}, whose images are normalised")
+        raise TrainError(
+            f"augmentation: expected none on {run.data.name}, whose images are not bytes; got {run.augment[0]!r}"
+        )
     if not info.resident and run.augment[:1] != (augment.RESIZED_CROP,):
         raise TrainError(
             f"augmentation: expected {augment.RESIZED_CROP} first on {run.data.name}, whose images differ in size; "

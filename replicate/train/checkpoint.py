@@ -135,7 +135,7 @@ class Saver:
 
     @classmethod
     def of_training(cls, workspace: Workspace, way: str, device: str, runs: Sequence[Run]) -> Saver:
-        """The saver for training `runs` in `workspace`; `way` names how the trainer computes.
+        """The saver for training `runs` in `workspace`; `way`: a name for the trainer and its settings.
 
         A checkpoint is resumed only with the same `way`, kind of device and version of torch, so that the result has
         the same bits as without the interruption.
@@ -154,7 +154,7 @@ class Saver:
         return None if self.checkpoint is None else self.checkpoint.load(device)
 
     def after_step(self, state: Callable[[], dict[str, Any]], where: str) -> None:
-        """Save `state()` if a checkpoint is due or `stopping()` is true; in the latter case raise `Stopped`."""
+        """Save `state()` if due or if `stopping()`; if `stopping()`, raise `Stopped` with `where` in its message."""
         stopping, started = self.stopping(), time.monotonic()
         if self.checkpoint is not None and (stopping or started >= self._due):
             try:
@@ -164,7 +164,7 @@ class Saver:
             now = time.monotonic()
             self._due = now + (self.seconds and max(self.seconds, (now - started) / MOST_SHARE))
         if stopping:
-            raise Stopped(f"asked to stop after {where}")
+            raise Stopped(f"stopped on request after {where}")
 
     def done(self) -> None:
         """Delete the checkpoint: the training has ended."""

@@ -1,4 +1,4 @@
-"""The lanes and step functions of a stack, compiled once per process for all stacks of the same kind."""
+"""Functions that train several runs at once, compiled once per process for all groups of runs with the same shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CompileFailed(Exception):
 
 @dataclass
 class Functions:
-    """Lanes of one shape and the functions that compute a step with them, compiled or not."""
+    """Copies of a model (`Lanes`) and the functions that train and evaluate them all, compiled or not."""
 
     kind: tuple[object, ...]
     lanes: Lanes
@@ -38,11 +38,11 @@ class Functions:
     hits: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
     update: Callable[..., None]
     proven: bool = False
-    """Whether every function, for steps and evaluation, has worked once; true from the start if not compiled."""
+    """Whether each function has worked once, in training and in evaluation; true from the start if not compiled."""
 
     @contextlib.contextmanager
     def unproven(self) -> Iterator[None]:
-        """A context that raises errors as `CompileFailed` until the functions are `proven`, except lack of memory."""
+        """A context that turns errors, other than lack of memory, into `CompileFailed` until `proven` is true."""
         try:
             yield
         except (Stopped, CaptureFailed):
@@ -61,7 +61,7 @@ _kept: list[Functions] = []
 def functions_for(
     runs: Sequence[Run], model: nn.Module, device: str, compiled: bool, example: Tensor | None
 ) -> Functions:
-    """Lanes for `runs` with the weights of `model`; reuses the functions compiled last if they are of the same kind.
+    """Functions that train `runs` together, all from the weights of `model`; those compiled last, if they fit.
 
     `example`: images [B, C, H, W] of the right size, to replace layers by ones that suit a GPU (`as_products`); None:
     replace no layers. Compiling happens at the first call. Compiled functions are kept for the next stack; their

@@ -1,4 +1,4 @@
-"""The interface between engines and trainers: a stack of runs goes in, results come out one by one."""
+"""The interface between engines, which schedule runs, and trainers, which train a stack of runs at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Workspace:
-    """What an engine gives to a trainer beside the runs and the device: a folder, callbacks and limits."""
+    """What a trainer is given in addition to the runs and the device: a folder, callbacks and limits."""
 
     checkpoints: Path | None = None
     """A folder for the checkpoints of this stack alone; a process that resumes the stack gets the same folder. None: no
@@ -51,7 +51,7 @@ class Trained:
 
 
 Trainer = Callable[[Sequence[Run], str, Workspace], Iterator[Trained]]
-"""Function that trains runs of one `stack_key` on a device (`cpu`, `cuda:0`), yielding each run once, in any order."""
+"""Trains runs of equal `stack_key`, which fit together, on a device (`cpu`, `cuda:0`); yields each, in any order."""
 
 TRAINERS = {"stacked": "replicate.train.fast:train", "solo": "replicate.train.fast:one_by_one"}
 """What users can pass to `--trainer`, and the function behind each as `module:function`."""
@@ -64,10 +64,10 @@ class Stopped(Exception):
 
 
 class TooLarge(Exception):
-    """Raised by a trainer, from the original error, if a stack does not fit on its device.
+    """Raised by a trainer, from the original error, if runs that are trained together do not fit on their device.
 
-    The stack must be retried with fewer lanes in a new process: after running out of memory, or after a failed capture
-    of a CUDA graph, the old process is not reliable.
+    They must be retried, fewer at a time, in a new process: after running out of memory, or after a failed capture of a
+    CUDA graph, the old process is not reliable.
     """
 
     def __init__(self, lanes: int) -> None:

@@ -1,4 +1,4 @@
-"""The processors and physical cores that this process may use, and slots, each for one training at a time."""
+"""The processors and physical cores that this process may use, and slots: names of locks, each for one training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def machine() -> str:
 
 
 def physical_cores(sysfs: Path = SYSFS_CPUS) -> tuple[int, ...]:
-    """One logical processor of each physical core that this process may use, by its CPU affinity and its quota."""
+    """A logical processor of each physical core in this process's CPU affinity, as many as its CPU quota allows."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(_physical_count())
     first_of_core: dict[str, int] = {}
     for cpu in allowed:

@@ -1,4 +1,4 @@
-"""The trainers that engines call: `train`, in stacks of as many lanes as suit the device, and `one_by_one`."""
+"""The trainers that engines call: `train`, which trains as many runs at once as suit the device, and `one_by_one`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from replicate.train.stacked import FEWEST_LANES, LANES, How, train_stack, usual
 
 
 def train(runs: Sequence[Run], device: str, workspace: Workspace, how: How | None = None) -> Iterator[Trained]:
-    """Train `runs`, which have the same `stack_key`: on a GPU at most `LANES` at once, on a CPU all of them.
+    """Train `runs`, of equal `stack_key`, together: by default on a GPU at most `LANES` at once, on a CPU all of them.
 
-    Runs on streamed images are trained one at a time.
+    Runs on streamed images are trained one at a time. `how`: settings for training together, by default `usual`.
     """
     how = how or usual(runs[0], device)
     lanes = workspace.lanes or how.lanes or (len(runs) if device == "cpu" else LANES)

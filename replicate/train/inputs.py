@@ -84,7 +84,7 @@ def open_inputs(run: Run, device: str) -> Inputs:
 
 @lru_cache(maxsize=8)
 def _on_device(spec: DataSpec, device: str, root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The images and labels for training and for testing as tensors on `device`, loaded once per process."""
+    """Training images and labels, then test images and labels, on `device`; cached per data folder `root`."""
     split = catalogue.load(spec)
 
     def images(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Trained models in the store: written as sealed files, read back as modules, and evaluated again."""
+"""Trained models in the store: written to files with a checksum, read back as modules, and evaluated again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sealed(run: Run, result: Result, state: State) -> bytes:
 def load(store: Store, key: str) -> nn.Module:
     """The kept module of the run with this `key`, on the CPU, in evaluation mode.
 
-    Raises StoreError as `Store.model_file` does, and if the file does not fit the architecture of the run.
+    Raises StoreError if the model was not kept, or its file is damaged or does not fit the architecture of the run.
     """
     blob = store.model_file(key)
     stored = store.read(key)
@@ -67,7 +67,7 @@ def load(store: Store, key: str) -> nn.Module:
     try:
         model.load_state_dict(safetensors.load(blob))
     except (SafetensorError, RuntimeError) as error:
-        raise StoreError(one_line(f"run {key}: expected the weights of {run.arch} in its model: {error}")) from error
+        raise StoreError(one_line(f"run {key}: expected weights of {run.arch} in its model file: {error}")) from error
     return model.eval()
 
 
@@ -99,7 +99,7 @@ def bytes_of(runs: Sequence[Run]) -> int:
 def accuracy_pp(run: Run, model: nn.Module, trainer: str, device: str) -> float:
     """Test accuracy of `model` in percent, computed as `trainer` did after the last step.
 
-    On a CPU the number is identical. On a GPU a stack evaluates all lanes at once, with kernels that round differently.
+    On a CPU it is the same number as then. On a GPU, where a stack evaluates all models at once, rounding may differ.
     """
     with setting.reproducible(device):
         shown = inputs.open_inputs(run, device)

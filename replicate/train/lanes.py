@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 ALIGNMENT_BYTES = 128
-"""The lanes of a tensor start a multiple of this apart. Rounding in matrix products may depend on the alignment of the
-arguments, and in sums on how many elements remain after the last full vector, so all lanes must be aligned alike."""
+"""Lanes start at multiples of this in memory. Rounding in matrix products may depend on the alignment of the arguments,
+and in sums on how many elements remain after the last full vector, so all lanes must be aligned alike."""
 
 Hits = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
@@ -73,7 +73,7 @@ class Lanes:
         self.statistics = {name: b.expand(self.count, *b.shape).clone() for name, b in buffers.items()}
 
     def round(self) -> None:
-        """Recompute `copies` from the weights: needed if anything other than a training step has set the weights."""
+        """Recompute `copies`, the rounded weights: needed if anything but a training step has set the weights."""
         for weights, rounded in zip(self.weights, self.copies, strict=True):
             if rounded is not None:
                 rounded.copy_(weights)
@@ -83,7 +83,7 @@ class Lanes:
         del self.weights, self.copies, self.statistics, self.leaves
 
     def losses(self, leaves: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of each lane over the batch, [count]; updates the running statistics."""
+        """Mean cross-entropy of each lane, with weights `leaves`, over a batch: [count]; updates the statistics."""
         self._template.train()
         logits = self._forward(leaves, self.statistics, images.to(self._dtype))
         return _cross_entropy(logits, labels)

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LARGEST_DENSE = 144
-"""Largest image, in pixels, for which a depthwise convolution is faster as a dense matrix from pixels to pixels."""
+"""Largest image, in pixels, for which a depthwise convolution is faster as a product with a pixels x pixels matrix."""
 
 LARGEST_SUMS = 4
-"""Largest image, in pixels, for which a depthwise convolution is faster as products and sums than as matrix product."""
+"""Largest image, in pixels, for which `Depthwise` multiplies faster by elementwise products and sums than by `bmm`."""
 
 ALIGNED = 8
 """Rows and columns of matrices are padded to multiples of this: otherwise kernels are several times slower."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, computed by the function `linear` of this module."""
+    """`nn.Linear`, computed with sizes padded to multiples of `ALIGNED`, which is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] to [..., O]."""
@@ -132,7 +132,7 @@ def replace_linear(layer: nn.Linear, shape: torch.Size) -> None:
 
 
 def replace_convolution(layer: nn.Conv2d, shape: torch.Size) -> None:
-    """Make `layer` a `Convolution` if it has one group, or a `Depthwise` if it is depthwise, on small images."""
+    """Make `layer` a `Convolution` if it has one group, a `Depthwise` if it is depthwise and its images are small."""
     size, padding = (shape[2], shape[3]), layer.padding
     if layer.padding_mode != "zeros" or isinstance(padding, str) or _pair(layer.dilation) != (1, 1):
         return

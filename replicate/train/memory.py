@@ -42,7 +42,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory(device: str) -> None:
-    """Return unreferenced memory of the host and of `device`, to other processes or for a smaller stack."""
+    """Free unreferenced memory of the host and of `device`, so that this or another process can allocate it."""
     gc.collect()
     if device != "cpu":
         # Wait first: a failed capture may still be running on a stream that would reuse its freed memory at once.

@@ -58,7 +58,7 @@ SIZED = (VisionTransformer, MlpMixer, SwinTransformer, Mlp)
 """The classes that need the size of the images; the convolutional networks accept any size."""
 
 NO_STOCHASTIC_LAYERS = {"drop_rate": 0.0, "drop_path_rate": 0.0}
-"""The paper mentions neither dropout nor stochastic depth; timm's Swin uses stochastic depth by default."""
+"""No dropout or stochastic depth: the paper mentions neither, but timm's Swin has stochastic depth by default."""
 
 
 class ModelError(Exception):

@@ -1,4 +1,4 @@
-"""Converts the weights of a lane, whose layout may be changed for a GPU, back to the state of the original model."""
+"""Converts trained weights, whose layout may have been changed for a GPU, to the original model's `state_dict`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicate.train.products import as_products
 
 
 class OwnLayout:
-    """The original layout of the model of `run`: the position in it of each element of a lane's parameters."""
+    """Where each element of the trained parameters belongs in the parameters of the original model of `run`."""
 
     def __init__(self, run: Run, example: Tensor | None) -> None:
-        """`example`: the images given to `products.as_products`; None: the layout was not changed."""
+        """`example`: images of the size for which `products.as_products` changed the layout; None: it is unchanged."""
         self._model = models.of_run(run)
         self._run = run
         self._places: dict[str, Tensor] | None = None

@@ -26,10 +26,10 @@ SECONDS = 0.25
 
 
 def seconds_per_run(run: Run, device: str, lanes: int) -> float:
-    """Seconds that `device` takes for `run` in a stack of `lanes` (at least 2), or of fewer if memory does not suffice.
+    """Seconds per run if `device` trains `lanes` (at least 2) runs like `run` at once, or fewer if memory is short.
 
-    Includes evaluation and augmentation. Does not include compiling, which happens once per device, unused lanes, or
-    reading files: a run on streamed images is measured alone and on random images.
+    Includes evaluation and augmentation, but not compiling (once per device), lanes without a run, or reading files: a
+    run on streamed images is measured alone and on random images.
     """
     evaluations = math.ceil(run.epochs / run.eval_every_epochs) * catalogue.test_size(run.data) / run.batch_size
     steps = schedule.steps(run) + FORWARD_SHARE * evaluations
@@ -81,7 +81,7 @@ def _step_alone(run: Run, device: str) -> float:
 
 
 def _times(step: Callable[[], Any], device: str) -> list[float]:
-    """Seconds that each of several calls of `step` took: on a CPU processor time, on a GPU wall time."""
+    """The duration in seconds of each of several calls of `step`: processor time on a CPU, wall time on a GPU."""
     now = time.process_time if device == "cpu" else time.perf_counter
     found: list[float] = []
     end = time.perf_counter() + SECONDS

@@ -1,4 +1,4 @@
-"""Shared by all trainers: keyed random numbers, the optimiser, deterministic kernels."""
+"""Shared by all trainers: random generators for each seed and purpose, the optimiser, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def generator(seed: int, what: str, epoch: int) -> torch.Generator:
 
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
-    """A context in which kernels are deterministic, a CPU uses one thread and flushes denormals, and a GPU is current.
+    """A context with deterministic kernels: a CPU uses one thread and no denormals, a GPU is the current device.
 
     All settings are restored at the end. Denormals are flushed because strong weight decay shrinks weights and moments
     to denormals, with which a CPU computes many times more slowly.

@@ -42,8 +42,8 @@ Keep = Callable[[int, dict[str, Tensor]], None]
 
 FEWEST_LANES = 2
 LANES = 16
-"""Default number of lanes on a GPU, measured on an H100. A step's time goes into memory traffic, which grows with the
-lanes, so more lanes gain little and may stay unused. Each other number of lanes would take minutes to compile."""
+"""Default number of runs trained at once on a GPU. More gain little on an H100: time goes into memory traffic, which
+grows with the runs. It is kept for fewer runs, too, because compiling for another number takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class _Stack:
         return self._captured[len(index)](index, now)
 
     def eager_step(self, index: Tensor, now: Tensor) -> Tensor:
-        """As `step`, with the coefficients `now`, reading and writing device memory only."""
+        """As `step`, without a CUDA graph: reads and writes device memory only. `now`: the step's coefficients."""
         leaves = self.lanes.leaves
         images, labels = self.inputs.batch(index)
         losses = self.functions.losses(leaves, self.inputs.normalise(images), labels)
@@ -293,7 +293,7 @@ def _check(runs: Sequence[Run], device: str, how: How) -> None:
             ours, theirs = stack_key(runs[0]).record(), stack_key(run).record()
             name = next(name for name in ours if ours[name] != theirs[name])
             raise TrainError(
-                f"stack: expected runs of one {name}, got {ours[name]} and {theirs[name]}; group runs by stack_key"
+                f"stack: expected runs of equal {name}, got {ours[name]} and {theirs[name]}; group runs by stack_key"
             )
     if how.lanes is not None and not max(FEWEST_LANES, len(runs)) <= how.lanes:
         raise TrainError(f"lanes: expected {max(FEWEST_LANES, len(runs))} or more, got {how.lanes}")

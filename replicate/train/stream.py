@@ -84,7 +84,7 @@ class Streamed:
 
 
 def workers_for(device: str) -> int:
-    """Number of loader processes for `device`: 0 for a CPU, which is busy training; for a GPU its share of the CPUs."""
+    """Number of loader processes for `device`: 0 for a CPU, busy training; else CPUs / GPUs, up to `MOST_WORKERS`."""
     if device == "cpu":
         return 0
     return max(1, min(MOST_WORKERS, cores.processors() // max(1, torch.cuda.device_count())))

@@ -207,7 +207,7 @@ def replace_attention(layer: Attention, shape: torch.Size) -> None:
 
 
 def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
-    """Make `block` a `LoneWindows` if windows have one token, a `Windows` if attending to all tokens is no dearer."""
+    """Make `block` a `LoneWindows` if windows have one token, a `Windows` if attending to all tokens costs no more."""
     attn, (height, width), (rows, columns) = block.attn, shape[1:3], block.window_size
     if block.dynamic_mask or attn.attn_drop.p or attn.proj_drop.p:
         return

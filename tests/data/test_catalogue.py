@@ -129,7 +129,7 @@ def test_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         (DataSpec("mnist"), f"data set: expected one of {', '.join(catalogue.DATASETS)}; got 'mnist'"),
         (
             DataSpec("synthetic-cifar100"),
-            "synthetic-cifar100: expected a data set with images, got a made-up one; use `replicate synthesize`",
+            "synthetic-cifar100: expected images to train on, got none; use `replicate synthesize` for results",
         ),
     ],
 )

@@ -220,7 +220,7 @@ class TestImagenet:
         inside = archives.imagenet(folder) / "imagenet"
         (inside / "val" / "n00000002").rename(inside / "val" / "n00000009")
         assert refusal(IMAGENET) == (
-            f"imagenet: expected the same class folders, 1 to 1000, in {inside / 'train'} and {inside / 'val'}, got 3 "
+            f"imagenet: expected 1 to 1000 class folders, the same in {inside / 'train'} and {inside / 'val'}, got 3 "
             "and 3 folders; sort the images by class"
         )
 
@@ -237,10 +237,10 @@ class TestImagenet:
 
 def test_all_training_images_must_be_there(folder: Path) -> None:
     archives.cifar100(folder)
-    words = f"found 64 in {folder}; get all"
+    words = f"found 64 in {folder}; get the whole data set"
     assert refusal(DataSpec("cifar100")) == f"cifar100: expected 50000 training images, {words}"
     assert refusal(DataSpec("cifar100", 65)) == f"cifar100: expected 65 training images, {words}"
-    words = "cifar100: expected test_images from 1 to 32, all test images; got 33"
+    words = "cifar100: expected test_images from 1 to 32, got 33"
     assert refusal(DataSpec("cifar100", 64, test_images=33)) == words
 
 

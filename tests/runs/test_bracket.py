@@ -172,10 +172,10 @@ def test_no_decay_takes_a_whole_weight_at_a_step() -> None:
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        ((), r"^start: expected ascending places, got \(\)$"),
-        ((1, 0), r"^start: expected ascending places, got \(1, 0\)$"),
-        ((-9, 1), r"^start: expected places from -4 to 7, got \(-9, 1\)$"),
-        ((1, 8), r"^start: expected places from -4 to 7, got \(1, 8\)$"),
+        ((), r"^start: expected ascending exponents, got \(\)$"),
+        ((1, 0), r"^start: expected ascending exponents, got \(1, 0\)$"),
+        ((-9, 1), r"^start: expected exponents from -4 to 7, got \(-9, 1\)$"),
+        ((1, 8), r"^start: expected exponents from -4 to 7, got \(1, 8\)$"),
     ],
 )
 def test_a_rule_that_cannot_be(start: tuple[int, ...], words: str) -> None:

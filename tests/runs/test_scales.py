@@ -329,7 +329,7 @@ def test_weight_decays_are_ascending_finite_and_of_three_digits(part: Part, lr: 
 
 
 def test_unknown_grid_and_variant() -> None:
-    with pytest.raises(ValueError, match=r"^expected a grid of paper, unit, ratio, bracket; got 'fine'$"):
+    with pytest.raises(ValueError, match=r"^grid: expected one of paper, unit, ratio, bracket; got 'fine'$"):
         points(scales.SMOKE, Part(CIFAR_CELL, "main", "fine"))
-    with pytest.raises(ValueError, match=r"^expected a variant of main, sgd, batch, schedule, long; got 'lion'$"):
+    with pytest.raises(ValueError, match=r"^variant: expected one of main, sgd, batch, schedule, long; got 'lion'$"):
         points(scales.SMOKE, Part(CIFAR_CELL, "lion", "paper"))

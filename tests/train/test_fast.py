@@ -129,7 +129,7 @@ def test_a_stack_that_is_asked_to_stop_goes_on_later_with_the_same_bits(workspac
         steps.append(True)
         return len(steps) == 4
 
-    with pytest.raises(Stopped, match="asked to stop after 4 of 6 steps"):
+    with pytest.raises(Stopped, match="stopped on request after 4 of 6 steps"):
         list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, stopping=stopping)))
     assert len(list(workspace.checkpoints.glob("*.checkpoint"))) == 1
     resumed = list(fast.train(RUNS, "cpu", dataclasses.replace(workspace, stopping=lambda: bool(steps.append(True)))))

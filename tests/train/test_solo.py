@@ -190,7 +190,7 @@ def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatc
         ),
         (
             {"augment": ("horizontal_flip",)},
-            "augmentation: expected byte images, got digits, whose images are normalised",
+            "augmentation: expected none on digits, whose images are not bytes; got 'horizontal_flip'",
         ),
         ({"optimizer": "lion"}, "optimizer: expected adamw or sgd, got 'lion'"),
         ({"warmup_epochs": 3}, "warmup_epochs: expected fewer than the 3 epochs, got 3"),
@@ -234,7 +234,7 @@ def test_asked_to_stop_it_saves_itself(tmp_path: Path) -> None:
     asked = itertools.cycle([False, True])
     for taken in (2, 4, 6):
         saver = Saver(Checkpoint(tmp_path, [run.key], print), stopping=lambda: next(asked))
-        with pytest.raises(Stopped, match=rf"^asked to stop after {taken} of 6 steps$"):
+        with pytest.raises(Stopped, match=rf"^stopped on request after {taken} of 6 steps$"):
             train(run, saver=saver)
     found = train(run, saver=Saver(Checkpoint(tmp_path, [run.key], print)))
     assert numbers(found) == expected and found.seconds > 0

@@ -360,7 +360,7 @@ class TestCompilingFails:
     ("runs", "how", "message"),
     [
         ([], How(), "stack: expected one run or more, got none"),
-        ([make(), make(seed=4)], How(), "stack: expected runs of one seed, got 3 and 4; group runs by stack_key"),
+        ([make(), make(seed=4)], How(), "stack: expected runs of equal seed, got 3 and 4; group runs by stack_key"),
         (
             [make(augment=("crop", "flip"))],
             How(),
@@ -379,7 +379,7 @@ class TestCompilingFails:
         (
             [make(), make(optimizer="sgd")],
             How(),
-            "stack: expected runs of one optimizer, got adamw and sgd; group runs by stack_key",
+            "stack: expected runs of equal optimizer, got adamw and sgd; group runs by stack_key",
         ),
         ([make(precision="fp8")], How(), "precision: expected one of float32, bf16; got 'fp8'"),
         ([make()], How(graph=True), "graph: expected a CUDA device, got cpu"),
