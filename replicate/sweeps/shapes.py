@@ -1,4 +1,4 @@
-"""Converts tables of other shapes to one row per run: learning rate by weight decay, and settings in names of runs."""
+"""Converts to one row per run: pivot tables (learning rate × weight decay), and tables with settings in runs' names."""
 
 from __future__ import annotations
 
