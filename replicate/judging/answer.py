@@ -99,7 +99,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
 
 
 def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, asked: Asked) -> Answer:
-    """`of_cell` for a random search. `found`: the best weight decay along the learning rate, if it could be fitted."""
+    """The practical results of a random search. `found`: the best weight decay along the learning rate, if fitted."""
     frame = landscape.frame
     known = frame[np.isfinite(frame["score"])]
     best = None

@@ -27,7 +27,7 @@ ON_GRID = {
     "drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp", "gap_pp", "mean_gap_pp", "max_gap_pp",
     "gap_minus_seed_sd_pp",
 }  # fmt: skip
-"""Quantities that compare weight decays named by the claim; leaving out every second one would remove these."""
+"""Quantities that compare weight decays named by the claim; they need all of these, so every second is not left out."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Law:
     excluded: bool
     """Whether the law's exponent is outside the interval of the slope of ln(best λ) on ln(η)."""
     supported: bool
-    """Whether that interval, narrower than 1, contains this law's exponent and no other law's."""
+    """Whether the interval of the slope of ln(best λ) on ln(η) contains only this law's exponent, and is < 1 wide."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _hurts(selected: Selected, level: float, dataset: str) -> Estimate:
 
 
 def _zone(selected: Selected, level: float) -> Estimate:
-    """Smallest margin, pp, by which accuracy drops stay below 1.2 pp for kappa in 0.5 to 2, and above 2 pp outside."""
+    """Least margin, pp, by which accuracy drops are < 1.2 pp for kappa (wd / 0.1 lr) of 0.5 to 2, and > 2 pp beyond."""
     terms = []
     for dataset in _datasets(selected):
         for kappa, values in _drops(selected, dataset).items():
@@ -127,14 +127,14 @@ def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float
 
 
 def _mean_gap(selected: Selected, level: float) -> Estimate:
-    """Mean, t over cells, of the accuracy lost by tuning only lr; cross-fitted, as all maxima are biased alike."""
+    """Mean, t over cells, of the accuracy lost by tuning only lr; cross-fitted, as a mean keeps the bias of maxima."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
     mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), level)
     return _flagged(mean, [one.landscape for one in selected])
 
 
 def _max_gap(selected: Selected, level: float) -> Estimate:
-    """Most accuracy lost in any cell by tuning only lr; limits: the largest of any cell, the lower by Bonferroni."""
+    """Most accuracy lost in a cell by tuning only lr; limits: the cells' largest, the lower at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):
@@ -150,7 +150,7 @@ def _max_gap(selected: Selected, level: float) -> Estimate:
 
 
 def _seed_scores(landscape: Landscape) -> Any:
-    """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those that matter in tuning."""
+    """Scores [configuration, seed] of configurations within 5 pp of the best mean: those that matter in tuning."""
     rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).any()]
     means = [float(np.nanmean(row)) for row in rows]
     near = [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]

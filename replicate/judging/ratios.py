@@ -64,7 +64,7 @@ def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
 
 
 def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
-    """Flags of a number pooled from `ratios`: theirs that rule out `replicated`, and `open-cells` if not `known`."""
+    """Flags of a number made from `ratios`: those that rule out `replicated`, and `open-cells` if it is not `known`."""
     kept = forbidding(flag for ratio in ratios for flag in ratio.flags)
     return kept if known else (Flag.OPEN_CELLS, *kept)
 

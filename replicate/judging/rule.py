@@ -73,7 +73,7 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collecti
 
 
 def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
-    """The verdict from the margin alone: inside, outside, or inconclusive; arguments as in `decide`."""
+    """The verdict by whether the interval of `estimate` lies inside the claim's margin, outside it, or neither."""
     outcome = position(estimate.low, estimate.high, claim.margin)
     reason = reasons.sentence(estimate, claim.margin, can_tell=outcome != INCONCLUSIVE)
     if estimate.flags:

@@ -1,4 +1,4 @@
-"""Secondary results, reported beside a verdict and never deciding it: the paper's method, its numbers, directions."""
+"""Secondary results, reported beside a verdict and never deciding it: what the paper's method and numbers would say."""
 
 from __future__ import annotations
 

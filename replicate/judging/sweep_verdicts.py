@@ -23,7 +23,7 @@ from replicate.paper.registry import CLAIMS
 from replicate.store import strict
 
 QUANTITY_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name of a verdict → the estimated quantity that it is about, as in the paper's claims, whose margin applies."""
+"""Name of a verdict on a sweep → its quantity; the paper's claim about this quantity gives margin and decision rule."""
 GAP = "one-dim/gap"
 NEEDS_GRID = "the claim is judged on a grid, and this is a random search"
 MOST_NAMED = 4

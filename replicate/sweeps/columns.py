@@ -108,7 +108,7 @@ def find_columns(
 
 
 def _guess(table: Table, field: str, taken: set[str]) -> str | None:
-    """The column of `field`, or None; UsageError if several columns that differ could be it."""
+    """The column of `field`, or None; UsageError if several columns with different contents may be meant."""
     places = {column: place for column in table.header if (place := names.tier(column, field)) is not None}
     places = {column: place for column, place in places.items() if column not in taken and _fits(table, column, field)}
     if not places:
@@ -264,7 +264,7 @@ def _holds(table: Table, column: str, found: Measure) -> bool:
 
 
 def one_optimizer(table: Table, taken: Sequence[str]) -> None:
-    """Raises UsageError if runs of several optimisers would be judged as one cell."""
+    """Raises UsageError if runs of several optimisers would be judged as one cell; columns in `taken` are skipped."""
     for column in table.header:
         if names.plain(column) not in OPTIMIZER or column in taken:
             continue

@@ -14,7 +14,7 @@ from replicate.text import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
 RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
-"""The line below the header of a Markdown table."""
+"""Pattern of the line of dashes below the header of a Markdown table."""
 LOOKED_AT = 50
 """Number of rows from which the dialect is detected."""
 CSV_FIELD = 1 << 20

@@ -43,7 +43,7 @@ def parse(text: str | float | None) -> float | None:
 def of(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, given: float | None
 ) -> Noise:
-    """The noise of `runs`. `factor`: by which scores were multiplied; `given`: `--noise`, in the unit before that."""
+    """The noise of `runs`. `factor`: by which scores were multiplied; `given`: `--noise`, in the file's unit."""
     if given is not None:
         return Noise(given * factor, (f"noise between seeds: SD {given:g}, as --noise says",))
     scored = [run for run in runs if run.score is not None]

@@ -157,7 +157,7 @@ def _score(text: str, column: str, decimal_comma: bool) -> Number | None:
 
 
 def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: Metric) -> list[str]:
-    """A note on unreadable rows, which are left out; UsageError if one could be its learning rate's best, or many."""
+    """A note on unreadable rows, which are left out; UsageError if too many, or if one could be the best of its lr."""
     if not bad:
         return []
     bad = sorted(bad, key=lambda one: one.line)

@@ -96,7 +96,7 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def columns_of_settings(table: Table, taken: Iterable[str]) -> list[str]:
-    """The columns with settings of a run, recognised by their names and by recurring values."""
+    """The columns, except those in `taken`, with settings of a run, recognised by names or by recurring values."""
     used = set(taken)
     out = []
     for column in table.header:

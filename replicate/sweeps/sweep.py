@@ -165,7 +165,7 @@ def _flags(n: int, chosen: Sequence[int]) -> list[bool]:
 
 
 def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str], notes: list[str]) -> None:
-    """Adds a note on settings that vary, but never at the same (lr, wd): their effect may be taken for that of these."""
+    """Adds a note on settings that vary only together with lr or wd, so that their effects cannot be separated."""
     axes = [table.values(found[field]) for field in ("lr", "wd")]
     varied = [c for c in candidates if len(set(table.values(c))) > 1 and len(table.rows) > 2]
     varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
