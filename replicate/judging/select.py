@@ -36,5 +36,7 @@ def select(claim: Claim, landscapes: Landscapes) -> Selected:
 def only(selected: Selected) -> Landscape:
     """The landscape of a claim about one cell and variant; raises ValueError unless there is exactly one."""
     if len(selected) != 1:
-        raise ValueError(f"expected the runs of one cell, got {[(one.cell.id, one.variant) for one in selected]}")
+        raise ValueError(
+            f"expected the runs of one cell and variant, got {[(one.cell.id, one.variant) for one in selected]}"
+        )
     return selected[0].landscape

@@ -181,7 +181,7 @@ def _csv_before(lines: Sequence[str], rule: int) -> bool:
 
 
 def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
-    """The table of runs in a Markdown text; tables with equal headers are joined. UsageError unless exactly one."""
+    """The table of runs in a Markdown text; tables with equal headers are joined. UsageError unless one is left."""
     tables: dict[tuple[str, ...], Table] = {}
     for rule in rules:
         header = _cells(lines[rule - 1])
