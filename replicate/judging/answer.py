@@ -63,7 +63,7 @@ class Answer:
     constant: float | None
     """Constant of the law that the data support, best λ = constant · η^b: ηλ for b = -1, λ for 0, λ/η for 1."""
     searched: bool = False
-    """Whether the runs are a random search; if so, `by_lr` has the learning rates at which a surface is fitted."""
+    """Whether the runs are a random search; if so, `by_lr` is read from a surface fitted to all of them."""
     plan: Plan | None = None
     """Suggested further runs; None if not asked for."""
 
