@@ -1,1 +1,1 @@
-"""Judging: from a claim and its landscapes to a verdict, and the file that verdicts are written to."""
+"""Judging: from a claim and the scores of its runs to a verdict, and the file that verdicts are written to."""

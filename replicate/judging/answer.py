@@ -22,7 +22,7 @@ from replicate.store.strict import High, Low
 EXTRAPOLATED = 3.0
 """Laws are extrapolated at most by this factor beyond the learning rates that were run."""
 APART = 1.5
-"""`settings` include a learning rate halfway between two that were run if it is at least this factor from both."""
+"""A learning rate halfway between two that were run is reported only if both differ from it by this factor or more."""
 
 MOST_NEXT = 100
 """Largest number of suggested runs that can be requested."""
@@ -34,23 +34,23 @@ class Setting:
 
     lr: float
     run: bool
-    """Whether the sweep has runs at `lr`; if not, the range follows from the law through the optima of other rates."""
+    """Whether the sweep has runs at `lr`; if not, the range comes from a power law fitted to other learning rates."""
     low: Low
-    """0: not bounded below."""
+    """Lower end of the range; 0 if the data do not bound it (but see `any_below`)."""
     high: High
     why_not: str = ""
     """Why there is no range; empty if there is one."""
     asked: bool = False
     """Whether the caller asked for this learning rate."""
     any_below: bool = False
-    """Whether all weight decays up to `high`, 0 included, do equally well; if False, `low` = 0 means not bounded."""
+    """Whether every weight decay from 0 to `high` does equally well; if not, `low` = 0 means no known lower end."""
     best_run: float | None = None
     """The best weight decay that was run at `lr`."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The practical results of one cell."""
+    """The practical results of one cell (a model on a data set)."""
 
     by_lr: tuple[RateRow, ...]
     best: RateRow | None
@@ -61,19 +61,19 @@ class Answer:
     steps: float | None
     """Optimiser steps of each run, if known; ηλ · steps is the decay of the weights over training."""
     constant: float | None
-    """λ / η^b with b the `JudgedCell.exponent`, if both are known: ηλ for -1, λ for 0, λ/η for 1."""
+    """Constant of the law that the data support, best λ = constant · η^b: ηλ for b = -1, λ for 0, λ/η for 1."""
     searched: bool = False
-    """Whether the cell is a random search: `by_lr` then has the learning rates at which the surface is evaluated."""
+    """Whether the runs are a random search; if so, `by_lr` is read from a surface fitted to all of them."""
     plan: Plan | None = None
     """Suggested further runs; None if not asked for."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller requests beside the verdicts."""
+    """What a caller requests in addition to the verdicts."""
 
     at: tuple[float, ...] = ()
-    """Learning rates for which to report the weight decay to set; empty: the best and halfway to its neighbours."""
+    """Learning rates for which to report a weight decay; empty: the best one and those halfway to its neighbours."""
     runs: int = 0
     """Number of further runs to suggest."""
 
@@ -82,7 +82,7 @@ NOTHING_ELSE = Asked()
 
 
 def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of `landscape`; `exponent`: exponent of the law that the data support, if they support one."""
+    """The practical results of `landscape`. `exponent`: b of the law best wd ∝ lr^b, if the data support one."""
     fit = fits.line(landscape)
     found = by_rate.rows(landscape, fit, RHO)
     best = by_rate.best_of(found)
@@ -99,7 +99,7 @@ def of_cell(landscape: Landscape, exponent: int | None, asked: Asked) -> Answer:
 
 
 def of_search(landscape: Landscape, found: Ridge | None, exponent: int | None, asked: Asked) -> Answer:
-    """The answer of a random search. `found`: its ridge, or None; other arguments as in `of_cell`."""
+    """The practical results of a random search. `found`: the best weight decay along the learning rate, if fitted."""
     frame = landscape.frame
     known = frame[np.isfinite(frame["score"])]
     best = None

@@ -1,7 +1,7 @@
-"""How robust a verdict is: its outcome without one seed, without one learning rate, at another level, and so on.
+"""How robust a verdict is: its outcome without one seed or one learning rate, at another confidence level and so on.
 
-A verdict's landscapes are altered in one respect and judged again by the same rule. Only the outcome is reported; it
-never changes the verdict.
+A verdict's runs or its level are changed in one respect, and it is judged again by the same rule. Only the new outcome
+is reported; it never changes the verdict.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from replicate.paper.claim import Claim
 
 LEVELS = (0.90, 0.99)
 HALVES = ("the even ones", "the odd ones")
-"""The half of each learning rate's weight decays that is left out; the smallest one above 0 has number 0."""
+"""Which half of each learning rate's weight decays is left out; the smallest one above 0 counts as number 0."""
 ON_GRID = {
     "drop_pp", "hurts_pp", "zone_pp", "growth_exponent", "asymmetry_pp", "gap_pp", "mean_gap_pp", "max_gap_pp",
     "gap_minus_seed_sd_pp",
 }  # fmt: skip
-"""Quantities that compare weight decays named by the claim: without every second, there is nothing to compare."""
+"""Quantities that compare weight decays named by the claim; they need all of these, so every second is not left out."""
 
 
 @dataclass(frozen=True)
 class Alteration:
-    """One respect in which the landscapes, or the level, are altered."""
+    """One change to a verdict's runs, or to its confidence level, under which it is judged again."""
 
     kind: Altered
     which: float | int | str = ""
-    """The seed, learning rate or half of the weight decays that is left out, or the level."""
+    """The seed, learning rate or half of the weight decays that is left out, or the new confidence level."""
 
     @property
     def level(self) -> float:
         return float(self.which) if self.kind is Altered.LEVEL else LEVEL
 
     def of(self, landscape: Landscape) -> Landscape:
-        """`landscape`, altered; it may have no runs left."""
+        """`landscape` after this change; it may have no runs left."""
         frame = landscape.frame
         if self.kind is Altered.SEED:
             frame = frame[frame["seed"] != self.which]
@@ -79,7 +79,7 @@ def alterations(claim: Claim, landscapes: Landscapes) -> tuple[Alteration, ...]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with its claim and landscapes."""
+    """A verdict with its claim and the landscapes (scores of runs) that it rests on."""
 
     claim: Claim
     landscapes: Landscapes
@@ -88,7 +88,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class _Task:
-    """All claims under one alteration, judged together because they share the fits of their cells."""
+    """All claims to judge under one alteration; together, because claims about the same cell share its fit."""
 
     alteration: Alteration
     judged: tuple[tuple[Claim, Landscapes, Evidence], ...]
@@ -115,7 +115,7 @@ def of_verdicts(judged: Sequence[Judged], processes: int) -> list[HowSure | None
 
 
 def _in_order(trial: Trial) -> int:
-    """Sort key, by kind; sorting is stable, so trials of a kind stay in order."""
+    """Sort key: the kind of alteration, in the order of `Altered`; trials of one kind stay in order (stable sort)."""
     return list(Altered).index(trial.altered)
 
 

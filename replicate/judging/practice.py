@@ -1,6 +1,6 @@
-"""Practical results of each cell, for somebody who trains such a model: cost of the rule, what to set, which law holds.
+"""Practical results of each cell (model on a data set): cost of the rule λ = 0.1η, what to set, which law holds.
 
-Results are at a cell's best learning rate: best weight decay, losses, and the constant of each rival law.
+They are at a cell's best learning rate: best weight decay, accuracy lost by others, and the constant of each rival law.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from replicate.store.strict import High, Low
 
 @dataclass(frozen=True)
 class Law:
-    """A rival law with its constant, and whether the runs exclude or support it."""
+    """A candidate law, best λ ∝ η^exponent, with its constant, and whether the runs exclude or support it."""
 
     name: str
-    """As in `replicate.estimate.power_law.RIVALS`."""
+    """`coupled`, `independent` or `timescale`, for the exponents 1, 0 and -1 (`power_law.RIVALS`)."""
     exponent: int
     """Power of the learning rate in the best weight decay."""
     constant: float | None
-    """λ / η, λ, or ηλ · steps, of the best λ; None if the runs do not bound it on both sides."""
+    """λ / η, λ or ηλ · steps of the best λ, for exponent 1, 0 or -1; None if the runs do not bound it on both sides."""
     low: Low
     high: High
     excluded: bool
-    """Whether the slope's interval excludes the law's exponent."""
+    """Whether the law's exponent is outside the interval of the slope of ln(best λ) on ln(η)."""
     supported: bool
-    """Whether this law is the only rival compatible with the slope: see `power_law.rivals`."""
+    """Whether the interval of the slope of ln(best λ) on ln(η) contains only this law's exponent, and is < 1 wide."""
 
 
 @dataclass(frozen=True)
 class InPractice:
-    """One cell at its best learning rate."""
+    """Practical results of one cell (a model on a data set), at its best learning rate."""
 
     cell: str
-    """The cell of the paper for which the trained model stands."""
+    """Id of the paper's cell (model and data set) that the trained one stands for."""
     trained: str
     """The model and data that were actually trained."""
     lr: float
@@ -53,11 +53,11 @@ class InPractice:
     high: High
     where: Where
     alike: tuple[float, float]
-    """The smallest and the largest weight decay that were run and cannot be told from the best one."""
+    """The smallest and the largest weight decay run whose scores do not differ detectably from the best one's."""
     none: Loss | None
-    """Loss of weight decay 0; None if it was not run."""
+    """Accuracy, pp, that weight decay 0 loses against the best; None if it was not run."""
     by_rule: Loss | None
-    """Loss of λ = 0.1η; None if 0.1η lies outside the weight decays that were run."""
+    """Accuracy, pp, that λ = 0.1η loses against the best λ; None if 0.1η lies outside the weight decays run."""
     steps: float | None
     laws: tuple[Law, ...]
 
@@ -78,7 +78,7 @@ def of_cell(cell: str, trained: str, landscape: Landscape) -> InPractice | None:
 
 
 def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
-    """The smallest weight decay at `lr` with exactly the scores of `wd`, as is the case where decay has no effect."""
+    """The smallest weight decay at `lr` whose scores are identical to those of `wd`: decay has no effect up to `wd`."""
     (cut,) = (cut for cut in landscape.slices() if cut.lr == lr)
     at = int(np.abs(cut.wds - wd).argmin())
     same = [np.array_equal(row, cut.scores[at], equal_nan=True) for row in cut.scores]
@@ -86,7 +86,7 @@ def _smallest_same(landscape: Landscape, lr: float, wd: float) -> float:
 
 
 def laws(fit: LineFit, steps: float | None) -> tuple[Law, ...]:
-    """Each rival with its constant at the middle of the learning rates whose optimum is bounded on both sides."""
+    """Each rival law, its constant taken at the middle of the learning rates whose best λ is bounded on both sides."""
     found = power_law.rivals(fit)
     value, *ends = power_law.log_ratio(fit)
     out = []

@@ -1,4 +1,4 @@
-"""From the landscapes of a claim to the estimate of its quantity: which estimator serves which quantity."""
+"""The estimate of a claim's quantity from the scores of its runs: which estimator serves which quantity."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def estimate(claim: Claim, selected: Selected, level: float = LEVEL) -> Estimate
     """The estimate of the claim's quantity, with its interval at `level`; ValueError if no estimator is known."""
     if claim.quantity not in _ESTIMATORS:
         known = ", ".join(_ESTIMATORS)
-        raise ValueError(f"{claim.id}: expected a quantity of {__name__} ({known}), got {claim.quantity!r}")
+        raise ValueError(f"{claim.id}: expected a quantity that can be estimated ({known}), got {claim.quantity!r}")
     return _ESTIMATORS[claim.quantity](selected, level, **dict(claim.arguments))
 
 
 def of_cell(landscape: Landscape) -> dict[str, Estimate]:
-    """The estimates of one cell by quantity: ratio, slope, intercept share and R²."""
+    """Quantity → estimate for one cell: best wd / lr, and slope, intercept share and R² of the best wd against lr."""
     fit = fits.line(landscape)
     found = {
         name: ratios.too_few(name, landscape) if fit is None else method(fit, LEVEL)
@@ -85,7 +85,7 @@ def _hurts(selected: Selected, level: float, dataset: str) -> Estimate:
 
 
 def _zone(selected: Selected, level: float) -> Estimate:
-    """Slack, pp, of the tightest of the bounds: drops below 1.2 pp within the zone and above 2 pp beyond it."""
+    """Least margin, pp, by which accuracy drops are < 1.2 pp for kappa (wd / 0.1 lr) of 0.5 to 2, and > 2 pp beyond."""
     terms = []
     for dataset in _datasets(selected):
         for kappa, values in _drops(selected, dataset).items():
@@ -127,14 +127,14 @@ def _flagged(found: Estimate, landscapes: Sequence[Landscape], grid: tuple[float
 
 
 def _mean_gap(selected: Selected, level: float) -> Estimate:
-    """Mean of the cross-fitted gaps, t over cells; without cross-fitting, the bias of maxima would not average out."""
+    """Mean, t over cells, of the accuracy lost by tuning only lr; cross-fitted, as a mean keeps the bias of maxima."""
     found = [gap.cross_fitted(one.landscape, WEIGHT_DECAYS) for one in selected]
     mean = gap.mean_over_cells([g for g in found if g is not None], len(selected), level)
     return _flagged(mean, [one.landscape for one in selected])
 
 
 def _max_gap(selected: Selected, level: float) -> Estimate:
-    """Largest gap; its limits are the largest limits of any cell, the lower limits at a Bonferroni level."""
+    """Most accuracy lost in a cell by tuning only lr; limits: the cells' largest, the lower at a Bonferroni level."""
     seeds = min(len(one.landscape.seeds) for one in selected)
     draws = [d for one in selected if (d := fits.gap_draws(one.landscape)) is not None]
     if len(draws) < len(selected):
@@ -150,7 +150,7 @@ def _max_gap(selected: Selected, level: float) -> Estimate:
 
 
 def _seed_scores(landscape: Landscape) -> Any:
-    """Scores [C, S] of the configurations within 5 pp of the cell's best mean: those that matter in tuning."""
+    """Scores [configuration, seed] of configurations within 5 pp of the best mean: those that matter in tuning."""
     rows = [row for cut in landscape.slices() for row in cut.scores if np.isfinite(row).any()]
     means = [float(np.nanmean(row)) for row in rows]
     near = [row for row, mean in zip(rows, means, strict=True) if mean >= max(means) - 5]
@@ -180,7 +180,7 @@ def _measured(one: Estimate) -> details.Measured:
 
 
 def _cost(_: Selected, __: float, grid_runs: int, line_runs: int) -> Estimate:
-    """Runs on the line / runs on the grid, counted from the protocol rather than measured."""
+    """Runs of tuning lr alone (on the line wd = 0.1 lr) / runs of the full grid, as counted from the protocol."""
     share, counts = line_runs / grid_runs, details.RunCounts(runs_line=line_runs, runs_grid=grid_runs)
     return Estimate("cost_ratio", "", share, share, share, 1.0, grid_runs, "counted from the protocol", details=counts)
 

@@ -17,7 +17,7 @@ from replicate.landscape.landscape import Landscape
 
 LEVEL = 0.95
 CELLS = 10
-"""Number of cells over which a rejection of 0.10 has to hold simultaneously."""
+"""Number of cells over which a rejection of the paper's ratio, 0.10, has to hold simultaneously."""
 
 
 EQUAL = "scores with more digits, or another metric in which the runs differ"
@@ -25,7 +25,7 @@ EQUAL = "scores with more digits, or another metric in which the runs differ"
 
 
 def too_few(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
-    """The estimate without value of `quantity`: no learning rate has enough runs, or all runs have the same score."""
+    """An estimate of `quantity` without value, as no learning rate has enough runs or all scores are the same."""
     if any(cut.equal for cut in landscape.slices()):
         return unknown(quantity, "", level, power_law.PROFILE, (Flag.EQUAL,), EQUAL)
     settle = "at least three weight decays at a learning rate"
@@ -33,13 +33,13 @@ def too_few(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estima
 
 
 def of_cell(quantity: str, landscape: Landscape, level: float = LEVEL) -> Estimate:
-    """The ratio of one cell, as an estimate named `quantity`."""
+    """The ratio best weight decay / learning rate of one cell, as an estimate named `quantity`."""
     fit = fits.line(landscape)
     return too_few(quantity, landscape, level) if fit is None else power_law.ratio(fit, level, quantity)
 
 
 def rejects(selected: Selected, level: float) -> Estimate:
-    """The ratio of one cell; its details have the interval at a level that holds for all cells simultaneously."""
+    """The ratio of one cell; its details also have an interval that holds for all cells simultaneously (Bonferroni)."""
     landscape = only(selected)
     found, fit = of_cell("rho_rejects", landscape, level), fits.line(landscape)
     if fit is None or not isinstance(found.details, details.Ratio):
@@ -50,7 +50,7 @@ def rejects(selected: Selected, level: float) -> Estimate:
 
 
 def _log_span(landscape: Landscape, level: float) -> combine.Span:
-    """ln(ratio) of one cell; not bounded if it is unknown."""
+    """ln(ratio) of one cell with its interval, which is infinite if the ratio is unknown."""
     fit = fits.line(landscape)
     if fit is None or sum(fit.informative) < MIN_INFORMATIVE:
         return combine.Span(0.0, -math.inf, math.inf)
@@ -64,13 +64,13 @@ def _ratios(landscapes: Iterable[Landscape]) -> list[Estimate]:
 
 
 def _flags(ratios: Iterable[Estimate], *, known: bool) -> tuple[Flag, ...]:
-    """Flags of a number pooled from `ratios`: any cell's flags that rule out `replicated`, and `open-cells`."""
+    """Flags of a number made from `ratios`: those that rule out `replicated`, and `open-cells` if it is not `known`."""
     kept = forbidding(flag for ratio in ratios for flag in ratio.flags)
     return kept if known else (Flag.OPEN_CELLS, *kept)
 
 
 def pooled(selected: Selected, level: float) -> Estimate:
-    """Geometric mean of the cells' ratios."""
+    """Geometric mean of the cells' ratios (best weight decay / learning rate)."""
     spans = [_log_span(one.landscape, level) for one in selected]
     ratios = {one.cell.id: power_law.ratio(fit) for one in selected if (fit := fits.line(one.landscape)) is not None}
     # The position of an asymmetric peak has the same bias in every cell, so errors do not average out.
@@ -104,14 +104,14 @@ def _exponential(
     settle: str,
     found: details.AnyDetails | None = None,
 ) -> Estimate:
-    """The estimate whose logarithm is `span`; without a value if an end of `span` is not bounded."""
+    """The estimate whose logarithm is `span`; it has no value if an end of `span` is infinite."""
     high = math.exp(span.high) if span.high < 700 else math.inf
     value = math.exp(span.value) if math.isfinite(span.low) and math.isfinite(span.high) else None
     return Estimate(quantity, unit, value, math.exp(span.low), high, level, n, method, flags, settle, found)
 
 
 def largest_between(selected: Selected, level: float) -> Estimate:
-    """Largest ratio between two architectures' ratios, each averaged over its data sets."""
+    """Largest factor between two architectures' ratios (best wd / lr), each averaged over its data sets."""
     archs = tuple(dict.fromkeys(one.cell.arch for one in selected))
     method = "largest pairwise ratio, recovered variances, Bonferroni below"
     if len(archs) < 2:
@@ -135,7 +135,7 @@ def largest_between(selected: Selected, level: float) -> Estimate:
 
 
 def sgd_over_adamw(selected: Selected, level: float) -> Estimate:
-    """SGD's ratio / AdamW's ratio, geometric mean over the cells that have runs of both."""
+    """SGD's ratio (best wd / lr) divided by AdamW's, as a geometric mean over the cells that have runs of both."""
     method = "ratio of ratios, recovered variances"
     of = {(one.cell, one.variant): one.landscape for one in selected}
     both = [(of[cell, "sgd"], of[cell, "main"]) for cell, variant in of if variant == "sgd" and (cell, "main") in of]

@@ -26,8 +26,8 @@ from replicate.paper.claim import Claim, Margin
 from replicate.paper.protocol import RHO
 
 MISPLACED = 1.1
-"""Factor by which a cell's interval is widened before it can reject 0.10 at a level simultaneous over ten cells: at
-this high level, the bias in the position of an asymmetric peak, the same in every cell, matters."""
+"""Factor by which a cell's interval, simultaneous over ten cells, is widened before it can reject a ratio of 0.10. It
+allows for the bias in the position of an asymmetric peak, which is the same in every cell."""
 MORE_SEEDS = "more seeds"
 """`settle` of an estimate whose interval narrows with the square root of the number of seeds."""
 
@@ -53,10 +53,10 @@ def position(low: float, high: float, margin: Margin) -> Outcome:
 def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collection[Cell] = ()) -> Verdict:
     """The verdict on `claim` from the estimate of its quantity.
 
-    A claim about a ratio says that one ratio holds at every learning rate. If the slope is not 1, the mean ratio
-    depends on the learning rates and settles nothing; then a learning rate whose own ratio lies outside the margin, at
-    a level simultaneous over all learning rates, contradicts the claim. A likeliest ratio outside the margin at one
-    learning rate rules out `replicated`.
+    A claim about a ratio (best λ / η) says that one ratio holds at every η. If the slope of ln(best λ) on ln(η) is not
+    1, the mean ratio depends on the learning rates run and settles nothing; then the claim is contradicted if the ratio
+    at some η lies outside the margin, by intervals simultaneous over all η. It cannot be `replicated` if the most
+    likely ratio at any η lies outside the margin.
 
     Args:
         claim: The claim with its margin.
@@ -73,7 +73,7 @@ def decide(claim: Claim, found: Estimate, evidence: Evidence, left_out: Collecti
 
 
 def rule(claim: Claim, estimate: Estimate, evidence: Evidence) -> Verdict:
-    """The verdict from the margin alone: inside, outside, or inconclusive; arguments as in `decide`."""
+    """The verdict by whether the interval of `estimate` lies inside the claim's margin, outside it, or neither."""
     outcome = position(estimate.low, estimate.high, claim.margin)
     reason = reasons.sentence(estimate, claim.margin, can_tell=outcome != INCONCLUSIVE)
     if estimate.flags:
@@ -142,10 +142,10 @@ def _off(margin: Margin, found: Estimate) -> Estimate:
 
 
 def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
-    """The verdict on `rho_rejects`, that 0.10 is not rejected.
+    """The verdict on a claim that a cell's data do not reject a ratio of 0.10 (quantity `rho_rejects`).
 
-    A large p value alone does not make it `replicated`: the interval must also lie within the margin. A rejection must
-    hold for all ten cells simultaneously.
+    A large p value alone does not make it `replicated`: the interval must also lie within the margin. To contradict it,
+    the rejection must hold for all ten cells simultaneously.
     """
     low, high = found.low, found.high
     if isinstance(found.details, details.Ratio) and found.details.family is not None:

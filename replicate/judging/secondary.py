@@ -1,4 +1,4 @@
-"""Secondary results, reported beside a verdict and never deciding it: the paper's own method, figure and direction."""
+"""Secondary results, reported beside a verdict and never deciding it: what the paper's method and numbers would say."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def published(landscape: Landscape) -> Published | None:
 
 
 def _anova(selected: Selected) -> Anova | None:
-    """One-way ANOVA of argmax / lr over architectures, one value per cell and learning rate: the paper's F(4, 45)."""
+    """One-way ANOVA over architectures of best wd run / lr, one value per cell and lr: the paper's F(4, 45)."""
     groups: dict[str, list[float]] = {}
     for one in selected:
         slices = one.landscape.slices()
@@ -84,7 +84,7 @@ def _indistinguishable(landscape: Landscape) -> tuple[IndistinguishableAt, ...]:
 
 
 def of_figure(claim: Claim, estimate: Estimate, found: Secondary) -> Secondary:
-    """`found` with the paper's figure, the prediction interval and the direction, as far as they apply."""
+    """`found` with the paper's number, the prediction interval and the effect's direction, as far as they apply."""
     figure = claim.figure
     if figure is not None and figure.unit == estimate.unit and estimate.closed and not claim.direction:
         # The number in a claim with a direction is a bound, which our interval need not contain.
@@ -104,10 +104,10 @@ def direction_of_slope(found: Estimate) -> str:
 
 
 def prediction_interval(figure: Figure, found: Estimate, logarithms: bool) -> tuple[float, float] | None:
-    """Prediction interval for a second estimate of the same quantity, at the intervals' level (Patil, Peng, Leek 2016).
+    """Prediction interval for our estimate, if the paper estimated the same quantity (Patil, Peng, Leek 2016).
 
-    The paper's figure plus and minus both half-widths, added in quadrature; in logarithms if `logarithms`. None if the
-    figure has no interval.
+    The paper's number plus and minus the half-widths of its and our interval, added in quadrature; in logarithms if
+    `logarithms`. None if the paper's number has no interval.
     """
     if figure.low is None or figure.high is None or (logarithms and min(figure.low, found.low) <= 0):
         return None
@@ -125,8 +125,8 @@ def _side(low: float, high: float, margin: Margin, direction: str) -> str:
 def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tuple[Outcome, str] | None:
     """Outcome and figures by the paper's method; None if the method gives no number for the quantity.
 
-    The ratio is judged by its interval, slope and R², which have none, by their values, and the intercept by its
-    significance.
+    The ratio is judged by its interval; slope and R² by their values alone, as the method gives them no intervals; and
+    the intercept by its significance.
     """
     if quantity in IN_LOGARITHMS:
         ends = found.rho_low, found.rho_high
@@ -140,7 +140,7 @@ def by_the_papers_method(quantity: str, found: Published, margin: Margin) -> tup
 
 
 def disagreement(verdict: Verdict, estimate: Estimate, found: Published) -> str:
-    """A sentence on what the paper's method would say if its verdict differs from `verdict`; otherwise empty."""
+    """A sentence on the outcome by the paper's method; empty if it is the same as that of `verdict`."""
     theirs = by_the_papers_method(estimate.quantity, found, verdict.margin)
     if theirs is None or theirs[0] == verdict.outcome:
         return ""

@@ -1,4 +1,4 @@
-"""Selects the landscapes that a claim is about; no other module does."""
+"""Selects the landscapes (scores by learning rate and weight decay) that a claim is about; no other module does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from replicate.paper.cells import Cell
 from replicate.paper.claim import Claim
 
 Landscapes = Mapping[tuple[Cell, str], Landscape]
-"""(cell of the paper, variant) → landscape; variant `main` is the paper's own protocol, `sgd` the other optimiser."""
+"""(paper's cell, variant) → scores of its runs; variant `main` is the paper's protocol, `sgd` the other optimiser."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A landscape, with the cell of the paper and the variant for which it stands."""
+    """A landscape, with the paper's cell (model on a data set) and the variant that it stands for."""
 
     cell: Cell
     variant: str
@@ -36,5 +36,7 @@ def select(claim: Claim, landscapes: Landscapes) -> Selected:
 def only(selected: Selected) -> Landscape:
     """The landscape of a claim about one cell and variant; raises ValueError unless there is exactly one."""
     if len(selected) != 1:
-        raise ValueError(f"expected one landscape, got {[(one.cell.id, one.variant) for one in selected]}")
+        raise ValueError(
+            f"expected the runs of one cell and variant, got {[(one.cell.id, one.variant) for one in selected]}"
+        )
     return selected[0].landscape

@@ -38,14 +38,14 @@ from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 BY_RATIO = {f"rho/{cell.id}" for cell in CELLS}
-"""The claims on the ratio of one cell."""
+"""Ids of the claims on the ratio (best weight decay / learning rate) of one cell."""
 
 
 def judge(claim: Claim, scale: Scale, store: Store, until_settled: bool = False) -> Verdict:
     """The verdict on `claim` from the runs in `store`; nothing is trained.
 
-    `until_settled`: in two looks (interim analyses, see `replicate.runs.looks`). If runs are missing, the verdict is
-    `not run`, with a provisional verdict if enough seeds are complete.
+    `until_settled`: the claim is judged from its first seeds, and only if that is not decisive, from all its runs. If
+    runs are missing, the verdict is `not run`, with a provisional verdict if enough seeds are complete.
     """
     level, look = LEVEL, ""
     now = Snapshot(store)  # all looks see the same state of the store
@@ -72,10 +72,9 @@ LAST_LOOK = "last look of --until settled"
 
 
 def settled(claim: Claim, scale: Scale, store: Store | Snapshot) -> Verdict | None:
-    """The verdict of the first of two looks if it is decisive; None if it is not, or if runs are missing.
+    """The verdict of the first look (interim analysis) if it is decisive; None if it is not, or if runs are missing.
 
-    The verdict depends on the runs of the first seeds alone, so it is the same on every machine and for every order of
-    training.
+    It depends on the runs of the first seeds alone, so it is the same on every machine and for every order of training.
     """
     if not _two_looks(claim, scale):
         return None
@@ -117,7 +116,7 @@ def _evidence(scale: Scale, runs: Sequence[StoredRun], look: str = "") -> Eviden
 def not_published(runs: Iterable[StoredRun]) -> str:
     """The note `not the published <data sets>` if any of `runs` was trained on images other than the published ones.
 
-    Otherwise empty. Without it, fake images in the right format could count as evidence about the paper.
+    Otherwise empty. Without this note, fake images in the right format could count as evidence about the paper.
     """
     read = {
         (stored.run["data"]["name"], stored.provenance.get("data_checksum"), _whole(stored.run["data"]))
@@ -177,7 +176,7 @@ def verdict_file(
 
 
 def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[InPractice, ...]:
-    """The practical results of each cell whose ratio was judged: that claim uses all grids, and the fit is cached."""
+    """The practical results of each cell whose ratio was judged, from the runs of that claim, whose fit is cached."""
     found = []
     for e in entries:
         if e.id in BY_RATIO and e.verdict.outcome != NOT_RUN:
@@ -192,7 +191,7 @@ def _in_practice(entries: Sequence[Entry], scale: Scale, store: Store) -> tuple[
 def with_how_sure(entries: Sequence[Entry], scale: Scale, store: Store, processes: int) -> list[Entry]:
     """`entries` with the robustness of each decisive verdict, judged again some twenty times in `processes` processes.
 
-    Claims that the first of two looks settled, without all their runs, are left as they are.
+    Claims that were settled by their first seeds (`--until settled`), without all their runs, are left as they are.
     """
     judged = {}
     for e in entries:
@@ -209,7 +208,8 @@ def judge_all(
 ) -> VerdictFile:
     """The verdict file of all `claims`, judged from the runs in `store`.
 
-    `sure_processes`: number of processes for the robustness of verdicts (`with_how_sure`); 0: left out.
+    `why`: why `scale` was chosen, for reports; `until_settled`: as in `judge`; `sure_processes`: number of processes
+    that find how robust the verdicts are (`with_how_sure`), 0 to leave this out.
     """
     entries = [entry(one, judge(one, scale, store, until_settled)) for one in claims]
     if sure_processes:

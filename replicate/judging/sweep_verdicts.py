@@ -23,7 +23,7 @@ from replicate.paper.registry import CLAIMS
 from replicate.store import strict
 
 QUANTITY_OF = {"rho": "rho", "slope": "slope", "intercept": "intercept_share", "r2": "r2", "one-dim/gap": "gap_pp"}
-"""Name of a verdict → the quantity of the registry whose rule decides it."""
+"""Name of a verdict on a sweep → its quantity; the paper's claim about this quantity gives margin and decision rule."""
 GAP = "one-dim/gap"
 NEEDS_GRID = "the claim is judged on a grid, and this is a random search"
 MOST_NAMED = 4
@@ -32,7 +32,7 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """Results of the paper's rules on one landscape of a sweep; keys of mappings are the names in `QUANTITY_OF`."""
+    """Results for one cell of a sweep, by the rules for the paper's claims; mappings have the keys of `QUANTITY_OF`."""
 
     arch: str
     dataset: str
@@ -40,16 +40,16 @@ class JudgedCell:
     verdicts: Mapping[str, Verdict]
     rivals: Rivals | None
     published: Published | None
-    """The paper's own method on this landscape; not compared with the paper's figures, which are of other cells."""
+    """Results of the paper's own method; not compared with the paper's numbers, which are of other models and data."""
     answer: Answer
     metric: str
-    """As in `Landscape.metric`."""
+    """`accuracy` (percent), `loss`, or `score` (any other score; higher is better)."""
     settings: tuple[tuple[str, str], ...] = ()
     """Columns with the same value for all runs of the cell: (column, value)."""
 
     @property
     def exponent(self) -> int | None:
-        """Exponent of the rival law that the data support (see `power_law.rivals`); None if they support none."""
+        """b of the law best wd ∝ lr^b that the data support, among -1, 0 and 1; None if they support none of these."""
         return self.rivals.exponent if self.rivals is not None else None
 
     @property
@@ -70,7 +70,7 @@ class JudgedCell:
         return {name: word for name, word in words.items() if word}
 
     def settle(self, name: str) -> str:
-        """What would settle the verdict, or narrow its estimate."""
+        """Which further data would make the verdict `name` decisive, or narrow its estimate."""
         return self.verdicts[name].settle or self.measured[name].settle
 
     def to_json(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _searched(landscape: Landscape, claims: Mapping[str, Claim], asked: Asked) -
 
 
 def _gap(landscape: Landscape, claim: Claim, evidence: Evidence) -> tuple[Estimate, Verdict]:
-    """The cost of tuning only the learning rate, and its verdict; `not run` if the sweep lacks the runs for it."""
+    """The accuracy lost by tuning only the learning rate, and its verdict; `not run` if the runs for it are missing."""
     if lacking := _gap_lacks(landscape):
         return unknown(claim.quantity, "pp", LEVEL, gap.METHOD, (), lacking), not_run(claim, lacking, evidence)
     grid = tuple(float(wd) for wd in sorted(landscape.frame["wd"].unique()))

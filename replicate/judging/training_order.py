@@ -1,5 +1,5 @@
-"""The order in which runs are trained: by rounds of bracketing, by what a limited budget can answer, by what is
-settled.
+"""The order in which runs are trained: round by round until each optimum is bracketed; on a limited budget, first the
+runs that answer most claims; and, if asked for, no further runs for a claim that its first seeds settle.
 
 The next runs depend only on the claims and on the results of earlier runs, so the order is the same on every machine
 and after any interruption.
@@ -24,8 +24,8 @@ def parts(
 ) -> Iterator[list[Run]]:
     """Yields the runs that `claims` need at `scale`, in batches; a batch must be trained before the next is requested.
 
-    `budget`: runs that answer most claims come first. `until_settled`: first the runs of the claims' first look, then
-    all runs of the claims that the look did not settle.
+    `budget`: runs that answer most claims come first. `until_settled`: first the runs of each claim's first seeds, then
+    all runs of the claims on which these do not give a decisive verdict.
     """
     wanted, _ = split(claims, scale)
     if until_settled:
@@ -36,7 +36,7 @@ def parts(
 
 
 def unsettled(claims: Sequence[Claim], scale: Scale, store: Store) -> list[Claim]:
-    """The `claims` that the first look at the runs in `store` does not settle; these need all their runs."""
+    """The `claims` on which the first seeds in `store` give no decisive verdict; these need all their runs."""
     return [claim for claim in claims if store_verdicts.settled(claim, scale, store) is None]
 
 

@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class IndistinguishableAt:
-    """The weight decays of one learning rate that cannot be told from the best one."""
+    """The weight decays at one learning rate whose scores do not differ detectably from the best one's."""
 
     lr: float
     wds: tuple[float, ...]
@@ -67,7 +67,7 @@ class IndistinguishableAt:
 
 @dataclass(frozen=True)
 class Anova:
-    """One-way analysis of variance of argmax / lr over architectures."""
+    """One-way analysis of variance, over architectures, of the best run's weight decay / learning rate."""
 
     f: float | None
     p: float
@@ -76,7 +76,7 @@ class Anova:
 
 @dataclass(frozen=True)
 class PapersFigure:
-    """The paper's figure, and whether our interval contains it."""
+    """The number that the paper reports, and whether our interval contains it."""
 
     value: float
     in_our_interval: bool
@@ -106,7 +106,7 @@ class Secondary:
 
     published: Published | None = None
     plug_in_gap_pp: float | None = None
-    """The gap by the paper's method."""
+    """Accuracy lost by tuning only the learning rate, by the paper's method."""
     cross_fitted_gap_pp: float | None = None
     anova: Anova | None = None
     indistinguishable: tuple[IndistinguishableAt, ...] = ()
@@ -179,12 +179,12 @@ class Verdict:
     evidence: Evidence
     estimate: Estimate | None = None
     settle: str = ""
-    """What would settle a claim that is inconclusive or not run."""
+    """Which further data would settle a claim that is inconclusive or not run."""
     secondary: Secondary = field(default_factory=Secondary)
     how_sure: HowSure | None = None
-    """None if not asked for, or if the verdict is not decisive."""
+    """How robust the verdict is; None if not asked for, or if it is neither replicated nor contradicted."""
     provisional: Provisional | None = None
-    """Only with outcome `not run`, and only if enough seeds of each cell are complete."""
+    """An early verdict, only with outcome `not run`, and only if enough seeds of each cell are complete."""
 
     @property
     def survives(self) -> bool | None:

@@ -185,13 +185,13 @@ class StoredFile:
 
 
 def entry(claim: Claim, verdict: Verdict, selected: bool = True, crashed: str | None = None) -> Entry:
-    """The entry of `claim` with its verdict; arguments as in `Claimed`."""
+    """The entry of `claim`. `selected`: whether pytest selected it; `crashed`: the error that prevented a verdict."""
     of_claim = (claim.id, claim.family, claim.statement, claim.source, claim.unit, claim.rule, claim.figure)
     return Entry(*of_claim, selected, crashed, verdict)
 
 
 def stored_verdict(verdict: Verdict) -> StoredVerdict:
-    """`verdict` in the form that files contain."""
+    """`verdict` as an instance of the class that defines its JSON."""
     return StoredVerdict(
         id=verdict.claim_id,
         outcome=verdict.outcome,

@@ -20,11 +20,11 @@ METRICS = (ACCURACY, LOSS, SCORE)
 FIELDS = ("lr", "wd", *METRICS, "seed", "arch", "dataset", "run", "step", "state")
 """Fields that `--columns` can name."""
 QUIET = ("n", "observed", "lost", "direction", "state", "run", "step")
-"""Fields for which no note reports the column used."""
+"""Fields whose columns are used without a note that names them."""
 UNNAMED = "unnamed"
 """Architecture or data set of a sweep that does not name it."""
 SURE = (0, 3)
-"""Tiers (see `names.Measure`) of columns that are accuracies or losses beyond doubt."""
+"""Values of `names.Measure.tier` for names that beyond doubt denote an accuracy (0) or a loss (3)."""
 BITS = {"8", "16", "32", "64"}
 DIRECTIONS = {"max": SCORE, "min": LOSS}
 
@@ -108,7 +108,7 @@ def find_columns(
 
 
 def _guess(table: Table, field: str, taken: set[str]) -> str | None:
-    """The column of `field`, or None; UsageError if several columns that differ could be it."""
+    """The column of `field`, or None; UsageError if several columns with different contents may be meant."""
     places = {column: place for column in table.header if (place := names.tier(column, field)) is not None}
     places = {column: place for column, place in places.items() if column not in taken and _fits(table, column, field)}
     if not places:
@@ -138,7 +138,7 @@ def _fits(table: Table, column: str, field: str) -> bool:
 
 
 def _metric(table: Table, asked: str | None, columns: Mapping[str, str], notes: list[str]) -> tuple[Metric | None, str]:
-    """The metric and an empty text; or None and an explanation, empty if the table simply has no metric."""
+    """The metric and an empty text; or None and the reason, empty if no column has the name of a metric."""
     measures = {column: one for column in table.header if (one := names.measure(column)) is not None}
     measures = {column: one for column, one in measures.items() if column not in columns.values() or one.spread}
     spreads = {column: one for column, one in measures.items() if one.spread}
@@ -218,7 +218,7 @@ def _asked(
 
 
 def _told(table: Table, column: str, notes: list[str]) -> str:
-    """The kind of a column whose name leaves it open, from a column of directions or from % signs; empty if unknown."""
+    """Accuracy, loss or score, for a column whose name does not say: by a direction column or % signs; else empty."""
     for direction in [c for c in table.header if names.tier(c, "direction") is not None]:
         words = {value.strip("[]'\" ").rpartition(".")[2].lower()[:3] for value in table.values(direction) if value}
         if len(words) == 1 and words <= {"max", "min"}:
@@ -231,7 +231,7 @@ def _told(table: Table, column: str, notes: list[str]) -> str:
 
 
 def _others(column: str, kind: str, scores: Mapping[str, Measure], notes: list[str]) -> None:
-    """Adds a note on other columns that could have been judged."""
+    """Adds a note on other columns that `--metric` could choose."""
     others = {c: m for c, m in scores.items() if c != column and m.kind in METRICS}
     if kind == ACCURACY and (losses := [c for c, m in others.items() if m.kind == LOSS and m.tier == 3]):
         notes.append(f"judging accuracy ({column}); --metric loss judges {losses[0]}")
@@ -256,7 +256,7 @@ def _with_spread(column: str, kind: str, spreads: Mapping[str, Measure]) -> Metr
 
 
 def _holds(table: Table, column: str, found: Measure) -> bool:
-    """Whether a column's values can be a measure: `error` may be an exception's text, `precision` a number of bits."""
+    """Whether a column's values can be scores: a column `error` may have texts of exceptions, `precision` bits."""
     values = [value for value in table.values(column) if value]
     if values and not any(number(value, table.decimal_comma) is not None for value in values[:1000]):
         return False
@@ -264,7 +264,7 @@ def _holds(table: Table, column: str, found: Measure) -> bool:
 
 
 def one_optimizer(table: Table, taken: Sequence[str]) -> None:
-    """Raises UsageError if runs of several optimisers would be judged as one cell."""
+    """Raises UsageError if runs of several optimisers would be judged as one cell; columns in `taken` are skipped."""
     for column in table.header:
         if names.plain(column) not in OPTIMIZER or column in taken:
             continue

@@ -14,7 +14,7 @@ from replicate.text import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
 RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
-"""The line below the header of a Markdown table."""
+"""Pattern of the line of dashes below the header of a Markdown table."""
 LOOKED_AT = 50
 """Number of rows from which the dialect is detected."""
 CSV_FIELD = 1 << 20
@@ -74,7 +74,7 @@ def _delimited(name: str, lines: Sequence[str]) -> Table:
 
 
 def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple[list[tuple[str, ...]], list[int]]:
-    """The rows that are not empty, and for each the number of the line at which it ends."""
+    """The rows that are not empty, and the file's line at which each ends; `before`: number of lines before `lines`."""
     csv.field_size_limit(CSV_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows, numbers = [], []
@@ -92,7 +92,7 @@ def _rows(name: str, lines: Sequence[str], delimiter: str, before: int) -> tuple
 def _fitting(
     width: int, rows: list[tuple[str, ...]], numbers: list[int]
 ) -> tuple[list[tuple[str, ...]], list[tuple[int, str]]]:
-    """The rows, cut of empty values beyond the header's `width`, and the lines with another number of values."""
+    """The rows without trailing empty values beyond `width`, and which lines still have another number of values."""
     out, bad = [], []
     for row, line in zip(rows, numbers, strict=True):
         short = row
@@ -105,7 +105,7 @@ def _fitting(
 
 
 def _titled(rows: list[tuple[str, ...]], numbers: list[int]) -> tuple[list[tuple[str, ...]], list[int]]:
-    """The rows; if a line above a pivot table's header names the variable across, it is moved into the corner cell."""
+    """The rows; a line above a pivot table's header that names its columns' variable is moved into the corner cell."""
     title = [value for value in rows[0] if value]
     if len(rows) < 3 or len(title) != 1 or len(rows[1]) < 3 or number(title[0]) is not None:
         return rows, numbers
@@ -149,7 +149,7 @@ def _comments(lines: Sequence[str]) -> tuple[int, str | None]:
 
 
 def _by_blanks(lines: Sequence[str], header_line: str | None) -> list[str]:
-    """The lines with tabs instead of the blanks that separate columns; empty if blanks do not separate them."""
+    """The header, if given, and the lines, with a tab between columns; empty if columns are not separated by blanks."""
     filled = [line for line in ([header_line] if header_line is not None else []) + list(lines) if line.strip()]
     if header_line is None and len(filled) > 2 and len(filled[1].split()) == 1 and number(filled[1]) is None:
         corner, *heads = filled[0].split()  # pandas prints the name of a pivot's rows below that of its columns
@@ -176,12 +176,12 @@ def _markdown_rules(lines: Sequence[str]) -> list[int]:
 
 
 def _csv_before(lines: Sequence[str], rule: int) -> bool:
-    """Whether the line that looks like a Markdown header is one of many rows of a CSV file with `|` as delimiter."""
+    """Whether what precedes the line of dashes at index `rule` is not a Markdown header, but rows of CSV with `|`."""
     return sum(bool(line.strip()) for line in lines[:rule]) > 1 and all("|" in line for line in lines[:rule])
 
 
 def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
-    """The table of runs in a Markdown text; tables with equal headers are joined. Raises UsageError like `the_one`."""
+    """The table of runs in a Markdown text; tables with equal headers are joined. UsageError unless one is left."""
     tables: dict[tuple[str, ...], Table] = {}
     for rule in rules:
         header = _cells(lines[rule - 1])
@@ -210,7 +210,7 @@ def markdown(name: str, lines: Sequence[str], rules: Sequence[int]) -> Table:
 
 
 def the_one(name: str, tables: Sequence[Table], what: str) -> Table:
-    """The table of runs among several: the only one with at least two numeric columns, or with columns lr and wd.
+    """The table of runs among several: the only one with two numeric columns or, among such, with columns lr and wd.
 
     Raises UsageError if there is not exactly one; `what` names the tables in the message.
     """

@@ -73,7 +73,7 @@ def _text(path: str, file: str) -> str:
 
 
 def _configs(by_folder: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Folder of a run → its settings files."""
+    """Folder of a run → paths of the files with its settings."""
     found: dict[str, list[str]] = {}
     for config in CONFIGS:
         inside, name = str(Path(config).parent), Path(config).name
@@ -201,7 +201,7 @@ def _mlflow(path: str, runs: Sequence[str], by_folder: Mapping[str, Sequence[str
 
 
 def _one_a_run(path: str, files: Sequence[str]) -> Table:
-    """Reads each file as one or several runs; the file's name, which may contain settings, becomes the run's name."""
+    """Reads one or more runs from each file; the file's name, which may contain settings, goes into a column `file`."""
     usable = [file for file in files if file.lower().endswith((*ENDINGS, ".gz", ".parquet", ".xlsx", ".db", ".zip"))]
     usable = [file for file in usable if not NO_RESULTS.search(Path(file).name.lower())] or usable
     if not usable:

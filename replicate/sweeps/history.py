@@ -15,7 +15,7 @@ from replicate.text import UsageError
 LAST, BEST = "last", "best"
 TAKES = (LAST, BEST)
 SHORTER = 0.5
-"""If more than this share of the runs end at the same step, those that end earlier count as incomplete."""
+"""If more than this share of the runs reach the last step, runs that end earlier are left out as incomplete."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Runs:
 def one_row(
     table: Table, found: Mapping[str, str], metric: Metric, by: Sequence[str], take: str, notes: list[str]
 ) -> Runs:
-    """`table` with one row per run: of several steps of a run, the last or the best row is kept, as `take` says.
+    """`table` with one row per run: from the steps of a run, the last or the best row is kept (`take`: `last`, `best`).
 
-    `found`: field → column; `by`: columns by which the caller separates runs; a report is added to `notes`. Raises
-    UsageError if `take` is another word, or rows of one step may belong to several runs.
+    `found`: field → column; `by`: further columns that tell runs apart; what was done is added to `notes`. Raises
+    UsageError if `take` is neither word, or if rows of one step may belong to several runs.
     """
     if take not in TAKES:
         raise UsageError(f"--take: expected last or best, got {take!r}")
@@ -84,7 +84,7 @@ def _groups(table: Table, found: Mapping[str, str], by: Sequence[str]) -> dict[t
 
 
 def _in_order(groups: Sequence[Sequence[int]], steps: Sequence[float | None]) -> bool:
-    """Whether each group's steps increase from row to row, as in one run."""
+    """Whether steps increase from row to row in each group, as they do if each group is one run."""
     return all((steps[a] or 0.0) < (steps[b] or 0.0) for rows in groups for a, b in pairwise(rows))
 
 
@@ -116,7 +116,7 @@ def _chosen(ordered: Sequence[int], scores: Sequence[str], metric: Metric, take:
 
 
 def _early(ends: Mapping[int, float], wanted: Sequence[int], scores: Sequence[str]) -> list[int]:
-    """Runs that ended, without having diverged, before the step at which most runs ended."""
+    """Runs that ended before the last step without having diverged; none unless most runs reached the last step."""
     if not ends:
         return []
     last = max(ends.values())

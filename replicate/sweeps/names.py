@@ -41,7 +41,7 @@ LONGEST_NAME = 400
 
 @lru_cache(maxsize=4096)
 def parts(column: str) -> tuple[tuple[str, ...], ...]:
-    """The words of each part of a name; parts are separated by `/`, `.`, `:` or `|`. A long name is cut to its end."""
+    """The words of each part of a name; parts are separated by `/`, `.`, `:` or `|`. Only a long name's end is used."""
     column = column.strip()[-LONGEST_NAME:]
     name = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*$", "", column) or column
     name = name.replace("λ", "lambda").replace("η", "eta").replace("R²", "r2").replace("@", "").replace("%", " ")
@@ -115,7 +115,7 @@ def measure(column: str) -> Measure | None:
 
 
 def selects(column: str) -> bool:
-    """Whether the name denotes the best value over a run, or one of averaged weights, rather than the last value."""
+    """Whether the name denotes a run's best value, or the value with averaged weights, rather than the last value."""
     return bool({word for part in parts(column) for word in part} & {"best", "max", "min", "ema", "top"})
 
 
@@ -125,7 +125,7 @@ def averages(column: str) -> bool:
 
 
 def _base(words: list[str]) -> tuple[str, int] | None:
-    """Kind and tier of the measure that words name after removal of as few qualifying words as necessary."""
+    """Kind and tier of the measure that `words` name, if necessary without qualifiers such as `val` or `mean`."""
     left = list(words)
     while left:
         for start in range(len(left)):

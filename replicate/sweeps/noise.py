@@ -43,7 +43,7 @@ def parse(text: str | float | None) -> float | None:
 def of(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, given: float | None
 ) -> Noise:
-    """The noise of `runs`. `factor`: by which the file's scores were multiplied; `given`: `--noise`, in the file's."""
+    """The noise of `runs`. `factor`: by which scores were multiplied; `given`: `--noise`, in the file's unit."""
     if given is not None:
         return Noise(given * factor, (f"noise between seeds: SD {given:g}, as --noise says",))
     scored = [run for run in runs if run.score is not None]
@@ -64,7 +64,7 @@ def of(
 def _columns(
     table: Table, found: Mapping[str, str], metric: Metric, runs: Sequence[Run], factor: float, repeated: bool
 ) -> Noise:
-    """The noise from a column of standard deviations or errors and, if there is one, a column with numbers of runs."""
+    """The noise from columns of standard deviations (or errors) and numbers of runs; unused if runs are `repeated`."""
     column = metric.spread
     if repeated:
         return Noise(None, (f"column {column} is not used: the noise is estimated from repeats of (lr, wd)",))

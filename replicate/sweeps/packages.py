@@ -37,7 +37,7 @@ def parquet(name: str, raw: bytes) -> Table:
 
 
 def excel(name: str, raw: bytes) -> Table:
-    """The table of runs in an Excel workbook; raises UsageError like `parquet`, or if several sheets have one."""
+    """The only table of runs in an Excel workbook; UsageError if it cannot be read, or if several sheets have one."""
     openpyxl = _package(name, "an Excel workbook", "openpyxl")
     try:
         with warnings.catch_warnings():

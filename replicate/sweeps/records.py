@@ -18,7 +18,7 @@ MOST_FIELDS = 2_000
 DEEPEST = 8
 LONGEST_TEXT = 20_000
 UNSEEN = ("_wandb", "wandb_version", "_runtime", "system_metrics", "systemMetrics")
-"""Fields that tools add to the run's own settings and results."""
+"""Fields that tools add to the run's own settings and results; they are not read."""
 UNWRAPPED = {"value", "desc"}
 """Keys of the dictionary in which Weights & Biases wraps each setting."""
 HISTORY = "history"
@@ -86,7 +86,7 @@ def _lines(name: str, text: str, error: ValueError) -> Table | None:
 
 
 def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
-    """The records in a JSON value, however they are arranged."""
+    """The records in a JSON value: a list of them, columns, a header with rows, or records by name."""
     if isinstance(found, list):
         if found and all(isinstance(one, dict) for one in found):
             return found
@@ -130,7 +130,7 @@ def _is_records(value: Any) -> bool:
 
 
 def _runs_by_name(values: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether dictionaries with partly different keys are several runs rather than parts of one run."""
+    """Whether dictionaries with different keys are several runs (at least three, sharing a key), not parts of one."""
     shared = set.intersection(*(set(one) for one in values))
     return len(values) > 2 and bool(shared)
 

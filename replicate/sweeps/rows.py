@@ -52,7 +52,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Read:
-    """The runs of a table, and the learning rates of all rows, readable or not."""
+    """The runs of a table, and the learning rates of all its rows, including those that could not be read as runs."""
 
     runs: tuple[Run, ...]
     rates: Mapping[float, int]
@@ -157,7 +157,7 @@ def _score(text: str, column: str, decimal_comma: bool) -> Number | None:
 
 
 def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: Metric) -> list[str]:
-    """A note on rows that are left out; raises UsageError if leaving them out could change the result."""
+    """A note on unreadable rows, which are left out; UsageError if too many, or if one could be the best of its lr."""
     if not bad:
         return []
     bad = sorted(bad, key=lambda one: one.line)
@@ -183,7 +183,7 @@ def _skipped(name: str, runs: Sequence[Run], bad: Sequence[Unreadable], metric: 
 
 
 def _could_be_best(wd: float, same: Sequence[Run], metric: Metric) -> bool:
-    """Whether `wd`, without a readable run, is next to the best weight decay of its learning rate."""
+    """Whether `wd`, of an unreadable row, has no other run and is next to the best weight decay of the runs `same`."""
     means: dict[float, list[float]] = {}
     for run in same:
         means.setdefault(run.wd, []).append(-math.inf if run.score is None else metric.sign * run.score)

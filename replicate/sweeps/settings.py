@@ -1,4 +1,4 @@
-"""Columns of settings: which vary among repeats of (lr, wd), and by which the caller selects or separates runs."""
+"""Columns of settings: which of them differ among repeats of (lr, wd), and the caller's selection of runs by them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class Parted:
-    """How a caller selects and separates runs."""
+    """The caller's choice: which runs to keep, which to judge separately, and which differences to ignore."""
 
     where: tuple[tuple[str, str], ...] = ()
     """(column, value) that runs must have; several values of a column are alternatives."""
@@ -63,8 +63,8 @@ def _column(table: Table, name: str, option: str) -> str:
 
 
 def kept(table: Table, where: Sequence[tuple[str, str]], notes: list[str]) -> Table:
-    """The rows that `where` selects, with a note; several values of a column are alternatives. UsageError if no
-    rows."""
+    """The rows that have the values in `where`; several values of a column are alternatives. Adds a note. Raises
+    UsageError if there are no such rows."""
     wanted: dict[str, list[str]] = {}
     for column, value in where:
         wanted.setdefault(column, []).append(value)
@@ -96,7 +96,7 @@ def _order(text: str) -> tuple[int, float, str]:
 
 
 def columns_of_settings(table: Table, taken: Iterable[str]) -> list[str]:
-    """The columns with settings of a run, recognised by their names and by recurring values."""
+    """The columns, except those in `taken`, with settings of a run, recognised by names or by recurring values."""
     used = set(taken)
     out = []
     for column in table.header:
@@ -122,7 +122,7 @@ def _recurs(values: Sequence[str]) -> bool:
 def varying(
     table: Table, settings: Sequence[str], keys: Sequence[tuple[object, ...]], seeds: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Column → its values, for settings that differ among rows with the same key (cell, lr, wd)."""
+    """Column → its values, for settings that differ among rows of the same (cell, lr, wd), given as `keys`."""
     repeated = {key for key, n in Counter(keys).items() if n > 1}
     out: dict[str, list[str]] = {}
     for column in settings:
@@ -145,7 +145,7 @@ def one_to_one(values: Sequence[str], seeds: Sequence[str]) -> bool:
 
 
 def refuse(name: str, found: Mapping[str, Sequence[str]], seeds_given: bool) -> UsageError:
-    """The error for repeats of (lr, wd) that differ in settings other than the seed."""
+    """The error for repeats of (lr, wd) that differ in the settings `found` (column → values), not only in the seed."""
     columns = list(found)
     shown = "; ".join(f"{c[:40]} ({listed([v or 'nothing' for v in found[c]], 5, 20)})" for c in columns[:6])
     more = f" and {len(columns) - 6} more" if len(columns) > 6 else ""

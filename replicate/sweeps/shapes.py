@@ -1,4 +1,4 @@
-"""Converts tables of other shapes to one row per run: learning rate by weight decay, and settings in names of runs."""
+"""Converts to one row per run: pivot tables (learning rate × weight decay), and tables with settings in runs' names."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ IN_NAME = {
     field: re.compile(rf"{BEFORE}(?:{keys})\s*[=:_~-]?\s*({NUMBER})(?![\d.])", re.IGNORECASE)
     for field, keys in KEYS.items()
 }
-"""A setting within a run's name: `lr0.001`, `lr=1e-3`, `lr_1e-3`."""
+"""Field → pattern of its setting within a run's name: `lr0.001`, `lr=1e-3`, `lr_1e-3`."""
 SEEDED = re.compile(r"(?P<stem>.*?)[ _/.-]*(?:seed|run|rep|repeat|trial|fold)[ _=#-]*(?P<seed>\d{1,6})", re.IGNORECASE)
-"""The name of a column with one seed's scores."""
+"""Pattern of the name of a column with one seed's scores, such as `acc_seed1`."""
 HEADING = re.compile(r"(?P<name>[^\W\d][\w .-]*?)\s*[=:_]?\s*(?P<value>[-+]?\.?\d.*)")
-"""The heading of a pivot table's column: `wd=0.1`, `λ 0.1`, `wd 1e-4`."""
+"""Pattern of the heading of a pivot table's column: `wd=0.1`, `λ 0.1`, `wd 1e-4`."""
 
 
 def one_row_a_run(table: Table, given: Sequence[str] = ()) -> Table:

@@ -43,7 +43,7 @@ def read_csv(path: str) -> Table:
 def from_bytes(name: str, raw: bytes, path: str = "-", depth: int = 0) -> Table:
     """The table in a file's bytes; raises UsageError if there is none.
 
-    `path`: the file itself, which databases are read from; `depth`: number of archives around `raw`.
+    `path`: the file, from which databases are read (`-`: none); `depth`: number of archives that contained `raw`.
     """
     if raw.startswith(SQLITE):
         return studies.read(name, path if depth == 0 else "-")
@@ -119,7 +119,7 @@ def _check_text(name: str, has_zeros: bool) -> None:
 
 
 def _check_unpacked(name: str, size: int, advice: str = "keep what matters") -> None:
-    """Raises UsageError if an archive is too large after decompression."""
+    """Raises UsageError, with `advice`, if an archive is too large after decompression."""
     if size > MOST_BYTES:
         raise UsageError(f"{name}: expected at most {MOST_BYTES >> 20} MB once unpacked, got more; {advice}")
 

@@ -33,7 +33,7 @@ FAILED = {"failed", "failure", "crashed", "crash", "error", "errored", "fail", "
 UNSTARTED = {"waiting", "pending", "queued", "scheduled", "created", "not started", "not_started", "no results", "todo"}
 NO_RUN = "without a run"
 OPTUNA_FAILED = "fail"
-"""Optuna's state of a trial that returned nan, for which Optuna stores no value."""
+"""Optuna's state of a trial that returned nan; Optuna stores no value for it, and it counts as diverged."""
 ACCIDENTS = FAILED | {"killed", "running", "preempted", "preempting", "timeout", "timed out", "timed_out", "canceled"}
 ACCIDENTS |= {"cancelled", "aborted", "interrupted", "stopped", "pruned", "paused", "t/o", "cuda oom", "segfault"}
 """What people write instead of the score of a run that did not finish."""

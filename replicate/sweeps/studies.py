@@ -29,7 +29,8 @@ def read(name: str, path: str) -> Table:
     aside = Path(f"{path}-wal")
     if aside.exists() and aside.stat().st_size:
         raise UsageError(
-            f"{name}: expected a database that no process is writing to, got one with {aside.name}; end the study first"
+            f"{name}: expected a database that no process is writing to, got unmerged writes in {aside.name}; end the "
+            "study first"
         )
     # Read-only and immutable, so that SQLite creates no lock, no journal and no other file.
     place = f"file:{quote(str(Path(path).absolute()))}?mode=ro&immutable=1"

@@ -22,10 +22,10 @@ from replicate.sweeps.table import Table, counted
 from replicate.text import UsageError
 
 MOST_CELLS, MOST_LRS, MOST_WDS = 1000, 200, 1000
-"""Limits on cells in a file, learning rates in a cell, and weight decays at a learning rate: more would take
-minutes."""
+"""Largest numbers of cells in a file, learning rates in a cell, and weight decays at a learning rate: judging more
+would take minutes."""
 MOST_POINTS = 1_000_000
-"""Limit on (lr, wd) times seeds in a cell."""
+"""Largest product of the numbers of (lr, wd) pairs and of seeds in a cell."""
 LEAST_WDS = 3
 """Smallest number of weight decays at a learning rate for which an optimum is estimated."""
 MOST_NAMED = 6
@@ -107,7 +107,7 @@ def read_sweep(
 def _told_apart(
     table: Table, runs: Sequence[Run], found: Mapping[str, str], metric: Metric, parted: Parted, notes: list[str]
 ) -> list[Run]:
-    """`runs` with each (cell, lr, wd, seed) once; without a column of seeds, repeats are numbered in file order."""
+    """`runs` without duplicates of (cell, lr, wd, seed); without a column of seeds, repeats are numbered as seeds."""
     seeds_given = "seed" in found
     keys = [(run.cell, run.lr, run.wd) for run in runs]
     own = table.keep(_flags(len(table.rows), [run.row for run in runs]))
@@ -165,7 +165,7 @@ def _flags(n: int, chosen: Sequence[int]) -> list[bool]:
 
 
 def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str], notes: list[str]) -> None:
-    """Adds a note on settings that differ between runs, but never between repeats of one (lr, wd)."""
+    """Adds a note on settings that vary only together with lr or wd, so that their effects cannot be separated."""
     axes = [table.values(found[field]) for field in ("lr", "wd")]
     varied = [c for c in candidates if len(set(table.values(c))) > 1 and len(table.rows) > 2]
     varied = [c for c in varied if not any(settings.one_to_one(table.values(c), axis) for axis in axes)]
@@ -176,7 +176,7 @@ def _confounded(table: Table, found: Mapping[str, str], candidates: Sequence[str
 
 
 def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found: Mapping[str, str]) -> None:
-    """Raises UsageError if a column has too many values for an axis of a grid."""
+    """Raises UsageError if there are more cells, learning rates, weight decays or seeds than can be judged."""
     sizes = [("arch and dataset", len(cells), MOST_CELLS)]
     for of_cell in cells.values():
         pairs = {(run.lr, run.wd) for run in of_cell}
@@ -187,13 +187,13 @@ def _check_size(name: str, cells: Mapping[tuple[str, str], Sequence[Run]], found
     for column, got, most in sizes:
         if got > most:
             raise UsageError(
-                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; is it the right "
-                "column (--columns)? A random search of this size cannot be judged: use a grid"
+                f"{name}: expected at most {most} values of {column} in a grid of runs, got {got}; name another column "
+                "with --columns if this is the wrong one; a random search of this size cannot be judged: use a grid"
             )
 
 
 def accounted(cells: Mapping[tuple[str, str], Sequence[Run]], rates: Mapping[float, int]) -> list[str]:
-    """Notes on learning rates in the file that have no run left, or too few weight decays for an optimum."""
+    """Notes on learning rates whose rows were all left out, or that have too few weight decays to find an optimum."""
     out = []
     held = {run.lr for runs in cells.values() for run in runs}
     if lost := [lr for lr in sorted(rates) if lr not in held]:

@@ -64,8 +64,8 @@ def _in_percent(name: str, runs: list[Run], metric: Metric, notes: list[str]) ->
 def _one_unit(name: str, runs: list[Run], largest: float, notes: list[str]) -> None:
     """Raises UsageError if some accuracies seem to be fractions among percentages.
 
-    With a hundred classes or more, a run that has learnt nothing can have less than 1 %. But if a hundred times the
-    number lies among the accuracies of other runs, the number is more likely a fraction.
+    A number of at most 1 may be a percentage: guessing among a hundred classes gives 1 %. But if a hundred times the
+    number lies among the accuracies of other runs, it is more likely a fraction.
     """
     low = [run for run in runs if run.score is not None and 0 < run.score <= 1]
     usual = median(run.score for run in runs if run.score is not None and run.score > 1)

@@ -16,7 +16,7 @@ QUALIFIERS = TESTED_ON | frozenset(
         "summary top total weighted"
     )
 )
-"""Words in the name of a measure that do not change its kind."""
+"""Words in the name of a measure that do not change whether it is an accuracy, a loss or a score."""
 PREFIXES = frozenset(
     _words(
         "_content args attrs cfg conf config hp hparam hparams hyperparameters hyperparams metrics param parameter "
@@ -81,7 +81,7 @@ ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "lost": (_words("diverged is_diverged has_diverged did_diverge divergence nan_loss is_nan"),),
     "direction": (_words("direction directions mode metric_direction goal"),),
 }
-"""Field → its names, the most certain first: a later group counts only if no column has a name of an earlier group."""
+"""Field → groups of its names, most certain first: a group counts only if no column has a name of an earlier group."""
 OPTIMIZER = _words("optimizer optimiser optim opt optimizer_name optimizer_type")
 """Names of the column of optimisers, which must have a single value."""
 
@@ -116,7 +116,7 @@ MEASURES: dict[tuple[str, int], tuple[str, ...]] = {
         "eval dev"
     ),
 }
-"""(kind, tier) → names of measures; the column with the lowest tier is chosen."""
+"""(kind, tier) → names of measures; of several columns with a score, that with the lowest tier is judged."""
 HIGHER = (ACCURACY, SCORE)
 """Kinds of measures for which higher is better."""
 BASES = {base: key for key, bases in MEASURES.items() for base in bases}

@@ -636,7 +636,9 @@ def test_the_zero_of_the_scores_does_not_matter(quantity: str) -> None:
 
 def test_a_claim_of_one_cell_needs_one_cell() -> None:
     both = replace(claim(f"rho/{RESNET.id}"), parts=claim("rho/overall").parts)
-    with pytest.raises(ValueError, match=r"expected one landscape, got \[\('resnet50-cifar100', 'main'\), "):
+    with pytest.raises(
+        ValueError, match=r"expected the runs of one cell and variant, got \[\('resnet50-cifar100', 'main'\), "
+    ):
         estimate(both, world(both, Truth()))
 
 

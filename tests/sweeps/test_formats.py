@@ -325,7 +325,7 @@ class TestDatabases:
     def test_a_study_that_goes_on(self, tmp_path: Path) -> None:
         path = optuna(tmp_path / "study.db")
         (tmp_path / "study.db-wal").write_bytes(b"x")
-        with pytest.raises(UsageError, match=r"got one with study\.db-wal; end the study first"):
+        with pytest.raises(UsageError, match=r"got unmerged writes in study\.db-wal; end the study first"):
             read(path)
 
     def test_standard_input(self) -> None:

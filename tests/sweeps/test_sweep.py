@@ -355,7 +355,7 @@ class TestSizes:
         if message is None:
             assert len(sweep(tmp_path, text).landscapes) == 1
             return
-        with pytest.raises(UsageError, match=rf"sweep\.csv: expected {message}.*; is it the right column \(--col"):
+        with pytest.raises(UsageError, match=rf"sweep\.csv: expected {message}.*; name another column with --col"):
             sweep(tmp_path, text)
 
 
