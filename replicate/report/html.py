@@ -181,7 +181,7 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
         out.append(
             Check(
                 "How often the rules err",
-                "Made-up landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
+                "Made-up runs whose true values are known, judged by the same rules: R replicated, I inconclusive, "
                 "C contradicted. ▸ marks truths inside the margin. C is an error in these rows, R in all others.",
                 tuple(pictures),
             )

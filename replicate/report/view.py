@@ -71,7 +71,7 @@ class Row:
     letter: str
     evidence: str
     kind: str
-    """What the runs follow: the paper's protocol (`paper`), another one (`probe`), or a made-up formula (`synthetic`)."""
+    """What the runs follow: the paper's protocol (`paper`), another one (`probe`), or a formula (`synthetic`)."""
     reason: str
     settle: str
     n: str
