@@ -38,7 +38,7 @@ SLACK = 1.5
 
 
 def a100_rate(arch: str) -> float:
-    """Images per second of `arch` on an A100: ResNet-50's best, times `arch`'s speed relative to it on an RTX 3090."""
+    """Images per second of `arch` on an A100: ResNet-50's published best times `arch` / ResNet-50 on an RTX 3090."""
     best = max(rate.images_per_second for rate in A100_RESNET50)
     return best * RTX_3090[arch] / RTX_3090["resnet50"]
 

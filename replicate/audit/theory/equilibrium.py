@@ -122,7 +122,7 @@ def along_ratio() -> tuple[Walk, ...]:
 
 
 def constant_ratio(paper: Reported) -> Finding:
-    """`theory/constant-ratio-keeps-norm`: for the rule: at wd = c lr, norm and gradient share do not depend on lr."""
+    """`theory/constant-ratio-keeps-norm`: with wd = c lr, norm and gradient share are the same at every lr."""
     source = paper.figure("theory/balance-exponent").source
     found = along_ratio()
     norms, shares = [w.norm for w in found], [w.gradient_share for w in found]
