@@ -34,7 +34,7 @@ class Audit:
     """Raises NotStated if the paper does not say enough."""
 
     def find(self) -> Finding:
-        """Performs the check and returns its finding under this audit's id; raises NotStated as `recompute` does."""
+        """The finding with this audit's id, computed at the first call; raises NotStated as `recompute` does."""
         return self._finding
 
     @cached_property
@@ -43,7 +43,7 @@ class Audit:
 
     @property
     def family(self) -> str:
-        """`audit` or `theory`."""
+        """The id up to its first `/`: `audit` (the paper's figures and design) or `theory` (its derivation)."""
         return self.id.partition("/")[0]
 
 
@@ -100,7 +100,7 @@ PER_PAPER: tuple[tuple[str, Find], ...] = (
 
 @cache
 def audits(paper: Reported) -> tuple[Audit, ...]:
-    """Every audit of `paper`, in a fixed order; each is performed once in a process, when first asked."""
+    """Every audit of `paper`, in a fixed order; each computes its finding when first asked and keeps it in memory."""
     cells = (Audit(f"{name}/{row.cell}", partial(find, paper, row)) for name, find in PER_CELL for row in paper.ratios)
     return (*cells, *(Audit(name, partial(find, paper)) for name, find in PER_PAPER))
 

@@ -1,4 +1,4 @@
-"""Were the stated hours enough for the runs, given the models' operations, the device's peak and published rates?"""
+"""Were the stated hours enough for the runs, given the models' FLOPs, the device's peak and published speeds?"""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ A100_RESNET50 = (
 )
 
 RTX_3090 = {"resnet50": 1218.01, "vit_s16": 1057.92, "convnext_t": 819.24, "mixer_s16": 1660.76, "swin_t": 648.69}
-"""huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv, train_samples_per_sec."""
+"""Training images per second on an RTX 3090: column train_samples_per_sec of huggingface/pytorch-image-models,
+results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv."""
 
 SLACK = 1.5
 """A claimed rate counts as too high only above this multiple of the published rate: tuned code can be faster."""
 
 
 def a100_rate(arch: str) -> float:
-    """Images per second of `arch` on an A100 at 224 x 224: ResNet-50's best published rate, scaled as on RTX 3090s."""
+    """Images per second of `arch` on an A100: ResNet-50's published best times `arch` / ResNet-50 on an RTX 3090."""
     best = max(rate.images_per_second for rate in A100_RESNET50)
     return best * RTX_3090[arch] / RTX_3090["resnet50"]
 

@@ -10,13 +10,13 @@ from replicate.audit.reported import Reported, need
 
 
 def _compared(paper: Reported, name: str, what: str, expected: float) -> Check:
-    """The stated figure called `name` compared with the `expected` value."""
+    """The stated figure called `name` compared with the `expected` value; `what` describes the figure in reports."""
     recomputed = f"{expected:,.4g}" if expected < 1000 else f"{expected:,.0f}"
     return paper.figure(name).check(what, expected, recomputed=recomputed)
 
 
 def _all(paper: Reported, table: Iterable[tuple[str, str, float]]) -> list[Check]:
-    """Comparisons of the figures that the paper states; raises NotStated if it states none."""
+    """`_compared` for each (name, what, expected) of `table` that is stated; raises NotStated if none of them is."""
     rows = list(table)
     checks = [_compared(paper, *row) for row in rows if paper.states(row[0])]
     need(checks, f"the figures {', '.join(name for name, _, _ in rows)}")
@@ -72,7 +72,7 @@ def run_count(paper: Reported) -> Finding:
 
 
 def grid_count(paper: Reported) -> Finding:
-    """`audit/grid-count`: whether a count that is said to exclude weight decay 0 really excludes it."""
+    """`audit/grid-count`: whether counts of grid points and runs said to exclude weight decay 0 really exclude it."""
     points, seeds = _points(paper), _seeds(paper)
     without = sum(sum(w > 0 for w in wds) for _, wds in paper.grid)
     rows = [
@@ -142,7 +142,7 @@ def saving(paper: Reported) -> Finding:
 
 
 def uncounted(paper: Reported) -> Finding:
-    """`audit/uncounted-runs`: runs that statements of the paper need beyond the runs that it counts."""
+    """`audit/uncounted-runs`: how many runs the paper's statements require beyond the stated total."""
     need(paper.experiments or paper.drops, "experiments beyond the grid")
     cells, seeds = len(paper.ratios), _seeds(paper)
     off_line = sum(not on_grid(paper, lr, paper.rho * lr) for lr, _ in paper.grid)

@@ -1,4 +1,4 @@
-"""The table of accuracy drops compared with the abstract's and text's range, zone, growth and asymmetry of drops."""
+"""What abstract and text say of accuracy drops (range, tolerance zone, growth, asymmetry) against the drops' table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from replicate.audit.finding import Check, Finding, from_checks, holding, span
 from replicate.audit.reported import DropRow, Floats, Printed, Reported, need
 
 GROWTH = (1.5, 2.5)
-"""An exponent of ln kappa in this range counts as about 2."""
+"""A drop that grows as a power of abs(ln kappa) counts as quadratic if its exponent lies in this range."""
 LEVEL = 0.01
-"""Significance level of the test of fit, over all data sets."""
+"""Significance level of the test of the fitted curve; it is divided by the number of data sets (Bonferroni)."""
 
 
 def _zone(paper: Reported) -> tuple[float, float]:
-    """The smallest and the largest kappa of the tolerance zone; [0.5, 2] if the text states none."""
+    """Smallest and largest kappa (multiple of the claimed weight decay) of the tolerance zone; by default [0.5, 2]."""
     if not paper.states("deviation/zone"):
         return 0.5, 2.0
     low, high = paper.figure("deviation/zone").measured.interval
@@ -133,7 +133,7 @@ def quadratic_misfit(rows: list[DropRow]) -> tuple[float, tuple[float, float], f
 
 
 def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
-    """(side of kappa 1, exponent of ln kappa between the side's two outermost kappas, standard error) for each side."""
+    """Below and above kappa 1: name, exponent of abs(ln kappa) between the two outermost kappas, its standard error."""
     out = []
     for side in ("below", "above"):
         outer = (r for r in rows if r.kappa != 1 and (r.kappa > 1) == (side == "above"))
@@ -148,7 +148,7 @@ def growth_exponents(rows: list[DropRow]) -> list[tuple[str, float, float]]:
 
 
 def growth(paper: Reported) -> Finding:
-    """`audit/deviation-growth`: do the table's drops grow as (ln kappa)^2, or as the paper's own fit does?"""
+    """`audit/deviation-growth`: do the table's drops fit the paper's curve and grow as about (ln kappa)^2?"""
     need(paper.drops, "a table of accuracy drops")
     checks, exponents, fits = [], [], {}
     datasets = list(dict.fromkeys(row.dataset for row in paper.drops))

@@ -73,7 +73,10 @@ class Finding:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"{self.id}: expected an outcome of {', '.join(OUTCOMES)}; got {self.outcome!r}")
         if (self.outcome == CONSISTENT) == bool(self.consistent_if):
-            raise ValueError(f"{self.id}: expected consistent_if exactly where the finding is not consistent")
+            raise ValueError(
+                f"{self.id}: expected an empty consistent_if if the outcome is consistent, a text if not; "
+                f"got {self.consistent_if!r} with outcome {self.outcome}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON types, except that `details` may hold NumPy numbers and NaN."""

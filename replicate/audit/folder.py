@@ -2,10 +2,11 @@
 
 - `grid.csv`: one row per grid point with `lr`, `wd` (other columns and repeated rows are ignored, so a sweep's own
   table of runs will do).
-- `table-1.csv`: one row per cell with `arch`, `dataset`, `rho`, and optionally `rho_low`, `rho_high`, `p`, `slope`,
-  `slope_low`, `slope_high`, `r2`.
-- `table-2.csv` (optional): one row per drop with `kappa`, `dataset`, `drop`, and optionally `low`, `high`, `p`
-  (`0.002` or `<0.001`).
+- `table-1.csv`: one row per architecture and data set with `arch`, `dataset`, `rho` (best weight decay over learning
+  rate), and optionally the interval's ends `rho_low` and `rho_high`, `p` (of the claimed ratio), `slope` (of ln best
+  weight decay on ln learning rate), `slope_low`, `slope_high`, `r2`.
+- `table-2.csv` (optional): one row per accuracy drop with `kappa` (multiple of the claimed weight decay), `dataset`,
+  `drop` (percentage points), and optionally the interval's ends `low` and `high`, `p` (`0.002` or `<0.001`).
 - `figures.csv` (optional): figures stated in the text with `name`, `value`, and optionally `low`, `high`, `source`.
   The names are those of `replicate.paper.tables.STATED`; `count/seeds`, `rho` and `one-dim/seed-sd` allow most audits.
 

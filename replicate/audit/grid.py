@@ -29,7 +29,7 @@ def rates_on_line(paper: Reported, rho: float) -> list[float]:
 
 
 def pairs_on_grid(paper: Reported) -> list[tuple[float, float]]:
-    """The pairs (learning rate, kappa) that lie on the grid, kappa = 1 included."""
+    """The pairs (lr, kappa), kappa 1 included, for which the weight decay kappa * rho * lr is on the grid."""
     kappas = sorted({*paper.kappas, 1.0})
     return [(lr, k) for lr, _ in paper.grid for k in kappas if on_grid(paper, lr, k * paper.rho * lr)]
 
@@ -40,7 +40,7 @@ def _line_on_grid(paper: Reported, rho: str, line: list[float], source: str) -> 
 
 
 def line_and_drops(paper: Reported) -> Finding:
-    """`audit/on-grid`: whether the claimed line and the kappas of the table of drops are on the grid."""
+    """`audit/on-grid`: whether the claimed line, and its multiples kappa in the table of drops, are on the grid."""
     need(paper.drops, "a table of accuracy drops")
     line, pairs, total = rates_on_line(paper, paper.rho), pairs_on_grid(paper), len(paper.grid)
     checks = [_line_on_grid(paper, f"{paper.rho:g}", line, "sections 3.1 and 3.4")]
@@ -98,10 +98,9 @@ def sgd_line(paper: Reported) -> Finding:
 def inert_decay(paper: Reported) -> Finding:
     """`audit/inert-decay`: where AdamW's factor 1 - lr * wd is exactly 1 in float32, weight decay changes nothing.
 
-    PyTorch multiplies each weight by the float32 number nearest to 1 - lr * wd (or subtracts lr * wd * w, which rounds
-    to w for every lr * wd for which the product does). The float32 numbers just below 1 are 2^-24 apart, so
-    lr * wd < 2^-25 leaves every weight unchanged: the run is bit for bit the run without decay. Warm-up and the cosine
-    schedule only lower lr.
+    PyTorch multiplies each weight by the float32 number nearest to 1 - lr * wd. The float32 numbers just below 1 are
+    2^-24 apart, so lr * wd < 2^-25 leaves every weight unchanged: the run is bit for bit the run without decay. (Where
+    PyTorch subtracts lr * wd * w instead, the same holds.) Warm-up and the cosine schedule only lower lr.
     """
     need(paper.drops, "a table of accuracy drops")
     kappas = sorted({*paper.kappas, 1.0})

@@ -13,13 +13,13 @@ from replicate.audit.reported import Floats, Measured, Reported, need
 from replicate.estimate.published import resamples
 
 LEVEL = 0.001
-"""An interval is called unlikely where its probability is below this."""
+"""The intervals are called unlikely if chance alone gives something as extreme with a probability below this."""
 CELLS = 20_000
-"""Number of simulated cells."""
+"""Number of simulated samples, each of as many normal values as the paper has seeds."""
 
 
 def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Floats]:
-    """Ends, [K] each, of the 95 % interval of each row of `values` [K, R], whose resamples have `probability` [R]."""
+    """Ends, [K] each, of 95 % intervals; a row of `values` [K, R] has R resamples, whose `probability` is [R]."""
     order = np.argsort(values, axis=1)
     weight = np.cumsum(probability[order], axis=1)
     ascending = np.take_along_axis(values, order, axis=1)
@@ -30,9 +30,9 @@ def percentile_interval(values: Floats, probability: Floats) -> tuple[Floats, Fl
 
 @lru_cache(maxsize=4)
 def bootstrap_intervals(seeds: int) -> tuple[Floats, Floats, Floats]:
-    """Means of `seeds` normal values and the ends of their 95 % percentile intervals, each [CELLS], over all resamples.
+    """Means, and lower and upper ends of 95 % bootstrap intervals, of CELLS samples of `seeds` normal values.
 
-    A mean gives the most regular intervals; an argmax over a grid gives lumpier ones.
+    All resamples are enumerated. A mean gives the most regular intervals; an argmax over a grid gives lumpier ones.
     """
     values = np.random.default_rng(0).normal(size=(CELLS, seeds))
     shares, probability = resamples(seeds)

@@ -1,4 +1,4 @@
-"""The gap between the grid and a search along the claimed line: is it within its bound, within noise, possible?"""
+"""The accuracy gap between grid and search along the claimed line: is it within its bound, within noise, possible?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVEL = 0.05
 
 
 def within_bound(paper: Reported) -> Finding:
-    """`audit/within-0.3`: the bound stated for every cell compared with the largest gap."""
+    """`audit/within-0.3`: the bound stated for every cell's gap in accuracy compared with the largest gap stated."""
     largest = paper.figure("one-dim/max-gap")
     value = largest.value
     bounds = [paper.figure(name) for name in ("one-dim/gap", "one-dim/gap/abstract") if paper.states(name)]
@@ -38,7 +38,7 @@ def within_bound(paper: Reported) -> Finding:
 
 
 def mean_gap(paper: Reported) -> Finding:
-    """`audit/mean-gap`: whether mean, interval and maximum of the gaps are compatible."""
+    """`audit/mean-gap`: whether mean, interval and maximum of the cells' accuracy gaps are compatible."""
     figure, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap").value
     n = len(paper.ratios)
     need(n >= 2, "at least two cells")
@@ -62,7 +62,7 @@ def mean_gap(paper: Reported) -> Finding:
 
 
 def noise_floor(paper: Reported) -> Finding:
-    """`audit/noise-floor`: mean and largest gap compared with the standard deviation between seeds."""
+    """`audit/noise-floor`: mean and largest accuracy gap compared with the standard deviation between seeds."""
     mean, largest = paper.figure("one-dim/mean-gap"), paper.figure("one-dim/max-gap")
     low, high = paper.figure("one-dim/seed-sd").measured.interval
     gap, most, noise = mean.value, largest.value, f"{low.text} to {high.text}"
@@ -91,7 +91,7 @@ def gap_draws(truth: Floats, line: Floats, sd: float, seeds: int, cells: int, rn
     """Draws [DRAWS] of the mean gap over `cells`: maximum over noisy means of the grid minus that over the line.
 
     `truth` and `line` are expected accuracies (pp) of the grid's and the line's points, any shape; `sd` is the standard
-    deviation between seeds (pp). The line's runs are simulated afresh, which makes the gap largest.
+    deviation between seeds (pp). The line's noise is independent of the grid's, which makes the gap largest.
     """
     error = sd / math.sqrt(seeds)
     grid = (truth.ravel() + rng.normal(0, error, (DRAWS, truth.size))).max(axis=1)
@@ -144,7 +144,7 @@ def gap_sign(paper: Reported) -> Finding:
 
 
 def _simulated(paper: Reported, reported: float) -> tuple[str, dict[str, object], float]:
-    """The plug-in mean gap simulated at the largest stated noise: text, numbers, probability of the `reported` gap."""
+    """The mean gap simulated with the largest stated noise: a sentence, its numbers, the chance of >= `reported`."""
     _, sd = paper.figure("one-dim/seed-sd").measured.interval
     seeds, cells = int(paper.value("count/seeds")), len(paper.ratios)
     rng = np.random.default_rng(0)

@@ -29,7 +29,7 @@ INSIDE = ("straight", "quadratic", "flat")
 ZONE = math.log(2)
 
 CELLS = 200
-"""Number of simulated cells per truth."""
+"""Number of cells simulated for each assumed truth (data set, curve of drops, noise)."""
 GROUPS = 2_000
 """Number of simulated papers, each with as many cells as the real one."""
 FINE = tuple(np.logspace(-1, 1, 33))
@@ -38,7 +38,7 @@ FINE = tuple(np.logspace(-1, 1, 33))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the pipeline reports for simulated cells, each [K]; the slope is NaN where a best weight decay is 0."""
+    """What the pipeline reports for each of K simulated cells, [K]; the slope is NaN where a best weight decay is 0."""
 
     rho: Floats
     r2: Floats
@@ -69,7 +69,7 @@ def expected_drop(paper: Reported, dataset: str, x: Floats, beyond: str) -> Floa
 
 
 def inside_table(paper: Reported, dataset: str, x: Floats, drop: Floats, inside: str) -> Floats:
-    """`drop` with the curve `inside` (of `INSIDE`) between the two kappas nearest to 1, where the table has no rows."""
+    """`drop`, replaced by the curve `inside`, one of `INSIDE`, between the two kappas of the table nearest to 1."""
     if inside == "flat":
         return np.where(np.abs(x) <= ZONE + 1e-9, 0.0, drop)
     if inside == "quadratic":
@@ -126,7 +126,7 @@ def _lost(paper: Reported, dataset: str, beyond: str, inside: str) -> Callable[[
 
 
 def median_range(values: Floats, size: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Range of the median over `size` cells in simulated papers; an undefined slope (NaN) counts as minus infinity."""
+    """Smallest and largest median in GROUPS draws of `size` cells from `values`; NaN counts as minus infinity."""
     filled = np.where(np.isnan(values), -np.inf, values)
     middle = np.sort(rng.choice(filled, size=(GROUPS, size)), axis=1)[:, [(size - 1) // 2, size // 2]]
     medians = np.where(np.isinf(middle[:, 0]), middle[:, 0], middle.mean(axis=1))
@@ -134,7 +134,7 @@ def median_range(values: Floats, size: int, rng: np.random.Generator) -> tuple[f
 
 
 def _reported(paper: Reported) -> dict[str, tuple[float, float]]:
-    """Name → range of the median over cells that is compatible with the rounding of the table."""
+    """`rho`, `r2`, … → smallest and largest median over cells that the rounding of the table allows."""
 
     def of(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return float(np.median([v[0] for v in values])), float(np.median([v[1] for v in values]))
@@ -159,7 +159,7 @@ LABELS = {"rho": "ratio", "r2": "R²", "slope": "slope", "half_width": "half wid
 
 
 def on_truth(paper: Reported) -> Finding:
-    """`audit/pipeline-on-truth`: the table's medians compared with the pipeline's on simulated cells."""
+    """`audit/pipeline-on-truth`: the table's median ratio, R², slope and half width against simulated ones."""
     need(paper.drops, "a table of accuracy drops")
     seeds = few_seeds(paper)
     rng = np.random.default_rng(0)
@@ -205,7 +205,7 @@ def on_truth(paper: Reported) -> Finding:
 
 
 def visible(paper: Reported, dataset: str, seeds: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Medians over cells on a fine grid around the line, with the table's drops and with a flat zone about kappa 1."""
+    """Median half width, R² and slope on a fine grid around the line: with the table's drops, with none inside ZONE."""
     grid = [(float(lr), [k * paper.rho * float(lr) for k in FINE]) for lr in paper.lrs]
     sd = float(np.mean(_noise(paper)))
     out: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from replicate.audit.reported import Reported, need
 CLOSE = 10.0
 """A ratio within this factor of the claimed one would still count as close to it."""
 BASELINE = (("resnet50", "imagenet"), ("vit_s16", "imagenet"))
-"""The cells of the training-length check."""
+"""(architecture, data set) of the paper's check with longer training."""
 
 
 def robust_range(paper: Reported) -> Finding:
@@ -42,7 +42,7 @@ def robust_range(paper: Reported) -> Finding:
 
 
 def baseline(paper: Reported) -> Finding:
-    """`audit/300-epochs-baseline`: the ratio stated before more epochs compared with the table's cells."""
+    """`audit/300-epochs-baseline`: the ratio from which longer training is said to start, compared with the table."""
     figure = paper.figure("robust/long/before")
     rows = [row for row in paper.ratios if (row.arch, row.dataset) in BASELINE]
     need(len(rows) == len(BASELINE), f"the cells {', '.join('-'.join(cell) for cell in BASELINE)}")
@@ -60,7 +60,7 @@ def baseline(paper: Reported) -> Finding:
 
 
 def recipe_arithmetic(paper: Reported) -> Finding:
-    """`audit/recipe-arithmetic`: ratio and shrinkage of a published recipe and of the claimed one."""
+    """`audit/recipe-arithmetic`: ratio wd / lr and shrinkage lr * wd of a published recipe and of the claimed one."""
     lr, wd = paper.value("recipe/learning-rate"), paper.value("recipe/weight-decay")
     own = paper.rho * lr
     rows = [

@@ -23,7 +23,7 @@ MOST = 4_000_000
 """Grids with more assignments are not enumerated: they would take too much memory."""
 
 NEAR_R2 = 0.1
-"""A conclusion changes if all fits inside the row's intervals have an R² more than this below the reported one."""
+"""A conclusion changes if every fit inside the row's intervals has an R² below the reported one by more than this."""
 
 FITS = ("origin", "origin, R² about 0", "intercept")
 """Line through the origin, with R² about the mean (as in the published script) or about 0; line with an intercept."""
@@ -159,7 +159,7 @@ def reach(row: RatioRow, grid: Grid, fit: str) -> Reach:
 
 
 def _within_intervals(row: RatioRow, grid: Grid) -> bool:
-    """Whether any assignment has, under any fit, ratio and slope in the row's intervals and R² up to NEAR_R2 below."""
+    """Whether a fit to some assignment has ratio and slope in the row's intervals and an R² at most NEAR_R2 too low."""
     fits = enumerate_fits(grid)
     ok = np.ones(len(fits.slope), dtype=bool)
     if row.slope and row.slope.has_interval:

@@ -102,7 +102,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class RatioRow:
-    """One row of the table of ratios: one cell."""
+    """One row of the table of ratios (best weight decay over learning rate): one architecture on one data set."""
 
     arch: str
     dataset: str
@@ -122,7 +122,7 @@ class RatioRow:
 
 @dataclass(frozen=True)
 class DropRow:
-    """One entry of the table of accuracy drops: kappa times the claimed weight decay on one data set."""
+    """One entry of the table of accuracy drops: what kappa times the claimed weight decay loses on one data set."""
 
     kappa: float
     dataset: str
@@ -154,7 +154,10 @@ class StatedFigure:
     def check(
         self, what: str, low: float, high: float | None = None, *, recomputed: str = "", decides: bool = False
     ) -> Check:
-        """Checks this figure against [low, high], or `low`; holds if a number in that range rounds to the figure."""
+        """Compares this figure with [low, high], or with `low` alone: agrees if a number in that range rounds to it.
+
+        `what` names the comparison, `recomputed` is the text for the range, `decides` is as in `Check`.
+        """
         recomputed, holds = recomputed or span(low, low if high is None else high), self.value.meets(low, high)
         return Check(what, self.value.text, recomputed, holds=holds, source=self.source, decides=decides)
 
@@ -194,7 +197,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Work:
-    """A reference: the author and year of its citation, and the year of the venue in the list, if it names one."""
+    """A reference: author and year as cited, and the venue's year if the reference list names a venue."""
 
     author: str
     year: int

@@ -10,7 +10,7 @@ from replicate.audit.reported import DropRow, Printed, RatioRow, Reported, need
 
 ALPHA = 0.05
 REFERENCES: tuple[float, ...] = (np.inf, 4, 20)
-"""Degrees of freedom tried: infinite (normal); 5 seeds less 1 or 6 learning rates less 2; the methods section's."""
+"""Degrees of freedom tried: infinite (normal); 4 (5 seeds - 1, or 6 learning rates - 2); 20 (the methods section)."""
 
 
 def reference_name(dof: float) -> str:
@@ -20,8 +20,8 @@ def reference_name(dof: float) -> str:
 def p_range(distance: tuple[float, float], half_width: tuple[float, float], dof: float) -> tuple[float, float]:
     """Smallest and largest two-sided p-value of an estimate, t distributed with `dof` (infinite: normal).
 
-    `distance`: smallest and largest distance of the estimate from the hypothesis; `half_width`: the same of its
-    95 % interval. The standard error is the half width over the distribution's 97.5 % point, 1.96 for the normal.
+    `distance`: smallest and largest distance of the estimate from the hypothesis; `half_width`: smallest and largest
+    half width of its 95 % interval, which is the standard error times the 97.5 % point, 1.96 for the normal.
     """
     q = float(stats.t.ppf(0.975, dof))
     low, high = half_width
@@ -38,7 +38,7 @@ def distance_from(value: Printed, hypothesis: float) -> tuple[float, float]:
 
 
 def ratio_p(row: RatioRow, rho: float, dof: float) -> tuple[float, float]:
-    """Smallest and largest p-value of the claimed ratio compatible with the row's estimate and interval."""
+    """Smallest and largest p-value for the ratio `rho` over all numbers that round to the row's figures."""
     return p_range(distance_from(row.rho.value, rho), row.rho.half_width, dof)
 
 

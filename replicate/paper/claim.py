@@ -13,13 +13,15 @@ from replicate.paper.cells import Cell
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """The runs of one grid of a cell in one variant of its training."""
+    """A set of runs: one architecture on one data set (the cell), trained in one way, on one grid of weight decays."""
 
     cell: Cell
     variant: str
-    """`main`, `sgd`, `batch-256` … `batch-2048`, `schedule-step`, `schedule-linear`, `long`."""
+    """How it is trained: `main` (the standard), or one thing altered: `sgd`, `batch-256` … `batch-2048`,
+    `schedule-step`, `schedule-linear`, `long` (more epochs)."""
     grid: str
-    """`paper` (its own grid), `unit` (0.1 lr; sgd 0.005 lr), `ratio` (kappa * unit), `bracket` (around the optimum)."""
+    """The weight decays: `paper` (the paper's), `unit` (0.1 lr; for SGD 0.005 lr), `ratio` (kappa times `unit`),
+    `bracket` (around the best one)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Architecture:
     """The name in timm, as in the published script."""
     convolutional: bool
     vision_transformer: bool
-    """Whether the protocol adds RandAugment ("ViTs")."""
+    """Whether the protocol counts it among the "ViTs", which are trained with RandAugment."""
 
 
 ARCHITECTURES = (

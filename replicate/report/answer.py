@@ -65,7 +65,7 @@ def caption(cell: JudgedCell) -> str:
 
 
 def headline(cell: JudgedCell) -> str:
-    """Which weight decay to set: at the learning rates asked for, or else at all, the best learning rate first."""
+    """Which weight decay to set at the learning rates asked for; if none were, at all that can be answered."""
     found = [one for one in cell.answer.settings if one.asked or not one.why_not]
     best = cell.answer.best
     if found:
@@ -137,7 +137,7 @@ def verdicts(cell: JudgedCell) -> tuple[ClaimRow, ...]:
 
 
 def remarks(cell: JudgedCell) -> Iterable[str]:
-    """The lines below the verdicts: reasons not plain from interval and margin, flags, what would settle open ones."""
+    """Lines below the verdicts: reasons that interval and margin do not show, flags, what settles inconclusive ones."""
     why: dict[tuple[str, str], list[str]] = {}
     for name, verdict in cell.verdicts.items():
         found = cell.measured[name]
@@ -230,7 +230,7 @@ def _loss(loss: Loss | None) -> str:
 
 
 def _no_decay(row: RateRow) -> str:
-    """The loss without decay; if weight decay 0 was not run, the loss at the smallest weight decay, with its value."""
+    """What is lost without decay against the best λ; if λ = 0 was not run, what the smallest λ loses, and that λ."""
     if row.least is None or row.least.wd == 0:
         return _loss(row.least)
     return f"{_loss(row.least)} (λ {row.least.wd:.2g})"

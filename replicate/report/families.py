@@ -20,7 +20,7 @@ class Family:
     why: str
     """The reason for the rule."""
     main: str
-    """The kind of claim whose figures represent the family; see `kind`."""
+    """The `kind` (id without cell, data set and multiple) of the claims whose figures stand for the family."""
 
 
 FAMILIES = (

@@ -32,7 +32,7 @@ def write_texts(out: Path, file: VerdictFile) -> tuple[Path, ...]:
 
 
 def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path:
-    """Write report.html, with the landscapes in `store`; returns its path."""
+    """Write report.html, with a picture of each cell that has all its runs in `store`; returns its path."""
     from replicate.audit import audits
     from replicate.audit.picture import picture
     from replicate.audit.subject import published
@@ -47,7 +47,7 @@ def write_page(out: Path, file: VerdictFile, scale: Scale, store: Store) -> Path
 
 
 def write_picture(path: Path, scale: Scale, store: Store) -> None:
-    """Write the landscapes of all complete cells as one picture; raises `UsageError` if no cell is complete."""
+    """Draw all cells that have all their runs in `store` into one picture; raises `UsageError` if there are none."""
     from replicate.report.figures.document import document
     from replicate.report.figures.landscape import landscape
 
@@ -59,13 +59,13 @@ def write_picture(path: Path, scale: Scale, store: Store) -> None:
     ]
     if not pictures:
         raise UsageError(
-            f"store {store.path}: expected all runs of at least one cell of scale {scale.name}, got none; train more"
+            f"store {store.path}: expected a cell of scale {scale.name} with all its runs, got no such cell; train more"
         )
     atomic.write_text(path, document(pictures))
 
 
 def calibration(path: Path = CALIBRATION) -> tuple[Sequence[measured.CellRow], str]:
-    """The error rates of single cells from a saved calibration of the current rules; if none, also the reason."""
+    """How often the rules err on one cell, by the saved calibration; if it is missing or outdated, why."""
     if not path.exists():
         return (), kept.lacking(KEPT, "calibration figures")
     try:

@@ -1,4 +1,4 @@
-"""The answer in words: which λ to set, which law held, where the best λ lies, and what tuning η alone costs."""
+"""The answer in words: which weight decay λ to set, how it depends on the learning rate η, what tuning only η costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicate.report.wording import CRASHED, outcome_text
 from replicate.text import joined
 
 CLEAR = 2.0
-"""A loss counts if it exceeds this many of its standard errors."""
+"""An accuracy lost counts as real if it exceeds this many of its standard errors."""
 
 
 def sentences(file: VerdictFile) -> tuple[str, str, str]:
@@ -150,7 +150,7 @@ def _use(file: VerdictFile) -> str:
 
 
 def _of_kind(file: VerdictFile, wanted: str) -> list[Entry]:
-    """The judged claims of the kind `wanted`."""
+    """The judged claims whose `kind` (the id without cell, data set and multiple) is `wanted`."""
     return [e for e in file.entries if kind(e.id) == wanted and outcome_text(e) not in (NOT_RUN, CRASHED)]
 
 

@@ -1,4 +1,4 @@
-"""report.html: verdicts and landscapes as one self-contained page; equal inputs give equal bytes."""
+"""report.html: verdicts and pictures of the runs as one self-contained page; equal inputs give equal bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def render(
     findings: Sequence[Mapping[str, Any]] = (),
     lacking: str = "",
 ) -> str:
-    """The page. `reachability`: the audit's picture; `rates`: error rates of single cells from the calibration;
+    """The page. `reachability`: the audit's picture of the grid; `rates`: from the calibration, how often rules err;
     `findings`: the audit's, as in its JSON; `lacking`: why there are no `rates`, or empty."""
     sections = [
         Illustrated(s, tuple(_plots(s.family.key, file)), tuple(_landscapes(s.family.key, file, landscapes or {})))
@@ -141,7 +141,7 @@ def _deviations(file: VerdictFile) -> list[Picture]:
 
 
 def _landscapes(family: str, file: VerdictFile, found: Landscapes) -> list[Picture]:
-    """The landscapes of a family's cells, with the verdict on each cell's ratio."""
+    """For each cell of a family a picture of all its runs, with the verdict on the cell's ratio."""
     from replicate.report.figures.landscape import landscape
 
     outcomes = file.outcomes
@@ -181,7 +181,7 @@ def _checks(reachability: str, rates: Sequence[CellRow], lacking: str) -> list[C
         out.append(
             Check(
                 "How often the rules err",
-                "Made-up landscapes with known truth, judged by the same rules: R replicated, I inconclusive, "
+                "Made-up runs whose true values are known, judged by the same rules: R replicated, I inconclusive, "
                 "C contradicted. ▸ marks truths inside the margin. C is an error in these rows, R in all others.",
                 tuple(pictures),
             )

@@ -78,7 +78,7 @@ def _notices(file: VerdictFile) -> Iterator[str]:
 
 
 def _matrix(file: VerdictFile) -> Iterator[str]:
-    """The claims about one cell each, as letters: one table per data set."""
+    """The verdicts on claims about one cell each, as letters (R: replicated, …): one table per data set."""
     rows = view.cells_matrix(file)
     first = 0
     for title, archs in view.headings():

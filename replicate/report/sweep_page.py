@@ -1,4 +1,4 @@
-"""The page on your own sweep, whole or as a fragment for a notebook: answer, verdicts, landscape, cell by cell."""
+"""The page on your own sweep, whole or as a fragment for a notebook: answer, verdicts and picture, cell by cell."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SweepCell:
     """The table by learning rate, with the columns `heads`."""
     caption: str
     headline: str
-    """What to set."""
+    """Which weight decay to set."""
     paragraph: str
     worth: str
-    """See `answer.worth`."""
+    """The line above `next_runs`: how much these are expected to narrow the answer."""
     next_heads: tuple[str, ...]
     next_runs: list[tuple[str, ...]]
     rows: tuple[ClaimRow, ...]

@@ -30,7 +30,7 @@ REASON_WIDTH = 48
 """A reason gets its own column if at least this many characters are left for it."""
 SMALLEST_WIDTH = 40
 FEW = 20
-"""Up to this many judged claims are shown as lines that say what would settle each; more, as a matrix."""
+"""Up to this many judged claims are only listed, one per line; for more, a matrix of letters comes first."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Line:
 
 
 def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = True) -> list[Line]:
-    """Notices, matrix, answer, the table of judged claims, claims that were not run by reason, and counts.
+    """Notices, matrix of letters, answer, table of judged claims, claims not run grouped by reason, and counts.
 
     `settle`: whether open verdicts say what would settle them. `listed`: whether there is one line per claim; with at
     most `FEW` of them the matrix is left out.
@@ -69,7 +69,7 @@ def summary(file: VerdictFile, width: int, settle: bool = True, listed: bool = T
 
 
 def matrix(file: VerdictFile, width: int, listed: bool = False) -> Iterator[str]:
-    """Lines with a letter for every claim: a table by cell, a table by kappa, and a list of all other claims."""
+    """Lines with a letter for every claim: a table with a column per cell, one per kappa, and a list of the others."""
     rows = view.cells_matrix(file)
     name = max(len(words) for words, _ in rows)
     pad = 5 if width >= name + len(GAP) + 30 else 3

@@ -1,4 +1,4 @@
-"""The content of a report as plain data for templates: matrix, families, rows, provenance."""
+"""The content of a report as plain data for templates: matrix of verdicts, families, rows, provenance."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Row:
     letter: str
     evidence: str
     kind: str
-    """The kind of evidence: `probe`, `synthetic` or `paper`."""
+    """What the runs follow: the paper's protocol (`paper`), another one (`probe`), or a formula (`synthetic`)."""
     reason: str
     settle: str
     n: str
@@ -96,18 +96,18 @@ class Section:
     provisional: tuple[tuple[str, str], ...]
     """Id and provisional verdict of claims that were not run."""
     settle: tuple[tuple[str, tuple[str, ...]], ...]
-    """What would settle claims, and their ids."""
+    """What would settle inconclusive claims, and the ids of those claims."""
 
 
 def mark(e: Entry, name: str = "") -> Mark:
-    """The claim as a letter. `name`: what to show for its id."""
+    """The claim as a letter. `name`: shown instead of its id."""
     outcome = outcome_text(e)
     unsure = e.verdict.survives is False
     return Mark(e.id, outcome, LETTERS[outcome] + "?" * unsure, (name or e.id) + ", not robust" * unsure)
 
 
 def cells_matrix(file: VerdictFile) -> list[tuple[str, list[Mark]]]:
-    """The matrix with the rows `ROWS` and the columns `COLUMNS`."""
+    """Verdicts as letters: a row per kind of claim (`ROWS`), a column per cell (`COLUMNS`)."""
     by = {(kind(e.id), cell_of(e.id)): e for e in file.entries if cell_of(e.id)}
     out = []
     for key, words in ROWS:
@@ -190,7 +190,7 @@ def _here(main: Sequence[Entry]) -> str:
 
 
 def _range(values: Sequence[float], main: Sequence[Entry]) -> str:
-    """`0.094 to 0.112 in 10 claims`; empty without values."""
+    """`0.094 to 0.112 in 10 claims`, in the unit of the claims `main`; empty if there are no `values`."""
     found = sorted(values)
     if not found:
         return ""

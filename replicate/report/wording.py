@@ -1,4 +1,4 @@
-"""Phrases that all reports share: numbers, intervals, margins, verdicts, and the notice that evidence is a probe."""
+"""Phrases that all reports share: numbers, intervals, margins, verdicts, and warnings if runs are not the paper's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENTENCES = {
 
 
 AS_SURE = 0.2
-"""A law is stated only if the interval lies within this distance of its exponent: the margin's half-width."""
+"""A law is stated only if the slope's interval lies within this distance of its exponent: half the slope's margin."""
 
 
 def sentence(cell: JudgedCell) -> str:
@@ -113,7 +113,7 @@ N_OF = {
     ),
     "cost_ratio": "runs",
 }
-"""Quantity → what `Estimate.n` counts, by default learning rates with a bounded optimum; pairs are of runs."""
+"""Quantity → what `Estimate.n` counts (pairs: of runs); for all others, learning rates with a bounded optimum."""
 
 
 def n_text(estimate: Estimate | None) -> str:
@@ -170,7 +170,7 @@ def margin_text(margin: Margin) -> str:
 
 
 def notices(file: VerdictFile) -> list[str]:
-    """Warnings that come before all verdicts: the evidence is a probe, or made up."""
+    """Warnings that come before all verdicts: runs are not at the paper's protocol (a probe), or are made up."""
     out = []
     if file.probe:
         out.append(

@@ -57,7 +57,7 @@ class TestPrinted:
 
 def test_a_finding_says_what_would_mend_it() -> None:
     texts = {"id": "a", "source": "text", "claimed": "1", "recomputed": "2", "evidence": "e", "assumes": "a"}
-    with pytest.raises(ValueError, match="a: expected consistent_if exactly where the finding is not consistent"):
+    with pytest.raises(ValueError, match="a: expected an empty consistent_if if the outcome is consistent"):
         Finding(**texts, outcome=INCONSISTENT)
     with pytest.raises(
         ValueError, match="expected an outcome of consistent, inconsistent, decision-inconsistent; got 'x'"

@@ -34,7 +34,7 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Walk:
-    """AdamW on pure noise in equilibrium."""
+    """Averages over the steps of AdamW on pure noise, in equilibrium."""
 
     norm: float
     """Root mean square, over steps, of the weights' norm."""
@@ -116,13 +116,13 @@ def equilibrium(paper: Reported) -> Finding:
 
 @lru_cache(maxsize=1)
 def along_ratio() -> tuple[Walk, ...]:
-    """One walk at each of LRS with wd = RATIO lr, started away from the equilibrium."""
+    """A simulated random walk of the weights at each of LRS with wd = RATIO lr, started away from the equilibrium."""
     rng = np.random.default_rng(1)
     return tuple(random_walk(lr, RATIO * lr, SIZE, STEPS, rng, start_share=1.3) for lr in LRS)
 
 
 def constant_ratio(paper: Reported) -> Finding:
-    """`theory/constant-ratio-keeps-norm`: the case for the paper's rule: norm and gradient share along wd = c lr."""
+    """`theory/constant-ratio-keeps-norm`: with wd = c lr, norm and gradient share are the same at every lr."""
     source = paper.figure("theory/balance-exponent").source
     found = along_ratio()
     norms, shares = [w.norm for w in found], [w.gradient_share for w in found]

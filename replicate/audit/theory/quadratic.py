@@ -82,7 +82,7 @@ def penalty_exponent(wd_of: Callable[[float], float], decay_is_scaled: bool) -> 
 
 @lru_cache(maxsize=1)
 def penalty_exponents() -> dict[str, float]:
-    """Exponent of the learning rate in the penalty, by convention and by how wd depends on the rate."""
+    """Fixed wd or wd proportional to lr, in PyTorch's or the other convention → exponent of lr in the penalty."""
     middle = float(np.exp(np.mean(np.log(ETAS))))
     return {
         "fixed wd, PyTorch's convention": penalty_exponent(lambda eta: WD, True),

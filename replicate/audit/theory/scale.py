@@ -41,7 +41,7 @@ class Problem:
     """[N], -1 or 1"""
 
     def gradient(self, w: Floats) -> Floats:
-        """Gradient of the mean log loss of `inputs . w / |w|`, scale 4."""
+        """Gradient of the mean log loss with the logits 4 * inputs . w / |w|."""
         norm = float(np.linalg.norm(w))
         direction = w / norm
         margin = 4 * self.labels * (self.inputs @ direction)
@@ -83,7 +83,7 @@ def angle(a: Floats, b: Floats) -> float:
 
 @lru_cache(maxsize=16)
 def largest_angle(exponent: int, scaled: bool = True) -> float:
-    """Largest angle (radians), over FACTORS k, by which the trajectory deviates with k lr and k^exponent wd."""
+    """Largest angle (radians), over k in FACTORS, between the runs with (lr, wd) and with (k lr, k^exponent wd)."""
     task, start = problem()
     wd = WD if scaled else WD * LR
     base = adamw(task, start, LR, wd, EPSILON, scaled=scaled)

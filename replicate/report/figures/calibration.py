@@ -1,4 +1,4 @@
-"""The picture of the calibration: how often the rules give each outcome, by the truth of made-up landscapes."""
+"""The picture of the calibration: for each true value in simulated runs, how often the rules give each outcome."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WIDTH = 480
 ROW = 22
 OUTCOMES = ("replicated", "inconclusive", "contradicted")
 Shares = dict[float, dict[str, float]]
-"""Truth → outcome → share, 0 to 1."""
+"""True value → outcome → share of the simulations with that outcome, 0 to 1."""
 
 
 def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
-    """The shares over all studies of `quantity`, weighted by their landscapes.
+    """The shares of outcomes over all studies of `quantity`, weighted by each study's number of simulations.
 
-    Left out are studies without a known truth, and studies of a ratio that varies with the learning rate.
+    Left out are studies without a known true value, and studies of a ratio that varies with the learning rate.
     """
     sums: dict[float, dict[str, float]] = {}
     for rate in rates:
@@ -33,7 +33,7 @@ def shares(rates: Sequence[CellRow], quantity: str) -> Shares:
 
 
 def calibration(found: Shares, quantity: str, margin: tuple[float, float]) -> str:
-    """The picture of one quantity as SVG: a bar of shares for each truth; truths inside `margin` are marked."""
+    """The picture of one quantity as SVG: a bar of shares for each true value; those inside `margin` are marked."""
     height = 8 + 42 + ROW * len(found)
     with canvas(WIDTH, height, _alternative(found, quantity)) as drawn:
         ax = drawn.axes(100, 8, 28, 42)

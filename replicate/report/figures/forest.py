@@ -1,4 +1,4 @@
-"""Forest plots from verdicts: the ratio, the slope with its rivals, the gap of one-dimensional tuning."""
+"""Forest plots from verdicts: the ratio, the slope beside the rival laws' exponents, the cost of tuning lr alone."""
 
 from __future__ import annotations
 

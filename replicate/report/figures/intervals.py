@@ -1,4 +1,4 @@
-"""A forest plot: per cell, one below the other, its name, our interval and the paper's; the margin is a band.
+"""A forest plot: in each cell's row its name, below it our interval, below that the paper's; a band for the margin.
 
 The plot is as wide as a phone's screen, because scaling it down would shrink its text.
 """
@@ -19,7 +19,7 @@ WIDTH = 366
 ROW = 42
 TOP, BOTTOM, LEFT, RIGHT = 26, 40, 10, 26
 NAME, OURS, PAPER = -0.28, 0.06, 0.34
-"""Vertical positions in a row of height 1 with its centre at 0."""
+"""Vertical positions of name, our and the paper's interval in a row of height 1 with its centre at 0."""
 LETTERS = {"replicated": "R", "contradicted": "C", "inconclusive": "I", "not run": "N", "crashed": "E"}
 """Outcome → letter, as on the terminal."""
 

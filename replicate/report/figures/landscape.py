@@ -1,4 +1,4 @@
-"""The picture of a cell's landscape: accuracy, the best weight decay at each learning rate, and the laws as lines."""
+"""The picture of a cell's landscape, its scores over lr and wd: shades, best weight decays, the three laws as lines."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _apart(at: list[float], gap: float) -> list[float]:
 
 
 def _level(fit: LineFit) -> float | None:
-    """log10 of the best weight decay, averaged over the learning rates with a bounded one; None if there are none."""
+    """log10 of the best weight decay, averaged over the learning rates where it is bounded; None if it is nowhere."""
     values = [c.middle(CLOSED_DEVIANCE) for c, closed in zip(fit.curves, fit.informative, strict=True) if closed]
     if not values:
         return None

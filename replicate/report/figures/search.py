@@ -1,4 +1,4 @@
-"""The picture of a random search: its trials, and the best weight decay by the fitted surface."""
+"""The picture of a random search: its trials, and the best weight decay according to a surface fitted to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate.report.figures.canvas import COLOURS, canvas, label, log_ticks, n
 
 WIDTH, HEIGHT = 366, 350
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.7)
-"""Edges of the shades, as shares of the largest loss."""
+"""Edges of the shades: distance from the best score, as a share of the largest such distance."""
 MARGIN = 0.2
 
 
