@@ -279,7 +279,7 @@ def rates(
 ) -> list[FamilyRate]:
     """Verdict rates over `n` outcomes of every experiment and seed count, judged in `processes` processes.
 
-    `report(done, all)` is called after each experiment and seed count. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each experiment and seed count. Results are cached in the folder `kept`, if given.
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)

@@ -137,7 +137,7 @@ def rates(
 ) -> list[Rate]:
     """Verdict rates over `n` landscapes of every study, judged in `processes` processes.
 
-    `report(done, all)` is called after each study. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each study. Results are cached in the folder `kept`, if given.
     """
     parts = chunks(n)
     answers = in_processes(

@@ -25,7 +25,7 @@ WITHOUT_OPTIMUM = {
 """Shape of the accuracy curve with a range of equally good weight decays, so that no single ratio or slope is true →
 that range, in ln(weight decay / nominal best weight decay)."""
 BROKEN = ("tent", "ridge")
-"""Shapes that no smooth curve fits; tested with truths near a margin's ends, where a misplaced peak changes verdicts."""
+"""Shapes that no smooth curve fits; their truths are near a margin's ends, where a misplaced peak changes verdicts."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
     "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),

@@ -75,7 +75,7 @@ def rates(
 ) -> list[TrainedRow]:
     """Verdict rates over `n` cells of each kind, judged in `processes` processes; see `studies` for the kinds.
 
-    `report(done, all)` is called after each kind. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each kind. Results are cached in the folder `kept`, if given.
     """
     drawn = [study for name in names for study in studies(name)]
     parts = chunks(n)

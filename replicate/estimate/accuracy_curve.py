@@ -45,8 +45,8 @@ ZERO_GAP = 40.0
 """Weight decay 0 is placed this far below the smallest other one in ln(weight decay): too far to affect the curve
 between the others; its own accuracy can still be the best. An optimum there counts as beyond the grid."""
 LEAST_DOF = 6.0
-"""With fewer degrees of freedom in a whole cell, the variance between seeds is used only if it exceeds the scatter around
-smooth curves: with three, its estimate is below an eighth of the truth in 5 % of cases."""
+"""With fewer degrees of freedom in a whole cell, the variance between seeds is used only if it exceeds the scatter
+around smooth curves: with three, its estimate is below an eighth of the truth in 5 % of cases."""
 JITTER = 1e-7
 CEILING_PP = 99.5
 """Above this accuracy, good and better weight decays cannot be told apart."""
@@ -77,7 +77,7 @@ class Points:
     rows: NDArray[np.intp]
     """Rows of the slice that are usable."""
     stands_for: NDArray[np.intp]
-    """For each of `rows`, the index of its point in `x`: rows with identical scores are merged into one point."""
+    """For each of `rows`, the index of its point: the smallest weight decays are one point if their scores agree."""
     flags: tuple[Flag, ...]
     noise_sd: float | None
     """Standard deviation between seeds, if known from elsewhere."""

@@ -87,7 +87,7 @@ class RateRow:
 def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
     """One row per learning rate of `landscape`, ascending.
 
-    `fit`: the line through the landscape's optima, or None; `ratio`: weight decay / learning rate that the rule advises.
+    `fit`: the line through the landscape's optima, or None; `ratio`: weight decay / learning rate as the rule advises.
     """
     curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
     found = (_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
