@@ -52,7 +52,7 @@ class Experiment:
     imagenet_shape: str = ""
     """Shape of the accuracy curve (a key of `synthetic.SHAPES`) on ImageNet; empty: the same as on other data."""
     breaks: tuple[float, float] = (0.0, 1.0)
-    """(η, factor): at learning rate η, the first architecture's best weight decay under AdamW is times `factor`."""
+    """(η, factor): at η, the first architecture's best weight decay under AdamW is multiplied by `factor`."""
 
     def of(self, cell: Cell, variant: str) -> Truth:
         """The parameters of one cell's landscape under one optimiser; `variant`: `main` (AdamW) or `sgd`."""
@@ -279,7 +279,7 @@ def rates(
 ) -> list[FamilyRate]:
     """Verdict rates over `n` outcomes of every experiment and seed count, judged in `processes` processes.
 
-    `report(done, all)` is called after each experiment and seed count. Results are cached in the folder `kept`, if given.
+    `report(done, all)` is called after each experiment and seed count. Results are cached in the folder `kept`.
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)
@@ -326,7 +326,7 @@ def _one(
 
 
 def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
-    """Whether the claim's true value is one number: not if it is a ratio that differs between learning rates."""
+    """Whether the claim has one true value: false for a ratio that differs between learning rates."""
     cells = [experiment.of(cell, "main") for cell in claim.cells]
     return claim.quantity not in RATIOS or claim.quantity == "rho_sgd" or all(truth.off_times == 1 for truth in cells)
 

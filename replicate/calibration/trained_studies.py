@@ -106,7 +106,7 @@ class Truth:
 
     @property
     def known(self) -> bool:
-        """Whether cells can include this learning rate: its error is at most `KNOWN`, or the optimum may be 0."""
+        """Whether cells can include this learning rate: `error` is at most `KNOWN`, or decay may not help at all."""
         return self.error <= KNOWN or not self.interior
 
 

@@ -207,7 +207,7 @@ def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
 def has_dip(points: Points, fit: Fit) -> bool:
     """Whether some mean lies significantly below one on its left and one on its right: two peaks, or an outlier.
 
-    The best weight decay then depends on which peak is higher. Normal quantiles, with Bonferroni over the means.
+    The best weight decay then depends on which peak is higher. Tested with normal quantiles (Bonferroni over means).
     """
     mean, variance = points.noise.mean, np.diagonal(fit.covariance)
     error = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fit.covariance, 1e-12))

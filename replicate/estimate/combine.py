@@ -39,7 +39,7 @@ def mean(parts: Sequence[Span]) -> Span:
 
 
 def mean_in_step(parts: Sequence[Span]) -> Span:
-    """Mean of `parts` whose errors may be fully correlated: its interval is no narrower. ValueError if empty."""
+    """Mean of `parts`, whose errors may be fully correlated: averaging narrows no interval. ValueError if empty."""
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)

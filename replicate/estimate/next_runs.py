@@ -121,7 +121,7 @@ class _Rate:
         return self._variance(float(self._left @ self._left), self._known.shape[1]) + self._open()
 
     def _open(self, candidate: int = -1) -> float:
-        """Variance because the optimum may lie beyond an end, after the runs of `candidate`; -1: without them."""
+        """Variance added because the optimum may lie beyond an end, after the runs of `candidate`; -1: none."""
         more = int(self.sizes[candidate])
         return BEYOND_END**2 * sum(end.open(self._noise, candidate, more) for end in self._ends)
 

@@ -195,7 +195,7 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     """[N], Bayes factor, relative to the prior, of each weight decay that was run to be the best of them.
 
     Evaluated only at the runs: between two runs the process is unconstrained, especially beside a steep fall, where it
-    would find a peak that no run supports. So the runs decide which of them an optimum is near, the process only where.
+    would find a peak that no run supports. So the runs decide near which of them it lies, the process where exactly.
     """
     best = draw_curves(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
@@ -262,7 +262,7 @@ def _density(places: Floats, inside: Floats, before: Floats) -> tuple[Floats, Fl
 
 
 def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
-    """[G + 2], Bayes factor of the optimum below, at each position of, and above the grid, by `rise_and_fall.py`."""
+    """[G + 2], by the model of `rise_and_fall.py`, Bayes factors of an optimum below the grid, on it, and above it."""
     before = np.full(len(inside), (1 - 2 * OUTSIDE) / (points.high - points.low))
     density, prior = _density(places, inside, before)
     ratio = density / np.maximum(prior, 1e-12)

@@ -109,9 +109,9 @@ def _correlations_at(places: tuple[float, ...]) -> Floats:
 
 
 def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
-    """Posterior weights [A, L] of share and length, factor [A, L] that multiplies all variances, and a truth value.
+    """Posterior weights [A, L] of share and length, factor [A, L] that multiplies all variances, and a bool.
 
-    The last is False if the scores say nothing about share and length. By restricted likelihood: the likelihood of the
+    The bool is False if the scores say nothing about share and length. By restricted likelihood: the likelihood of the
     residuals if every weight decay has its own mean and every seed of a slice its own level.
     """
     shape = (len(SHARES), len(LENGTHS))

@@ -92,7 +92,7 @@ class Ridge:
     def at(self, lrs: Sequence[float], level: float = 0.95) -> tuple[Floats, Floats]:
         """Lower and upper limits [N] of ln(best weight decay) at `lrs` [N]; infinite if not bounded.
 
-        On each surface, the best is interpolated between `self.lrs`; beyond, the line fitted to it (`lines`) is used.
+        On each surface, the best is interpolated between `self.lrs`; beyond them, its fitted line (`lines`) is used.
         """
         x, wanted = np.log(self.lrs), np.log(np.asarray(lrs, dtype=np.float64))
         lines = self.lines
@@ -245,7 +245,7 @@ class _Softened:
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats], tilt: float, across: float, along: float) -> Floats:
-    """[N, M], prior covariance between points `a` [N] and `b` [M]: the surface's, with variance 1, plus `LEVEL`'s."""
+    """[N, M], prior covariance between points `a` [N] and `b` [M]: the surface's, of variance 1, plus that of `LEVEL`."""
     dz, dx = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     surface = matern(np.abs(dz), along) * matern(np.abs(dx - tilt * dz), across)
     return surface + LEVEL * matern(np.abs(dz), float(ALONG[-1]))
