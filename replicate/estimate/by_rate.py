@@ -69,7 +69,7 @@ class RateRow:
     alike_loses: float
     """The largest mean score among `alike` minus the smallest."""
     least: Loss | None
-    """Loss of the smallest weight decay that was run, often 0; all losses are None if not `where.placed`."""
+    """Loss of the smallest weight decay that was run, often 0; None, like all losses, if `where.placed` is false."""
     tenth: Loss | None
     """Loss of a tenth of `best_wd`; None if no weight decay that small was run."""
     tenfold: Loss | None

@@ -84,7 +84,7 @@ class Value(Interval, frozen=True):
 
 
 class GrowthSide(Row, frozen=True):
-    """How accuracy drops grow with the distance from kappa = 1, on one side of it and on one data set."""
+    """How the accuracy lost grows with kappa's distance from 1 (the claimed weight decay), on one side and data set."""
 
     dataset: str
     near: float

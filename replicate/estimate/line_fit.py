@@ -191,7 +191,7 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 
 def settle(fit: LineFit) -> str:
-    """Which further runs would determine the line, from the learning rates whose optimum is not bounded."""
+    """Advice which further runs would determine the line: those at learning rates whose optimum is not bounded."""
     wanted: dict[str, list[str]] = {}
     """Advice → the learning rates to which it applies."""
     noise_unknown = not fit.curves[0].noise_known

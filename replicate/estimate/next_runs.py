@@ -26,7 +26,7 @@ from replicate.landscape.landscape import Floats, Landscape
 FINE = 129
 """Number of points at which a drawn curve is evaluated to find its optimum."""
 SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
-"""Half-widths of the paper's margins, in units of which the errors of slope and ratio are added."""
+"""Half-widths of the paper's margins: the errors of slope and ratio are divided by these before they are added."""
 LEAST_VARIANCE = 0.05**2
 """Smallest variance assumed for an optimum, in ln(weight decay) squared."""
 LEAST_GAP = float(np.log(1.25))

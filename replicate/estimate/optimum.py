@@ -30,7 +30,7 @@ FINE = 97
 STEP = 0.02
 """Spacing, in ln(weight decay), of the positions for which the likelihood is tabulated."""
 FLOOR = 2e-3
-"""Smallest Bayes factor: a single slice can make a position no less likely than this."""
+"""Smallest Bayes factor: the runs of one learning rate never make a position less likely than this."""
 PLATEAU = float(np.log(8))
 """Runs that cannot be told from the best are a plateau if they span this much in ln(weight decay): the paper's
 accuracies fall by 0.7 pp at a factor 2 either way, which three seeds can detect."""

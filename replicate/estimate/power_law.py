@@ -25,8 +25,8 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
-"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some learning rate with
-a bounded optimum. The value is below the margin's factor 2 because the slope is not known exactly."""
+"""A ratio is flagged `ratio-may-vary` if, on the likeliest line, it is farther than this, in ln, from its mean at some
+learning rate with a bounded optimum. That is below the margin's factor 2 because the slope is not known exactly."""
 RESOLUTION = 0.1
 """Share of the grid's spacing by which the interval of a ratio is widened: an asymmetric curve's peak between two grid
 points cannot be located better, whatever the noise, and the error is the same at every learning rate."""

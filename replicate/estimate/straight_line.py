@@ -24,7 +24,7 @@ from replicate.landscape.landscape import Floats
 
 NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 SAME_DEVIANCE = 1e-3
-"""Positions with a smaller difference in deviance are equally likely."""
+"""Positions whose deviances differ by less than this count as equally likely."""
 R2_MARGIN = 0.05
 """Half-width to which the interval of R² is to be narrowed: half the distance from the claim's bound to 1."""
 SAMPLES = 500

@@ -245,7 +245,7 @@ class _Softened:
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats], tilt: float, across: float, along: float) -> Floats:
-    """[N, M], prior covariance between points `a` [N] and `b` [M]: the surface's, of variance 1, plus that of `LEVEL`."""
+    """[N, M], prior covariance between points `a` [N] and `b` [M]: that of the surface (variance 1) plus `LEVEL`'s."""
     dz, dx = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     surface = matern(np.abs(dz), along) * matern(np.abs(dx - tilt * dz), across)
     return surface + LEVEL * matern(np.abs(dz), float(ALONG[-1]))
