@@ -1,4 +1,4 @@
-"""Simulated experiments with all ten cells: how often the rules err on claims that need more than one cell."""
+"""How often the decision rules err on claims about several cells (models on data sets), by simulating all ten."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ _ARCHS = tuple(dict.fromkeys(c.arch for c in CELLS))
 
 @dataclass(frozen=True)
 class Experiment:
-    """The truth of every cell."""
+    """A simulated experiment: for every cell, the parameters from which its landscape is drawn."""
 
     name: str
     truth: Truth = field(default_factory=Truth)
-    """The truth of every cell under AdamW, except for the ratio."""
+    """Parameters of every cell under AdamW, except for those below."""
     ratios: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1)
-    """True ratio by architecture, in the paper's order."""
+    """True best weight decay / learning rate under AdamW of each architecture, in the paper's order."""
     sgd_ratio: float = RHO_SGD / RHO
-    """SGD's ratio / AdamW's ratio."""
+    """True ratio under SGD / true ratio under AdamW."""
     imagenet_shape: str = ""
-    """Shape of the cells on ImageNet; empty: the same as for the other cells."""
+    """Shape of the accuracy curve (a key of `synthetic.SHAPES`) on ImageNet; empty: the same as on other data."""
     breaks: tuple[float, float] = (0.0, 1.0)
-    """(η, factor): at η the first architecture's best weight decay under AdamW is `factor` times the law's."""
+    """(η, factor): at η, the first architecture's best weight decay under AdamW is multiplied by `factor`."""
 
     def of(self, cell: Cell, variant: str) -> Truth:
-        """The truth of one cell under one optimiser."""
+        """The parameters of one cell's landscape under one optimiser; `variant`: `main` (AdamW) or `sgd`."""
         index = _ARCHS.index(cell.arch)
         truth = replace(self.truth, rho=self.ratios[index] * (self.sgd_ratio if variant == "sgd" else 1.0))
         if self.imagenet_shape and cell.dataset == "imagenet":
@@ -80,8 +80,8 @@ EXPERIMENTS = (
 )
 
 GROWTH = {"quadratic": 2.0, "asymmetric": 2.0, "tolerance": 2.0, "kinked": 1.0, "quartic": 4.0}
-"""Exponent of the shapes whose drop is a power of the distance from the edge of a tolerance zone (or from kappa =
-1)."""
+"""Shape → exponent, if accuracy falls as a power of the distance, in ln, from the best weight decay (`tolerance`: from
+the edge of a zone around it in which nothing is lost)."""
 
 
 _LINE = {(lr, ratio_grid(lr)[KAPPAS.index(1.0)]) for lr in LRS}
@@ -159,12 +159,12 @@ def true_value(experiment: Experiment, claim: Claim) -> float:
 
 
 def _own_ratios(experiment: Experiment, claim: Claim) -> list[float]:
-    """Best weight decay over learning rate, of every cell and learning rate."""
+    """True best weight decay / learning rate, for every cell of `claim` and every learning rate."""
     return [experiment.of(cell, "main").best_wd(lr) / lr for cell in claim.cells for lr in LRS]
 
 
 def _drop(experiment: Experiment, cells: Sequence[Cell], kappa: float) -> float:
-    """Expected accuracy at the claimed weight decay minus that at kappa times as much, mean over learning rates, pp."""
+    """Expected accuracy lost, pp, at `kappa` times the claimed weight decay: mean over `cells` and learning rates."""
     truths = [experiment.of(cell, "main") for cell in cells]
     lost = [-np.diff(truth.accuracy(lr, [RHO * lr, kappa * RHO * lr])) for truth in truths for lr in LRS]
     return float(np.mean(lost))
@@ -188,7 +188,10 @@ def _least_slack(experiment: Experiment, claim: Claim) -> float:
 
 
 def _asymmetry(experiment: Experiment, claim: Claim) -> float:
-    """The smaller of ImageNet's asymmetry and its excess over CIFAR-100's absolute asymmetry, pp."""
+    """ImageNet's asymmetry, pp, or its excess over CIFAR-100's absolute asymmetry if that is smaller.
+
+    Asymmetry: the accuracy lost with too large a weight decay minus that with one too small by the same factor.
+    """
     of = {
         dataset: sum(_drop(experiment, cells, k) - _drop(experiment, cells, 1 / k) for k in (2.0, 5.0, 10.0)) / 3
         for dataset, cells in _by_dataset(claim).items()
@@ -197,7 +200,7 @@ def _asymmetry(experiment: Experiment, claim: Claim) -> float:
 
 
 def _growth(experiment: Experiment, claim: Claim) -> float:
-    """True exponent of growth; NaN if drops are no power of the distance from kappa = 1 or from the edge of a zone."""
+    """True exponent with which the accuracy lost grows (see `GROWTH`); NaN if the claim's cells have no common one."""
     shapes = {experiment.of(cell, "main").shape for cell in claim.cells}
     centred = all(math.isclose(ratio, RHO) for ratio in _own_ratios(experiment, claim))
     exponents = {GROWTH.get(shape, math.nan) for shape in shapes}
@@ -205,9 +208,10 @@ def _growth(experiment: Experiment, claim: Claim) -> float:
 
 
 def growth_between(experiment: Experiment, claim: Claim) -> tuple[float, float]:
-    """Smallest and largest exponent of growth from kappa 5 to 10 and 1/5 to 1/10, over all zone edges from 1 to 2.
+    """Smallest and largest exponent with which the accuracy lost grows from kappa 5 to 10 and from 1/5 to 1/10.
 
-    Averaged over sides and data sets; NaN if there is no drop at some of these kappas.
+    The exponent depends on the zone without loss, which may end anywhere from a factor 1 (no zone) to a factor 2.
+    Averaged over sides and data sets; NaN if nothing is lost at some of these kappas.
     """
     found = []
     for cells in _by_dataset(claim).values():
@@ -231,7 +235,7 @@ _OF_DROPS: dict[str, Callable[[Experiment, Claim], float]] = {
 
 
 def _gap(experiment: Experiment, cell: Cell) -> float:
-    """Largest expected accuracy on the paper's grid minus the largest on the line, pp."""
+    """Largest expected accuracy on the paper's grid minus the largest on the line weight decay = 0.1 * lr, pp."""
     frame = _expected(experiment)["line"][cell, "main"].frame
     on_grid = frame["wd"].isin(WEIGHT_DECAYS)
     on_line = [at in _LINE for at in zip(frame["lr"], frame["wd"], strict=True)]
@@ -275,7 +279,7 @@ def rates(
 ) -> list[FamilyRate]:
     """Verdict rates over `n` outcomes of every experiment and seed count, judged in `processes` processes.
 
-    `report(done, all)` is called after each experiment and seed count. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each experiment and seed count. Results are cached in the folder `kept`.
     """
     asked = [(experiment, seeds) for experiment in experiments for seeds in seed_counts]
     parts = chunks(n)
@@ -322,7 +326,7 @@ def _one(
 
 
 def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
-    """Whether every ratio the claim is about is the same at all learning rates."""
+    """Whether the claim has one true value: false for a ratio that differs between learning rates."""
     cells = [experiment.of(cell, "main") for cell in claim.cells]
     return claim.quantity not in RATIOS or claim.quantity == "rho_sgd" or all(truth.off_times == 1 for truth in cells)
 
@@ -330,8 +334,8 @@ def _is_one_number(experiment: Experiment, claim: Claim) -> bool:
 def _place(experiment: Experiment, claim: Claim, truth: float) -> str:
     """Where the truth lies relative to the margin (see `rates.place`); empty if no true value exists.
 
-    For `rho_rejects`, a rejection is right if the ratio is not 0.10. A number pooled from ratios that differ between
-    learning rates describes no law, so `replicated` is wrong.
+    For `rho_rejects`, rejecting 0.10 is right whenever the true ratio differs from it. If the true ratio differs
+    between learning rates, its average describes no law: the truth then counts as outside.
     """
     if claim.quantity == "growth_exponent" and math.isnan(truth) and experiment.truth.depth:
         ends = {place(claim.quantity, end, claim.margin) for end in growth_between(experiment, claim)}

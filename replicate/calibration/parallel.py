@@ -36,7 +36,7 @@ def in_processes(
     *,
     kind: type[Answer],
 ) -> Iterator[Answer]:
-    """Yields `function(task)`, of type `kind`, in the order of the tasks, from `count` processes; 1: this process.
+    """Yields `function(task)`, of type `kind`, in the order of the tasks, from `count` processes; 1: no other process.
 
     Answers, in which no number may be infinite or NaN, are cached in `folder`, by function, repr of the task and the
     source code that `function` uses. If the folder cannot be written, answers are not cached.

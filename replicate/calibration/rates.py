@@ -1,4 +1,4 @@
-"""Verdict rates on simulated landscapes, judged as `replicate judge` judges a sweep; a row per study and quantity."""
+"""Verdict rates on simulated landscapes, judged as by `replicate judge`, per study (kind of landscape) and quantity."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Rate:
     contradicted: float
     inconclusive: float
     wrong: float
-    """Share replicated although the truth is outside the margin by more than a tenth of its width, or contradicted
-    although the truth is inside. For truths that are a range: see `wrong_of_sets`. NaN if no true value exists; then
-    every decisive verdict is wrong."""
+    """Share of wrong verdicts: replicated although the truth is outside the margin by more than a tenth of the margin's
+    width, or contradicted although it is inside. If a whole range of values is true: see `wrong_of_sets`. NaN if no
+    true value exists; then every decisive verdict is wrong."""
     decisive: float
     coverage: float
-    """Share of intervals that contain the true value over the learning rates used; NaN if none exists."""
+    """Share of intervals that contain the true value for the learning rates that were used; NaN if none exists."""
     width: float
     """Median width of the interval (of `rho`: in ln), inf if not bounded."""
 
@@ -52,7 +52,7 @@ class Rate:
 def place(quantity: str, truth: float, margin: Margin, ratios: Iterable[float] = ()) -> str:
     """Where `truth` lies: `inside` the margin, `outside` it by more than a tenth of its width, or `near` in between.
 
-    `rho` is also outside if any of `ratios` is: the ratios at the learning rates over which it is averaged.
+    `ratios`: the true ratio at each learning rate. `rho` is their mean; it is also `outside` if any one of them is.
     """
     if quantity == "rho" and any(place(quantity, ratio, margin) == "outside" for ratio in ratios):
         return "outside"
@@ -79,9 +79,10 @@ def errs(outcome: str, where: str) -> bool:
 def wrong_of_sets(
     quantity: str, allowed: tuple[float, float], margin: Margin, replicated: float, contradicted: float
 ) -> float:
-    """Share of wrong verdicts if all values in [low, high] = `allowed` are equally true (see `studies.identified`).
+    """Share of wrong verdicts if the truth is a range: all values in [low, high] = `allowed` are equally true.
 
-    `contradicted` is wrong if any of these values lies inside the margin, `replicated` if any lies outside it.
+    `replicated`, `contradicted`: shares of these verdicts. Contradicted is wrong if any of the values lies inside the
+    margin, replicated if any lies outside it.
     """
     low, high = allowed
     if low > high:
@@ -109,12 +110,13 @@ def landscape(study: Study, index: int) -> Landscape:
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts and intervals of one landscape, by quantity; `informative`: see the function of this name."""
+    """Verdicts and intervals of one landscape, by quantity."""
 
     verdicts: dict[str, str]
     intervals: dict[str, tuple[float | None, float | None]]
     """None: not bounded."""
     informative: tuple[float, ...]
+    """The learning rates over which the ratio is averaged."""
 
 
 def of_cell(cell: JudgedCell) -> Judged:
@@ -135,7 +137,7 @@ def rates(
 ) -> list[Rate]:
     """Verdict rates over `n` landscapes of every study, judged in `processes` processes.
 
-    `report(done, all)` is called after each study. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each study. Results are cached in the folder `kept`, if given.
     """
     parts = chunks(n)
     answers = in_processes(

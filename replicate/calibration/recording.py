@@ -1,4 +1,4 @@
-"""Files of trained landscapes, recorded with the source: one row per run, with its provenance.
+"""Reads and writes files of trained landscapes, which are kept with the source code: one row per run.
 
 `fixtures/recorded/landscapes/<name>.csv.gz` begins with `# ` and a line of JSON: what all its runs have in common, and
 the list of origins (versions, processor, data) to which its rows refer by index. A row is a learning rate, a weight
@@ -29,7 +29,7 @@ COLUMNS = ("lr", "weight_decay", "seed", "right", "origin")
 VARIED = ("lr", "weight_decay", "seed")
 """Settings in which the runs of a landscape differ."""
 ORIGIN = ("code", "versions", "device_model", "platform", "data_checksum")
-"""The fields of a run's provenance that affect its result; other fields are equal in all runs, or are about time."""
+"""The fields of a run's provenance that are recorded: those that may differ between runs and affect the result."""
 
 
 @dataclass(frozen=True)

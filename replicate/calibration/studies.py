@@ -22,31 +22,32 @@ WITHOUT_OPTIMUM = {
     "mesa": (-math.log(5), math.log(5)),
     "tolerance": (-math.log(2), math.log(2)),
 }
-"""Shapes with a whole range of best weight decays, so that no single ratio or slope is true → that range, in
-ln(weight decay / nominal best weight decay)."""
+"""Shape of the accuracy curve with a range of equally good weight decays, so that no single ratio or slope is true →
+that range, in ln(weight decay / nominal best weight decay)."""
 BROKEN = ("tent", "ridge")
-"""Shapes that no smooth curve fits. They are tested near the margin, where a misplaced peak changes the verdict."""
+"""Shapes that no smooth curve fits; their truths are near a margin's ends, where a misplaced peak changes verdicts."""
 TRIED = {
     "rho": np.geomspace(1e-5, 1e5, 2001),
     "slope": np.round(np.arange(-6.0, 6.001, 0.02), 6),
     "intercept_share": INTERCEPT_SHARES,
 }
-"""Values that `identified` tries."""
+"""Quantity → the values of which `identified` checks whether they agree with the true best weight decays."""
 GRIDS = ("bracket", "paper", "ratio", "paper+line")
 
 
 @dataclass(frozen=True)
 class Study:
-    """One row of the calibration."""
+    """A kind of simulated landscape, of which many are drawn and judged: one row of the calibration's tables."""
 
     group: str
     truth: Truth
     grid: str = "bracket"
-    """`bracket` (seven weight decays, a factor 3 apart, around the optimum), `paper`, `ratio` or `paper+line`."""
+    """Weight decays of each learning rate: `bracket` (seven around the optimum, `factor` apart), `paper` (the paper's
+    eight), `ratio` (kappa * 0.1 * lr for each of the paper's kappas) or `paper+line` (the paper's and 0.1 * lr)."""
     seeds: int = 5
     missing: float = 0.0
     diverged_factor: float | None = None
-    """Runs diverge if η·λ exceeds this multiple of η·(best λ) at η = 0.01."""
+    """Runs diverge if lr * weight decay exceeds this multiple of its value at the optimum of lr = 0.01."""
     factor: float = 3.0
     """Ratio of neighbouring weight decays of the grid `bracket`."""
 
@@ -145,7 +146,7 @@ def studies() -> list[Study]:
 
 
 def power_studies() -> list[Study]:
-    """Studies of power by seeds and spacing, with Table 2's drops: once with slope 1 true, once with slope -1."""
+    """Studies of statistical power: slope 1 and slope -1, by number of seeds and spacing; a gap of 0, by seeds."""
     return [
         Study("power", Truth(slope=b), seeds=n, factor=factor)
         for b in (1.0, -1.0)
@@ -156,12 +157,12 @@ def power_studies() -> list[Study]:
 
 @lru_cache(maxsize=4096)
 def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str, float]:
-    """The true value of every quantity of a sweep; NaN if the truth has none.
+    """The true value of every quantity that is estimated from a sweep; NaN if none exists, as on a flat landscape.
 
-    `rho` and `r2` are over the `informative` learning rates, like their estimates: if the slope is not 1, the ratio
-    depends on the learning rates over which it is averaged. `r2` of a constant optimum is minus infinity, its limit. If
-    no power law or straight line fits (see `has_straight_line`), `slope` and `intercept_share` are those of the nearest
-    power law or line by least squares of ln(weight decay).
+    `rho` and `r2` are computed over the `informative` learning rates, like their estimates: if the slope is not 1, the
+    ratio depends on which learning rates it is averaged over. `r2` of a constant optimum is minus infinity, its limit.
+    If the optima lie on no power law or straight line, `slope` and `intercept_share` are those of the power law or line
+    that is nearest to them by least squares of ln(weight decay).
     """
     truth = study.truth
     grid_best = max(float(_accuracy(study, lr, study.wds(lr)).max()) for lr in LRS)
@@ -185,11 +186,11 @@ def true_values(study: Study, informative: tuple[float, ...] = LRS) -> dict[str,
 
 
 def identified(study: Study, quantity: str) -> tuple[float, float] | None:
-    """Smallest and largest value of `quantity` whose law passes through best weight decays at all learning rates.
+    """Smallest and largest `quantity` of the laws that give a best weight decay at every learning rate.
 
     For shapes with a whole range of best weight decays: `rho` (proportional laws), `slope` (power laws) and
-    `intercept_share` (straight lines), searched on a grid; (inf, -inf) if no law passes through; None for other shapes
-    and quantities, and if accuracy does not depend on weight decay at all. `r2` has no smallest value, as any best
+    `intercept_share` (straight lines), searched on a grid; (inf, -inf) if no law does so; None for other shapes and
+    quantities, and if accuracy does not depend on weight decay at all. `r2` has no smallest value, as any best
     weight decays may be chosen; its largest value is that of the choice nearest to a proportional law.
     """
     if study.truth.depth == 0 or study.truth.shape not in WITHOUT_OPTIMUM or quantity not in (*TRIED, "r2"):
@@ -223,7 +224,7 @@ def has_straight_line(study: Study) -> bool:
 
 
 def _accuracy(study: Study, lr: float, wds: Sequence[float]) -> np.ndarray:
-    """Expected accuracy at `wds`, with weight decay 0 placed as `synthetic.draw` places it on the study's grid."""
+    """Expected accuracy at `wds`; 0 counts as a thousandth of the smallest other weight decay run in the study."""
     grid = sorted({*study.wds(lr), *wds})
     values = study.truth.accuracy(lr, grid)
     return values[[grid.index(w) for w in wds]]

@@ -81,7 +81,7 @@ def markdown(measured: Measured) -> str:
 
 
 def _commands(measured: Measured) -> str:
-    """The command that makes `measured`; two commands if trained landscapes had another number of cells."""
+    """The command that makes `measured`; two commands if trained and simulated landscapes differ in number."""
     if measured.cells and measured.trained and measured.cells[0].landscapes != measured.trained[0].cells:
         return f"{_command(replace(measured, trained=()))}\n    {_command(Measured(trained=measured.trained))}"
     return _command(measured)
@@ -146,7 +146,7 @@ def _power(rows: Sequence[CellRow]) -> list[str]:
 
 
 def _right(row: CellRow) -> float:
-    """Share of correct decisive verdicts: the claims are true at slope 1 and false at any other."""
+    """Share of correct verdicts: `replicated` if the true slope is 1, as claimed, otherwise `contradicted`."""
     return row.replicated if row.slope == 1 else row.contradicted
 
 

@@ -1,9 +1,9 @@
 """The trained landscapes of the calibration, with a dense grid and many seeds so that their truth is known.
 
 Small models of the paper's five families and a plain perceptron memorise a few hundred images with many wrong labels,
-which costs them test accuracy: weight decay can help. Every learning rate has the same weight decays in terms of c = λ
-· Σηₜ, decay alone would shrink the weights by the factor exp(-c) over training. Values go from 0, over values without
-effect, to values at which nothing is learnt.
+which costs them test accuracy: weight decay can help. Weight decays are given as c = λ · Σηₜ: without gradients, the
+weights would shrink by the factor exp(-c) over training. Every learning rate has the same values of c: 0, some without
+effect, and a dense grid, which ends where nothing is learnt.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SEEDS = 40
 FACTOR = 1.6
 """Ratio of neighbouring weight decays."""
 IDLE = (0.0, 0.001, 0.004, 0.016)
-"""Values of c without visible effect: decay shrinks the weights by at most 1.6 % over training."""
+"""Values of c = λ · Σηₜ without visible effect: decay shrinks the weights by at most 1.6 % over training."""
 LEAST = 0.04
-"""Smallest c of the dense grid."""
+"""Smallest c = λ · Σηₜ of the dense grid."""
 EPOCHS, WARMUP_EPOCHS, BATCH_SIZE, TRAIN_IMAGES = 25, 2, 24, 288
 """Together, 300 optimiser steps."""
 TESTED = 1500
@@ -35,10 +35,10 @@ FINER = tuple(FACTOR ** (k / 3) for k in (-2, -1, 1, 2))
 
 ADAMW_LRS = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
 SGD_LRS = (1e-2, 2e-2, 3e-2, 6e-2, 0.1, 0.2)
-"""From learning rates too small for 300 steps to rates at which some models diverge, in pilot runs with one seed."""
+"""The smallest are too small for 300 steps; at the largest, some models diverge (pilot runs with one seed)."""
 
 COLLAPSE = {"adamw": (11.0, 18.0, 46.0, 70.0, 110.0, 180.0), "sgd": (4.6, 7.0, 11.0, 18.0, 29.0, 70.0)}
-"""By learning rate, the smallest c at which nothing is learnt in pilot runs with one seed: the grid's end."""
+"""Optimiser → by learning rate, the smallest c at which pilot runs (one seed) learnt nothing: there the grid ends."""
 
 DIGITS = DataSpec("digits", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS)
 FASHION = DataSpec("fashion-16", train_images=TRAIN_IMAGES, label_noise=WRONG_LABELS, test_images=TESTED)

@@ -1,4 +1,4 @@
-"""Verdict rates on cells drawn from trained landscapes, one row per kind of cell and quantity."""
+"""Verdict rates on cells drawn from trained landscapes, one row per kind of cell (`Drawn`) and quantity."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from replicate.paper.registry import CLAIMS
 QUANTITIES = ("slope", "rho")
 SEED_COUNTS = (1, 2, 3, 5, 10, 20)
 PAPERS = "0.1 η"
-"""The paper's law, tried with all seed counts and spacings; other laws are tried with `USUAL` only."""
+"""The paper's law, tried with all numbers of seeds and spacings; other laws are tried with those in `USUAL` only."""
 EVERY = (1, 2, 3)
 """A cell has all weight decays of the dense grid, every second, or every third."""
 USUAL = (5, 2)
-"""(seeds, n: every n-th weight decay)."""
+"""Number of seeds and spacing for laws other than the paper's; spacing n: every n-th weight decay."""
 LEAST_SEEDS = 20
 """Number of recorded seeds from which a landscape's optima count as known."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A kind of cell: landscape, law, number of seeds, and `every`: it has every `every`-th weight decay."""
+    """A kind of cell: landscape, law, number of seeds, and spacing (`every` = 2: every second weight decay)."""
 
     landscape: str
     law: str
@@ -67,7 +67,7 @@ class TrainedRow:
     width: float | None
     """Median width of the intervals; None: not bounded."""
     oracle_width: float
-    """Interval width if the curve's shape were known: 3.92 standard deviations of the estimates by `oracle`."""
+    """Interval width if the curve's shape were known: 3.92 standard deviations of `trained_studies.oracle_of`."""
 
 
 def rates(
@@ -75,7 +75,7 @@ def rates(
 ) -> list[TrainedRow]:
     """Verdict rates over `n` cells of each kind, judged in `processes` processes; see `studies` for the kinds.
 
-    `report(done, all)` is called after each kind. Answers are cached in the folder `kept`.
+    `report(done, all)` is called after each kind. Results are cached in the folder `kept`, if given.
     """
     drawn = [study for name in names for study in studies(name)]
     parts = chunks(n)

@@ -1,7 +1,7 @@
-"""Studies on trained landscapes: cells drawn from their runs, each learning rate's optimum moved onto a known law.
+"""Studies on trained landscapes: cells drawn from their runs, with weight decays rescaled to obey a known law.
 
 A cell is some of the seeds and every k-th weight decay. Each learning rate keeps its curve and its noise; its weight
-decays are multiplied by a number such that the optimum of all seeds together lies on the law of the study.
+decays are multiplied by the number that moves the optimum of all seeds together onto the law.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAWS: Mapping[str, Callable[[float], float]] = {
 """Name → best weight decay at a learning rate. The laws that are not proportional equal the paper's at η = 0.001."""
 
 REACH = 3
-"""Number of weight decays on either side of the best one to which the oracle's curve is fitted."""
+"""Number of weight decays on either side of the best one to which `oracle` fits its curve."""
 RUN_SD = 1.0
 """Typical standard deviation between seeds at the best decay, pp: 0.6 to 1.5 in most landscapes."""
 KNOWN = 0.2
@@ -74,7 +74,7 @@ def oracle(x: Floats, mean: Floats) -> float:
     """Position of the peak of the accuracies `mean` [W] at `x` [W], from a quartic fitted around the largest.
 
     The quartic is fitted to ln(1 + loss / `RUN_SD`), which has its minimum at the same place. If it were fitted to the
-    loss itself, one run beyond the collapse at large decay would pull the peak away.
+    loss itself, one run with so much decay that it learns nothing would pull the peak away.
     """
     best = int(np.nanargmax(mean))
     near = slice(max(0, best - REACH), best + REACH + 1)
@@ -106,7 +106,7 @@ class Truth:
 
     @property
     def known(self) -> bool:
-        """Whether a cell can include this learning rate: its optimum is known to `KNOWN`, or decay may not help."""
+        """Whether cells can include this learning rate: `error` is at most `KNOWN`, or decay may not help at all."""
         return self.error <= KNOWN or not self.interior
 
 
@@ -190,7 +190,7 @@ def cell(name: str, law: str, seeds: int, every: int, index: int) -> Landscape:
 
 
 def oracle_of(name: str, law: str, seeds: int, every: int, index: int, quantity: str) -> float:
-    """Error of `oracle` in a cell: its slope or ln(ratio) minus the truth, over learning rates where decay helps."""
+    """Slope or ln(ratio) of a cell's optima by `oracle`, minus the true one, over learning rates where decay helps."""
     chosen = choice(name, law, seeds, every, index)
     x, error = [], []
     for curve, true, rows in zip(curves(name), truths(name), chosen.rows, strict=True):

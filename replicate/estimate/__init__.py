@@ -1,1 +1,1 @@
-"""Statistics of landscapes (accuracy by learning rate, weight decay and seed), one per module; none reads files."""
+"""Estimators, one per module, that take landscapes (accuracy by learning rate, weight decay and seed), not files."""

@@ -1,9 +1,9 @@
-"""Posterior of the smooth curve of accuracy over ln(weight decay) at one learning rate, given the scores of a slice.
+"""Posterior of the smooth curve of accuracy over ln(weight decay) at one learning rate, given its runs (a slice).
 
-A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2). Its length scale is
-averaged over by marginal likelihood, jointly for all learning rates of the cell, and its amplitude separately for each.
-Large losses count by their logarithm (`softening`), which makes a curve that falls off a cliff smooth; the loss at
-which this sets in is averaged over like the length scale.
+A Gaussian process with a Matérn-5/2 kernel (Rasmussen and Williams 2006, sections 2.2 and 4.2). Large losses are
+replaced by their logarithms (`softening`), which makes a curve that falls off a cliff smooth. Results are averaged by
+marginal likelihood over the length scale and the smallest loss that is replaced, both common to all learning rates of
+the cell, and over each learning rate's own amplitude.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ from replicate.estimate.softening import SOFTENINGS, hardened, softened
 from replicate.landscape.landscape import Floats, Slice
 
 AMPLITUDES = np.array([0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0, 1500.0])
-"""Amplitudes tried, in standard errors of a mean."""
+"""Amplitudes of the Gaussian process that are tried, in standard errors of a mean score."""
 ZERO_GAP = 40.0
 """Weight decay 0 is placed this far below the smallest other one in ln(weight decay): too far to affect the curve
-between the others, but it can be the best. An optimum there counts as beyond the grid."""
+between the others; its own accuracy can still be the best. An optimum there counts as beyond the grid."""
 LEAST_DOF = 6.0
-"""With fewer degrees of freedom in a whole cell, seeds may agree by chance: with three, the variance estimate is below
-an eighth of the truth in 5 % of cases. It is then used only if it exceeds the scatter around smooth curves."""
+"""With fewer degrees of freedom in a whole cell, the variance between seeds is used only if it exceeds the scatter
+around smooth curves: with three, its estimate is below an eighth of the truth in 5 % of cases."""
 JITTER = 1e-7
 CEILING_PP = 99.5
 """Above this accuracy, good and better weight decays cannot be told apart."""
 MIN_TIMES_CHANCE = 2.0
 """A learning rate whose best accuracy is below this multiple of chance learned next to nothing."""
 DIP_P = 1e-4
-"""A slice has a dip if both the fall before it and the rise after it are significant at this level (Bonferroni)."""
+"""A curve has a dip if both the fall into it and the rise out of it are significant at this level (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """The data of one learning rate to which the process is fitted."""
+    """The data of one learning rate to which the Gaussian process is fitted: N points."""
 
     x: Floats
     """[N], ln(weight decay), ascending."""
@@ -77,7 +77,7 @@ class Points:
     rows: NDArray[np.intp]
     """Rows of the slice that are usable."""
     stands_for: NDArray[np.intp]
-    """For each of `rows`, the index of its point: equal measurements are merged into one point."""
+    """For each of `rows`, the index of its point: the smallest weight decays are one point if their scores agree."""
     flags: tuple[Flag, ...]
     noise_sd: float | None
     """Standard deviation between seeds, if known from elsewhere."""
@@ -86,8 +86,8 @@ class Points:
 def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) -> list[Floats]:
     """Posterior draws of the mean accuracy at every weight decay that was run, one [count, W] array per slice.
 
-    The error that all weight decays of a slice share is included, so draws of slices can be compared. Weight decays at
-    which training diverged are NaN; a slice with fewer than three usable ones is all NaN.
+    Draws include the error that all weight decays of a slice share through their seeds, so slices can be compared.
+    Weight decays at which training diverged are NaN; a slice with fewer than three usable ones is all NaN.
     """
     found = [usable_points(s) for s in slices]
     points = [p for p in found if p is not None]
@@ -105,7 +105,7 @@ def accuracy_draws(slices: list[Slice], rng: np.random.Generator, count: int) ->
 
 
 def usable_points(cut: Slice) -> Points | None:
-    """The usable weight decays of a slice, equal measurements merged; None if fewer than three remain."""
+    """Weight decays at which most runs finished, those without effect merged into one; None if fewer than three."""
     finite = np.isfinite(cut.scores).sum(axis=1)
     diverged = cut.diverged.sum(axis=1)
     usable = (finite > 0) & (diverged * 2 < finite + diverged)
@@ -148,13 +148,13 @@ class Fit:
     scale: float
     """Typical standard error of a mean."""
     share: float
-    """See `Shared.share`."""
+    """Share of a run's variance that is its seed's own smooth curve: `seed_curves.Shared.share`."""
     log_evidence: float
     """Log-evidence of the whole cell, averaged over softenings, length scales and amplitudes."""
 
 
 def fit_process(cells: list[Points]) -> list[Fit]:
-    """One fit per slice: softening and length scale are common to the cell, each slice has its own amplitude."""
+    """One fit per learning rate of a cell, with its own amplitude; softening and length scale are common to all."""
     noise, level_variance = _noise(cells)
     scales = [float(np.sqrt(np.median(np.diag(c)))) for c in noise.covariances]
     covariances = [c + level_covariance(p.noise, level_variance) for p, c in zip(cells, noise.covariances, strict=True)]
@@ -174,7 +174,7 @@ def fit_process(cells: list[Points]) -> list[Fit]:
 
 
 def softened_mean(points: Points, fit: Fit) -> Floats:
-    """Means [N] in standard errors, with large losses softened by the likeliest softening."""
+    """Mean scores [N] in standard errors, large losses replaced by logarithms from the likeliest threshold on."""
     softening = float(SOFTENINGS[int(fit.weights.sum(axis=(1, 2)).argmax())])
     return softened(points.noise.mean, fit.covariance, fit.scale, softening)[0]
 
@@ -207,7 +207,7 @@ def saturated(best_pp: float, chance_pp: float) -> tuple[Flag, ...]:
 def has_dip(points: Points, fit: Fit) -> bool:
     """Whether some mean lies significantly below one on its left and one on its right: two peaks, or an outlier.
 
-    An optimum then depends on which peak is higher. Tested with normal quantiles and Bonferroni over the means.
+    The best weight decay then depends on which peak is higher. Tested with normal quantiles (Bonferroni over means).
     """
     mean, variance = points.noise.mean, np.diagonal(fit.covariance)
     error = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fit.covariance, 1e-12))
@@ -219,10 +219,10 @@ def has_dip(points: Points, fit: Fit) -> bool:
 def _residual_variances(cells: list[Points]) -> Floats:
     """[E], noise variance of a single run around smooth curves, for cells without repeated seeds.
 
-    A smooth curve can pass for noise and noise for a curve, so the likeliest variance is often much too small, and a
-    plateau then shows a peak. The upper end of its 95 % interval is used instead. Since learning rates may differ in
-    noise, it is computed twice, as one level for all and as one share of each learning rate's spread, and the larger
-    counts. If no learning rate's runs are smoother than pure noise, that share is 1.
+    A smooth curve can follow noise, so the likeliest variance is often much too small, and a plateau then shows a peak.
+    The upper end of its 95 % interval is used instead. It is computed under two assumptions, and the larger result
+    counts: equal noise at all learning rates, or noise proportional to the spread of each learning rate's scores. If no
+    learning rate's runs are smoother than pure noise, the proportion is 1.
     """
     spreads = np.array([float(np.std(p.noise.mean)) for p in cells])
     typical = float(np.median(spreads)) or float(spreads.max()) or 1.0
@@ -231,7 +231,7 @@ def _residual_variances(cells: list[Points]) -> Floats:
 
 
 def _largest_allowed(cells: list[Points], unit: Floats) -> Floats:
-    """[E], upper 95 % limit of the variance (share * `unit`)², `unit` [E], with one share for all learning rates."""
+    """[E], upper 95 % limit of the noise variance, if its square root is the same multiple of `unit` [E] everywhere."""
     shares = np.geomspace(0.01, 1.0, 9)
     evidence = []
     for share in shares:
@@ -272,7 +272,7 @@ def draw_curves(points: Points, fit: Fit, rng: np.random.Generator, grid: Floats
 
 @lru_cache(maxsize=256)
 def _among(x: bytes) -> Floats:
-    """[L, N, N], kernel among the runs at `x`, for each of `LENGTHS`."""
+    """[L, N, N], the process's correlations between the runs at `x`, for each length scale in `LENGTHS`."""
     runs = np.frombuffer(x)
     return np.stack([matern(np.abs(runs[:, None] - runs[None, :]), length) for length in LENGTHS])
 
@@ -287,9 +287,9 @@ def _correlations(x: bytes, grid: bytes, length: float) -> tuple[Floats, Floats,
 
 
 def _noise(cells: list[Points]) -> tuple[Shared, float]:
-    """Covariance of the means of every slice, moderated over all slices of a cell, and the variance of seed levels.
+    """Covariance of the means of every slice, from variances shrunk towards the cell's, and variance of seed levels.
 
-    The latter matters only if a slice consists of parts that have no seed in common.
+    A seed's level is the error common to its runs; it matters only if parts of a slice have no seed in common.
     """
     noises = [p.noise for p in cells]
     known = cells[0].noise_sd
@@ -331,5 +331,5 @@ def _least_variance(cells: list[Points]) -> float:
 
 
 def _near(points: Points) -> Floats:
-    """`points.x` with weight decay 0 a factor 10 below the smallest other one, as the errors there correlate."""
+    """`points.x`, but weight decay 0 only a factor 10 below the smallest other one, as their errors correlate."""
     return np.maximum(points.x, points.low - np.log(10))

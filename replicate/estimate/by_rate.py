@@ -69,13 +69,13 @@ class RateRow:
     alike_loses: float
     """The largest mean score among `alike` minus the smallest."""
     least: Loss | None
-    """Loss of the smallest weight decay that was run, often 0; all losses are None if not `where.placed`."""
+    """Loss of the smallest weight decay that was run, often 0; None, like all losses, if `where.placed` is false."""
     tenth: Loss | None
     """Loss of a tenth of `best_wd`; None if no weight decay that small was run."""
     tenfold: Loss | None
     """Loss of ten times `best_wd`; None if no weight decay that large was run."""
     by_rule: Loss | None
-    """Loss of the weight decay of the rule, ratio * lr; None if it lies outside the weight decays that were run."""
+    """Loss of the weight decay ratio * lr that the rule advises; None if outside the weight decays that were run."""
     smallest: float
     """The smallest weight decay that was run."""
     largest: float
@@ -87,7 +87,7 @@ class RateRow:
 def rows(landscape: Landscape, fit: LineFit | None, ratio: float) -> tuple[RateRow, ...]:
     """One row per learning rate of `landscape`, ascending.
 
-    `fit`: the line through the landscape's optima, or None; `ratio`: weight decay / learning rate of the rule.
+    `fit`: the line through the landscape's optima, or None; `ratio`: weight decay / learning rate as the rule advises.
     """
     curves = {} if fit is None else {curve.lr: curve for curve in fit.curves}
     found = (_row(cut, curves.get(cut.lr), ratio) for cut in landscape.slices())
@@ -218,7 +218,7 @@ def of_trial(lr: float, wd: float, score: float) -> RateRow:
 
 
 def of_ridge(found: Ridge, frame: pd.DataFrame, ratio: float) -> tuple[RateRow, ...]:
-    """One row per learning rate of `found`. `frame`: the trials; `ratio`: weight decay / learning rate of the rule."""
+    """One row per learning rate of a random search with trials `frame` and fit `found`; `ratio`: as in `rows`."""
 
     def loss(rate: int, wd: float | None) -> Loss | None:
         lost = np.full(1, np.nan) if wd is None else found.losses(rate, wd)

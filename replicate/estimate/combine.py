@@ -1,4 +1,4 @@
-"""Intervals of means, differences and largest distances, computed from the intervals of the combined estimates.
+"""Intervals of means, differences and largest distances of estimates, computed from the estimates' own intervals.
 
 Method of variance estimates recovery (Zou and Donner, "Construction of confidence limits about effect measures", 2008):
 the distances of an estimate from its own limits take the place of standard errors, so skewed and one-sided intervals
@@ -39,7 +39,7 @@ def mean(parts: Sequence[Span]) -> Span:
 
 
 def mean_in_step(parts: Sequence[Span]) -> Span:
-    """Mean of `parts` whose errors may be fully correlated: averaging does not reduce them. ValueError if empty."""
+    """Mean of `parts`, whose errors may be fully correlated: averaging narrows no interval. ValueError if empty."""
     if not parts:
         raise ValueError("mean of intervals: expected at least one, got none")
     n = len(parts)
@@ -58,9 +58,9 @@ def largest_distance(parts: Sequence[Span], parts_strict: Sequence[Span]) -> Spa
     """Largest absolute difference between any two parts; raises ValueError if there are fewer than two.
 
     Upper limit: the largest upper limit of any pair of `parts`. Showing that all pairs lie below a bound needs no
-    adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit
-    over `parts_strict`, the same values with intervals adjusted for the number of pairs: showing that a pair exceeds
-    one needs this.
+    adjustment for multiplicity (intersection-union test, Berger and Hsu 1996). Lower limit: the largest lower limit of
+    any pair of `parts_strict`, the same values with intervals adjusted for the number of pairs: needed to show that
+    some pair lies above a bound.
     """
     if len(parts) < 2:
         raise ValueError(f"largest distance: expected at least two parts, got {len(parts)}")

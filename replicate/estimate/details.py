@@ -51,9 +51,9 @@ class RatioAt(Row, frozen=True):
 class Slope(Details, frozen=True, tag="slope"):
     per_lr: tuple[OptimumAt, ...]
     misfit_p: float | None
-    """p value of the best line; None with fewer than three optima bounded on both sides."""
+    """p value of the test that the optima lie on a line; None with fewer than three bounded on both sides."""
     seed_curve_share: float | None
-    """Share of a run's variance that is a smooth curve common to a seed's runs: `seed_curves.Shared.share`."""
+    """Share, 0 to 1, of a run's variance that is a smooth curve over weight decay, common to its seed's runs."""
 
 
 class Interval(Row, frozen=True):
@@ -65,7 +65,7 @@ class Ratio(Details, frozen=True, tag="ratio"):
     per_lr: tuple[OptimumAt, ...]
     ratios_together: tuple[RatioAt, ...]
     family: Interval | None = None
-    """The interval at a level that holds for all ten cells simultaneously, if the claim is about a rejection."""
+    """Interval that holds for all ten cells simultaneously, if the claim is that a cell rejects the ratio 0.10."""
 
 
 class PooledRatio(Details, frozen=True, tag="pooled-ratio"):
@@ -84,7 +84,7 @@ class Value(Interval, frozen=True):
 
 
 class GrowthSide(Row, frozen=True):
-    """How accuracy drops grow with the distance from kappa = 1, on one side of it and on one data set."""
+    """How the accuracy lost grows with kappa's distance from 1 (the claimed weight decay), on one side and data set."""
 
     dataset: str
     near: float
@@ -92,7 +92,7 @@ class GrowthSide(Row, frozen=True):
     far: float
     exponent: float
     gamma: float
-    """Edge of the zone without loss, as abs(ln kappa)."""
+    """Edge, as abs(ln kappa), of the zone around kappa = 1 in which accuracy does not drop."""
     gamma_interval: tuple[float, float]
     squared_gamma: Value
     """gamma of the paper's own formula, which has exponent 2; `squared_beta_pp` is the beta of that formula."""
@@ -105,7 +105,7 @@ class Growth(Details, frozen=True, tag="growth"):
 
 class Terms(Details, frozen=True, tag="terms"):
     terms: dict[str, float]
-    """Name → value, pp, of each quantity; the estimate is the smallest value."""
+    """Name → value, pp, of the quantities that are compared; the estimate is the smallest value."""
     smallest: str
 
 
@@ -116,11 +116,11 @@ class Asymmetry(Details, frozen=True, tag="asymmetry"):
 
 class Gaps(Details, frozen=True, tag="gaps"):
     gaps_pp: tuple[float, ...]
-    """One gap per cell."""
+    """Accuracy lost by tuning only the learning rate: one gap per cell."""
 
 
 class Measured(Value, frozen=True):
-    """One of the two estimates from which the claim's estimate is computed."""
+    """The mean gap or the standard deviation over seeds: the claim's estimate is their difference."""
 
     level: float
     n: int
@@ -131,9 +131,9 @@ class GapAndSeedNoise(Details, frozen=True, tag="gap-and-seed-noise"):
     mean_gap_pp: Measured
     seed_sd_pp: Measured
     gaps_pp: tuple[float, ...]
-    """One gap per cell."""
+    """Accuracy lost by tuning only the learning rate: one gap per cell."""
     seed_sd_by_the_paper: str
-    """Outcome of comparing the standard deviation over seeds with the paper's range."""
+    """Outcome of the test whether the standard deviation over seeds lies in the paper's range."""
 
 
 class RunCounts(Details, frozen=True, tag="run-counts"):

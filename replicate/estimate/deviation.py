@@ -59,8 +59,8 @@ def cell_drops(landscape: Landscape, *, together: bool = False) -> dict[float, F
 def seed_means(table: Floats) -> Floats:
     """Mean of `table` [E, S] over learning rates with equal weights, [S]; NaN for a seed without finite values.
 
-    A missing pair is replaced by its learning rate's mean. That multiplies the seed's distance from the mean of all
-    seeds by the share of its pairs that are present; the distance is divided by this share to keep the spread unbiased.
+    A missing entry is replaced by its learning rate's mean, which draws the seed towards the mean of all seeds: its
+    distance shrinks to the share of its entries that are present. Dividing by this share keeps the spread unbiased.
     """
     finite = np.isfinite(table)
     filled = np.where(finite, table, np.nanmean(table, axis=1, keepdims=True)).mean(axis=0)
@@ -77,9 +77,9 @@ def _row(wds: Floats, wd: float) -> int | None:
 
 
 def cells_interval(values: Sequence[Floats], level: float) -> tuple[float, float, float, int]:
-    """Mean over cells of the seeds' values [S]: mean, low, high, number of values; not bounded if a cell has one seed.
+    """Mean over cells of their seeds' values [S], with its interval: returns mean, low, high and number of values.
 
-    t interval with Satterthwaite's degrees of freedom (Satterthwaite 1946).
+    t interval with Satterthwaite's degrees of freedom (Satterthwaite 1946); not bounded if a cell has one seed.
     """
     cells = [v[np.isfinite(v)] for v in values]
     cells = [v for v in cells if len(v)]
@@ -125,7 +125,7 @@ def drop(drops: Drops, kappa: float, level: float = 0.95, family: int = 6) -> Es
 
 
 def least(quantity: str, terms: Sequence[tuple[str, float, Sequence[Floats], float]], level: float = 0.95) -> Estimate:
-    """The smallest of several quantities sign * mean + offset, percentage points.
+    """The smallest of several quantities, percentage points: each is sign * mean over cells + offset.
 
     Args:
         quantity: Name of the estimate.

@@ -1,4 +1,4 @@
-"""Fits of a cell that several claims use, computed once per process: line through the optima, gap draws, ridge."""
+"""Fits that several claims use, cached per process: line through the optima, draws of the gap, random searches."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _gap_draws(key: _ByContent, grid: tuple[float, ...]) -> Floats | None:
 
 
 def line(landscape: Landscape) -> LineFit | None:
-    """The line through the landscape's optima; None if no learning rate has three usable weight decays."""
+    """Power laws (lines in ln-ln) through the optima; None if no learning rate has three usable weight decays."""
     return _line(_ByContent.of(landscape))
 
 
 def ridge(landscape: Landscape) -> Ridge | None:
-    """The best weight decays of a random search; None if `replicate.estimate.surface.ridge` returns None."""
+    """The best weight decays of a random search; None with too few trials or equal scores (`surface.ridge`)."""
     return _ridge(_ByContent.of(landscape))
 
 
@@ -64,5 +64,5 @@ def generator(landscape: Landscape) -> np.random.Generator:
 
 
 def gap_draws(landscape: Landscape, grid: tuple[float, ...] = WEIGHT_DECAYS) -> Floats | None:
-    """Draws [K] of the gap, pp, of the one-dimensional search: see `replicate.estimate.gap.gap_draws`."""
+    """Draws [K] of the gap, the accuracy (pp) lost by tuning only the learning rate; None as in `gap.gap_draws`."""
     return _gap_draws(_ByContent.of(landscape), grid)

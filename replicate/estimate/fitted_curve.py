@@ -26,8 +26,8 @@ class FittedCurve:
     process: Fit
     shape: RiseAndFall
     share: float
-    """Posterior probability of the rise-and-fall model (`shape`) against `process` alone; the same at all learning
-    rates."""
+    """Posterior probability of the rise-and-fall model (`shape`); the rest is that of the Gaussian process alone
+    (`process`). The same at all learning rates."""
 
     def draw(self, rng: np.random.Generator, grid: Floats) -> Floats:
         """Draws [K, len(grid)] at ln(weight decay) `grid`, in units of `process.scale` relative to the best mean."""

@@ -1,8 +1,9 @@
-"""How drops grow beyond the tolerance zone: drop = beta * (abs(ln kappa) - gamma) ** p beyond gamma, 0 inside.
+"""How the drop, the accuracy lost at kappa times the claimed weight decay, grows beyond a zone without loss.
 
-The paper's formula (section 4.2) with a free exponent. Each side of kappa = 1 has three drops, at factors 2, 5 and 10:
-those at 5 and 10, beyond the zone, give the exponent once gamma is known; the drop at 2, where the paper puts the
-zone's edge, gives gamma. If the drop at 2 exceeds that of a power law through 5 and 10, there is no zone: gamma = 0.
+drop = beta * (abs(ln kappa) - gamma) ** p beyond the zone's edge gamma, 0 inside: the paper's formula (section 4.2)
+with a free exponent p. Each side of kappa = 1 has three drops, at factors 2, 5 and 10: those at 5 and 10, beyond the
+zone, give p once gamma is known; the drop at 2, where the paper puts the zone's edge, gives gamma. If the drop at 2
+exceeds that of a power law through 5 and 10, there is no zone: gamma = 0.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _GAMMAS = np.linspace(0.0, EDGE, 2001)
 
 
 def _step(gamma: float) -> float:
-    """ln of the ratio of the distances, in ln kappa, of factors 10 and 5 from the zone's edge."""
+    """ln of how many times farther, in ln kappa, factor 10 lies from the zone's edge `gamma` than factor 5 does."""
     return math.log((FAR - gamma) / (NEAR - gamma))
 
 
 def zone_edge(at_edge: float, near: float, far: float) -> float:
-    """gamma in [0, ln 2] from the drops at factors 2, 5 and 10 of one side; the last two must be above 0.
+    """The zone's edge gamma, in [0, ln 2], from one side's drops at factors 2, 5 and 10; the last two must be above 0.
 
     The smallest gamma for which the power law through the drops at 5 and 10 is at most the measured drop at 2.
     """
@@ -71,9 +72,9 @@ def exponent(by_dataset: Mapping[str, Drops], level: float = 0.95) -> Estimate:
 
     Returns:
         Flagged `sides-differ` if the exponents of two sides differ significantly by more than `DIFFER`, and `zone-off`
-        if a factor 2 significantly costs more than a factor 5, or improves on the claimed decay by more than a quarter
-        of the drop at 5. Not bounded if runs are missing (`no-pairs`) or the drops at 5 and 10 cannot be told from 0
-        (`no-drop`, `one-seed`).
+        if the drop at a factor 2 is significantly above that at a factor 5, or so far below 0 that accuracy gains more
+        than a quarter of the drop at 5. Not bounded if runs are missing (`no-pairs`) or the drops at 5 and 10 cannot be
+        told from 0 (`no-drop`, `one-seed`).
     """
     values: list[float] = []
     ends: list[tuple[float, float]] = []
@@ -147,7 +148,7 @@ def _of_whole_cells(drops: Drops) -> Drops:
 
 
 def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
-    """Adds the influences of a data set's two sides seed by seed before pooling, as both use the runs at kappa = 1."""
+    """Adds each seed's contributions to the errors of a data set's two sides, as both use the runs at kappa = 1."""
     return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
 

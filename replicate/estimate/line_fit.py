@@ -1,6 +1,6 @@
-"""Profile likelihood of power laws, lines in ln-ln, through the optima of a cell, from the likelihood of each optimum.
+"""Profile likelihood of power laws (lines in ln-ln) through a cell's optima, from the likelihood of every optimum.
 
-Every interval is a profile likelihood interval: the values of the quantity for which some line's deviance from the best
+Every interval is a profile likelihood interval: the values that the quantity has on lines whose deviance from the best
 line is within the chi-squared quantile (Venzon and Moolgavkar 1988). Optima that are bounded on one side or not at all
 enter through their likelihoods, as in interval-censored regression, so a quantity that the data do not bound stays
 unbounded. If no line fits, deviances are divided by the deviance per residual degree of freedom (Birge ratio).
@@ -24,7 +24,7 @@ from replicate.text import joined
 SLOPES = np.round(np.arange(-4.0, 4.0001, 0.02), 6)
 """Slopes tried; an interval that reaches the smallest or largest of them counts as not bounded on that side."""
 MISFIT_P = 0.01
-"""A line with a smaller p value than this counts as a misfit."""
+"""If the best line has a smaller p value than this, no line fits the optima: a misfit."""
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
@@ -40,8 +40,8 @@ TOO_MANY = (
     "harder task, on which weight decay matters more"
 )
 WITHIN_RUNS = 2.0
-"""Width, in spacings of the runs, below which less noise does not narrow an optimum's interval: from the run before the
-best one to the run after it."""
+"""An optimum's interval up to this wide, in spacings of the runs, is not narrowed further by less noise: it goes from
+the run before the best one to the run after it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LineFit:
 
     @cached_property
     def of_slopes(self) -> Floats:
-        """[B], the largest log-likelihood at each of `SLOPES`."""
+        """[B], the largest log-likelihood at each of the B `SLOPES`, over all `heights`."""
         return np.asarray(self.loglik.max(axis=0))
 
     @cached_property
@@ -96,7 +96,7 @@ class LineFit:
 
     @cached_property
     def bounded(self) -> int:
-        """Number of learning rates with an optimum bounded on at least one side; the other curves are plateaus."""
+        """Number of learning rates at which the best weight decay is bounded on at least one side, at 99 %."""
         return sum(bool(np.isfinite(c.interval(BOUNDED_DEVIANCE)).any()) for c in self.curves)
 
     @cached_property
@@ -132,7 +132,7 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
 
 
 def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
-    """[H, B], log-likelihood of the optimum at every height plus shift; `heights` are spaced by `HEIGHT_STEP`."""
+    """[H, B], log-likelihood of the optimum at each of `heights` (`HEIGHT_STEP` apart) plus each of `shifts`."""
     first = heights[0] + shifts
     start = curve.start + STEP * np.floor((first.min() - curve.start) / STEP)
     every = round(HEIGHT_STEP / STEP)
@@ -191,7 +191,7 @@ def ends(grid: Floats, inside: NDArray[np.intp]) -> tuple[float, float]:
 
 
 def settle(fit: LineFit) -> str:
-    """Which further runs would determine the line, from the learning rates whose optimum is not bounded."""
+    """Advice which further runs would determine the line: those at learning rates whose optimum is not bounded."""
     wanted: dict[str, list[str]] = {}
     """Advice → the learning rates to which it applies."""
     noise_unknown = not fit.curves[0].noise_known

@@ -35,8 +35,8 @@ class NextRun:
 class Divergence:
     """The region of (learning rate, weight decay) where training diverges, from all runs of a landscape.
 
-    The region has every point whose learning rate, and whose learning rate times weight decay, are at least those of a
-    point at which most runs diverged and beyond which no run finished.
+    It begins at points at which most runs diverged and beyond which no run finished: a point is in it if neither its
+    learning rate nor its learning rate times weight decay is below that of such a point.
     """
 
     def __init__(self, landscape: Landscape) -> None:

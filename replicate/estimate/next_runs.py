@@ -26,19 +26,19 @@ from replicate.landscape.landscape import Floats, Landscape
 FINE = 129
 """Number of points at which a drawn curve is evaluated to find its optimum."""
 SLOPE_UNIT, RATIO_UNIT = 0.2, float(np.log(2))
-"""Half-widths of the paper's margins, in units of which the errors of slope and ratio are added."""
+"""Half-widths of the paper's margins: the errors of slope and ratio are divided by these before they are added."""
 LEAST_VARIANCE = 0.05**2
 """Smallest variance assumed for an optimum, in ln(weight decay) squared."""
 LEAST_GAP = float(np.log(1.25))
 """No candidate is closer to a run than this, in ln(weight decay)."""
 TOLD = 2.6
-"""Standard errors by which two runs must differ to be told apart: about `plateau.SET_LEVEL` for a handful of runs."""
+"""Standard errors by which two runs must differ to be told apart, about as in `plateau.best_runs` with few runs."""
 BEYOND_END = float(np.log(10))
 """Standard deviation assumed, in ln, for an optimum that is not bounded on one side."""
 BEYOND = float(np.log(3))
 """Distance, in ln, of the first candidate beyond the runs; the second lies twice as far."""
 APART = 0.1
-"""Largest distance, in ln, of a trial's learning rate from that of its candidate."""
+"""Suggested trials have random learning rates, at most this far, in ln, from that of the chosen candidate."""
 LEAST_DRAWS = 100
 """If fewer drawn surfaces than this have a slope, no trials are suggested."""
 
@@ -121,7 +121,7 @@ class _Rate:
         return self._variance(float(self._left @ self._left), self._known.shape[1]) + self._open()
 
     def _open(self, candidate: int = -1) -> float:
-        """Additional variance because the optimum may lie beyond an end, after one more run at `candidate`."""
+        """Variance added because the optimum may lie beyond an end, after the runs of `candidate`; -1: none."""
         more = int(self.sizes[candidate])
         return BEYOND_END**2 * sum(end.open(self._noise, candidate, more) for end in self._ends)
 
@@ -144,7 +144,7 @@ class _Rate:
         self.sizes[candidate] = 1
 
     def _told(self, candidate: int, noise: Floats) -> Floats:
-        """[K, 2], orthonormal to `_known`: the candidate's simulated score for each draw, and its square."""
+        """[K, 2], regressors added by `candidate`, orthonormal to `_known`: its simulated scores and their squares."""
         score = self._scores[:, candidate] + self._noise / np.sqrt(self.sizes[candidate]) * noise
         score = (score - score.mean()) / score.std()
         added = np.column_stack([score, score**2])

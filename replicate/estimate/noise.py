@@ -36,7 +36,7 @@ class SliceNoise:
     weights: Floats | None
     """[W, W, S], weight of each score in each mean; None if no score is missing, so that means are plain averages."""
     level_squares: float
-    """Sum of squares of the seeds' levels around their average, among rows that shared seeds link."""
+    """Sum of squares of the seeds' levels around their average, among weight decays linked by shared seeds."""
     level_dof: int
     """Degrees of freedom of `level_squares`."""
     linked: bool
@@ -72,7 +72,7 @@ def additive_fit(scores: Floats) -> SliceNoise:
 
 
 def _least_squares(scores: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """With missing scores: means, seed levels, 1 - leverage of each score, weights, degrees of freedom of levels.
+    """`additive_fit` if scores are missing: means, levels, 1 - leverage of each score, weights, the levels' dof.
 
     Two sets of rows not linked by a chain of shared seeds are compared as if the seeds of both had the same mean
     effect, since nothing else is known. A row that shares no seed with any other has no seed effects: all its scatter
@@ -117,17 +117,17 @@ def _linked(finite: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def covariance_of_means(noise: SliceNoise, among: Floats) -> Floats:
-    """Covariance [W, W] of `noise.mean`, seed levels left out, from that of the runs of one seed, `among` [W, W]."""
+    """Covariance [W, W] of `noise.mean` without seeds' levels; `among` [W, W]: covariance of the runs of one seed."""
     if noise.weights is None:
         return among / noise.count
     return np.asarray(np.einsum("iws,wv,jvs->ij", noise.weights, among, noise.weights, optimize=True))
 
 
 def level_covariance(noise: SliceNoise, variance: float) -> Floats:
-    """Contribution of the seeds' levels, each of `variance`, to the covariance [W, W] of the means.
+    """Covariance [W, W] of the means that is due to the seeds' levels (errors common to a seed's runs) of `variance`.
 
-    If shared seeds link all rows, the levels change all means equally and are left out (zeros). If shared seeds do not
-    link two rows, the levels make the rows' difference uncertain.
+    If shared seeds link all rows, the levels change all means equally and are left out (zeros). Two rows that are not
+    linked have different levels, which make the rows' difference uncertain.
     """
     if noise.weights is None:
         return np.zeros((len(noise.mean), len(noise.mean)))
@@ -136,12 +136,12 @@ def level_covariance(noise: SliceNoise, variance: float) -> Floats:
 
 
 def level_variance_between(noises: Sequence[SliceNoise], unknown: float) -> float:
-    """Upper limit of the variance of a seed's level at one learning rate, for `level_covariance`.
+    """Upper limit of the variance of a seed's level (the error common to its runs) at one learning rate.
 
     The upper end of a one-sided 90 % interval, from the seeds' levels among weight decays that shared seeds link. A
     seed may have the same level at all learning rates, so all learning rates together have no more degrees of freedom
-    than one. The limit is `unknown` if linked weight decays never share two seeds, and 0 if no seed links any: levels
-    then are part of the scatter.
+    than one. Returns `unknown` if linked weight decays never share two seeds, and 0 if all are linked, or if no seed
+    has two weight decays: levels then are part of the scatter.
     """
     if not any(parts_apart(n).any() for n in noises):
         return 0.0
@@ -165,7 +165,7 @@ def parts_apart(noise: SliceNoise) -> NDArray[np.bool_]:
 
 
 def _of_levels(weights: Floats) -> Floats:
-    """[W, S], weight of each seed's level in each mean, minus the weight's average over means."""
+    """[W, S], weight that each seed's scores have in each mean, minus this weight's average over the means."""
     of_seed = weights.sum(axis=1)
     apart = of_seed - of_seed.mean(axis=0)
     # Between linked rows the differences are rounding errors, which a large variance would magnify.

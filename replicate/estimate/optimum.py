@@ -1,9 +1,9 @@
 """The best weight decay of one learning rate: the likelihood of every ln(weight decay), given the scores of a slice.
 
-Each posterior draw of the accuracy curve has an argmax. The likelihood of a position is how often argmaxes fall there
-in the posterior relative to the prior (a Bayes factor): first among the weight decays that were run, then in the
-neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid stands
-for everything beyond.
+Each draw of the accuracy curve has an argmax. The likelihood of a position is the share of posterior draws with their
+argmax there, divided by that share of prior draws (a Bayes factor): first among the weight decays that were run, then
+in the neighbourhood of each. Hence no shape is assumed, a flat slice says nothing, and an argmax at the end of the grid
+stands for everything beyond.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PRIOR_DRAWS = 2000
 FINE = 97
 """Points at which a draw is evaluated; its argmax is then refined by a parabola."""
 STEP = 0.02
-"""Spacing of the likelihood's grid in ln(weight decay)."""
+"""Spacing, in ln(weight decay), of the positions for which the likelihood is tabulated."""
 FLOOR = 2e-3
-"""Smallest Bayes factor: a single slice can make a position no less likely than this."""
+"""Smallest Bayes factor: the runs of one learning rate never make a position less likely than this."""
 PLATEAU = float(np.log(8))
 """Runs that cannot be told from the best are a plateau if they span this much in ln(weight decay): the paper's
 accuracies fall by 0.7 pp at a factor 2 either way, which three seeds can detect."""
@@ -58,7 +58,7 @@ class OptimumCurve:
     best_run: float
     """ln(weight decay) of the run with the best mean; below the grid if that is weight decay 0."""
     straight: float
-    """The optimum if accuracy fell in straight lines: see `straight_peak`."""
+    """The optimum, ln(weight decay), if accuracy falls from it in a straight line on either side: `straight_peak`."""
     flags: tuple[Flag, ...]
     seed_curve_share: float
     """Share of a run's variance due to its seed's own smooth curve; NaN without repeated seeds."""
@@ -170,7 +170,7 @@ def _argmax(grid: Floats, draws: Floats) -> Floats:
 
 @lru_cache(maxsize=512)
 def _prior_argmax(width_over_length: float) -> Floats:
-    """Prior density over [0, 1], in 40 bins, of the argmax of the process."""
+    """Prior density, in 40 bins, of the process's argmax in an interval `width_over_length` length scales wide."""
     grid = np.linspace(0, 1, FINE)
     rng = np.random.default_rng(0)
     covariance = matern(np.abs(grid[:, None] - grid[None, :]), 1 / width_over_length)
@@ -195,7 +195,7 @@ def _run_support(points: Points, fit: Fit, rng: np.random.Generator) -> Floats:
     """[N], Bayes factor, relative to the prior, of each weight decay that was run to be the best of them.
 
     Evaluated only at the runs: between two runs the process is unconstrained, especially beside a steep fall, where it
-    would find a peak that no run supports. So it may place an optimum between runs, but not choose between which ones.
+    would find a peak that no run supports. So the runs decide near which of them it lies, the process where exactly.
     """
     best = draw_curves(points, fit, rng, points.x, DRAWS).argmax(axis=1)
     posterior = np.bincount(best, minlength=len(points.x)) / DRAWS
@@ -262,7 +262,7 @@ def _density(places: Floats, inside: Floats, before: Floats) -> tuple[Floats, Fl
 
 
 def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
-    """[G + 2], Bayes factor of every position under the rise and fall; its prior beyond either end is `OUTSIDE`."""
+    """[G + 2], by the model of `rise_and_fall.py`, Bayes factors of an optimum below the grid, on it, and above it."""
     before = np.full(len(inside), (1 - 2 * OUTSIDE) / (points.high - points.low))
     density, prior = _density(places, inside, before)
     ratio = density / np.maximum(prior, 1e-12)
@@ -271,7 +271,7 @@ def _by_shape(points: Points, places: Floats, inside: Floats) -> Floats:
 
 
 def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: np.random.Generator) -> Floats:
-    """[G + 2], as `_by_shape`, under the process."""
+    """[G + 2], Bayes factors as in `_by_shape`, but by the Gaussian process alone."""
     width = points.high - points.low
     prior = np.zeros(len(inside))
     for length, weight in zip(LENGTHS, fit.weights.sum(axis=(0, 2)), strict=True):
@@ -298,9 +298,9 @@ def _by_process(points: Points, fit: Fit, places: Floats, inside: Floats, rng: n
 def straight_peak(x: Floats, mean: Floats) -> float:
     """Position of the peak if accuracy fell from it in straight lines, from means [N] at `x` [N].
 
-    A concave curve lies below the extrapolated lines through pairs of runs on either side. On each side of the best run
-    these lines bound a triangle above it; the result is the mean position of the two tips, weighted by their heights.
-    For a symmetric peak the triangles are equal; for one with a steep side, the triangle on that side is larger.
+    A concave curve lies below any line through two runs, extrapolated. In each of the two gaps beside the best run, the
+    lines through the next two runs to the left and to the right cross at a tip; the result is the mean position of the
+    two tips, weighted by their heights. For a symmetric peak they are equal; a steep side has the higher tip.
     """
     best = int(mean.argmax())
     tips = [(0.0, float(x[best]))]
@@ -321,11 +321,12 @@ def straight_peak(x: Floats, mean: Floats) -> float:
 def _unbounded(
     table: Floats, points: Points, best: NDArray[np.intp], flat: tuple[float, float], inside: Floats
 ) -> Floats:
-    """`table` with all positions on a plateau, of runs that cannot be told from the best, made as likely as the best.
+    """`table` with all positions on a plateau made as likely as the best.
 
-    Runs that are equally good up to the grid's end do not bound the optimum on that side, whatever peak a smooth curve
-    has among them. Between two cliffs a smooth curve has a peak in the middle, and so at every learning rate: therefore
-    three or more equal runs that span `PLATEAU` count as equally likely.
+    `best`: the runs that cannot be told from the best; `flat`: ends of the curve's flat top. Runs that are equally good
+    up to the grid's end do not bound the optimum on that side, even if a smooth curve has a peak among them. Between
+    two cliffs a smooth curve always has its peak in the middle: therefore all positions among three or more equally
+    good runs that span `PLATEAU` count as equally likely.
     """
     x = np.maximum(points.x, points.low)
     out = table.copy()

@@ -10,10 +10,10 @@ from replicate.estimate.best_set import indistinguishable
 from replicate.landscape.landscape import Floats
 
 SET_LEVEL = 0.99
-"""Confidence level of the set of runs that cannot be told from the best, which decides whether an optimum is
-bounded."""
+"""Confidence level of the set of runs that cannot be told from the best; if the set reaches an end of the grid, the
+optimum is not bounded there."""
 LEAST_DOF_OF_SLICE = 8.0
-"""Smallest number of degrees of freedom used for this set of runs. A learning rate may have fewer (two seeds of seven
+"""Smallest number of degrees of freedom used to find that set. A learning rate may have fewer (two seeds of seven
 weight decays leave 6, one seed none), but its variances come from the whole cell, widened by the t quantile of the
 cell's degrees of freedom, or are the largest that smooth curves allow."""
 LATE_FALL = 1 / 5
@@ -30,10 +30,10 @@ def best_runs(points: Points, fit: Fit) -> NDArray[np.intp]:
 
 
 def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[float, float]]:
-    """`flat_top` at every learning rate; if most tops are flat, all count as flat, as noise can make one look narrow.
+    """`flat_top`, the ends (low, high) of the curve's top, at every learning rate.
 
-    In that case each top is made as wide as the widest, around its own middle. Only tops with a fall on both sides are
-    counted and widened.
+    If most tops are flat, each is made as wide as the widest, around its own middle, as noise can make one look narrow.
+    Only tops with a fall on both sides are counted and widened.
     """
     found, closed = [], []
     for points, runs in zip(cell, best, strict=True):
@@ -50,9 +50,9 @@ def flat_tops(cell: list[Points], best: list[NDArray[np.intp]]) -> list[tuple[fl
 def flat_top(x: Floats, mean: Floats) -> tuple[float, float]:
     """Positions (low, high) at which accuracy begins to fall on either side, from runs at `x` [N] with means [N].
 
-    The loss is taken as quadratic from there on: the line through the square roots of the first two losses beyond
-    `LATE_FALL` is extrapolated to 0. For a peak both positions are the peak; if the lines cross, `low` is above `high`.
-    Without two such runs the position is the last run before the fall.
+    The loss is taken as quadratic from there on: on each side, the line through the square roots of the losses at the
+    first two falling runs (see `LATE_FALL`) is extrapolated to 0. For a peak both positions are the peak; if the lines
+    cross, `low` is above `high`. Without two falling runs the position is the last run before the fall.
     """
     loss = mean.max() - mean
     best = int(mean.argmax())
@@ -60,7 +60,7 @@ def flat_top(x: Floats, mean: Floats) -> tuple[float, float]:
 
 
 def _begin(x: Floats, loss: Floats) -> float:
-    """`flat_top` for one side: `x` [N], ascending, from the best run outwards."""
+    """Where accuracy begins to fall on one side, for `flat_top`; `x` [N]: ascending, from the best run outwards."""
     last = int(np.nonzero(loss[:-1] <= LATE_FALL * loss[1:])[0].max(initial=0))
     if last + 2 >= len(x) or loss[last + 2] <= loss[last + 1]:
         return float(x[last])

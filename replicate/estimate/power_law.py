@@ -25,8 +25,8 @@ from replicate.estimate.quantiles import chi2_quantile
 from replicate.landscape.landscape import Floats
 
 MAY_DRIFT = float(np.log(1.5))
-"""A ratio may vary if, on the likeliest line, it is farther than this, in ln, from its mean at some learning rate with
-a bounded optimum. The value is below the margin's factor 2 because the slope is not known exactly."""
+"""A ratio is flagged `ratio-may-vary` if, on the likeliest line, it is farther than this, in ln, from its mean at some
+learning rate with a bounded optimum. That is below the margin's factor 2 because the slope is not known exactly."""
 RESOLUTION = 0.1
 """Share of the grid's spacing by which the interval of a ratio is widened: an asymmetric curve's peak between two grid
 points cannot be located better, whatever the noise, and the error is the same at every learning rate."""
@@ -71,7 +71,7 @@ def slope(fit: LineFit, level: float = 0.95) -> Estimate:
 def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
     """Interval of ln(best weight decay) at `lr` over all lines compatible with the optima; ends may be infinite.
 
-    Widened like the interval of a ratio: see `log_ratio`.
+    Widened by the bias that all optima may share (`_widening`), like the interval of a ratio.
     """
     away = float(np.log(lr)) - fit.center
     allowed = fit.loglik >= fit.loglik.max() - fit.scale * float(chi2_quantile(level, 1)) / 2
@@ -87,8 +87,8 @@ def place(fit: LineFit, lr: float, level: float = 0.95) -> tuple[float, float]:
 def log_ratio(fit: LineFit, level: float = 0.95) -> tuple[float | None, float, float]:
     """ln(best weight decay / learning rate), mean over the learning rates with a bounded optimum: value, low, high.
 
-    It is the line's value at the centre of these learning rates, with the slope profiled out; if no line fits (p below
-    `MISFIT_P`), it is the mean of the values estimated at each of them alone. The interval is widened by `RESOLUTION`,
+    It is the value, at the centre of these learning rates, of the likeliest line of any slope; if no line fits (p below
+    `MISFIT_P`), it is the mean of separate estimates at each learning rate. The interval is widened by `RESOLUTION`,
     and by the possible bias in the position of an asymmetric peak (`_lean`).
     """
     profile = fit.of_heights
@@ -215,7 +215,7 @@ class Rivals:
     supported: str | None
     excluded: tuple[str, ...]
     exponent_of_lr_times_wd: int | None
-    """Exponent in the convention of Loshchilov and Hutter, whose decay is PyTorch's lr * wd: one larger."""
+    """`exponent` + 1: that of PyTorch's lr * wd, which is the weight decay in Loshchilov and Hutter's convention."""
 
 
 def rivals(fit: LineFit, level: float = 0.95) -> Rivals:

@@ -29,7 +29,7 @@ class BestAt:
 
 @dataclass(frozen=True)
 class Published:
-    """A cell's estimates by the paper's own method (`replicate.estimate.published`); None where not defined."""
+    """A cell's estimates by the paper's method (argmax, least squares, resampled seeds); None where not defined."""
 
     rho: float
     rho_low: float

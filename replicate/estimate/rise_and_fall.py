@@ -21,12 +21,12 @@ from replicate.estimate.softening import hardened, soft, softened
 from replicate.landscape.landscape import Floats
 
 OWN = 4
-"""Number of parameters of one learning rate: accuracy without decay, relative to the best mean, and the height of the
-rise, both in units of the means' span; ln(weight decay) at half of the rise and at the fall, relative to the smallest
-weight decay."""
+"""Number of parameters of one learning rate: accuracy without decay, relative to the best mean; height of the rise
+(these two in units of `span_pp`); ln(weight decay) at half of the rise and at the fall, relative to the smallest weight
+decay."""
 COMMON = 4
 """Number of shared parameters: logarithms of the widths of the rise and of the fall, in ln(weight decay), of the fall's
-exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of the means' span."""
+exponent (1: logistic; large: a sharp upper edge and a long tail), and of its depth in units of `span_pp`."""
 EXPECTED = np.array([-0.3, -0.7, 1.0])
 """Prior means of the first three shared parameters."""
 SPREAD = np.array([0.7, 0.8, 1.5])
@@ -60,7 +60,7 @@ class RiseAndFall:
     scale: float
     """Unit of drawn curves, percentage points; curves are relative to the best mean."""
     span_pp: float
-    """Range of the means, at the learning rate where it is largest."""
+    """Largest range of the means at any learning rate, percentage points: the unit of the shape's heights."""
     parameters: Floats
     """[OWN + COMMON], the likeliest values."""
     expected: Floats
@@ -70,8 +70,9 @@ class RiseAndFall:
     noise: Floats
     """[N, N], covariance of the softened means."""
     length: float
+    """Length scale, ln(weight decay), of the Gaussian process of deviations from the shape (beside `MISFIT`)."""
     amplitude: float
-    """Length and amplitude of the process that models deviations from the shape, in addition to `MISFIT`."""
+    """Amplitude of this Gaussian process, in units of `scale`."""
     posterior: Floats
     """[K, OWN + COMMON], draws of the parameters."""
 
@@ -82,7 +83,7 @@ class RiseAndFall:
         return soft((mean - mean.max()) / self.scale, SOFTENING)
 
     def at(self, parameters: Floats, x: Floats) -> Floats:
-        """[K, N], softened curves of `parameters` [K, OWN + COMMON] at ln(weight decay) `x` [N]."""
+        """[K, N], curves with `parameters` [K, OWN + COMMON] at ln(weight decay) `x` [N], large losses softened."""
         return soft(curve(parameters, x - self.points.low) * (self.span_pp / self.scale), SOFTENING)
 
     def slopes(self, parameters: Floats) -> Floats:
@@ -235,9 +236,9 @@ def _single(values: Floats) -> Floats:
 @dataclass(frozen=True)
 class _Common:
     expected: Floats
-    """[COMMON]"""
+    """[COMMON], prior mean of the shared parameters."""
     precision: Floats
-    """[COMMON, COMMON]"""
+    """[COMMON, COMMON], prior precision matrix of the shared parameters."""
 
 
 def _expected(cells: Sequence[Points], fits: Sequence[Fit]) -> tuple[list[RiseAndFall], _Common]:
@@ -322,7 +323,7 @@ def _log_evidence(c: RiseAndFall, slopes: Floats) -> Floats:
 
 
 def _told_of_common(c: RiseAndFall, slopes: Floats) -> Floats:
-    """[COMMON, COMMON], information of one learning rate on the shared parameters, with its own marginalised out."""
+    """[COMMON, COMMON], information on the shared parameters from one learning rate; its own are marginalised out."""
     information = slopes.T @ np.linalg.solve(c.covariance(), slopes) + c.precision
     own, across = information[:OWN, :OWN], information[:OWN, OWN:]
     told = information[OWN:, OWN:] - across.T @ np.linalg.solve(own, across)
@@ -335,7 +336,7 @@ def _loosened(information: Floats) -> Floats:
 
 
 def _knowing(c: RiseAndFall, others: Floats) -> RiseAndFall:
-    """`c` with the prior of its shared parameters given by the information of the other learning rates, `others`."""
+    """`c` with a new prior of its shared parameters, from `others`, the information of the other learning rates."""
     precision = c.precision.copy()
     precision[OWN:, OWN:] = _loosened(others)
     return replace(c, precision=precision, expected=np.concatenate([c.expected[:OWN], c.parameters[OWN:]]))

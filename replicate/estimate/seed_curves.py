@@ -50,7 +50,7 @@ def matern(distance: Floats, length: Floats | float) -> Floats:
 
 @dataclass(frozen=True)
 class Shared:
-    """The noise of a cell."""
+    """The noise of a cell's mean scores, estimated from all its learning rates."""
 
     covariances: tuple[Floats, ...]
     """Covariance [W, W] of the means (`additive_fit`) at every learning rate, without the seeds' levels."""
@@ -59,7 +59,7 @@ class Shared:
 
 
 def shared_noise(cell: Sequence[Scores], of_known_size: bool = False) -> Shared:
-    """The noise of a cell, averaged over shares and lengths by their likelihood, with a flat prior.
+    """The noise of a cell's mean scores, averaged over the posterior of share and length (the prior is flat).
 
     `of_known_size`: variances are known exactly, not only up to a common factor.
     """
@@ -109,10 +109,10 @@ def _correlations_at(places: tuple[float, ...]) -> Floats:
 
 
 def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
-    """Posterior weights [A, L] of share and length, common factor [A, L] of variances, and whether data inform them.
+    """Posterior weights [A, L] of share and length, factor [A, L] that multiplies all variances, and a bool.
 
-    By restricted likelihood: the likelihood of the residuals if every weight decay has its own mean and every seed of a
-    slice its own level.
+    The bool is False if the scores say nothing about share and length. By restricted likelihood: the likelihood of the
+    residuals if every weight decay has its own mean and every seed of a slice its own level.
     """
     shape = (len(SHARES), len(LENGTHS))
     square, log_det, dof = np.zeros(shape), np.zeros(shape), 0
@@ -139,7 +139,7 @@ def _weights(cell: Sequence[Scores]) -> tuple[Floats, Floats, bool]:
 
 
 def _freed_of_means_and_levels(s: Scores, runs: Floats) -> tuple[Floats, Floats, int]:
-    """Contrasts of `runs` [W, S] that contain no weight decay's mean and no seed's level, in units of one run's SD.
+    """Linear combinations of `runs` [W, S] in which weight decays' means and seeds' levels cancel, in SDs of one run.
 
     Returns K independent vectors [N, K], their correlation [A, L, N, N] over `SHARES` and `LENGTHS`, and K.
     """

@@ -26,7 +26,7 @@ def softened(mean: Floats, covariance: Floats, scale: float, softening: float) -
 
 
 def soft(above: Floats, softening: float) -> Floats:
-    """-s ln(1 + loss / s) with loss = -`above` (any shape) and s = `softening`; an `above` of at least 0 is kept."""
+    """`above` (any shape), with each negative value, -loss, replaced by -s ln(1 + loss / s), where s = `softening`."""
     return np.where(above > 0, above, -softening * np.log1p(np.maximum(-above, 0.0) / softening))
 
 

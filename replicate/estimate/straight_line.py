@@ -24,16 +24,16 @@ from replicate.landscape.landscape import Floats
 
 NEAREST = "straight line nearest to the likeliest optima in ln, t from their scatter around it"
 SAME_DEVIANCE = 1e-3
-"""Positions with a smaller difference in deviance are equally likely."""
+"""Positions whose deviances differ by less than this count as equally likely."""
 R2_MARGIN = 0.05
 """Half-width to which the interval of R² is to be narrowed: half the distance from the claim's bound to 1."""
 SAMPLES = 500
-"""Number of samples of each kind named in `r_squared`."""
+"""Number of samples of each kind with which `r_squared` searches the confidence region of the optima."""
 INTERCEPT_SHARES = np.round(
     np.concatenate([-np.geomspace(50, 0.02, 90), np.arange(-0.01, 0.9901, 0.01), np.arange(1.0, 1.0801, 0.002)]), 6
 )
-"""Intercept shares tried. Shares above 1 are falling lines, up to the line that is 0 at the largest learning rate: see
-`shares`."""
+"""Intercept shares tried. Shares above 1 are falling lines; at 1.08, the line reaches 0 at the paper's largest learning
+rate. `shares` adds steeper ones if needed."""
 
 
 def shares(relative: Floats) -> Floats:
@@ -47,12 +47,13 @@ def shares(relative: Floats) -> Floats:
 
 
 def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
-    """delta / (rho * g + delta), if best weight decay = rho * lr + delta and g is the learning rates' geometric mean.
+    """Intercept / value of the line best weight decay = rho * lr + delta at g, the learning rates' geometric mean.
 
-    0: proportional; 1/2: the line is twice the proportional one at g; -1: half the proportional one; 1: constant; above
-    1: falling. Profiled over the line's value at g with the likelihoods of all optima (in ln), as the largest learning
-    rates would dominate ordinary least squares. If a power law fits and no straight line does, the estimate is the
-    share of the nearest line (`no-straight-line`), which may be wrong and never confirms a claim.
+    That is delta / (rho * g + delta). 0: proportional; 1/2: at g, the line is twice rho * g; -1: half of it; 1:
+    constant; above 1: falling. A profile likelihood over the line's value at g, from the likelihoods of all optima in
+    ln, as the largest learning rates would dominate ordinary least squares. If a power law fits and no straight line
+    does, the estimate is the share of the nearest line (`no-straight-line`), which may be wrong and never confirms a
+    claim.
 
     Args:
         fit: The likelihood of lines in ln-ln, as `replicate.estimate.fits.line` gives it.
@@ -99,10 +100,10 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
 
 
 def _nearest(fit: LineFit, shape: Floats, level: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Minus the sum of squares, in ln, of bounded optima around each share's line; indices of shares close to the best.
+    """For each share, minus the sum of squares, in ln, of bounded optima around its line; indices of the best shares.
 
-    `shape` [shares, curves] is ln of each line, up to its height. The likelihoods cannot rank lines here: they are flat
-    far from an optimum, so a line that meets one or two optima would be as good as one that is nearer to all of them.
+    `shape` [shares, curves]: ln of each line, up to a constant that is fitted. The likelihoods cannot rank lines here:
+    they are flat far from an optimum, so a line that meets one or two optima would be as good as one nearer to all.
     """
     closed = np.array(fit.informative)
     dof = int(closed.sum()) - 2

@@ -35,7 +35,7 @@ LEAN = 0.15
 """The interval of a ratio is widened by this, in ln: the position of an asymmetric peak has the same bias at all
 learning rates, on trained landscapes 0.11 and 0.23 on average (`benchmarks/random_search.py`)."""
 THINNED = 3
-"""Every third point of `GRID` is a candidate for a further trial."""
+"""Every third of the `GRID` weight decays is a candidate for a further trial."""
 RATES = 5
 """Number of learning rates at which surfaces are evaluated, evenly spaced in ln."""
 LEAST_RATES = 3
@@ -51,7 +51,7 @@ ACROSS = np.array([0.7, 1.4, 2.8, 5.6])
 ALONG = np.array([1.5, 4.0, 10.0])
 """Length scales along the lines of `SLOPES`, in ln(learning rate)."""
 LEVEL = 1.0
-"""Variance of an offset common to a learning rate's scores / the surface's variance; length scale: the last `ALONG`."""
+"""Variance of an added smooth function of learning rate (length scale: the last `ALONG`) / the surface's variance."""
 NOISES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 """Standard deviations tried for a trial's noise, relative to the surface's, if the noise is not known."""
 SOFTENINGS = np.array([0.03, 0.1, 0.3, np.inf])
@@ -92,7 +92,7 @@ class Ridge:
     def at(self, lrs: Sequence[float], level: float = 0.95) -> tuple[Floats, Floats]:
         """Lower and upper limits [N] of ln(best weight decay) at `lrs` [N]; infinite if not bounded.
 
-        On each surface, the best is interpolated between `self.lrs`, and extrapolated along the surface's line.
+        On each surface, the best is interpolated between `self.lrs`; beyond them, its fitted line (`lines`) is used.
         """
         x, wanted = np.log(self.lrs), np.log(np.asarray(lrs, dtype=np.float64))
         lines = self.lines
@@ -108,7 +108,7 @@ class Ridge:
 
     @cached_property
     def lines(self) -> Floats:
-        """[K, 3], slope, mean ln(λ / η), and ln λ at the mean ln η, of each surface; NaN if a surface has no slope."""
+        """[K, 3], each surface's line of best ln λ: slope, mean ln(λ / η), ln λ at the mean ln η; NaN if no slope."""
         x = np.log(self.lrs)
         out = np.full((len(self.places), 3), np.nan)
         for k, row in enumerate(self.places):
@@ -134,7 +134,7 @@ def all_equal(landscape: Landscape) -> bool:
 
 
 def ridge(landscape: Landscape, rng: np.random.Generator) -> Ridge | None:
-    """The ridge of a random search, drawn with `rng`.
+    """The best weight decay by learning rate (the ridge of the score surface) in a random search; `rng`: for the draws.
 
     None with fewer than `LEAST_TRIALS` scores or `LEAST_WDS` weight decays, or if all scores are equal.
     """
@@ -211,7 +211,7 @@ def _models(z: Floats, x: Floats, score: Floats, noise_sd: float | None) -> tupl
 
 @dataclass(frozen=True)
 class _Softened:
-    """Scores with large losses softened: see `softening.py`."""
+    """Scores with large losses replaced by their logarithms, so that a smooth surface can follow a cliff."""
 
     y: Floats
     """[N], the softened scores, minus their mean."""
@@ -245,7 +245,7 @@ class _Softened:
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats], tilt: float, across: float, along: float) -> Floats:
-    """[N, M], covariance between points `a` [N] and `b` [M] of the surface, of variance 1, plus its levels."""
+    """[N, M], prior covariance between points `a` [N] and `b` [M]: that of the surface (variance 1) plus `LEVEL`'s."""
     dz, dx = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     surface = matern(np.abs(dz), along) * matern(np.abs(dx - tilt * dz), across)
     return surface + LEVEL * matern(np.abs(dz), float(ALONG[-1]))
