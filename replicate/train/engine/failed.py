@@ -45,7 +45,7 @@ def describe(*runs: Run) -> str:
 
 
 def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed:
-    """Turn `error`, raised while `device` trained `suspects` (one or more at fault), into the exception to raise."""
+    """Turn `error`, which `suspects` (at least one is at fault) caused on `device`, into the exception to raise."""
     text = " ".join(str(error).split()) or "no message"
     if device != "cpu" and is_of_device(error):
         what = f"{describe(*suspects)}: {type(error).__name__}: {text}"

@@ -153,8 +153,8 @@ class Pool:
 
         If a worker is killed, its stack is retried; if it crashes, the stack is retried in halves. If the stack is too
         large for its device, half as many of its runs are trained at once. If the device fails, the stack is retried on
-        it once, then on another. If the trainer raises an exception, other workers finish and store their stacks, and
-        `TrainingFailed` is raised. At `until` (monotonic clock), unfinished stacks are saved and `OutOfTime` is raised.
+        it once, then on another. An exception of the trainer is raised at once, as `TrainingFailed`; other workers
+        still finish their stacks. At `until` (monotonic clock), unfinished stacks are saved and `OutOfTime` is raised.
         """
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}

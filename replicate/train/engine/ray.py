@@ -72,10 +72,10 @@ def ensure(
 
     `processes`: how many stacks (runs trained together) to train at once, by default one per device of the cluster.
     `address`: where the cluster is; None: one that Ray finds, else a new one on this machine. `trainer`: the function
-    to train with, as `module:function`. `until`: when to stop, by the monotonic clock. `share`: whether
-    workers that see the store's folder keep checkpoints there. Raises `TrainingFailed` if a run cannot be trained,
-    `StoreError` if a run cannot be stored, `UsageError` if there is no cluster, and `OutOfTime` at `until`, after
-    cancelling the stacks in training.
+    to train with, as `module:function`. `until`: when to stop, by the monotonic clock. `share`: whether workers
+    that see the store's folder keep checkpoints there. Raises `TrainingFailed` if a run cannot be trained, `StoreError`
+    if a run cannot be stored, `UsageError` if there is no cluster, and `OutOfTime` at `until`, after cancelling the
+    stacks in training.
     """
 
     def train(missing: list[Run]) -> None:

@@ -9,7 +9,7 @@ from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
 
 _fitting: dict[Run, int] = {}
-"""Kind of stack, as by `_kind` → most lanes (runs at once) to try."""
+"""Kind of run (without seed, learning rate, weight decay, schedule) → most lanes (runs at once) to try."""
 
 
 def lanes(run: Run) -> int | None:

@@ -33,10 +33,10 @@ class Trust:
     def after_error(self, store: Store, work: Work, failed: str, error: str, slots: Sequence[Slot]) -> list[Slot]:
         """The slots to use from now on, with current device numbers, after the slot `failed` failed in training `work`.
 
-        At a device's first failure only the process may be at fault, so `work` is retried on it in a new process. After
-        the second failure the device is no longer used. If `work` has made another device unused before, `work` is
-        blamed instead, and the other device is used again from the next call on. `error`: the message of the failure.
-        Raises `TrainingFailed` if no device is left.
+        After a device's first failure `work` is retried on it in a new process, which may help. After the second the
+        device is no longer used; but if another device has already been given up because of `work`, `work` is blamed,
+        and the other device is used again from the next call on. `error`: the message of the failure. Raises
+        `TrainingFailed` if no device is left.
         """
         left = devices.still_there(slots)
         work.again_on = ""

@@ -14,7 +14,7 @@ from replicate.train.engine import devices
 
 FORMAT = 1
 MOST_SECONDS = 1e9
-"""A time in the file above this, 30 years, is taken for damage and ignored."""
+"""A time in the file above this, about 30 years, is taken for damage and ignored."""
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,16 @@ class Milestones:
 
     first_provisional: When | None
     first_final: When | None
-    """If claims are judged twice, after a few seeds and after all: assuming that the first time decides this claim."""
+    """If claims are judged twice, after a few seeds and after all: assuming that the first judgement decides."""
     last_at_least: When | None
-    """The earliest time for the last verdict: if claims are judged twice, assuming that the first time decides all."""
+    """The earliest time for the last verdict: if claims are judged twice, assuming that the first one decides all."""
     last: When | None
 
 
 def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Rates, until_settled: bool) -> Milestones:
     """When verdicts on those `claims` that need runs at `scale` become available; `stored`: keys of the stored runs.
 
-    `until_settled`: claims are judged after a few seeds; those that this decides need no further runs.
+    `until_settled`: claims are judged after a few seeds, too, and a claim that is decided then needs no more runs.
     """
     answerable, _ = split(claims, scale)
     of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}

@@ -44,7 +44,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Points (learning rate, weight decay, seed) to measure, and their distinct runs; of adaptive grids, so far."""
+    """Points (learning rate, weight decay, seed) to measure, and the runs for them; of adaptive grids, those so far."""
 
     points: int
     runs: tuple[Run, ...]
