@@ -27,7 +27,7 @@ class Waiting:
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
-        """After a long wait, note which processes are waited for: those on `slots` if none is free, or one that has a run.
+        """After a long wait, note which processes cause it: those on `slots` if none is free, else one that has a run.
 
         To be called often: most calls do nothing. `runs`: the runs waited for. `own`: process ids of this session; if
         one of these processes holds a slot, the session is at work, and nothing is noted.
