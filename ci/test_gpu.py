@@ -369,7 +369,7 @@ def test_memory_that_runs_out_in_a_capture_leaves_fewer_lanes_to_a_new_process(t
     runs = [make("vit_s16", lr=lr, epochs=2) for lr in (1e-3, 3e-3, 1e-2, 3e-2)]
     local.ensure(store, runs, processes=1, trainer=troubled.CRAMPED)
     (notice,) = store.notices
-    assert notice.startswith("out of memory on ") and notice.endswith(" with 4 lanes: going on with 2 at a time")
+    assert notice.startswith("out of memory on ") and notice.endswith(" with 4 runs at once: going on with 2 at a time")
     assert {store.read(run.key).provenance["lanes"] for run in runs} == {troubled.ROOM}  # type: ignore[union-attr]
 
 

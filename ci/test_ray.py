@@ -270,8 +270,8 @@ def test_a_device_that_fails_is_left_alone(
     begun = time.monotonic()
     engine.ensure(store, fake_runs(str(log), 6), address=machines.address, trainer=NAME)
     assert time.monotonic() - begun < 40
-    assert [n for n in store.notices if "bad-1; its stack is tried once more, in a new process" in n]
-    assert [n for n in store.notices if "bad-1; the device is no longer used, its stack is sent to another" in n]
+    assert [n for n in store.notices if "bad-1; the runs are tried once more, in a new process" in n]
+    assert [n for n in store.notices if "bad-1; the device is no longer used, the runs go to another device" in n]
     assert not trained_more_than_once(log)
     for name in ("bad-2", "bad-3"):
         (tmp_path / name).touch()

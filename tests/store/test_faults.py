@@ -108,8 +108,8 @@ def test_a_device_that_fails_twice_is_left_alone_and_the_others_go_on(store: Sto
     assert len(store.trainings()) == len(runs)
     first, second = [notice for notice in store.notices if "cuda:0" in notice]
     assert first.startswith("device cuda:0 failed while training breaking on nowhere lr=0.001 wd=0.1 seed=")
-    assert first.endswith(f"RuntimeError: {LOST}; its stack is tried once more there, in a new process")
-    assert second.endswith(f"RuntimeError: {LOST}; the device is no longer used, 2 other devices go on")
+    assert first.endswith(f"RuntimeError: {LOST}; the runs are tried once more on this device, in a new process")
+    assert second.endswith(f"RuntimeError: {LOST}; the device is no longer used, training goes on with 2 other devices")
 
 
 @pytest.mark.slow
@@ -130,9 +130,8 @@ def test_devices_that_are_renumbered_keep_their_names(three: dict[str, str], sto
     three |= {"m-gpu-b": "cuda:0", "m-gpu-c": "cuda:1"}
     left = Trust().after_error(store, Work([fake_run()], 0), "m-gpu-a", error, before)
     assert left == [Slot("m-gpu-b", "cuda:0", "0"), Slot("m-gpu-c", "cuda:1", "1")]
-    assert store.notices == ["device cuda:0 failed; the device is no longer used, 2 other devices go on"], (
-        "not tried again: it is gone"
-    )
+    notice = "device cuda:0 failed; the device is no longer used, training goes on with 2 other devices"
+    assert store.notices == [notice], "not tried again: it is gone"
     three.clear()
     three["m-cpu-0"] = "cpu"
     with pytest.raises(TrainingFailed, match=r"^device cuda:0 failed; no other device is left"):
@@ -234,7 +233,7 @@ def test_who_is_waited_for_is_said(store: Store, monkeypatch: pytest.MonkeyPatch
     said = store.notices[0]
     assert said.startswith("waiting for device " if slots == 1 else f"waiting for run {run.key}, ")
     assert f"held by process {holder.pid} on {os.uname().nodename} (since " in said
-    assert said.endswith("; if that process hangs, end it: its work is taken over")
+    assert said.endswith("; if that process hangs, end it, and this session goes on")
     assert len(store.trainings()) == 1 and store.get(run).result == fake_result(run)
 
 

@@ -13,7 +13,7 @@ ENGINES = (LOCAL, RAY)
 
 
 def check(name: str, address: str | None) -> None:
-    """Raise `UsageError` if the engine `name` is not installed, or if an `address` is given and it takes none."""
+    """Raise `UsageError` if the engine `name` is not installed, or if `address` is given but the engine is not Ray."""
     if name == RAY and importlib.util.find_spec("ray") is None:
         raise UsageError("--engine ray: expected Ray to be installed, found it missing; pip install 'replicate[ray]'")
     if name != RAY and address is not None:
@@ -21,7 +21,7 @@ def check(name: str, address: str | None) -> None:
 
 
 def ensure_of(name: str, address: str | None) -> Callable[..., None]:
-    """The function `ensure(store, runs, processes=…, trainer=…, until=…)` of engine `name`."""
+    """The function of engine `name` that trains missing runs: `ensure(store, runs, processes=…, trainer=…, …)`."""
     check(name, address)
     if name == RAY:
         from replicate.train.engine import ray as engine

@@ -41,7 +41,7 @@ for i in range(torch.cuda.device_count()):
 print(json.dumps(found))
 """
 PLACE = "pci-"
-"""Prefix of the identity of a device without a UUID, which is unique only within its machine."""
+"""Start of the identity of a device without a UUID: its PCI address, which another machine may use, too."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Slot:
 
 
 def slots(processes: int | None = None) -> tuple[Slot, ...]:
-    """One slot for each visible CUDA device, at most `processes`; without CUDA devices, the slots of `cores.slots`.
+    """One slot for each visible CUDA device or, if there is none, for each physical core.
 
-    A CUDA device is never shared, so more `processes` than devices give no more slots.
+    `processes`: how many slots instead; at most one per CUDA device, but any number on cores, which may be shared.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes: expected 1 or more, got {processes}")
@@ -78,7 +78,7 @@ def slots(processes: int | None = None) -> tuple[Slot, ...]:
 
 
 def _name(identity: str) -> str:
-    """Name of the lease on the GPU with this `identity`."""
+    """Name of the lock on the GPU with this `identity` (UUID or PCI address)."""
     name = f"gpu-{re.sub(r'[^A-Za-z0-9]+', '-', identity)}"
     return f"{cores.machine()}-{name}" if identity.startswith(PLACE) else name
 
@@ -164,7 +164,7 @@ def _asked(variable: str | None) -> tuple[tuple[str, ...], str]:
 
 
 def _entries(variable: str | None) -> tuple[str, ...] | None:
-    """For each device, the value of `CUDA_VISIBLE_DEVICES` that selects only it; None if the device numbers do."""
+    """For each device, the value of `CUDA_VISIBLE_DEVICES` that selects only it; None if that is its number."""
     return _slices(variable) or named(variable)
 
 

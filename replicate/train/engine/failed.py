@@ -13,7 +13,7 @@ DEVICE_WORDS = (
     *("CUDA error", "CUDA driver error", "NCCL error", "CUBLAS_STATUS_EXECUTION_FAILED", "HIP error"),
     "No CUDA GPUs are available",  # in a process that was given a GPU
 )
-"""Words in the RuntimeError that older versions of torch raise instead."""
+"""Words in the RuntimeError that older versions of torch raise if a device fails."""
 NO_DEVICE = "no other device is left. Stored runs are kept: repair the device and train again"
 NO_MEMORY = "out of memory"
 """A device stays usable after an error with these words."""
@@ -33,7 +33,7 @@ class DeviceFailed(TrainingFailed):
 
 
 def describe(*runs: Run) -> str:
-    """One run or a stack of runs in a few words."""
+    """One run, or several runs that are trained together, in a few words for a message."""
     run = runs[0]
     if len(runs) > 1:
         keys = ", ".join(r.key for r in runs[:3]) + (", …" if len(runs) > 3 else "")
@@ -45,7 +45,7 @@ def describe(*runs: Run) -> str:
 
 
 def failure(error: BaseException, device: str, *suspects: Run) -> TrainingFailed:
-    """The exception to raise after `error` in training `suspects`, at least one of which is at fault, on `device`."""
+    """Turn `error`, which `suspects` (at least one is at fault) caused on `device`, into the exception to raise."""
     text = " ".join(str(error).split()) or "no message"
     if device != "cpu" and is_of_device(error):
         what = f"{describe(*suspects)}: {type(error).__name__}: {text}"

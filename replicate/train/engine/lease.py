@@ -1,8 +1,8 @@
 """Leases: the locks that a process takes before it uses a device, so that no two processes use it at once.
 
-A core is leased in the store only: sharing a core with a session on another store only costs time. Two stacks on one
-GPU may both run out of memory, so a GPU is also leased in a folder of this user on this machine, which sessions on all
-stores share. Its lease in the store is for sessions in containers, which may not see that folder.
+A core's lease is a lock in the store: a session on another store may use the same core, which only costs time. Two
+processes on one GPU may both run out of memory, so a GPU's lease is also a lock in a folder of this user on this
+machine, whatever the store. The lock in the store is still needed for containers, which may not see that folder.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ POLL_SECONDS = (0.02, 0.25)
 
 
 class Lease:
-    """The lease on a slot, taken without waiting; it ends with its process at the latest."""
+    """The lock on a slot (a device); `take` does not wait for it. If the process ends, the lock is freed."""
 
     def __init__(self, slot: Slot, store: Store | None, note: Callable[[str], None]) -> None:
-        """`store`: the store to train into, if any. `note` is called if sessions on other stores cannot be kept out."""
+        """`store`: the store to train into, if any. `note` gets a warning if other stores may use the same GPU."""
         self.slot = slot
         self._store, self._note = store, note
         self._held = contextlib.ExitStack()
@@ -41,7 +41,7 @@ class Lease:
     def take(self) -> bool:
         """Take the lease and record this process as its holder; returns False if another process has it.
 
-        Raises StoreError as `Store.take` does.
+        Raises StoreError if locking in the store fails.
         """
         with contextlib.ExitStack() as held:
             # The machine's lock is taken first, because monitors show the store's lock even if it is held only briefly.
@@ -75,7 +75,7 @@ class Lease:
         except (OSError, NotImplementedError) as error:
             self._note(
                 f"leases of GPUs: expected a folder with locks that all stores share, got: {error}; a session with "
-                f"another store may use the same GPU: name a folder of this machine by {scratch.SCRATCH_VARIABLE}"
+                f"another store may use the same GPU: set {scratch.SCRATCH_VARIABLE} to a folder of this machine"
             )
             return True
         held.callback(lock.release)
@@ -102,7 +102,7 @@ def holders(store: Store | None, slots: Sequence[Slot]) -> dict[str, Holder | No
 def wait(
     store: Store | None, slots: Sequence[Slot], enough: Callable[[], bool], note: Callable[[str], None]
 ) -> Lease | None:
-    """Wait for one of `slots` to be free and lease it; returns None once `enough()` is true."""
+    """Lease one of `slots` as soon as one is free; returns None if `enough()` is true first. `note`: for warnings."""
     leases = [Lease(slot, store, note) for slot in slots]
     pause, longest = POLL_SECONDS
     while not enough():

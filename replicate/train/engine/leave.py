@@ -1,6 +1,6 @@
 """When training ends early: at a deadline, or on SIGTERM, which a cloud sends before it takes a machine away.
 
-On SIGTERM, a trainer inside `Leave.attentive` saves its stack first. Other code is interrupted.
+On SIGTERM, training inside `Leave.attentive` first saves a checkpoint; other code is interrupted by SystemExit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STATUS = 128 + signal.SIGTERM
 
 
 class OutOfTime(Exception):
-    """The time for training is over; unfinished stacks continue the next time."""
+    """The time for training is over; unfinished runs continue from their checkpoints the next time."""
 
     def __init__(self) -> None:
         super().__init__("the time given for training is over; the next training resumes the unfinished stacks")
@@ -32,7 +32,7 @@ class Deadline:
 
     @classmethod
     def of(cls, until: float | Deadline) -> Deadline:
-        """`until`, a time of the monotonic clock or a deadline, as a deadline."""
+        """`until` as a `Deadline`; a number is a time of the monotonic clock."""
         return until if isinstance(until, Deadline) else cls(until)
 
     def end(self) -> None:

@@ -34,10 +34,10 @@ def ensure(
 ) -> None:
     """Train the runs that `store` lacks; returns when all `runs` are stored, by this or any other process.
 
-    A pool of worker processes, which is kept for the next call, trains the runs. `processes`: how many stacks to train
-    at once, by default one per device. `trainer`: the function to train them with, as `module:function`. `until`: when
-    to stop, by the monotonic clock. Raises `TrainingFailed` if a run cannot be trained, `StoreError` if a run cannot be
-    stored, and `OutOfTime` at `until`, after saving checkpoints of the stacks in training.
+    A pool of worker processes, which is kept for the next call, trains the runs. `processes`: how many stacks (runs
+    trained together) to train at once, by default one per device. `trainer`: the function to train them with, as
+    `module:function`. `until`: when to stop, by the monotonic clock. Raises `TrainingFailed` if a run cannot be
+    trained, `StoreError` if a run cannot be stored, and `OutOfTime` at `until`, after saving checkpoints.
     """
 
     def train(missing: list[Run]) -> None:

@@ -14,10 +14,10 @@ from replicate.train.contract import TRAINERS
 from replicate.train.engine.failed import describe
 
 MOST_RUNS = 32
-"""Largest number of runs in a stack. More gain little on a core; a GPU with too little memory splits the stack."""
+"""Largest number of runs in a stack. Larger stacks are hardly faster on a core; a GPU short of memory splits them."""
 
 ROUNDS = 3
-"""How often runs whose records cannot be read back are trained before the disk is taken to be faulty."""
+"""How often to train runs, if the store cannot read back their records, before giving up: the disk may be faulty."""
 
 
 def until_stored(store: Store, runs: Sequence[Run], train: Callable[[list[Run]], None]) -> None:

@@ -149,12 +149,12 @@ class Pool:
         slots: Sequence[Slot],
         until: float | Deadline = math.inf,
     ) -> None:
-        """Train `stacks`, in order, except runs that other processes store meanwhile; returns when all are stored.
+        """Train `stacks` (runs trained together), in order; returns when all are stored, by this or any other process.
 
-        If a worker is killed, its stack is retried; if it crashes, the stack is retried in halves. A stack that is too
-        large is retried with half as many lanes. A stack whose device fails is retried once there, then elsewhere.
-        An exception of the trainer is raised as `TrainingFailed`; other workers still finish and store their stacks. At
-        `until`, by the monotonic clock, unfinished stacks are saved and `OutOfTime` is raised.
+        If a worker is killed, its stack is retried; if it crashes, the stack is retried in halves. If the stack is too
+        large for its device, half as many of its runs are trained at once. If the device fails, the stack is retried on
+        it once, then on another. An exception of the trainer is raised at once, as `TrainingFailed`; other workers
+        still finish their stacks. At `until` (monotonic clock), unfinished stacks are saved and `OutOfTime` is raised.
         """
         waiting = deque(Work(list(runs), origin) for origin, runs in enumerate(stacks))
         flight: dict[int, Work] = {}
@@ -249,7 +249,7 @@ class Pool:
         worker.join(CLOSE_SECONDS)
 
     def _free(self, worker: _Worker, answer: dict[str, Any], flight: dict[int, Work]) -> Work | None:
-        """Mark `worker` as idle; returns the stack that it was training, if this call has sent it."""
+        """Mark `worker` as idle; returns the stack that it was training, None if an earlier `train` sent it."""
         worker.job = None
         if "gpu" in answer:
             worker.bound = worker.store, answer["gpu"][0]
@@ -317,6 +317,6 @@ def _drop_stored(store: Store, waiting: deque[Work]) -> None:
 
 
 def _died_of_device_error(store: Store, waiting: deque[Work], work: Work, answer: dict[str, Any]) -> WorkerDied | None:
-    """Retry `work` as after a crash: in halves, until the run at fault is found."""
+    """Queue `work` again, in halves, to find the run at fault; returns an error instead after too many failures."""
     missing = [run for run in work.runs if not store.has(run.key)]
     return after_death(waiting, work, missing, Death.CRASHED, "an error of its device", answer["error"])

@@ -1,8 +1,8 @@
 """The Ray engine: trains missing runs on the machines of a Ray cluster, each exactly once.
 
-A stack is one Ray task. It sends the sealed record of each trained run to the driver, which stores it, so workers need
-no access to the store. The driver holds the locks of the runs in training, so that no other session trains the same
-runs. Workers keep checkpoints in the store's folder if they can see it, else on their own disk.
+A stack (runs trained together) is one Ray task. It sends the record of each trained run to the driver, the process that
+called `ensure`, which stores it, so workers need no access to the store. The driver also locks the runs in training, so
+that no other session trains them. Workers keep checkpoints in the store's folder if they see it, else on their disk.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MACHINE_LOST = (lost.NodeDiedError, lost.LocalRayletDiedError)
 WORKER_LOST = (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.ObjectLostError, lost.TaskCancelledError)
 
 _doubted: set[str] = set()
-"""Devices that have failed and trained nothing since; kept between calls, since training in rounds makes many calls."""
+"""Devices that have failed and finished no run after that; kept between the calls of `ensure` in a session."""
 
 
 @dataclass
@@ -70,11 +70,12 @@ def ensure(
 ) -> None:
     """Train the runs that `store` lacks; returns when all `runs` are stored, by this or any other process.
 
-    `processes`: how many stacks to train at once, by default one per device of the cluster at `address` (see
-    `connect`). `trainer`: the function to train them with, as `module:function`. `until`: when to stop, by the
-    monotonic clock. `share`: whether workers that see the store's folder keep checkpoints there. Raises
-    `TrainingFailed` if a run cannot be trained, `StoreError` if a run cannot be stored, `UsageError` if there is no
-    cluster, and `OutOfTime` at `until`, after cancelling the stacks in training.
+    `processes`: how many stacks (runs trained together) to train at once, by default one per device of the cluster.
+    `address`: where the cluster is; None: one that Ray finds, else a new one on this machine. `trainer`: the function
+    to train with, as `module:function`. `until`: when to stop, by the monotonic clock. `share`: whether workers
+    that see the store's folder keep checkpoints there. Raises `TrainingFailed` if a run cannot be trained, `StoreError`
+    if a run cannot be stored, `UsageError` if there is no cluster, and `OutOfTime` at `until`, after cancelling the
+    stacks in training.
     """
 
     def train(missing: list[Run]) -> None:
@@ -142,7 +143,7 @@ class _Driver:
             raise self._failures[0]
 
     def _give_out(self) -> None:
-        """Send a few more stacks than there are devices: a cluster may grow if tasks are waiting."""
+        """Send queued stacks, a few more than there are devices: some clusters grow only if tasks are waiting."""
         most = self._processes or self.devices() + max(1, self.devices() // 4)
         for _ in range(len(self._waiting)):
             if len(self._flights) >= most:
@@ -224,14 +225,14 @@ class _Driver:
         first = message["failed"].splitlines()[0]
         if not message["held"]:
             _doubted.add(message["device"])
-            self._store.note(f"{first}; its stack is tried once more, in a new process")
+            self._store.note(f"{first}; the runs are tried once more, in a new process")
         else:
             self._held.add(task)
             if len(self._held) >= self.devices():
                 _doubted.clear()  # the user is asked to repair the devices
                 self._fail(TrainingFailed(f"{first}; {NO_DEVICE}"), None)
             else:
-                self._store.note(f"{first}; the device is no longer used, its stack is sent to another")
+                self._store.note(f"{first}; the device is no longer used, the runs go to another device")
         self._again(self._flights[task])
 
     def _again(self, flight: _Flight) -> None:
@@ -275,15 +276,15 @@ class _Driver:
             self._drop_others()
 
     def _fail(self, error: TrainingFailed, origin: int | None) -> None:
-        """Keep `error`, to be raised at the end, and drop the queued stacks, except those from the stack `origin`."""
+        """Keep `error`, to be raised at the end, and drop the queued stacks, except parts of stack number `origin`."""
         self._failures.append(error)
         if origin is not None:
             self._failed_origins.add(origin)
         self._drop_others()
-        self._store.note(f"{str(error).splitlines()[0]}; stacks in training are still finished")
+        self._store.note(f"{str(error).splitlines()[0]}; runs already in training are still finished")
 
     def _drop_others(self) -> None:
-        """Drop the queued stacks, except parts of stacks that have killed too many workers."""
+        """Drop the queued stacks, except parts of a stack that failed because too many workers died in training it."""
         self._waiting = deque(work for work in self._waiting if work.origin in self._failed_origins)
 
     def _cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""Trains one stack in a worker of a Ray cluster, and sends the sealed record of each run to the driver."""
+"""Trains one stack in a worker of a Ray cluster, and sends the record of each run to the driver, which stores it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ HOLD_SECONDS = 1800.0
 def train_stack(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Train the runs of `job` and yield a dictionary for each event.
 
-    After each run: its `key`, `record` and `model`, and the device that it was trained `on`. If the trainer raises:
-    `error`, and `at_fault`, the keys of runs of which at least one is at fault. If the stack is too large for the
-    device: `too_large`, the number of lanes tried. If the device fails: `device`, its name, `failed`, the message, and
-    `held`: whether the task keeps the device occupied for a while, because it is in the job's list of failed devices.
+    - A run is trained: its `key`, `record` and `model`; `on`: the device.
+    - Training raises an exception: `error`: the message; `at_fault`: keys of runs, one or more of which are at fault.
+    - There are too many runs for the device: `too_large`: how many were tried at once; `on`: the device.
+    - The device fails: `device`: its name; `failed`: the message; `held`: whether the task keeps the device occupied
+      for a while, because the job lists it among the devices that failed before.
 
     If the task has a GPU, that GPU must be the only one that CUDA shows to this process.
     """

@@ -9,20 +9,20 @@ from replicate.runs.run import Run
 from replicate.runs.stacks import stack_key
 
 _fitting: dict[Run, int] = {}
-"""Kind of stack → most lanes to try."""
+"""Kind of run (without seed, learning rate, weight decay, schedule) → most lanes (runs at once) to try."""
 
 
 def lanes(run: Run) -> int | None:
-    """The most lanes to try for a stack with `run`; None if no such stack has been too large so far."""
+    """The most lanes (runs at once) to try for runs like `run`; None if no number has been too large so far."""
     return _fitting.get(_kind(run))
 
 
 def halve(run: Run, tried: int, device: str, note: Callable[[str], None]) -> None:
-    """Halve the lanes for stacks with `run` after `tried` (at least 2) were too many for `device`, and `note` that."""
+    """Halve the lanes (runs at once) for runs like `run`: `tried` (2 or more) were too many for `device`. `note` it."""
     left = tried // 2
     if left < (lanes(run) or tried):
         _fitting[_kind(run)] = left
-        note(f"out of memory on {device} with {tried} lanes: going on with {left} at a time")
+        note(f"out of memory on {device} with {tried} runs at once: going on with {left} at a time")
 
 
 def _kind(run: Run) -> Run:

@@ -36,6 +36,6 @@ def _own(top: Path) -> Path:
     if found.st_uid != os.getuid() or not (named or only_its_owner):
         raise PermissionError(
             f"{folder}: expected a folder of this user alone, got one that others own or may write to; "
-            f"name another one by {SCRATCH_VARIABLE}"
+            f"set {SCRATCH_VARIABLE} to another folder"
         )
     return folder

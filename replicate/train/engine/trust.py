@@ -31,11 +31,11 @@ class Trust:
         self._doubted.discard(name)
 
     def after_error(self, store: Store, work: Work, failed: str, error: str, slots: Sequence[Slot]) -> list[Slot]:
-        """The slots still to be used, with current device numbers, after the slot `failed` has failed under `work`.
+        """The slots to use from now on, with current device numbers, after the slot `failed` failed in training `work`.
 
-        At a device's first failure only the process may be at fault, so `work` is retried there in a new process. After
-        the second failure the device is no longer used. If `work` has already cost another device, `work` is blamed
-        instead, and that device is used again from the next call on. `error`: the message of the failure. Raises
+        After a device's first failure `work` is retried on it in a new process, which may help. After the second the
+        device is no longer used; but if another device has already been given up because of `work`, `work` is blamed,
+        and the other device is used again from the next call on. `error`: the message of the failure. Raises
         `TrainingFailed` if no device is left.
         """
         left = devices.still_there(slots)
@@ -54,7 +54,7 @@ class Trust:
             return self._without(store, left, failed, error)
         self._doubted.add(failed)
         work.again_on = failed
-        store.note(f"{error.splitlines()[0]}; its stack is tried once more there, in a new process")
+        store.note(f"{error.splitlines()[0]}; the runs are tried once more on this device, in a new process")
         return left
 
     def _without(self, store: Store, slots: Sequence[Slot], failed: str, error: str) -> list[Slot]:
@@ -65,6 +65,6 @@ class Trust:
         if not left:
             raise TrainingFailed(f"{first}; {NO_DEVICE}")
         self._left_alone.add(failed)
-        others = "1 other device goes" if len(left) == 1 else f"{len(left)} other devices go"
-        store.note(f"{first}; the device is no longer used, {others} on")
+        others = "1 other device" if len(left) == 1 else f"{len(left)} other devices"
+        store.note(f"{first}; the device is no longer used, training goes on with {others}")
         return left

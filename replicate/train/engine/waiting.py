@@ -27,7 +27,7 @@ class Waiting:
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
-        """After a long wait, note which processes hold `slots`, if all are held, else which holds the first locked run.
+        """After a long wait, note which processes cause it: those on `slots` if none is free, else one that has a run.
 
         To be called often: most calls do nothing. `runs`: the runs waited for. `own`: process ids of this session; if
         one of these processes holds a slot, the session is at work, and nothing is noted.
@@ -49,4 +49,4 @@ class Waiting:
 
     def _say(self, what: str, holder: locks.Holder | None) -> None:
         who = str(holder) if holder else "a process that left no name"
-        self._store.note(f"waiting for {what}, held by {who}; if that process hangs, end it: its work is taken over")
+        self._store.note(f"waiting for {what}, held by {who}; if that process hangs, end it, and this session goes on")

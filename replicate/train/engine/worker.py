@@ -46,7 +46,7 @@ SEAT_SECONDS = 2.0
 """How long a process waits for a slot before it returns its job: an idle process of the same session may hold it."""
 
 IDLE_SECONDS = 60.0
-"""How long a process without a job keeps its GPU; starting a new process takes a quarter of that."""
+"""How long a process with a GPU waits for a job before it ends; starting a new process takes about 15 seconds."""
 
 LEAVE_SECONDS = 30.0
 """How long a worker may take to save its stack and release its runs when it is asked to end."""
@@ -74,8 +74,8 @@ class Seat:
 def train_missing(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: int | None) -> list[Run]:
     """Train and store, as one stack, the runs not yet stored; returns the runs that other processes are training.
 
-    `lanes`: the most lanes to use, because more have run out of memory; None: no such limit is known. Raises `TooLarge`
-    if fewer lanes should be tried, and `TrainingFailed`, `StoreError` or `Stopped`.
+    `lanes`: how many runs to train at once, at most, because more were too many; None: no limit is known. Raises
+    `TooLarge` if fewer should be tried, `TrainingFailed`, `StoreError`, and `Stopped` if this process is to end.
     """
     locks = RunLocks(store, runs)
     try:
@@ -111,10 +111,10 @@ def _train(store: Store, runs: Sequence[Run], trainer: str, seat: Seat, lanes: i
 def finished(
     runs: Sequence[Run], trainer: str, device: str, workspace: Workspace, called: str = ""
 ) -> Iterator[Trained]:
-    """Train `runs` and yield each run; any error of the trainer is raised as `TrainingFailed`, which names the runs.
+    """Train `runs` and yield each result; an error of the trainer is raised as `TrainingFailed`, which names the runs.
 
-    `called`: the name of the device for messages, by default `device`. `TooLarge` is passed on if fewer lanes can be
-    tried, and so is `Stopped`.
+    `called`: the name of the device for messages, by default `device`. Two errors are passed on: `Stopped`, and
+    `TooLarge` if the stack can be retried with fewer runs at once.
     """
     left = {run.key: run for run in runs}
     called = called or device
@@ -195,7 +195,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _seated(self, store: Store, slots: Sequence[Slot], enough: Callable[[], bool]) -> Iterator[Seat | None]:
-        """Wait for one of `slots`, unless this process has a GPU, and lease it; yields None once `enough()` is true."""
+        """Lease one of `slots`, or reuse this process's GPU; yields None if `enough()` is true before one is free."""
         if self._gpu is not None:
             yield self._gpu
             return
@@ -260,7 +260,7 @@ def _listen(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def _watch_parent(parent: int) -> None:
-    """End with the parent even if another of its children keeps the other end of standard input open."""
+    """End this process when its parent ends, even if another process still keeps its standard input open."""
     while os.getppid() == parent:
         time.sleep(1.0)
     _end_this_process()

@@ -1,4 +1,4 @@
-"""Keeps the measured cost of runs in the store, so that `train` uses the same order of runs as the plan before it."""
+"""Keeps the measured cost of runs in the store, so that `train` orders the runs as a `plan` before it did."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicate.train.engine import devices
 
 FORMAT = 1
 MOST_SECONDS = 1e9
-"""A longer time, more than 30 years, is taken as damage of the file."""
+"""A time in the file above this, about 30 years, is taken for damage and ignored."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class When:
 
     runs: int
     device_hours: float | None
-    """None if the rate of one of the runs is not known."""
+    """None if it is not known how long one of the runs takes."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Milestones:
 
     first_provisional: When | None
     first_final: When | None
-    """With two looks, assuming that the first look settles the claim."""
+    """If claims are judged twice, after a few seeds and after all: assuming that the first judgement decides."""
     last_at_least: When | None
-    """The earliest time for the last verdict: with two looks, assuming that the first look settles every claim."""
+    """The earliest time for the last verdict: if claims are judged twice, assuming that the first one decides all."""
     last: When | None
 
 
 def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Rates, until_settled: bool) -> Milestones:
-    """The milestones of the members of `claims` that need runs at `scale`; `stored`: the keys of the stored runs.
+    """When verdicts on those `claims` that need runs at `scale` become available; `stored`: keys of the stored runs.
 
-    `until_settled`: claims are judged in two looks, and a claim that the first look settles needs no further runs.
+    `until_settled`: claims are judged after a few seeds, too, and a claim that is decided then needs no more runs.
     """
     answerable, _ = split(claims, scale)
     of_claim = {claim.id: runs_for([claim], scale) for claim in answerable}
@@ -47,7 +47,7 @@ def of(claims: Iterable[Claim], scale: Scale, stored: Collection[str], rates: Ra
     place = {run.key: i for i, run in enumerate(order, start=1)}
 
     def after(runs: Iterable[Run]) -> int:
-        """How many runs of `order` must be trained until all `runs` are stored."""
+        """How many runs must be trained, in the planned order, until all `runs` are stored."""
         return max((place.get(run.key, 0) for run in runs), default=0)
 
     def when(places: Sequence[int], first: bool = False) -> When | None:

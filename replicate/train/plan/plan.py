@@ -16,7 +16,7 @@ from replicate.train.engine import devices
 from replicate.train.plan import costs
 
 GRIDS = ("paper", "unit", "ratio", "bracket")
-"""Grids in the order in which the plan lists them."""
+"""Grids (of learning rate and weight decay) in the order in which the plan lists them."""
 SAMPLES = 5
 """How many stored runs of an architecture are read to estimate how long a run takes."""
 
@@ -33,7 +33,7 @@ class Rates:
     """`core` or `GPU`."""
 
     def cost(self, runs: Iterable[Run], scale: Scale) -> float | None:
-        """Device-seconds of `runs`; None if the rate of one of them is not known."""
+        """Device-seconds of `runs`; None if it is not known how long one of them takes."""
         total = 0.0
         for run in runs:
             if run.arch not in self.seconds:
@@ -44,17 +44,17 @@ class Rates:
 
 @dataclass(frozen=True)
 class _Needs:
-    """Landscape points, and the distinct runs that measure them; of unfinished brackets, those of the rounds so far."""
+    """Points (learning rate, weight decay, seed) to measure, and the runs for them; of adaptive grids, those so far."""
 
     points: int
     runs: tuple[Run, ...]
     inert: int
-    """Number of points that share the run with weight decay 0, because their own is too small to have an effect."""
+    """Number of points that use the run with weight decay 0, because their own decay is too small to have an effect."""
     missing: tuple[Run, ...]
     seconds_to_train: float | None
-    """Device-seconds of the `missing` runs; None if a rate is not known."""
+    """Device-seconds of the `missing` runs; None if it is not known how long one of them takes."""
     most: int
-    """The most runs that may be needed once all brackets are finished; without brackets, as many as `runs`."""
+    """The most runs that may be needed in total if adaptive grids (brackets) add points; else the number of `runs`."""
 
     @property
     def to_train(self) -> int:
@@ -67,7 +67,7 @@ class _Needs:
 
 @dataclass(frozen=True)
 class PartPlan(_Needs):
-    """The needs of one part, and the claims that need it."""
+    """What one part (a grid on one architecture and data set) needs, and the claims that need this part."""
 
     part: Part
     claims: tuple[str, ...]
@@ -75,13 +75,13 @@ class PartPlan(_Needs):
 
 @dataclass(frozen=True)
 class Plan(_Needs):
-    """The needs of a scale as a whole; parts overlap, so the sum of the parts' needs may be larger."""
+    """What all parts of a scale need together; a run that several parts need counts once."""
 
     scale: Scale
     seconds: float | None
     """Device-seconds for all runs."""
     most_seconds_to_train: float | None
-    """Device-seconds if every bracket needs as many runs as it may."""
+    """Device-seconds of the missing runs if every adaptive grid (bracket) adds as many points as it may."""
     rates: Rates
     parts: tuple[PartPlan, ...]
     trained: tuple[str, ...]
@@ -206,7 +206,7 @@ def measured_rates(scale: Scale, store: Store | None, stored: Iterable[Run], nee
 
 
 def _where(part: Part, point: Point) -> tuple[object, ...]:
-    """A value that is equal for two points, of different parts, that are the same point of a landscape."""
+    """A value that is equal for points, even of different parts, with equal cell, variant, rate, decay and seed."""
     return part.cell, part.variant, point.lr, point.weight_decay, point.seed
 
 

@@ -22,7 +22,7 @@ class Step:
     claims: tuple[str, ...]
     runs: tuple[Run, ...]
     seconds: float | None
-    """Device-seconds; None if the rate of one of the runs is not known."""
+    """Device-seconds; None if it is not known how long one of the runs takes."""
 
 
 def steps(
@@ -33,12 +33,12 @@ def steps(
     known: Known = nothing,
     seeds: int | None = None,
 ) -> list[Step]:
-    """The missing runs of `claims` in steps, in a greedy order.
+    """Group the missing runs of `claims` into steps, the most useful first (greedily).
 
-    A step has the missing runs of one claim, chosen so that training them answers the most claims per cost (ties: the
-    registry's order). A claim that lacks only some of these runs comes first. If a rate is unknown, every run costs 1.
-    If some claims lack no runs, the first step has these claims and no runs. For brackets, only the runs that follow
-    from the results `known` are counted. `seeds`: how many seeds of each cell answer a claim; None: all seeds.
+    A step has the missing runs of one claim: the claim whose runs answer the most claims per device-second (if equal,
+    the first in the registry) or, before it, a claim that needs only some of these runs. If it is not known how long a
+    run takes, all runs count alike. If some claims need no more runs, they form a first step without runs. Adaptive
+    grids count with the runs that follow from the results `known`. `seeds`: how many seeds answer a claim; None: all.
     """
     answerable, _ = split(claims, scale)
     runs = {claim.id: {run.key: run for run in runs_for([claim], scale, known, seeds)} for claim in answerable}
@@ -62,7 +62,7 @@ def best_first(
     rates: Rates | None = None,
     seeds: int | None = None,
 ) -> list[Step]:
-    """The `steps` given the runs in `store`, with `rates` or, by default, the rates of the plan for that store."""
+    """The `steps` given the runs in `store`; `rates`: how long runs take, by default as in the plan for that store."""
     rates = rates or make_plan(claims, scale, store).rates
     if store is None:
         return steps(claims, scale, (), rates, seeds=seeds)
@@ -70,7 +70,7 @@ def best_first(
 
 
 def _first(lacking: Mapping[str, frozenset[str]], cost: Mapping[str, float]) -> str:
-    """The claim of highest `_worth` or, before it, the best claim among those that lack only some of its runs."""
+    """The claim of highest `_worth` (claims per cost) but, before it, one that lacks only some of the same runs."""
     chosen = max(lacking, key=lambda claim: _worth(lacking[claim], lacking, cost))
     while parts := [claim for claim, keys in lacking.items() if keys and keys < lacking[chosen]]:
         chosen = max(parts, key=lambda claim: _worth(lacking[claim], lacking, cost))

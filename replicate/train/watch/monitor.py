@@ -1,8 +1,8 @@
-"""Progress of a training: runs done and missing, cells, rate, time left and cost, read from the store alone.
+"""Progress of a training, read from the store alone: runs done, rate, time left and device time used.
 
 Because only the store is read, it does not matter which processes train, or on which machine. On a terminal a line or
-a block of lines is rewritten in place; elsewhere a plain line is printed every now and then. If no run is missing,
-nothing is shown.
+a block (with a line per cell, an architecture on a data set) is rewritten in place; elsewhere a plain line is printed
+every now and then. If no run is missing, nothing is shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from replicate.store.store import Store, StoreError
 from replicate.train.watch.snapshot import CellProgress, Snapshot, block, line, summary
 
 WINDOW_SECONDS = 60.0
-"""The rate is measured over this time or, if results are rarer, since the last result but one."""
+"""The rate is measured over about this time, or longer if fewer than two results were stored in it."""
 EARLY_RUNS, EARLY_SECONDS = 5, 60.0
 """The time left is shown after this many runs or seconds: the first run of a process takes far longer than others."""
 CLEAR_LINE, CLEAR_BELOW = "\x1b[K", "\x1b[J"
@@ -42,7 +42,7 @@ class _Pace:
     seconds: float
     """Length of the time in which the runs were stored."""
     under_way_seconds: float
-    """Time since the last of these runs that went into runs that are not stored yet."""
+    """Time after the last of these runs, spent on runs that are not stored yet."""
 
 
 class Monitor:
@@ -71,9 +71,9 @@ class Monitor:
 
         `before` is called before writing to a line that may hold other output, e.g. to end a line of test results.
         `below`: lines shown under the progress, redrawn with it as one block; only for a terminal that nothing else
-        writes to. `joining`: the training may have begun before this monitor, which then does not time the first
-        results and prints no closing line.
-        `more`, called once all runs are stored, returns the runs of the next round of brackets, if any.
+        writes to. `joining`: the training may have begun before this monitor: its first results then do not count for
+        the rate, and no closing line is printed.
+        `more`, called once all runs are stored, returns the runs that adaptive grids need next, if any.
         """
         self._store = store
         self._stream = sys.stderr if stream is None else stream
@@ -113,7 +113,7 @@ class Monitor:
             self.want(runs)
 
     def want(self, runs: Iterable[Run], label: str | None = None) -> None:
-        """Watch for `runs` too, under `label`, by default architecture and data set; watched runs keep their label."""
+        """Watch for `runs`, too; those not yet watched are shown under `label`, by default architecture and data."""
         with self._lock:
             new = {r.key: label or _label(r) for r in runs if r.key not in self._labels}
             self._labels |= new
@@ -123,7 +123,7 @@ class Monitor:
                     self._old_seconds.setdefault(new[key], []).append(stored.result.seconds)
 
     def _want_more(self) -> bool:
-        """If all runs are stored, watch for the runs of the next round too; returns whether there are any."""
+        """If all watched runs are stored, watch for those that `more` returns, too; returns whether there are any."""
         if self._more is None or len(self._stored) < len(self._labels) or self._asked == len(self._labels):
             return False
         self._asked = len(self._labels)
@@ -235,9 +235,9 @@ class Monitor:
     def _pace(self, began: float, now: float) -> _Pace | None:
         """The recent pace; None before the first run.
 
-        The runs of a stack are stored at the same moment, so the pace is measured between two such moments: measured up
-        to `now`, it would swing with every stack. The time since the last moment counts as under way, but at most the
-        longest time between two earlier moments: if more has passed, training has become slower.
+        Runs that are trained together are stored at the same moment, so the pace is measured between two such moments:
+        measured up to `now`, it would sink before each moment and then jump. The time since the last moment counts as
+        spent on the next runs, but at most the longest time between two earlier moments: the rest lowers the pace.
         """
         while self._recent and self._recent[0][0] <= began:
             self._recent.popleft()
@@ -255,7 +255,7 @@ class Monitor:
         return _Pace(len(counted), sum(counted), now - under_way - start, under_way)
 
     def _work(self, missing: Counter[str]) -> float:
-        """Training seconds of the `missing` runs (cell → number); a cell without stored runs is taken as average."""
+        """Training seconds that `missing` runs (cell → number) need; a cell without stored runs gets the mean."""
         typical = {
             label: statistics.median(known)
             for label in {*self._new_seconds, *self._old_seconds}
@@ -299,7 +299,7 @@ class Monitor:
             self._say(line(snapshot))
 
     def _close(self, snapshot: Snapshot) -> None:
-        """Write the closing line, once for each time that runs were missing."""
+        """Write the closing line and reset the counts, if progress was shown since the last closing line."""
         with self._lock:
             if not self._open:
                 return

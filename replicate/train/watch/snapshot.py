@@ -22,7 +22,7 @@ class CellProgress:
     total: int
     diverged: int
     seconds: float
-    """Time that the stored runs of the cell took."""
+    """Sum of the training times of the cell's stored runs."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Snapshot:
     done: int
     total: int
     trained: int
-    """How many runs were stored since the first reading of the store at which a run was missing."""
+    """How many runs were stored since the monitor first saw that a run was missing."""
     trained_diverged: int
     """How many of `trained` diverged."""
     runs_per_second: float | None
@@ -41,7 +41,7 @@ class Snapshot:
     cell: str
     """Label of the cell that is being trained."""
     seconds: float
-    """Time since the first reading of the store at which a run was missing."""
+    """Time since the monitor first saw that a run was missing."""
     cells: tuple[CellProgress, ...]
 
     @property
@@ -55,7 +55,7 @@ class Snapshot:
 
     @property
     def device_seconds(self) -> float:
-        """Time that all stored runs took, on one device each."""
+        """Sum of the training times of all stored runs, each of which used one device."""
         return sum(cell.seconds for cell in self.cells)
 
 
@@ -144,7 +144,7 @@ def cut(text: str, width: int | None) -> str:
 
 
 def rate(runs_per_second: float) -> str:
-    """`2.3 runs/s`, `7.2 runs/min`, `3.6 runs/h`."""
+    """The rate in the unit that suits it: `2.3 runs/s`, `7.2 runs/min` or `3.6 runs/h`."""
     if runs_per_second >= 1:
         return f"{runs_per_second:.1f} runs/s"
     if 60 * runs_per_second >= 1:

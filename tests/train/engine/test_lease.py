@@ -164,7 +164,7 @@ def test_without_a_folder_for_leases_the_store_has_them_and_a_line_says_so(store
     mine.release()
     assert len(stores[0].notices) == 1 and "\n" not in stores[0].notices[0]
     assert stores[0].notices[0].startswith("leases of GPUs: expected a folder with locks that all stores share, got: ")
-    assert stores[0].notices[0].endswith("name a folder of this machine by REPLICATE_SCRATCH")
+    assert stores[0].notices[0].endswith("set REPLICATE_SCRATCH to a folder of this machine")
     said: list[str] = []
     with lease.to_measure(None, [GPU], said.append):
         assert len(said) == 1

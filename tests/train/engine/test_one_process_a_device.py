@@ -129,7 +129,9 @@ def test_a_device_error_costs_its_process_alone_and_the_stack_is_tried_once_more
     assert_complete(store, [*good[:2], broken, broken_too, *good[2:]])
     (notice,) = store.notices
     assert notice.startswith("device cuda:1 failed while training breaking on nowhere")
-    assert notice.endswith("RuntimeError: CUDA error: sticky; its stack is tried once more there, in a new process")
+    assert notice.endswith(
+        "RuntimeError: CUDA error: sticky; the runs are tried once more on this device, in a new process"
+    )
     after = pids_of(store)
     assert after["cuda:0"] == before["cuda:0"], "the other process goes on"
     old, new = after["cuda:1"]
@@ -163,8 +165,8 @@ def test_a_stack_that_is_too_large_goes_on_with_half_as_many_lanes_and_so_does_i
 
     train(stack(0))
     assert store.notices == [
-        "out of memory on cuda:0 with 16 lanes: going on with 8 at a time",
-        "out of memory on cuda:0 with 8 lanes: going on with 4 at a time",
+        "out of memory on cuda:0 with 16 runs at once: going on with 8 at a time",
+        "out of memory on cuda:0 with 8 runs at once: going on with 4 at a time",
     ]
     train([*stack(1), *stack(2), fake_run()])
     assert len(store.notices) == 2, "of the same kind, whatever the seed: begun with what fits"
@@ -182,7 +184,7 @@ def test_what_is_too_large_in_one_lane_has_failed(store: Store) -> None:
         TrainingFailed, match=rf"^training large on nowhere .* key {run.key}\) failed: MemoryError: no ro"
     ):
         ensure(store, [run], trainer=NAME)
-    assert store.notices[-1].endswith("with 2 lanes: going on with 1 at a time")
+    assert store.notices[-1].endswith("with 2 runs at once: going on with 1 at a time")
 
 
 @pytest.mark.slow
@@ -232,5 +234,5 @@ def test_a_device_that_always_fails_is_tried_twice_however_often_rounds_ask(stor
         ensure(store, runs[: 3 * (asked + 1)], trainer=NAME)
     assert_complete(store, runs)
     once, twice = store.notices
-    assert once.endswith("CUDA error; its stack is tried once more there, in a new process")
-    assert twice.endswith("CUDA error; the device is no longer used, 1 other device goes on")
+    assert once.endswith("CUDA error; the runs are tried once more on this device, in a new process")
+    assert twice.endswith("CUDA error; the device is no longer used, training goes on with 1 other device")

@@ -167,6 +167,6 @@ def test_a_scratch_folder_that_is_somebody_elses(scratch: Path, monkeypatch: pyt
     uid = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
     with pytest.raises(
-        PermissionError, match="got one that others own or may write to; name another one by REPLICATE_SCRATCH"
+        PermissionError, match="got one that others own or may write to; set REPLICATE_SCRATCH to another folder"
     ):
         folders.scratch()

@@ -32,8 +32,8 @@ def test_a_device_that_fails_twice_is_left_alone_by_all_later_calls(store: Store
     assert trust.usable([A, B, C]) == [B, C]
     assert trust.usable([A]) == [A], "better than none"
     assert store.notices == [
-        "device cuda:0 failed; its stack is tried once more there, in a new process",
-        "device cuda:0 failed; the device is no longer used, 1 other device goes on",
+        "device cuda:0 failed; the runs are tried once more on this device, in a new process",
+        "device cuda:0 failed; the device is no longer used, training goes on with 1 other device",
     ]
 
 
