@@ -18,7 +18,7 @@ CENTER_LR = float(np.exp(np.mean(np.log(LRS))))
 
 
 def _saturating(x: Floats) -> Floats:
-    """Accuracy lost, fitted to the paper's Table 2: 0.65, 2.2, 3.25 pp at 2, 5, 10 times the best decay, at most 5.4."""
+    """Accuracy lost, fitted to the paper's Table 2: 0.65, 2.2, 3.25 pp at 2, 5, 10 times the best decay; limit 5.4."""
     return 1.54 * x**2 / (1 + x**2 / 3.51)
 
 
@@ -166,7 +166,7 @@ def draw(
 
 
 def _seed_curves(n_seeds: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
-    """Smooth random curves of variance 1 over x, one per seed: [W] → [W, seeds]; sums of 5 cosines, periods about 15."""
+    """Smooth random curves of variance 1 over x, one per seed: [W] → [W, seeds]; sums of cosines, period about 15."""
     frequency = rng.normal(0, 1 / 2.4, (5, n_seeds))
     phase = rng.uniform(0, 2 * np.pi, (5, n_seeds))
     return lambda x: np.asarray(np.sqrt(2 / 5) * np.cos(frequency * x[:, None, None] + phase).sum(axis=1))

@@ -42,7 +42,7 @@ grid's decay at 3.3 times gains 0.17 pp over the claimed one. At other learning 
 
 
 def _curve(drops: tuple[float, ...], *between: tuple[float, float]) -> Callable[[float], float]:
-    """Accuracy lost (pp) over ln kappa: a cubic without overshoot through (KAPPAS, drops) and `between`; linear outside."""
+    """Accuracy lost (pp) over ln kappa: monotone cubics through (KAPPAS, drops) and `between`; linear outside."""
     knots = sorted([*zip(_LOG_KAPPAS, drops, strict=True), *((np.log(kappa), drop) for kappa, drop in between)])
     x, y = (np.array(values, dtype=np.float64) for values in zip(*knots, strict=True))
     curve = PchipInterpolator(x, y)
