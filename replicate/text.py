@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 LONGEST = 1200
-"""Most characters of a message. A longer one loses its middle: its start names the subject, its end says what to do."""
+"""Most characters of a message. A longer one loses its middle, not its start (the subject) or end (what to do)."""
 
 
 class UsageError(Exception):

@@ -108,7 +108,7 @@ def _step(step: priority.Step) -> dict[str, Any]:
 
 
 WAYS = {"all seeds": False, "--until settled": True}
-"""How runs are trained → True if a claim is first judged on two seeds, and only if inconclusive on all seeds."""
+"""How runs are trained → True if claims are judged on two seeds first, on all seeds only if that is inconclusive."""
 
 
 def _milestones_text(reached: Mapping[str, Milestones]) -> str:
@@ -131,7 +131,7 @@ MOST_STEPS = 12
 
 
 def _order_text(steps: Sequence[priority.Step]) -> str:
-    """A table of the steps in which `--budget` trains: totals so far, and how many claims an hour of a step settles."""
+    """A table of the steps in which `--budget` trains: totals so far, and how many more claims can be judged per hour."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:
         seconds += step.seconds or 0.0

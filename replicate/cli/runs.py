@@ -179,7 +179,7 @@ def _record(store: Store, scale: scales.Scale) -> None:
 
 
 def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Train recorded runs, those with the keys `asked` or else a `sample`, again in a temporary store; compare results.
+    """Train recorded runs, those with the keys `asked` or else `sample` runs, in a temporary store; compare results.
 
     Returns exit status 1 if a result disagrees. With the same processor and versions, results must be equal to the last
     digit. Other processors and versions round differently, as does a GPU that trains a run together with other runs
@@ -205,7 +205,7 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Train a `sample` of the runs of the trained landscape `name` again and compare results, as `_verify` does."""
+    """Train `sample` runs of the trained landscape `name` again and compare the results, as `_verify` does."""
     if name not in trained.LANDSCAPES:
         raise UsageError(f"--landscape: expected one of {', '.join(trained.LANDSCAPES)}; got {name!r}")
     if asked:
@@ -226,7 +226,7 @@ def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Test kept models, of the runs with the keys `asked` or of a `sample`, again; compare accuracies with the records.
+    """Evaluate kept models again, with the keys `asked` or else of `sample` runs; compare accuracies with the records.
 
     Returns exit status 1 if one disagrees. On another machine, and for runs trained on a GPU, accuracies may differ by
     up to `EVALUATION_PP`: nothing magnifies rounding errors here. A damaged model counts as a disagreement.

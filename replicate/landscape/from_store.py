@@ -90,7 +90,7 @@ def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> 
 
 
 def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """For each cell and variant, the landscape of the first claim whose runs are all in `store`; none if there is none.
+    """For each cell and variant, the landscape of the first claim whose runs are all in `store`, if there is one.
 
     The first claims of the registry, those on ratios, use all grids and so have the largest landscapes.
     """

@@ -188,7 +188,7 @@ class Store(Locking):
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
-        """Whether `Keep.ALL` makes the run `key` count as missing because its model is; diverged runs need none."""
+        """Whether the run `key` counts as missing because its model is (with `Keep.ALL`); diverged runs need no model."""
         return self.keep is Keep.ALL and self._without_model(key)
 
     def _without_model(self, key: str) -> bool:

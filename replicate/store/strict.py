@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 else:
 
     class Low(float):
-        """The lower end of an interval. Minus infinity, if there is none, is written to JSON as null and read back."""
+        """The lower end of an interval; minus infinity, which JSON has as null, if there is no lower end."""
 
         open = -math.inf
 
     class High(float):
-        """The upper end of an interval. Infinity, if there is none, is written to JSON as null and read back."""
+        """The upper end of an interval; infinity, which JSON has as null, if there is no upper end."""
 
         open = math.inf
 
