@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
-    """One dict per learning rate: best weight decay, whether it is an edge of the grid, its gain over weight decay 0."""
+    """One dict per learning rate: best weight decay, whether it is an edge of the grid, gain over weight decay 0."""
     sets = {found.lr: found for found in best_sets(landscape.slices())}
     for cut in landscape.slices():
         rows = np.nonzero(np.isfinite(cut.scores).any(axis=1))[0]

@@ -82,7 +82,10 @@ OPTIONS: dict[str, Option] = {
         "judge each decisive verdict again with one seed or one learning rate left out at a time, with every second "
         "weight decay, by the best epoch's accuracy, and at levels 90 and 99 %% (takes about twenty times as long)"
     ),
-    "--ignore": {**_value("COLUMN,…", "ignore these columns: runs that differ only in them are repeats", []), "action": "append"},
+    "--ignore": {
+        **_value("COLUMN,…", "ignore these columns: runs that differ only in them are repeats", []),
+        "action": "append",
+    },
     "--json": _flag("print only JSON on standard output"),
     "--keep-models": _flag("keep the final weights of every run that is trained, in the store beside its record"),
     "--landscape": _value("NAME", "a trained landscape of `replicate calibrate --part trained`, e.g. mlp-digits-adamw"),

@@ -131,7 +131,7 @@ MOST_STEPS = 12
 
 
 def _order_text(steps: Sequence[priority.Step]) -> str:
-    """A table of the steps in which `--budget` trains: totals so far, and how many more claims can be judged per hour."""
+    """A table of the steps in which `--budget` trains: totals so far, and claims that can be judged per hour."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:
         seconds += step.seconds or 0.0

@@ -188,7 +188,7 @@ class Store(Locking):
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
-        """Whether the run `key` counts as missing because its model is (with `Keep.ALL`); diverged runs need no model."""
+        """Whether the run `key` counts as missing because its model is (with `Keep.ALL`); diverged runs need none."""
         return self.keep is Keep.ALL and self._without_model(key)
 
     def _without_model(self, key: str) -> bool:
