@@ -1,4 +1,4 @@
-"""Executable claims: a paper on AdamW's weight decay, judged from real training runs.
+"""Executable claims: tests that judge a paper's claims on AdamW's weight decay from training runs.
 
 `judge` judges your own sweep, given as a table, a file or `Landscape`s; `open_store` gives access to the runs and
 models of a store. Each name is imported when it is first used.

@@ -1,4 +1,4 @@
-"""For notebooks: judges a table of runs and shows the verdicts with a picture.
+"""For notebooks: judges the paper's claims on a table of your runs and shows the verdicts with a picture.
 
 from replicate import judge
 judge(frame)  # columns lr, wd, accuracy or loss; optionally seed, arch, dataset
@@ -28,24 +28,24 @@ from replicate.text import UsageError
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts on a sweep, as `judge` returns them; a notebook shows them as tables and pictures."""
+    """The result of `judge`: verdicts on a sweep, which a notebook shows as tables and pictures."""
 
     landscapes: tuple[Landscape, ...]
     cells: tuple[JudgedCell, ...]
-    """One per landscape."""
+    """What was found for each landscape, in the same order."""
     notes: tuple[str, ...] = ()
     """What the reader assumed, e.g. that accuracies were fractions."""
 
     @property
     def found(self) -> dict[str, Any]:
-        """The JSON of `replicate judge --json`, as a dict."""
+        """The same dict as the JSON that `replicate judge --json` prints."""
         return {"cells": [cell.to_json() for cell in self.cells]}
 
     @property
     def verdicts(self) -> pd.DataFrame:
         """One row per cell and claim: arch, dataset, claim, verdict, value, low, high, reason.
 
-        Open ends of an interval, and values that the data do not single out, are NaN.
+        `low` and `high` are the ends of the interval; an end or a value that the data do not determine is NaN.
         """
         ends = ("value", "low", "high")
         rows = [
@@ -58,10 +58,10 @@ class Judged:
 
     @property
     def by_lr(self) -> pd.DataFrame:
-        """One row per cell and learning rate, with the numbers of the printed table; missing numbers are NaN.
+        """One row per cell and learning rate, as in the table that `replicate judge` prints; missing numbers are NaN.
 
         `low` and `high` enclose the best weight decay; a side that the runs do not bound is 0 or infinite. Columns
-        `…_loses` are in percentage points of accuracy, or in the unit of the loss.
+        `…_loses`: what another weight decay loses, in percentage points of accuracy or the unit of the loss.
         """
         losses = ("least", "tenth", "tenfold", "by_rule")
         rows = []
@@ -79,8 +79,8 @@ class Judged:
 
     @property
     def next_runs(self) -> pd.DataFrame:
-        """Runs suggested by `judge(…, next_runs=N)`: arch, dataset, lr, wd, seed. The index is the rank in the cell;
-        rank 1 would narrow the answer most."""
+        """Runs suggested by `judge(…, next_runs=N)`: arch, dataset, lr, wd, seed. Index: rank in the cell;
+        the run of rank 1 would narrow the answer most."""
         found = [
             (rank, cell.arch, cell.dataset, run.lr, run.wd, run.seed)
             for cell in self.cells
@@ -89,11 +89,11 @@ class Judged:
         return pd.DataFrame(found, columns=["order", "arch", "dataset", "lr", "wd", "seed"]).set_index("order")
 
     def to_html(self, path: str | Path, source: str = "a table in memory") -> Path:
-        """Write the page of `replicate judge --html`.
+        """Write an HTML page of the verdicts and pictures, like `replicate judge --html`.
 
         Args:
             path: The file to write or overwrite, in an existing folder.
-            source: Where the runs come from, as the page names it.
+            source: Words in which the page says where the runs come from.
 
         Returns:
             `path`.
@@ -138,12 +138,13 @@ def judge(
         runs: A table with one row per run, the path of a file or folder that `replicate judge` reads, or landscapes.
             Columns are `lr`, `wd`, `accuracy` or `loss`, optionally `seed`, `arch`, `dataset`, under these or other
             common names; an empty or NaN score means that the run diverged.
-        metric: The score: `accuracy`, `loss` or a column, as for `--metric`; by default recognised by its name.
-        columns: Field → column, for columns with uncommon names, e.g. `{"lr": "step_size"}`.
-        where: Column → value; only these runs are judged.
+        metric: The score: `accuracy`, `loss`, or a column (with `:max` or `:min`, which is better, if its name does not
+            tell); by default recognised by the names of the columns.
+        columns: Field → name of its column in `runs`, if not a common name, e.g. `{"lr": "step_size"}`.
+        where: Column → value; only runs with these values are judged.
         by: Columns that divide the runs into cells, which are judged separately.
-        ignore: Columns to disregard: runs that differ only in these are repeats.
-        take: Which score of a run's history counts, `last` or `best`.
+        ignore: Columns that make no difference: runs that differ only in these are repeats of one run.
+        take: Which score counts if a run has several, one per epoch: its `last` or its `best`.
         noise: Standard deviation of the score between seeds, in the score's unit, if known.
         at: Learning rates for which to recommend a weight decay.
         next_runs: How many further runs to suggest: the runs that would narrow the answer most.
@@ -181,11 +182,11 @@ _ADVICE = re.compile(
     r"|(?P<text>metric|take) (?P<value>[^\s;)]+)|noise (?P<noise>SD|[\d.e-]+)"
     r"|(?P<bare>columns|where|by|ignore|metric|take|noise)\b|(?P<json>json)\b)"
 )
-"""Matches an option of `replicate judge` with its value in a message."""
+"""Finds an option of `replicate judge`, with its value, in a message."""
 
 
 def as_keywords(text: str) -> str:
-    """`text` with command-line options turned into arguments of `judge`: `--by epochs` into `by=["epochs"]`."""
+    """`text` with each command-line option written as an argument of `judge`: `--by epochs` as `by=["epochs"]`."""
     return _ADVICE.sub(_keyword, text)
 
 
@@ -214,12 +215,12 @@ def _asked(at: Sequence[float], runs: int) -> Asked:
 
 
 def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`table` with `columns` as floats and None as NaN, even in a column of None alone."""
+    """`table` with `columns` as floats and None as NaN; pandas would leave a column of None as objects."""
     return table.astype({name: float for name in columns if table[name].dtype == object})
 
 
 def _table(frame: pd.DataFrame) -> Table:
-    """`frame` as the reader of CSV files would return it."""
+    """`frame` as a table of texts, as if it had been read from a CSV file."""
     texts = frame.reset_index(drop=True).astype(object).where(frame.reset_index(drop=True).notna(), "")
     rows = tuple(tuple(text_of(value) for value in row) for row in texts.itertuples(index=False))
     return Table("the table", tuple(str(name) for name in frame.columns), rows, tuple(range(2, len(rows) + 2)))

@@ -1,4 +1,4 @@
-"""Texts for people: one safe line from any text, and intervals and durations in words."""
+"""Texts for people: makes one safe line of any text, and writes intervals and durations in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 LONGEST = 1200
-"""Characters. A longer message is cut in the middle: its start names the subject, its end says what to do."""
+"""Most characters of a message. A longer one loses its middle, not its start (the subject) or end (what to do)."""
 
 
 class UsageError(Exception):
@@ -18,14 +18,14 @@ class UsageError(Exception):
 
 
 class Word(str, Enum):
-    """An enumeration of texts whose members print and serialise as their text."""
+    """Base class of enumerations whose members print and serialise as plain strings."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
 def one_line(text: object) -> str:
-    """`text` on one line, cut to `LONGEST` characters, without characters that control a terminal."""
+    """`text` on one line of at most about `LONGEST` characters, without characters that control a terminal."""
     words = " ".join(str(text).split())
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} […] {words[-LONGEST // 3 :]}"
@@ -38,7 +38,7 @@ def joined(words: Sequence[str]) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval to three digits; infinite ends are open.
+    """Write an interval with three digits; an infinite end gets a round bracket.
 
     >>> interval(0.05, 0.2), interval(-math.inf, 1.0)
     ('[0.05, 0.2]', '(−∞, 1]')
@@ -49,7 +49,7 @@ def interval(low: float, high: float) -> str:
 
 
 def bounds(low: float, high: float) -> str:
-    """As `interval`, but an interval with one infinite end as a bound.
+    """Write an interval as `interval` does, but with one infinite end as a bound: ≤ or ≥.
 
     >>> bounds(0.9, math.inf)
     '≥ 0.9'
@@ -67,7 +67,7 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Write a number of seconds in words.
 
     >>> duration(8), duration(200), duration(7500)
     ('8 s', '3 min 20 s', '2 h 05 min')

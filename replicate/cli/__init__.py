@@ -1,4 +1,4 @@
-"""The command line `replicate`: plan, train, watch, judge, audit, runs, fsck, report.
+"""The command line: `replicate plan`, `train`, `watch`, `judge`, `audit`, `runs`, `fsck`, `report` and others.
 
 Answers go to standard output (with `--json` only JSON), all other text to standard error. Exit status 0: done; 1: a
 claim is contradicted; 2: unusable input, with one line that says what was expected, what was given, and what to do.

@@ -12,7 +12,7 @@ from replicate.text import one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line that name the command."""
+    """argparse, but an error is one line on standard error that names the command, without the usage text."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -86,7 +86,7 @@ def _command(commands: argparse._SubParsersAction[Parser], name: str, summary: s
 
 
 def _takes(command: argparse._ActionsContainer, *names: str, **other: Any) -> None:
-    """Add the options `names` to `command`, with the default of `--store`."""
+    """Add the options `names` to `command`; `--store` gets its default: the environment variable, or else `STORE`."""
     for name in names:
         default = {"default": store_named() or STORE} if name == "--store" else {}
         add(command.add_argument, name, **default, **other)

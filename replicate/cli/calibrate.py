@@ -18,9 +18,9 @@ from replicate.train.cores import slots
 
 PARTS = ["trained", "cells", "experiments"]
 TRAINING = Path(".replicate") / "trained"
-"""The store of those runs of trained landscapes that are not recorded with the source yet."""
+"""The store in which `--train` trains runs before it records them in the source tree."""
 KEPT = Path(".replicate") / "calibration"
-"""The folder of finished results, from which an interrupted calibration by the same rules continues."""
+"""The folder of intermediate results: an interrupted calibration continues from them if the rules are the same."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,11 +31,11 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--out: expected a file for the tables, e.g. calibration.md, got {options.out}")
     parts = options.part or PARTS
     if options.train and parts != ["trained"]:
-        raise UsageError(f"--train: expected --part trained, got {' and '.join(parts)}; add --part trained")
+        raise UsageError(f"--train: expected --part trained, got {' and '.join(parts)}; give --part trained only")
     kept = numbers is not None and numbers.exists() and len(parts) < len(PARTS)
     found = measured.read(numbers) if numbers is not None and kept else measured.Measured()
     if found.registry != REGISTRY_HASH:
-        note(f"{numbers} was measured with other rules: all parts that are not measured now are dropped")
+        note(f"{numbers} was measured with other rules: its parts that are not measured again now are removed")
         found = measured.Measured()
     processes = options.processes or len(slots())
     started = time.monotonic()
@@ -72,12 +72,12 @@ def run(options: argparse.Namespace) -> int:
     elif out is None:
         print(tables.markdown(found))
     else:
-        say([f"written to {out}; largest rate of wrong decisive verdicts: {100 * measured.worst(found):.1f} %"])
+        say([f"written to {out}; wrong decisive verdicts: {100 * measured.worst(found):.1f} % in the worst row"])
     return 0
 
 
 def _train(seeds: int, processes: int | None) -> None:
-    """Train the first `seeds` seeds of every landscape that are not recorded yet, and record them."""
+    """Train and record the first `seeds` seeds of every trained landscape, except seeds recorded already."""
     if not kept_files.in_clone():
         raise UsageError(
             f"--train: expected a clone of the repository to record runs in, got an installation in {kept_files.ROOT}"

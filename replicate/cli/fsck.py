@@ -1,4 +1,4 @@
-"""`replicate fsck`: checks every file of a store; with `--repair`, moves bad files to quarantine/."""
+"""`replicate fsck`: checks every file of a store; with `--repair`, moves damaged and unused ones to quarantine/."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         done = "" if not options.repair else "; not moved: it is in use" if problem in left else "; moved to quarantine"
         say([f"{problem.kind}: {name(problem.path)}: {problem.why}{done}"])
     for path in found.quarantined:
-        say([f"quarantined earlier: {name(path)}"])
+        say([f"moved to quarantine earlier, safe to delete: {name(path)}"])
     print(
         f"{found.records} valid records, {len(found.problems)} problems, {len(found.quarantined)} files in quarantine"
     )

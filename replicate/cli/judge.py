@@ -28,14 +28,14 @@ from replicate.train.cores import slots
 
 WIDTH = 110
 SEVERAL = 16
-"""With at least this many cells, several processes are worth their start."""
+"""From this many cells on, judging in several processes saves more time than starting them takes."""
 
 
 def run(options: argparse.Namespace) -> int:
     if (options.next or 0) > MOST_NEXT:
         raise UsageError(f"--next: expected at most {MOST_NEXT} runs, got {options.next}; ask for fewer")
     if options.next_csv and not options.next:
-        raise UsageError("--next-csv: expected also --next N, the number of runs to suggest, got none; add --next N")
+        raise UsageError("--next-csv: expected also --next N, the number of runs to suggest, got no --next; add it")
     for option, path in (("--html", options.html), ("--picture", options.picture), ("--next-csv", options.next_csv)):
         if path and options.sweep != "-" and Path(path).resolve() == Path(options.sweep).resolve():
             raise UsageError(f"{option} {path}: expected a file to write, got the sweep itself; name another file")
@@ -113,7 +113,7 @@ def _source(path: str) -> str:
 
 
 def _next_csv(found: Sequence[JudgedCell]) -> str:
-    """The runs to do next as CSV, which `replicate judge` can read once a column of scores is added."""
+    """The suggested runs as CSV; with a column of scores added, `replicate judge` can read it."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("arch", "dataset", "lr", "wd", "seed"))
@@ -131,7 +131,7 @@ def _picture(sweep: Sweep) -> str:
 
 
 def _text(cell: JudgedCell, *, explained: bool) -> str:
-    """The text on one cell: the answer, then the verdicts; `explained`: with a caption for the table."""
+    """The text on one cell: best weight decay per learning rate, verdicts. `explained`: with a caption of columns."""
     lines = [
         answer.title(cell),
         "",

@@ -40,13 +40,13 @@ def run(options: argparse.Namespace) -> int:
         cells = dict.fromkeys(line["cell"] for line in lines)
         for cell in cells:
             inside = [line["place"] == "interior" for line in lines if line["cell"] == cell]
-            note(f"{cell}: the best run is inside the grid at {sum(inside)} of {len(inside)} learning rates")
-        note("the last column: the range of weight decays whose accuracy is not distinguishable from the best one's")
+            note(f"{cell}: best weight decay not at an edge of the grid: {sum(inside)} of {len(inside)} learning rates")
+        note("last column: range of the weight decays that are statistically indistinguishable from the best one")
     return 0
 
 
 def _lines(landscape: Landscape) -> Iterator[dict[str, Any]]:
-    """One dict per learning rate: best mean over seeds, whether it is at a grid edge, gain over weight decay 0."""
+    """One dict per learning rate: best weight decay, whether it is an edge of the grid, gain over weight decay 0."""
     sets = {found.lr: found for found in best_sets(landscape.slices())}
     for cut in landscape.slices():
         rows = np.nonzero(np.isfinite(cut.scores).any(axis=1))[0]

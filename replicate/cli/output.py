@@ -15,7 +15,7 @@ from replicate.text import UsageError, duration, one_line, printable
 
 
 def check_folder(option: str, path: str | None) -> None:
-    """Raise `UsageError` unless the file of `option` would lie in an existing folder and, if a picture, end in .svg."""
+    """Raise `UsageError` if the folder of the file `path` does not exist, or if a `--picture` is not named .svg."""
     if path and option == "--picture" and Path(path).suffix.lower() != ".svg":
         raise UsageError(f"{option} {path}: expected a name that ends in .svg, as pictures are SVG; rename it")
     if path and not (folder := Path(path).absolute().parent).is_dir():
@@ -25,7 +25,7 @@ def check_folder(option: str, path: str | None) -> None:
 
 
 def write_file(option: str, path: str | Path, content: str | bytes) -> None:
-    """Write the file that `option` names, whole or not at all; raises `UsageError`."""
+    """Write `content` to `path`, the value of `option`, whole or not at all; raises `UsageError`."""
     try:
         atomic.write(Path(path), content)
     except OSError as error:
@@ -49,8 +49,8 @@ def note(text: str) -> None:
 
 
 def progress(command: str, what: str, quiet: float = 0.0) -> Callable[[int, int], None]:
-    """A function of (done, total) that reports progress on standard error: on a terminal in one line that is rewritten,
-    to a file or pipe in about twenty lines, at least `quiet` seconds apart. Nothing is printed in the first `quiet`
+    """A function to call with (done, total), which reports progress on standard error: on a terminal in one rewritten
+    line, else in about twenty lines, at least `quiet` seconds apart. It prints nothing in the first `quiet`
     seconds."""
     started, told, last = time.monotonic(), 0, time.monotonic()
 

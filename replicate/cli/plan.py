@@ -1,4 +1,4 @@
-"""`replicate plan`: counts the runs that a scale needs, by cell and grid, with cost and the claims that need them."""
+"""`replicate plan`: how many runs a scale needs for each cell and grid, their cost, and the claims that need them."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _models(plan: Plan) -> dict[str, int]:
-    """Bytes that the models of all runs of `plan`, and of its runs to train, take, as if none of them diverged."""
+    """Bytes of the kept models of all runs of `plan`, and of its missing runs, if no run diverges."""
     from replicate.train.kept_models import bytes_of  # not at the top: it needs the GPU stack
 
     return {"needed": bytes_of(plan.runs), "to_train": bytes_of(plan.missing)}
 
 
 def _measured(scale: scales.Scale, store: Store | None) -> dict[str, float]:
-    """Architecture → device-seconds of a run, measured.
+    """Architecture → seconds of one device per run, measured by training a few steps.
 
-    A GPU is leased meanwhile, because another training on that GPU would slow the measurement and take memory.
+    A GPU is locked meanwhile: another training on it would slow the measurement and take memory.
     """
     if scale.why_untrainable:
         raise UsageError(f"--measure: scale {scale.name} cannot be measured: {scale.why_untrainable}")
@@ -108,11 +108,11 @@ def _step(step: priority.Step) -> dict[str, Any]:
 
 
 WAYS = {"all seeds": False, "--until settled": True}
-"""Name of the way to train → whether claims are judged in two steps, first on two seeds, then on all."""
+"""How runs are trained → True if claims are judged on two seeds first, on all seeds only if that is inconclusive."""
 
 
 def _milestones_text(reached: Mapping[str, Milestones]) -> str:
-    """A table: how many runs have to be trained, without a budget, before the first and the last verdict."""
+    """A table: how many runs are still to train, in the order without `--budget`, before the first and last verdict."""
     header = ("trained with", "first provisional", "first final", "last, at least", "last, at most")
     rows = []
     for name, found in reached.items():
@@ -127,11 +127,11 @@ def _when(when: milestones.When) -> str:
 
 
 MOST_STEPS = 12
-"""At most this many rows are printed; the JSON has all."""
+"""The table of the order of training has at most this many rows; the JSON has all."""
 
 
 def _order_text(steps: Sequence[priority.Step]) -> str:
-    """The order in which `--budget` trains, with running totals and the claims per hour of each step."""
+    """A table of the steps in which `--budget` trains: totals so far, and claims that can be judged per hour."""
     rows, seconds, runs, claims = [], 0.0, 0, 0
     for step in steps:
         seconds += step.seconds or 0.0
@@ -148,7 +148,7 @@ def _order_text(steps: Sequence[priority.Step]) -> str:
 
 
 def _store(path: str, scale: scales.Scale) -> Store | None:
-    """The store at `path`, read-only; None if there is none and no runs are recorded for `scale` either."""
+    """The store at `path`, read-only; None if it does not exist and the source tree has no runs of `scale`."""
     if not _exists(path) and not recorded.of_scale(scale.name):
         note(f"there is no store at {path} yet: all runs count as missing")
         return None

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Exit status 0 if two verdict files agree, 1 if not."""
+    """Print the changes between two verdict files; returns exit status 0 if there are none, else 1."""
     before, after = (_read(Path(name)) for name in (options.before, options.after))
     changes = comparing.compare(before, after)
     if options.json:

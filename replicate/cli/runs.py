@@ -95,7 +95,7 @@ def _of_scale(store: Store, scale: scales.Scale) -> dict[str, StoredRun]:
 
 
 def _gc(store: Store, delete: bool, as_json: bool) -> None:
-    """List, or with `delete` delete, the files that no process will read again."""
+    """List the files that no process will read again; with `delete`, delete them."""
     items = garbage.find(store)
     left = 0
     if delete:
@@ -115,7 +115,7 @@ def _gc(store: Store, delete: bool, as_json: bool) -> None:
         counted = [(reason, len(sizes), sum(sizes)) for reason, sizes in by_reason.items() if sizes]
         print(columns(("what", "number", "bytes"), counted))
     if not items:
-        say([f"nothing to delete: all runs in {store.path} belong to a scale"])
+        say([f"nothing to delete in {store.path}: a scale needs every run, and there are no leftover files"])
     elif delete:
         say([f"deleted {len(items)} files and folders in {store.path}: {size:,} bytes"])
     else:
@@ -161,7 +161,7 @@ def _parquet(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _record(store: Store, scale: scales.Scale) -> None:
-    """Record all stored runs of `scale` with the source."""
+    """Copy all stored runs of `scale` into the source tree, where later sessions find them (`recorded`)."""
     if not kept.in_clone():
         raise UsageError(f"expected a clone of the repository to record runs in, got an installation in {kept.ROOT}")
     found = _of_scale(store, scale)
@@ -175,15 +175,15 @@ def _record(store: Store, scale: scales.Scale) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; make it writable") from error
     wanted = len(runs_at(scale, store.result))
-    say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB)"])
+    say([f"{len(found)} of {wanted} runs recorded in {path} ({path.stat().st_size / 1e6:.2f} MB); commit this file"])
 
 
 def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Train recorded runs again in a temporary store, the `asked` keys or a `sample`, and compare the results.
+    """Train recorded runs, those with the keys `asked` or else `sample` runs, in a temporary store; compare results.
 
-    Returns exit status 1 if a result disagrees. The same processor and versions must give equal results to the last
-    digit. Other processors and versions round differently, as does a GPU when the stack differs, and training
-    magnifies rounding errors: accuracies may then differ by up to `ROUNDING_PP`.
+    Returns exit status 1 if a result disagrees. With the same processor and versions, results must be equal to the last
+    digit. Other processors and versions round differently, as does a GPU that trains a run together with other runs
+    than before. Training magnifies rounding errors: accuracies may then differ by up to `ROUNDING_PP`.
     """
     found = recorded.of_scale(scale.name)
     runs = {run.key: run for run in possible_runs(scale)}
@@ -205,11 +205,11 @@ def _verify(scale: scales.Scale, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """As `_verify`, for a `sample` of the runs of the trained landscape `name`; these runs have no keys."""
+    """Train `sample` runs of the trained landscape `name` again and compare the results, as `_verify` does."""
     if name not in trained.LANDSCAPES:
         raise UsageError(f"--landscape: expected one of {', '.join(trained.LANDSCAPES)}; got {name!r}")
     if asked:
-        raise UsageError("KEY: expected none with --landscape, whose runs have no keys, got some; use --sample N")
+        raise UsageError(f"KEY: expected none with --landscape (its runs have no keys), got {asked[0]}; use --sample N")
     from replicate.calibration import training  # not at the top: the engine needs the GPU stack
 
     landscape = trained.LANDSCAPES[name]
@@ -226,10 +226,10 @@ def _verify_landscape(name: str, asked: Sequence[str], sample: int, as_json: boo
 
 
 def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bool) -> int:
-    """Evaluate kept models again, of the `asked` keys or of a `sample`, and compare with their records.
+    """Evaluate kept models again, with the keys `asked` or else of `sample` runs; compare accuracies with the records.
 
-    As `_verify`, but no training magnifies rounding errors: on another machine, and for runs trained on a GPU,
-    accuracies may differ by up to `EVALUATION_PP`. A damaged model counts as a disagreement.
+    Returns exit status 1 if one disagrees. On another machine, and for runs trained on a GPU, accuracies may differ by
+    up to `EVALUATION_PP`: nothing magnifies rounding errors here. A damaged model counts as a disagreement.
     """
     chosen = sorted({one_run(store, key).key for key in asked})
     if not asked:
@@ -251,7 +251,7 @@ def _verify_weights(store: Store, asked: Sequence[str], sample: int, as_json: bo
 
 
 def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str, Any]], as_json: bool) -> int:
-    """Print `rows`; exit status 1 if one disagrees, else 0."""
+    """Print `rows`, in JSON after the fields `of`; returns exit status 1 if a row disagrees, else 0."""
     if as_json:
         print_json({**of, "rows": rows})
     else:
@@ -262,13 +262,13 @@ def _say_compared(of: dict[str, Any], fields: Sequence[str], rows: list[dict[str
 
 
 def _named(keys: Sequence[str], prefixes: Sequence[str], scale: scales.Scale) -> list[str]:
-    """The distinct `keys` that begin with `prefixes`; raises `UsageError` unless each prefix fits exactly one key."""
+    """For each prefix, the one of `keys` that begins with it, without repeats; `UsageError` if not exactly one does."""
     chosen: dict[str, None] = {}
     for prefix in prefixes:
         found = [key for key in keys if key.startswith(prefix)]
         if len(found) != 1:
             raise UsageError(
-                f"KEY {prefix!r}: expected the key of one recorded run of scale {scale.name}, got "
+                f"KEY {prefix!r}: expected the key of one recorded run of scale {scale.name}, or its first digits, got "
                 f"{len(found) or 'none'} that begin{'' if len(found) > 1 else 's'} with it; "
                 f"see `replicate runs list --scale {scale.name}`"
             )
@@ -288,7 +288,7 @@ def _compared(before: StoredRun, after: StoredRun) -> dict[str, Any]:
 
 
 def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, most_pp: float) -> dict[str, Any]:
-    """One row. `again`: accuracy in pp and provenance; on another machine, accuracies up to `most_pp` apart agree."""
+    """A row of the table. `again`: new accuracy and provenance; on other machines, up to `most_pp` apart agrees."""
     again_pp, origin = again or (None, {})
     names = ("versions", "device_model", "platform")
     same = all(before.provenance.get(name) == origin.get(name) for name in names)
@@ -300,7 +300,7 @@ def _compared_pp(before: StoredRun, again: tuple[float, dict[str, Any]] | None, 
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
-    """A run as a row; its accuracy is None if it diverged, which `replicate judge` reads as diverged."""
+    """A run as a row; a diverged run has the accuracy None, in a table an empty cell, as `replicate judge` reads it."""
     run, result = stored.run, stored.result
     row = {**run, "key": stored.key, "dataset": run["data"]["name"], "wd": run["weight_decay"]}
     row |= {"accuracy": None if result.diverged else result.accuracy_pp, "best_accuracy": result.best_accuracy_pp}
@@ -309,7 +309,7 @@ def _row(stored: StoredRun) -> dict[str, Any]:
 
 
 def landscape_points(store: Store, scale: scales.Scale, variant: str) -> Iterable[dict[str, Any]]:
-    """The distinct stored landscape points of `scale`, with the paper's names of architectures and data sets."""
+    """One row per distinct stored point (learning rate, weight decay, seed) of `scale`, named as in the paper."""
     trained, _ = split(CLAIMS, scale)
     parts = list(dict.fromkeys(part for claim in trained for part in parts_at(claim, scale)))
     variants = dict.fromkeys(part.variant for part in parts)

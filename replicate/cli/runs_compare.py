@@ -1,4 +1,4 @@
-"""`replicate runs compare`: two stored runs field by field, or the runs that two stores share."""
+"""`replicate runs compare`: compares two stored runs field by field, or all runs that two stores share."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _train(
     options: argparse.Namespace,
     until: float,
 ) -> int:
-    """Train the lists of runs `parts`, which `claims` need, one after the other; returns the exit status."""
+    """Train the runs that `claims` need, list by list in the order of `parts`; returns the exit status."""
     from replicate.train.engine.failed import TrainingFailed
     from replicate.train.engine.leave import OutOfTime  # not at the top: the engine needs the GPU stack
     from replicate.train.watch import in_flight

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _watch(store: Store, scale: Scale, runs: Mapping[str, Run]) -> int:
-    """Show progress on standard output until all runs are stored, including runs added because of earlier results."""
+    """Show progress on standard output until all runs are stored, including runs that results make necessary."""
     monitor = Monitor(
         store,
         runs_at(scale, store.result),
@@ -79,7 +79,8 @@ def _busiest(store: Store) -> Scale:
     scale, held = fullest(keys)
     if not held:
         raise UsageError(
-            f"store {store.path}: expected runs of a scale, stored or begun, got none of {len(keys)}; add --scale NAME"
+            f"store {store.path}: expected runs of a scale, stored or begun, got "
+            f"none among its {len(keys)} runs; add --scale NAME"
         )
     return scale
 

@@ -1,1 +1,1 @@
-"""Landscapes: accuracy over learning rate, weight decay and seed, from a store or simulated."""
+"""Landscapes: the accuracy of every (learning rate, weight decay, seed) of a cell, from stored runs or simulated."""

@@ -1,4 +1,4 @@
-"""Builds the landscapes of a claim from the runs of a store, using exactly the points that the claim needs."""
+"""Builds the landscapes of a claim from the runs of a store, using no other runs than the claim needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from replicate.store.snapshot import Snapshot
 from replicate.store.store import Store, StoredRun
 
 MOST_CELLS = 2
-"""`all_landscapes` ignores claims over more cells than this."""
+"""`all_landscapes` ignores claims about more cells than this."""
 
 
 class Missing(Exception):
@@ -50,10 +50,10 @@ class Collected:
 
 
 def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = None) -> list[Run]:
-    """The runs of `claim` that the store lacks, in the order of `runs_for`; every record in the store is verified.
+    """The runs of `claim` that the store lacks, in the order of `runs_for`; damaged records count as lacking.
 
-    `seeds`: only this many of each cell's seeds, from the first. The later rounds of a bracketing search depend on
-    results, so only rounds that the stored runs determine are included; the list is empty if all runs are stored.
+    `seeds`: consider only the first `seeds` seeds of each cell. Grids around an optimum are extended as results
+    arrive, so runs that depend on missing results are left out; the list is empty if nothing is left to train.
     """
     now = Snapshot(store)
     return [run for run in runs_for([claim], scale, now.result, seeds) if now.get(run) is None]
@@ -62,7 +62,7 @@ def missing_runs(claim: Claim, scale: Scale, store: Store, seeds: int | None = N
 def collect(
     claim: Claim, scale: Scale, store: Store | Snapshot, seeds: Mapping[Key, Collection[int]] | None = None
 ) -> Collected:
-    """The landscapes of `claim`, from exactly the points that it needs; `seeds`: only these seeds of each cell.
+    """The landscapes of `claim`, from the runs that it needs. `seeds`: cell and variant → seeds to use; None for all.
 
     Columns: lr, wd, seed, score (final test accuracy in percent, NaN where diverged), best (the largest accuracy over
     epochs), diverged, and shrinkage (the share by which decay alone would shrink the weights over training). Raises
@@ -82,7 +82,7 @@ def collect(
 
 
 def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> dict[Key, tuple[int, ...]]:
-    """Cell and variant → the seeds whose runs all have a key in `found`, ascending."""
+    """Cell and variant → the seeds all of whose runs are stored (have keys in `found`), ascending."""
     return {
         where: tuple(sorted({p.seed for p in of_cell} - {p.seed for p in of_cell if p.run.key not in found}))
         for where, of_cell in points.items()
@@ -90,9 +90,9 @@ def _complete(points: Mapping[Key, Sequence[Point]], found: Collection[str]) -> 
 
 
 def all_landscapes(scale: Scale, store: Store) -> dict[Key, Landscape]:
-    """The landscapes that can be drawn: for each cell and variant, from the first claim whose runs are all in `store`.
+    """For each cell and variant, the landscape of the first claim whose runs are all in `store`, if there is one.
 
-    The claims on ratios come first in the registry and use all grids, so their landscapes are the largest.
+    The first claims of the registry, those on ratios, use all grids and so have the largest landscapes.
     """
     found: dict[Key, Landscape] = {}
     for claim in CLAIMS:

@@ -1,4 +1,4 @@
-"""A landscape: accuracy by learning rate, weight decay and seed of one cell, that is a model on a data set."""
+"""A landscape: one cell's (a model's on a data set) accuracy for each learning rate, weight decay and seed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Floats = NDArray[np.float64]
 
 COLUMNS = ("lr", "wd", "seed", "score", "diverged")
 LARGEST, LEAST_SPREAD, MOST_SPREAD = 1e12, 1e-4, 1e9
-"""Scores above `LARGEST`, or with a spread outside the other two limits, are rescaled (`Landscape.unit`): squares of
-much larger numbers overflow, and much smaller differences look like rounding errors."""
+"""Scores are rescaled (`Landscape.unit`) if one is above `LARGEST` or their range is below `LEAST_SPREAD` or above
+`MOST_SPREAD`: squares of huge numbers overflow, and tiny differences look like rounding errors."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The runs of one learning rate.
+    """The runs of one learning rate, at W weight decays and S seeds.
 
     `wds`: [W], ascending, may begin with 0. `scores`: [W, S], NaN where a run is missing or diverged. `diverged`: [W,
-    S], True where a run ended without a finite loss. `scores` and `noise_sd` are in units of `Landscape.unit`.
+    S], True where a run ended without a finite loss. `scores` and `noise_sd` are divided by `Landscape.unit`.
     """
 
     lr: float
@@ -62,7 +62,7 @@ class Landscape:
     noise_sd: float | None = None
     """Standard deviation of a score between seeds, in units of `score`, if known from another source; else None."""
     settings: tuple[tuple[str, str], ...] = ()
-    """Other settings, the same for all runs: (name, value) as in the file of runs."""
+    """(Name, value) of further settings that all runs share, as in the file of runs."""
     steps: float | None = None
     """Optimiser steps of each run, if known."""
 
@@ -94,7 +94,7 @@ class Landscape:
 
     @cached_property
     def unit(self) -> float:
-        """Unit of the scores in `slices`: 1 for usual scores and accuracies, else a power of two, to avoid rounding."""
+        """Number by which `slices` divides scores: 1 or, for huge or tiny scores, a power of two (free of rounding)."""
         scores = self.frame["score"].to_numpy(dtype=np.float64)
         scores = scores[np.isfinite(scores)]
         largest = float(np.abs(scores).max(initial=0.0))
@@ -137,5 +137,5 @@ class Landscape:
 
 
 def _power_of_two(exponent: int) -> float:
-    """2 ** `exponent`, limited to floats of full precision."""
+    """2 ** `exponent`, or the nearest power of two that is a float of full precision."""
     return math.ldexp(1.0, min(max(exponent, -1021), 1023))

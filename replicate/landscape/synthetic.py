@@ -14,11 +14,11 @@ from replicate.paper.protocol import KAPPAS, LRS, RHO, SEEDS, WEIGHT_DECAYS
 Grid = Callable[[float], Sequence[float]]
 
 CENTER_LR = float(np.exp(np.mean(np.log(LRS))))
-"""The learning rate at which `Truth.rho` is the ratio, whatever the slope."""
+"""Geometric mean of the learning rates: there, best weight decay / learning rate is `Truth.rho` for any slope."""
 
 
 def _saturating(x: Floats) -> Floats:
-    """Curve through Table 2's average drops, 0.65, 2.2 and 3.25 pp at factors 2, 5 and 10; levels off at 5.4 pp."""
+    """Accuracy lost, fitted to the paper's Table 2: 0.65, 2.2, 3.25 pp at 2, 5, 10 times the best decay; limit 5.4."""
     return 1.54 * x**2 / (1 + x**2 / 3.51)
 
 
@@ -36,9 +36,9 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "tent": lambda x: np.where(x > 0, 3.0, 0.6) * np.abs(x),
     "ridge": lambda x: np.where(x > 0, 3.0 * x, 0.25 * x**2),
 }
-"""Accuracy lost, pp, at x = ln(weight decay / best weight decay). On a `plateau` all weight decays below the nominal
-best are equally good, and larger ones lose much; on a `mesa` all weight decays within a factor 5 are equally good,
-between two cliffs. `tent` and `ridge` have a kink at the best weight decay."""
+"""Name → accuracy lost, in pp, at x = ln(weight decay / best weight decay). On a `plateau` no weight decay below the
+best loses anything, and larger ones lose much; on a `mesa` all weight decays within a factor 5 of the best are equally
+good, and accuracy falls steeply beyond. `tent` and `ridge` have a kink at the best weight decay."""
 
 
 NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-faced")
@@ -46,35 +46,36 @@ NOISES = ("normal", "student", "heteroscedastic", "curves", "shifted", "two-face
 
 @dataclass(frozen=True)
 class Truth:
-    """The parameters of a simulated landscape; raises ValueError for an intercept with a slope other than 1."""
+    """The parameters of a simulated landscape; ValueError if `intercept_share` is not 0 and `slope` is not 1."""
 
     rho: float = RHO
-    """Best weight decay / learning rate, at `CENTER_LR`."""
+    """Ratio of the best weight decay to the learning rate, at learning rate `CENTER_LR`."""
     slope: float = 1.0
-    """Slope of the log of the best weight decay on the log of the learning rate."""
+    """Exponent of the power law: the best weight decay is proportional to learning rate ** `slope`."""
     shape: str = "table-2"
     depth: float = 1.0
-    """Factor by which the drops of `shape` are multiplied; 0: accuracy does not depend on weight decay."""
+    """Factor on the loss of accuracy that `shape` gives; 0: accuracy does not depend on weight decay."""
     peak_pp: float = 75.0
-    """Accuracy at the best learning rate and weight decay."""
+    """Expected accuracy, percent, at learning rate 1e-3 (the best one) and its best weight decay."""
     lr_drop_pp: float = 1.0
-    """Accuracy lost at the optimum, times ln(learning rate / 1e-3) squared."""
+    """At another learning rate, the best weight decay reaches less: by this times ln(learning rate / 1e-3) ** 2."""
     seed_sd_pp: float = 0.2
-    """Standard deviation of the error common to all runs of a seed and learning rate."""
+    """Standard deviation of an error that all runs with the same seed and learning rate share."""
     noise_sd_pp: float = 0.3
     """Standard deviation of each run's own error, in addition to `seed_sd_pp`."""
     noise: str = "normal"
-    """`normal`, `student` (t with 3 degrees of freedom, same standard deviation), `heteroscedastic` (grows fourfold
-    away from the optimum), `curves` (four fifths of the variance is a smooth curve over ln(weight decay), one per seed
-    and learning rate), `shifted` (the same with one curve per seed, as a function of the distance from the optimum) or
-    `two-faced` (each seed and learning rate has one of two curves, with optima a factor 2.3 to 3 apart)."""
+    """How errors of single runs are distributed: `normal`; `student` (t with 3 degrees of freedom, same standard
+    deviation); `heteroscedastic` (up to four times as large away from the optimum); `curves` (four fifths of the
+    variance is a smooth curve over ln(weight decay), one per seed and learning rate); `shifted` (one such curve per
+    seed, over ln(weight decay / best)); `two-faced` (one of two accuracy curves per seed and learning rate, with optima
+    a factor 2.3 to 3 apart)."""
 
     intercept_share: float = 0.0
-    """Share of the best weight decay at `CENTER_LR` that is a constant, for a straight line instead of a power law."""
+    """If not 0, best weight decay = a * lr + b, not a power law; this is the share of b in it at `CENTER_LR`."""
     off_lr: float = 0.0
-    """The learning rate at which the best weight decay does not follow the law; 0: none."""
+    """The one learning rate whose best weight decay departs from the law; 0: none does."""
     off_times: float = 1.0
-    """The best weight decay at `off_lr`, as a multiple of the law's."""
+    """At `off_lr`, the best weight decay is this many times what the law gives."""
 
     def __post_init__(self) -> None:
         if self.intercept_share and self.slope != 1:
@@ -92,13 +93,13 @@ class Truth:
         return float(law * (self.off_times if lr == self.off_lr else 1.0))
 
     def from_best(self, lr: float, wds: Sequence[float]) -> Floats:
-        """[W], ln(weight decay / best weight decay); 0 counts as a thousandth of the smallest other weight decay."""
+        """ln(wd / best wd) for each of the W `wds`, [W]; wd 0 is replaced by a thousandth of the smallest other one."""
         wd = np.asarray(wds, dtype=np.float64)
         smallest = wd[wd > 0].min() if (wd > 0).any() else 1e-9
         return np.asarray(np.log(np.where(wd > 0, wd, 1e-3 * smallest) / self.best_wd(lr)))
 
     def accuracy(self, lr: float, wds: Sequence[float]) -> Floats:
-        """[W], expected accuracy in percent at the weight decays `wds`, at least 1."""
+        """Expected accuracy (without noise) in percent, at least 1, at each of the W weight decays `wds`, [W]."""
         x = self.from_best(lr, wds)
         lost = self.depth * SHAPES[self.shape](x)
         peak = self.peak_pp - self.lr_drop_pp * np.log(lr / 1e-3) ** 2
@@ -112,12 +113,12 @@ def paper_grid(lr: float) -> Sequence[float]:
 
 
 def ratio_grid(lr: float) -> Sequence[float]:
-    """The weight decays kappa * 0.1 * lr for the seven kappas of Table 2."""
+    """Multiples, 0.1 to 10, of the best weight decay that the paper claims, 0.1 * lr, as in its Table 2."""
     return tuple(float(f"{k * RHO * lr:.3g}") for k in KAPPAS)
 
 
 def bracket_grid(truth: Truth, factor: float = 3.0, reach: int = 3) -> Grid:
-    """A grid of 2 * reach + 1 weight decays around the optimum, spaced by `factor` and not aligned with the optimum."""
+    """A grid of the 2 * reach + 1 powers of `factor` around the optimum, which in general lies between two of them."""
 
     def grid(lr: float) -> Sequence[float]:
         step = np.log(factor)
@@ -139,9 +140,9 @@ def draw(
     arch: str = "synthetic",
     dataset: str = "synthetic",
 ) -> Landscape:
-    """A landscape drawn from `truth` on `grid`, with one row for each of lrs x grid(lr) x seeds.
+    """A random landscape with the parameters `truth`: one run per learning rate, weight decay of grid(lr) and seed.
 
-    `missing`: share of rows left out at random. `diverged_above`: runs with lr * weight decay above it are diverged.
+    `missing`: share of runs left out at random. `diverged_above`: runs with lr * weight decay above it have diverged.
     """
     columns: dict[str, list[Floats]] = {"lr": [], "wd": [], "seed": [], "score": []}
     shared = _seed_curves(len(seeds), rng) if truth.noise == "shifted" else None
@@ -165,7 +166,7 @@ def draw(
 
 
 def _seed_curves(n_seeds: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
-    """Smooth random curves of variance 1, one per seed, x [W] to [W, S]: sums of five cosines, wavelengths about 15."""
+    """Smooth random curves of variance 1 over x, one per seed: [W] → [W, seeds]; sums of cosines, period about 15."""
     frequency = rng.normal(0, 1 / 2.4, (5, n_seeds))
     phase = rng.uniform(0, 2 * np.pi, (5, n_seeds))
     return lambda x: np.asarray(np.sqrt(2 / 5) * np.cos(frequency * x[:, None, None] + phase).sum(axis=1))
@@ -179,7 +180,7 @@ def _noise(
     rng: np.random.Generator,
     shared: Callable[[Floats], Floats] | None,
 ) -> Floats:
-    """Noise of single runs, [W, S], at `x` = ln(weight decay / best weight decay), [W]."""
+    """Errors of single runs, [W, S]. `x`: [W], ln(wd / best wd). `shared`: the random curves of the noise `shifted`."""
     shape = (len(mean), n_seeds)
     if truth.noise == "normal":
         return rng.normal(0, truth.noise_sd_pp, shape)

@@ -1,6 +1,6 @@
-"""Synthetic worlds: what each run would measure if the paper were right, if a rival law were, or if nothing mattered.
+"""Makes up results of runs: as if the paper were right, another law held, or learning rate and decay did not matter.
 
-A store filled with their runs shows that the software, from records to verdicts, can reach each outcome: replicated,
+Judging stores of such results shows that the software, from records to verdicts, can reach each outcome: replicated,
 contradicted, inconclusive. The records are marked synthetic and belong only to the scale `synthetic`.
 """
 
@@ -16,14 +16,14 @@ from replicate.runs.result import Result
 from replicate.runs.run import Run
 
 SEED_SD_PP = 0.29
-"""Standard deviation of the error common to all runs of a cell and seed; with `RUN_SD_PP`, the paper's 0.3 pp."""
+"""Standard deviation of an error that runs of one cell and seed share; with `RUN_SD_PP` 0.3 pp, as in the paper."""
 RUN_SD_PP = 0.04
 NOISE_WORLD_SD_PP = 20.0
 NOISE_WORLD_DRAW = 6
-"""Random seed of the noise world, chosen for a typical draw: with 3 of 6 seeds, some of 94 intervals miss the truth."""
+"""Random seed of the world `noise`, a typical one: for 3 of the 6 seeds tried, some of 94 intervals miss the truth."""
 PEAK_PP = 75.0
 BEST_LR = 3e-3
-"""The learning rate of the best accuracy. The paper's grid has a weight decay 3.3 times as large as 0.1 * `BEST_LR`."""
+"""The learning rate with the best accuracy. The paper's grid has a weight decay 3.3 times the claimed best there."""
 
 _LOG_KAPPAS = np.log(KAPPAS)
 _MEAN_DROPS = {
@@ -31,17 +31,18 @@ _MEAN_DROPS = {
     "cifar100": (3.65, 2.05, 0.85, 0.0, 0.65, 2.08, 3.70),
     "imagenet": (4.20, 2.4, 0.85, 0.0, 0.85, 2.50, 4.35),
 }
-"""Drops averaged over learning rates: within Table 2's margins, and growing fast enough for its (ln kappa)²."""
+"""Accuracy lost (pp) at kappa times the claimed best decay, on average over learning rates: chosen to lie within the
+margins of the claims on Table 2, and to grow as (ln kappa)², as another claim says."""
 _DROPS_AT_BEST_LR = (2.6, 1.4, 0.5, 0.0, -0.22, 0.2, 1.3)
-"""Drops at the best learning rate. If the optimum were on the line wd = 0.1 * lr, the grid could not beat the line, and
-the paper's gap of 0.18 pp (0.09 to 0.27) would be impossible."""
+"""The same, at the best learning rate. As the paper's grid beats the line wd = 0.1 * lr by 0.18 pp (0.09 to 0.27), the
+optimum cannot lie on the line there: kappa 2 gains accuracy."""
 _BETWEEN = ((1.35, -0.45), (10 / 3, -0.17))
-"""Further (kappa, drop) at the best learning rate: the best decay is 1.35 times the claimed one, and the nearest decay
-of the grid is 0.17 pp better than the claimed one. At the other learning rates the claimed decay is the best."""
+"""Two more (kappa, accuracy lost) at the best learning rate: the best decay is 1.35 times the claimed one, and the
+grid's decay at 3.3 times gains 0.17 pp over the claimed one. At other learning rates the claimed decay is the best."""
 
 
 def _curve(drops: tuple[float, ...], *between: tuple[float, float]) -> Callable[[float], float]:
-    """Drop (pp) over ln kappa: monotone cubic through the `drops` at `KAPPAS` and points `between`, linear beyond."""
+    """Accuracy lost (pp) over ln kappa: monotone cubics through (KAPPAS, drops) and `between`; linear outside."""
     knots = sorted([*zip(_LOG_KAPPAS, drops, strict=True), *((np.log(kappa), drop) for kappa, drop in between)])
     x, y = (np.array(values, dtype=np.float64) for values in zip(*knots, strict=True))
     curve = PchipInterpolator(x, y)
@@ -65,7 +66,7 @@ _ELSEWHERE = {
 
 
 def _lr_penalty(lr: float) -> float:
-    """Accuracy (pp) lost at learning rate `lr` compared with the best one."""
+    """Accuracy lost (pp) at learning rate `lr`, relative to `BEST_LR`, if weight decay is the best for each."""
     return float(0.8 * abs(np.log(lr / BEST_LR)))
 
 
@@ -79,7 +80,7 @@ def _paper(run: Run) -> float:
 
 
 def _is_variant(run: Run) -> bool:
-    """Whether a run belongs to a robustness check, with another batch size or number of epochs."""
+    """Whether a run has another batch size or number of epochs than the paper's main experiment."""
     return (run.batch_size, run.epochs) != (BATCH_SIZE["cifar100"], EPOCHS["cifar100"])
 
 
@@ -99,7 +100,7 @@ WORLDS: dict[str, Callable[[Run], float]] = {"paper": _paper, "timescale": _time
 
 
 def result(world: str, run: Run) -> Result:
-    """The result of `run` in `world`, from its record alone; ValueError for an unknown world or a run on real data."""
+    """The made-up result of `run` in `world`, the same at each call; ValueError for an unknown world or real data."""
     if world not in WORLDS:
         raise ValueError(f"world: expected one of {', '.join(WORLDS)}; got {world!r}")
     if not run.synthetic:

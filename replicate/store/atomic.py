@@ -14,13 +14,13 @@ SUFFIX = ".tmp"
 
 
 def temporary_of(target: Path) -> Path:
-    """A new name beside `target` that no other writer chooses: hidden, with the suffix of temporary files."""
+    """A random name for a hidden temporary file in the folder of `target`, which no other writer chooses."""
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}{SUFFIX}")
 
 
 @contextlib.contextmanager
 def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to that replaces `target` at the end of the block; on an error `target` stays as it was.
+    """A file to write to, which replaces `target` at the end of the block; after an error `target` stays as it was.
 
     The folder must exist. With `durable` False the file is not synced to disk: for files that can be made again.
     """
@@ -39,7 +39,7 @@ def written(target: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def write(target: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Write `content` (text as UTF-8) to `target`, whole or not at all; see `written`."""
+    """Write `content` (text as UTF-8) to `target`, whole or not at all; with `durable`, wait until it is on disk."""
     with written(target, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 

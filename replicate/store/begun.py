@@ -25,15 +25,15 @@ STALE_SECONDS = 30 * 24 * 3600.0
 
 
 def begin(store: Store, runs: Sequence[Run]) -> Path:
-    """The folder in which to train `runs`: the folder of an interrupted stack that contains them, else a new one."""
+    """The folder in which to train `runs` as a stack: of an interrupted stack that has them all, else a new one."""
     keys = [run.key for run in runs]
     for folder, begun in _begun(store):
         if set(keys) <= set(begun):
             store.sign(store.layout.holder(folder.name))
             if keys != begun and any(folder.glob("*.checkpoint")):
                 store.note(
-                    f"a stack of {len(begun)} runs was interrupted; {len(keys)} of its runs are trained now, and may "
-                    "start over instead of resuming"
+                    f"the training of {len(begun)} runs together was interrupted; {len(keys)} of them are trained "
+                    "now, and may start from the beginning instead of a checkpoint"
                 )
             return folder
     folder = store.layout.checkpoints / key_of_stack(keys)
@@ -56,7 +56,7 @@ def holder(store: Store, key: str) -> Holder | None:
 
 
 def regroup(store: Store, missing: Sequence[Run]) -> tuple[list[list[Run]], list[Run]]:
-    """Split `missing` into the runs of each interrupted stack, oldest stack first, and the runs of no stack."""
+    """Split `missing` into one list for each interrupted stack, oldest first, and a list of the runs of no stack."""
     left = {run.key: run for run in missing}
     stacks = []
     for _, keys in _begun(store):
@@ -114,7 +114,7 @@ def _forget(store: Store, folder: Path) -> None:
 
 
 def age_seconds(path: Path, now: float) -> float:
-    """Seconds from the last write to the file, or to any file in the folder, at `path` until `now`; 0 if it is gone."""
+    """Seconds at `now` since the file `path`, or any file in the folder `path`, was last written; 0 if it is gone."""
     try:
         inner = list(path.iterdir()) if path.is_dir() else []
         newest = max(found.stat().st_mtime for found in [path, *inner])

@@ -20,7 +20,7 @@ _DEFAULTS = json.loads(
 
 @dataclass(frozen=True)
 class Field:
-    """A field in which two runs differ, with both values; the value is None for a run that lacks the field."""
+    """A field in which two runs differ: its value in the first run (`before`) and the second; None if missing."""
 
     name: str
     """Path in the record: `run.lr`, `result.accuracy_pp`, `provenance.device`."""
@@ -42,7 +42,7 @@ class Pair:
 
     @property
     def difference_pp(self) -> float:
-        """Accuracy in the second store minus that in the first, in pp; a diverged run has the accuracy of guessing."""
+        """Accuracy in the second store minus accuracy in the first, pp; that of a diverged run is taken as guessing."""
         return self.after.result.accuracy_pp - self.before.result.accuracy_pp
 
 
@@ -62,7 +62,7 @@ class Stores:
 
 
 def of_stores(before: Iterable[StoredRun], after: Iterable[StoredRun]) -> Stores:
-    """Pair the runs of two stores by their settings, even if their result versions, and so their keys, differ."""
+    """Pair the runs that have equal settings, even if another version of the training code gave them other keys."""
     first = {_identity(stored): stored for stored in before}
     second = {_identity(stored): stored for stored in after}
     shared = [name for name in first if name in second]

@@ -1,7 +1,7 @@
-"""Checks every file of a store, lists the problems and their reasons, and can move the files to the quarantine.
+"""Checks every file of a store, lists problems and their reasons, and can move such files to the folder `quarantine/`.
 
-Records are checked as `Store` checks a record that it reads. All other files in a store can be made again, so damaged
-or unused ones may be moved too.
+Records are checked as at every read by `Store`. All other files in a store can be made again, so damaged or unused
+ones may be moved too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Problem:
     """A file or folder that is damaged, unused or in the wrong place."""
 
     kind: str
-    """`record`, `model`, `marker`, `stray`, `temporary`, `checkpoint`, `lock` or `log` (the log of trainings)."""
+    """What the file is: `record`, `model`, `marker` (store.json), `temporary`, `checkpoint`, `lock`, `log`, `stray`."""
     path: Path
     why: str
 
@@ -45,7 +45,7 @@ class Check:
     """The number of valid records."""
     problems: tuple[Problem, ...]
     quarantined: tuple[Path, ...]
-    """Files that were moved to the quarantine earlier: safe to delete."""
+    """Files in `quarantine/`, moved there earlier: safe to delete."""
 
 
 def check(store: Store, now: float | None = None) -> Check:
@@ -69,7 +69,7 @@ def check(store: Store, now: float | None = None) -> Check:
 
 
 def repair(store: Store, problems: tuple[Problem, ...]) -> list[Problem]:
-    """Move the files of `problems` to quarantine, delete lock files, restore the marker; returns problems in use."""
+    """Move bad files to quarantine/, delete unused lock files, restore store.json; returns problems in files in use."""
     left = []
     for problem in problems:
         if problem.kind == "lock":
@@ -152,7 +152,7 @@ def _models(store: Store, good: set[str]) -> Iterator[Problem]:
 
 
 def _top(store: Store, now: float) -> Iterator[Problem]:
-    """Files and folders in the store's own directory that do not belong to a store."""
+    """Files and folders at the top of the store's directory that are not a store's own."""
     for path in _entries(store.path):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
@@ -170,7 +170,7 @@ def _temporary(path: Path, now: float) -> Iterator[Problem]:
 
 
 def _checkpoints(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """Stacks in progress that are unreadable, finished or abandoned, and checkpoints that are damaged."""
+    """Folders of stacks (runs trained together) that are unreadable, finished or abandoned, and damaged checkpoints."""
     for folder in _entries(store.layout.checkpoints):
         try:
             keys = begun.keys_of(folder)
@@ -213,7 +213,7 @@ def _broken(path: Path) -> str:
 
 
 def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
-    """Lock files of stored runs that no process holds. Lock files of other runs will be used again."""
+    """Lock files of stored runs, unless a process holds them. Lock files of other runs will be used again."""
     for path in _entries(store.layout.locks):
         if Layout.is_temporary(path.name):
             yield from _temporary(path, now)
@@ -227,7 +227,7 @@ def _locks(store: Store, good: set[str], now: float) -> Iterator[Problem]:
 
 @contextlib.contextmanager
 def _held(store: Store, key: str) -> Iterator[bool]:
-    """Hold the lock on the run `key` inside the block; the value is False if another process holds the lock."""
+    """Hold the lock on the run `key` inside the block; yields False if another process holds it."""
     if store.kind == HEARTBEAT:  # taking over a heartbeat lock takes a minute, and a stored run needs no lock
         yield not store.is_run_held(key)
         return
@@ -243,7 +243,7 @@ def _held(store: Store, key: str) -> Iterator[bool]:
 
 
 def _log(store: Store) -> Iterator[Problem]:
-    """Lines of a wrong form in the log of trainings, from which times are estimated, without these lines."""
+    """Lines of a wrong form in the log of trainings; estimates of training times, made from the log, ignore them."""
     try:
         lines = store.layout.trainings.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Finds the files of a store that will not be read again, and deletes them on request.
 
-Never listed for deletion: runs that a current scale needs, files that a newer version has written, stacks in training,
-and files younger than an hour, which a process may still be writing.
+Never listed for deletion: runs that a current scale needs, files that a newer version has written, checkpoints of
+ongoing training, and files younger than an hour, which a process may still be writing.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class _RunVersion:
 
 @dataclass(frozen=True)
 class _Record:
-    """The part of a record that is the same in every result version."""
+    """The one field of a record that can be read whatever version wrote the record."""
 
     run: _RunVersion
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file, or the folder of a stack, that may be deleted."""
+    """A file, or a folder of checkpoints, that may be deleted."""
 
     path: Path
     reason: str
@@ -53,7 +53,7 @@ class Item:
 
 
 def find(store: Store, now: float | None = None) -> list[Item]:
-    """Every file that may be deleted, sorted by reason, in the order of `REASONS`, then by path; deletes none."""
+    """Every file that may be deleted, in the order of `REASONS` and, for one reason, of path; deletes none."""
     now = store.clock() if now is None else now
     named = _named()
     records = list(_records(store, named))
@@ -68,7 +68,7 @@ def find(store: Store, now: float | None = None) -> list[Item]:
 
 
 def delete(items: Iterable[Item]) -> list[Item]:
-    """Delete `items`; returns the items deleted, without items that could not be deleted or were gone already."""
+    """Delete `items`; returns those deleted, without items that were gone already or could not be deleted."""
     gone = []
     for item in items:
         try:
@@ -100,7 +100,7 @@ def _records(store: Store, named: set[str]) -> Iterator[Item]:
 
 
 def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]:
-    """The models of `records`, for the same reason, and models of runs that have no record and are not in training."""
+    """Models whose record is in `records`, with that record's reason, and models without record or ongoing training."""
     reasons = {item.path.stem: item.reason for item in records}
     for path in store.layout.runs.glob(f"*/*{model_file.SUFFIX}"):
         if path.stem in reasons:
@@ -111,7 +111,7 @@ def _models(store: Store, records: Iterable[Item], now: float) -> Iterator[Item]
 
 
 def _why(blob: bytes) -> str | None:
-    """Why a record of a run that no scale needs may be deleted; None if a newer version has written the record."""
+    """Why the record `blob`, of a run that no scale needs, may be deleted; None if not: a newer version wrote it."""
     try:
         if format_of(blob) > FORMAT:
             return None

@@ -1,4 +1,4 @@
-"""Files that only a clone of the repository has: their paths, and a message where an installation lacks them."""
+"""Files that a clone of the repository has and an installed package lacks: their paths, and a message if missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def in_clone() -> bool:
 
 
 def lacking(name: str, what: str) -> str:
-    """One line that says where to get `what`, if the file `name` is missing; else an empty text."""
+    """If the file `name` is missing, one line that says how to get `what` it holds; else an empty text."""
     if path(name).exists():
         return ""
     return f"{what}: expected {name}, which only a clone of the repository has, got an installation; run in a clone"
@@ -31,6 +31,6 @@ def lacking(name: str, what: str) -> str:
 
 @lru_cache
 def look_for(name: str, what: str) -> None:
-    """Log the line of `lacking` as a warning, once per process."""
+    """Warn, once per process, if the file `name`, which holds `what`, is missing."""
     if line := lacking(name, what):
         log.warning(line)

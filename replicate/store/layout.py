@@ -30,7 +30,7 @@ class Layout:
         """Measured speeds of devices."""
 
     def price(self, scale: str) -> Path:
-        """The file with the measured cost of a run of `scale`."""
+        """The file with the seconds that a run of `scale` takes, as measured by `replicate plan --measure`."""
         return self.rates / f"price-{scale}.json"
 
     def record(self, key: str) -> Path:
@@ -47,7 +47,7 @@ class Layout:
         return self.leases / f"{slot}.lock"
 
     def holder(self, name: str) -> Path:
-        """For the slot or stack `name`: the file that says which process last locked the slot or began the stack."""
+        """The file that says which process last locked the device slot, or began the stack of runs, with this name."""
         return self.leases / f"{name}.holder"
 
     def set_aside(self, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The locks of a store, on devices and on runs, so that each run is trained once; its marker names their kind."""
+"""The locks of a store, on devices and on runs, so that each run is trained once. store.json names their kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def unwritable(path: Path, error: OSError) -> StoreError:
 
 
 class Locking:
-    """The part of a store that divides work among processes."""
+    """Base class of `Store`: the locks by which processes divide the runs and devices among themselves."""
 
     layout: Layout
     kind: str = locks.KERNEL
@@ -49,7 +49,7 @@ class Locking:
     note: Callable[[str], None]
 
     def lock(self, run: Run) -> Lock:
-        """The lock to hold while training `run`; free again when its holder dies (a heartbeat lock, a minute later)."""
+        """The lock to hold while training `run`; free once its holder dies (a heartbeat lock, a minute later)."""
         return self.lock_of(run.key)
 
     def lock_of(self, key: str) -> Lock:
@@ -106,7 +106,7 @@ class Locking:
             atomic.write(path, json.dumps(locks.this_process()), durable=False)
 
     def _place(self, path: Path) -> Path:
-        """`path` for a kernel lock, or with another suffix for a heartbeat lock: both kinds must not share a file."""
+        """`path` for a kernel lock; a heartbeat lock gets another suffix, as both kinds must not share a file."""
         return path if self.kind == locks.KERNEL else path.with_suffix(f".{locks.HEARTBEAT}")
 
     def _lock_at(self, path: Path) -> Lock:
@@ -153,8 +153,8 @@ def locks_stay_here(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -
 def kernel_lock(path: Path) -> FileLock:
     """The operating system's lock at `path`, not yet taken; it is released when its holder dies.
 
-    Taking the lock raises OSError or NotImplementedError if the file system has no locks. The fallback of newer
-    releases of filelock is switched off: it is a plain file, which stays when its holder dies.
+    Taking the lock raises OSError or NotImplementedError if the file system has no locks. Newer releases of filelock
+    would then use a plain file as the lock; this is switched off, because the file stays when its holder dies.
     """
     from filelock import FileLock  # slow to import, and readers do not need it
 
@@ -185,7 +185,7 @@ def _refuses_locks(error: OSError) -> bool:
 
 
 def is_locked_by_kernel(path: Path) -> bool | None:
-    """Whether the file at `path` is locked, tried with a shared lock that is released at once; None if unknown."""
+    """Whether the file at `path` is locked, tested by taking a shared lock for a moment; None if that is impossible."""
     try:
         import fcntl
     except ImportError:  # Windows

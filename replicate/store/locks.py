@@ -2,8 +2,8 @@
 
 A lock is a file that names its holder, and the holder touches the file every few seconds. Another process may take the
 lock over once it has seen the file untouched for a minute by its own monotonic clock. Clocks of two machines are never
-compared, so a clock that jumps cannot take a lock away. A holder that hung for longer works on beside its successor
-when it resumes, so these locks suit only work that may be done twice without harm.
+compared, so a clock that jumps cannot take a lock away. A holder that hangs for over a minute loses its lock, and when
+it resumes, two processes do the same work: these locks suit only work that may be done twice without harm.
 
 filelock's own lease is not used: a machine that dies just after taking a lease leaves an empty file, which filelock
 regards as held for ever.
@@ -39,8 +39,8 @@ VARIABLE = "REPLICATE_LOCKS"
 
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0
-"""Seconds without a heartbeat after which a lock is taken over. Longer than network file systems cache the attributes
-of an open file, and longer than a healthy holder ever hangs."""
+"""Seconds without a heartbeat after which a lock is taken over. Chosen longer than network file systems cache the
+attributes of an open file, and longer than a healthy holder ever hangs."""
 POLL_SECONDS = 0.05
 
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -53,7 +53,8 @@ class Lock(Protocol):
     """The interface of all locks."""
 
     def acquire(self, timeout: float | None = None, *, blocking: bool | None = None) -> Any:
-        """Take the lock within `timeout` seconds (None: wait for ever), or at once, else raise `filelock.Timeout`."""
+        """Take the lock, waiting up to `timeout` seconds (None: for ever; not at all if `blocking` is False), or raise
+        `filelock.Timeout`."""
 
     def release(self) -> None:
         """Release the lock; does nothing if it is not held."""
@@ -78,7 +79,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class _LockHolder(Holder):
-    """The content of a lock's file, without the token."""
+    """The fields of a lock's file that identify its holder; the random token in the file is not read."""
 
     space: str
     """The boot and container in which `pid` is unique, as `_process_space` names them."""
@@ -102,7 +103,7 @@ class HeartbeatLock:
     """A heartbeat lock in the file `path`, whose folder must exist; not reentrant. OSError if `path` is unwritable."""
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say`, called from any thread, gets a line when this lock is taken over from, or by, another process."""
+        """`say`, called in any thread, gets a line when this lock is taken over from another process or lost to one."""
         self.path = path
         self._say = say
         self._token = ""
@@ -143,7 +144,7 @@ class HeartbeatLock:
         self.release()
 
     def beat(self) -> bool:
-        """Touch the file; returns False, after a line to `say`, if another process has taken the lock over."""
+        """Touch the file: the holder lives. If another process took the lock over, report that and return False."""
         try:
             seen = _look(self.path)
             if self._is_ours(seen):
@@ -193,17 +194,17 @@ def _releasing(lock: HeartbeatLock) -> Iterator[HeartbeatLock]:
 
 
 def is_held(path: Path, now: float) -> bool:
-    """Whether the lock at `path` was touched in the minute before `now` (of `atomic.clock`); for reports only."""
+    """Whether the lock at `path` was touched in the minute before `now` (file system's clock); for reports only."""
     seen = _look(path)
     return seen is not None and not _is_gone(seen) and now - seen[0] / 1e9 < SILENT_SECONDS
 
 
 _watched: dict[Path, tuple[Seen, float]] = {}
-"""Lock that this process waits for → its file as last seen, and when (monotonic clock) that was first seen."""
+"""Lock file that this process waits for → its state as last seen, and the monotonic time since when it is so."""
 
 
 def _silent_seconds(path: Path, seen: Seen) -> float:
-    """For how long this process has seen the file unchanged."""
+    """Seconds for which this process has seen the lock file `path` in the state `seen`, unchanged."""
     now = time.monotonic()
     before, since = _watched.get(path, (None, now))
     if before != seen:
@@ -236,7 +237,7 @@ def _is_gone(seen: Seen) -> bool:
 
 
 def _look(path: Path) -> Seen | None:
-    """The lock file at `path`, opened because a network file system may answer from its cache for a closed file."""
+    """Time and content of the lock file `path`; opened, as network file systems cache times of closed files."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns, file.read(4096)
@@ -245,7 +246,7 @@ def _look(path: Path) -> Seen | None:
 
 
 def _removed(path: Path, seen: Seen) -> bool:
-    """Remove the file at `path` if it is still as `seen`; if it has been replaced, keep it and return False."""
+    """Remove the lock file `path` if it is still in the state `seen`; if it has changed, keep it and return False."""
     aside = atomic.temporary_of(path)
     try:
         path.rename(aside)

@@ -60,7 +60,7 @@ def check(store: Locking) -> bool:
         return False
     if found.locks not in locks.KINDS:
         raise StoreError(
-            f"store {store.layout.root}: expected locks {' or '.join(locks.KINDS)}, got {found.locks!r} in "
+            f"store {store.layout.root}: expected locks of the kind {' or '.join(locks.KINDS)}, got {found.locks!r} in "
             f"{marker.name}; upgrade replicate or name another directory with --store"
         )
     store.kind = found.locks
@@ -68,7 +68,7 @@ def check(store: Locking) -> bool:
 
 
 def write_test(store: Locking, marked: bool) -> float:
-    """Test whether the store can be written, by writing its marker or, if it is `marked`, a file that is then deleted.
+    """Test whether the store can be written: write its marker or, if it is `marked` already, a file to delete again.
 
     Returns the time by the file system's clock. Raises OSError if writing fails.
     """
@@ -97,7 +97,7 @@ def write_test(store: Locking, marked: bool) -> float:
 
 
 def _kind_found(store: Locking) -> str:
-    """The kind of the locks in a store without a marker; if it has no locks yet, the kind its file system needs."""
+    """For a store without a marker: the kind of its lock files or, if it has none, the kind its file system needs."""
     for folder in (store.layout.locks, store.layout.leases):
         if folder.is_dir() and any(folder.glob(f"*.{locks.HEARTBEAT}")):
             return locks.HEARTBEAT
@@ -112,7 +112,7 @@ def _kind_found(store: Locking) -> str:
 
 
 def text(kind: str, software: str) -> bytes:
-    """The content of the marker of a store with locks of `kind`."""
+    """What to write into the marker of a store with locks of `kind`, made by the version `software`."""
     body: dict[str, Any] = {"format": FORMAT, "software": software}
     if kind != locks.KERNEL:  # an older version ignores the field and uses kernel locks, which costs time only
         body["locks"] = kind

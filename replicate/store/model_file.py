@@ -1,7 +1,7 @@
-"""The file of a kept model: safetensors beside the record of its run.
+"""The file of a kept model (the final weights of a run): safetensors, in the folder of the run's record.
 
 Its metadata has the run's `key`, the hash of the result (`content`), and the SHA-256 of the whole file, computed with
-64 zeros in its own place. So a file is rejected if it is cut off, altered or from another training of the run.
+64 zeros in place of the SHA-256. So a file that is cut off, altered or from another training of the run is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Keep(Enum):
-    """Which models training into a store keeps."""
+    """Which runs' final weights are kept when runs are trained into a store."""
 
     NONE = "none"
     NEW = "new"
@@ -40,7 +40,7 @@ class _Header:
 
 
 def labels(key: str, content: str) -> dict[str, str]:
-    """The metadata with which to write the model of the run `key` with the result `content`, before `seal`."""
+    """Metadata for the model file of the run `key` with the result hash `content`; `seal` fills in the checksum."""
     return {"format": "pt", "key": key, "content": content, "sha256": _BLANK}
 
 
@@ -51,7 +51,7 @@ def seal(blob: bytes) -> bytes:
 
 
 def check(blob: bytes, key: str, content: str) -> None:
-    """Raise `Corrupt` unless `blob` is a whole, unaltered model of the run `key` with the result `content`."""
+    """Raise `Corrupt` unless `blob` is a whole, unaltered model of the run `key` with the result hash `content`."""
     end = _end_of_header(blob)
     try:
         metadata = decode(blob[_LENGTH_BYTES:end], _Header).__metadata__
@@ -81,5 +81,5 @@ def _with_sha256(head: bytes, old: str, new: str) -> bytes:
     """The header `head` with its checksum `old` replaced by `new`; raises `Corrupt` unless `old` occurs just once."""
     before = f'"sha256":"{old}"'.encode()
     if head.count(before) != 1:
-        raise Corrupt("expected one SHA-256 in the header as it was written, got another text")
+        raise Corrupt("expected the SHA-256 exactly once in the header, as replicate writes it, got another header")
     return head.replace(before, f'"sha256":"{new}"'.encode())

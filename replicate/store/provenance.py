@@ -1,4 +1,4 @@
-"""Provenance: the software, device and data of a result, without names of users, hosts or paths."""
+"""Provenance: what a result was made with (software, device, data), without names of users, hosts or paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("torch", "timm", "numpy")
 
 
 def collect(run: Run, device: str, seconds: float, how: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of the result of `run`, trained on `device` in `seconds`; `how` has the trainer's own fields."""
+    """Provenance of the result of `run`, trained on `device` in `seconds`; `how`: further fields from the trainer."""
     return {
         **how,
         "code": {"replicate": __version__, "result_version": RESULT_VERSION},

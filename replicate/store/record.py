@@ -57,18 +57,18 @@ class StoredRun:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The result without the seconds it took."""
+        """The fields of the result, except the duration of the training."""
         return {name: value for name, value in self.result.to_json().items() if name != "seconds"}
 
     @cached_property
     def content(self) -> str:
-        """SHA-256 of the key and the result without its time: equal for equal results of one run."""
+        """SHA-256 of the key and the result, except its duration: equal for equal results of one run."""
         text = text_of({"key": self.key, "result": self.measured, "synthetic": self.synthetic})
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def content_of(run: Run, result: Result) -> str:
-    """`StoredRun.content` of the record that `put` would write for `run` and `result`."""
+    """What `StoredRun.content` will be once `result` is stored for `run`."""
     return StoredRun(run.key, run.record(), result, {}, run.synthetic).content
 
 
@@ -78,7 +78,7 @@ def seal_run(run: Run, result: Result, provenance: dict[str, Any]) -> bytes:
 
 
 def seal_stored(stored: StoredRun) -> bytes:
-    """The bytes of the record of a stored run: the same bytes that it was read from."""
+    """The bytes of the record of `stored`, equal to the bytes from which it was read."""
     return seal(
         {
             "format": FORMAT,
@@ -98,7 +98,7 @@ def seal(body: dict[str, Any]) -> bytes:
 
 
 def parse(blob: bytes, key: str) -> StoredRun:
-    """The record of the run `key` in `blob`; raises `Corrupt` if a byte has changed, `NewerFormat` if unreadable."""
+    """Read the record `blob` of the run `key`; `Corrupt` if a byte has changed, `NewerFormat` if too new to read."""
     if not blob:
         raise Corrupt("expected a record, got an empty file")
     try:
@@ -107,7 +107,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
         if (whole := seal(body)) != blob:
             if given != (expected := whole[len(b'{"checksum":"') :][:64].decode()):
                 raise Corrupt(f"expected checksum {expected[:12]}…, got {str(given)[:12]}…")
-            raise Corrupt("expected the text as it was written, got one with the same values in another layout")
+            raise Corrupt("expected the JSON text as it was written, got one with the same values in another layout")
         if type(form := body.get("format")) is int and form > FORMAT:
             raise NewerFormat(f"expected record format {FORMAT} or older, got {form}")
         found = decode(blob, _Record)
@@ -124,7 +124,7 @@ def parse(blob: bytes, key: str) -> StoredRun:
 
 
 def run_from_record(record: dict[str, Any]) -> Run:
-    """Inverse of `Run.record`; raises ValueError if `record` has other fields or another result version."""
+    """The `Run` whose `Run.record` is `record`; ValueError if `record` has other fields or another result version."""
     if (version := record.get("result_version")) != RESULT_VERSION:
         raise ValueError(f"run record: expected result_version {RESULT_VERSION}, got {version}")
     run = convert(record, Run)
@@ -139,10 +139,10 @@ def is_key(text: str) -> bool:
 
 
 def key_of_stack(keys: Sequence[str]) -> str:
-    """The key of the stack of the runs `keys`, in this order: 24 hexadecimal digits."""
+    """The key, 24 hexadecimal digits, of a stack: the runs `keys` trained together, in this order."""
     return hashlib.sha256(text_of(list(keys)).encode()).hexdigest()[:24]
 
 
 def key_of(record: dict[str, Any]) -> str:
-    """The key of the run with this `record`: as `Run.key`, 24 hexadecimal digits."""
+    """The key of the run with the fields `record`: 24 hexadecimal digits, equal to its `Run.key`."""
     return hashlib.sha256(text_of(record).encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""Recorded evidence: finished runs kept with the source, one compressed file per scale, used as if a store held them.
+"""Recorded runs: finished runs kept in the source tree, one compressed file per scale, used as if a store held them.
 
 `fixtures/recorded/<scale>/runs.jsonl.gz` has one line per run, sorted by key: the bytes of the run's record in a store.
 So each line has its own provenance and checksum, and is checked like a record in a store.
@@ -19,11 +19,11 @@ from replicate.store.record import Corrupt, NewerFormat, StoredRun, parse, seal_
 FILE = "runs.jsonl.gz"
 LONGEST_LINE = 1 << 20
 MOST_LOST_BYTES = 64 << 20
-"""Reading stops after this many bytes of invalid lines, since a file of kilobytes can unpack to gigabytes."""
+"""Reading stops after this many bytes of invalid lines: a damaged or malicious small file can unpack to gigabytes."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
 SCALES = ("embedded-deep", "probe")
-"""The scales with recorded runs, listed so that an installation without their files can report these as missing."""
+"""The scales that have recorded runs in a clone; if one of their files is missing, a warning says so."""
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ def path_of(scale: str, folder: Path = FOLDER) -> Path:
 
 
 def of_scale(scale: str) -> Mapping[str, StoredRun]:
-    """Key → recorded run of `scale`; empty if there are none. Warns if this installation lacks the file."""
+    """Key → recorded run of `scale`; empty if there are none. Warns if the file should exist but is missing."""
     if scale in SCALES:
         kept.look_for(f"{KEPT}/{scale}/{FILE}", f"recorded runs of scale {scale}")
     return read(path_of(scale))
 
 
 def read(path: Path) -> Mapping[str, StoredRun]:
-    """Key → run recorded in `path`, without damaged lines; empty if there is no file."""
+    """Key → run recorded in `path`. Damaged lines are left out with a warning; empty if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def _read(path: Path, time: int, size: int) -> Mapping[str, StoredRun]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines that can be unpacked, up to any damage; a line longer than `LONGEST_LINE` comes in pieces."""
+    """The lines up to the first that cannot be unpacked; a line of more than `LONGEST_LINE` bytes comes in pieces."""
     try:
         with gzip.open(path, "rb") as file:
             while line := file.readline(LONGEST_LINE):
@@ -79,7 +79,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _key(line: bytes) -> str:
-    """The key in a line, which `parse` will check."""
+    """The text where a valid line has its key; `parse` checks the line."""
     _, found, rest = line.partition(b'"key":"')
     return rest[:24].decode("ascii", errors="replace") if found else ""
 

@@ -8,10 +8,11 @@ from replicate.store.store import Store, StoredRun
 
 
 class Snapshot:
-    """Looks each run up once, so runs that are stored after the first look are not seen.
+    """Remembers the answer to the first request for each run, so a run that is stored later stays missing.
 
-    The runs that an adaptive bracket needs depend on the runs that are stored. If other processes store runs between
-    listing the needed runs and reading them, all listed runs may be stored, and an unfinished bracket looks finished.
+    A grid around an optimum (bracket) is extended when results arrive: which runs it needs depends on the runs stored.
+    If another process stored runs between listing the needed runs and reading them, an unfinished bracket would look
+    finished, as all listed runs are there.
     """
 
     def __init__(self, store: Store | Snapshot) -> None:
@@ -19,12 +20,12 @@ class Snapshot:
         self._seen: dict[str, StoredRun | None] = {}
 
     def get(self, run: Run) -> StoredRun | None:
-        """As `Store.get`."""
+        """The record of `run` or None, as from `Store.get` at the first request."""
         if run.key not in self._seen:
             self._seen[run.key] = self._store.get(run)
         return self._seen[run.key]
 
     def result(self, run: Run) -> Result | None:
-        """As `Store.result`."""
+        """The result of `run` or None, as from `Store.result` at the first request."""
         stored = self.get(run)
         return None if stored is None else stored.result

@@ -26,7 +26,7 @@ from replicate.store.record import FORMAT, Corrupt, NewerFormat, StoredRun, is_k
 __all__ = ["FORMAT", "Layout", "Store", "StoreError", "StoredRun", "key_of", "open_store"]
 
 STALE_SECONDS = 3600.0
-"""Age, by the file system's clock, from which a temporary file counts as abandoned: a write takes milliseconds."""
+"""A temporary file older than this, by the file system's clock, is abandoned: a write takes milliseconds."""
 
 WRITE_ATTEMPTS = 3
 
@@ -70,7 +70,7 @@ class Store(Locking):
         return (key in self.below or self.layout.record(key).is_file()) and not self._lacks_model(key)
 
     def keys(self) -> set[str]:
-        """The keys of all records, valid or not, including those in `below`; one pass over the directories."""
+        """The keys of all records, valid or not, and of the runs kept elsewhere (`below`); lists each folder once."""
         own = {match[1] for name, _ in self._files() if (match := _RECORD_NAME.fullmatch(name))}
         return {key for key in own | self.below.keys() if not self._lacks_model(key)}
 
@@ -105,7 +105,7 @@ class Store(Locking):
         return None if stored is None else stored.result
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, for the run with the key `key`; a record in the file of another run's key is damaged."""
+        """As `get`, but by key. A record found in the file of another run's key counts as damaged."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
@@ -152,13 +152,13 @@ class Store(Locking):
         return parse(blob, run.key)
 
     def put_sealed(self, run: Run, blob: bytes) -> StoredRun:
-        """As `put`, for `blob`, the sealed record of `run`; raises `Corrupt` if it is not valid."""
+        """Store the record of `run` whose bytes are `blob`, from `seal_run`; raises `Corrupt` if they are not valid."""
         stored = parse(blob, run.key)
         self._write(self.layout.record(run.key), blob)
         return stored
 
     def put_model(self, key: str, blob: bytes) -> None:
-        """Keep `blob`, the sealed model of the run `key`. Call it before `put`: a run with a record is finished."""
+        """Keep `blob`, the model file of the run `key`. Call this before `put`, which marks the run as finished."""
         self._write(self.layout.model(key), blob)
 
     def model_file(self, key: str) -> bytes:
@@ -188,7 +188,7 @@ class Store(Locking):
         return self.keep is not Keep.NONE
 
     def _lacks_model(self, key: str) -> bool:
-        """Whether the run `key` counts as missing because its model is not kept; a diverged run needs no model."""
+        """Whether the run `key` counts as missing because its model is (with `Keep.ALL`); diverged runs need none."""
         return self.keep is Keep.ALL and self._without_model(key)
 
     def _without_model(self, key: str) -> bool:
@@ -198,7 +198,7 @@ class Store(Locking):
         return stored is not None and not stored.result.diverged and not stored.synthetic
 
     def log_training(self, key: str, seconds: float) -> None:
-        """Log that training the run `key` took `seconds`. Short lines stay whole when several processes append."""
+        """Append a line to the log of trainings: the run `key` took `seconds`. Several processes may append at once."""
         try:
             fd = os.open(self.layout.trainings, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -218,7 +218,7 @@ class Store(Locking):
         return [(line[1], int(line[2]), float(line[3])) for line in found if line]
 
     def content_hash(self, keys: Iterable[str]) -> str:
-        """A hash, 16 hexadecimal digits, of the results of the runs `keys`, in any order; a missing run changes it."""
+        """A hash (16 hexadecimal digits) of the results of the runs `keys`, in any order; a missing run changes it."""
         digest = hashlib.sha256()
         for key in sorted(set(keys)):
             stored = self.read(key)
@@ -226,7 +226,7 @@ class Store(Locking):
         return digest.hexdigest()[:16]
 
     def note(self, text: str) -> None:
-        """Add `text` to the notices and log it as a warning, unless the notices contain it already."""
+        """Add `text` to `notices`, the lines for the user, and log it as a warning, unless it is there already."""
         if text not in self.notices:
             self.notices.append(text)
             log.warning(text)
@@ -267,7 +267,7 @@ class Store(Locking):
             yield from ((name, shard) for name in names)
 
     def _set_aside(self, path: Path, key: str, why: str) -> bool:
-        """Move a damaged record to the quarantine; False if another process has replaced it with a valid one."""
+        """Move the damaged record `path` to quarantine/; False if another process has replaced it with a valid one."""
         self._read.pop(key, None)
         name = path.relative_to(self.path).as_posix()
         if self.read_only:
@@ -317,8 +317,8 @@ def open_store(
 ) -> Store:
     """Open the store at `path`.
 
-    Unless `read_only`, a test file is written, because permissions do not tell of a full disk or a read-only file
-    system.
+    Unless `read_only`, a test file is written, as permissions do not show that a disk is full or a file system is
+    read-only.
 
     Args:
         path: The store's directory.

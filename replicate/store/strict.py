@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 else:
 
     class Low(float):
-        """The lower end of an interval; minus infinity, which is null in JSON, if not bounded below."""
+        """The lower end of an interval; minus infinity, which JSON has as null, if there is no lower end."""
 
         open = -math.inf
 
     class High(float):
-        """The upper end of an interval; infinity, which is null in JSON, if not bounded above."""
+        """The upper end of an interval; infinity, which JSON has as null, if there is no upper end."""
 
         open = math.inf
 
@@ -43,7 +43,7 @@ def decode(content: bytes | str, kind: type[T]) -> T:
 
 
 def convert(value: Any, kind: type[T]) -> T:
-    """As `decode`, from JSON that is parsed already."""
+    """As `decode`, from `value` as `json.loads` returns it."""
     with _one_error():  # through the text, because msgspec.convert accepts NaN and infinity
         return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind, dec_hook=_end)
 
@@ -54,17 +54,17 @@ class _Format:
 
 
 def format_of(content: bytes | str) -> int:
-    """The format number in a file. No other field is read, because a newer format may change all other fields."""
+    """The number in a file's field `format`; other fields are not read, as a newer format may have changed them."""
     return decode(content, _Format).format
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON types: dataclasses and structs become objects, numbers that are not finite null."""
+    """`value` in JSON types: dataclasses and msgspec structs become dicts, NaN and infinities None."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_of_numpy))
 
 
 def json_types(value: Any) -> Any:
-    """`value` as JSON types: tuples and arrays become lists, keys text, NaN and infinities null. Raises TypeError."""
+    """`value` in JSON types: tuples and arrays become lists, keys text, NaN and infinities None. Raises TypeError."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         value = value.tolist()
     if isinstance(value, bool | int | str) or value is None:
@@ -79,7 +79,7 @@ def json_types(value: Any) -> Any:
 
 
 def schema(kind: type, title: str) -> dict[str, Any]:
-    """The JSON Schema of a `kind` as `plain` writes it; additional fields are not allowed."""
+    """The JSON Schema of values of type `kind` as `plain` returns them; additional fields are not allowed."""
     (found,), definitions = msgspec.json.schema_components(
         [kind], schema_hook=lambda _: {"type": ["number", "null"]}, ref_template="#/$defs/{name}"
     )

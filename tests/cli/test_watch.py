@@ -103,7 +103,7 @@ def test_once_and_json(store: Store, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_stack_begun_tells_the_scale_of_an_empty_store(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "--store", str(store.path)]) == 2
-    assert "expected runs of a scale, stored or begun, got none of 0; add --scale NAME" in capsys.readouterr().err
+    assert "stored or begun, got none among its 0 runs; add --scale NAME" in capsys.readouterr().err
     begun.begin(store, RUNS[:2])
     assert main(["watch", "--once", "--store", str(store.path)]) == 0
     assert "watching scale smoke" in capsys.readouterr().err

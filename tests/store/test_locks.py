@@ -237,7 +237,7 @@ def test_the_marker_says_which_locks_and_all_agree(store: Store, monkeypatch: py
     assert plain.kind == locks.KERNEL and "locks" not in json.loads(plain.layout.marker.read_text())
     text = store.layout.marker.read_text()
     store.layout.marker.write_text(text.replace(HEARTBEAT, "tokens"))
-    with pytest.raises(StoreError, match=r"expected locks kernel or heartbeat, got 'tokens' in store\.json; upgrade"):
+    with pytest.raises(StoreError, match=r"of the kind kernel or heartbeat, got 'tokens' in store\.json; upgrade"):
         open_store(store.path)
 
 

@@ -434,7 +434,8 @@ def test_stacks_that_were_begun_are_kept_together_and_forgotten_when_done(store:
     (folder / "x.checkpoint").touch()
     assert begun.begin(store, [runs[4], runs[3]]) == folder
     assert store.notices == [
-        "a stack of 3 runs was interrupted; 2 of its runs are trained now, and may start over instead of resuming"
+        "the training of 3 runs together was interrupted; 2 of them are trained now, and may start from the "
+        "beginning instead of a checkpoint"
     ]
     begun.prune(store)
     assert folder.exists()
