@@ -335,7 +335,7 @@ class TestTrain:
         assert fails(capsys, "train", "--scale", "imagenet", "--store", "store", "--data", "images") == (
             "replicate train: imagenet: expected train/ and val/ with a folder of images for each class in "
             f"{tmp_path / 'images' / 'imagenet'}, found none; get ILSVRC2012 from image-net.org and unpack it there, "
-            "or name the folder that has it with --data\n"
+            "or name the folder of train/ and val/ with --data\n"
         )
         assert "expected a whole number of at least 1, got '0'" in fails(
             capsys, "train", "--scale", "smoke", "--processes", "0"

@@ -69,7 +69,7 @@ def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fsck", *where]) == 1
     said = capsys.readouterr().out
     assert f"record: runs/{runs[3].key[:2]}/{runs[3].key}.json: expected a record, got an empty file\n" in said
-    assert "--repair moves them" in said
+    assert "--repair moves these files" in said
     assert main(["fsck", *where, "--repair"]) == 1
     assert "moved aside" in capsys.readouterr().out
     assert main(["fsck", *where, "--json"]) == 0
