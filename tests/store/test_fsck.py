@@ -71,7 +71,7 @@ def test_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"record: runs/{runs[3].key[:2]}/{runs[3].key}.json: expected a record, got an empty file\n" in said
     assert "--repair moves these files" in said
     assert main(["fsck", *where, "--repair"]) == 1
-    assert "moved aside" in capsys.readouterr().out
+    assert "moved to quarantine" in capsys.readouterr().out
     assert main(["fsck", *where, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["records"] == 11 and told["problems"] == [] and len(told["quarantine"]) == 1
