@@ -1,5 +1,8 @@
 """From which share of the weights on weight decay changes the accuracy of the recorded runs of `probe`.
 
+Read with them are runs of the same kind at weight decays that the scale does not train any more, because of this table
+(`fixtures/recorded/no-effect`).
+
     python benchmarks/no_effect.py
 
 A row: all runs whose weight decay alone would take away a share of the weights in that band over the training. Each is
@@ -28,7 +31,8 @@ BANDS = (0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 
 def differences() -> pd.DataFrame:
     """Family, learning rate, seed, share and accuracy with weight decay (`score`) and without it (`none`), in pp."""
-    runs = [(run_from_record(stored.run), stored.result) for stored in recorded.of_scale("probe").values()]
+    stored = [*recorded.of_scale("probe").values(), *recorded.of_scale("no-effect").values()]
+    runs = [(run_from_record(one.run), one.result) for one in stored]
     table = pd.DataFrame(
         [
             (f"{run.arch}, {run.optimizer}, {run.data.name}", run.lr, run.seed, decay.share(run), result.accuracy_pp)
