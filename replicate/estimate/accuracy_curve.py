@@ -78,6 +78,8 @@ class Points:
     """Rows of the slice that are usable."""
     stands_for: NDArray[np.intp]
     """For each of `rows`, the index of its point: the smallest weight decays are one point if their scores agree."""
+    smallest: float
+    """The smallest weight decay that the first point stands for."""
     flags: tuple[Flag, ...]
     noise_sd: float | None
     """Standard deviation between seeds, if known from elsewhere."""
@@ -134,7 +136,8 @@ def usable_points(cut: Slice) -> Points | None:
     noise = additive_fit(cut.scores[kept])
     flags = (*((Flag.DIVERGED,) if diverged.any() else ()), *saturated(float(noise.mean.max()), cut.chance_pp))
     scores, stands = cut.scores[kept], np.array(stands_for)
-    return Points(x, noise, scores, low, high, ceiling, floor, np.array(rows), stands, flags, cut.noise_sd)
+    smallest = float(cut.wds[rows[0]])
+    return Points(x, noise, scores, low, high, ceiling, floor, np.array(rows), stands, smallest, flags, cut.noise_sd)
 
 
 @dataclass(frozen=True)

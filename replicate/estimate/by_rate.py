@@ -120,7 +120,8 @@ def loss_at(curve: OptimumCurve, wd: float) -> Loss | None:
     x = points.x[first:]
     contrast = np.zeros(len(points.x))
     contrast[int(points.noise.mean.argmax())] = 1.0
-    if wd == 0 and first:
+    # The first point stands for all weight decays up to its own that gave the same scores.
+    if points.smallest <= wd <= (0.0 if first else np.exp(x[0])):
         contrast[0] -= 1.0
     elif wd > 0 and x[0] - ROUNDING <= np.log(wd) <= x[-1] + ROUNDING:
         right = int(np.clip(np.searchsorted(x, np.log(wd)), 1, len(x) - 1))

@@ -36,7 +36,8 @@ def to_act(file: VerdictFile) -> str:
 
 
 def _rule_costs(cells: Sequence[InPractice]) -> str:
-    costly = [one for one in cells if one.by_rule is not None and one.by_rule.value > CLEAR * one.by_rule.error > 0]
+    measured = [one for one in cells if one.by_rule is not None and one.by_rule.value > CLEAR * one.by_rule.error > 0]
+    costly = [one for one in measured if not _alike_by_rule(one)]
     free = [one for one in cells if one not in costly and (one.by_rule is not None or _alike_by_rule(one))]
     unknown = [one for one in cells if one not in costly and one not in free]
     parts = []

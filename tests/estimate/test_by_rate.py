@@ -57,6 +57,22 @@ def test_where_the_best_weight_decay_lies(means: tuple[float, ...], where: Where
     }[where]
 
 
+def test_weight_decays_without_effect_lose_what_none_at_all_loses() -> None:
+    """Equal scores up to 0.01 are one measurement, which tells of each of these weight decays, 0.1 η among them."""
+    landscape = made({0.001: (60, 62, 66, 70, 64, 50), 0.01: (60, 60, 60, 63, 70, 50)})
+    frame = landscape.frame
+    none = frame[frame["wd"] == 0].set_index(["lr", "seed"])["score"]
+    small = (frame["lr"] == 0.01) & (frame["wd"] <= 0.01)
+    same = [none[lr, seed] for lr, seed in zip(frame["lr"], frame["seed"], strict=True)]
+    landscape = dataclasses.replace(landscape, frame=frame.assign(score=frame["score"].mask(small, same)))
+    fit = fits.line(landscape)
+    row = by_rate.rows(landscape, fit, 0.1)[1]
+    assert row.least is not None and row.by_rule is not None
+    assert (row.least.wd, row.by_rule.wd) == (0.0, 0.001)
+    assert row.least.value == row.by_rule.value == pytest.approx(10, abs=1)
+    assert row.least.error == row.by_rule.error > 0
+
+
 def test_runs_that_all_have_the_same_score_are_called_equal() -> None:
     landscape = made({0.001: (70,) * 6, 0.01: (60, 62, 66, 70, 64, 50)})
     same = landscape.frame["lr"] == 0.001
