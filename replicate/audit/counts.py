@@ -1,4 +1,4 @@
-"""Counts of runs, grid points, savings and architectures, compared with the counts that follow from the design."""
+"""The paper's numbers of runs, grid points, saved runs and architectures, against those that its design implies."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     scale = scales.get(options.scale)
     allowed = budget.seconds(options.budget)  # before anything is downloaded
     if scale.why_untrainable:
-        raise UsageError(f"scale {scale.name}: {scale.why_untrainable}")
+        raise UsageError(f"scale {scale.name} cannot be trained: {scale.why_untrainable}")
     if options.retrain and not options.keep_models:
         raise UsageError(
             "--retrain: expected --keep-models beside it, as runs are trained again only to save their models; add it"

@@ -36,7 +36,8 @@ def _step(gamma: float) -> float:
 def zone_edge(at_edge: float, near: float, far: float) -> float:
     """The zone's edge gamma, in [0, ln 2], from one side's drops at factors 2, 5 and 10; the last two must be above 0.
 
-    The smallest gamma for which the power law through the drops at 5 and 10 is at most the measured drop at 2.
+    A power law in (ln factor - gamma) passes through the drops at 5 and 10. The result is the smallest gamma for which
+    this law is, at factor 2, no larger than the measured drop.
     """
     exponent = math.log(far / near) / np.log((FAR - _GAMMAS) / (NEAR - _GAMMAS))
     excess = ((EDGE - _GAMMAS) / (NEAR - _GAMMAS)) ** np.maximum(exponent, 0.0) - at_edge / near
@@ -153,7 +154,7 @@ def _sum(total: list[Floats], parts: list[Floats]) -> list[Floats]:
 
 
 def _squared(near: Sequence[Floats], far: Sequence[Floats], level: float) -> tuple[Value, Value]:
-    """`squared_form` of one side: gamma and beta (pp), each with its interval by the delta method."""
+    """`squared_form` fitted to the drops on one side of kappa = 1: gamma and beta (pp), with delta-method intervals."""
     at = np.array([cells_interval(near, level)[0], cells_interval(far, level)[0]])
 
     def with_interval(form: Callable[[Floats], float]) -> Value:

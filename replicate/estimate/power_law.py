@@ -36,7 +36,10 @@ RIVALS = {"coupled": 1, "independent": 0, "timescale": -1}
 
 
 def slope_span(fit: LineFit, level: float) -> tuple[float | None, float, float]:
-    """Slope of ln(best weight decay) on ln(learning rate): value (None if not bounded at all), low, high."""
+    """Slope of ln(best weight decay) on ln(learning rate): (value, lower limit, upper limit) at confidence `level`.
+
+    The value is None if the data limit the slope on neither side.
+    """
     profile = fit.of_slopes
     inside = within(profile, fit.scale, level)
     low, high = ends(SLOPES, inside) if fit.bounded >= MIN_INFORMATIVE else (-np.inf, np.inf)

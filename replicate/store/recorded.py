@@ -69,7 +69,7 @@ def _read(path: Path, time: int, size: int) -> Mapping[str, StoredRun]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines up to the first that cannot be unpacked; a line of more than `LONGEST_LINE` bytes comes in pieces."""
+    """The lines before the first that cannot be decompressed; one of more than `LONGEST_LINE` bytes comes in pieces."""
     try:
         with gzip.open(path, "rb") as file:
             while line := file.readline(LONGEST_LINE):

@@ -105,7 +105,7 @@ class Store(Locking):
         return None if stored is None else stored.result
 
     def read(self, key: str) -> StoredRun | None:
-        """As `get`, but by key. A record found in the file of another run's key counts as damaged."""
+        """As `get`, for the run with the key `key`. A record in the file of another run's key counts as damaged."""
         if not is_key(key):
             raise StoreError(f"key: expected 24 hexadecimal digits, got {key!r}; see `replicate runs list`")
         path = self.layout.record(key)
@@ -337,7 +337,7 @@ def open_store(
     0
     """
     if not os.fspath(path):
-        raise StoreError("store: expected the name of a directory, got an empty one; name one with --store")
+        raise StoreError("store: expected the name of a directory, got an empty name; name one with --store")
     root = Path(path).absolute()
     try:
         exists = _directory_exists(root)

@@ -122,7 +122,7 @@ def _records(name: str, found: Any) -> list[Mapping[str, Any]]:
         if found:
             return [found]
     got = "an empty one" if found in ([], {}) else "another JSON value"
-    raise UsageError(f"{name}: expected a list of JSON records, one per run, or columns of one length, got {got}")
+    raise UsageError(f"{name}: expected a list of JSON records, one per run, or columns of equal length, got {got}")
 
 
 def _is_records(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""From a table of runs (learning rate, weight decay, accuracy or loss) in any format to landscapes.
+"""Turns a table of runs (learning rate, weight decay, accuracy or loss), in any format, into landscapes.
 
-Finds the columns, reduces histories to one row per run, decides from states what became of each run, converts texts to
-numbers in one unit, and takes repeats as seeds or rejects them. Notes report the decisions that the table leaves open.
+Finds the columns, reduces histories to one row per run, leaves out runs whose state says failed or killed, converts
+texts to numbers in one unit, and takes repeats as seeds or rejects them. Notes report what had to be assumed.
 """
 
 from __future__ import annotations

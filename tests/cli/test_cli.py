@@ -327,7 +327,7 @@ class TestTrain:
     def test_unusable(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert "scale synthetic: its runs are made by `replicate synthesize`, never trained" in fails(
+        assert "scale synthetic cannot be trained: its runs are made by `replicate synthesize`, never trained" in fails(
             capsys, "train", "--scale", "synthetic", "--store", str(tmp_path)
         )
         monkeypatch.setenv("REPLICATE_DATA", "set, to be put back")

@@ -319,7 +319,7 @@ def test_names_that_no_directory_can_have(tmp_path: Path, name: str) -> None:
 
 
 def test_an_empty_name_is_not_the_working_directory() -> None:
-    with pytest.raises(StoreError, match="got an empty one"):
+    with pytest.raises(StoreError, match="got an empty name"):
         open_store("")
 
 

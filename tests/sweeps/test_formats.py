@@ -129,7 +129,7 @@ def test_formats(name: str, tmp_path: Path) -> None:
         (b"\x1f\x8b", r"expected a compressed table, got a damaged file"),
         (b"\xd0\xcf\x11\xe0 old", r"got an old .xls file; save it as .xlsx or CSV"),
         (b"SQLite format 3\0 and more", r"expected an SQLite database, got one that cannot be read"),
-        ("[]", r"expected a list of JSON records, one per run, or columns of one length, got an empty one"),
+        ("[]", r"expected a list of JSON records, one per run, or columns of equal length, got an empty one"),
         ("[1, 2]", r"expected a list of JSON records, .*, got another JSON value"),
         ('{"a": [1], "b": [1, 2]}', r"got lists of 1 values and others; export it again"),
         ('{"columns": ["a", "a"], "data": []}', r"expected each column once, got a, a; rename one"),

@@ -77,7 +77,7 @@ class _Worker:
             thread.start()
 
     def send(self, job: dict[str, Any]) -> None:
-        """Send `job` to the process; if the process has died, the end of its output will show that."""
+        """Send `job` to the process; a process that has died is found out later, where its output is read."""
         assert self.process.stdin is not None
         self.job, self.store = job["job"], job["store"]
         with contextlib.suppress(OSError):

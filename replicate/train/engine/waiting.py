@@ -23,7 +23,7 @@ class Waiting:
         self._since = time.monotonic()
 
     def over(self) -> None:
-        """Record that the session has work again: the next wait is measured from now."""
+        """End the wait, as the session has work again; time before this call does not count towards the next wait."""
         self._since = time.monotonic()
 
     def look(self, runs: Iterable[Run], slots: Sequence[Slot], own: Collection[int] = ()) -> None:
