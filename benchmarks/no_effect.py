@@ -35,7 +35,13 @@ def differences() -> pd.DataFrame:
     runs = [(run_from_record(one.run), one.result) for one in stored]
     table = pd.DataFrame(
         [
-            (f"{run.arch}, {run.optimizer}, {run.data.name}", run.lr, run.seed, decay.share(run), result.accuracy_pp)
+            (
+                f"{run.arch}, {run.optimizer}, {run.data.name}",
+                run.lr,
+                run.seed,
+                decay.share(run, run.weight_decay),
+                result.accuracy_pp,
+            )
             for run, result in runs
             if not result.diverged
         ],

@@ -194,10 +194,8 @@ def main() -> None:
     parser.add_argument("--variant", choices=["main", "sgd"], default="main")
     parser.add_argument("--rows", action="store_true", help="each learning rate's row, too")
     arguments = parser.parse_args()
-    if arguments.scale:
-        store = open_store(arguments.store, below=recorded.of_scale(arguments.scale))
-    else:
-        store = open_store(arguments.store)
+    below = recorded.of_scale(arguments.scale) if arguments.scale else {}
+    store = open_store(arguments.store, below=below)
     print(f"{'setting':12} {'family':11} enclosed  flat  neither  factor     sd   gain  s a run  settled a core-minute")
     if arguments.scale:
         of_scale(scales.get(arguments.scale), store)

@@ -1,6 +1,6 @@
 """A hash of the source code on which a module's answers depend: the module and its imports from this package.
 
-Docstrings and comments do not count, so cached answers of hours survive a better sentence.
+Docstrings and comments do not count, so rewording them keeps cached answers that took hours.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def closure(module: str) -> list[str]:
 def code(module: str) -> str:
     """16 hexadecimal digits that depend on the source of `module` and its imports, and the NumPy and SciPy versions.
 
-    The versions of Python whose syntax trees differ give different digits.
+    Python versions with different syntax trees give different digits.
     """
     digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__}".encode())
     for name in closure(module):

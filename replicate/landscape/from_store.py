@@ -113,9 +113,9 @@ def _landscape(where: Key, points: list[Point], found: Mapping[str, StoredRun]) 
         stored = found[point.run.key]
         result = stored.result
         score = math.nan if result.diverged else result.accuracy_pp
-        row = (point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged)
-        exponent = point.weight_decay * decay.exponent_of_one(point.run) if known else math.nan
-        rows.append((*row, -math.expm1(-exponent)))
+        shrinkage = decay.share(point.run, point.weight_decay) if known else math.nan
+        row = (point.lr, point.weight_decay, point.seed, score, result.best_accuracy_pp, result.diverged, shrinkage)
+        rows.append(row)
         synthetic |= stored.synthetic
     frame = pd.DataFrame(rows, columns=["lr", "wd", "seed", "score", "best", "diverged", "shrinkage"])
     chance_pp = 100 / known.num_classes if known else 0.0

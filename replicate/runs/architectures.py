@@ -47,32 +47,19 @@ ViT pools its tokens because a class token learns too slowly. ConvNeXt has no la
 """
 
 
-def _coarser(model: ModelSpec) -> ModelSpec:
-    """`model` with patches twice as large."""
-    arguments = {name: 2 * value if name == "patch_size" else value for name, value in model.arguments}
-    return ModelSpec(model.name, tuple(arguments.items()))
+def _with(model: ModelSpec, **changes: Any) -> ModelSpec:
+    """`model` with some arguments changed or added."""
+    return _model(model.name, **{**dict(model.arguments), **changes})
 
 
-_CONVOLUTIONAL_16 = {
-    "resnet50": _model(
-        "class:ResNet",
-        block="BasicBlock",
-        layers=(1, 1, 0, 0),
-        channels=(16, 64, 64, 64),
-        stem_type="deep",
-        stem_width=8,
-    ),
-    "convnext_t": _model(
-        "class:ConvNeXt",
-        depths=(1, 1, 0, 0),
-        dims=(16, 32, 32, 32),
-        patch_size=4,
-        kernel_sizes=3,
-        ls_init_value=None,
-        output_stride=8,
-    ),
+_AT_16: dict[str, dict[str, Any]] = {
+    "resnet50": {"stem_type": "deep", "stem_width": 8},
+    "vit_s16": {"patch_size": 8},
+    "convnext_t": {"depths": (1, 1, 0, 0), "dims": (16, 32, 32, 32), "patch_size": 4, "output_stride": 8},
+    "mixer_s16": {"patch_size": 8},
+    "swin_t": {"patch_size": 8},
 }
-SMALL_MODELS_16 = tuple((arch, _CONVOLUTIONAL_16.get(arch) or _coarser(model)) for arch, model in SMALL_MODELS)
+SMALL_MODELS_16 = tuple((arch, _with(model, **_AT_16[arch])) for arch, model in SMALL_MODELS)
 """`SMALL_MODELS` for 16 x 16 images: the same numbers of tokens and blocks, on grids of the same sizes.
 
 ResNet begins with three narrow convolutions instead of a wide one of 7 x 7 pixels, and ConvNeXt with patches of 4 x 4

@@ -15,9 +15,9 @@ def exponent(run: Run) -> float:
     return run.weight_decay * exponent_of_one(run)
 
 
-def share(run: Run) -> float:
-    """1 - exp(-c): the fraction by which weight decay alone would shrink the weights over the training."""
-    return -math.expm1(-exponent(run))
+def share(run: Run, weight_decay: float) -> float:
+    """1 - exp(-c): the share of the weights that `weight_decay` alone would take away over the training of `run`."""
+    return -math.expm1(-weight_decay * exponent_of_one(run))
 
 
 def exponent_of_one(run: Run) -> float:

@@ -387,7 +387,11 @@ def make_run(scale: Scale, cell: Cell, variant: str, lr: float, weight_decay: fl
 
 def as_point(scale: Scale, run: Run) -> Point:
     """The landscape point of `run`; a weight decay below the scale's `no_effect_below` becomes 0 in the trained run."""
-    if run.weight_decay > 0 and scale.no_effect_below > 0 and decay.share(run) < scale.no_effect_below:
+    if (
+        run.weight_decay > 0
+        and scale.no_effect_below > 0
+        and decay.share(run, run.weight_decay) < scale.no_effect_below
+    ):
         return Point(run.lr, run.weight_decay, run.seed, replace(run, weight_decay=0.0))
     return point(run)
 

@@ -250,7 +250,7 @@ class TestProbe:
         part, least = Part(CIFAR_CELL, variant, "ratio"), self.scale.no_effect_below
         shares = {}
         for p in points(self.scale, part):
-            share = decay.share(dataclasses.replace(p.run, weight_decay=p.weight_decay))
+            share = decay.share(p.run, p.weight_decay)
             assert p.run.weight_decay == (p.weight_decay if share >= least else 0)
             shares[share] = p.run.weight_decay
         assert {0, 1} == {int(wd > 0) for share, wd in shares.items() if share > 0}
