@@ -84,15 +84,7 @@ def summarise(
         return unknown(quantity, "pp", level, METHOD, flags, "a second seed" if seeds < 2 else "runs at 0.1 x lr")
     low, value, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
     high = max(value + SHRINKAGE * (high - value), value if plug_in is None else plug_in)
-    return Estimate(
-        quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), _seeds(high - low, seeds)
-    )
-
-
-def _seeds(width: float, seeds: int) -> str:
-    """How many more seeds would make an interval of `width` as narrow as 0.3 pp; at least one."""
-    needed = int(np.ceil(seeds * max(1.0, (width / 0.3) ** 2)))
-    return f"about {max(needed - seeds, 1)} more seeds"
+    return Estimate(quantity, "pp", float(value), float(low), float(high), level, n, METHOD, (), "more seeds")
 
 
 def inert(landscape: Landscape, grid: Sequence[float]) -> bool:

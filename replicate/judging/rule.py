@@ -200,4 +200,5 @@ def numbered(estimate: Estimate, margin: Margin, seeds: int) -> str:
     times = max(shares) ** 2
     if times > MOST_TIMES:
         return TOO_MANY
-    return f"about {max(1, math.ceil(seeds * (times - 1)))} more seeds"
+    more = max(1, math.ceil(seeds * (times - 1)))
+    return f"about {more} more seed{'s' if more > 1 else ''}"

@@ -237,22 +237,6 @@ def test_the_upper_end_is_never_below_the_gap_of_the_raw_means() -> None:
         assert (found.value, found.low, found.high) == pytest.approx((500, 50, high))
 
 
-def test_a_width_that_the_raw_means_bring_asks_for_seeds_too() -> None:
-    draws = np.linspace(0, 0.3 / (0.475 * (1 + SHRINKAGE)), 2001)
-    low = 0.025 * draws[-1]
-    assert summarise("gap_pp", draws, 1, 5).settle == "about 1 more seeds"
-    assert summarise("gap_pp", draws, 1, 5, plug_in=low + 0.6).settle == "about 15 more seeds"
-
-
-@pytest.mark.parametrize(
-    ("width", "seeds", "settle"),
-    [(0.599, 5, "about 15 more seeds"), (0.45, 3, "about 4 more seeds"), (0.2, 5, "about 1 more seeds")],
-)
-def test_summary_says_how_many_seeds_would_do(width: float, seeds: int, settle: str) -> None:
-    """Widths go with the root of the number of seeds; 0.3 pp is wanted."""
-    assert summarise("gap_pp", np.linspace(0, width / (0.475 * (1 + SHRINKAGE)), 2001), 1, seeds).settle == settle
-
-
 def test_summary_without_draws_or_seeds_is_unknown() -> None:
     nothing = summarise("gap_pp", None, 5, 5)
     assert (nothing.value, nothing.flags, nothing.settle) == (None, ("no-pairs",), "runs at 0.1 x lr")

@@ -231,6 +231,7 @@ def test_an_interval_as_text(low: float, high: float, text: str) -> None:
         (1.0, 2.0, 3.0, 3, "about 9 more seeds"),  # the edge at 1.5 from without
         (0.45, 1.45, 2.45, 5, TOO_MANY),
         (-0.8, 0.5, 1.8, 4, "about 24 more seeds"),  # across both edges: the one that asks for more
+        (0.5, 1.0, 1.52, 5, "about 1 more seed"),
         (0.0, 1.0, 2.0, 0, "more seeds"),  # nobody said how many there are
     ],
 )
