@@ -36,8 +36,8 @@ from replicate.paper.registry import CLAIMS
 SEEDS, EVERY = trained_rates.USUAL
 BEYOND = {"rho": ("0.25 η", "0.04 η"), "slope": ("η^0.75", "η^1.25")}
 INVENTED = ("asymmetric", "skewed", "tent")
-RANGES = (("plateau", 0.1), ("mesa", 0.1), ("tolerance", 0.15))
-"""Shapes with a range of equally good weight decays, and the ratio in its middle or at its end."""
+RANGES = (("plateau", 0.1, 0.3), ("mesa", 0.1, 0.3), ("tolerance", 0.15, 1.0))
+"""Shapes with a range of equally good weight decays, the ratio in its middle or at its end, and the noise, SD in pp."""
 CONSTANTS = (
     "MISFIT",
     "APART",
@@ -183,8 +183,8 @@ def row(task: tuple[Variant, tuple[str, ...], int]) -> tuple[str, ...]:
         study = studies.Study("ablation", Truth(shape=shape, rho=0.24), seeds=SEEDS)
         of_invented += [judged(rates.landscape(study, i)).verdicts["rho"] == REPLICATED for i in range(cells)]
     of_ranges = []
-    for shape, rho in RANGES:
-        study = studies.Study("ablation", Truth(shape=shape, rho=rho), seeds=SEEDS)
+    for shape, rho, noise_sd_pp in RANGES:
+        study = studies.Study("ablation", Truth(shape=shape, rho=rho, noise_sd_pp=noise_sd_pp), seeds=SEEDS)
         found_of = rates.summaries(study, [judged(rates.landscape(study, i)) for i in range(cells)])
         of_ranges += [rate.wrong for rate in found_of if rate.quantity in right]
     words = variant.name if variant.times == 1 else f"`{variant.name}` x {variant.times:g}"
