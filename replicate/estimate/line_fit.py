@@ -28,6 +28,7 @@ MISFIT_P = 0.01
 HEIGHT_STEP = 2 * STEP
 CLOSED_DEVIANCE = float(chi2_quantile(0.95, 1))
 BOUNDED_DEVIANCE = float(chi2_quantile(0.99, 1))
+EVEN_DEVIANCE = float(chi2_quantile(0.5, 1))
 BREAKS = float(np.log(1.5))
 """A misfit matters only if an optimum's whole interval is farther than this, in ln, from the best line: with little
 noise every line misfits, because the position of an asymmetric peak is biased."""
@@ -58,7 +59,7 @@ class LineFit:
     scale: float
     """Factor by which deviances are divided: 1 if a line fits."""
     misfit_p: float
-    """p value of the best line (`misfit`); NaN with fewer than three `informative` learning rates."""
+    """p value of the best line; NaN if fewer than three optima hold it in place (`misfit`)."""
     informative: tuple[bool, ...]
     """Which learning rates (those of `curves`) have an optimum bounded on both sides at 95 %."""
 
@@ -122,12 +123,11 @@ def fit_line(curves: Sequence[OptimumCurve]) -> LineFit | None:
     closed = np.array([_is_closed(c) for c in curves])
     center = float(x[closed].mean()) if closed.sum() >= 2 else float(x.mean())
     heights = _heights(curves)
-    total = np.zeros((len(heights), len(SLOPES)))
     # Some line passes through any two optima, so a misplaced optimum would go unnoticed.
     sure = curves if closed.sum() >= MIN_INFORMATIVE else [curve.among_alike() for curve in curves]
-    for curve, xi in zip(sure, x, strict=True):
-        total += _along(curve, heights, SLOPES * (xi - center))
-    scale, misfit_p = misfit(curves, closed, float(total.max()))
+    parts = [_along(curve, heights, SLOPES * (xi - center)) for curve, xi in zip(sure, x, strict=True)]
+    total = np.sum(parts, axis=0)
+    scale, misfit_p = misfit(sure, parts, total)
     return LineFit(tuple(curves), center, heights, total, scale, misfit_p, tuple(bool(c) for c in closed))
 
 
@@ -142,19 +142,26 @@ def _along(curve: OptimumCurve, heights: Floats, shifts: Floats) -> Floats:
     return np.lib.stride_tricks.sliding_window_view(values, reach)[begin, ::every].T
 
 
-def misfit(
-    curves: Sequence[OptimumCurve], closed: Sequence[bool] | NDArray[np.bool_], best: float
-) -> tuple[float, float]:
-    """Scale factor of deviances (Birge ratio, at least 1) and p of the best line, which has log-likelihood `best`.
+def misfit(curves: Sequence[OptimumCurve], parts: Sequence[Floats], total: Floats) -> tuple[float, float]:
+    """Scale factor of deviances (Birge ratio, at least 1) and p of the best of all lines tried.
+
+    `parts`: for each of `curves`, its log-likelihood on every line tried; `total`: their sum.
 
     Likelihood ratio test against a free optimum per curve: chi-squared, its degrees of freedom two fewer than the
-    `closed` (bounded) optima. Returns 1 and NaN with fewer than three closed optima.
+    optima that hold the line in place. Those are the bounded ones, and others without which a line would fit the rest
+    better: a bound on one side that the best line does not reach says nothing (Susko 2013, Biometrika 100). Returns 1
+    and NaN with fewer than three.
     """
+    best = float(total.max())
     deviance = 2 * (sum(float(c.table.max()) for c in curves) - best)
-    dof = int(np.sum(closed)) - 2
-    if dof < 1:
+    at = np.unravel_index(int(total.argmax()), total.shape)
+    holding = sum(
+        _is_closed(c) or 2 * float((total - part).max() - (best - part[at])) > EVEN_DEVIANCE
+        for c, part in zip(curves, parts, strict=True)
+    )
+    if holding < 3:
         return 1.0, float("nan")
-    return max(1.0, deviance / dof), chi2_tail(deviance, dof)
+    return max(1.0, deviance / (holding - 2)), chi2_tail(deviance, holding - 2)
 
 
 def _is_closed(curve: OptimumCurve) -> bool:

@@ -67,17 +67,18 @@ def intercept_share(fit: LineFit, level: float = 0.95) -> Estimate:
     tried = shares(relative)
     with np.errstate(divide="ignore"):
         shape = np.log(np.maximum((1 - tried[:, None]) * relative + tried[:, None], 0.0))
-    total = np.zeros((len(shape), len(fit.heights)))
-    for i, curve in enumerate(fit.curves):
-        total += curve.at(fit.heights[None, :] + shape[:, i][:, None])
+    parts = [c.at(fit.heights[None, :] + shape[:, i][:, None]) for i, c in enumerate(fit.curves)]
+    total = np.sum(parts, axis=0)
     profile = total.max(axis=1)
     if fit.bounded < MIN_INFORMATIVE:
         return unknown("intercept_share", "", level, PROFILE, fit.flags, settle(fit))
     # Compare with the best of straight lines and power laws, as neither family contains the other.
     best = max(float(profile.max()), float(fit.of_slopes.max()))
-    scale, misfit_p = misfit(fit.curves, fit.informative, best)
-    share, height = np.unravel_index(int(total.argmax()), total.shape)
-    places = fit.heights[height] + shape[share] if profile.max() >= best else fit.places
+    scale, misfit_p, places = fit.scale, fit.misfit_p, fit.places
+    if profile.max() >= best:
+        scale, misfit_p = misfit(fit.curves, parts, total)
+        share, height = np.unravel_index(int(total.argmax()), total.shape)
+        places = fit.heights[height] + shape[share]
     flags = tuple(flag for flag in fit.flags if flag is not Flag.MISFIT or misfit_p < MISFIT_P)
     flags += fit.breaks(places, misfit_p, level)
     if sum(fit.informative) < MIN_INFORMATIVE:

@@ -335,6 +335,18 @@ def test_two_measured_optima_are_no_line() -> None:
     assert math.isnan(fit.misfit_p)
 
 
+def test_a_bound_that_no_line_through_two_optima_meets_is_a_misfit() -> None:
+    """Not a slope known to a hair: the line is squeezed between the bound and the two, and fits none of them."""
+    free = [within(lr, -99, 99) for lr in LRS[:3]]
+    falling = [normal(LRS[3], -4.0, 0.15), normal(LRS[4], -5.0, 0.15)]
+    met, missed = (line([*free, *falling, within(LRS[5], -99, bound)]) for bound in (-5.9, -8.0))
+    assert math.isnan(met.misfit_p) and met.scale == 1.0
+    assert missed.misfit_p < 0.01 and missed.scale > 3
+    assert "misfit" in slope(missed).flags
+    squeezed = slope(dataclasses.replace(missed, scale=1.0))
+    assert np.ptp(ends(slope(missed))) > 4 * np.ptp(ends(squeezed))
+
+
 def test_one_learning_rate_has_a_ratio_and_no_slope() -> None:
     fit = line([normal(1e-3, math.log(1e-4), 0.2)])
     assert ends(slope(fit)) == (-math.inf, math.inf)
