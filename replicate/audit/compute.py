@@ -65,7 +65,7 @@ def published_hours(campaign: Campaign, archs: list[str]) -> float:
 
 
 def compute(paper: Reported) -> Finding:
-    """`audit/compute`: the stated device-hours compared with the device's peak and with published rates."""
+    """`audit/compute`: the stated device-hours against the device's peak FLOP/s and published training throughputs."""
     need(paper.campaigns, "device-hours of the runs")
     archs = [learner.name for learner in paper.learners]
     need(archs and all(arch in RTX_3090 for arch in archs), f"architectures among {', '.join(RTX_3090)}")

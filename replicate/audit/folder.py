@@ -36,7 +36,9 @@ def read(folder: str) -> Reported:
     path = Path(folder)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
-        raise UsageError(f"{folder}: expected a folder with {GRID} and {RATIOS}, got {found}; name the folder")
+        raise UsageError(
+            f"{folder}: expected a folder with {GRID} and {RATIOS}, got {found}; give the folder that holds both files"
+        )
     for name in (GRID, RATIOS):
         if not (path / name).exists():
             raise UsageError(

@@ -134,7 +134,7 @@ def slopes_hold_one(paper: Reported) -> Finding:
 
 
 def drop_ps(row: DropRow, dof: float) -> tuple[float, float]:
-    """Smallest one-sided and largest two-sided p-value of the hypothesis of no drop compatible with the row."""
+    """For no drop: the smallest one-sided and the largest two-sided p-value that the row's rounded numbers allow."""
     low, high = p_range(distance_from(row.drop.value, 0.0), row.drop.half_width, dof)
     return low / 2, high
 

@@ -82,7 +82,7 @@ class Study:
             return ratio_grid(lr)
         if self.grid == "paper+line":
             return (*WEIGHT_DECAYS, float(f"{RHO * lr:.3g}"))
-        raise ValueError(f"expected a grid of {', '.join(GRIDS)}; got {self.grid!r}")
+        raise ValueError(f"grid: expected one of {', '.join(GRIDS)}; got {self.grid!r}")
 
 
 def studies() -> list[Study]:

@@ -96,7 +96,7 @@ def _runs(command: Parser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     action = partial(actions.add_parser, allow_abbrev=False)
     listing = action("list", help="print one line per run")
-    _takes(listing, "--scale", help="only this scale's runs, including those recorded with the source")
+    _takes(listing, "--scale", help="only this scale's runs, including those recorded with the source code")
     _takes(listing, "--store", "--json")
     show = action("show", help="show everything stored about one run")
     show.add_argument("key", metavar="KEY", help="a run's key or its first digits")

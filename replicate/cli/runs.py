@@ -70,7 +70,7 @@ def _list(store: Store, scale: scales.Scale | None, as_json: bool) -> None:
         return
     ordered = sorted(rows, key=lambda r: (r["arch"], r["dataset"], r["optimizer"], r["lr"], r["wd"], r["seed"]))
     print(columns(LISTED, [[shown(row[field]) for field in LISTED] for row in ordered]))
-    of_scale = f" of scale {scale.name}, those recorded with the source included," if scale else ""
+    of_scale = f" of scale {scale.name}, those recorded with the source code included," if scale else ""
     note(f"{len(rows)} runs{of_scale} in {store.path}")
 
 

@@ -213,7 +213,7 @@ def _digits(spec: DataSpec) -> Split:
 
 
 def _chosen(spec: DataSpec, train: int, test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images that `spec` selects from `train` and `test` ones: all, or those with the lowest hashes."""
+    """Indices of the images that `spec` selects from `train` and `test` images: all or those with the lowest hashes."""
     trained = train_size(spec)
     if trained > train or (spec.train_images is None and trained != train):
         raise DataError(

@@ -105,7 +105,7 @@ def _unpacked(blob: bytes) -> bytes:
 def _idx(blob: bytes) -> NDArray[np.uint8]:
     """The array in an idx file: bytes 0, 0, 8 (its type), number of dimensions; sizes as big-endian int32; the data."""
     if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not blob[3]:
-        raise ValueError("a header whose type is not 8 (bytes)")
+        raise ValueError("a header whose data type is not 8, the code for unsigned bytes")
     head = 4 + 4 * blob[3]
     shape = tuple(int(n) for n in np.frombuffer(blob[4:head], dtype=">u4"))
     if len(shape) != blob[3] or len(blob) != head + int(np.prod(shape, dtype=np.int64)):

@@ -101,9 +101,10 @@ class _Rate:
         noise: float,
         ends: Sequence[_End],
     ) -> None:
-        """`places` [C]: candidates, ln(weight decay); `sizes` [C]: runs of each; `noise`: SD of a run's score.
+        """`places` [C]: ln(weight decay) of the candidates; `sizes` [C]: runs already done there.
 
-        `draws`: [K, C], curves at `places`, and [K], their optima.
+        `draws`: K random accuracy curves, as their values at `places` [K, C] and their optima [K]. `noise`: SD of one
+        run's score. `ends`: the smallest and the largest weight decay, where they may be the best.
         """
         scores, best = draws
         self._ends = ends

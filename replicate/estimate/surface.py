@@ -226,7 +226,10 @@ class _Softened:
 
     @classmethod
     def of(cls, score: Floats, share: float) -> _Softened:
-        """`score` [N] with losses beyond `share` of the largest one softened; an infinite `share` softens none."""
+        """`score` [N], in which losses against the best above `share` of the largest loss count by their logarithm.
+
+        An infinite `share` changes none.
+        """
         loss = score.max() - score
         if np.isinf(share):
             return cls(loss.mean() - loss, np.ones(len(loss)), float(score.max()), float(loss.mean()), np.inf)

@@ -145,7 +145,7 @@ def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:
     """The verdict on a claim that a cell's data do not reject a ratio of 0.10 (quantity `rho_rejects`).
 
     A large p value alone does not make it `replicated`: the interval must also lie within the margin. To contradict it,
-    the rejection must hold for all ten cells simultaneously.
+    the rejection must remain significant after correcting for the ten cells that are tested.
     """
     low, high = found.low, found.high
     if isinstance(found.details, details.Ratio) and found.details.family is not None:

@@ -104,7 +104,7 @@ def direction_of_slope(found: Estimate) -> str:
 
 
 def prediction_interval(figure: Figure, found: Estimate, logarithms: bool) -> tuple[float, float] | None:
-    """Prediction interval for our estimate, if the paper estimated the same quantity (Patil, Peng, Leek 2016).
+    """The interval in which our estimate should fall if both estimate the same quantity (Patil, Peng, Leek 2016).
 
     The paper's number plus and minus the half-widths of its and our interval, added in quadrature; in logarithms if
     `logarithms`. None if the paper's number has no interval.

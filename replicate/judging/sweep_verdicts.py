@@ -32,7 +32,7 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """Results for one cell of a sweep, by the rules for the paper's claims; mappings have the keys of `QUANTITY_OF`."""
+    """One cell of a sweep, judged like the paper's claims; fields that are mappings have the keys of `QUANTITY_OF`."""
 
     arch: str
     dataset: str

@@ -206,5 +206,7 @@ _STATED_BY_NAME = {s.name: s for s in STATED}
 def stated(name: str) -> Stated:
     """The figure of the text called `name`; raises KeyError if there is none."""
     if name not in _STATED_BY_NAME:
-        raise KeyError(f"no figure of the text is called {name!r}; replicate.paper.tables.STATED lists them")
+        raise KeyError(
+            f"no number stated in the paper's text is called {name!r}; replicate.paper.tables.STATED lists them"
+        )
     return _STATED_BY_NAME[name]

@@ -30,7 +30,7 @@ Scores = Callable[[Place, int], float | None]
 
 
 class End(str, Enum):
-    """Why a bracket stops on one side."""
+    """Why a bracket is extended no further on one side."""
 
     FALLEN = "fallen"
     """On this side, accuracy falls below the best by more than `SURELY` standard errors."""

@@ -343,7 +343,9 @@ def open_store(
         exists = _directory_exists(root)
         if not exists and read_only and below:
             found = Store(root, read_only, below, keep)
-            found.note(f"store {path} does not exist: only the {len(below)} runs recorded with the source are used")
+            found.note(
+                f"store {path} does not exist: only the {len(below)} runs recorded with the source code are used"
+            )
             return found
         if not exists and (read_only or not create):
             raise StoreError(f"store {path}: expected a directory, but there is none; train first, or check the path")

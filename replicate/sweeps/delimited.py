@@ -176,7 +176,7 @@ def _markdown_rules(lines: Sequence[str]) -> list[int]:
 
 
 def _csv_before(lines: Sequence[str], rule: int) -> bool:
-    """Whether what precedes the line of dashes at index `rule` is not a Markdown header, but rows of CSV with `|`."""
+    """Whether the lines before the dashes at index `rule` are CSV rows separated by `|`, not a Markdown header."""
     return sum(bool(line.strip()) for line in lines[:rule]) > 1 and all("|" in line for line in lines[:rule])
 
 

@@ -42,7 +42,7 @@ def check(run: Run) -> None:
             raise TrainError(f"augmentation: expected some of {', '.join(known)} on {run.data.name}; got {name!r}")
     if run.augment and not info.mean:
         raise TrainError(
-            f"augmentation: expected none on {run.data.name}, whose images are not bytes; got {run.augment[0]!r}"
+            f"augmentation: expected none on {run.data.name}, whose images are not uint8; got {run.augment[0]!r}"
         )
     if not info.resident and run.augment[:1] != (augment.RESIZED_CROP,):
         raise TrainError(

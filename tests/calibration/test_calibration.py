@@ -272,7 +272,7 @@ def test_grids() -> None:
         wds = Study("x", Truth(rho=1.0), factor=factor).wds(lr)
         np.testing.assert_allclose(np.diff(np.log(wds)), math.log(factor), rtol=1e-3)
         assert min(wds) < lr < max(wds)
-    with pytest.raises(ValueError, match=r"expected a grid of bracket, paper, ratio, paper\+line; got 'square'"):
+    with pytest.raises(ValueError, match=r"grid: expected one of bracket, paper, ratio, paper\+line; got 'square'"):
         Study("x", Truth(), "square").wds(lr)
 
 

@@ -248,7 +248,7 @@ class TestPlan:
         assert ("not yet trainable: " in out) == bool(scales.get(scale).why_untrainable)
         recorded_runs = len(recorded.of_scale(scale))
         assert ("all runs count as missing" in err) == (not recorded_runs)
-        assert (f"only the {recorded_runs} runs recorded with the source are used" in err) == (recorded_runs > 0)
+        assert (f"only the {recorded_runs} runs recorded with the source code are used" in err) == (recorded_runs > 0)
         assert not (tmp_path / "none").exists()
 
     def test_auto(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,7 +180,8 @@ class TestFashion:
         )
 
     @pytest.mark.parametrize(
-        ("keep", "words"), [(100, "a file that is cut off"), (2, "a header whose type is not 8 (bytes)")]
+        ("keep", "words"),
+        [(100, "a file that is cut off"), (2, "a header whose data type is not 8, the code for unsigned bytes")],
     )
     def test_broken(self, folder: Path, keep: int, words: str) -> None:
         path = archives.fashion(folder, compressed=False) / fashion.FILES[0]

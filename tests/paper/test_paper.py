@@ -54,7 +54,7 @@ def test_unknown_names_are_refused_by_name() -> None:
         claim("rho/nothing")
     with pytest.raises(KeyError, match="no family is called 'nothing'; there are rho, slope"):
         family("nothing")
-    with pytest.raises(KeyError, match="no figure of the text is called 'nothing'"):
+    with pytest.raises(KeyError, match="no number stated in the paper's text is called 'nothing'"):
         stated("nothing")
 
 

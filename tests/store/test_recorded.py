@@ -116,7 +116,7 @@ def test_a_store_that_is_not_there_is_empty_above_recorded_runs(tmp_path: Path) 
     assert store.keys() == set(BY_KEY)
     assert [stored.key for stored in store.records()] == sorted(BY_KEY)
     assert store.notices == [
-        f"store {tmp_path / 'none'} does not exist: only the {len(BY_KEY)} runs recorded with the source are used"
+        f"store {tmp_path / 'none'} does not exist: only the {len(BY_KEY)} runs recorded with the source code are used"
     ]
     assert not (tmp_path / "none").exists()
     with pytest.raises(StoreError, match="but there is none"):

@@ -190,7 +190,7 @@ def test_a_weight_that_is_not_finite_is_divergence_though_the_loss_is(monkeypatc
         ),
         (
             {"augment": ("horizontal_flip",)},
-            "augmentation: expected none on digits, whose images are not bytes; got 'horizontal_flip'",
+            "augmentation: expected none on digits, whose images are not uint8; got 'horizontal_flip'",
         ),
         ({"optimizer": "lion"}, "optimizer: expected adamw or sgd, got 'lion'"),
         ({"warmup_epochs": 3}, "warmup_epochs: expected fewer than the 3 epochs, got 3"),

@@ -6,15 +6,15 @@ theta_0)' H (theta - theta_0), preconditioner P = H^(-1/2), gradient g = H (thet
     theta <- theta - eta P g - eta wd theta                                  (PyTorch: decay is multiplied by eta)
 
 At a fixed point eta (P g + wd theta) = 0, and eta divides out: P g = -wd theta, which is the minimum of
-L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. The penalty is wd, independent of eta.
-The paper notes that the decay's gradient is that of eta wd/2 |theta|^2 and that each step has one factor eta, which
-makes the penalty wd/2 |theta|^2; it then writes wd/(2 eta) |theta|^2, which divides by eta once too often for its
-update rule. (Its fixed point also has H^(-1) where its preconditioner gives H^(-1/2).) Only if decay is *not*
-multiplied by eta,
+L + wd/2 theta' P^(-1) theta, here theta = (H^(1/2) + wd I)^(-1) H^(1/2) theta_0. So the coefficient of the penalty is
+wd, independent of eta. The paper's decay term, eta wd theta, is the gradient of eta wd/2 |theta|^2; as the loss's
+gradient is multiplied by eta too, the penalty is wd/2 |theta|^2 (P left out). The paper writes wd/(2 eta) |theta|^2 and
+so divides by eta once too often. (Its fixed point also has H^(-1) where its preconditioner gives H^(-1/2).) The
+coefficient is wd/eta under the other convention, in which decay is not multiplied by eta:
 
-    theta <- theta - eta P g - wd theta                                      (the other convention)
+    theta <- theta - eta P g - wd theta
 
-is the penalty wd/eta. Loshchilov and Hutter (2019), proposition 3, give the first case for a fixed preconditioner.
+That is the update of Loshchilov and Hutter (2019), whose proposition 3 gives wd/eta for a fixed preconditioner.
 """
 
 from __future__ import annotations
