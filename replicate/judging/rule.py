@@ -121,22 +121,20 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
 
 
 def _off(margin: Margin, found: Estimate) -> Estimate:
-    """`found` with the flag `ratio-off` if its ratio at some learning rate may well lie outside the margin.
+    """`found` with the flag `ratio-off` if the likeliest ratio at some learning rate lies outside the margin.
 
-    That is, if the likeliest ratio lies outside by more than a tenth of the margin's width in logarithms (a tolerance
-    for its error), or the 50 % interval extends outside by more than a fifth: on an asymmetric curve with widely spaced
-    runs, the likeliest ratio is biased towards the steep side.
+    A tenth of the margin's width, in logarithms, is a tolerance for its error.
     """
     rows = _ratios(found)
     low, high = margin.low, margin.high
     tenth = (high / low) ** 0.1 if rows else 1.0
     for row in rows:
         value = row.value
-        near = value is None or low / tenth <= value <= high * tenth
-        if near and all(end is None or low / tenth**2 <= end <= high * tenth**2 for end in row.likely):
+        if value is None or low / tenth <= value <= high * tenth:
             continue
-        what = "unknown" if value is None else f"{value:.2g}"
-        settle = f"more seeds or more closely spaced weight decays for {row.where}, where the likeliest ratio is {what}"
+        settle = (
+            f"more seeds or more closely spaced weight decays for {row.where}, where the likeliest ratio is {value:.2g}"
+        )
         return replace(found, flags=(*found.flags, Flag.RATIO_OFF), settle=settle)
     return found
 

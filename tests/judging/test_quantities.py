@@ -221,7 +221,7 @@ def test_one_learning_rate_that_is_off_contradicts_nothing_where_the_slope_may_b
     open_so_far = decide(c, found, evidence)
     assert open_so_far.outcome == INCONCLUSIVE
     assert open_so_far.reason.endswith(
-        "; ratio-off, but the ratio at some learning rate may well lie outside the margin"
+        "; ratio-off, but the likeliest ratio at some learning rate lies outside the margin"
     )
     assert (
         open_so_far.settle
@@ -245,17 +245,10 @@ def test_how_far_off_a_likeliest_ratio_may_be(value: float, outcome: str) -> Non
     assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
 
 
-def test_what_is_as_likely_as_not_may_reach_out_by_a_fifth() -> None:
-    """A fifth of the margin's width in logarithms is a factor 1.32."""
-    for likely, outcome in (((0.08, 0.25), REPLICATED), ((0.08, 0.28), INCONCLUSIVE), ((0.03, 0.1), INCONCLUSIVE)):
-        found = ratio_with(details.RatioAt(1e-3, 0.1, None, None, likely))
-        assert decide(claim("rho/resnet50-cifar100"), found, Evidence("synthetic", probe=True)).outcome == outcome
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("shape", "times", "factor"), [("asymmetric", 3.0, 5.0), ("tent", 2.5, 3.0)])
 def test_a_break_on_the_shallow_side_of_lopsided_curves_is_seen(shape: str, times: float, factor: float) -> None:
-    """The likeliest ratio is drawn to the steep side, so it alone would call half of these replicated."""
+    """The likeliest ratio is drawn to the steep side; the interval is widened on that side and reaches outside."""
     truth = Truth(shape=shape, off_lr=1e-3, off_times=times)
     for i in range(8):
         made = draw(truth, bracket_grid(truth, factor), np.random.default_rng([i, 91]), seeds=range(5))
