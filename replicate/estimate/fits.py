@@ -33,7 +33,7 @@ class _ByContent:
         return np.random.default_rng(int.from_bytes(self.digest[:8], "little"))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # some 4 MB each
 def _line(key: _ByContent) -> LineFit | None:
     return fit_line(optimum_curves(key.landscape.slices(), key.rng()))
 
