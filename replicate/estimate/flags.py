@@ -45,8 +45,8 @@ class Flag(Word):
     )
     RATIO_OFF = (
         "ratio-off",
-        "the likeliest ratio at some learning rate lies outside the margin",
-        "the likeliest ratio at some learning rate lies outside the margin",
+        "the ratio at some learning rate seems to lie outside the margin",
+        "the ratio at some learning rate seems to lie outside the margin",
     )
     LAW_BREAKS = (
         "law-breaks",

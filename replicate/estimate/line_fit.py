@@ -83,15 +83,15 @@ class LineFit:
     def breaks(self, places: Floats, misfit_p: float, level: float = 0.95) -> tuple[Flag, ...]:
         """The flag `law-breaks` if the best law, `places` [E] in ln(weight decay), misfits by an amount that matters.
 
-        That is, its p value `misfit_p` is below `MISFIT_P`, and some optimum's whole interval is more than `BREAKS`
-        away from the law, at a level simultaneous over all bounded optima (Bonferroni).
+        That is, its p value `misfit_p` is below `MISFIT_P`, and some optimum's whole interval, which may have one end,
+        is more than `BREAKS` away from the law, at a level simultaneous over all learning rates (Bonferroni).
         """
         if not misfit_p < MISFIT_P:
             return ()
-        deviance = float(chi2_quantile(1 - (1 - level) / max(sum(self.informative), 1), 1))
-        for curve, closed, place in zip(self.curves, self.informative, places, strict=True):
+        deviance = float(chi2_quantile(1 - (1 - level) / len(self.curves), 1))
+        for curve, place in zip(self.curves, places, strict=True):
             low, high = curve.interval(deviance)
-            if closed and not low - BREAKS <= place <= high + BREAKS:
+            if not low - BREAKS <= place <= high + BREAKS:
                 return (Flag.LAW_BREAKS,)
         return ()
 

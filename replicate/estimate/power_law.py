@@ -178,22 +178,24 @@ def varying(slope: float | None, low: float, high: float, x: Floats, displaced: 
 
 
 def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt, ...]:
-    """The ratio at each learning rate with a bounded optimum; intervals simultaneous at `level` (Bonferroni)."""
-    count = sum(fit.informative)
-    deviance = float(chi2_quantile(1 - (1 - level) / max(count, 1), 1))
+    """The ratio at each learning rate whose optimum is bounded; without a value if it is bounded on one side only.
+
+    Intervals are simultaneous at `level` over all learning rates (Bonferroni).
+    """
+    deviance = float(chi2_quantile(1 - (1 - level) / len(fit.curves), 1))
     even = float(chi2_quantile(0.5, 1))
     rows = []
     down, up = _lean(fit)
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
-        if informative:
-            likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
-            widening = RESOLUTION * curve.spacing
-            own = _own_ratio(curve, deviance)
-            low, high = np.exp(own.low - widening - down), np.exp(own.high + widening + up)
-            value = finite(np.exp(own.value)) or None
+        likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
+        widening = RESOLUTION * curve.spacing
+        own = _own_ratio(curve, deviance)
+        value = finite(np.exp(own.value)) or None if informative else None
+        low = finite(np.exp(own.low - widening - down)) or None
+        high = finite(np.exp(own.high + widening + up))
+        if (value, low, high) != (None, None, None):
             even_ends = finite(likely[0]), finite(likely[1])
-            least, most = finite(low) or None, finite(high)
-            rows.append(details.RatioAt(lr=curve.lr, value=value, low=least, high=most, likely=even_ends))
+            rows.append(details.RatioAt(lr=curve.lr, value=value, low=low, high=high, likely=even_ends))
     return tuple(rows)
 
 

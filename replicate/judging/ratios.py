@@ -85,6 +85,7 @@ def pooled(selected: Selected, level: float) -> Estimate:
         for cell, ratio in ratios.items()
         if isinstance(ratio.details, details.Ratio)
         for row in ratio.details.ratios_together
+        if row.value is not None
     )
     settle = f"a ratio bounded on both sides in {', '.join(open_cells)}" if open_cells else "more seeds"
     flags = _flags(ratios.values(), known=not open_cells)

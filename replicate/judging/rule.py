@@ -108,8 +108,7 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
     if found is None or Flag.RATIO_VARIES not in found.flags or verdict.outcome == CONTRADICTED:
         return verdict
     for row in _ratios(found):
-        low = -math.inf if row.low is None else row.low
-        high = math.inf if row.high is None else row.high
+        low, high = _ends(row)
         if position(low, high, margin) == CONTRADICTED:
             reason = (
                 f"the ratio changes with the learning rate: at η = {row.lr:g} best λ is "
@@ -123,20 +122,20 @@ def _where_it_varies(verdict: Verdict) -> Verdict:
 def _off(margin: Margin, found: Estimate) -> Estimate:
     """`found` with the flag `ratio-off` if the likeliest ratio at some learning rate lies outside the margin.
 
-    A tenth of the margin's width, in logarithms, is a tolerance for its error.
+    Where the best weight decay is bounded on one side only, the whole interval must lie outside.
     """
-    rows = _ratios(found)
-    low, high = margin.low, margin.high
-    tenth = (high / low) ** 0.1 if rows else 1.0
-    for row in rows:
-        value = row.value
-        if value is None or low / tenth <= value <= high * tenth:
-            continue
-        settle = (
-            f"more seeds or more closely spaced weight decays for {row.where}, where the likeliest ratio is {value:.2g}"
-        )
-        return replace(found, flags=(*found.flags, Flag.RATIO_OFF), settle=settle)
+    for row in _ratios(found):
+        low, high = _ends(row) if row.value is None else (row.value, row.value)
+        if position(low, high, margin) == CONTRADICTED:
+            where = f"{row.where}, where the ratio seems to be {reasons.span(low, high, (margin.low, margin.high))}"
+            settle = f"more seeds or more closely spaced weight decays for {where}"
+            return replace(found, flags=(*found.flags, Flag.RATIO_OFF), settle=settle)
     return found
+
+
+def _ends(row: details.RatioAt) -> tuple[float, float]:
+    """The interval of `row`, infinite where it is not bounded."""
+    return -math.inf if row.low is None else row.low, math.inf if row.high is None else row.high
 
 
 def _rejection(claim: Claim, found: Estimate, evidence: Evidence) -> Verdict:

@@ -454,9 +454,12 @@ def test_ratios_together_are_each_learning_rates_own() -> None:
         assert np.log([row.low, row.high]) == pytest.approx([centre - half, centre + half], abs=0.06)
 
 
-def test_ratios_together_leave_out_what_is_open() -> None:
-    curves = [within(LRS[0], LOW, HIGH), *(normal(lr, -9.0, 0.2) for lr in LRS[1:])]
-    assert [row.lr for row in ratios_together(line(curves))] == list(LRS[1:])
+def test_ratios_together_have_a_bound_but_no_value_where_one_side_is_open() -> None:
+    curves = [within(LRS[0], LOW, HIGH), within(LRS[1], LOW, -9.0), *(normal(lr, -9.0, 0.2) for lr in LRS[2:])]
+    first, *rest = ratios_together(line(curves))
+    assert (first.lr, first.value, first.low) == (LRS[1], None, None)
+    assert first.high == pytest.approx(np.exp(-9.0) / LRS[1], rel=0.1)
+    assert [row.lr for row in rest] == list(LRS[2:]) and all(row.value is not None for row in rest)
 
 
 # ---------------------------------------------------------------- laws
