@@ -1,6 +1,6 @@
 """Times `pytest claims/` with all runs recorded, in one process and with `-n`, in new sessions, alternately.
 
-    python benchmarks/judge_claims.py [--scale embedded-deep] [--rounds 3]
+    python benchmarks/judge_claims.py [--scale probe] [--rounds 3]
 
 If no run is to be trained, `-n` starts no workers (`fixtures/plugin.py`). The last way starts two workers anyway, to
 show whether that is still the right choice. Medians count, and all verdicts must be equal.
@@ -58,9 +58,7 @@ def _core_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--scale", default="embedded-deep", choices=scales.SCALES, help="a scale whose runs are recorded"
-    )
+    parser.add_argument("--scale", default="probe", choices=scales.SCALES, help="a scale whose runs are recorded")
     parser.add_argument("--rounds", type=int, default=3, help="turns, of which the median counts (default: 3)")
     parser.add_argument("--select", default="", metavar="EXPRESSION", help="pytest's -k: which claims")
     asked = parser.parse_args()

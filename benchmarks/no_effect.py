@@ -59,6 +59,8 @@ def main() -> None:
     for family, of_family in table[table.share > 0].groupby("family"):
         for low, high in pairwise(BANDS):
             some = of_family[(of_family.share >= low) & (of_family.share < high)]
+            if some.empty:
+                continue
             change = (some.score - some.none).to_numpy()
             # A seed's runs at one learning rate share the run without weight decay, so they count as one.
             pairs = (some.score - some.none).groupby([some.lr, some.seed]).mean()

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
-RECORDED = ROOT / "fixtures" / "recorded" / "embedded-deep" / "runs.jsonl.gz"
+RECORDED = ROOT / "fixtures" / "recorded" / "probe" / "runs.jsonl.gz"
 
 PARAMETERS = {
     "resnet50": 23_712_932,
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     print("\n## Records\n")
     small, large = record_bytes()
-    print(f"{small:.0f} bytes on average in embedded-deep; with 200 evaluations about {large:.0f}\n")
+    print(f"{small:.0f} bytes on average in probe; with 200 evaluations about {large:.0f}\n")
     rows = []
     for devices in DEVICES:
         hourly = devices / options.run_hours

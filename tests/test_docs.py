@@ -341,15 +341,16 @@ def test_the_workflow_runs_scripts_that_exist() -> None:
 
 def test_the_results_in_the_readme_are_those_of_the_recorded_runs() -> None:
     """By the verdicts that are saved beside the runs; `ci/expected` judges the runs."""
-    saved = verdict_file.read(ROOT / "fixtures" / "recorded" / "embedded-deep" / "verdicts.json")
+    saved = verdict_file.read(ROOT / "fixtures" / "recorded" / "probe" / "verdicts.json")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     for words, name in (("best λ is", "rho/"), ("slope of ln λ", "slope/"), ("tuning η alone", "one-dim/gap/")):
-        (row,) = (r for r in rows if r[0].startswith(words))
-        assert row[1:] == [saved.outcomes[name + c.id] for c in CELLS if c.dataset == "cifar100"]
+        for dataset, data in (("cifar100", "digits"), ("imagenet", "Fashion-MNIST")):
+            (row,) = (r for r in rows if r[0].startswith(words) and r[0].endswith(data))
+            assert row[1:] == [saved.outcomes[name + c.id] for c in CELLS if c.dataset == dataset]
     counts = ", ".join(f"{saved.counts[outcome]} {outcome}" for outcome in (CONTRADICTED, INCONCLUSIVE, NOT_RUN))
     assert f"In all: {saved.counts[REPLICATED]} claims replicated, {counts}" in text
-    runs = sum(1 for _ in recorded.read(recorded.path_of("embedded-deep")))
+    runs = sum(1 for _ in recorded.read(recorded.path_of("probe")))
     assert f"{runs:,} runs of small models" in text
     assert saved.store_runs == runs
 

@@ -20,7 +20,7 @@ REPORT = ".replicate/report"
 REPORT_FILES = "report.html, verdicts.json, verdicts.md and summary.md"
 
 SCALES = (
-    "smoke, embedded, embedded-deep, probe, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, "
+    "smoke, embedded, probe, fashion, fashion-short, cifar100, cifar100-script, cifar100-stem32, "
     "imagenet, imagenet-script, synthetic"
 )
 """The names in `replicate.runs.scales`, copied because that module is slow to import."""

@@ -169,21 +169,6 @@ EMBEDDED = Scale(
     seconds_per_run=_by_architecture(1.4, 0.9, 1.2, 0.9, 0.8),
 )
 
-EMBEDDED_DEEP = Scale(
-    name="embedded-deep",
-    probe=True,
-    summary="small models of the five families, AdamW alone, 240 steps on 192 digits, two labels in five wrong",
-    data=(("cifar100", DataSpec("digits", train_images=192, label_noise=0.4)),),
-    models=SMALL_MODELS,
-    epochs=60,
-    warmup_epochs=9,
-    batch_size=48,
-    lrs=(5e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1),  # the paper's times ten
-    bracket=(0.3, 1.0, 3.0, 10.0, 30.0),
-    eval_every_epochs=30,
-)
-"""Its runs come with the source code (`replicate.store.recorded`) until all runs of the scale `probe` do."""
-
 PROBE = Scale(
     name="probe",
     probe=True,
@@ -317,7 +302,7 @@ SYNTHETIC = Scale(
 SCALES: dict[str, Scale] = {
     scale.name: scale
     for scale in (
-        *(SMOKE, EMBEDDED, EMBEDDED_DEEP, PROBE, FASHION, FASHION_SHORT),
+        *(SMOKE, EMBEDDED, PROBE, FASHION, FASHION_SHORT),
         *(CIFAR100, CIFAR100_SCRIPT, CIFAR100_STEM32),
         *(IMAGENET, IMAGENET_SCRIPT),
         SYNTHETIC,
@@ -453,7 +438,7 @@ def _require_trained(scale: Scale, part: Part) -> None:
         if part.cell.dataset != "cifar100":
             raise NotTrained("the paper trained with SGD on CIFAR-100 alone")
         if not next(a.convolutional for a in ARCHITECTURES if a.name == part.cell.arch):
-            raise NotTrained(f"the paper trained only convolutional networks with SGD, and {part.cell.arch} is not one")
+            raise NotTrained(f"with SGD the paper trained only convolutional networks; {part.cell.arch} is not one")
 
 
 def _batch_ratio(part: Part) -> float:

@@ -22,7 +22,7 @@ MOST_LOST_BYTES = 64 << 20
 """Reading stops after this many bytes of invalid lines: a damaged or malicious small file can unpack to gigabytes."""
 KEPT = "fixtures/recorded"
 FOLDER = kept.path(KEPT)
-SCALES = ("embedded-deep", "probe")
+SCALES = ("probe",)
 """The scales that have recorded runs in a clone; if one of their files is missing, a warning says so."""
 
 log = logging.getLogger(__name__)

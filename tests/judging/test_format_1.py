@@ -15,7 +15,7 @@ from replicate.runs import scales
 from replicate.runs.needed import runs_for, split
 from replicate.store import recorded, strict
 from replicate.store.store import open_store
-from tests.support import format_1
+from tests.support import five_seeds, format_1
 
 SAVED = Path(__file__).parent / "data" / "format_1.json"
 """A claim of each quantity as the last version that wrote format 1 judged the recorded runs."""
@@ -51,11 +51,10 @@ def test_what_is_read_is_what_was_written(read: VerdictFile) -> None:
 @pytest.mark.slow
 def test_verdicts_of_today_say_what_those_of_format_1_said(tmp_path: Path) -> None:
     """The same claim by claim and field by field; not the same numbers, for the rules have changed since."""
-    scale = scales.get("embedded-deep")
-    store = open_store(tmp_path / "store", below=recorded.of_scale(scale.name))
+    store = open_store(tmp_path / "store", below=five_seeds.ALL)
     mapped = strict.convert(format_1.upgraded(saved()), verdict_file.StoredFile)
     for was in mapped.claims:
-        verdict = store_verdicts.judge(claim(was.id), scale, store)
+        verdict = store_verdicts.judge(claim(was.id), five_seeds.SCALE, store)
         now = strict.plain(verdict_file.stored_verdict(verdict))
         del now["evidence"]["look"]
         for name in OF_TODAY:
@@ -74,16 +73,15 @@ def new_fields(now: Any, was: Any, where: str = "") -> list[str]:
 
 def test_the_registry_is_the_one_whose_verdicts_are_saved() -> None:
     """A change of a claim or rule is meant to be seen: see `Where things go` in CONTRIBUTING.md."""
-    judged_by = verdict_file.read(recorded.path_of("embedded-deep").with_name("verdicts.json")).registry_hash
+    judged_by = verdict_file.read(recorded.path_of("probe").with_name("verdicts.json")).registry_hash
     assert judged_by == REGISTRY_HASH, "claims or rules have changed: say so in the changelog, then ci/expected --save"
 
 
 def test_the_keys_are_those_of_the_recorded_runs() -> None:
     """A change of what a run's key is made from would orphan them all."""
-    scale = scales.get("embedded-deep")
+    scale = scales.get("probe")
     needed = {run.key for run in runs_for(split(CLAIMS, scale)[0], scale)}
-    assert len(needed) == 2600
-    assert needed == recorded.of_scale(scale.name).keys()
+    assert recorded.of_scale(scale.name).keys() <= needed
 
 
 @pytest.mark.parametrize(

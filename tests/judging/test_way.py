@@ -11,9 +11,8 @@ import pytest
 from replicate.judging import store_verdicts
 from replicate.paper.claim import Claim
 from replicate.paper.registry import claim
-from replicate.runs import scales
-from replicate.store import recorded
 from replicate.store.store import Store, open_store
+from tests.support import five_seeds
 
 WAY = (
     "judging.store_verdicts",  # the claim and the store
@@ -52,7 +51,7 @@ def way(judge: Callable[[], object]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return open_store(tmp_path_factory.mktemp("store") / "store", below=recorded.of_scale("embedded-deep"))
+    return open_store(tmp_path_factory.mktemp("store") / "store", below=five_seeds.ALL)
 
 
 @pytest.mark.slow
@@ -61,4 +60,4 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     ["rho/resnet50-cifar100", "rho/reject/vit_s16-cifar100", "deviation/cifar100/kappa-0.1", "one-dim/mean-gap"],
 )
 def test_a_claims_way_is_straight(claim_id: str, store: Store) -> None:
-    assert tuple(way(lambda: store_verdicts.judge(claim(claim_id), scales.get("embedded-deep"), store))) == WAY
+    assert tuple(way(lambda: store_verdicts.judge(claim(claim_id), five_seeds.SCALE, store))) == WAY

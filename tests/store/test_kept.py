@@ -25,7 +25,7 @@ from replicate.store.store import open_store
 from tests.support.faketrainer import fake_result
 
 RUNS = (
-    "recorded runs of scale embedded-deep: expected fixtures/recorded/embedded-deep/runs.jsonl.gz, "
+    "recorded runs of scale probe: expected fixtures/recorded/probe/runs.jsonl.gz, "
     "which only a clone of the repository has, got an installation; run in a clone"
 )
 
@@ -52,7 +52,7 @@ def test_a_clone_has_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_without_a_clone_it_is_said_once(no_clone: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        for scale in ("embedded-deep", "embedded-deep", "smoke"):
+        for scale in ("probe", "probe", "smoke"):
             assert recorded.of_scale(scale) == {}
     assert caplog.messages == [RUNS]
 
@@ -85,11 +85,11 @@ def test_an_installed_package_says_what_it_lacks(tmp_path: Path) -> None:
         )
 
     refused = "replicate report: store none: expected a directory, but there is none; train first, or check the path"
-    done = run("report", "--scale", "embedded-deep", "--store", "none", "--out", "out")
+    done = run("report", "--scale", "probe", "--store", "none", "--out", "out")
     assert (done.returncode, done.stderr.splitlines()) == (2, [f"replicate: {RUNS}", refused])
-    done = run("runs", "verify", "--scale", "embedded-deep")
+    done = run("runs", "verify", "--scale", "probe")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"replicate: {RUNS}\nreplicate runs: scale embedded-deep: expected recorded runs in ")
+    assert done.stderr.startswith(f"replicate: {RUNS}\nreplicate runs: scale probe: expected recorded runs in ")
     assert run("report", "--scale", "smoke", "--store", "store", "--out", "out").returncode in (0, 1)
     assert (
         "<p>Calibration figures: expected docs/calibration.json, which only a clone of the repository has, "

@@ -206,7 +206,7 @@ def test_on_cores_for_want_of_a_driver_large_models_are_not_trained(
     assert store.has(large.key), "cores are meant"
 
 
-@pytest.mark.parametrize("name", ["embedded", "embedded-deep", "smoke", "cifar100", "fashion-short", "imagenet"])
+@pytest.mark.parametrize("name", ["embedded", "probe", "smoke", "cifar100", "fashion-short", "imagenet"])
 def test_a_broken_driver_is_told_by_each_scale(gpus: list[str], name: str) -> None:
     """Small models train on cores, and it is said; the paper's are refused before their first run."""
     scale = scales.get(name)
