@@ -30,12 +30,13 @@ def to_act(file: VerdictFile) -> str:
     """What the paper's rule costs here, what to set instead, and which law of λ held; empty if nothing is known."""
     if not file.practice:
         return ""
-    return " ".join(
-        part for part in (_rule_costs(file.practice), _instead(file.practice), rivals.summary(file)) if part
-    )
+    return f"{rule_costs(file.practice)} To set instead: {'; '.join(to_set(file.practice))}. {rivals.summary(file)}"
 
 
-def _rule_costs(cells: Sequence[InPractice]) -> str:
+def rule_costs(cells: Sequence[InPractice]) -> str:
+    """A sentence on what λ = 0.1η costs against the best λ at the best learning rate; empty without cells."""
+    if not cells:
+        return ""
     measured = [one for one in cells if one.by_rule is not None and one.by_rule.value > CLEAR * one.by_rule.error > 0]
     costly = [one for one in measured if not _alike_by_rule(one)]
     free = [one for one in cells if one not in costly and (one.by_rule is not None or _alike_by_rule(one))]
@@ -56,8 +57,9 @@ def _alike_by_rule(one: InPractice) -> bool:
     return one.alike[0] <= RHO * one.lr <= one.alike[1]
 
 
-def _instead(cells: Sequence[InPractice]) -> str:
-    return f"To set instead: {'; '.join(f'{_named([one])} at η = {one.lr:g}: {_to_set(one)}' for one in cells)}."
+def to_set(cells: Sequence[InPractice]) -> list[str]:
+    """For each cell its best learning rate and the weight decays to set there, in words."""
+    return [f"{_named([one])} at η = {one.lr:g}: {_to_set(one)}" for one in cells]
 
 
 def _to_set(one: InPractice) -> str:

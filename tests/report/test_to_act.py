@@ -48,7 +48,7 @@ def test_what_the_rule_costs_and_what_to_set_instead() -> None:
     assert ", is not distinguishable from the best λ on ViT-S/16" in said
     assert "Swin-T on digits at η = 0.01: λ from 0.2 to 1.5" in said
     assert "any λ up to 0.9" in said
-    assert "λ* = 0.1η did not hold in 1" in said
+    assert "λ* = 0.1η did not hold in 2" in said  # by its exponent in one, by its constant in both
     assert "λ* = c / (η · steps) was the only one to hold in 1" in said
     assert headline.to_act(whole()) == ""
 
@@ -81,6 +81,15 @@ def test_predictions_have_the_measured_constant_and_what_came_of_them() -> None:
         "undecided",
         "only this one held",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "held"), [(0.03, 0.15, "undecided"), (0.01, 0.04, "did not hold"), (0.3, math.inf, "did not hold")]
+)
+def test_the_papers_law_holds_only_with_its_constant(low: float, high: float, held: str) -> None:
+    coupled = Law("coupled", 1, None, low, high, excluded=False, supported=False)
+    (found, *_) = rivals.predictions(whole(replace(COSTLY, laws=(coupled, *LAWS[1:]))))
+    assert found.held == held
 
 
 def test_both_sides_are_named_with_their_sources() -> None:
