@@ -35,7 +35,6 @@ def _split(paper: Reported) -> tuple[list[DropRow], list[DropRow]]:
 
 
 def _ends(rows: list[DropRow]) -> tuple[Printed, Printed]:
-    """The smallest and the largest drop."""
     drops = [r.drop.value for r in rows]
     return min(drops, key=lambda drop: drop.value), max(drops, key=lambda drop: drop.value)
 

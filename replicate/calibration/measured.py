@@ -47,8 +47,6 @@ class CellRow:
 
 @dataclass(frozen=True)
 class _File:
-    """The fields read from a calibration's file."""
-
     format: int
     registry: str
     cells: tuple[CellRow, ...]

@@ -101,7 +101,6 @@ def read(options: argparse.Namespace) -> Sweep:
 
 
 def _page(path: str, sweep: Sweep, found: Sequence[JudgedCell]) -> str:
-    """The page on the sweep that was read from `path`, with pictures of the landscapes."""
     from replicate.report import sweep_page  # not at the top: they take a second to load
 
     source = _source(path if path == "-" else Path(path).name)

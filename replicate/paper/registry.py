@@ -153,7 +153,6 @@ def _claim(
 
 
 def _cell_claims() -> Iterable[Claim]:
-    """The claims about one cell each: Table 1 and the text on it."""
     p = stated("intercept/p").figure
     p_of_the_line = Figure(p.value, low=p.value, high=1.0, unit="p", source=p.source)
     for row in TABLE_1:
@@ -181,7 +180,6 @@ def _pooled_ratio_claims() -> Iterable[Claim]:
 
 
 def _deviation_claims() -> Iterable[Claim]:
-    """Table 2 and what the text says about it."""
     for dataset in ("cifar100", "imagenet"):
         parts, on = _parts((c for c in CELLS if c.dataset == dataset), ("ratio",)), {"dataset": dataset}
         for row in TABLE_2:
@@ -209,7 +207,6 @@ def _deviation_claims() -> Iterable[Claim]:
 
 
 def _one_dim_claims() -> Iterable[Claim]:
-    """Tuning the learning rate alone, with weight decay 0.1 times it."""
     grids = ("paper", "unit")
     bound, mean, largest, sd = (stated(f"one-dim/{name}").figure for name in ("gap", "mean-gap", "max-gap", "seed-sd"))
     for cell in CELLS:
@@ -233,7 +230,6 @@ def _one_dim_claims() -> Iterable[Claim]:
 
 
 def _robustness_claims() -> Iterable[Claim]:
-    """The ratio under other batch sizes, schedules and training lengths."""
     resnet, vit = Cell("resnet50", "imagenet"), Cell("vit_s16", "imagenet")
     for size in ROBUST_BATCH_SIZES:
         # 1024 is the protocol's batch size on ImageNet, so those runs are the main ones.
@@ -251,7 +247,6 @@ def _robustness_claims() -> Iterable[Claim]:
 
 
 def _sgd_claims() -> Iterable[Claim]:
-    """The ratio under SGD with momentum."""
     figure = stated("sgd/rho").figure
     for cell in SGD_CELLS:
         statement = f"In {cell.id} under SGD with momentum the best weight decay is 0.005 times the learning rate."

@@ -158,7 +158,6 @@ def _of_kind(file: VerdictFile, wanted: str) -> list[Entry]:
 
 
 def _split(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """The replicated, the contradicted and the inconclusive entries."""
     by = {o: [e for e in entries if outcome_text(e) == o] for o in (REPLICATED, CONTRADICTED, INCONCLUSIVE)}
     return by[REPLICATED], by[CONTRADICTED], by[INCONCLUSIVE]
 

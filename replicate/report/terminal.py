@@ -127,8 +127,6 @@ def table(entries: Sequence[Entry], width: int, settle: bool = True) -> list[Lin
 
 @dataclass(frozen=True)
 class _Claim:
-    """A row of the table."""
-
     cells: tuple[str, ...]
     reason: str
     outcome: str

@@ -138,5 +138,4 @@ def accuracy_pp(model: nn.Module, shown: inputs.Inputs) -> float:
 
 
 def _finite(model: nn.Module) -> bool:
-    """Whether every weight and running statistic is finite."""
     return all(bool(t.isfinite().all()) for t in model.state_dict().values())

@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from replicate.train.layers import ALIGNED
 
-FEWEST_ATTENDED = 16
+MOST_ATTENDED = 16
 """Largest number of tokens for which attention is computed with sums: the side of a tensor core's smallest tile."""
 
-FEWEST_MIXED = 8
+MOST_MIXED = 8
 """Largest number of tokens for which mixing is computed with sums: with more, storing the hidden layer is cheaper."""
 
 NEVER = -1e30
@@ -191,14 +191,14 @@ def replace_mlp(layer: Mlp, shape: torch.Size) -> None:
         return
     plain = isinstance(layer.norm, nn.Identity) and not layer.drop1.p and not layer.drop2.p
     plain = plain and isinstance(layer.act, nn.GELU) and layer.act.approximate == "none"
-    if plain and max(first.in_features, second.out_features) <= FEWEST_MIXED and None not in (first.bias, second.bias):
+    if plain and max(first.in_features, second.out_features) <= MOST_MIXED and None not in (first.bias, second.bias):
         layer.__class__ = TokenMixing
 
 
 def replace_attention(layer: Attention, shape: torch.Size) -> None:
     """Make `layer` a `FewAttention` if its input, of this `shape`, has few tokens."""
     if (
-        shape[1] <= FEWEST_ATTENDED
+        shape[1] <= MOST_ATTENDED
         and getattr(layer, "gate", None) is None
         and not layer.attn_drop.p
         and not layer.proj_drop.p
@@ -222,7 +222,7 @@ def replace_windows(block: SwinTransformerBlock, shape: torch.Size) -> None:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention of `q` [..., N, D] to `k` and `v` [..., M, D]; `bias` is added to the scores [..., N, M]."""
-    few = k.shape[-2] <= FEWEST_ATTENDED
+    few = k.shape[-2] <= MOST_ATTENDED
     scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) if few else q @ k.transpose(-2, -1)
     shares = (scores if bias is None else scores + bias).softmax(-1)
     return (shares.unsqueeze(-1) * v.unsqueeze(-3)).sum(-2) if few else shares @ v

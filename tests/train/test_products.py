@@ -185,7 +185,7 @@ def test_linear(rows: int, columns: int, bias: bool) -> None:
 @settings(deadline=None, max_examples=12)
 def test_token_mixing(tokens_in: int, hidden: int, tokens_out: int) -> None:
     """By autograd's backward pass and by that of a compiled step."""
-    few = max(tokens_in, tokens_out) <= tokens.FEWEST_MIXED
+    few = max(tokens_in, tokens_out) <= tokens.MOST_MIXED
     for compiling in (False, True):
         with patch.object(torch.compiler, "is_compiling", lambda: compiling):  # noqa: B023
             same(Mlp(tokens_in, hidden, tokens_out), normal(2, 6, tokens_in), TokenMixing if few else Mlp)
@@ -195,7 +195,7 @@ def test_token_mixing(tokens_in: int, hidden: int, tokens_out: int) -> None:
 @given(count=st.integers(1, 18), heads=st.integers(1, 3), width=st.integers(1, 5), bias=st.booleans())
 @settings(deadline=None, max_examples=30)
 def test_attention(count: int, heads: int, width: int, bias: bool) -> None:
-    few = count <= tokens.FEWEST_ATTENDED
+    few = count <= tokens.MOST_ATTENDED
     same(
         Attention(heads * width, heads, qkv_bias=bias),
         normal(2, count, heads * width),

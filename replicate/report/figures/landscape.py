@@ -148,7 +148,6 @@ def _fill(ax: Axes, boxes: list[_Box], **style: Any) -> None:
 
 
 def _bounds(cut: Slice, frame: _Frame) -> tuple[list[float], list[float]]:
-    """Bottoms and tops of the rectangles of the weight decays, half-way between neighbours."""
     logs = np.log10(cut.wds[cut.wds > 0])
     middle = (logs[1:] + logs[:-1]) / 2
     bottoms: list[float] = [*(logs[:1] - 0.15), *middle]
