@@ -34,6 +34,7 @@ class RatioAt(Row, frozen=True):
 
     lr: float
     value: float | None
+    """None: the best weight decay is bounded on one side only."""
     low: float | None
     """Lower end of an interval that holds for all learning rates simultaneously; None: not bounded."""
     high: float | None
@@ -51,7 +52,7 @@ class RatioAt(Row, frozen=True):
 class Slope(Details, frozen=True, tag="slope"):
     per_lr: tuple[OptimumAt, ...]
     misfit_p: float | None
-    """p value of the test that the optima lie on a line; None with fewer than three bounded on both sides."""
+    """p value of the test that the optima lie on a line; None if fewer than three hold a line in place."""
     seed_curve_share: float | None
     """Share, 0 to 1, of a run's variance that is a smooth curve over weight decay, common to its seed's runs."""
 
