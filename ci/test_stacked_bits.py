@@ -66,7 +66,9 @@ def test_size_place_and_company_leave_the_bits_alone(arch: str, batch_size: int)
                 assert trained(runs, place).equal(expected), (lanes, place)
 
 
-NARROW = pytest.mark.xfail(reason="sums over its stem's 8 channels are rounded alike only in stacks of a multiple of four runs")
+NARROW = pytest.mark.xfail(
+    reason="sums over its stem's 8 channels are rounded alike only in stacks of a multiple of four runs"
+)
 
 
 @pytest.mark.parametrize(
