@@ -10,6 +10,7 @@ from replicate.estimate import combine, details
 from replicate.estimate.estimate import Estimate, finite
 from replicate.estimate.flags import Flag
 from replicate.estimate.line_fit import (
+    EVEN_DEVIANCE,
     MIN_INFORMATIVE,
     MISFIT_P,
     SLOPES,
@@ -183,11 +184,10 @@ def ratios_together(fit: LineFit, level: float = 0.95) -> tuple[details.RatioAt,
     Intervals are simultaneous at `level` over all learning rates (Bonferroni).
     """
     deviance = float(chi2_quantile(1 - (1 - level) / len(fit.curves), 1))
-    even = float(chi2_quantile(0.5, 1))
     rows = []
     down, up = _lean(fit)
     for curve, informative in zip(fit.curves, fit.informative, strict=True):
-        likely = np.exp(np.array(curve.interval(even)) - np.log(curve.lr))
+        likely = np.exp(np.array(curve.interval(EVEN_DEVIANCE)) - np.log(curve.lr))
         widening = RESOLUTION * curve.spacing
         own = _own_ratio(curve, deviance)
         value = finite(np.exp(own.value)) or None if informative else None

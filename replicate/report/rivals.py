@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from replicate.judging.practice import InPractice, Law
 from replicate.judging.reasons import number, span
+from replicate.judging.rule import position
+from replicate.judging.verdict import CONTRADICTED
 from replicate.judging.verdict_file import VerdictFile
 from replicate.paper.protocol import RHO
+from replicate.paper.registry import FACTOR_2
 from replicate.report.families import TITLES
 
 
@@ -89,9 +92,8 @@ def _predicts(law: Law, one: InPractice) -> str:
 
 
 def _fails(law: Law) -> bool:
-    """Whether the runs exclude the law's exponent or, as the paper's law has one, its constant within a factor 2."""
-    off = law.name == "coupled" and (law.low > 2 * RHO or law.high < RHO / 2)
-    return law.excluded or off
+    """Whether the runs exclude the law's exponent or, for the paper's law, its constant 0.1 within a factor 2."""
+    return law.excluded or (law.name == "coupled" and position(law.low, law.high, FACTOR_2) == CONTRADICTED)
 
 
 def _held(law: Law) -> str:

@@ -196,7 +196,7 @@ PROBE = Scale(
     eval_every_epochs=5,
     variants=ALL_VARIANTS,
 )
-"""Its runs come with the source code: for every claim, with other images in place of CIFAR-100 and ImageNet."""
+"""For every claim, with other images in place of CIFAR-100 and ImageNet; its recorded runs come with the code."""
 
 FASHION = Scale(
     name="fashion",
